@@ -1,0 +1,2 @@
+//! Lambda.
+fn main() {}

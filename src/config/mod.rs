@@ -1,0 +1,181 @@
+//! Parameters and files → typed configuration. Pure: nothing here reads the environment, a clock or the network.
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Environment variables, handed in so that the code stays pure.
+pub type Environment = HashMap<String, String>;
+
+/// Everything one agent needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// The agent's name in the deployment: the last segment of its parameter, `[A-Za-z0-9_-]{1,64}`.
+    pub agent: String,
+    /// `false`: not polled, shown as `disabled`.
+    pub enabled: bool,
+    /// Base URL of the Prefect API, without a trailing slash.
+    pub api: String,
+    /// A private certificate authority: PEM text, or `ssm://name` until resolved.
+    pub ca_bundle: Option<String>,
+    /// The agent's name in Prefect.
+    pub name: String,
+    /// Period of the schedule: heartbeat, health and look-ahead derive from it.
+    pub poll_interval: Duration,
+    /// How far ahead due runs are looked for.
+    pub prefetch: Duration,
+    /// `RunTask` calls per second; `None` = unlimited.
+    pub launch_rate: Option<f64>,
+    /// Environment of every flow run of this agent, in the order written.
+    pub env_vars: Vec<(String, String)>,
+    /// Where tasks are launched; `None` = the function's own region.
+    pub region_name: Option<String>,
+    /// A role of another account to launch with.
+    pub assume_role_arn: Option<String>,
+    /// How a flow run gets its API key.
+    pub api_key_delivery: ApiKeyDelivery,
+    /// One of our claims without a task after this long is finished.
+    pub orphan_after: Duration,
+    /// Launches of one run before it fails with the whole story.
+    pub max_launch_attempts: u32,
+    /// Capacity refusals of a Spot strategy before on-demand is used; `None` = never.
+    pub spot_fallback_after: Option<u32>,
+    /// Polls before the agent stops; `None` = endless.
+    pub max_polls: Option<u64>,
+    /// What belongs to one generation of Prefect only.
+    pub generation: Generation,
+}
+
+/// The generation of Prefect that an agent serves, with its own settings.
+#[derive(Debug, Clone)]
+pub enum Generation {
+    /// Prefect 0.15 and 1.
+    One(Prefect1Config),
+}
+
+/// Settings of a Prefect 0.15 / 1 agent.
+#[derive(Debug, Clone)]
+pub struct Prefect1Config {
+    /// Whose rules hold.
+    pub rules: Rules,
+    /// Prefect Cloud or Prefect Server.
+    pub backend: Backend,
+    /// Looked up when not given.
+    pub tenant_id: Option<String>,
+    /// Labels of the agent, without duplicates, in the order written.
+    pub labels: Vec<String>,
+    /// Settings kept in the backend replace the keys of the same name.
+    pub agent_config_id: Option<String>,
+    /// Flow runs do not send their logs to the API.
+    pub no_cloud_logs: bool,
+    /// `PREFECT__LOGGING__LEVEL` of the flow runs.
+    pub logging_level: String,
+    /// Cluster; `None` = the account's default cluster.
+    pub cluster: Option<String>,
+    /// `None` = not written in the configuration, which means Fargate unless a capacity provider strategy decides.
+    pub launch_type: Option<LaunchType>,
+    /// Task role of the flow runs.
+    pub task_role_arn: Option<String>,
+    /// Execution role of the flow runs.
+    pub execution_role_arn: Option<String>,
+    /// The agent's own task definition template.
+    pub task_definition: Option<Document>,
+    /// Keyword arguments of every `RunTask`.
+    pub run_task_kwargs: Option<Document>,
+}
+
+/// A piece of configuration that is written in place or lies elsewhere.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Document {
+    /// Written in place.
+    Inline(Map<String, Value>),
+    /// `s3://bucket/key`, `https://…`, `ssm://name`; on the command line also a local file.
+    Path(String),
+}
+
+/// Whose rules a Prefect 1 agent follows: they differ in a few places (roles, capacity providers, environment).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// Prefect 0.15.0.
+    V0_15,
+    /// Prefect 1.4.1.
+    V1,
+}
+
+impl Rules {
+    /// The library version whose rules these are, as sent in `X-PREFECT-CORE-VERSION`.
+    pub fn core_version(self) -> &'static str {
+        match self {
+            Self::V0_15 => "0.15.0",
+            Self::V1 => "1.4.1",
+        }
+    }
+}
+
+/// What a Prefect 1 agent talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// Prefect Cloud.
+    Cloud,
+    /// Prefect Server, self-hosted.
+    Server,
+}
+
+impl Backend {
+    /// The value of `PREFECT__BACKEND`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cloud => "cloud",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// ECS launch types an agent may choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaunchType {
+    /// Serverless containers.
+    Fargate,
+    /// Container instances.
+    Ec2,
+}
+
+impl LaunchType {
+    /// As the ECS API spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fargate => "FARGATE",
+            Self::Ec2 => "EC2",
+        }
+    }
+}
+
+/// How a flow run gets its API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiKeyDelivery {
+    /// As a container secret where that is possible, else in the environment with a warning.
+    Auto,
+    /// As a container secret; a run for which that is impossible fails.
+    Secret,
+    /// In the environment, as the Python agent does.
+    Environment,
+}
+
+/// A secret and where it lies.
+#[derive(Debug, Clone)]
+pub struct StoredSecret {
+    /// The secret itself; never printed.
+    pub value: SecretString,
+    /// ARN of the `SecureString` it was read from; `None` when it came from the environment.
+    pub arn: Option<String>,
+}
+
+/// The secrets of one agent.
+#[derive(Debug, Clone, Default)]
+pub struct AgentSecrets {
+    /// API key.
+    pub api_key: Option<StoredSecret>,
+    /// Legacy token of Prefect 0.15; an API key beats it.
+    pub auth_token: Option<StoredSecret>,
+}

@@ -1,0 +1,140 @@
+//! The launch of one flow run: what is asked of a platform and what became of it.
+
+use serde_json::{Map, Value};
+use std::future::Future;
+
+/// A launch before anything is looked up: a pure function of the run and its agent's configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaunchSpec {
+    /// The task definition to use.
+    pub definition: Definition,
+    /// The body of `RunTask` in the API's own spelling, without `taskDefinition`, `clientToken` and `startedBy`.
+    pub run_task: Map<String, Value>,
+    /// The network is to be inferred from the default VPC.
+    pub infer_network: bool,
+    /// Names of environment variables in `run_task` that hold the API key, and so may be delivered as secrets.
+    pub key_variables: Vec<String>,
+}
+
+/// The task definition of a launch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Definition {
+    /// One that exists: ARN, family or `family:revision`.
+    Existing {
+        /// As written by the user.
+        name: String,
+        /// Its roles are to be read from it first (Prefect 1.4 does so, to override them explicitly).
+        describe_roles: bool,
+    },
+    /// Ours: found or registered. The body of `RegisterTaskDefinition` in the API's own spelling.
+    Own(Map<String, Value>),
+}
+
+/// What becomes of one `RunTask`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaunchOutcome {
+    /// A new task.
+    Started {
+        /// ARN of the task.
+        task_arn: String,
+    },
+    /// A task of the same token or turn that lives.
+    Adopted {
+        /// ARN of the task.
+        task_arn: String,
+    },
+    /// The token's task has already stopped.
+    Dead {
+        /// ARN of the task.
+        task_arn: String,
+        /// Why it stopped, as ECS says.
+        reason: String,
+    },
+    /// No answer after sending, also not on replay.
+    Unknown(String),
+    /// Known not started; trying again later can help.
+    Transient {
+        /// For people.
+        reason: String,
+        /// What was refused.
+        cause: TransientCause,
+    },
+    /// Known not started, and it would hit every run: the agent's own trouble.
+    AgentTrouble(String),
+    /// Known not started, because of what this run's configuration says.
+    Permanent(String),
+    /// The task definition is inactive: find or register it again.
+    InactiveDefinition,
+}
+
+/// Why a launch was refused for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransientCause {
+    /// Throttled, in any of its disguises.
+    Throttled,
+    /// No capacity.
+    Capacity,
+    /// AWS had trouble.
+    Server,
+}
+
+/// A launch that is ready: every byte of `RunTask` is decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreparedLaunch {
+    /// Id of the flow run.
+    pub flow_run_id: String,
+    /// The complete body of `RunTask`.
+    pub run_task: Map<String, Value>,
+}
+
+/// The one hook that a platform implements: deploy a flow run.
+///
+/// To write a second platform, implement this: `prepare` may read and register whatever does not start anything,
+/// `launch` must be idempotent by the request's `clientToken`.
+pub trait Launcher: Send + Sync {
+    /// Settles task definition and network of a launch. May register a definition, never starts anything.
+    fn prepare(
+        &self,
+        flow_run_id: &str,
+        spec: &LaunchSpec,
+        identity: &LaunchIdentity,
+    ) -> impl Future<Output = Result<PreparedLaunch, LaunchOutcome>> + Send;
+
+    /// Starts the task, once: a replay of the same token does not start another.
+    fn launch(&self, launch: &PreparedLaunch) -> impl Future<Output = LaunchOutcome> + Send;
+
+    /// The tasks of a flow run that have not stopped.
+    fn live_tasks(
+        &self,
+        cluster: &str,
+        started_by: &str,
+    ) -> impl Future<Output = Result<Vec<LiveTask>, LaunchOutcome>> + Send;
+
+    /// Asks a task to stop.
+    fn stop(
+        &self,
+        cluster: &str,
+        task_arn: &str,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), LaunchOutcome>> + Send;
+}
+
+/// What names a launch at the platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchIdentity {
+    /// `clientToken`: run and epoch.
+    pub token: String,
+    /// `startedBy`: `prefect/<agent>/<flow run id>`.
+    pub started_by: String,
+}
+
+/// A task that has not stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveTask {
+    /// ARN of the task.
+    pub task_arn: String,
+    /// `lastStatus`, e.g. `PENDING`, `RUNNING`.
+    pub last_status: String,
+    /// `desiredStatus`.
+    pub desired_status: String,
+}

@@ -1,0 +1,26 @@
+//! Prefect's agent as a serverless function: one poll iteration per invocation, flow runs launched as ECS tasks.
+//!
+//! The map of the house. Data flows one way: parameters → configuration → observe → plan → perform → report.
+//!
+//! | room | what happens there |
+//! |---|---|
+//! | [`config`] | parameters and files become typed configuration, all errors at once (pure) |
+//! | [`orchestrator`] | the seam to a Prefect API: what a poll asks of it and tells it |
+//! | [`prefect1`] | Prefect 0.15 and 1: the GraphQL API, and the ECS requests of a flow run (pure) |
+//! | [`launch`] | epoch, token, task definitions, the outcome of a launch; the seam to a platform |
+//! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
+//! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
+//! | [`aws`] | thin adapters: SSM, ECS, EC2, S3, Lambda |
+//! | [`health`] | the Function URL: `/api/health`, `/api/poke` |
+//! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
+
+pub mod aws;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod launch;
+pub mod orchestrator;
+pub mod poll;
+pub mod prefect1;
+pub mod state;
+pub mod telemetry;

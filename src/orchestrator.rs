@@ -1,0 +1,241 @@
+//! The seam to a Prefect API: what one poll asks of it and tells it. One implementation per generation of Prefect.
+
+use crate::launch::LaunchSpec;
+use crate::state::Registration;
+use serde_json::Value;
+use std::future::Future;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// What Prefect calls the process that polls: an API that knows due flow runs and keeps their states.
+///
+/// Contract for implementors: no method retries a write whose outcome is unknown; [`Orchestrator::claim`] says
+/// [`Claimed::Unknown`] instead and the caller resolves it with [`Orchestrator::reread`].
+pub trait Orchestrator: Send + Sync {
+    /// What this generation of Prefect says about a due run beyond [`DueRun`]'s own fields.
+    type Detail: Clone + Send + Sync + 'static;
+
+    /// Makes this agent known, once per process: look-ups, registration, settings kept in the backend.
+    /// `remembered` is what an earlier process registered; it is used when it still fits.
+    fn connect(
+        &self,
+        remembered: Option<&Registration>,
+    ) -> impl Future<Output = Result<Option<Registration>, ApiError>> + Send;
+
+    /// Asks for runs due up to `window.before`, and keeps the agent alive in Prefect's eyes.
+    fn due_runs(&self, window: &Window) -> impl Future<Output = Result<DuePage<Self::Detail>, ApiError>> + Send;
+
+    /// Reads runs again: after a hold, or to resolve a claim whose answer was lost. One entry per id, in order.
+    fn reread(&self, flow_run_ids: &[String]) -> impl Future<Output = Result<Vec<Option<RunNow>>, ApiError>> + Send;
+
+    /// The launch of a run: its task definition and `RunTask` request, without reading anything (pure).
+    fn launch_spec(&self, run: &DueRun<Self::Detail>) -> Result<LaunchSpec, RunRefusal>;
+
+    /// Claims runs in as few requests as the API allows. One entry per claim, in order.
+    fn claim(&self, claims: &[Claim<'_, Self::Detail>]) -> impl Future<Output = Vec<Claimed>> + Send;
+
+    /// Gives claimed runs back as Scheduled, to be taken again `delay` later. One entry per run, in order.
+    fn give_back(
+        &self,
+        runs: &[GiveBack<'_, Self::Detail>],
+        now: OffsetDateTime,
+    ) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
+
+    /// Ends claimed runs as Failed (Prefect 1) or Crashed (2/3), each with its message. One entry per run, in order.
+    fn fail(&self, runs: &[Ending<'_, Self::Detail>]) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
+
+    /// Writes lines to the runs' logs. Best effort: callers ignore the outcome except for logging it.
+    fn log(&self, lines: &[RunLog]) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
+
+/// The times of one look at the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The time of the look.
+    pub now: OffsetDateTime,
+    /// Runs that start up to here are asked for.
+    pub before: OffsetDateTime,
+}
+
+/// One answer of the queue.
+#[derive(Debug, Clone)]
+pub struct DuePage<D> {
+    /// Runs in the order of their start time.
+    pub runs: Vec<DueRun<D>>,
+    /// Rows that are due but cannot be understood: the run's id (as far as known) and why.
+    pub unreadable: Vec<(String, String)>,
+    /// The answer was a full page: there may be more.
+    pub full: bool,
+}
+
+/// A flow run that is due, as the planner needs to know it.
+#[derive(Debug, Clone)]
+pub struct DueRun<D> {
+    /// Id of the flow run (a UUID in text).
+    pub flow_run_id: String,
+    /// Name of the flow run, for people.
+    pub name: String,
+    /// Never launched before this time.
+    pub start_time: OffsetDateTime,
+    /// Names this turn of the run: a new state that makes the run due again has a new epoch.
+    pub epoch: String,
+    /// Whether an earlier epoch may have a task.
+    pub has_history: bool,
+    /// A Running run whose tasks are due to be retried (Prefect 1): an earlier task that runs is left alone.
+    pub is_task_retry: bool,
+    /// How many launches of this run were given back before.
+    pub attempts: u32,
+    /// How many of those were refusals for want of capacity.
+    pub capacity_refusals: u32,
+    /// What only this generation knows.
+    pub detail: D,
+}
+
+/// The mark that a claim leaves on a run, so that later polls know it as ours.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Mark {
+    /// `<root>/<agent>`.
+    pub agent: String,
+    /// Epoch of the claimed turn.
+    pub epoch: String,
+    /// Number of this launch attempt, from 1.
+    pub attempt: u32,
+    /// Earlier refusals for want of capacity.
+    #[serde(default)]
+    pub capacity_refusals: u32,
+    /// The launch's `clientToken`.
+    pub token: String,
+    /// The cluster the launch goes to; empty = the account's default cluster.
+    pub cluster: String,
+}
+
+/// A claim to make.
+#[derive(Debug)]
+pub struct Claim<'a, D> {
+    /// The run.
+    pub run: &'a DueRun<D>,
+    /// Our mark.
+    pub mark: &'a Mark,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// Ours: launch it.
+    Ours,
+    /// Refused, with the reason (another agent, cancelled, a concurrency limit): not an error, never launched.
+    Refused(String),
+    /// The answer was lost or unclear: read the run back.
+    Unknown(String),
+    /// The API was certain that nothing was written (unauthorised, throttled, not sent): nothing is claimed.
+    NotMade(String),
+}
+
+/// A run's state right now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunNow {
+    /// Epoch it would have if it were due; equal to the observed one iff nothing changed.
+    pub epoch: String,
+    /// State type as Prefect spells it.
+    pub state: String,
+    /// The mark in its current claim, if any.
+    pub mark: Option<Mark>,
+}
+
+/// A claimed run to give back.
+#[derive(Debug)]
+pub struct GiveBack<'a, D> {
+    /// The run.
+    pub run: &'a DueRun<D>,
+    /// The mark of the claim that is given back.
+    pub mark: &'a Mark,
+    /// For people: why.
+    pub reason: String,
+    /// Whether it was refused for want of capacity.
+    pub for_capacity: bool,
+    /// Due again this much later.
+    pub delay: Duration,
+}
+
+/// A claimed run to end.
+#[derive(Debug)]
+pub struct Ending<'a, D> {
+    /// The run.
+    pub run: &'a DueRun<D>,
+    /// For people: why, and what to do about it.
+    pub message: String,
+}
+
+/// A line for a flow run's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunLog {
+    /// Id of the flow run.
+    pub flow_run_id: String,
+    /// Severity.
+    pub level: LogLevel,
+    /// The line.
+    pub message: String,
+}
+
+/// Severities of Prefect's log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What happened.
+    Info,
+    /// What may need a person.
+    Warning,
+    /// What went wrong.
+    Error,
+}
+
+/// A run that cannot be launched because of what it says itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RunRefusal(pub String);
+
+/// What went wrong in talking to a Prefect API.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ApiError {
+    /// Nothing was sent: no connection.
+    #[error("cannot connect to the Prefect API at {api}: {reason}")]
+    Unreachable {
+        /// The API's base URL.
+        api: String,
+        /// What the network said.
+        reason: String,
+    },
+    /// Sent, but no complete answer came: the outcome is unknown.
+    #[error("no answer from the Prefect API: {0}")]
+    NoAnswer(String),
+    /// The key or token was refused.
+    #[error("the Prefect API refused the credentials: {0}")]
+    Unauthorised(String),
+    /// Too many requests.
+    #[error("the Prefect API asks for fewer requests (HTTP 429)")]
+    Throttled {
+        /// The answer's `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// Another HTTP status than success.
+    #[error("the Prefect API answered HTTP {status}: {text}")]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// The first characters of the body.
+        text: String,
+    },
+    /// An answer that is no JSON, or not of the promised shape.
+    #[error("the Prefect API's answer cannot be understood: {0}")]
+    Malformed(String),
+    /// The API understood and said no: its errors (GraphQL errors, REST detail).
+    #[error("the Prefect API refused the request: {message}")]
+    Refused {
+        /// The first error's text.
+        message: String,
+        /// All of it.
+        errors: Value,
+    },
+    /// What the configuration says does not fit what the API says.
+    #[error("{0}")]
+    Configuration(String),
+}

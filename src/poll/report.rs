@@ -1,0 +1,85 @@
+//! The report of a poll: what people and tests look at. Its field names are fixed.
+
+use crate::state::ErrorKind;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The report of one invocation, by agent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Report {
+    /// One entry per polled agent.
+    pub agents: BTreeMap<String, AgentReport>,
+}
+
+impl Report {
+    /// Whether every agent's own poll succeeded.
+    pub fn ok(&self) -> bool {
+        self.agents.values().all(|agent| agent.ok)
+    }
+}
+
+/// What one poll of one agent did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct AgentReport {
+    /// The poll itself worked; single runs may still have failed.
+    pub ok: bool,
+    /// Why it did not, for people; never a secret.
+    pub error: Option<String>,
+    /// The kind of `error`.
+    pub error_kind: Option<ErrorKind>,
+    /// Number of this poll.
+    pub poll: u64,
+    /// `max_polls` is reached: nothing was polled.
+    pub stopped: bool,
+    /// `enabled: false`: nothing was polled.
+    pub disabled: bool,
+    /// Due runs found.
+    pub ready: usize,
+    /// Runs that have a task now.
+    pub launched: Vec<Launched>,
+    /// Runs left for a later poll.
+    pub deferred: Vec<WithReason>,
+    /// Runs that are not ours to launch.
+    pub skipped: Vec<WithReason>,
+    /// Runs that failed for good.
+    pub failed: Vec<WithReason>,
+    /// Orphaned claims that were finished.
+    pub recovered: Vec<Recovered>,
+    /// Claims of others seen.
+    pub foreign_pending: usize,
+    /// Requests that were answered with "too many".
+    pub throttled: usize,
+    /// What may need a person: unknown backend settings, keys delivered in the environment.
+    pub warnings: Vec<String>,
+    /// How long the poll took, milliseconds.
+    pub duration_ms: u64,
+}
+
+/// A run that has a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Launched {
+    /// Id of the flow run.
+    pub flow_run_id: String,
+    /// ARN of its task.
+    pub task_arn: String,
+    /// The task existed already.
+    pub adopted: bool,
+}
+
+/// A run and why it went this way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WithReason {
+    /// Id of the flow run.
+    pub flow_run_id: String,
+    /// For people.
+    pub reason: String,
+}
+
+/// An orphaned claim that was finished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recovered {
+    /// Id of the flow run.
+    pub flow_run_id: String,
+    /// ARN of its task.
+    pub task_arn: String,
+}

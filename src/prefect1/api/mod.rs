@@ -1,0 +1,1 @@
+//! The GraphQL API: transport, start-up, the queue, states, logs.
