@@ -23,8 +23,9 @@ pub enum Definition {
     Existing {
         /// As written by the user.
         name: String,
-        /// Its roles are to be read from it first (Prefect 1.4 does so, to override them explicitly).
-        describe_roles: bool,
+        /// Override keys (`taskRoleArn`, `executionRoleArn`) for which a role of the described definition replaces
+        /// what `run_task.overrides` says (Prefect 1.4 overrides them explicitly); empty = no need to describe it.
+        definition_roles: Vec<&'static str>,
     },
     /// Ours: found or registered. The body of `RegisterTaskDefinition` in the API's own spelling.
     Own(Map<String, Value>),
