@@ -1,7 +1,7 @@
 //! The seam to a Prefect API: what one poll asks of it and tells it. One implementation per generation of Prefect.
 
 use crate::launch::LaunchSpec;
-use crate::state::Registration;
+use crate::state::{ErrorKind, Registration};
 use serde_json::Value;
 use std::future::Future;
 use std::time::Duration;
@@ -28,8 +28,12 @@ pub trait Orchestrator: Send + Sync {
     /// Reads runs again: after a hold, or to resolve a claim whose answer was lost. One entry per id, in order.
     fn reread(&self, flow_run_ids: &[String]) -> impl Future<Output = Result<Vec<Option<RunNow>>, ApiError>> + Send;
 
-    /// The launch of a run: its task definition and `RunTask` request, without reading anything (pure).
-    fn launch_spec(&self, run: &DueRun<Self::Detail>) -> Result<LaunchSpec, RunRefusal>;
+    /// The launches of runs: task definition and `RunTask` request. Loads what the runs refer to (templates), then
+    /// renders purely. One entry per run, in order.
+    fn render(
+        &self,
+        runs: &[&DueRun<Self::Detail>],
+    ) -> impl Future<Output = Vec<Result<Rendered, RenderError>>> + Send;
 
     /// Claims runs in as few requests as the API allows. One entry per claim, in order.
     fn claim(&self, claims: &[Claim<'_, Self::Detail>]) -> impl Future<Output = Vec<Claimed>> + Send;
@@ -66,6 +70,8 @@ pub struct DuePage<D> {
     pub unreadable: Vec<(String, String)>,
     /// The answer was a full page: there may be more.
     pub full: bool,
+    /// The runs are known, but keeping the agent alive in Prefect's eyes failed.
+    pub queue_error: Option<ApiError>,
 }
 
 /// A flow run that is due, as the planner needs to know it.
@@ -119,7 +125,7 @@ pub struct Claim<'a, D> {
 }
 
 /// What became of a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Claimed {
     /// Ours: launch it.
     Ours,
@@ -128,7 +134,7 @@ pub enum Claimed {
     /// The answer was lost or unclear: read the run back.
     Unknown(String),
     /// The API was certain that nothing was written (unauthorised, throttled, not sent): nothing is claimed.
-    NotMade(String),
+    NotMade(ApiError),
 }
 
 /// A run's state right now.
@@ -188,6 +194,24 @@ pub enum LogLevel {
     Error,
 }
 
+/// A run's launch, rendered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// The launch.
+    pub spec: LaunchSpec,
+    /// What a person should know about it; the same words for the same cause.
+    pub warning: Option<String>,
+}
+
+/// Why a run has no launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RenderError {
+    /// Never, as the run stands.
+    Refused(RunRefusal),
+    /// Not now: something it refers to cannot be read at the moment.
+    NotNow(String),
+}
+
 /// A run that cannot be launched because of what it says itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -238,4 +262,17 @@ pub enum ApiError {
     /// What the configuration says does not fit what the API says.
     #[error("{0}")]
     Configuration(String),
+}
+
+impl ApiError {
+    /// The kind of trouble, for the report and for health.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unreachable { .. } | Self::NoAnswer(_) => ErrorKind::ApiUnreachable,
+            Self::Unauthorised(_) => ErrorKind::Unauthorised,
+            Self::Throttled { .. } => ErrorKind::Throttled,
+            Self::Status { .. } | Self::Malformed(_) | Self::Refused { .. } => ErrorKind::ApiError,
+            Self::Configuration(_) => ErrorKind::Configuration,
+        }
+    }
 }

@@ -1,1 +1,11 @@
-//! To be written.
+//! The agents' health and the poke, as their Function URL (or the local `--agent-address`) answers them.
+//!
+//! Requests and answers are plain data here; `bin/lambda.rs` and the command line carry them.
+
+pub mod answer;
+pub mod request;
+pub mod truth;
+
+pub use answer::Answer;
+pub use request::{Request, Route};
+pub use truth::{AgentFacts, Health};

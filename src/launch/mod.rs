@@ -101,6 +101,9 @@ pub trait Launcher: Send + Sync {
         identity: &LaunchIdentity,
     ) -> impl Future<Output = Result<PreparedLaunch, LaunchOutcome>> + Send;
 
+    /// Forgets what `prepare` remembers of this launch's task definition, because it turned out to be inactive.
+    fn forget(&self, spec: &LaunchSpec);
+
     /// Starts the task, once: a replay of the same token does not start another.
     fn launch(&self, launch: &PreparedLaunch) -> impl Future<Output = LaunchOutcome> + Send;
 

@@ -1,5 +1,26 @@
 //! One poll iteration for every configured agent: observe → plan (pure) → perform → report.
+//!
+//! | file | step |
+//! |---|---|
+//! | `deployment.rs` | all agents side by side, what a warm process keeps |
+//! | `turn.rs` | one agent's turn: asks the queue until it is empty, performs what the plan says |
+//! | `plan.rs` | pure: which runs are launched now, held, or left for a later poll |
+//! | `batch.rs` | runs that start together: render, look for earlier tasks, prepare, claim, launch, settle |
+//! | `claims.rs` | claims, and those whose answer was lost |
+//! | `history.rs` | tasks of an earlier turn of a run |
+//! | `settle.rs` | what is said about each run at the end: log, give back, fail |
+//! | `ledger.rs` | what became of each run, kept so that it survives a deadline |
 
+pub mod batch;
+pub mod claims;
+pub mod history;
+pub mod ledger;
+pub mod plan;
 pub mod report;
+pub mod settle;
+pub mod turn;
+
+#[cfg(test)]
+mod tests;
 
 pub use report::{AgentReport, Report};

@@ -1,0 +1,149 @@
+//! What was asked: Function URL events of payload format 2.0, reduced to what matters.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use std::collections::HashMap;
+use subtle::ConstantTimeEq;
+
+/// A request to the health page.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Upper case.
+    pub method: String,
+    /// Without the query.
+    pub path: String,
+    /// The bearer token shown, if any.
+    pub bearer: Option<SecretString>,
+    /// AWS IAM has authorised the caller.
+    pub by_iam: bool,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /api/health`
+    Health,
+    /// `GET` or `POST /api/poke`
+    Poke,
+    /// One of these paths with another method.
+    MethodNotAllowed,
+    /// Any other path.
+    NotFound,
+}
+
+/// The parts of a Function URL event that matter.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UrlEvent {
+    raw_path: String,
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    request_context: RequestContext,
+}
+
+#[derive(Debug, Deserialize)]
+struct RequestContext {
+    http: Http,
+    authorizer: Option<Authorizer>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Http {
+    method: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Authorizer {
+    iam: Option<serde::de::IgnoredAny>,
+}
+
+impl From<UrlEvent> for Request {
+    fn from(event: UrlEvent) -> Self {
+        let authorization = event.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        Self {
+            method: event.request_context.http.method.to_ascii_uppercase(),
+            path: event.raw_path,
+            bearer: authorization.and_then(|(_, value)| bearer_of(value)),
+            by_iam: event.request_context.authorizer.is_some_and(|authorizer| authorizer.iam.is_some()),
+        }
+    }
+}
+
+/// The token of an `Authorization: Bearer …` header.
+pub fn bearer_of(authorization: &str) -> Option<SecretString> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| SecretString::from(token.trim()))
+}
+
+impl Request {
+    /// Where the request goes.
+    pub fn route(&self) -> Route {
+        match (self.path.as_str(), self.method.as_str()) {
+            ("/api/health", "GET") => Route::Health,
+            ("/api/poke", "GET" | "POST") => Route::Poke,
+            ("/api/health" | "/api/poke", _) => Route::MethodNotAllowed,
+            _ => Route::NotFound,
+        }
+    }
+
+    /// Whether the caller may poke: authorised by IAM, or knows the token. Without a configured token nobody knows it.
+    pub fn may_poke(&self, token: Option<&SecretString>) -> bool {
+        let shows_token = || match (&self.bearer, token) {
+            (Some(shown), Some(token)) if !token.expose_secret().is_empty() => {
+                // In constant time: how long a comparison takes must not tell how much of the token was right.
+                shown.expose_secret().as_bytes().ct_eq(token.expose_secret().as_bytes()).into()
+            }
+            _ => false,
+        };
+        self.by_iam || shows_token()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn request(method: &str, path: &str, headers: &serde_json::Value, iam: bool) -> Request {
+        let mut event = json!({
+            "version": "2.0", "rawPath": path, "headers": headers, "isBase64Encoded": false,
+            "requestContext": {"http": {"method": method, "path": path, "protocol": "HTTP/1.1"}},
+        });
+        if iam {
+            event["requestContext"]["authorizer"] = json!({"iam": {"accountId": "123456789012"}});
+        }
+        serde_json::from_value::<UrlEvent>(event).unwrap().into()
+    }
+
+    #[test]
+    fn routes_are_those_of_the_python_agent() {
+        for (method, path, route) in [
+            ("GET", "/api/health", Route::Health),
+            ("get", "/api/health", Route::Health),
+            ("POST", "/api/health", Route::MethodNotAllowed),
+            ("HEAD", "/api/health", Route::MethodNotAllowed),
+            ("GET", "/api/poke", Route::Poke),
+            ("POST", "/api/poke", Route::Poke),
+            ("DELETE", "/api/poke", Route::MethodNotAllowed),
+            ("GET", "/", Route::NotFound),
+            ("GET", "/api/health/", Route::NotFound),
+        ] {
+            assert_eq!(request(method, path, &json!({}), false).route(), route, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn poking_needs_iam_or_the_token() {
+        let token = SecretString::from("s3cret");
+        let with = |authorization: &str| request("GET", "/api/poke", &json!({"Authorization": authorization}), false);
+        assert!(request("GET", "/api/poke", &json!({}), true).may_poke(None));
+        assert!(with("Bearer s3cret").may_poke(Some(&token)));
+        assert!(with("bearer s3cret ").may_poke(Some(&token)));
+        assert!(!with("Bearer s3cret").may_poke(None), "no token is configured");
+        assert!(!with("Bearer s3cre").may_poke(Some(&token)));
+        assert!(!with("Bearer ").may_poke(Some(&SecretString::from(""))), "an empty token opens nothing");
+        assert!(!with("Basic s3cret").may_poke(Some(&token)));
+        assert!(!request("GET", "/api/poke", &json!({}), false).may_poke(Some(&token)));
+    }
+}

@@ -1,0 +1,215 @@
+//! Pure: whether the agents are well, from what their polls wrote down.
+
+use crate::state::{ErrorKind, Status};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// After this many intervals without a successful poll an agent is failing.
+const PATIENCE: u32 = 3;
+
+/// What is known of one configured agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentFacts {
+    /// `None`: its configuration is wrong.
+    pub configuration: Option<ConfiguredAgent>,
+    /// When its configuration was last written.
+    pub configured_at: Option<OffsetDateTime>,
+    /// What its last poll wrote down.
+    pub status: Option<Status>,
+}
+
+/// What health needs to know of a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfiguredAgent {
+    /// `false`: not polled on purpose.
+    pub enabled: bool,
+    /// Period of the schedule.
+    pub poll_interval: Duration,
+    /// Polls before the agent stops.
+    pub max_polls: Option<u64>,
+}
+
+/// The health page's body.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Health {
+    /// Over all agents.
+    pub status: Overall,
+    /// By agent.
+    pub agents: BTreeMap<String, AgentHealth>,
+}
+
+/// Over all agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overall {
+    /// No agent is failing.
+    Ok,
+    /// One is, or none is configured.
+    Failing,
+}
+
+/// One agent's health.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AgentHealth {
+    /// How it is.
+    pub status: AgentStatus,
+    /// When its last poll ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_poll: Option<OffsetDateTime>,
+    /// When its last successful poll ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_success: Option<OffsetDateTime>,
+    /// How many polls there were.
+    pub polls: u64,
+    /// What is wrong, as a kind: never a text, which could hold a secret.
+    pub error: Option<ErrorKind>,
+}
+
+/// How an agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentStatus {
+    /// It polls.
+    Ok,
+    /// It was configured a moment ago and has not polled yet.
+    Starting,
+    /// `max_polls` is reached.
+    Stopped,
+    /// `enabled: false`.
+    Disabled,
+    /// It has not polled successfully for three intervals.
+    Failing,
+}
+
+impl Health {
+    /// The truth about all configured agents.
+    pub fn of(agents: &BTreeMap<String, AgentFacts>, now: OffsetDateTime) -> Self {
+        let agents: BTreeMap<_, _> =
+            agents.iter().map(|(name, facts)| (name.clone(), AgentHealth::of(facts, now))).collect();
+        let failing = agents.is_empty() || agents.values().any(|agent| agent.status == AgentStatus::Failing);
+        Self { status: if failing { Overall::Failing } else { Overall::Ok }, agents }
+    }
+}
+
+impl AgentHealth {
+    fn of(facts: &AgentFacts, now: OffsetDateTime) -> Self {
+        let status = facts.status.clone().unwrap_or_default();
+        let how = how(facts, &status, now);
+        let error = if facts.configuration.is_none() { Some(ErrorKind::Configuration) } else { status.error };
+        Self {
+            status: how,
+            last_poll: status.last_poll,
+            last_success: status.last_success,
+            polls: status.polls,
+            error,
+        }
+    }
+}
+
+fn how(facts: &AgentFacts, status: &Status, now: OffsetDateTime) -> AgentStatus {
+    let Some(agent) = facts.configuration else {
+        return AgentStatus::Failing;
+    };
+    if !agent.enabled {
+        return AgentStatus::Disabled;
+    }
+    // The flag alone is old news once `max_polls` was raised or removed.
+    if status.stopped && agent.max_polls.is_some_and(|max_polls| status.polls >= max_polls) {
+        return AgentStatus::Stopped;
+    }
+    let recent = |instant: Option<OffsetDateTime>| {
+        instant.is_some_and(|instant| now - instant <= agent.poll_interval * PATIENCE)
+    };
+    if recent(status.last_success) {
+        AgentStatus::Ok
+    } else if facts.status.is_none() && recent(facts.configured_at) {
+        AgentStatus::Starting
+    } else {
+        AgentStatus::Failing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-24 12:00:00 UTC);
+
+    fn facts(last_success_seconds_ago: Option<i64>) -> AgentFacts {
+        let status = last_success_seconds_ago.map(|seconds| Status {
+            last_poll: Some(NOW),
+            last_success: Some(NOW - time::Duration::seconds(seconds)),
+            polls: 12,
+            ..Status::default()
+        });
+        let agent = ConfiguredAgent { enabled: true, poll_interval: Duration::from_secs(60), max_polls: None };
+        AgentFacts { configuration: Some(agent), configured_at: Some(NOW - time::Duration::hours(1)), status }
+    }
+
+    fn status_of(facts: AgentFacts) -> AgentStatus {
+        AgentHealth::of(&facts, NOW).status
+    }
+
+    #[test]
+    fn an_agent_is_ok_for_three_intervals_after_a_success() {
+        assert_eq!(status_of(facts(Some(10))), AgentStatus::Ok);
+        assert_eq!(status_of(facts(Some(180))), AgentStatus::Ok);
+        assert_eq!(status_of(facts(Some(181))), AgentStatus::Failing);
+    }
+
+    #[test]
+    fn a_new_agent_is_starting_and_then_failing() {
+        let young = AgentFacts { configured_at: Some(NOW - time::Duration::seconds(100)), ..facts(None) };
+        assert_eq!(status_of(young), AgentStatus::Starting);
+        assert_eq!(status_of(facts(None)), AgentStatus::Failing);
+    }
+
+    #[test]
+    fn an_agent_that_polled_without_success_is_not_starting() {
+        let status = Status { last_poll: Some(NOW), error: Some(ErrorKind::Unauthorised), ..Status::default() };
+        let new = AgentFacts { configured_at: Some(NOW), status: Some(status), ..facts(None) };
+        let health = AgentHealth::of(&new, NOW);
+        assert_eq!((health.status, health.error), (AgentStatus::Failing, Some(ErrorKind::Unauthorised)));
+    }
+
+    #[test]
+    fn a_stopped_agent_is_stopped_until_max_polls_is_raised() {
+        let mut stopped = facts(Some(10_000));
+        if let Some(status) = &mut stopped.status {
+            status.stopped = true;
+        }
+        for (max_polls, expected) in
+            [(Some(12), AgentStatus::Stopped), (Some(13), AgentStatus::Failing), (None, AgentStatus::Failing)]
+        {
+            if let Some(agent) = &mut stopped.configuration {
+                agent.max_polls = max_polls;
+            }
+            assert_eq!(status_of(stopped.clone()), expected, "{max_polls:?}");
+        }
+    }
+
+    #[test]
+    fn a_disabled_agent_is_never_failing_and_a_wrong_configuration_always_is() {
+        let mut disabled = facts(None);
+        if let Some(agent) = &mut disabled.configuration {
+            agent.enabled = false;
+        }
+        assert_eq!(status_of(disabled), AgentStatus::Disabled);
+        let wrong = AgentHealth::of(&AgentFacts { configuration: None, ..facts(Some(1)) }, NOW);
+        assert_eq!((wrong.status, wrong.error), (AgentStatus::Failing, Some(ErrorKind::Configuration)));
+    }
+
+    #[test]
+    fn one_failing_agent_or_none_at_all_fails_the_whole() {
+        let agents = |list: &[(&str, AgentFacts)]| -> BTreeMap<String, AgentFacts> {
+            list.iter().map(|(name, facts)| ((*name).to_owned(), facts.clone())).collect()
+        };
+        assert_eq!(Health::of(&agents(&[]), NOW).status, Overall::Failing);
+        assert_eq!(Health::of(&agents(&[("a", facts(Some(1)))]), NOW).status, Overall::Ok);
+        let both = agents(&[("a", facts(Some(1))), ("b", facts(None))]);
+        assert_eq!(Health::of(&both, NOW).status, Overall::Failing);
+    }
+}

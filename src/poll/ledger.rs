@@ -1,0 +1,104 @@
+//! What became of each run, kept outside of the futures that do the work so that it survives a deadline.
+
+use super::report::{AgentReport, Launched, WithReason};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What became of one run in this poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It has a task.
+    Launched {
+        /// ARN of the task.
+        task_arn: String,
+        /// The task existed already.
+        adopted: bool,
+    },
+    /// Left for a later poll.
+    Deferred(String),
+    /// Not ours to launch.
+    Skipped(String),
+    /// Failed for good.
+    Failed(String),
+}
+
+/// The fates of the runs of one agent's poll, and what else its report says.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    report: AgentReport,
+    /// Runs whose work has begun and has no fate yet.
+    open: Vec<String>,
+}
+
+impl Ledger {
+    /// A run was found due. Until it has a fate it is reported as left for a later poll.
+    pub fn found(&self, flow_run_id: &str) {
+        let mut entries = self.lock();
+        entries.report.ready += 1;
+        entries.open.push(flow_run_id.to_owned());
+    }
+
+    /// What became of a run.
+    pub fn settle(&self, flow_run_id: &str, fate: Fate) {
+        let mut entries = self.lock();
+        entries.open.retain(|open| open != flow_run_id);
+        record(&mut entries.report, flow_run_id, fate);
+    }
+
+    /// Trouble of the poll itself, not of a run. The first one is reported.
+    pub fn trouble(&self, kind: crate::state::ErrorKind, error: &str) {
+        let report = &mut self.lock().report;
+        if report.error.is_none() {
+            report.error_kind = Some(kind);
+            report.error = Some(error.to_owned());
+        }
+    }
+
+    /// Whether the poll itself had trouble.
+    pub fn has_trouble(&self) -> bool {
+        self.lock().report.error.is_some()
+    }
+
+    /// What may need a person; each said once.
+    pub fn warn(&self, warning: &str) {
+        let warnings = &mut self.lock().report.warnings;
+        if !warnings.iter().any(|known| known == warning) {
+            warnings.push(warning.to_owned());
+        }
+    }
+
+    /// An answer asked for fewer requests.
+    pub fn throttled(&self) {
+        self.lock().report.throttled += 1;
+    }
+
+    /// The report so far. Runs without a fate are left for a later poll, with `unfinished` as the reason.
+    pub fn report(&self, unfinished: &str) -> AgentReport {
+        let entries = self.lock();
+        let mut report = entries.report.clone();
+        for flow_run_id in &entries.open {
+            record(&mut report, flow_run_id, Fate::Deferred(unfinished.to_owned()));
+        }
+        report.ok = report.error.is_none();
+        report
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        // A panic while holding the lock cannot leave a half-written entry that matters: keep reporting.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn record(report: &mut AgentReport, flow_run_id: &str, fate: Fate) {
+    let flow_run_id = flow_run_id.to_owned();
+    match fate {
+        Fate::Launched { task_arn, adopted } => report.launched.push(Launched { flow_run_id, task_arn, adopted }),
+        Fate::Deferred(reason) => report.deferred.push(WithReason { flow_run_id, reason }),
+        Fate::Skipped(reason) => report.skipped.push(WithReason { flow_run_id, reason }),
+        Fate::Failed(reason) => report.failed.push(WithReason { flow_run_id, reason }),
+    }
+}

@@ -1,0 +1,223 @@
+//! What is said about each claimed run at the end: its log, given back, failed.
+
+use super::batch::Job;
+use super::ledger::Fate;
+use crate::clock::Clock;
+use crate::launch::{LaunchOutcome, Launcher, TransientCause};
+use crate::orchestrator::{ApiError, DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog};
+use std::time::Duration;
+
+/// Prefect Server refuses a second claim of a run for 30 s: what is given back is due again only after that.
+const FIRST_DELAY: Duration = Duration::from_secs(45);
+
+/// Runs that are given back again and again wait at most this long.
+const LONGEST_DELAY: Duration = Duration::from_secs(600);
+
+/// What follows from a launch's outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// It has a task.
+    Launched {
+        /// ARN of the task.
+        task_arn: String,
+        /// The task existed already.
+        adopted: bool,
+    },
+    /// It is scheduled again.
+    GiveBack {
+        /// For people.
+        reason: String,
+        /// Refused for want of capacity.
+        for_capacity: bool,
+        /// The attempt counts; trouble of the agent itself is no attempt of the run.
+        counted: bool,
+    },
+    /// It fails.
+    Fail(String),
+    /// The claim stays as it is: nobody knows whether there is a task.
+    Leave(String),
+}
+
+impl Settlement {
+    /// Pure: what follows from the outcome of launch number `attempt`.
+    pub fn of(outcome: LaunchOutcome, attempt: u32, max_attempts: u32) -> Self {
+        let give_back = |reason: String, for_capacity| {
+            if attempt >= max_attempts {
+                return Self::Fail(format!("Not launched after {attempt} attempts. The last one: {reason}"));
+            }
+            Self::GiveBack { reason, for_capacity, counted: true }
+        };
+        match outcome {
+            LaunchOutcome::Started { task_arn } => Self::Launched { task_arn, adopted: false },
+            LaunchOutcome::Adopted { task_arn } => Self::Launched { task_arn, adopted: true },
+            LaunchOutcome::Dead { task_arn, reason } => {
+                give_back(format!("Task {task_arn} stopped before the flow run began: {reason}"), false)
+            }
+            LaunchOutcome::Transient { reason, cause } => give_back(reason, cause == TransientCause::Capacity),
+            LaunchOutcome::InactiveDefinition => {
+                give_back("The task definition was deregistered while it was used".to_owned(), false)
+            }
+            LaunchOutcome::AgentTrouble(reason) => Self::GiveBack { reason, for_capacity: false, counted: false },
+            LaunchOutcome::Permanent(reason) => Self::Fail(reason),
+            LaunchOutcome::Unknown(reason) => {
+                Self::Leave(format!("claimed, but it is unknown whether its task was started: {reason}"))
+            }
+        }
+    }
+}
+
+/// How long a run waits after launch number `attempt` was given back.
+pub fn give_back_delay(attempt: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1).min(8));
+    (FIRST_DELAY * doubled).min(LONGEST_DELAY)
+}
+
+/// A claimed run and what follows for it.
+type Settled<'r, D> = (&'r DueRun<D>, Mark, Settlement);
+
+impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
+    /// Tells Prefect. Log lines are best effort: they never change what becomes of a run.
+    pub(super) async fn settle(&self, settled: Vec<Settled<'_, O::Detail>>) {
+        let lines: Vec<_> = settled.iter().filter_map(|(run, _, settlement)| log_line(run, settlement)).collect();
+        let (changes, rest): (Vec<_>, Vec<_>) = settled.into_iter().partition(|(_, _, settlement)| {
+            matches!(settlement, Settlement::GiveBack { .. } | Settlement::Fail(_))
+        });
+        for (run, mark, settlement) in rest {
+            self.settle_quietly(run, &mark, settlement);
+        }
+        let write_log = async {
+            if lines.is_empty() {
+                return;
+            }
+            if let Err(error) = self.turn.orchestrator.log(&lines).await {
+                tracing::warn!(agent = self.turn.rules.agent, %error, lines = lines.len(), "run logs were not written");
+            }
+        };
+        tokio::join!(write_log, self.change_states(changes));
+    }
+
+    fn settle_quietly(&self, run: &DueRun<O::Detail>, mark: &Mark, settlement: Settlement) {
+        let agent = self.turn.rules.agent.as_str();
+        let (flow_run_id, epoch) = (run.flow_run_id.as_str(), mark.epoch.as_str());
+        match settlement {
+            Settlement::Launched { task_arn, adopted } => {
+                tracing::info!(agent, flow_run_id, epoch, task_arn, adopted, "flow run launched");
+                self.fate(run, Fate::Launched { task_arn, adopted });
+            }
+            Settlement::Leave(reason) => {
+                tracing::warn!(agent, flow_run_id, epoch, reason, "flow run left claimed");
+                self.fate(run, Fate::Deferred(reason));
+            }
+            Settlement::GiveBack { .. } | Settlement::Fail(_) => {}
+        }
+    }
+
+    async fn change_states(&self, changes: Vec<Settled<'_, O::Detail>>) {
+        let changes = self.still_claimed(changes).await;
+        let (mut given_back, mut failed) = (Vec::new(), Vec::new());
+        for (run, mark, settlement) in changes {
+            match settlement {
+                Settlement::GiveBack { reason, for_capacity, counted } => {
+                    // An attempt that does not count leaves the number as it was before.
+                    let attempt = if counted { mark.attempt } else { run.attempts };
+                    given_back.push((run, Mark { attempt, ..mark }, reason, for_capacity));
+                }
+                Settlement::Fail(message) => failed.push((run, mark, message)),
+                Settlement::Launched { .. } | Settlement::Leave(_) => {}
+            }
+        }
+        tokio::join!(self.give_back(given_back), self.fail(failed));
+    }
+
+    /// Those that still carry our claim: a run that was cancelled meanwhile is never overwritten.
+    async fn still_claimed<'r>(&self, changes: Vec<Settled<'r, O::Detail>>) -> Vec<Settled<'r, O::Detail>> {
+        if changes.is_empty() {
+            return changes;
+        }
+        let ids: Vec<_> = changes.iter().map(|(run, ..)| run.flow_run_id.clone()).collect();
+        let now = match self.turn.orchestrator.reread(&ids).await {
+            Ok(now) => now,
+            Err(error) => {
+                self.api_trouble(&error);
+                for (run, ..) in changes {
+                    self.fate(run, Fate::Deferred(format!("claimed, but its state cannot be read: {error}")));
+                }
+                return Vec::new();
+            }
+        };
+        let mut still_claimed = Vec::new();
+        for ((run, mark, settlement), now) in changes.into_iter().zip(now) {
+            match now {
+                Some(now) if now.mark.as_ref() == Some(&mark) => still_claimed.push((run, mark, settlement)),
+                Some(now) => self.fate(run, Fate::Skipped(format!("it is {} now", now.state))),
+                None => self.fate(run, Fate::Skipped("it no longer exists".to_owned())),
+            }
+        }
+        still_claimed
+    }
+
+    async fn give_back(&self, runs: Vec<(&DueRun<O::Detail>, Mark, String, bool)>) {
+        if runs.is_empty() {
+            return;
+        }
+        let requests: Vec<_> = runs
+            .iter()
+            .map(|(run, mark, reason, for_capacity)| GiveBack {
+                run,
+                mark,
+                reason: reason.clone(),
+                for_capacity: *for_capacity,
+                delay: give_back_delay(mark.attempt),
+            })
+            .collect();
+        let answers = self.turn.orchestrator.give_back(&requests, self.turn.clock.now()).await;
+        for ((run, _, reason, _), answer) in runs.into_iter().zip(answers) {
+            self.written(&answer);
+            let reason = match answer {
+                Ok(()) => reason,
+                Err(error) => format!("{reason} (the claim could not be given back: {error})"),
+            };
+            tracing::warn!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, reason, "flow run given back");
+            self.fate(run, Fate::Deferred(reason));
+        }
+    }
+
+    async fn fail(&self, runs: Vec<(&DueRun<O::Detail>, Mark, String)>) {
+        if runs.is_empty() {
+            return;
+        }
+        let endings: Vec<_> = runs.iter().map(|(run, _, message)| Ending { run, message: message.clone() }).collect();
+        let answers = self.turn.orchestrator.fail(&endings).await;
+        for ((run, _, message), answer) in runs.into_iter().zip(answers) {
+            self.written(&answer);
+            tracing::warn!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, message, "flow run failed");
+            let fate = match answer {
+                Ok(()) => Fate::Failed(message),
+                Err(error) => Fate::Deferred(format!("{message} (Failed could not be written: {error})")),
+            };
+            self.fate(run, fate);
+        }
+    }
+
+    fn written(&self, answer: &Result<(), ApiError>) {
+        if let Err(error) = answer {
+            self.api_trouble(error);
+        }
+    }
+}
+
+/// The line in the run's own log, as its owner will read it in Prefect.
+fn log_line<D>(run: &DueRun<D>, settlement: &Settlement) -> Option<RunLog> {
+    let (level, message) = match settlement {
+        Settlement::Launched { task_arn, adopted: false } => {
+            (LogLevel::Info, format!("Submitted for execution: Task {task_arn}"))
+        }
+        Settlement::Launched { task_arn, adopted: true } => {
+            (LogLevel::Info, format!("Submitted for execution: Task {task_arn} (it existed already)"))
+        }
+        Settlement::GiveBack { reason, .. } => (LogLevel::Warning, format!("Not launched yet, tried again: {reason}")),
+        Settlement::Fail(message) => (LogLevel::Error, message.clone()),
+        Settlement::Leave(_) => return None,
+    };
+    Some(RunLog { flow_run_id: run.flow_run_id.clone(), level, message })
+}

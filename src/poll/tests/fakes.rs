@@ -1,0 +1,316 @@
+//! An orchestrator and a platform in memory, with virtual time, whose answers a test can spoil.
+
+use crate::clock::Clock;
+use crate::launch::{
+    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch, rate::LaunchRate,
+};
+use crate::orchestrator::{
+    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
+    RunNow, RunRefusal, Window,
+};
+use crate::poll::AgentReport;
+use crate::poll::ledger::Ledger;
+use crate::poll::plan::Limits;
+use crate::poll::turn::{Rules, Turn};
+use crate::state::Registration;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+pub(super) const START: OffsetDateTime = datetime!(2026-11-24 12:00:00 UTC);
+
+/// A clock that follows tokio's paused time.
+pub(super) struct TestClock(tokio::time::Instant);
+
+impl Clock for TestClock {
+    fn now(&self) -> OffsetDateTime {
+        START + self.0.elapsed()
+    }
+
+    async fn sleep_until(&self, instant: OffsetDateTime) {
+        tokio::time::sleep(Duration::try_from(instant - self.now()).unwrap_or_default()).await;
+    }
+}
+
+/// A flow run as the in-memory Prefect keeps it.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) start_time: OffsetDateTime,
+    pub(super) state: &'static str,
+    pub(super) version: u32,
+    pub(super) mark: Option<Mark>,
+    pub(super) attempts: u32,
+    pub(super) message: String,
+    pub(super) has_history: bool,
+}
+
+/// How a claim's answer is spoiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClaimFault {
+    AppliedButUnanswered,
+    NotAppliedAndUnanswered,
+    Refused,
+    Throttled,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) runs: BTreeMap<String, Run>,
+    pub(super) page_size: Option<usize>,
+    pub(super) claim_faults: VecDeque<ClaimFault>,
+    pub(super) reread_fails: bool,
+    pub(super) logs: Vec<RunLog>,
+    pub(super) log_fails: bool,
+    pub(super) calls: Vec<&'static str>,
+    /// Outcomes of the next launches, by run; a fresh task otherwise.
+    pub(super) outcomes: BTreeMap<String, VecDeque<LaunchOutcome>>,
+    pub(super) refusals: BTreeMap<String, String>,
+    pub(super) prepare_outcomes: VecDeque<LaunchOutcome>,
+    pub(super) live: BTreeMap<String, Vec<LiveTask>>,
+    pub(super) stopped: Vec<String>,
+    pub(super) launches: Vec<(String, OffsetDateTime)>,
+    /// Called between claim and settling.
+    pub(super) cancel_on_launch: bool,
+}
+
+pub(super) struct Fakes {
+    state: Mutex<State>,
+    clock: TestClock,
+}
+
+impl Fakes {
+    pub(super) fn new() -> Self {
+        Self { state: Mutex::default(), clock: TestClock(tokio::time::Instant::now()) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Schedules a run `seconds` from now.
+    pub(super) fn schedule(&self, id: &str, seconds: i64) {
+        let run = Run {
+            start_time: self.clock.now() + time::Duration::seconds(seconds),
+            state: "Scheduled",
+            version: 1,
+            mark: None,
+            attempts: 0,
+            message: String::new(),
+            has_history: false,
+        };
+        self.lock().runs.insert(id.to_owned(), run);
+    }
+
+    pub(super) fn run(&self, id: &str) -> Run {
+        self.lock().runs[id].clone()
+    }
+
+    /// One turn of an invocation that stops claiming after `seconds`.
+    pub(super) async fn poll_for(&self, seconds: u64) -> AgentReport {
+        let ledger = Ledger::default();
+        let rate = LaunchRate::new(None);
+        let rules = Rules {
+            agent: "etl".into(),
+            marked_as: "/root/etl".into(),
+            prefetch: Duration::from_secs(60),
+            max_launch_attempts: 3,
+            spot_fallback_after: None,
+            limits: Limits { stop_claiming: self.clock.now() + Duration::from_secs(seconds), launch_rate: None },
+        };
+        Turn::new(rules, (self, self, &self.clock), &ledger, &rate).run().await;
+        ledger.report("no time was left")
+    }
+
+    pub(super) async fn poll(&self) -> AgentReport {
+        self.poll_for(110).await
+    }
+
+    fn due(&self, id: &str, run: &Run) -> DueRun<()> {
+        DueRun {
+            flow_run_id: id.to_owned(),
+            name: id.to_owned(),
+            start_time: run.start_time,
+            epoch: run.version.to_string(),
+            has_history: run.has_history,
+            is_task_retry: false,
+            attempts: run.attempts,
+            capacity_refusals: 0,
+            detail: (),
+        }
+    }
+}
+
+fn unanswered() -> ApiError {
+    ApiError::NoAnswer("timed out".into())
+}
+
+impl State {
+    fn submit(&mut self, id: &str, mark: &Mark) {
+        let run = self.runs.get_mut(id).unwrap();
+        run.state = "Submitted";
+        run.version += 1;
+        run.mark = Some(mark.clone());
+    }
+
+    fn claim(&mut self, claim: &Claim<'_, ()>) -> Claimed {
+        let id = claim.run.flow_run_id.clone();
+        let fault = self.claim_faults.pop_front();
+        let may = self.runs[&id].state == "Scheduled";
+        match fault {
+            Some(ClaimFault::Refused) => Claimed::Refused("State update failed".into()),
+            Some(ClaimFault::Throttled) => Claimed::NotMade(ApiError::Throttled { retry_after: None }),
+            Some(ClaimFault::NotAppliedAndUnanswered) => Claimed::Unknown("timed out".into()),
+            Some(ClaimFault::AppliedButUnanswered) => {
+                self.submit(&id, claim.mark);
+                Claimed::Unknown("timed out".into())
+            }
+            None if may => {
+                self.submit(&id, claim.mark);
+                Claimed::Ours
+            }
+            None => Claimed::Refused("State update failed: this run has already been submitted.".into()),
+        }
+    }
+}
+
+impl Orchestrator for Fakes {
+    type Detail = ();
+
+    async fn connect(&self, _: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
+        Ok(None)
+    }
+
+    async fn due_runs(&self, window: &Window) -> Result<DuePage<()>, ApiError> {
+        let mut state = self.lock();
+        state.calls.push("due_runs");
+        let mut due: Vec<_> = state
+            .runs
+            .iter()
+            .filter(|(_, run)| run.state == "Scheduled" && run.start_time <= window.before)
+            .map(|(id, run)| self.due(id, run))
+            .collect();
+        due.sort_by_key(|run| run.start_time);
+        let page_size = state.page_size.unwrap_or(200);
+        let full = due.len() >= page_size;
+        due.truncate(page_size);
+        Ok(DuePage { runs: due, unreadable: Vec::new(), full, queue_error: None })
+    }
+
+    async fn reread(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        let mut state = self.lock();
+        state.calls.push("reread");
+        if state.reread_fails {
+            return Err(unanswered());
+        }
+        let now = |id: &String| {
+            state.runs.get(id).map(|run| RunNow {
+                epoch: run.version.to_string(),
+                state: run.state.to_owned(),
+                mark: run.mark.clone(),
+            })
+        };
+        Ok(ids.iter().map(now).collect())
+    }
+
+    async fn render(&self, runs: &[&DueRun<()>]) -> Vec<Result<Rendered, RenderError>> {
+        let state = self.lock();
+        let spec = LaunchSpec {
+            definition: Definition::Own(Map::new()),
+            run_task: Map::new(),
+            infer_network: false,
+            key_variables: Vec::new(),
+            ..LaunchSpec::default()
+        };
+        let render = |run: &&DueRun<()>| match state.refusals.get(&run.flow_run_id) {
+            Some(refusal) => Err(RenderError::Refused(RunRefusal(refusal.clone()))),
+            None => Ok(Rendered { spec: spec.clone(), warning: None }),
+        };
+        runs.iter().map(render).collect()
+    }
+
+    async fn claim(&self, claims: &[Claim<'_, ()>]) -> Vec<Claimed> {
+        let mut state = self.lock();
+        state.calls.push("claim");
+        claims.iter().map(|claim| state.claim(claim)).collect()
+    }
+
+    async fn give_back(&self, runs: &[GiveBack<'_, ()>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
+        let mut state = self.lock();
+        state.calls.push("give_back");
+        for given in runs {
+            let run = state.runs.get_mut(&given.run.flow_run_id).unwrap();
+            run.state = "Scheduled";
+            run.version += 1;
+            run.mark = None;
+            run.attempts = given.mark.attempt;
+            run.start_time = now + given.delay;
+            run.message = given.reason.clone();
+        }
+        runs.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn fail(&self, runs: &[Ending<'_, ()>]) -> Vec<Result<(), ApiError>> {
+        let mut state = self.lock();
+        state.calls.push("fail");
+        for ending in runs {
+            let run = state.runs.get_mut(&ending.run.flow_run_id).unwrap();
+            run.state = "Failed";
+            run.message = ending.message.clone();
+        }
+        runs.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
+        let mut state = self.lock();
+        state.calls.push("log");
+        state.logs.extend_from_slice(lines);
+        if state.log_fails { Err(unanswered()) } else { Ok(()) }
+    }
+}
+
+impl Launcher for Fakes {
+    async fn prepare(
+        &self,
+        flow_run_id: &str,
+        _: &LaunchSpec,
+        identity: &LaunchIdentity,
+    ) -> Result<PreparedLaunch, LaunchOutcome> {
+        if let Some(outcome) = self.lock().prepare_outcomes.pop_front() {
+            return Err(outcome);
+        }
+        let mut run_task = Map::new();
+        run_task.insert("clientToken".into(), Value::from(identity.token.clone()));
+        run_task.insert("startedBy".into(), json!(identity.started_by));
+        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, ..PreparedLaunch::default() })
+    }
+
+    fn forget(&self, _: &LaunchSpec) {
+        self.lock().calls.push("forget");
+    }
+
+    async fn launch(&self, launch: &PreparedLaunch) -> LaunchOutcome {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let id = launch.flow_run_id.clone();
+        assert_eq!(state.runs[&id].state, "Submitted", "{id} is launched without a claim");
+        state.launches.push((id.clone(), now));
+        if state.cancel_on_launch {
+            let run = state.runs.get_mut(&id).unwrap();
+            (run.state, run.mark) = ("Cancelled", None);
+        }
+        let next = state.outcomes.get_mut(&id).and_then(VecDeque::pop_front);
+        next.unwrap_or_else(|| LaunchOutcome::Started { task_arn: format!("task/{id}") })
+    }
+
+    async fn live_tasks(&self, _: &str, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+        Ok(self.lock().live.get(started_by).cloned().unwrap_or_default())
+    }
+
+    async fn stop(&self, _: &str, task_arn: &str, _: &str) -> Result<(), LaunchOutcome> {
+        self.lock().stopped.push(task_arn.to_owned());
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! One agent's turn: asks the queue until it is empty and performs what the plan says.
+
+use super::batch::Job;
+use super::ledger::{Fate, Ledger};
+use super::plan::{Limits, PlannedBatch, Start, plan};
+use crate::clock::Clock;
+use crate::launch::Launcher;
+use crate::launch::rate::LaunchRate;
+use crate::orchestrator::{DuePage, DueRun, Orchestrator, Window};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// What a turn follows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// The agent's name in the deployment.
+    pub agent: String,
+    /// `<root>/<agent>`: what its claims are marked with.
+    pub marked_as: String,
+    /// How far ahead due runs are looked for.
+    pub prefetch: Duration,
+    /// Launches of one run before it fails with the whole story.
+    pub max_launch_attempts: u32,
+    /// Capacity refusals of a Spot strategy before on-demand is used; `None` = never.
+    pub spot_fallback_after: Option<u32>,
+    /// What bounds the invocation.
+    pub limits: Limits,
+}
+
+/// One agent's turn and all it works with.
+pub struct Turn<'a, O, L, C> {
+    /// What it follows.
+    pub rules: Rules,
+    /// The Prefect API.
+    pub orchestrator: &'a O,
+    /// The platform.
+    pub launcher: &'a L,
+    /// Time.
+    pub clock: &'a C,
+    /// What became of each run.
+    pub ledger: &'a Ledger,
+    /// Paces `RunTask`.
+    pub rate: &'a LaunchRate,
+    /// Set by trouble that would hit every run: nothing more is claimed.
+    halted: AtomicBool,
+}
+
+/// A page of due runs, shared by the batches planned from it.
+type Page<D> = Arc<Vec<DueRun<D>>>;
+
+impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
+    /// A turn that has not begun.
+    pub fn new(
+        rules: Rules,
+        (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
+        ledger: &'a Ledger,
+        rate: &'a LaunchRate,
+    ) -> Self {
+        Self { rules, orchestrator, launcher, clock, ledger, rate, halted: AtomicBool::new(false) }
+    }
+
+    /// Polls and launches. What became of the runs is in the ledger, also when this future is dropped half-way.
+    pub async fn run(&self) {
+        // Held launches go on beside the asking, so that a long queue does not make them late.
+        let (hold, held) = unbounded_channel();
+        tokio::join!(self.ask(hold), self.launch_held(held));
+    }
+
+    /// Nothing more is to be claimed.
+    pub fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// Why nothing may be claimed now, if so.
+    pub fn why_not_claim(&self) -> Option<&'static str> {
+        if self.halted.load(Ordering::Relaxed) {
+            Some("the agent itself has trouble: see its error")
+        } else if self.clock.now() >= self.rules.limits.stop_claiming {
+            Some("no time is left in this invocation")
+        } else {
+            None
+        }
+    }
+
+    async fn ask(&self, hold: UnboundedSender<(Page<O::Detail>, PlannedBatch)>) {
+        let mut seen = HashSet::new();
+        loop {
+            let now = self.clock.now();
+            let page = match self.orchestrator.due_runs(&Window { now, before: now + self.rules.prefetch }).await {
+                Ok(page) => page,
+                Err(error) => return self.ledger.trouble(error.kind(), &error.to_string()),
+            };
+            if let Some(error) = &page.queue_error {
+                self.ledger.trouble(error.kind(), &error.to_string());
+            }
+            let full = page.full;
+            let fresh = self.fresh_runs(page, &mut seen);
+            let any_fresh = !fresh.is_empty();
+            self.launch_page(fresh, &hold).await;
+            if !(full && any_fresh && self.why_not_claim().is_none()) {
+                return;
+            }
+        }
+    }
+
+    /// Runs of the page that this invocation has not seen.
+    fn fresh_runs(&self, page: DuePage<O::Detail>, seen: &mut HashSet<String>) -> Vec<DueRun<O::Detail>> {
+        for (flow_run_id, reason) in page.unreadable {
+            if seen.insert(flow_run_id.clone()) {
+                self.ledger.found(&flow_run_id);
+                self.ledger.settle(&flow_run_id, Fate::Deferred(format!("cannot be understood: {reason}")));
+            }
+        }
+        let fresh: Vec<_> = page.runs.into_iter().filter(|run| seen.insert(run.flow_run_id.clone())).collect();
+        for run in &fresh {
+            self.ledger.found(&run.flow_run_id);
+        }
+        fresh
+    }
+
+    async fn launch_page(
+        &self,
+        runs: Vec<DueRun<O::Detail>>,
+        hold: &UnboundedSender<(Page<O::Detail>, PlannedBatch)>,
+    ) {
+        let starts: Vec<_> =
+            runs.iter().enumerate().map(|(index, run)| Start { index, start_time: run.start_time }).collect();
+        let plan = plan(self.clock.now(), self.rules.limits, &starts);
+        for (index, reason) in plan.deferred {
+            self.ledger.settle(&runs[index].flow_run_id, Fate::Deferred(reason));
+        }
+        let page = Arc::new(runs);
+        let (held, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
+        for batch in held {
+            // The receiver lives as long as this turn: a failed send means that nobody is left to launch for.
+            let _ = hold.send((Arc::clone(&page), batch));
+        }
+        for batch in due {
+            self.launch_batch(&page, &batch).await;
+        }
+    }
+
+    async fn launch_held(&self, mut held: UnboundedReceiver<(Page<O::Detail>, PlannedBatch)>) {
+        let mut waiting = FuturesUnordered::new();
+        let mut open = true;
+        while open || !waiting.is_empty() {
+            tokio::select! {
+                next = held.recv(), if open => match next {
+                    Some((page, batch)) => waiting.push(self.launch_later(page, batch)),
+                    None => open = false,
+                },
+                Some(()) = waiting.next(), if !waiting.is_empty() => {}
+            }
+        }
+    }
+
+    async fn launch_later(&self, page: Page<O::Detail>, batch: PlannedBatch) {
+        self.clock.sleep_until(batch.at).await;
+        self.launch_batch(&page, &batch).await;
+    }
+
+    async fn launch_batch(&self, page: &[DueRun<O::Detail>], batch: &PlannedBatch) {
+        let runs = batch.runs.iter().map(|index| &page[*index]).collect();
+        Job { turn: self }.perform(runs, batch.held).await;
+    }
+}
