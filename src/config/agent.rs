@@ -167,7 +167,7 @@ fn api(reader: &mut Reader<'_>, backend: Backend) -> String {
     }
     let host = reader.fallback(Setting::Absent, env::SERVER_HOST, as_text(addresses::api)).or("http://localhost");
     let port = reader.fallback(Setting::Absent, env::SERVER_PORT, port).or(4200_u16);
-    format!("{host}:{port}")
+    reader.parsed(env::SERVER_HOST, addresses::api(&Value::from(format!("{host}:{port}")))).or("")
 }
 
 fn port(text: &str) -> Parsed<u16> {

@@ -187,14 +187,11 @@ fn secret(
     environment: &Environment,
     problems: &mut Vec<Problem>,
 ) -> Option<StoredSecret> {
-    let (place, stored) = match parameter {
-        Some(parameter) => {
-            (parameter.name.as_str(), StoredSecret { value: parameter.value.clone(), arn: parameter.arn.clone() })
-        }
-        None => {
-            let text = environment.get(variable).map(|text| text.trim()).filter(|text| !text.is_empty())?;
-            (variable, StoredSecret { value: SecretString::from(text), arn: None })
-        }
+    let (place, stored) = if let Some(parameter) = parameter {
+        (parameter.name.as_str(), StoredSecret { value: parameter.value.clone(), arn: parameter.arn.clone() })
+    } else {
+        let text = environment.get(variable).map(|text| text.trim()).filter(|text| !text.is_empty())?;
+        (variable, StoredSecret { value: SecretString::from(text), arn: None })
     };
     match usable(&stored.value) {
         Ok(()) => Some(stored),

@@ -31,8 +31,12 @@ fn plain(key: &str) -> String {
     key.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
-/// The known key with the fewest edits, if these are few.
+/// The known key that begins like this, else the one with the fewest edits, if these are few.
 fn nearest(plain_key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let begins = |name: &&&'static str| plain_key.chars().count() >= 4 && plain(name).starts_with(plain_key);
+    if let Some(name) = known.iter().find(begins) {
+        return Some(name);
+    }
     let allowed = (plain_key.chars().count() / 3).min(3);
     let candidates = known.iter().map(|name| (distance(plain_key, &plain(name)), *name));
     candidates.min().filter(|(edits, _)| *edits <= allowed).map(|(_, name)| name)
