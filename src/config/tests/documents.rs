@@ -108,3 +108,23 @@ fn documents_that_lie_elsewhere_are_read_and_checked_alike() {
         "the configuration s3://b/k is wrong: `overrides`: found a number; allowed: a mapping"
     );
 }
+
+/// What the Python agents were run with is accepted here.
+#[test]
+fn the_golden_cases_agents_are_valid() {
+    let mut seen = 0;
+    for version in ["v1-0.15.0", "v1-1.4.1"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let case: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            let mut agent = case["agent"].as_object().cloned().unwrap_or_default();
+            for of_the_test in ["config", "ec2"] {
+                agent.remove(of_the_test);
+            }
+            read(&json!(agent).to_string()).unwrap_or_else(|errors| panic!("{}: {errors}", path.display()));
+            seen += 1;
+        }
+    }
+    assert!(seen > 150, "only {seen} cases");
+}

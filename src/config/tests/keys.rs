@@ -1,6 +1,5 @@
 use super::{good, one, paths, problems, read};
 use crate::config::{ApiKeyDelivery, Backend, Document, Environment, LaunchType, Rules, Source, read_agent};
-use std::time::Duration;
 
 #[test]
 fn the_empty_document_is_an_agent_with_every_default() {
@@ -10,13 +9,12 @@ fn the_empty_document_is_an_agent_with_every_default() {
     assert!(config.enabled);
     assert_eq!(config.api, "https://api.prefect.io");
     assert_eq!(config.ca_bundle, None);
-    assert_eq!(config.poll_interval, Duration::from_secs(60));
-    assert_eq!(config.prefetch, Duration::from_secs(60));
+    assert_eq!((config.poll_interval.as_secs(), config.prefetch.as_secs()), (60, 60));
     assert_eq!(config.launch_rate, Some(20.0));
     assert_eq!(config.env_vars, []);
     assert_eq!((config.region_name.clone(), config.assume_role_arn.clone()), (None, None));
     assert_eq!(config.api_key_delivery, ApiKeyDelivery::Auto);
-    assert_eq!(config.orphan_after, Duration::from_secs(120));
+    assert_eq!(config.orphan_after.as_secs(), 120);
     assert_eq!(config.max_launch_attempts, 5);
     assert_eq!(config.spot_fallback_after, Some(3));
     assert_eq!(config.max_polls, None);
@@ -203,8 +201,8 @@ fn null_is_as_good_as_not_written_except_where_it_means_none() {
 
 #[test]
 fn the_look_ahead_follows_the_period() {
-    assert_eq!(good("poll_interval_seconds: 300").prefetch, Duration::from_secs(300));
-    assert_eq!(good("poll_interval_seconds: 300\nprefetch_seconds: 30").prefetch, Duration::from_secs(30));
+    assert_eq!(good("poll_interval_seconds: 300").prefetch.as_secs(), 300);
+    assert_eq!(good("poll_interval_seconds: 300\nprefetch_seconds: 30").prefetch.as_secs(), 30);
 }
 
 #[test]

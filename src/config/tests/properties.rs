@@ -5,10 +5,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-/// An environment variable with the key it stands in for, and what becomes of the agent when either is written.
+/// A key and the variable that stands in for it, what each holds, and what becomes of the agent.
 type Backed = (&'static str, &'static str, Value, &'static str, fn(&AgentConfig) -> String);
 
-/// Every key that an environment variable stands in for: key, variable, the key's value, the variable's text, view.
+/// Every key that an environment variable stands in for.
 fn backed() -> Vec<Backed> {
     let (id, other) = ("6f1b2c3d-0000-4000-8000-000000000001", "6f1b2c3d-0000-4000-8000-000000000002");
     vec![

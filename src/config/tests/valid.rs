@@ -199,6 +199,6 @@ pub(super) fn written(config: &AgentConfig) -> Map<String, Value> {
 
 /// The same in the shapes a text can have.
 pub(super) fn texts(map: &Map<String, Value>) -> [String; 3] {
-    let lines = map.iter().map(|(key, value)| format!("{}: {value}\n", json!(key))).collect::<String>();
-    [json!(map).to_string(), serde_json::to_string_pretty(map).unwrap(), lines]
+    let lines: Vec<String> = map.iter().map(|(key, value)| format!("{}: {value}", json!(key))).collect();
+    [json!(map).to_string(), serde_json::to_string_pretty(map).unwrap(), lines.join("\n")]
 }
