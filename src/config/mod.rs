@@ -1,4 +1,29 @@
 //! Parameters and files → typed configuration. Pure: nothing here reads the environment, a clock or the network.
+//!
+//! [`load()`] reads a deployment's parameters, [`from_file`] one file, [`read_agent`] one text; [`read_document`] reads
+//! what a configuration refers to, [`apply_backend_settings`] adds what Prefect's backend keeps.
+
+mod addresses;
+mod agent;
+mod documents;
+mod environment;
+mod errors;
+mod literal;
+mod load;
+mod near;
+mod parameter;
+mod reader;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use agent::{Source, read_agent};
+pub use documents::{DocumentKind, read_document};
+pub use errors::{ConfigErrors, Problem};
+pub use load::{Loaded, LoadedAgent, from_file, load};
+pub use parameter::{Parameter, Root, is_agent_name};
+pub use settings::apply_backend_settings;
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -9,7 +34,7 @@ use std::time::Duration;
 pub type Environment = HashMap<String, String>;
 
 /// Everything one agent needs to know, checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AgentConfig {
     /// The agent's name in the deployment: the last segment of its parameter, `[A-Za-z0-9_-]{1,64}`.
     pub agent: String,
@@ -48,14 +73,14 @@ pub struct AgentConfig {
 }
 
 /// The generation of Prefect that an agent serves, with its own settings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Generation {
     /// Prefect 0.15 and 1.
     One(Prefect1Config),
 }
 
 /// Settings of a Prefect 0.15 / 1 agent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prefect1Config {
     /// Whose rules hold.
     pub rules: Rules,

@@ -1,0 +1,225 @@
+//! One agent's document → its configuration: every key, its fallbacks and its default, once.
+
+use super::environment as env;
+use super::errors::{ConfigErrors, Parsed, Problem};
+use super::reader::{Reader, Setting};
+use super::{
+    AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, Generation, LaunchType, Prefect1Config,
+    Rules, addresses, documents, values,
+};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Name of the parameter or path of the file, for messages.
+    pub parameter: &'a str,
+    /// The agent's name in the deployment, and in Prefect where nothing else says.
+    pub agent: &'a str,
+    /// Whether documents may be local files.
+    pub local_files: bool,
+}
+
+/// Keys of Prefect 2 and 3.
+const PREFECT_2_AND_3: &[&str] = &[
+    "work_pool",
+    "work_queues",
+    "limit",
+    "image",
+    "worker_env",
+    "cancel_grace_seconds",
+    "forward_log_lines",
+    "prefect_labels",
+];
+
+const BACKENDS: &[(&str, Backend)] = &[("cloud", Backend::Cloud), ("server", Backend::Server)];
+const LAUNCH_TYPES: &[(&str, LaunchType)] = &[("FARGATE", LaunchType::Fargate), ("EC2", LaunchType::Ec2)];
+const DELIVERIES: &[(&str, ApiKeyDelivery)] =
+    &[("auto", ApiKeyDelivery::Auto), ("secret", ApiKeyDelivery::Secret), ("environment", ApiKeyDelivery::Environment)];
+
+/// Longest period, look-ahead and patience: a day.
+const DAY: u64 = 86_400;
+
+/// Reads an agent's configuration (YAML or JSON). Environment variables are fallbacks of the keys. All that is wrong is
+/// in the error at once.
+pub fn read_agent(text: &str, source: &Source<'_>, environment: &Environment) -> Result<AgentConfig, ConfigErrors> {
+    let parsed = documents::mapping(text).and_then(|mut document| {
+        spell_variables_as_written(&mut document, text);
+        let mut reader = Reader::new(&document, environment);
+        let config = agent(&mut reader, source);
+        let problems = reader.finish();
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    });
+    parsed.map_err(|problems| ConfigErrors { parameter: source.parameter.to_owned(), problems })
+}
+
+/// Numbers and truth values of `env_vars` become the text that stands in the document.
+fn spell_variables_as_written(document: &mut Map<String, Value>, text: &str) {
+    let Some(Value::Object(variables)) = document.get_mut("env_vars") else { return };
+    if !variables.values().any(|value| value.is_number() || value.is_boolean()) {
+        return;
+    }
+    let mut written = documents::written_variables(text);
+    for (name, value) in variables.iter_mut().filter(|(_, value)| value.is_number() || value.is_boolean()) {
+        if let Some(text) = written.remove(name) {
+            *value = Value::String(text);
+        }
+    }
+}
+
+fn agent(reader: &mut Reader<'_>, source: &Source<'_>) -> AgentConfig {
+    let rules = reader.key("prefect", rules);
+    let is_prefect_1 = !matches!(rules, Setting::Wrong);
+    reader.elsewhere(PREFECT_2_AND_3, is_prefect_1, "a key of Prefect 2 and 3", "nothing with Prefect 0.15 and 1");
+    let rules = rules.or(Rules::V1);
+    let backend = reader.key("backend", values::choice(BACKENDS));
+    let backend = reader.fallback(backend, env::BACKEND, as_text(values::choice(BACKENDS))).or(Backend::Cloud);
+    let interval = seconds(reader, "poll_interval_seconds", 1, 60);
+    let name = reader.key("name", values::text);
+    let max_polls = "a whole number of at least 0, or null for no limit";
+    let fallback_after = "a whole number of at least 1, or null for never";
+    AgentConfig {
+        agent: source.agent.to_owned(),
+        enabled: reader.key("enabled", values::flag).or(true),
+        api: api(reader, backend),
+        ca_bundle: reader.key("ca_bundle", addresses::certificate_authority).ok(),
+        name: reader.fallback(name, env::NAME, as_text(values::text)).or(source.agent),
+        poll_interval: interval,
+        prefetch: seconds(reader, "prefetch_seconds", 0, interval.as_secs()),
+        launch_rate: reader.key("launch_rate", values::rate).nullable(Some(20.0)),
+        env_vars: env_vars(reader),
+        region_name: reader.key("region_name", values::region).ok(),
+        assume_role_arn: reader.key("assume_role_arn", values::role_arn).ok(),
+        api_key_delivery: reader.key("api_key_delivery", values::choice(DELIVERIES)).or(ApiKeyDelivery::Auto),
+        orphan_after: seconds(reader, "orphan_after_seconds", 1, 120),
+        max_launch_attempts: reader.key("max_launch_attempts", small("a whole number of at least 1")).or(5_u32),
+        spot_fallback_after: reader.key("spot_fallback_after", small(fallback_after)).nullable(Some(3)),
+        max_polls: reader.key("max_polls", values::whole(0..=i64::MAX.unsigned_abs(), max_polls)).nullable(None),
+        generation: Generation::One(prefect_1(reader, source, rules, backend)),
+    }
+}
+
+fn prefect_1(reader: &mut Reader<'_>, source: &Source<'_>, rules: Rules, backend: Backend) -> Prefect1Config {
+    let tenant_id = reader.key("tenant_id", values::uuid);
+    let labels = reader.key("labels", values::labels);
+    let silent = reader.key("no_cloud_logs", values::flag);
+    let level = reader.key("logging_level", values::level);
+    Prefect1Config {
+        rules,
+        backend,
+        tenant_id: reader.fallback(tenant_id, env::TENANT_ID, as_text(values::uuid)).ok(),
+        labels: reader.fallback(labels, env::LABELS, env::labels).or([]),
+        agent_config_id: reader.key("agent_config_id", values::uuid).ok(),
+        no_cloud_logs: reader
+            .fallback(silent, env::SEND_FLOW_RUN_LOGS, |text| env::flag(text).map(|send| !send))
+            .or(false),
+        logging_level: reader.fallback(level, env::LOGGING_LEVEL, as_text(values::level)).or("INFO"),
+        cluster: reader.key("cluster", values::text).ok(),
+        launch_type: reader.key("launch_type", values::choice_any_case(LAUNCH_TYPES)).ok(),
+        task_role_arn: reader.key("task_role_arn", values::text).ok(),
+        execution_role_arn: reader.key("execution_role_arn", values::text).ok(),
+        task_definition: document(
+            reader,
+            "task_definition",
+            "task_definition_path",
+            DocumentKind::TaskDefinition,
+            source.local_files,
+        ),
+        run_task_kwargs: document(
+            reader,
+            "run_task_kwargs",
+            "run_task_kwargs_path",
+            DocumentKind::RunTaskKwargs,
+            source.local_files,
+        ),
+    }
+}
+
+/// Whose rules hold: `"0.15"` and `1`, each as text or number.
+fn rules(value: &Value) -> Parsed<Rules> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    };
+    match text.as_str() {
+        "0.15" => Ok(Rules::V0_15),
+        "1" => Ok(Rules::V1),
+        "2" | "3" => super::errors::refuse(
+            format!("Prefect {text}, which this version does not serve yet"),
+            "\"0.15\" or 1 (this version serves Prefect 0.15 and 1)",
+        ),
+        _ => super::errors::refuse(values::describe(value), "\"0.15\" or 1"),
+    }
+}
+
+/// Base URL of the API: the key, then Prefect's variables, then the backend's default.
+fn api(reader: &mut Reader<'_>, backend: Backend) -> String {
+    let api = reader.key("api", addresses::api);
+    let api = reader.fallback(api, env::API, as_text(addresses::api));
+    if backend == Backend::Cloud {
+        return api.or("https://api.prefect.io");
+    }
+    let api = reader.fallback(api, env::SERVER_ENDPOINT, as_text(addresses::api));
+    if !api.is_open() {
+        return api.or("");
+    }
+    let host = reader.fallback(Setting::Absent, env::SERVER_HOST, as_text(addresses::api)).or("http://localhost");
+    let port = reader.fallback(Setting::Absent, env::SERVER_PORT, port).or(4200_u16);
+    reader.parsed(env::SERVER_HOST, addresses::api(&Value::from(format!("{host}:{port}")))).or("")
+}
+
+fn port(text: &str) -> Parsed<u16> {
+    match text.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => super::errors::refuse(format!("the text {}", values::quoted(text)), "a port from 1 to 65535"),
+    }
+}
+
+fn env_vars(reader: &mut Reader<'_>) -> Vec<(String, String)> {
+    let written = reader.key("env_vars", values::env_vars);
+    match env::env_vars(reader.environment()).filter(|_| written.is_open()) {
+        Some(fallback) => reader.parsed(env::ENV_VARS, fallback).or([]),
+        None => written.or([]),
+    }
+}
+
+/// A time in whole seconds, at most a day.
+fn seconds(reader: &mut Reader<'_>, key: &'static str, least: u64, default: u64) -> Duration {
+    let allowed = if least == 0 { "a whole number from 0 to 86400" } else { "a whole number from 1 to 86400" };
+    Duration::from_secs(reader.key(key, values::whole(least..=DAY, allowed)).or(default))
+}
+
+/// A count of at least one.
+fn small(allowed: &'static str) -> impl Fn(&Value) -> Parsed<u32> {
+    move |value| {
+        let number = values::whole(1..=u64::from(u32::MAX), allowed)(value)?;
+        u32::try_from(number).map_err(|_| vec![Problem::here(values::describe(value), allowed)])
+    }
+}
+
+/// A document written in place, or where it lies.
+fn document(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    path_key: &'static str,
+    which: DocumentKind,
+    local_files: bool,
+) -> Option<Document> {
+    reader.not_both(key, path_key);
+    let inline = reader.key(key, |value| {
+        let document = values::mapping(value)?;
+        match documents::shape(which, &document) {
+            problems if problems.is_empty() => Ok(document),
+            problems => Err(problems),
+        }
+    });
+    let path = reader.key(path_key, addresses::document(local_files));
+    inline.ok().map(Document::Inline).or_else(|| path.ok().map(Document::Path))
+}
+
+/// A parser of values as a parser of an environment variable's text.
+fn as_text<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&str) -> Parsed<T> {
+    move |text| parse(&Value::from(text))
+}

@@ -1,0 +1,218 @@
+//! The parameters of a deployment → its agents. One agent's bad configuration never stops another.
+
+use super::agent::{Source, read_agent};
+use super::environment as env;
+use super::errors::{ConfigErrors, Problem};
+use super::parameter::{Parameter, Root, is_agent_name};
+use super::{AgentConfig, AgentSecrets, Environment, Generation, Rules, StoredSecret};
+use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+
+/// A deployment as its parameters describe it.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The agents, by name.
+    pub agents: Vec<LoadedAgent>,
+    /// The bearer token that allows a poke.
+    pub poke_token: Option<SecretString>,
+    /// What people should know: secrets that no agent uses. Never a secret itself.
+    pub warnings: Vec<String>,
+}
+
+/// One agent's parameter: a configuration with its secrets, or all that is wrong with it.
+#[derive(Debug, Clone)]
+pub struct LoadedAgent {
+    /// The agent's name: what follows `{root}/config/`.
+    pub agent: String,
+    /// Name of the parameter, or path of the file.
+    pub parameter: String,
+    /// When the parameter was last written.
+    pub last_modified: Option<OffsetDateTime>,
+    /// What came of it.
+    pub result: Result<(AgentConfig, AgentSecrets), ConfigErrors>,
+}
+
+/// Reads the parameters below `root`; others are ignored.
+pub fn load(root: &Root, parameters: &[Parameter], environment: &Environment) -> Loaded {
+    let mut loaded = Loaded::default();
+    let (config, secrets) = (root.config() + "/", root.secrets() + "/");
+    let mut stored = Stored::default();
+    let mut agents = BTreeMap::new();
+    for parameter in parameters {
+        if let Some(agent) = parameter.name.strip_prefix(&config) {
+            agents.insert(agent, parameter);
+        } else if let Some(place) = parameter.name.strip_prefix(&secrets) {
+            stored.take(place, parameter, &mut loaded);
+        }
+    }
+    for (agent, parameter) in agents {
+        loaded.agents.push(load_agent(root, agent, parameter, stored.of(agent), environment, &mut loaded.warnings));
+    }
+    loaded.warnings.extend(stored.unused());
+    loaded
+}
+
+/// The one agent of a file, for the command line: local documents are allowed, secrets come from the environment.
+pub fn from_file(text: &str, path: &str, environment: &Environment) -> LoadedAgent {
+    let source = Source { parameter: path, agent: "agent", local_files: true };
+    let mut warnings = Vec::new();
+    let result = with_secrets(text, &source, &Root::new(""), AgentParameters::default(), environment, &mut warnings);
+    LoadedAgent { agent: source.agent.to_owned(), parameter: path.to_owned(), last_modified: None, result }
+}
+
+/// The secret parameters of one agent.
+#[derive(Debug, Clone, Copy, Default)]
+struct AgentParameters<'a> {
+    api_key: Option<&'a Parameter>,
+    auth_token: Option<&'a Parameter>,
+}
+
+/// The secret parameters of all agents.
+#[derive(Debug, Default)]
+struct Stored<'a> {
+    by_agent: BTreeMap<&'a str, AgentParameters<'a>>,
+}
+
+impl<'a> Stored<'a> {
+    /// Files the parameter `{root}/secrets/{place}`.
+    fn take(&mut self, place: &'a str, parameter: &'a Parameter, loaded: &mut Loaded) {
+        let name = &parameter.name;
+        match place.split_once('/') {
+            Some((agent, "api-key")) => self.by_agent.entry(agent).or_default().api_key = Some(parameter),
+            Some((agent, "auth-token")) => self.by_agent.entry(agent).or_default().auth_token = Some(parameter),
+            Some((_, "auth-string")) => {
+                loaded.warnings.push(format!("the parameter {name} is not used: it belongs to Prefect 3"));
+            }
+            None if place == "poke-token" => match usable(&parameter.value) {
+                Ok(()) => loaded.poke_token = Some(parameter.value.clone()),
+                Err(found) => loaded.warnings.push(format!("the parameter {name} is not used: it holds {found}")),
+            },
+            _ => loaded.warnings.push(format!(
+                "the parameter {name} is not used: known are poke-token, and api-key and auth-token of an agent"
+            )),
+        }
+    }
+
+    /// The parameters of an agent; what is left when all agents have theirs belongs to nobody.
+    fn of(&mut self, agent: &str) -> AgentParameters<'a> {
+        self.by_agent.remove(agent).unwrap_or_default()
+    }
+
+    fn unused(self) -> impl Iterator<Item = String> {
+        self.by_agent.into_iter().flat_map(|(agent, parameters)| {
+            [parameters.api_key, parameters.auth_token].into_iter().flatten().map(move |parameter| {
+                format!("the parameter {} is not used: no agent {agent:?} is configured", parameter.name)
+            })
+        })
+    }
+}
+
+fn load_agent(
+    root: &Root,
+    agent: &str,
+    parameter: &Parameter,
+    secrets: AgentParameters<'_>,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> LoadedAgent {
+    let source = Source { parameter: &parameter.name, agent, local_files: false };
+    let result = if is_agent_name(agent) {
+        with_secrets(parameter.value.expose_secret(), &source, root, secrets, environment, warnings)
+    } else {
+        let allowed = "letters, digits, \"_\" and \"-\", 1 to 64 of them, directly below config/";
+        let problem = Problem::here(format!("the agent's name {}", super::values::quoted(agent)), allowed);
+        Err(ConfigErrors { parameter: parameter.name.clone(), problems: vec![problem] })
+    };
+    LoadedAgent {
+        agent: agent.to_owned(),
+        parameter: parameter.name.clone(),
+        last_modified: parameter.last_modified,
+        result,
+    }
+}
+
+/// A configuration with its secrets; the problems of both at once.
+fn with_secrets(
+    text: &str,
+    source: &Source<'_>,
+    root: &Root,
+    parameters: AgentParameters<'_>,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<(AgentConfig, AgentSecrets), ConfigErrors> {
+    let config = read_agent(text, source, environment);
+    let rules = config.as_ref().ok().map(|AgentConfig { generation: Generation::One(one), .. }| one.rules);
+    let mut problems = Vec::new();
+    let api_key = secret(parameters.api_key, env::API_KEY, environment, &mut problems);
+    let auth_token = match rules {
+        Some(Rules::V1) => {
+            refuse_token(parameters.auth_token, api_key.is_some(), root, source, &mut problems, warnings);
+            None
+        }
+        _ => secret(parameters.auth_token, env::AUTH_TOKEN, environment, &mut problems),
+    };
+    match config {
+        Ok(config) if problems.is_empty() => Ok((config, AgentSecrets { api_key, auth_token })),
+        Ok(_) => Err(ConfigErrors { parameter: source.parameter.to_owned(), problems }),
+        Err(mut errors) => {
+            errors.problems.extend(problems);
+            Err(errors)
+        }
+    }
+}
+
+/// A legacy token means nothing to Prefect 1: an error where it is all there is, a warning beside an API key.
+fn refuse_token(
+    token: Option<&Parameter>,
+    has_key: bool,
+    root: &Root,
+    source: &Source<'_>,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) {
+    let Some(token) = token else { return };
+    if has_key {
+        warnings.push(format!("the parameter {} is not used: tokens belong to `prefect: \"0.15\"`", token.name));
+    } else {
+        let allowed = format!("an API key at {}; a token only with `prefect: \"0.15\"`", root.api_key_of(source.agent));
+        problems.push(Problem::at(&token.name, "a token", allowed));
+    }
+}
+
+/// The parameter's secret, else the environment's.
+fn secret(
+    parameter: Option<&Parameter>,
+    variable: &str,
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Option<StoredSecret> {
+    let (place, stored) = if let Some(parameter) = parameter {
+        (parameter.name.as_str(), StoredSecret { value: parameter.value.clone(), arn: parameter.arn.clone() })
+    } else {
+        let text = environment.get(variable).map(|text| text.trim()).filter(|text| !text.is_empty())?;
+        (variable, StoredSecret { value: SecretString::from(text), arn: None })
+    };
+    match usable(&stored.value) {
+        Ok(()) => Some(stored),
+        Err(found) => {
+            problems.push(Problem::at(place, found, "the bare secret, as it goes into an HTTP header"));
+            None
+        }
+    }
+}
+
+/// Whether a secret can go into an HTTP header. White space around it is refused too: the containers read the very same
+/// parameter, and would send it as it is.
+fn usable(secret: &SecretString) -> Result<(), &'static str> {
+    let text = secret.expose_secret();
+    if text.is_empty() {
+        Err("nothing")
+    } else if text.trim() != text {
+        Err("a secret with white space or a line break around it")
+    } else if text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        Ok(())
+    } else {
+        Err("characters that no HTTP header can carry")
+    }
+}

@@ -1,0 +1,136 @@
+//! Reads a document key by key. What is asked for is what is known: the reader itself reports every other key, so that
+//! the list of known keys cannot drift from the code that reads them.
+
+use super::Environment;
+use super::errors::{Parsed, Problem};
+use super::near;
+use super::values::path_key;
+use serde_json::{Map, Value};
+
+/// What was found for one setting.
+#[derive(Debug, PartialEq)]
+pub(super) enum Setting<T> {
+    /// Written nowhere.
+    Absent,
+    /// Written as null.
+    Null,
+    /// Written, and right.
+    Is(T),
+    /// Written, and wrong: its problems are noted.
+    Wrong,
+}
+
+impl<T> Setting<T> {
+    /// The value; null counts as not written.
+    pub(super) fn ok(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value or the default; null counts as not written.
+    pub(super) fn or(self, default: impl Into<T>) -> T {
+        self.ok().unwrap_or_else(|| default.into())
+    }
+
+    /// The value of a setting for which null means "none of it".
+    pub(super) fn nullable(self, default: Option<T>) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Null => None,
+            Self::Absent | Self::Wrong => default,
+        }
+    }
+
+    /// Nothing is written: a fallback decides.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Absent | Self::Null)
+    }
+}
+
+/// A document that is being read.
+pub(super) struct Reader<'a> {
+    document: &'a Map<String, Value>,
+    environment: &'a Environment,
+    known: Vec<&'static str>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(document: &'a Map<String, Value>, environment: &'a Environment) -> Self {
+        Self { document, environment, known: Vec::new(), problems: Vec::new() }
+    }
+
+    /// Reads one key.
+    pub(super) fn key<T>(&mut self, key: &'static str, parse: impl FnOnce(&Value) -> Parsed<T>) -> Setting<T> {
+        self.known.push(key);
+        match self.document.get(key) {
+            None => Setting::Absent,
+            Some(Value::Null) => Setting::Null,
+            Some(value) => self.parsed(key, parse(value)),
+        }
+    }
+
+    /// Where the key is not written, an environment variable decides; an empty one counts as not set.
+    pub(super) fn fallback<T>(
+        &mut self,
+        setting: Setting<T>,
+        variable: &'static str,
+        parse: impl FnOnce(&str) -> Parsed<T>,
+    ) -> Setting<T> {
+        match self.variable(variable).filter(|_| setting.is_open()) {
+            Some(text) => self.parsed(variable, parse(text)),
+            None => setting,
+        }
+    }
+
+    /// Takes a result, noting its problems under `base`.
+    pub(super) fn parsed<T>(&mut self, base: &str, parsed: Parsed<T>) -> Setting<T> {
+        match parsed {
+            Ok(value) => Setting::Is(value),
+            Err(problems) => {
+                self.problems.extend(problems.into_iter().map(|problem| problem.under(base)));
+                Setting::Wrong
+            }
+        }
+    }
+
+    /// The value of an environment variable that is set and not empty.
+    pub(super) fn variable(&self, name: &str) -> Option<&'a str> {
+        self.environment.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
+    }
+
+    /// All environment variables.
+    pub(super) fn environment(&self) -> &'a Environment {
+        self.environment
+    }
+
+    /// Keys that exist, but not here: known, and refused with `allowed` where `refused` says so.
+    pub(super) fn elsewhere(&mut self, keys: &[&'static str], refused: bool, found: &str, allowed: &str) {
+        for key in keys {
+            self.known.push(key);
+            if refused && self.document.contains_key(*key) {
+                self.problems.push(Problem::at(*key, found, allowed));
+            }
+        }
+    }
+
+    /// Two keys of which only one may be written.
+    pub(super) fn not_both(&mut self, one: &'static str, other: &'static str) {
+        let written = |key: &str| self.document.get(key).is_some_and(|value| !value.is_null());
+        if written(one) && written(other) {
+            let found = format!("both `{one}` and `{other}`");
+            self.problems.push(Problem::at(other, found, "only one of the two"));
+        }
+    }
+
+    /// Every problem of the document, the keys nobody asked for among them. Their values are never shown.
+    pub(super) fn finish(mut self) -> Vec<Problem> {
+        for key in self.document.keys().filter(|key| !self.known.contains(&key.as_str())) {
+            let found = near::unknown(key, &self.known);
+            self.problems.push(Problem::at(path_key(key), found, "the keys of an agent's configuration"));
+        }
+        self.problems
+    }
+}

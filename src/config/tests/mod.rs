@@ -1,0 +1,47 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod documents;
+mod fallbacks;
+mod keys;
+mod loading;
+mod near;
+mod properties;
+mod settings;
+mod valid;
+
+use super::{AgentConfig, ConfigErrors, Environment, Generation, Prefect1Config, Source, read_agent};
+
+/// Environment variables of a test.
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// The text as agent `etl` of `/root`, with these environment variables.
+fn read_with(text: &str, variables: &[(&str, &str)]) -> Result<AgentConfig, ConfigErrors> {
+    let source = Source { parameter: "/root/config/etl", agent: "etl", local_files: false };
+    read_agent(text, &source, &environment(variables))
+}
+
+fn read(text: &str) -> Result<AgentConfig, ConfigErrors> {
+    read_with(text, &[])
+}
+
+fn good(text: &str) -> AgentConfig {
+    read(text).unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"))
+}
+
+fn one(config: &AgentConfig) -> &Prefect1Config {
+    let Generation::One(one) = &config.generation;
+    one
+}
+
+/// Path, found and allowed of every problem.
+fn problems(result: Result<AgentConfig, ConfigErrors>) -> Vec<(String, String, String)> {
+    let errors = result.expect_err("a wrong configuration was accepted");
+    errors.problems.into_iter().map(|problem| (problem.path, problem.found, problem.allowed)).collect()
+}
+
+/// Paths of every problem.
+fn paths(text: &str) -> Vec<String> {
+    problems(read(text)).into_iter().map(|(path, _, _)| path).collect()
+}

@@ -1,0 +1,209 @@
+//! Parsers of single values: each says what it found and what it allows.
+
+use super::errors::{Parsed, Problem, refuse};
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+/// A longer text is cut in messages.
+const SHOWN_CHARACTERS: usize = 60;
+
+/// What a value is, for people.
+pub(super) fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing (null)".to_owned(),
+        Value::Bool(truth) => format!("the truth value {truth}"),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) => format!("the text {}", quoted(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a mapping".to_owned(),
+    }
+}
+
+/// A text in quotes, its control characters escaped, cut where it is long.
+pub(super) fn quoted(text: &str) -> String {
+    let cut: String = text.chars().take(SHOWN_CHARACTERS).collect();
+    if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{cut:?}") }
+}
+
+/// A text that is not empty.
+pub(super) fn text(value: &Value) -> Parsed<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) => refuse(describe(value), "text (put the value in quotes)"),
+        _ => refuse(describe(value), "text that is not empty"),
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn flag(value: &Value) -> Parsed<bool> {
+    value.as_bool().map_or_else(|| refuse(describe(value), "true or false"), Ok)
+}
+
+/// A whole number within a range, which `allowed` describes.
+pub(super) fn whole(range: RangeInclusive<u64>, allowed: &'static str) -> impl Fn(&Value) -> Parsed<u64> {
+    move |value| match value.as_u64() {
+        Some(number) if range.contains(&number) => Ok(number),
+        _ => refuse(describe(value), allowed),
+    }
+}
+
+/// A rate per second: above nothing, and such that the time between two calls is a sensible one.
+pub(super) fn rate(value: &Value) -> Parsed<f64> {
+    match value.as_f64() {
+        Some(rate) if (0.001..=100_000.0).contains(&rate) => Ok(rate),
+        _ => refuse(describe(value), "a number greater than 0 (0.001 to 100000), or null for no limit"),
+    }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(options: &'static [(&'static str, T)]) -> impl Fn(&Value) -> Parsed<T> {
+    move |value| {
+        let found = value.as_str().and_then(|text| options.iter().find(|(word, _)| *word == text));
+        found.map_or_else(|| refuse(describe(value), one_of(options)), |(_, choice)| Ok(*choice))
+    }
+}
+
+/// One of a few words, in upper or lower case.
+pub(super) fn choice_any_case<T: Copy>(options: &'static [(&'static str, T)]) -> impl Fn(&Value) -> Parsed<T> {
+    move |value| {
+        let found = value.as_str().and_then(|text| options.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)));
+        found.map_or_else(|| refuse(describe(value), one_of(options)), |(_, choice)| Ok(*choice))
+    }
+}
+
+fn one_of<T>(options: &[(&str, T)]) -> String {
+    let words: Vec<&str> = options.iter().map(|(word, _)| *word).collect();
+    format!("one of {}", words.join(", "))
+}
+
+/// A UUID, in its usual spelling. What else was found is not shown: it may be a key that was put in the wrong place.
+pub(super) fn uuid(value: &Value) -> Parsed<String> {
+    let Value::String(text) = value else { return refuse(describe(value), "a UUID") };
+    match uuid::Uuid::parse_str(text.trim()) {
+        Ok(uuid) => Ok(uuid.hyphenated().to_string()),
+        Err(_) => refuse(format!("a text of {} characters that is no UUID", text.chars().count()), "a UUID"),
+    }
+}
+
+/// Labels: a list of texts, or one text that is the one label. Duplicates are dropped, the order is kept.
+pub(super) fn labels(value: &Value) -> Parsed<Vec<String>> {
+    let Value::Array(items) = value else {
+        return match value {
+            Value::String(_) => text(value).map(|label| vec![label]),
+            _ => refuse(describe(value), "a list of texts, or one text, which is the one label"),
+        };
+    };
+    let mut labels = Vec::with_capacity(items.len());
+    let mut problems = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        match text(item) {
+            Ok(label) => push_new(&mut labels, label),
+            Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(&format!("[{index}]")))),
+        }
+    }
+    if problems.is_empty() { Ok(labels) } else { Err(problems) }
+}
+
+/// Adds a label unless it is there.
+pub(super) fn push_new(labels: &mut Vec<String>, label: String) {
+    if !labels.contains(&label) {
+        labels.push(label);
+    }
+}
+
+/// Environment variables: a mapping of names to text; numbers and truth values become the text they are written as.
+/// The values are never shown.
+pub(super) fn env_vars(value: &Value) -> Parsed<Vec<(String, String)>> {
+    let Value::Object(map) = value else {
+        return refuse(kind(value), "a mapping of variable names to texts");
+    };
+    let mut variables = Vec::with_capacity(map.len());
+    let mut problems = Vec::new();
+    for (name, value) in map {
+        if let Err(problem) = variable_name(name) {
+            problems.push(problem);
+        }
+        match value {
+            Value::String(text) => variables.push((name.clone(), text.clone())),
+            Value::Number(number) => variables.push((name.clone(), number.to_string())),
+            Value::Bool(truth) => variables.push((name.clone(), truth.to_string())),
+            Value::Null => problems.push(Problem::at(path_key(name), "nothing (null)", "text (\"\" for an empty one)")),
+            _ => problems.push(Problem::at(path_key(name), kind(value), "text")),
+        }
+    }
+    if problems.is_empty() { Ok(variables) } else { Err(problems) }
+}
+
+/// A name that an environment variable can have.
+pub(super) fn variable_name(name: &str) -> Result<(), Problem> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(Problem::at(path_key(name), "this name", "a variable name that is not empty and has no \"=\""));
+    }
+    Ok(())
+}
+
+/// What a value is, without the value itself.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing (null)",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+/// A key as a part of a key path: plain where that is readable, else quoted.
+pub(super) fn path_key(key: &str) -> String {
+    let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if plain { key.to_owned() } else { format!("[{}]", quoted(key)) }
+}
+
+/// A mapping.
+pub(super) fn mapping(value: &Value) -> Parsed<Map<String, Value>> {
+    value.as_object().cloned().map_or_else(|| refuse(kind(value), "a mapping"), Ok)
+}
+
+/// ARN of an IAM role.
+pub(super) fn role_arn(value: &Value) -> Parsed<String> {
+    let role = text(value)?;
+    let parts: Vec<&str> = role.splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["arn", partition, "iam", "", account, resource]
+            if !partition.is_empty()
+                && account.len() == 12
+                && account.bytes().all(|b| b.is_ascii_digit())
+                && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty()) =>
+        {
+            Ok(role)
+        }
+        _ => refuse(describe(value), "the ARN of an IAM role (arn:aws:iam::123456789012:role/name)"),
+    }
+}
+
+/// Name of an AWS region.
+pub(super) fn region(value: &Value) -> Parsed<String> {
+    let region = text(value)?;
+    let fits = region.split('-').count() >= 3
+        && region.split('-').all(|part| !part.is_empty())
+        && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits { Ok(region) } else { refuse(describe(value), "the name of an AWS region (such as eu-west-1)") }
+}
+
+/// Names of log levels in Python.
+const LEVELS: &[(&str, &str)] = &[
+    ("DEBUG", "DEBUG"),
+    ("INFO", "INFO"),
+    ("WARNING", "WARNING"),
+    ("ERROR", "ERROR"),
+    ("CRITICAL", "CRITICAL"),
+    ("WARN", "WARN"),
+    ("FATAL", "FATAL"),
+    ("NOTSET", "NOTSET"),
+];
+
+/// A log level of Python, in upper case as Python wants it.
+pub(super) fn level(value: &Value) -> Parsed<String> {
+    choice_any_case(LEVELS)(value).map(str::to_owned)
+}
