@@ -1,7 +1,36 @@
 //! The launch of one flow run: what is asked of a platform and what became of it.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`token`] | names a launch: `clientToken` and `startedBy` (pure) |
+//! | [`spot`] | from Fargate Spot to on-demand after too many refusals (pure) |
+//! | [`delivery`] | the API key as a container secret where that is possible (pure) |
+//! | [`definitions`] | when two task definitions are the same (pure) |
+//! | [`definition_cache`] | finds or registers a task definition, once |
+//! | [`network`] | the network of the default VPC (pure) |
+//! | [`request`] | the one body of `RunTask` (pure) |
+//! | [`outcome`] | what an answer of ECS means (pure) |
+//! | [`rate`] | how fast tasks are started |
+//! | [`ecs`] | [`Launcher`] for ECS: all of it together |
+
+pub mod calls;
+pub mod definition_cache;
+pub mod definitions;
+pub mod delivery;
+pub mod ecs;
+mod flight;
+pub mod network;
+pub mod outcome;
+pub mod rate;
+pub mod request;
+pub mod spot;
+#[cfg(test)]
+mod testing;
+pub mod token;
 
 use serde_json::{Map, Value};
 use std::future::Future;
+use time::OffsetDateTime;
 
 /// A launch before anything is looked up: a pure function of the run and its agent's configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +43,11 @@ pub struct LaunchSpec {
     pub infer_network: bool,
     /// Names of environment variables in `run_task` that hold the API key, and so may be delivered as secrets.
     pub key_variables: Vec<String>,
+    /// What the run's own configuration decided, as opposed to its agent's: top-level keys of `RunTask` (`cluster`,
+    /// `networkConfiguration`, `capacityProviderStrategy`, `tags`, …), `overrides.taskRoleArn` and
+    /// `overrides.executionRoleArn` (also for a role that went into the task definition), and `taskDefinition` when the
+    /// run names or brings its own. A refusal on account of one of them is the run's fault, not the agent's.
+    pub run_sets: Vec<String>,
 }
 
 /// The task definition of a launch.
@@ -86,6 +120,8 @@ pub struct PreparedLaunch {
     pub flow_run_id: String,
     /// The complete body of `RunTask`.
     pub run_task: Map<String, Value>,
+    /// As [`LaunchSpec::run_sets`].
+    pub run_sets: Vec<String>,
 }
 
 /// The one hook that a platform implements: deploy a flow run.
@@ -101,13 +137,11 @@ pub trait Launcher: Send + Sync {
         identity: &LaunchIdentity,
     ) -> impl Future<Output = Result<PreparedLaunch, LaunchOutcome>> + Send;
 
-    /// Forgets what `prepare` remembers of this launch's task definition, because it turned out to be inactive.
-    fn forget(&self, spec: &LaunchSpec);
+    /// Starts the task, once: a replay of the same token does not start another. Ends by `deadline`; what is not
+    /// known by then is [`LaunchOutcome::Unknown`].
+    fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> impl Future<Output = LaunchOutcome> + Send;
 
-    /// Starts the task, once: a replay of the same token does not start another.
-    fn launch(&self, launch: &PreparedLaunch) -> impl Future<Output = LaunchOutcome> + Send;
-
-    /// The tasks of a flow run that have not stopped.
+    /// The tasks of a flow run that have not stopped. `cluster`: empty = the account's default cluster.
     fn live_tasks(
         &self,
         cluster: &str,

@@ -1,0 +1,172 @@
+//! The launcher for ECS: one flow run becomes exactly one task.
+
+mod replay;
+mod tasks;
+
+use super::calls::{EcsCalls, NetworkCalls};
+use super::definition_cache::{DefinitionCache, Keyed};
+use super::flight::Flight;
+use super::network::{default_network, no_default_network};
+use super::outcome::{Origin, refusal};
+use super::rate::LaunchRate;
+use super::request::{Settled, run_task_body};
+use super::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch};
+use crate::clock::Clock;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+/// Launches flow runs as ECS tasks, for one region and one set of credentials. Kept for the life of the process: it
+/// remembers task definitions and the default network.
+#[derive(Debug)]
+pub struct EcsLauncher<E, N, C> {
+    ecs: E,
+    network: N,
+    clock: C,
+    rate: LaunchRate,
+    definitions: DefinitionCache,
+    /// Roles of definitions that exist, by name.
+    described: Keyed<Flight<Roles>>,
+    default_network: Flight<Value>,
+}
+
+/// Roles of a described definition, by key.
+type Roles = Vec<(String, String)>;
+
+impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
+    /// `launch_rate`: calls of `RunTask` per second; `None` = unlimited.
+    pub fn new(ecs: E, network: N, clock: C, launch_rate: Option<f64>) -> Self {
+        Self {
+            ecs,
+            network,
+            clock,
+            rate: LaunchRate::new(launch_rate),
+            definitions: DefinitionCache::default(),
+            described: Keyed::default(),
+            default_network: Flight::default(),
+        }
+    }
+
+    /// How many launches can still start until `deadline`; `None` = any number.
+    pub fn free_until(&self, deadline: OffsetDateTime) -> Option<usize> {
+        self.rate.free_until(self.clock.now(), deadline)
+    }
+
+    async fn definition(&self, spec: &LaunchSpec, origin: &Origin<'_>) -> Result<Settled, LaunchOutcome> {
+        match &spec.definition {
+            Definition::Own(body) => {
+                let definition = self.definitions.resolve(&self.ecs, &self.clock, body, origin).await?;
+                Ok(Settled { definition, ..Settled::default() })
+            }
+            Definition::Existing { name, definition_roles } => {
+                let mut settled = Settled { definition: name.clone(), ..Settled::default() };
+                if !definition_roles.is_empty() {
+                    let roles = self.roles(name, origin).await?;
+                    let wanted = |key: &str| roles.iter().find(|(k, _)| k == key).map(|(_, role)| role.clone());
+                    settled.roles = definition_roles.iter().filter_map(|key| Some((*key, wanted(key)?))).collect();
+                }
+                Ok(settled)
+            }
+        }
+    }
+
+    /// Roles of a definition that exists. A revision never changes; what a bare family means does.
+    async fn roles(&self, name: &str, origin: &Origin<'_>) -> Result<Roles, LaunchOutcome> {
+        let flight = self.described.get(name);
+        let describe = async {
+            match self.ecs.describe_task_definition(name).await {
+                Ok(described) => Ok(roles_of(&described.definition)),
+                Err(error) => match refusal("DescribeTaskDefinition", error, origin) {
+                    LaunchOutcome::InactiveDefinition => Err(no_such_definition(name)),
+                    other => Err(other),
+                },
+            }
+        };
+        let is_revision = name.rsplit_once(':').is_some_and(|(_, revision)| revision.parse::<u64>().is_ok());
+        if is_revision { flight.get(describe).await } else { flight.share(describe).await }
+    }
+
+    async fn inferred_network(&self, spec: &LaunchSpec, origin: &Origin<'_>) -> Result<Option<Value>, LaunchOutcome> {
+        if !spec.infer_network || spec.run_task.contains_key("networkConfiguration") {
+            return Ok(None);
+        }
+        // The run has no say in this: what goes wrong is the agent's trouble.
+        let origin = Origin { run_sets: &[], ..*origin };
+        let look_up = async {
+            let vpc = self.network.default_vpc().await.map_err(|error| refusal("DescribeVpcs", error, &origin))?;
+            let Some(vpc) = vpc else { return Err(no_default_network("the region has no default VPC")) };
+            let subnets =
+                self.network.subnets(&vpc).await.map_err(|error| refusal("DescribeSubnets", error, &origin))?;
+            if subnets.is_empty() {
+                return Err(no_default_network(&format!("the default VPC {vpc} has no subnets")));
+            }
+            Ok(default_network(&subnets))
+        };
+        self.default_network.get(look_up).await.map(Some)
+    }
+
+    /// What was remembered and led to this outcome is forgotten. Says whose definition is inactive.
+    async fn learn(&self, launch: &PreparedLaunch, outcome: LaunchOutcome) -> LaunchOutcome {
+        match outcome {
+            LaunchOutcome::InactiveDefinition => {
+                let name = launch.run_task.get("taskDefinition").and_then(Value::as_str).unwrap_or_default();
+                if self.definitions.forget(name).await { outcome } else { no_such_definition(name) }
+            }
+            LaunchOutcome::AgentTrouble(_) => {
+                let used = launch.run_task.get("networkConfiguration");
+                self.default_network.forget_if(|network| Some(network) == used).await;
+                outcome
+            }
+            other => other,
+        }
+    }
+}
+
+fn roles_of(definition: &Map<String, Value>) -> Roles {
+    let role = |key: &str| {
+        let role = definition.get(key)?.as_str().filter(|role| !role.is_empty())?;
+        Some((key.to_owned(), role.to_owned()))
+    };
+    ["taskRoleArn", "executionRoleArn"].into_iter().filter_map(role).collect()
+}
+
+fn no_such_definition(name: &str) -> LaunchOutcome {
+    LaunchOutcome::Permanent(format!(
+        "The task definition {name} does not exist or is inactive. Name an active one in `task_definition_arn` of the \
+         run configuration, then run the flow again."
+    ))
+}
+
+impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
+    async fn prepare(
+        &self,
+        flow_run_id: &str,
+        spec: &LaunchSpec,
+        identity: &LaunchIdentity,
+    ) -> Result<PreparedLaunch, LaunchOutcome> {
+        let origin = Origin { flow_run_id, run_sets: &spec.run_sets, run_task: &spec.run_task };
+        let (definition, network) =
+            futures_util::join!(self.definition(spec, &origin), self.inferred_network(spec, &origin));
+        let settled = Settled { network: network?, ..definition? };
+        Ok(PreparedLaunch {
+            flow_run_id: flow_run_id.to_owned(),
+            run_task: run_task_body(&spec.run_task, &settled, identity),
+            run_sets: spec.run_sets.clone(),
+        })
+    }
+
+    async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
+        let outcome = self.run_task_once(launch, deadline).await;
+        self.learn(launch, outcome).await
+    }
+
+    async fn live_tasks(&self, cluster: &str, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+        self.find_live_tasks(cluster, started_by).await
+    }
+
+    async fn stop(&self, cluster: &str, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
+        self.stop_task(cluster, task_arn, reason).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! Earlier tasks of a flow run: finding and stopping them.
+
+use super::EcsLauncher;
+use crate::aws::AwsError;
+use crate::clock::Clock;
+use crate::launch::calls::{EcsCalls, NetworkCalls};
+use crate::launch::outcome::{Origin, refusal};
+use crate::launch::{LaunchOutcome, LiveTask};
+use futures_util::future::try_join_all;
+use serde_json::Map;
+
+/// ECS describes at most this many tasks per call.
+const DESCRIBE_MAX: usize = 100;
+
+impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
+    /// Tasks of `started_by` that have not stopped; none where there is no such cluster.
+    pub(super) async fn find_live_tasks(
+        &self,
+        cluster: &str,
+        started_by: &str,
+    ) -> Result<Vec<LiveTask>, LaunchOutcome> {
+        let cluster = named(cluster);
+        let arns = match self.ecs.list_tasks(cluster, started_by).await {
+            Ok(arns) => arns,
+            // The launch itself will say so, to whoever named the cluster.
+            Err(AwsError::Answer { code, .. }) if code == "ClusterNotFoundException" => return Ok(Vec::new()),
+            Err(error) => return Err(of_agent("ListTasks", error)),
+        };
+        let pages = arns.chunks(DESCRIBE_MAX).map(|page| self.ecs.describe_tasks(cluster, page));
+        let described = try_join_all(pages).await.map_err(|error| of_agent("DescribeTasks", error))?;
+        let described: Vec<_> = described.into_iter().flatten().collect();
+        let live = |arn: String| match described.iter().find(|task| task.task_arn == arn) {
+            Some(task) if task.last_status == "STOPPED" => None,
+            Some(task) => Some(LiveTask {
+                task_arn: arn,
+                last_status: task.last_status.clone(),
+                desired_status: task.desired_status.clone(),
+            }),
+            // Listed as to be running, but too new to be described.
+            None => Some(LiveTask { task_arn: arn, last_status: "UNKNOWN".into(), desired_status: "RUNNING".into() }),
+        };
+        Ok(arns.into_iter().filter_map(live).collect())
+    }
+
+    /// Asks a task to stop; one that ECS does not know has stopped.
+    pub(super) async fn stop_task(&self, cluster: &str, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
+        match self.ecs.stop_task(named(cluster), task_arn, reason).await {
+            Err(AwsError::Answer { message, .. }) if message.to_lowercase().contains("task was not found") => Ok(()),
+            Err(error) => Err(of_agent("StopTask", error)),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+fn named(cluster: &str) -> Option<&str> {
+    (!cluster.is_empty()).then_some(cluster)
+}
+
+/// These calls contain nothing of the run's own but the cluster.
+fn of_agent(operation: &str, error: AwsError) -> LaunchOutcome {
+    refusal(operation, error, &Origin { flow_run_id: "", run_sets: &[], run_task: &Map::new() })
+}

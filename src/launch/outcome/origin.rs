@@ -1,0 +1,157 @@
+//! Whose fault a refusal is: the run's, when it complains about what the run itself configured, else the agent's.
+
+use serde_json::{Map, Value};
+
+/// What a refused request was made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The flow run.
+    pub flow_run_id: &'a str,
+    /// What the run's own configuration decided; see [`LaunchSpec::run_sets`](crate::launch::LaunchSpec::run_sets).
+    pub run_sets: &'a [String],
+    /// The body of `RunTask`.
+    pub run_task: &'a Map<String, Value>,
+}
+
+/// Who has to do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It would hit every run.
+    Agent,
+    /// It hits this run.
+    Run,
+}
+
+/// Errors of who asks, whatever is asked.
+const CREDENTIALS: [&str; 15] = [
+    "UnrecognizedClient",
+    "UnrecognizedClientException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "RequestExpired",
+    "AuthFailure",
+    "OptInRequired",
+    "BlockedException",
+];
+
+const ACCESS_DENIED: [&str; 5] =
+    ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized", "UnauthorizedException"];
+
+impl Origin<'_> {
+    /// Whether the run's own configuration decided this.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.run_sets.iter().any(|set| set == key)
+    }
+
+    fn sets_any(&self, keys: &[&str]) -> Fault {
+        if keys.iter().any(|key| self.sets(key)) { Fault::Run } else { Fault::Agent }
+    }
+
+    /// Whose fault it is that AWS will not do this, now or later.
+    pub(super) fn fault(&self, status: u16, code: &str, message: &str) -> Fault {
+        let lower = message.to_lowercase();
+        let denied = ACCESS_DENIED.contains(&code);
+        if CREDENTIALS.contains(&code) {
+            Fault::Agent
+        } else if is_about_role(denied, &lower) {
+            self.role_fault(message)
+        } else if denied {
+            // Permissions may be limited to some clusters, and to launches without tags.
+            let keys: &[&str] = if lower.contains("ecs:tagresource") { &["tags"] } else { &["cluster"] };
+            self.sets_any(keys)
+        } else if code == "ClusterNotFoundException" || lower.contains("cluster not found") {
+            self.sets_any(&["cluster"])
+        } else if is_about_capacity_provider(&lower) {
+            self.sets_any(&["capacityProviderStrategy", "launchType", "cluster"])
+        } else if is_about_network(code, &lower) {
+            self.network_fault(&lower)
+        } else if status == 400 || code.ends_with("Exception") && status < 500 && status != 401 && status != 403 {
+            Fault::Run
+        } else {
+            // No such operation, no such address: nothing that a run could cause.
+            Fault::Agent
+        }
+    }
+
+    fn network_fault(&self, lower: &str) -> Fault {
+        // A network that is missing or unwanted may also be the definition's doing (its network mode).
+        if lower.contains("must be provided") || lower.contains("not valid for") || lower.contains("not supported") {
+            return self.sets_any(&[
+                "networkConfiguration",
+                "taskDefinition",
+                "launchType",
+                "capacityProviderStrategy",
+            ]);
+        }
+        self.sets_any(&["networkConfiguration"])
+    }
+
+    /// A role is the run's when the run set the override that names it, or brought the definition that must name it
+    /// because no override does.
+    fn role_fault(&self, message: &str) -> Fault {
+        const KEYS: [(&str, &str); 2] =
+            [("taskRoleArn", "overrides.taskRoleArn"), ("executionRoleArn", "overrides.executionRoleArn")];
+        let Some(role) = role_in(message) else {
+            return self.sets_any(&["overrides.taskRoleArn", "overrides.executionRoleArn", "taskDefinition"]);
+        };
+        let overrides = self.run_task.get("overrides");
+        let names_it = |key: &str| {
+            let named = overrides.and_then(|all| all.get(key)).and_then(Value::as_str);
+            named.is_some_and(|named| last_segment(named) == last_segment(role))
+        };
+        let mut overriding = KEYS.iter().filter(|(key, _)| names_it(key)).peekable();
+        if overriding.peek().is_none() {
+            return self.sets_any(&["taskDefinition", "overrides.taskRoleArn", "overrides.executionRoleArn"]);
+        }
+        if overriding.any(|(_, set)| self.sets(set)) { Fault::Run } else { Fault::Agent }
+    }
+}
+
+fn is_about_role(denied: bool, lower: &str) -> bool {
+    const TEXTS: [&str; 4] =
+        ["role is not valid", "unable to assume the role", "unable to assume role", "invalid role"];
+    (denied && lower.contains("iam:passrole")) || TEXTS.iter().any(|text| lower.contains(text))
+}
+
+fn is_about_capacity_provider(lower: &str) -> bool {
+    lower.contains("capacity provider") || lower.contains("capacityprovider")
+}
+
+fn is_about_network(code: &str, lower: &str) -> bool {
+    const CODES: [&str; 5] = [
+        "InvalidSubnet",
+        "InvalidSubnetID.NotFound",
+        "InvalidGroup.NotFound",
+        "InvalidSecurityGroup",
+        "InvalidVpcID.NotFound",
+    ];
+    const TEXTS: [&str; 7] = [
+        "subnet",
+        "security group",
+        "securitygroup",
+        "invalidgroup.notfound",
+        "networkconfiguration",
+        "network configuration",
+        " vpc",
+    ];
+    CODES.contains(&code) || TEXTS.iter().any(|text| lower.contains(text))
+}
+
+/// The ARN of an IAM role in AWS's text.
+fn role_in(message: &str) -> Option<&str> {
+    let words = message.split(|c: char| c.is_whitespace() || "'\"()[],".contains(c));
+    // The caller is named too, as the ARN of an assumed role at STS.
+    let mut roles = words.filter(|word| word.starts_with("arn:") && word.contains(":iam:") && word.contains(":role/"));
+    roles.next_back().map(|role| role.trim_end_matches('.'))
+}
+
+fn last_segment(role: &str) -> &str {
+    role.rsplit('/').next().unwrap_or(role)
+}
