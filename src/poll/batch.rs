@@ -88,7 +88,11 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                     return None;
                 }
             };
-            spot::fall_back(&mut spec.run_task, run.capacity_refusals, self.turn.rules.spot_fallback_after);
+            let fallback_after = self.turn.rules.spot_fallback_after;
+            if let Some((run_task, reason)) = spot::on_demand(&spec.run_task, run.capacity_refusals, fallback_after) {
+                tracing::info!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, reason, "spot fallback");
+                spec.run_task = run_task;
+            }
             self.prepare(run, spec).await
         });
         join_all(ways).await.into_iter().flatten().collect()
@@ -184,15 +188,14 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         spec: &LaunchSpec,
         prepared: PreparedLaunch,
     ) -> LaunchOutcome {
-        self.turn.rate.wait(self.turn.clock).await;
-        let outcome = self.turn.launcher.launch(&prepared).await;
+        let deadline = self.turn.rules.limits.deadline;
+        let outcome = self.turn.launcher.launch(&prepared, deadline).await;
         if outcome != LaunchOutcome::InactiveDefinition {
             return outcome;
         }
-        // Somebody deregistered it since we remembered it: found or registered again, once.
-        self.turn.launcher.forget(spec);
+        // Somebody deregistered it since it was remembered: found or registered again, once.
         match self.turn.launcher.prepare(&run.flow_run_id, spec, &self.identity(run)).await {
-            Ok(prepared) => self.turn.launcher.launch(&prepared).await,
+            Ok(prepared) => self.turn.launcher.launch(&prepared, deadline).await,
             Err(outcome) => outcome,
         }
     }

@@ -5,7 +5,6 @@ use super::ledger::{Fate, Ledger};
 use super::plan::{Limits, PlannedBatch, Start, plan};
 use crate::clock::Clock;
 use crate::launch::Launcher;
-use crate::launch::rate::LaunchRate;
 use crate::orchestrator::{DuePage, DueRun, Orchestrator, Window};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::HashSet;
@@ -43,8 +42,6 @@ pub struct Turn<'a, O, L, C> {
     pub clock: &'a C,
     /// What became of each run.
     pub ledger: &'a Ledger,
-    /// Paces `RunTask`.
-    pub rate: &'a LaunchRate,
     /// Set by trouble that would hit every run: nothing more is claimed.
     halted: AtomicBool,
 }
@@ -58,9 +55,8 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         rules: Rules,
         (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
         ledger: &'a Ledger,
-        rate: &'a LaunchRate,
     ) -> Self {
-        Self { rules, orchestrator, launcher, clock, ledger, rate, halted: AtomicBool::new(false) }
+        Self { rules, orchestrator, launcher, clock, ledger, halted: AtomicBool::new(false) }
     }
 
     /// Polls and launches. What became of the runs is in the ledger, also when this future is dropped half-way.

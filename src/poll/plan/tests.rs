@@ -6,7 +6,8 @@ use time::macros::datetime;
 const NOW: OffsetDateTime = datetime!(2026-11-24 12:00:00 UTC);
 
 fn limits(seconds: u64, launch_rate: Option<f64>) -> Limits {
-    Limits { stop_claiming: NOW + Duration::from_secs(seconds), launch_rate }
+    let stop_claiming = NOW + Duration::from_secs(seconds);
+    Limits { stop_claiming, deadline: stop_claiming + Duration::from_secs(9), launch_rate }
 }
 
 fn starts(offsets_ms: &[i64]) -> Vec<Start> {
@@ -39,7 +40,7 @@ fn a_run_that_starts_after_the_invocation_is_left_alone() {
 
 #[test]
 fn nothing_is_claimed_once_the_time_to_stop_has_come() {
-    let late = Limits { stop_claiming: NOW, launch_rate: None };
+    let late = limits(0, None);
     let plan = plan(NOW, late, &starts(&[-1_000]));
     assert!(plan.batches.is_empty());
     assert_eq!(plan.deferred, [(0, "no time is left in this invocation".to_owned())]);

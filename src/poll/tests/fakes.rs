@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::launch::{
-    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch, rate::LaunchRate,
+    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch,
 };
 use crate::orchestrator::{
     ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
@@ -52,6 +52,8 @@ pub(super) struct Run {
 pub(super) enum ClaimFault {
     AppliedButUnanswered,
     NotAppliedAndUnanswered,
+    /// Unanswered, and another agent's claim, without our mark, came first.
+    LostToAnother,
     Refused,
     Throttled,
 }
@@ -111,16 +113,16 @@ impl Fakes {
     /// One turn of an invocation that stops claiming after `seconds`.
     pub(super) async fn poll_for(&self, seconds: u64) -> AgentReport {
         let ledger = Ledger::default();
-        let rate = LaunchRate::new(None);
+        let stop_claiming = self.clock.now() + Duration::from_secs(seconds);
         let rules = Rules {
             agent: "etl".into(),
             marked_as: "/root/etl".into(),
             prefetch: Duration::from_secs(60),
             max_launch_attempts: 3,
             spot_fallback_after: None,
-            limits: Limits { stop_claiming: self.clock.now() + Duration::from_secs(seconds), launch_rate: None },
+            limits: Limits { stop_claiming, deadline: stop_claiming + Duration::from_secs(9), launch_rate: None },
         };
-        Turn::new(rules, (self, self, &self.clock), &ledger, &rate).run().await;
+        Turn::new(rules, (self, self, &self.clock), &ledger).run().await;
         ledger.report("no time was left")
     }
 
@@ -163,6 +165,11 @@ impl State {
             Some(ClaimFault::Refused) => Claimed::Refused("State update failed".into()),
             Some(ClaimFault::Throttled) => Claimed::NotMade(ApiError::Throttled { retry_after: None }),
             Some(ClaimFault::NotAppliedAndUnanswered) => Claimed::Unknown("timed out".into()),
+            Some(ClaimFault::LostToAnother) => {
+                self.submit(&id, claim.mark);
+                self.runs.get_mut(&id).unwrap().mark = None;
+                Claimed::Unknown("timed out".into())
+            }
             Some(ClaimFault::AppliedButUnanswered) => {
                 self.submit(&id, claim.mark);
                 Claimed::Unknown("timed out".into())
@@ -222,7 +229,7 @@ impl Orchestrator for Fakes {
             run_task: Map::new(),
             infer_network: false,
             key_variables: Vec::new(),
-            ..LaunchSpec::default()
+            run_sets: Vec::new(),
         };
         let render = |run: &&DueRun<()>| match state.refusals.get(&run.flow_run_id) {
             Some(refusal) => Err(RenderError::Refused(RunRefusal(refusal.clone()))),
@@ -284,14 +291,10 @@ impl Launcher for Fakes {
         let mut run_task = Map::new();
         run_task.insert("clientToken".into(), Value::from(identity.token.clone()));
         run_task.insert("startedBy".into(), json!(identity.started_by));
-        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, ..PreparedLaunch::default() })
+        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets: Vec::new() })
     }
 
-    fn forget(&self, _: &LaunchSpec) {
-        self.lock().calls.push("forget");
-    }
-
-    async fn launch(&self, launch: &PreparedLaunch) -> LaunchOutcome {
+    async fn launch(&self, launch: &PreparedLaunch, _: OffsetDateTime) -> LaunchOutcome {
         let now = self.clock.now();
         let mut state = self.lock();
         let id = launch.flow_run_id.clone();
