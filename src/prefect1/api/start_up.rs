@@ -2,6 +2,7 @@
 
 use super::epoch::hex;
 use super::queries::{self, Scope};
+use super::transport::Sender;
 use super::{Prefect1, Session, prefect1};
 use crate::config::{AgentConfig, Backend};
 use crate::orchestrator::ApiError;
@@ -78,7 +79,7 @@ impl Prefect1 {
 
     async fn check_token_scope(&self) -> Result<(), ApiError> {
         // A tenant goes with API keys only, so the look-up names nobody.
-        let answer = self.transport.read(super::transport::Sender::default(), &queries::token_scope()).await?;
+        let answer = self.transport.read(Sender::default(), &queries::token_scope()).await?;
         match answer.field("auth_info")?["api_token_scope"].as_str() {
             Some("RUNNER") => Ok(()),
             scope => Err(ApiError::Unauthorised(format!(
@@ -89,7 +90,7 @@ impl Prefect1 {
     }
 
     async fn tenant_of_key(&self) -> Result<String, ApiError> {
-        let answer = self.transport.read(super::transport::Sender::default(), &queries::tenant_of_key()).await?;
+        let answer = self.transport.read(Sender::default(), &queries::tenant_of_key()).await?;
         let tenant_id = answer.field("auth_info")?["tenant_id"].as_str();
         tenant_id.filter(|id| !id.is_empty()).map(str::to_owned).ok_or_else(|| {
             ApiError::Unauthorised(
@@ -99,7 +100,7 @@ impl Prefect1 {
     }
 
     async fn first_tenant(&self) -> Result<String, ApiError> {
-        let answer = self.transport.read(super::transport::Sender::default(), &queries::tenants()).await?;
+        let answer = self.transport.read(Sender::default(), &queries::tenants()).await?;
         let tenant_id = answer.field("tenant")?[0]["id"].as_str().map(str::to_owned);
         tenant_id.ok_or_else(|| {
             ApiError::Configuration(
@@ -114,7 +115,7 @@ impl Prefect1 {
         let scope = Scope { tenant_id: tenant_id.map(str::to_owned), labels: one.labels.clone() };
         let id = prefect1(&self.config).agent_config_id.as_deref();
         let document = queries::register_agent(config, &scope, id);
-        let sender = super::transport::Sender { tenant_id: self.tenant_header(tenant_id), agent_id: None };
+        let sender = Sender { tenant_id: self.tenant_header(tenant_id), agent_id: None };
         // Registering again finds the same agent, so it may be repeated like a read.
         let answer = self.transport.read(sender, &document).await?;
         let id = answer.field("register_agent")?["id"].as_str().filter(|id| !id.is_empty());

@@ -117,10 +117,10 @@ impl Prefect1 {
         let session = self.session();
         let sender = self.sender(&session);
         let documents = set_states(set);
-        let sent = documents.iter().map(|(document, count)| async move {
+        let requests = documents.iter().map(|(document, count)| async move {
             outcome::of_document(self.transport.write(sender, document).await, *count)
         });
-        join_all(sent).await.into_iter().flatten().collect()
+        join_all(requests).await.into_iter().flatten().collect()
     }
 
     /// Runs as they are now, in the terms of what was observed of them.
