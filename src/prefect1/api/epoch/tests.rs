@@ -31,8 +31,7 @@ fn our_claim_shows_as_our_mark() {
     let mut row = scheduled_row();
     row["version"] = json!(2);
     row["state"] = json!("Submitted");
-    row["serialized_state"] =
-        super::super::states::submitted_flow_run(&mark, &scheduled_row()["serialized_state"]);
+    row["serialized_state"] = super::super::states::submitted_flow_run(&mark, &scheduled_row()["serialized_state"]);
     let found = now(&row, None);
     assert_eq!((found.state.as_str(), found.mark), ("Submitted", Some(mark.clone())));
 

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::test_support::{NOW, RUN_ID, TASK_RUN_ID, due, mark_for, retry_row, scheduled_row, task_row, times};
 use super::*;
-use serde_json::json;
 use ::time::macros::datetime;
+use serde_json::json;
 
 fn reason(row: &Value) -> String {
     let (id, reason) = due_run(row, &times()).expect_err("must be unreadable");

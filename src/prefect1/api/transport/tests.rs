@@ -47,7 +47,9 @@ async fn html_is_malformed_and_an_error_page_is_a_status() {
     })
     .await;
     let transport = transport(&server.api);
-    assert!(matches!(transport.read(NOBODY, &hello()).await, Err(ApiError::Malformed(text)) if text.contains("<html>")));
+    assert!(
+        matches!(transport.read(NOBODY, &hello()).await, Err(ApiError::Malformed(text)) if text.contains("<html>"))
+    );
     assert!(matches!(transport.read(NOBODY, &hello()).await, Err(ApiError::Status { status: 500, .. })));
     assert_eq!(server.seen().len(), 2);
 }
