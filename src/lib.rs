@@ -12,12 +12,14 @@
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
 //! | [`aws`] | thin adapters: SSM, ECS, EC2, S3, Lambda |
 //! | [`health`] | the Function URL: `/api/health`, `/api/poke` |
+//! | [`http_client`] | the one HTTP client for Prefect: TLS, time limits, what an error says about the effect |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
 
 pub mod aws;
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod http_client;
 pub mod launch;
 pub mod orchestrator;
 pub mod poll;

@@ -70,7 +70,8 @@ pub struct DuePage<D> {
     pub unreadable: Vec<(String, String)>,
     /// The answer was a full page: there may be more.
     pub full: bool,
-    /// The runs are known, but keeping the agent alive in Prefect's eyes failed.
+    /// The runs are known, but the request that keeps the agent alive in Prefect's eyes failed: launches go on, the
+    /// poll reports trouble.
     pub queue_error: Option<ApiError>,
 }
 

@@ -1,1 +1,246 @@
 //! The GraphQL API: transport, start-up, the queue, states, logs.
+//!
+//! | part | what happens there |
+//! |---|---|
+//! | `transport` | one request: headers, time limits, retries of reads, errors without secrets |
+//! | `answer` | HTTP answer → data and errors (pure) |
+//! | `document`, `queries`, `states` | what is sent (pure) |
+//! | `rows`, `epoch`, `times` | rows → due runs, epochs, runs as they are now (pure) |
+//! | `outcome`, `guard` | what became of aliased writes; what may be overwritten (pure) |
+//! | `start_up`, `queue`, `writes` | the conversations |
+
+mod answer;
+mod credential;
+mod document;
+mod epoch;
+mod guard;
+mod outcome;
+mod queries;
+mod queue;
+mod rows;
+mod start_up;
+mod states;
+mod times;
+mod transport;
+mod writes;
+
+use crate::config::{AgentConfig, AgentSecrets, Generation, Prefect1Config};
+use crate::launch::LaunchSpec;
+use crate::orchestrator::{
+    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RunLog, RunNow, RunRefusal, Window,
+};
+use crate::prefect1::render::{self, AgentSettings, FlowRun};
+use crate::state::Registration;
+use credential::Credential;
+use epoch::Observed;
+use queries::Scope;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use time::OffsetDateTime;
+use transport::{Sender, Transport};
+
+/// The states in which a run or task run waits for its time.
+const SCHEDULED_LIKE: [&str; 5] = ["Scheduled", "Retrying", "Paused", "Resume", "Queued"];
+
+/// Puts settings kept in the backend into a configuration; returns what a person should know (unknown settings).
+pub type ApplySettings = fn(&mut AgentConfig, &Value) -> Vec<String>;
+
+/// What the agent's launches need that lies outside its configuration, loaded.
+#[derive(Debug, Clone, Default)]
+pub struct Documents {
+    /// The agent's task definition template; `None` = the built-in one.
+    pub task_definition: Option<Map<String, Value>>,
+    /// Keyword arguments of every `RunTask`.
+    pub run_task_kwargs: Map<String, Value>,
+}
+
+/// What one agent needs to talk to its Prefect API.
+#[derive(Debug)]
+pub struct Setup {
+    /// Its configuration.
+    pub config: AgentConfig,
+    /// Its secrets.
+    pub secrets: AgentSecrets,
+    /// Its documents.
+    pub documents: Documents,
+    /// How settings kept in the backend are honoured.
+    pub apply_settings: ApplySettings,
+    /// Nothing is registered and the agent shows no sign of life: for a dry run.
+    pub read_only: bool,
+}
+
+/// What Prefect 1 says about a due run.
+#[derive(Debug, Clone)]
+pub struct Detail {
+    /// The run as the API describes it. The task runs of a Running run are the due ones.
+    pub flow_run: Arc<FlowRun>,
+    /// The template that the run config names by path: put there by whoever loads it, before the launch is asked for.
+    pub template: Option<Arc<Map<String, Value>>>,
+}
+
+/// Prefect 0.15 and 1 as an [`Orchestrator`]: one agent and its API.
+pub struct Prefect1 {
+    config: AgentConfig,
+    documents: Documents,
+    credential: Credential,
+    transport: Transport,
+    apply_settings: ApplySettings,
+    read_only: bool,
+    session: Mutex<Arc<Session>>,
+    refused_until: Mutex<Option<OffsetDateTime>>,
+    observed: Mutex<HashMap<String, Observed>>,
+}
+
+/// Who we are to the API, since the last start-up.
+struct Session {
+    config: Arc<AgentConfig>,
+    settings: AgentSettings,
+    tenant_id: Option<String>,
+    agent_id: Option<String>,
+    warnings: Vec<String>,
+}
+
+impl Session {
+    fn new(
+        config: AgentConfig,
+        tenant_id: Option<String>,
+        agent_id: Option<String>,
+        warnings: Vec<String>,
+        documents: &Documents,
+        credential: &Credential,
+    ) -> Self {
+        let one = prefect1(&config);
+        let settings = AgentSettings {
+            rules: one.rules,
+            backend: one.backend,
+            api: config.api.clone(),
+            api_key: credential.api_key().cloned(),
+            auth_token: credential.auth_token().cloned(),
+            tenant_id: tenant_id.clone(),
+            labels: one.labels.clone(),
+            env_vars: config.env_vars.clone(),
+            no_cloud_logs: one.no_cloud_logs,
+            logging_level: one.logging_level.clone(),
+            cluster: one.cluster.clone(),
+            launch_type: one.launch_type,
+            task_role_arn: one.task_role_arn.clone(),
+            execution_role_arn: one.execution_role_arn.clone(),
+            task_definition: documents.task_definition.clone(),
+            run_task_kwargs: documents.run_task_kwargs.clone(),
+            api_key_delivery: config.api_key_delivery,
+        };
+        Self { config: Arc::new(config), settings, tenant_id, agent_id, warnings }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { tenant_id: self.tenant_id.clone(), labels: prefect1(&self.config).labels.clone() }
+    }
+}
+
+impl Prefect1 {
+    /// Sends nothing. Fails when key, token or API cannot be put into a request.
+    pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
+        let Setup { config, secrets, documents, apply_settings, read_only } = setup;
+        let one = prefect1(&config);
+        let credential = Credential::choose(&secrets, one.rules, one.backend);
+        let transport = Transport::new(http, &config.api, credential.secret().cloned(), one.rules.core_version())?;
+        let tenant_id = one.tenant_id.clone().filter(|_| !credential.is_token());
+        let session = Session::new(config.clone(), tenant_id, None, Vec::new(), &documents, &credential);
+        Ok(Self {
+            config,
+            documents,
+            credential,
+            transport,
+            apply_settings,
+            read_only,
+            session: Mutex::new(Arc::new(session)),
+            refused_until: Mutex::new(None),
+            observed: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// No request goes on beyond `deadline`; each takes 15 s at most. To be set for every invocation.
+    pub fn set_deadline(&self, deadline: Option<tokio::time::Instant>) {
+        self.transport.set_deadline(deadline);
+    }
+
+    /// The configuration with the settings kept in the backend, after [`Orchestrator::connect`].
+    pub fn effective_config(&self) -> Arc<AgentConfig> {
+        self.session().config.clone()
+    }
+
+    /// What a person should know about the settings kept in the backend, after [`Orchestrator::connect`].
+    pub fn warnings(&self) -> Vec<String> {
+        self.session().warnings.clone()
+    }
+
+    fn session(&self) -> Arc<Session> {
+        lock(&self.session).clone()
+    }
+
+    fn set_session(&self, session: Arc<Session>) {
+        *lock(&self.session) = session;
+    }
+
+    fn sender<'a>(&self, session: &'a Session) -> Sender<'a> {
+        // The server fails to read the queue for an agent id that is no UUID.
+        let agent_id = session.agent_id.as_deref().filter(|id| uuid::Uuid::try_parse(id).is_ok());
+        Sender { tenant_id: self.tenant_header(session.tenant_id.as_deref()), agent_id }
+    }
+
+    /// The tenant goes with API keys only.
+    fn tenant_header<'a>(&self, tenant_id: Option<&'a str>) -> Option<&'a str> {
+        tenant_id.filter(|_| self.credential.api_key().is_some())
+    }
+}
+
+impl Orchestrator for Prefect1 {
+    type Detail = Detail;
+
+    async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
+        self.start_up(remembered).await
+    }
+
+    async fn due_runs(&self, window: &Window) -> Result<DuePage<Detail>, ApiError> {
+        self.page(window).await
+    }
+
+    async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        self.runs_now(flow_run_ids).await
+    }
+
+    fn launch_spec(&self, run: &DueRun<Detail>) -> Result<LaunchSpec, RunRefusal> {
+        render::launch_spec(&self.session().settings, &run.detail.flow_run, run.detail.template.as_deref())
+    }
+
+    async fn claim(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
+        self.claim_runs(claims).await
+    }
+
+    async fn give_back(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
+        self.give_runs_back(runs, now).await
+    }
+
+    async fn fail(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+        self.fail_runs(runs).await
+    }
+
+    async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
+        self.write_log(lines).await
+    }
+}
+
+/// The settings of Prefect 1.
+fn prefect1(config: &AgentConfig) -> &Prefect1Config {
+    let Generation::One(one) = &config.generation;
+    one
+}
+
+/// What is behind these locks is valid after every statement, so a poisoned one is as good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod test_support;

@@ -1,0 +1,87 @@
+//! What may be overwritten: only what is still our claim. A run that ended, is paused or is being cancelled never is.
+
+use super::document::{SetState, Target};
+use super::rows::{Look, mark_of};
+use super::{Detail, states};
+use crate::orchestrator::{ApiError, DueRun, GiveBack, Mark};
+use crate::prefect1::render::TaskRun;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// The states that give a claimed run back, or why it is left as it is.
+pub(super) fn to_give_back(
+    owner: usize,
+    run: &GiveBack<'_, Detail>,
+    look: Option<&Look>,
+    now: OffsetDateTime,
+) -> Result<Vec<SetState>, ApiError> {
+    let look = look.ok_or_else(|| left("the run cannot be read"))?;
+    let start_time = now + run.delay;
+    let mark = Mark { capacity_refusals: run.mark.capacity_refusals + u32::from(run.for_capacity), ..run.mark.clone() };
+    let state = |received: &Value| states::given_back(received, start_time, &run.reason, &mark);
+    if run.run.is_task_retry {
+        if look.state != "Running" {
+            return Err(left(&format!("the run is {} now", look.state)));
+        }
+        let ours = claimed_by_us(run, &look.task_runs);
+        if ours.is_empty() {
+            return Err(left("its task runs are no longer claimed by this agent"));
+        }
+        let set = |task_run: &TaskRun| SetState {
+            owner,
+            target: Target::TaskRun,
+            id: task_run.id.clone(),
+            version: None,
+            state: state(&task_run.serialized_state),
+        };
+        return Ok(ours.into_iter().map(set).collect());
+    }
+    if look.state != "Submitted" {
+        return Err(left(&format!("the run is {} now", look.state)));
+    }
+    if !is_ours(look.mark.as_ref(), run.mark) {
+        return Err(left("the run is claimed by another agent"));
+    }
+    Ok(vec![SetState {
+        owner,
+        target: Target::FlowRun,
+        id: look.id.clone(),
+        version: None,
+        state: state(&run.run.detail.flow_run.serialized_state),
+    }])
+}
+
+/// The observed task runs (in the states they were received in) that still carry our claim.
+fn claimed_by_us<'a>(run: &GiveBack<'a, Detail>, task_runs: &[TaskRun]) -> Vec<&'a TaskRun> {
+    let claimed = |id: &str| {
+        task_runs.iter().any(|now| {
+            let state = &now.serialized_state;
+            now.id == id && state["type"] == "Submitted" && is_ours(mark_of(state).as_ref(), run.mark)
+        })
+    };
+    run.run.detail.flow_run.task_runs.iter().filter(|task_run| claimed(&task_run.id)).collect()
+}
+
+/// A server that drops contexts leaves no mark: then the state alone has to do.
+fn is_ours(found: Option<&Mark>, ours: &Mark) -> bool {
+    found.is_none_or(|mark| mark.agent == ours.agent && mark.token == ours.token)
+}
+
+/// Whether a run may be failed.
+pub(super) fn may_fail(run: &DueRun<Detail>, look: Option<&Look>) -> Result<(), ApiError> {
+    let look = look.ok_or_else(|| left("the run cannot be read"))?;
+    let is_foreign = look.mark.as_ref().is_some_and(|mark| mark.epoch != run.epoch);
+    match look.state.as_str() {
+        "Submitted" if is_foreign => Err(left("the run is claimed for another turn")),
+        "Scheduled" | "Submitted" => Ok(()),
+        "Running" if run.is_task_retry => Ok(()),
+        state => Err(left(&format!("the run is {state} now"))),
+    }
+}
+
+fn left(why: &str) -> ApiError {
+    ApiError::Refused { message: format!("{why}; left as it is"), errors: Value::Null }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! The documents of the agent: look-ups, registration, the queue, runs, logs.
+
+use super::document::Document;
+use super::times;
+use crate::config::AgentConfig;
+use crate::orchestrator::Window;
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
+
+/// Rows of one page of our own query.
+pub(super) const PAGE_ROWS: usize = 200;
+/// Ids that the queue itself returns at most.
+pub(super) const QUEUE_IDS: usize = 25;
+/// A running flow gets this long to retry its own task before the task counts as ours to start again.
+const RETRY_BUFFER: Duration = Duration::seconds(3);
+
+/// Which runs an agent takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scope {
+    /// `None` in token mode: the token itself belongs to one tenant.
+    pub tenant_id: Option<String>,
+    /// The agent's labels.
+    pub labels: Vec<String>,
+}
+
+/// The times of one look, as the rows are judged by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    /// The time of the look.
+    pub now: OffsetDateTime,
+    /// Flow runs that start up to here are due.
+    pub before: OffsetDateTime,
+    /// Task runs that start up to here are due.
+    pub retry_before: OffsetDateTime,
+}
+
+impl From<&Window> for Times {
+    fn from(window: &Window) -> Self {
+        Self { now: window.now, before: window.before, retry_before: window.now - RETRY_BUFFER }
+    }
+}
+
+const SELECTION: &str = "id version state serialized_state run_config name \
+flow { id version name environment storage core_version }";
+
+/// The states in which a task run waits for its time.
+macro_rules! scheduled_like {
+    () => {
+        "\"Scheduled\", \"Retrying\", \"Paused\", \"Resume\", \"Queued\""
+    };
+}
+
+/// Scope of the legacy token, which must be `RUNNER`.
+pub(super) fn token_scope() -> Document {
+    Document::new("query { auth_info { api_token_scope } }", json!({}))
+}
+
+/// The tenant that an API key belongs to.
+pub(super) fn tenant_of_key() -> Document {
+    Document::new("query { auth_info { tenant_id } }", json!({}))
+}
+
+/// The tenants of a Prefect Server; the first one is taken.
+pub(super) fn tenants() -> Document {
+    Document::new("query { tenant { id } }", json!({}))
+}
+
+/// Settings kept in the backend.
+pub(super) fn agent_config(id: &str) -> Document {
+    let query = "query($id: uuid!) { agent_config(where: { id: { _eq: $id } }) { settings } }";
+    Document::new(query, json!({ "id": id }))
+}
+
+/// Registration: idempotent, the server finds an agent of the same identity.
+pub(super) fn register_agent(config: &AgentConfig, scope: &Scope, agent_config_id: Option<&str>) -> Document {
+    let query = "mutation($input: register_agent_input!) { register_agent(input: $input) { id } }";
+    let input = json!({
+        "type": "ECSAgent", "name": config.name, "labels": scope.labels,
+        "tenant_id": scope.tenant_id, "agent_config_id": agent_config_id,
+    });
+    Document::new(query, json!({ "input": input }))
+}
+
+/// The agent's sign of life, and the fallback: at most 25 ids.
+pub(super) fn runs_in_queue(scope: &Scope, times: &Times) -> Document {
+    let query = "mutation($input: get_runs_in_queue_input!) { get_runs_in_queue(input: $input) { flow_run_ids } }";
+    let input = json!({ "before": times::iso(times.before), "labels": scope.labels, "tenant_id": scope.tenant_id });
+    Document::new(query, json!({ "input": input }))
+}
+
+/// Our own look: all that is due, with the label rule applied by the database, so that no foreign run hides ours.
+pub(super) fn due_runs(scope: &Scope, times: &Times) -> Document {
+    let query = format!(
+        "query($where: flow_run_bool_exp!, $retry: timestamptz!) {{ \
+         flow_run(where: $where, order_by: {{ state_start_time: asc }}, limit: {PAGE_ROWS}) {{ {SELECTION} \
+         task_runs(where: {{ state: {{ _in: [{}] }}, state_start_time: {{ _lte: $retry }} }}) \
+         {{ id version task_id serialized_state }} }} }}",
+        scheduled_like!()
+    );
+    let retry = times::iso(times.retry_before);
+    let task_runs = json!({ "state": { "_in": super::SCHEDULED_LIKE }, "state_start_time": { "_lte": retry } });
+    let mut filter = json!({
+        "labels": labels_filter(&scope.labels),
+        "_or": [
+            { "state": { "_eq": "Scheduled" }, "state_start_time": { "_lte": times::iso(times.before) } },
+            { "state": { "_eq": "Running" }, "task_runs": task_runs },
+        ],
+    });
+    if let Some(tenant_id) = &scope.tenant_id {
+        filter["tenant_id"] = json!({ "_eq": tenant_id });
+    }
+    Document::new(&query, json!({ "where": filter, "retry": retry }))
+}
+
+/// A run's labels must be among the agent's; unlabelled runs are for unlabelled agents only.
+fn labels_filter(labels: &[String]) -> Value {
+    if labels.is_empty() { json!({ "_contained_in": [] }) } else { json!({ "_contained_in": labels, "_neq": [] }) }
+}
+
+/// The Python agent's second request: what the ids of the queue are.
+pub(super) fn metadata(ids: &[String], times: &Times) -> Document {
+    let query = format!(
+        "query($where: flow_run_bool_exp, $retry: timestamptz) {{ flow_run(where: $where) {{ {SELECTION} \
+         task_runs(where: {{ state_start_time: {{ _lte: $retry }} }}) {{ id version task_id serialized_state }} }} }}"
+    );
+    let retry = times::iso(times.retry_before);
+    let filter = json!({
+        "id": { "_in": ids },
+        "_or": [
+            { "state": { "_eq": "Scheduled" } },
+            { "state": { "_eq": "Running" }, "task_runs": { "state_start_time": { "_lte": retry } } },
+        ],
+    });
+    Document::new(&query, json!({ "where": filter, "retry": retry }))
+}
+
+/// What runs are now, and those of their task runs that wait or are claimed.
+pub(super) fn runs_now(ids: &[String]) -> Document {
+    let query = format!(
+        "query($where: flow_run_bool_exp!) {{ flow_run(where: $where) {{ id version state serialized_state \
+         task_runs(where: {{ state: {{ _in: [{}, \"Submitted\"] }} }}) {{ id version serialized_state }} }} }}",
+        scheduled_like!()
+    );
+    Document::new(&query, json!({ "where": { "id": { "_in": ids } } }))
+}
+
+/// Log lines, many in one call.
+pub(super) fn write_run_logs(logs: &[Value]) -> Document {
+    let query = "mutation($input: write_run_logs_input!) { write_run_logs(input: $input) { success } }";
+    Document::new(query, json!({ "input": { "logs": logs } }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! Rows of `flow_run` → due runs and runs as they are now. One unreadable row never disturbs another.
+
+use super::epoch::{self, MARK_KEY};
+use super::queries::Times;
+use super::{Detail, SCHEDULED_LIKE, times};
+use crate::orchestrator::{DueRun, Mark};
+use crate::prefect1::render::{FlowRun, TaskRun};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// A row that cannot be understood: the run's id as far as known, and why.
+pub(super) type Unreadable = (String, String);
+
+/// A run as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
+    /// Id of the flow run.
+    pub id: String,
+    /// Its version.
+    pub version: i64,
+    /// Its state type.
+    pub state: String,
+    /// The mark in the flow run's state.
+    pub mark: Option<Mark>,
+    /// Its task runs that wait or are claimed.
+    pub task_runs: Vec<TaskRun>,
+}
+
+/// A due run; `None` when the row is not due after all (a Running run whose task runs moved on meanwhile).
+pub(super) fn due_run(row: &Value, times: &Times) -> Result<Option<DueRun<Detail>>, Unreadable> {
+    let id = id_of(row);
+    let unreadable = |why: String| (id.clone().unwrap_or_else(|| "?".into()), why);
+    let flow_run = flow_run(row).map_err(&unreadable)?;
+    match state_type(&flow_run) {
+        Some("Scheduled") => scheduled(flow_run, times).map(Some).map_err(&unreadable),
+        Some("Running") => Ok(task_retry(flow_run, times)),
+        Some(_) => Ok(None),
+        None => Err(unreadable("the run has no state".into())),
+    }
+}
+
+fn scheduled(flow_run: FlowRun, times: &Times) -> Result<DueRun<Detail>, String> {
+    let start_time = start_time(&flow_run.serialized_state)?.unwrap_or(times.now);
+    let mark = mark_of(&flow_run.serialized_state);
+    let epoch = flow_run.version.to_string();
+    Ok(due(flow_run, start_time, epoch, false, mark.as_ref()))
+}
+
+fn task_retry(mut flow_run: FlowRun, times: &Times) -> Option<DueRun<Detail>> {
+    flow_run.task_runs.retain(|task_run| is_due(task_run, Some(times.retry_before)));
+    if flow_run.task_runs.is_empty() {
+        return None;
+    }
+    let epoch = epoch::of_task_runs(&flow_run.task_runs);
+    let mark = flow_run.task_runs.iter().filter_map(|task| mark_of(&task.serialized_state)).max_by_key(|m| m.attempt);
+    Some(due(flow_run, times.now, epoch, true, mark.as_ref()))
+}
+
+fn due(
+    flow_run: FlowRun,
+    start_time: OffsetDateTime,
+    epoch: String,
+    is_task_retry: bool,
+    given_back: Option<&Mark>,
+) -> DueRun<Detail> {
+    DueRun {
+        flow_run_id: flow_run.id.clone(),
+        name: flow_run.name.clone().unwrap_or_default(),
+        start_time,
+        epoch,
+        has_history: flow_run.version > 1,
+        is_task_retry,
+        attempts: given_back.map_or(0, |mark| mark.attempt),
+        capacity_refusals: given_back.map_or(0, |mark| mark.capacity_refusals),
+        detail: Detail { flow_run: Arc::new(flow_run), template: None },
+    }
+}
+
+/// Whether a task run waits for its time and the time has come. `None` = whatever the time.
+pub(super) fn is_due(task_run: &TaskRun, retry_before: Option<OffsetDateTime>) -> bool {
+    let waits = task_run.serialized_state["type"].as_str().is_some_and(|state| SCHEDULED_LIKE.contains(&state));
+    // A start time that cannot be read does not take the task out: the server chose the row by its own column.
+    let start_time = start_time(&task_run.serialized_state).ok().flatten();
+    waits && start_time.zip(retry_before).is_none_or(|(start, before)| start <= before)
+}
+
+/// The row as the launch rules know it. Absent and null are the same; versions must be there, epochs are made of them.
+fn flow_run(row: &Value) -> Result<FlowRun, String> {
+    let mut row = row.as_object().ok_or("the row is no object")?.clone();
+    if id_in(&row).is_none() {
+        return Err("the run has no id".into());
+    }
+    check_version(&row, "the run")?;
+    if !row.get("serialized_state").is_some_and(Value::is_object) {
+        return Err("the run has no `serialized_state`".into());
+    }
+    if !row.get("flow").is_some_and(Value::is_object) {
+        return Err("the run has no flow".into());
+    }
+    row.insert("task_runs".into(), Value::Array(task_rows(&row)?));
+    serde_json::from_value(Value::Object(row)).map_err(|error| error.to_string())
+}
+
+fn task_rows(row: &Map<String, Value>) -> Result<Vec<Value>, String> {
+    let rows = match row.get("task_runs") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(rows)) => rows,
+        Some(_) => return Err("`task_runs` is no list".into()),
+    };
+    let checked = rows.iter().map(|row| {
+        let task_run = row.as_object().ok_or("a task run is no object")?;
+        let id = id_in(task_run).ok_or("a task run has no id")?;
+        check_version(task_run, &format!("task run {id}"))?;
+        Ok(row.clone())
+    });
+    checked.collect()
+}
+
+fn check_version(row: &Map<String, Value>, what: &str) -> Result<(), String> {
+    let version = row.get("version").and_then(Value::as_i64);
+    version.map(|_| ()).ok_or_else(|| format!("{what} has no version"))
+}
+
+/// A run read again. What is missing in it makes it unreadable only where the answer would be wrong.
+pub(super) fn look(row: &Value) -> Result<Look, Unreadable> {
+    let id = id_of(row).ok_or_else(|| ("?".to_owned(), "the run has no id".to_owned()))?;
+    let unreadable = |why: String| (id.clone(), why);
+    let object = row.as_object().ok_or_else(|| unreadable("the row is no object".into()))?;
+    check_version(object, "the run").map_err(&unreadable)?;
+    let serialized_state = object.get("serialized_state").unwrap_or(&Value::Null);
+    let state = object.get("state").and_then(Value::as_str).or_else(|| serialized_state["type"].as_str());
+    let task_runs = task_rows(object).map_err(&unreadable)?;
+    let task_runs = task_runs.into_iter().map(serde_json::from_value).collect::<Result<Vec<_>, _>>();
+    Ok(Look {
+        version: object.get("version").and_then(Value::as_i64).unwrap_or_default(),
+        state: state.ok_or_else(|| unreadable("the run has no state".into()))?.to_owned(),
+        mark: mark_of(serialized_state),
+        task_runs: task_runs.map_err(|error| unreadable(error.to_string()))?,
+        id,
+    })
+}
+
+fn id_of(row: &Value) -> Option<String> {
+    row.as_object().and_then(id_in).map(str::to_owned)
+}
+
+fn id_in(row: &Map<String, Value>) -> Option<&str> {
+    row.get("id").and_then(Value::as_str).filter(|id| !id.is_empty())
+}
+
+fn state_type(flow_run: &FlowRun) -> Option<&str> {
+    flow_run.state.as_deref().or_else(|| flow_run.serialized_state["type"].as_str())
+}
+
+/// `start_time` of a state; missing or null is `None`, anything else that is no time is an error.
+fn start_time(state: &Value) -> Result<Option<OffsetDateTime>, String> {
+    match &state["start_time"] {
+        Value::Null => Ok(None),
+        Value::String(text) => match times::parse(text) {
+            Some(time) => Ok(Some(time)),
+            None => Err(format!("`start_time` is no time: {text}")),
+        },
+        other => Err(format!("`start_time` is no time: {other}")),
+    }
+}
+
+/// The mark in a state's context.
+pub(super) fn mark_of(state: &Value) -> Option<Mark> {
+    serde_json::from_value(state["context"][MARK_KEY].clone()).ok()
+}
+
+#[cfg(test)]
+mod tests;
