@@ -1,5 +1,24 @@
 //! From a flow run to its launch: the rules of Prefect 1's `ECSAgent`, pure.
 
+mod containers;
+mod core_version;
+mod environment;
+mod image;
+mod python_text;
+mod request_check;
+mod run_config;
+mod run_task;
+mod schema;
+mod slug;
+mod storage;
+mod task_definition;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use request_check::request_problems;
+pub use template::{TemplatePath, TemplatePlace, template_path};
+
 use crate::config::{ApiKeyDelivery, Backend, LaunchType, Rules};
 use crate::launch::LaunchSpec;
 use crate::orchestrator::RunRefusal;
@@ -111,8 +130,19 @@ pub struct TaskRun {
 /// Template that a run config's `task_definition_path` names, loaded beforehand.
 pub type Template<'a> = Option<&'a Map<String, Value>>;
 
-/// The launch of a flow run, or why it cannot have one.
+/// The launch of a flow run, or why it cannot have one. `template` is what [`template_path`] asks for, loaded.
+///
+/// `run_task` of the answer is exactly what Prefect's own agent would send, also where a value has a type that ECS
+/// refuses: [`request_problems`] finds those. If the definition exists already and `definition_roles` are named, the
+/// roles of the described definition are still to be put into `run_task.overrides`.
 pub fn launch_spec(agent: &AgentSettings, run: &FlowRun, template: Template<'_>) -> Result<LaunchSpec, RunRefusal> {
-    let _ = (agent, run, template);
-    Err(RunRefusal("not written yet".into()))
+    let run_config = run_config::load(agent, run)?;
+    let definition = task_definition::definition(agent, run, &run_config, template)?;
+    let request = run_task::run_task(agent, run, &run_config, &definition)?;
+    Ok(LaunchSpec {
+        definition,
+        run_task: request.body,
+        infer_network: request.infer_network,
+        key_variables: request.key_variables,
+    })
 }

@@ -1,0 +1,159 @@
+//! Checks of serialised Prefect objects, with the messages of the library (marshmallow) that Prefect loads them with.
+
+use super::python_text::{repr, text, text_repr};
+use crate::orchestrator::RunRefusal;
+use serde_json::{Map, Value};
+
+/// What a field may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// Text.
+    Text,
+    /// A boolean, also as the usual words and 0 or 1.
+    Flag,
+    /// A whole number, also as text.
+    Integer,
+    /// A list of texts.
+    TextList,
+    /// An object with any values.
+    Mapping,
+    /// An object whose values are texts.
+    TextMapping,
+    /// An object whose values are not null.
+    ValueMapping,
+    /// Anything.
+    Json,
+}
+
+/// A field of a serialised object; it may always be left out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field {
+    /// Key.
+    pub(super) name: &'static str,
+    /// Allowed values.
+    pub(super) kind: Kind,
+    /// `null` is allowed.
+    pub(super) nullable: bool,
+}
+
+/// A field that must not be null.
+pub(super) const fn required(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind, nullable: false }
+}
+
+/// A field that may be null.
+pub(super) const fn optional(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind, nullable: true }
+}
+
+/// The object and its `type`, which tells which fields it has.
+pub(super) fn typed_object(value: &Value) -> Result<(&Map<String, Value>, &str), RunRefusal> {
+    let Value::Object(map) = value else {
+        let message = format!("Invalid data type: {}", text(value));
+        return Err(RunRefusal(format!("{{'_schema': {}}}", text_repr(&message))));
+    };
+    match map.get("type") {
+        None | Some(Value::Null) => Err(type_error("Missing data for required field.")),
+        Some(Value::String(name)) => Ok((map, name)),
+        Some(unhashable @ (Value::Array(_) | Value::Object(_))) => {
+            Err(type_error(&format!("Invalid value: {}", repr(unhashable))))
+        }
+        Some(other) => Err(unsupported_type(&repr(other))),
+    }
+}
+
+/// The refusal of a `type` that this Prefect does not know.
+pub(super) fn unsupported_type(name: &str) -> RunRefusal {
+    type_error(&format!("Unsupported value: {name}"))
+}
+
+fn type_error(message: &str) -> RunRefusal {
+    RunRefusal(format!("{{'type': [{}]}}", text_repr(message)))
+}
+
+/// Checks every field that is present; unknown keys are ignored. The refusal names all wrong fields.
+pub(super) fn check(object: &Map<String, Value>, fields: &[Field]) -> Result<(), RunRefusal> {
+    let errors: Vec<String> = fields
+        .iter()
+        .filter_map(|field| Some(format!("'{}': {}", field.name, error(object.get(field.name)?, *field)?)))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(RunRefusal(format!("{{{}}}", errors.join(", ")))) }
+}
+
+fn error(value: &Value, field: Field) -> Option<String> {
+    let wrong = |message: &str| Some(format!("['{message}']"));
+    match (field.kind, value) {
+        (_, Value::Null) => {
+            if field.nullable {
+                None
+            } else {
+                wrong("Field may not be null.")
+            }
+        }
+        (Kind::Json, _) | (Kind::Text, Value::String(_)) | (Kind::Mapping, Value::Object(_)) => None,
+        (Kind::Text, _) => wrong("Not a valid string."),
+        (Kind::Flag, flag) => {
+            if is_flag(flag) {
+                None
+            } else {
+                wrong("Not a valid boolean.")
+            }
+        }
+        (Kind::Integer, number) => {
+            if is_integer(number) {
+                None
+            } else {
+                wrong("Not a valid integer.")
+            }
+        }
+        (Kind::TextList, Value::Array(items)) => {
+            let item = |(index, item)| Some(format!("{index}: {}", error(item, required("", Kind::Text))?));
+            nested(items.iter().enumerate().filter_map(item))
+        }
+        // Iterating an object gives its keys, which are texts.
+        (Kind::TextList, Value::Object(_)) => None,
+        (Kind::TextList, _) => wrong("Not a valid list."),
+        (Kind::TextMapping, Value::Object(map)) => entries(map, Kind::Text),
+        (Kind::ValueMapping, Value::Object(map)) => entries(map, Kind::Json),
+        (Kind::Mapping | Kind::TextMapping | Kind::ValueMapping, _) => wrong("Not a valid mapping type."),
+    }
+}
+
+fn entries(map: &Map<String, Value>, kind: Kind) -> Option<String> {
+    nested(map.iter().filter_map(|(key, value)| {
+        Some(format!("{}: {{'value': {}}}", text_repr(key), error(value, required("", kind))?))
+    }))
+}
+
+fn nested(errors: impl Iterator<Item = String>) -> Option<String> {
+    let errors: Vec<_> = errors.collect();
+    if errors.is_empty() { None } else { Some(format!("{{{}}}", errors.join(", "))) }
+}
+
+fn is_flag(value: &Value) -> bool {
+    match value {
+        Value::Bool(_) => true,
+        Value::Number(number) => matches!(number.as_f64(), Some(number) if number == 0.0 || number == 1.0),
+        Value::String(word) => {
+            let lower = word.to_ascii_lowercase();
+            let is_known = ["t", "true", "on", "y", "yes", "1", "f", "false", "off", "n", "no", "0"].contains(&&*lower);
+            // Only all small, all capital and capitalised words are known.
+            is_known
+                && word.chars().skip(1).all(|c| c.is_ascii_uppercase() == ends_upper(word))
+                && !(ends_upper(word) && word.starts_with(|c: char| c.is_ascii_lowercase()))
+        }
+        _ => false,
+    }
+}
+
+fn ends_upper(word: &str) -> bool {
+    word.ends_with(|c: char| c.is_ascii_uppercase())
+}
+
+fn is_integer(value: &Value) -> bool {
+    match value {
+        Value::Number(_) => true,
+        Value::String(digits) => digits.trim().parse::<i64>().is_ok(),
+        _ => false,
+    }
+}
