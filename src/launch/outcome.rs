@@ -34,8 +34,13 @@ pub fn classify(answer: Result<RunTaskAnswer, AwsError>, origin: &Origin<'_>) ->
         },
         // The request arrived or it did not: only the token can tell.
         Err(AwsError::NoAnswer(text) | AwsError::Malformed(text)) => Verdict::NoTask(LaunchOutcome::Unknown(text)),
-        Err(AwsError::Answer { code, resource_ids, .. }) if code == "ConflictException" && !resource_ids.is_empty() => {
-            Verdict::AlreadyStarted(resource_ids)
+        Err(AwsError::Answer { code, message, resource_ids, .. }) if code == "ConflictException" => {
+            if resource_ids.is_empty() {
+                // There is a task, but nobody says which.
+                Verdict::NoTask(LaunchOutcome::Unknown(format!("{code}: {message}")))
+            } else {
+                Verdict::AlreadyStarted(resource_ids)
+            }
         }
         Err(error) => Verdict::NoTask(refusal("RunTask", error, origin)),
     }

@@ -1,1 +1,26 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod launching;
+mod looking;
+mod preparing;
+
+use super::*;
+use crate::launch::LaunchIdentity;
+use crate::launch::testing::{FakeAws, JumpingClock, RUN, START};
+use std::time::Duration;
+
+type Room = EcsLauncher<FakeAws, FakeAws, JumpingClock>;
+
+/// A launcher on a new world; the world is in its `ecs`.
+fn room() -> Room {
+    let aws = FakeAws::default();
+    EcsLauncher::new(aws.clone(), aws, JumpingClock::new(), None)
+}
+
+fn identity() -> LaunchIdentity {
+    LaunchIdentity { token: "token".into(), started_by: format!("prefect/etl/{RUN}") }
+}
+
+fn deadline() -> OffsetDateTime {
+    START + Duration::from_secs(60)
+}

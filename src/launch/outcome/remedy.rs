@@ -7,6 +7,7 @@ const REMEDIES: [(&[&str], &str); 17] = [
         "Let the agent's role pass this role to ecs-tasks.amazonaws.com (iam:PassRole; see the PassRole parameter of the template).",
     ),
     (&["not authorized to perform"], "Allow the action in the policy of the agent's role."),
+    (&["executionrolearn"], "Set `execution_role_arn` in the run configuration or the agent's configuration."),
     (&["role"], "Check that the role exists and that ecs-tasks.amazonaws.com may assume it."),
     (
         &["no fargate configuration"],
@@ -21,7 +22,6 @@ const REMEDIES: [(&[&str], &str); 17] = [
         &["image"],
         "Check the name of the image: storage, `image` of the run configuration or the task definition template.",
     ),
-    (&["executionrolearn"], "Set `execution_role_arn` in the run configuration or the agent's configuration."),
     (&["override", "length"], "Shorten the environment of the run: all overrides together may have 8192 characters."),
     (&["override"], "Name only containers of the task definition in `run_task_kwargs.overrides`."),
     (

@@ -1,0 +1,62 @@
+//! Finding and stopping earlier tasks.
+
+use super::*;
+use crate::launch::testing::{refused, task};
+
+async fn live(room: &Room) -> Result<Vec<(String, String)>, LaunchOutcome> {
+    let tasks = room.live_tasks("", &identity().started_by).await?;
+    Ok(tasks.into_iter().map(|task| (task.task_arn, task.last_status)).collect())
+}
+
+fn pair(arn: &str, status: &str) -> (String, String) {
+    (arn.into(), status.into())
+}
+
+#[tokio::test]
+async fn live_tasks_are_those_that_have_not_stopped() {
+    let room = room();
+    {
+        let mut world = room.ecs.world();
+        world.listed = Some(Ok(vec!["running".into(), "stopped".into(), "new".into()]));
+        world.tasks.insert("running".into(), task("running", "RUNNING"));
+        world.tasks.insert("stopped".into(), task("stopped", "STOPPED"));
+    }
+    // The one that is not described yet must not be taken for one that is gone.
+    assert_eq!(live(&room).await, Ok(vec![pair("running", "RUNNING"), pair("new", "UNKNOWN")]));
+}
+
+#[tokio::test]
+async fn many_tasks_are_described_page_by_page() {
+    let room = room();
+    room.ecs.world().listed = Some(Ok((0..250).map(|n| format!("t{n}")).collect()));
+    assert_eq!(live(&room).await.unwrap().len(), 250);
+    assert_eq!(room.ecs.count("DescribeTasks"), 3);
+}
+
+#[tokio::test]
+async fn no_tasks_need_no_description_and_no_cluster_has_no_tasks() {
+    let room = room();
+    assert_eq!(live(&room).await, Ok(vec![]));
+    assert_eq!(room.ecs.world().calls, ["ListTasks"]);
+    room.ecs.world().listed = Some(Err(refused(400, "ClusterNotFoundException", "Cluster not found.")));
+    assert_eq!(live(&room).await, Ok(vec![]), "the launch will say so");
+}
+
+#[tokio::test]
+async fn a_look_that_fails_is_classified() {
+    let room = room();
+    room.ecs.world().listed = Some(Err(refused(400, "ThrottlingException", "Rate exceeded")));
+    assert!(matches!(live(&room).await, Err(LaunchOutcome::Transient { .. })));
+    room.ecs.world().listed = Some(Err(refused(400, "AccessDeniedException", "")));
+    assert!(matches!(live(&room).await, Err(LaunchOutcome::AgentTrouble(_))));
+}
+
+#[tokio::test]
+async fn stopping_what_is_not_there_succeeds() {
+    let room = room();
+    assert_eq!(room.stop("c", "t1", "superseded").await, Ok(()));
+    room.ecs.world().stop_error = Some(refused(400, "InvalidParameterException", "The referenced task was not found."));
+    assert_eq!(room.stop("c", "t1", "superseded").await, Ok(()));
+    room.ecs.world().stop_error = Some(refused(400, "AccessDeniedException", ""));
+    assert!(matches!(room.stop("c", "t1", "superseded").await, Err(LaunchOutcome::AgentTrouble(_))));
+}
