@@ -1,5 +1,9 @@
 //! Parameters and files → typed configuration. Pure: nothing here reads the environment, a clock or the network.
 
+pub mod parameter;
+
+pub use parameter::Parameter;
+
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
