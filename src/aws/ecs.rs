@@ -1,7 +1,12 @@
 //! ECS: requests go out as the JSON they are given, so that every key AWS knows can be used.
 
 use super::AwsError;
-use serde_json::{Map, Value};
+use super::raw::Wire;
+use aws_sdk_ecs::config::retry::RetryConfig;
+use serde_json::{Map, Value, json};
+
+#[cfg(test)]
+mod tests;
 
 /// A client for one region and one set of credentials.
 #[derive(Debug, Clone)]
@@ -57,51 +62,151 @@ pub struct DescribedDefinition {
     pub tags: Vec<(String, String)>,
 }
 
+/// Sends an operation with this JSON as its body and gives the answer as JSON.
+macro_rules! exchange {
+    ($operation:expr, $body:expr) => {
+        exchange!($operation, $body, aws_sdk_ecs::Config::builder())
+    };
+    ($operation:expr, $body:expr, $config:expr) => {{
+        let wire = Wire::verbatim($body)?;
+        let operation = $operation.customize().interceptor(wire.clone()).config_override($config);
+        wire.json(operation.send().await)
+    }};
+}
+
 impl Ecs {
     /// Wraps an SDK client.
     pub fn new(client: aws_sdk_ecs::Client) -> Self {
         Self { client }
     }
 
-    /// `RunTask` with exactly this body.
+    /// `RunTask` with exactly this body. Sent once, never repeated here: whatever comes back speaks for the whole
+    /// call. (After a repetition a refusal would only speak for the last attempt, while an earlier one, whose answer
+    /// was lost, may have started the task.) Callers repeat it with the same `clientToken`.
     pub async fn run_task(&self, body: &Map<String, Value>) -> Result<RunTaskAnswer, AwsError> {
-        let _ = (&self.client, body);
-        Err(AwsError::Malformed("not written yet".into()))
+        let once = aws_sdk_ecs::Config::builder().retry_config(RetryConfig::disabled());
+        let answer = exchange!(self.client.run_task(), body, once)?;
+        if !answer.contains_key("tasks") && !answer.contains_key("failures") {
+            return Err(AwsError::Malformed("RunTask answered neither tasks nor failures".into()));
+        }
+        Ok(RunTaskAnswer { tasks: tasks(&answer)?, failures: failures(&answer) })
     }
 
     /// `RegisterTaskDefinition` with exactly this body → ARN.
     pub async fn register_task_definition(&self, body: &Map<String, Value>) -> Result<String, AwsError> {
-        let _ = body;
-        Err(AwsError::Malformed("not written yet".into()))
+        let answer = exchange!(self.client.register_task_definition(), body)?;
+        let arn = answer.get("taskDefinition").and_then(|definition| text(definition, "taskDefinitionArn"));
+        arn.ok_or_else(|| AwsError::Malformed("RegisterTaskDefinition answered no taskDefinitionArn".into()))
     }
 
     /// `DescribeTaskDefinition` with its tags. Name: ARN, family or `family:revision`.
     pub async fn describe_task_definition(&self, name: &str) -> Result<DescribedDefinition, AwsError> {
-        let _ = name;
-        Err(AwsError::Malformed("not written yet".into()))
+        let body = object(json!({"taskDefinition": name, "include": ["TAGS"]}));
+        let mut answer = exchange!(self.client.describe_task_definition(), &body)?;
+        let Some(Value::Object(definition)) = answer.remove("taskDefinition") else {
+            return Err(AwsError::Malformed("DescribeTaskDefinition answered no taskDefinition".into()));
+        };
+        let tags = array(&answer, "tags")
+            .filter_map(|tag| Some((text(tag, "key")?, text(tag, "value").unwrap_or_default())))
+            .collect();
+        Ok(DescribedDefinition { definition, tags })
     }
 
     /// The newest active revisions of exactly this family, newest first → ARNs.
     pub async fn list_task_definitions(&self, family: &str, limit: usize) -> Result<Vec<String>, AwsError> {
-        let _ = (family, limit);
-        Err(AwsError::Malformed("not written yet".into()))
+        // `familyPrefix` is the full name of the family, in spite of its name.
+        let body = object(json!({
+            "familyPrefix": family, "status": "ACTIVE", "sort": "DESC", "maxResults": limit.clamp(1, MAX_PAGE)
+        }));
+        let answer = exchange!(self.client.list_task_definitions(), &body)?;
+        let arns = strings(&answer, "taskDefinitionArns").filter(|arn| family_of(arn) == Some(family));
+        Ok(arns.take(limit).map(ToOwned::to_owned).collect())
     }
 
     /// `DescribeTasks` (at most 100 ARNs). Tasks that ECS no longer knows are missing from the answer.
     pub async fn describe_tasks(&self, cluster: Option<&str>, task_arns: &[String]) -> Result<Vec<Task>, AwsError> {
-        let _ = (cluster, task_arns);
-        Err(AwsError::Malformed("not written yet".into()))
+        if task_arns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let body = in_cluster(cluster, json!({"tasks": task_arns}));
+        tasks(&exchange!(self.client.describe_tasks(), &body)?)
     }
 
     /// Tasks that run or are to run, by `startedBy` → ARNs.
     pub async fn list_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
-        let _ = (cluster, started_by);
-        Err(AwsError::Malformed("not written yet".into()))
+        // The default `desiredStatus` is RUNNING. One page is 100 tasks; a flow run has one or two.
+        let body = in_cluster(cluster, json!({"startedBy": started_by}));
+        let answer = exchange!(self.client.list_tasks(), &body)?;
+        Ok(strings(&answer, "taskArns").map(ToOwned::to_owned).collect())
     }
 
     /// `StopTask`.
     pub async fn stop_task(&self, cluster: Option<&str>, task_arn: &str, reason: &str) -> Result<(), AwsError> {
-        let _ = (cluster, task_arn, reason);
-        Err(AwsError::Malformed("not written yet".into()))
+        let body = in_cluster(cluster, json!({"task": task_arn, "reason": reason}));
+        exchange!(self.client.stop_task(), &body).map(drop)
     }
+}
+
+/// The largest page of ECS's lists.
+const MAX_PAGE: usize = 100;
+
+fn in_cluster(cluster: Option<&str>, body: Value) -> Map<String, Value> {
+    let mut body = object(body);
+    if let Some(cluster) = cluster.filter(|cluster| !cluster.is_empty()) {
+        body.insert("cluster".into(), cluster.into());
+    }
+    body
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// `…:task-definition/family:3` → `family`.
+fn family_of(arn: &str) -> Option<&str> {
+    Some(arn.rsplit_once('/')?.1.rsplit_once(':')?.0)
+}
+
+fn array<'a>(answer: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a Value> {
+    answer.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn strings<'a>(answer: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a str> {
+    array(answer, key).filter_map(Value::as_str)
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key)?.as_str().map(ToOwned::to_owned)
+}
+
+/// A task without an ARN cannot be spoken of: such an answer is malformed, for its outcome is not "nothing started".
+fn tasks(answer: &Map<String, Value>) -> Result<Vec<Task>, AwsError> {
+    array(answer, "tasks")
+        .map(|task| task_of(task).ok_or_else(|| AwsError::Malformed("a task without taskArn".into())))
+        .collect()
+}
+
+fn task_of(task: &Value) -> Option<Task> {
+    Some(Task {
+        task_arn: text(task, "taskArn")?,
+        cluster_arn: text(task, "clusterArn"),
+        last_status: text(task, "lastStatus").unwrap_or_default(),
+        desired_status: text(task, "desiredStatus").unwrap_or_default(),
+        started_by: text(task, "startedBy"),
+        stopped_reason: text(task, "stoppedReason"),
+        stop_code: text(task, "stopCode"),
+    })
+}
+
+fn failures(answer: &Map<String, Value>) -> Vec<Failure> {
+    array(answer, "failures")
+        .map(|failure| Failure {
+            arn: text(failure, "arn"),
+            reason: text(failure, "reason"),
+            detail: text(failure, "detail"),
+        })
+        .collect()
 }

@@ -13,18 +13,58 @@ pub enum AwsError {
     #[error("no answer from AWS: {0}")]
     NoAnswer(String),
     /// AWS answered with an error.
-    #[error("{code}: {message}")]
+    #[error("{}: {message}", if code.is_empty() { format!("HTTP {status}") } else { code.clone() })]
     Answer {
         /// HTTP status.
         status: u16,
-        /// Error code without namespace, e.g. `ThrottlingException`.
+        /// Error code without namespace, e.g. `ThrottlingException`; empty when the answer was no AWS error (HTML of
+        /// a proxy or load balancer).
         code: String,
         /// AWS's own text.
         message: String,
         /// `resourceIds` of a `ConflictException`: ARNs of the tasks that the token already started.
         resource_ids: Vec<String>,
     },
-    /// A successful answer of another shape than documented.
+    /// A successful answer of another shape than documented: the outcome is unknown.
     #[error("AWS's answer cannot be understood: {0}")]
     Malformed(String),
+}
+
+impl AwsError {
+    /// AWS's error code, if AWS answered with one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Answer { code, .. } if !code.is_empty() => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Parameter Store has no such parameter.
+    pub fn is_parameter_not_found(&self) -> bool {
+        self.code() == Some("ParameterNotFound")
+    }
+
+    /// Refused for want of throughput, nothing done: asking again a little later can help. This knows the codes that
+    /// say so by themselves, not the messages that say so under other codes.
+    pub fn is_throttled(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(
+                "ThrottlingException"
+                    | "Throttling"
+                    | "ThrottledException"
+                    | "RequestThrottled"
+                    | "RequestThrottledException"
+                    | "TooManyRequestsException"
+                    | "RequestLimitExceeded"
+                    | "SlowDown"
+                    | "TooManyUpdates"
+            )
+        ) || matches!(self, Self::Answer { status: 429, .. })
+    }
+
+    /// Whether the call may have had its effect although it did not succeed.
+    pub fn is_unknown_outcome(&self) -> bool {
+        matches!(self, Self::NoAnswer(_) | Self::Malformed(_))
+    }
 }

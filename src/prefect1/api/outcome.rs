@@ -86,7 +86,7 @@ impl Written {
             Self::Done => Claimed::Ours,
             Self::Queued(reason) => Claimed::Refused(reason.clone()),
             Self::Refused(error) => Claimed::Refused(text(error)),
-            Self::NotMade(error) => Claimed::NotMade(error),
+            Self::NotMade(error) => Claimed::NotMade(error.clone()),
             Self::Unknown(error) => Claimed::Unknown(error.to_string()),
         }
     }

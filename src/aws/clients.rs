@@ -1,0 +1,214 @@
+//! All clients of a process: built once, sharing one HTTP client and one set of credentials.
+
+use super::credentials::{self, Cached};
+use super::ec2::Ec2;
+use super::ecs::Ecs;
+use super::endpoints::{Endpoints, Service};
+use super::http::{AwsHttp, Limits};
+use super::lambda::Lambda;
+use super::s3::S3;
+use super::signed::Signed;
+use super::ssm::Ssm;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::time::SystemTimeSource;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+#[cfg(test)]
+mod tests;
+
+/// The longest an operation takes, with all its attempts.
+const OPERATION: Duration = Duration::from_secs(20);
+
+/// Name of our sessions in an assumed role, as `CloudTrail` shows it.
+const SESSION_NAME: &str = "prefect-serverless-agent";
+
+/// The clients of the function itself, and those of the agents' regions and roles.
+#[derive(Debug)]
+pub struct AwsClients {
+    /// Region of the function: where its parameters are, and where tasks go unless an agent says otherwise.
+    pub region: String,
+    /// Parameter Store.
+    pub ssm: Ssm,
+    /// Objects that configurations point to; read as the function itself.
+    pub s3: S3,
+    /// The functions of this deployment.
+    pub lambda: Lambda,
+    sdk: SdkConfig,
+    own: Signed,
+    http: AwsHttp,
+    agents: Mutex<HashMap<AgentKey, Arc<AgentAws>>>,
+}
+
+/// Region and role.
+type AgentKey = (String, Option<String>);
+
+/// The clients with which an agent launches.
+#[derive(Debug)]
+pub struct AgentAws {
+    /// Where tasks are launched.
+    pub region: String,
+    /// The role that was assumed for it.
+    pub role: Option<String>,
+    /// Tasks.
+    pub ecs: Ecs,
+    /// The default network.
+    pub ec2: Ec2,
+}
+
+/// The clients cannot be built: no region, no credentials, an unusable certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot set up the AWS clients: {0}")]
+pub struct ClientsError(pub String);
+
+impl AwsClients {
+    /// Builds the clients from the environment's region, credentials and endpoints, without any network traffic.
+    /// What is missing there is looked for where AWS tools look (profiles, container and instance roles), which
+    /// takes longer.
+    pub async fn from_env(environment: &HashMap<String, String>) -> Result<Self, ClientsError> {
+        Self::with_limits(environment, Limits::default()).await
+    }
+
+    /// The same, with time limits of one's own.
+    pub async fn with_limits(environment: &HashMap<String, String>, limits: Limits) -> Result<Self, ClientsError> {
+        let get = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+        let ca_bundle = match get("AWS_CA_BUNDLE") {
+            Some(path) => {
+                Some(std::fs::read_to_string(path).map_err(|e| ClientsError(format!("AWS_CA_BUNDLE {path}: {e}")))?)
+            }
+            None => None,
+        };
+        let http = AwsHttp::new(limits, ca_bundle.as_deref()).map_err(ClientsError)?;
+        let region = get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).cloned();
+        let sdk = match (region, credentials::from_env(environment)) {
+            (Some(region), Some(credentials)) => {
+                base(region, SharedCredentialsProvider::new(credentials), http.clone())
+            }
+            (region, _) => from_default_chain(region, http.clone()).await?,
+        };
+        Self::assemble(sdk, Endpoints::from_env(environment), http)
+    }
+
+    fn assemble(sdk: SdkConfig, endpoints: Endpoints, http: AwsHttp) -> Result<Self, ClientsError> {
+        let region = sdk.region().ok_or_else(|| ClientsError("no region: set AWS_REGION".into()))?.to_string();
+        let provider = sdk.credentials_provider().ok_or_else(|| ClientsError("no AWS credentials".into()))?;
+        let credentials = Cached::new(provider);
+        let sdk =
+            sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials.clone())).build();
+        let own = Signed::new(&region, endpoints, http.clone(), credentials);
+        Ok(Self {
+            ssm: Ssm::new(ssm_client(&sdk, &own.endpoints)),
+            s3: S3::new(own.clone()),
+            lambda: Lambda::new(own.clone()),
+            region,
+            sdk,
+            own,
+            http,
+            agents: Mutex::default(),
+        })
+    }
+
+    /// The clients for an agent's region (default: the function's own) and role to assume. Built once per process;
+    /// a role is assumed at the first call that needs it.
+    pub async fn for_agent(&self, region: Option<&str>, role: Option<&str>) -> Arc<AgentAws> {
+        let key = (region.unwrap_or(&self.region).to_owned(), role.map(ToOwned::to_owned));
+        let mut agents = self.agents.lock().await;
+        if let Some(known) = agents.get(&key) {
+            return known.clone();
+        }
+        let built = Arc::new(self.build(&key.0, role).await);
+        agents.insert(key, built.clone());
+        built
+    }
+
+    async fn build(&self, region: &str, role: Option<&str>) -> AgentAws {
+        let mut sdk = self.sdk.to_builder().region(Region::new(region.to_owned())).build();
+        let mut signed = self.own.in_region(region);
+        if let Some(role) = role {
+            let credentials = Cached::new(SharedCredentialsProvider::new(self.assume(role).await));
+            signed = Signed::new(region, self.own.endpoints.clone(), self.http.clone(), credentials.clone());
+            // The base configuration's identity cache, if any, belongs to the base credentials.
+            let mut builder = sdk.into_builder();
+            builder.set_identity_cache(None);
+            sdk = builder.credentials_provider(SharedCredentialsProvider::new(credentials)).build();
+        }
+        AgentAws {
+            region: region.to_owned(),
+            role: role.map(ToOwned::to_owned),
+            ecs: Ecs::new(ecs_client(&sdk, &signed.endpoints)),
+            ec2: Ec2::new(signed),
+        }
+    }
+
+    /// Assumes a role with the function's own credentials, at the function's own region's STS.
+    async fn assume(&self, role: &str) -> AssumeRoleProvider {
+        let mut sdk = self.sdk.to_builder();
+        if let Some(endpoint) = self.own.endpoints.overridden(Service::Sts) {
+            sdk = sdk.endpoint_url(endpoint);
+        }
+        AssumeRoleProvider::builder(role).configure(&sdk.build()).session_name(SESSION_NAME).build().await
+    }
+}
+
+/// The configuration under all SDK clients.
+fn base(region: String, credentials: SharedCredentialsProvider, http: AwsHttp) -> SdkConfig {
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region))
+        .credentials_provider(credentials)
+        .http_client(http)
+        .time_source(SystemTimeSource::new())
+        .sleep_impl(TokioSleep::new())
+        .retry_config(retries())
+        .timeout_config(timeouts())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build()
+}
+
+async fn from_default_chain(region: Option<String>, http: AwsHttp) -> Result<SdkConfig, ClientsError> {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http.clone())
+        .retry_config(retries())
+        .timeout_config(timeouts())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region));
+    }
+    let found = loader.load().await;
+    let region = found.region().ok_or_else(|| ClientsError("no region: set AWS_REGION".into()))?.to_string();
+    let credentials = found.credentials_provider().ok_or_else(|| ClientsError("no AWS credentials".into()))?;
+    Ok(base(region, credentials, http))
+}
+
+/// Reads are repeated twice, soon: a poll has seconds, not minutes. Writes that must not be repeated say so themselves.
+fn retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(3)
+        .with_initial_backoff(Duration::from_millis(200))
+        .with_max_backoff(Duration::from_secs(2))
+}
+
+/// Single attempts are limited by the HTTP client.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().operation_timeout(OPERATION).build()
+}
+
+fn ssm_client(sdk: &SdkConfig, endpoints: &Endpoints) -> aws_sdk_ssm::Client {
+    let mut config = aws_sdk_ssm::config::Builder::from(sdk);
+    config.set_endpoint_url(endpoints.overridden(Service::Ssm).map(ToOwned::to_owned));
+    aws_sdk_ssm::Client::from_conf(config.build())
+}
+
+fn ecs_client(sdk: &SdkConfig, endpoints: &Endpoints) -> aws_sdk_ecs::Client {
+    let mut config = aws_sdk_ecs::config::Builder::from(sdk);
+    config.set_endpoint_url(endpoints.overridden(Service::Ecs).map(ToOwned::to_owned));
+    aws_sdk_ecs::Client::from_conf(config.build())
+}

@@ -1,0 +1,81 @@
+//! EC2: the default network.
+
+use super::AwsError;
+use super::endpoints::Service;
+use super::signed::{Call, Signed};
+use super::xml::{self, Element};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+#[cfg(test)]
+mod tests;
+
+/// A client for one region and one set of credentials.
+#[derive(Debug, Clone)]
+pub struct Ec2 {
+    signed: Signed,
+}
+
+/// More pages than any account has.
+const MAX_PAGES: usize = 50;
+
+impl Ec2 {
+    /// Calls EC2 with these credentials.
+    pub fn new(signed: Signed) -> Self {
+        Self { signed }
+    }
+
+    /// `DescribeVpcs` of the default VPC → ids, in answer order.
+    pub async fn default_vpcs(&self) -> Result<Vec<String>, AwsError> {
+        self.describe("DescribeVpcs", ("isDefault", "true"), ("vpcSet", "vpcId")).await
+    }
+
+    /// `DescribeSubnets` of a VPC → ids, in answer order.
+    pub async fn subnets(&self, vpc_id: &str) -> Result<Vec<String>, AwsError> {
+        self.describe("DescribeSubnets", ("vpc-id", vpc_id), ("subnetSet", "subnetId")).await
+    }
+
+    /// All pages of a list: the ids of the items that match one filter.
+    async fn describe(
+        &self,
+        action: &str,
+        (filter, value): (&str, &str),
+        (list, id): (&str, &str),
+    ) -> Result<Vec<String>, AwsError> {
+        let mut found = Vec::new();
+        let mut next: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let mut fields = vec![
+                ("Action", action),
+                ("Version", "2016-11-15"),
+                ("Filter.1.Name", filter),
+                ("Filter.1.Value.1", value),
+            ];
+            fields.extend(next.as_deref().map(|token| ("NextToken", token)));
+            let page = self.query(&fields).await?;
+            found.extend(page.items(list).filter_map(|item| item.text_of(id)).map(ToOwned::to_owned));
+            next = page.text_of("nextToken").map(ToOwned::to_owned);
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(AwsError::Malformed(format!("{action} does not come to an end")))
+    }
+
+    async fn query(&self, fields: &[(&str, &str)]) -> Result<Element, AwsError> {
+        let body: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", form_value(value))).collect();
+        let call = Call {
+            service: Service::Ec2,
+            method: http::Method::POST,
+            url: format!("{}/", self.signed.endpoint(Service::Ec2)),
+            headers: vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8".into())],
+            body: body.join("&").into(),
+        };
+        xml::expect(&self.signed.read(&call).await?)
+    }
+}
+
+fn form_value(value: &str) -> String {
+    const UNRESERVED: percent_encoding::AsciiSet =
+        NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(value, &UNRESERVED).to_string()
+}
