@@ -11,7 +11,6 @@
 //!
 //! Every request is written to the [`journal`]; [`faults`] decide which requests go wrong, and how.
 
-
 pub mod answer;
 pub mod control;
 pub mod ec2;

@@ -125,12 +125,12 @@ fn instead(service: &str, hit: &FaultKind) -> Option<Response> {
 }
 
 async fn dispatch(world: &World, route: &route::Route, parts: Parts, body: Bytes) -> Response {
-    let region = route::region(&parts.headers).unwrap_or_else(|| crate::REGION.to_owned());
+    let scope = world.lock().sts.scope(&parts.headers);
     match route.service {
         "prefect1" => prefect1::handle(world.clone(), parts.headers, body).await,
-        "ecs" => ecs::handle(world, &region, &route.operation, &body).await,
-        "ssm" => ssm::handle(world, &region, &route.operation, &body),
-        "ec2" => ec2::handle(world, &region, &route.operation, &body),
+        "ecs" => ecs::handle(world, &scope, &route.operation, &body).await,
+        "ssm" => ssm::handle(world, &scope, &route.operation, &body),
+        "ec2" => ec2::handle(world, &scope, &route.operation, &body),
         "sts" => sts::handle(world, &parts.headers, &route.operation, &body),
         "s3" => s3::handle(world, &parts.uri),
         "lambda" => lambda::handle(world, &parts, &body),

@@ -159,7 +159,9 @@ impl World {
 
     /// Forgets everything: state, journal and faults. Processes of the fake ECS are ended.
     pub fn reset(&self) {
-        *self.lock() = State::default();
+        // Dropped outside the lock: some of it locks the world when it goes.
+        let old = std::mem::take(&mut *self.lock());
+        drop(old);
         self.notify();
     }
 }
@@ -203,6 +205,7 @@ impl Deref for RunningWorld {
 
 impl Drop for RunningWorld {
     fn drop(&mut self) {
+        self.world.ecs_end_processes();
         self.task.abort();
     }
 }
