@@ -62,10 +62,12 @@ async fn process(world: World, connection: Connection, parts: Parts, body: Bytes
         });
         (number, hits, state.faults.latency)
     };
-    let (response, cut) = perform(&world, &connection, &route, parts, body, &hits).await;
+    let (mut response, cut) = perform(&world, &connection, &route, parts, body, &hits).await;
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
+    // From here on a client may hold the answer: its next registration of the family is not a concurrent one.
+    drop(response.extensions_mut().remove::<ecs::Registering>());
     world.lock().journal.finish(number, (!cut).then(|| response.status().as_u16()));
     world.notify();
     response
