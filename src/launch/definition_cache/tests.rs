@@ -133,7 +133,8 @@ async fn what_cannot_pass_is_not_tried_again() {
 
 #[tokio::test]
 async fn nothing_is_registered_when_it_cannot_be_looked() {
-    let cases: [(AwsError, fn(&LaunchOutcome) -> bool); 2] = [
+    type Case = (AwsError, fn(&LaunchOutcome) -> bool);
+    let cases: [Case; 2] = [
         (refused(400, "ThrottlingException", "Rate exceeded"), |o| matches!(o, LaunchOutcome::Transient { .. })),
         (refused(400, "AccessDeniedException", "not authorized to perform: ecs:DescribeTaskDefinition"), |o| {
             matches!(o, LaunchOutcome::AgentTrouble(_))

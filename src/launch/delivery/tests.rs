@@ -9,12 +9,12 @@ const ROLE: &str = "arn:aws:iam::111111111111:role/exec";
 const KEY_ARN: &str = "arn:aws:ssm:us-east-1:111111111111:parameter/root/secrets/etl/api-key";
 const TOKEN_ARN: &str = "arn:aws:ssm:us-east-1:111111111111:parameter/root/secrets/etl/auth-token";
 
-fn stored_as(value: &str, arn: Option<&str>) -> Option<StoredSecret> {
-    Some(StoredSecret { value: value.into(), arn: arn.map(str::to_owned) })
+fn stored_as(value: &str, arn: Option<&str>) -> StoredSecret {
+    StoredSecret { value: value.into(), arn: arn.map(str::to_owned) }
 }
 
 fn secrets() -> AgentSecrets {
-    AgentSecrets { api_key: stored_as("pcu_key", Some(KEY_ARN)), auth_token: None }
+    AgentSecrets { api_key: Some(stored_as("pcu_key", Some(KEY_ARN))), auth_token: None }
 }
 
 fn own(definition: Value) -> LaunchSpec {
@@ -74,9 +74,9 @@ fn without_a_key_there_is_nothing_to_deliver() {
 fn obstacles_mean_environment_with_a_warning_or_refusal() {
     let existing = Definition::Existing { name: "mine:3".into(), definition_roles: vec![] };
     let elsewhere = KEY_ARN.replace("111111111111", "222222222222");
-    let other_account = AgentSecrets { api_key: stored_as("pcu_key", Some(&elsewhere)), auth_token: None };
-    let from_environment = AgentSecrets { api_key: stored_as("pcu_key", None), auth_token: None };
-    let another_key = AgentSecrets { api_key: stored_as("other", Some(KEY_ARN)), auth_token: None };
+    let other_account = AgentSecrets { api_key: Some(stored_as("pcu_key", Some(&elsewhere))), auth_token: None };
+    let from_environment = AgentSecrets { api_key: Some(stored_as("pcu_key", None)), auth_token: None };
+    let another_key = AgentSecrets { api_key: Some(stored_as("other", Some(KEY_ARN))), auth_token: None };
     let cases = [
         ("not ours", LaunchSpec { definition: existing, ..with_role() }, secrets()),
         ("no execution role", own(json!({"containerDefinitions": [{"name": "flow"}]})), secrets()),
@@ -118,8 +118,10 @@ fn the_account_of_the_tasks_is_also_told_by_cluster_and_assumed_role() {
 
 #[test]
 fn each_variable_gets_the_secret_whose_value_it_had() {
-    let secrets =
-        AgentSecrets { api_key: stored_as("pcu_key", Some(KEY_ARN)), auth_token: stored_as("legacy", Some(TOKEN_ARN)) };
+    let secrets = AgentSecrets {
+        api_key: Some(stored_as("pcu_key", Some(KEY_ARN))),
+        auth_token: Some(stored_as("legacy", Some(TOKEN_ARN))),
+    };
     let mut spec = with_role();
     spec.run_task["overrides"]["containerOverrides"][0]["environment"][2]["value"] = json!("legacy");
     let delivered = deliver(spec, ApiKeyDelivery::Auto, &secrets, None).unwrap();

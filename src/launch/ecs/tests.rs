@@ -22,5 +22,5 @@ fn identity() -> LaunchIdentity {
 }
 
 fn deadline() -> OffsetDateTime {
-    START + Duration::from_secs(60)
+    START + Duration::from_mins(1)
 }

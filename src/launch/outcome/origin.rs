@@ -22,8 +22,10 @@ pub(super) enum Fault {
     Run,
 }
 
-/// Errors of who asks, whatever is asked.
-const CREDENTIALS: [&str; 15] = [
+/// Errors of who asks and where, whatever is asked.
+const CREDENTIALS: [&str; 17] = [
+    "UnknownOperationException",
+    "InvalidAction",
     "UnrecognizedClient",
     "UnrecognizedClientException",
     "ExpiredToken",
@@ -72,10 +74,10 @@ impl Origin<'_> {
             self.sets_any(&["capacityProviderStrategy", "launchType", "cluster"])
         } else if is_about_network(code, &lower) {
             self.network_fault(&lower)
-        } else if status == 400 || code.ends_with("Exception") && status < 500 && status != 401 && status != 403 {
+        } else if status == 400 {
             Fault::Run
         } else {
-            // No such operation, no such address: nothing that a run could cause.
+            // No access, no such address: ECS answers 400 to whatever a run could cause.
             Fault::Agent
         }
     }

@@ -117,7 +117,7 @@ const REFUSALS: &[Row] = &[
     (403, "InvalidClientTokenId", "", &["cluster"], Agent),
     (403, "SignatureDoesNotMatch", "", &["cluster"], Agent),
     (403, "", "", &["cluster"], Agent),
-    (404, "UnknownOperationException", "", &[], Permanent),
+    (400, "UnknownOperationException", "", &["cluster"], Agent),
     (404, "", "", &["cluster"], Agent),
     // Who may not do what: permissions may be limited to some clusters.
     (
@@ -296,10 +296,13 @@ fn several_failures_are_permanent_only_if_none_can_pass() {
     assert_eq!(kind(&failed(&[("a", "ATTRIBUTE", ""), ("b", "ATTRIBUTE", "")], &[])), Permanent);
 }
 
+/// Failures (ARN, reason, detail) and Python's text for them.
+type Case = (&'static [(&'static str, &'static str, &'static str)], &'static str);
+
 #[test]
 fn failures_are_told_in_the_words_of_the_python_agent() {
     let start = "Failed to start task for flow run 9f3d1c8e-7a65-4c43-a0b1-2d3e4f506172. Failures: ";
-    let cases: [(&[(&str, &str, &str)], &str); 4] = [
+    let cases: [Case; 4] = [
         (&[("arn:x", "RESOURCE:MEMORY", "")], "[{'arn': 'arn:x', 'reason': 'RESOURCE:MEMORY'}]"),
         (&[("", "a", ""), ("", "b", "c")], "[{'reason': 'a'}, {'reason': 'b', 'detail': 'c'}]"),
         (&[("", "it's", "a \"b\" 'c'\n\\")], r#"[{'reason': "it's", 'detail': 'a "b" \'c\'\n\\'}]"#),
