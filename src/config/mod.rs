@@ -25,9 +25,7 @@ pub use load::{Loaded, LoadedAgent, from_file, load};
 pub use parameter::{Parameter, Root, is_agent_name};
 pub use settings::apply_backend_settings;
 
-pub mod parameter;
 
-pub use parameter::Parameter;
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};

@@ -25,11 +25,11 @@ mod transport;
 mod writes;
 
 use crate::config::{AgentConfig, AgentSecrets, Generation, Prefect1Config};
-use crate::launch::LaunchSpec;
 use crate::orchestrator::{
-    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RunLog, RunNow, RunRefusal, Window,
+    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog, RunNow, Window,
 };
-use crate::prefect1::render::{self, AgentSettings, FlowRun};
+use crate::prefect1::launches::{LoadTemplate, Renderer};
+use crate::prefect1::render::{AgentSettings, FlowRun};
 use crate::state::Registration;
 use credential::Credential;
 use epoch::Observed;
@@ -56,7 +56,6 @@ pub struct Documents {
 }
 
 /// What one agent needs to talk to its Prefect API.
-#[derive(Debug)]
 pub struct Setup {
     /// Its configuration.
     pub config: AgentConfig,
@@ -66,6 +65,8 @@ pub struct Setup {
     pub documents: Documents,
     /// How settings kept in the backend are honoured.
     pub apply_settings: ApplySettings,
+    /// How templates that run configurations name by path are loaded.
+    pub load_template: LoadTemplate,
     /// Nothing is registered and the agent shows no sign of life: for a dry run.
     pub read_only: bool,
 }
@@ -75,8 +76,6 @@ pub struct Setup {
 pub struct Detail {
     /// The run as the API describes it. The task runs of a Running run are the due ones.
     pub flow_run: Arc<FlowRun>,
-    /// The template that the run config names by path: put there by whoever loads it, before the launch is asked for.
-    pub template: Option<Arc<Map<String, Value>>>,
 }
 
 /// Prefect 0.15 and 1 as an [`Orchestrator`]: one agent and its API.
@@ -86,6 +85,8 @@ pub struct Prefect1 {
     credential: Credential,
     transport: Transport,
     apply_settings: ApplySettings,
+    load_template: LoadTemplate,
+    secrets: AgentSecrets,
     read_only: bool,
     session: Mutex<Arc<Session>>,
     refused_until: Mutex<Option<OffsetDateTime>>,
@@ -141,7 +142,7 @@ impl Session {
 impl Prefect1 {
     /// Sends nothing. Fails when key, token or API cannot be put into a request.
     pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
-        let Setup { config, secrets, documents, apply_settings, read_only } = setup;
+        let Setup { config, secrets, documents, apply_settings, load_template, read_only } = setup;
         let one = prefect1(&config);
         let credential = Credential::choose(&secrets, one.rules, one.backend);
         let transport = Transport::new(http, &config.api, credential.secret().cloned(), one.rules.core_version())?;
@@ -153,6 +154,8 @@ impl Prefect1 {
             credential,
             transport,
             apply_settings,
+            load_template,
+            secrets,
             read_only,
             session: Mutex::new(Arc::new(session)),
             refused_until: Mutex::new(None),
@@ -173,6 +176,18 @@ impl Prefect1 {
     /// What a person should know about the settings kept in the backend, after [`Orchestrator::connect`].
     pub fn warnings(&self) -> Vec<String> {
         self.session().warnings.clone()
+    }
+
+    /// Hands out what rendering needs to know.
+    pub(super) async fn with_renderer<T>(&self, render: impl AsyncFnOnce(Renderer<'_>) -> T) -> T {
+        let session = self.session();
+        render(Renderer {
+            settings: &session.settings,
+            secrets: &self.secrets,
+            assume_role_arn: self.config.assume_role_arn.as_deref(),
+            load_template: &self.load_template,
+        })
+        .await
     }
 
     fn session(&self) -> Arc<Session> {
@@ -210,8 +225,8 @@ impl Orchestrator for Prefect1 {
         self.runs_now(flow_run_ids).await
     }
 
-    fn launch_spec(&self, run: &DueRun<Detail>) -> Result<LaunchSpec, RunRefusal> {
-        render::launch_spec(&self.session().settings, &run.detail.flow_run, run.detail.template.as_deref())
+    async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
+        self.launches(runs).await
     }
 
     async fn claim(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {

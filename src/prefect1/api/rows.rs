@@ -73,7 +73,7 @@ fn due(
         is_task_retry,
         attempts: given_back.map_or(0, |mark| mark.attempt),
         capacity_refusals: given_back.map_or(0, |mark| mark.capacity_refusals),
-        detail: Detail { flow_run: Arc::new(flow_run), template: None },
+        detail: Detail { flow_run: Arc::new(flow_run) },
     }
 }
 

@@ -7,6 +7,7 @@ mod image;
 mod python_text;
 mod request_check;
 mod run_config;
+mod run_sets;
 mod run_task;
 mod schema;
 mod slug;
@@ -144,5 +145,6 @@ pub fn launch_spec(agent: &AgentSettings, run: &FlowRun, template: Template<'_>)
         run_task: request.body,
         infer_network: request.infer_network,
         key_variables: request.key_variables,
+        run_sets: run_sets::run_sets(&run_config),
     })
 }

@@ -1,0 +1,78 @@
+//! The launches of due runs: templates are loaded, then everything else is decided purely.
+
+use super::api::{Detail, Prefect1};
+use super::render::{self, AgentSettings, TemplatePlace};
+use crate::config::AgentSecrets;
+use crate::launch::delivery::{Delivered, deliver};
+use crate::orchestrator::{DueRun, RenderError, Rendered, RunRefusal};
+use futures_util::future::{BoxFuture, join_all};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Loads the template that a run configuration names by path (`s3://…`, `https://…`, `ssm://…`, a local file).
+pub type LoadTemplate =
+    Arc<dyn Fn(String) -> BoxFuture<'static, Result<Map<String, Value>, RenderError>> + Send + Sync>;
+
+/// Loaded templates by path. Runs of one flow share theirs, so each is loaded once per batch.
+type Templates = BTreeMap<String, Result<Map<String, Value>, RenderError>>;
+
+/// What rendering needs to know of an agent.
+pub(super) struct Renderer<'a> {
+    pub(super) settings: &'a AgentSettings,
+    pub(super) secrets: &'a AgentSecrets,
+    pub(super) assume_role_arn: Option<&'a str>,
+    pub(super) load_template: &'a LoadTemplate,
+}
+
+impl Prefect1 {
+    pub(super) async fn launches(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
+        self.with_renderer(async |renderer| {
+            let paths: Vec<_> = runs.iter().map(|run| renderer.path_of(run)).collect();
+            let templates = renderer.load(&paths).await;
+            runs.iter().zip(paths).map(|(run, path)| renderer.render(run, path, &templates)).collect()
+        })
+        .await
+    }
+}
+
+impl Renderer<'_> {
+    /// The template that a run names, as it is to be loaded.
+    fn path_of(&self, run: &DueRun<Detail>) -> Result<Option<String>, RenderError> {
+        let path = render::template_path(self.settings, &run.detail.flow_run).map_err(RenderError::Refused)?;
+        Ok(path.map(|path| match path.place {
+            TemplatePlace::AgentFile(file) => file,
+            TemplatePlace::Remote => path.written,
+        }))
+    }
+
+    async fn load(&self, paths: &[Result<Option<String>, RenderError>]) -> Templates {
+        let mut distinct: Vec<String> = paths.iter().filter_map(|path| path.clone().ok().flatten()).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let load = |path: String| async move { (path.clone(), (self.load_template)(path).await) };
+        join_all(distinct.into_iter().map(load)).await.into_iter().collect()
+    }
+
+    fn render(
+        &self,
+        run: &DueRun<Detail>,
+        path: Result<Option<String>, RenderError>,
+        templates: &Templates,
+    ) -> Result<Rendered, RenderError> {
+        let template = match path?.and_then(|path| templates.get(&path)) {
+            Some(Ok(template)) => Some(template),
+            Some(Err(error)) => return Err(error.clone()),
+            None => None,
+        };
+        let refused = RenderError::Refused;
+        let spec = render::launch_spec(self.settings, &run.detail.flow_run, template).map_err(refused)?;
+        let problems = render::request_problems(&spec);
+        if !problems.is_empty() {
+            return Err(refused(RunRefusal(format!("Parameter validation failed:\n{}", problems.join("\n")))));
+        }
+        let mode = self.settings.api_key_delivery;
+        let Delivered { spec, warning } = deliver(spec, mode, self.secrets, self.assume_role_arn).map_err(refused)?;
+        Ok(Rendered { spec, warning })
+    }
+}
