@@ -1,5 +1,6 @@
 //! Which service and operation a request is for.
 
+use crate::{ACCOUNT, REGION};
 use apollo_compiler::ast::{Definition, Document, Selection};
 use axum::http::{HeaderMap, Method, Uri};
 use serde_json::Value;
@@ -95,9 +96,32 @@ impl Form {
     }
 }
 
-/// The region in a signature's scope; none for an unsigned request.
-pub fn region(headers: &HeaderMap) -> Option<String> {
+/// On whose behalf, and where: the account and region of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// The account, twelve digits.
+    pub account: String,
+    /// The region, e.g. `eu-west-1`.
+    pub region: String,
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self { account: ACCOUNT.to_owned(), region: REGION.to_owned() }
+    }
+}
+
+impl Scope {
+    /// The ARN of a resource of this account and region.
+    pub fn arn(&self, service: &str, resource: &str) -> String {
+        format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
+    }
+}
+
+/// The access key and the region that signed a request; none when it is unsigned.
+pub fn signer(headers: &HeaderMap) -> Option<(String, String)> {
     let authorization = headers.get("authorization")?.to_str().ok()?;
-    let scope = authorization.split("Credential=").nth(1)?.split(',').next()?;
-    scope.split('/').nth(2).map(str::to_owned)
+    let credential = authorization.split("Credential=").nth(1)?.split(',').next()?;
+    let mut parts = credential.split('/');
+    Some((parts.next()?.to_owned(), parts.nth(1)?.to_owned()))
 }

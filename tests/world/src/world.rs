@@ -157,9 +157,16 @@ impl World {
         self.requests(service, operation).len()
     }
 
-    /// Forgets everything: state, journal and faults. Processes of the fake ECS are ended.
+    /// Forgets everything: state, journal and faults; only the options of the fake ECS stay. Its processes are ended.
     pub fn reset(&self) {
-        *self.lock() = State::default();
+        let old = {
+            let mut state = self.lock();
+            let mut fresh = State::default();
+            fresh.ecs.options = state.ecs.options.clone();
+            std::mem::replace(&mut *state, fresh)
+        };
+        // Outside the lock, because it ends processes.
+        drop(old);
         self.notify();
     }
 }
@@ -203,6 +210,7 @@ impl Deref for RunningWorld {
 
 impl Drop for RunningWorld {
     fn drop(&mut self) {
+        self.world.ecs_end_processes();
         self.task.abort();
     }
 }
