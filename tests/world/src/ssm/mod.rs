@@ -226,7 +226,10 @@ fn validate(put: &Put<'_>) -> Result<(), ServiceError> {
     }
     let lower = name.to_lowercase();
     if lower.starts_with("/aws") && name.matches('/').count() > 1 {
-        return Err(ServiceError::new("AccessDeniedException", format!("No access to reserved parameter name: {name}.")));
+        return Err(ServiceError::new(
+            "AccessDeniedException",
+            format!("No access to reserved parameter name: {name}."),
+        ));
     }
     if ["aws", "ssm"].iter().any(|reserved| lower.trim_start_matches('/').starts_with(reserved)) {
         return invalid("Parameter name: can't be prefixed with \"aws\" or \"ssm\" (case-insensitive).");
