@@ -51,6 +51,7 @@ async fn process(world: World, connection: Connection, parts: Parts, body: Bytes
         let hits = state.faults.hit(route.service, &route.operation, &text);
         let number = state.journal.begin(Request {
             at_ms: 0.0,
+            at_epoch_ms: 0.0,
             service: route.service.to_owned(),
             operation: route.operation.clone(),
             line: format!("{} {}", parts.method, parts.uri),

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,7 +23,7 @@ async fn raw(world: &RunningWorld, request: &str, headers: &[(&str, &str)], body
     let mut text =
         format!("{request} HTTP/1.1\r\nhost: world\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
+        write!(text, "{name}: {value}\r\n").unwrap();
     }
     stream.write_all(format!("{text}\r\n{body}").as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -284,8 +287,7 @@ async fn the_control_api_changes_options_and_says_what_it_does_not_know() {
     assert!(world.parameter("/b").is_none() && !world.lock().ecs.options.client_tokens);
 }
 
-/// A stand-in for a function: a shell that knows the Runtime API through `curl`-less HTTP is too much, so the API is
-/// spoken here directly.
+/// One request of a function to its Runtime API; everything that came back.
 async fn runtime(api: &RuntimeApi, request: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(api.address()).await.unwrap();
     let text =
