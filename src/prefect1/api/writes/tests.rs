@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::single_match_else)]
 use super::super::test_support::{
     KEY, NOW, RUN_ID, Reply, Server, TASK_RUN_ID, due, mark_for, ok, prefect, retry_row, scheduled_row, setup, task_row,
 };
