@@ -175,6 +175,11 @@ impl Prefect1 {
         self.session().warnings.clone()
     }
 
+    /// What launches depend on, after [`Orchestrator::connect`]: to find the templates that run configs name.
+    pub fn settings(&self) -> AgentSettings {
+        self.session().settings.clone()
+    }
+
     fn session(&self) -> Arc<Session> {
         lock(&self.session).clone()
     }
