@@ -38,14 +38,16 @@ pub trait Orchestrator: Send + Sync {
     /// Claims runs in as few requests as the API allows. One entry per claim, in order.
     fn claim(&self, claims: &[Claim<'_, Self::Detail>]) -> impl Future<Output = Vec<Claimed>> + Send;
 
-    /// Gives claimed runs back as Scheduled, to be taken again `delay` later. One entry per run, in order.
+    /// Gives claimed runs back as Scheduled, to be taken again `delay` later. One entry per run, in order. A run that
+    /// is no longer our claim (cancelled, ended, another agent's) is left as it is: [`ApiError::NotOurs`].
     fn give_back(
         &self,
         runs: &[GiveBack<'_, Self::Detail>],
         now: OffsetDateTime,
     ) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
 
-    /// Ends claimed runs as Failed (Prefect 1) or Crashed (2/3), each with its message. One entry per run, in order.
+    /// Ends claimed runs as Failed (Prefect 1) or Crashed (2/3), each with its message. One entry per run, in order. A
+    /// run that ended, is paused or is being cancelled is left as it is: [`ApiError::NotOurs`].
     fn fail(&self, runs: &[Ending<'_, Self::Detail>]) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
 
     /// Writes lines to the runs' logs. Best effort: callers ignore the outcome except for logging it.
@@ -114,6 +116,14 @@ pub struct Mark {
     pub token: String,
     /// The cluster the launch goes to; empty = the account's default cluster.
     pub cluster: String,
+}
+
+impl Mark {
+    /// Whether the mark found on a run stems from the same claim as this one. Numbers of attempts do not matter: the
+    /// token names run and epoch.
+    pub fn is_claim_of(&self, found: Option<&Self>) -> bool {
+        found.is_some_and(|found| found.agent == self.agent && found.token == self.token)
+    }
 }
 
 /// A claim to make.
@@ -260,6 +270,9 @@ pub enum ApiError {
         /// All of it.
         errors: Value,
     },
+    /// The run is not our claim any more, so it was left as it is.
+    #[error("{0}; left as it is")]
+    NotOurs(String),
     /// What the configuration says does not fit what the API says.
     #[error("{0}")]
     Configuration(String),
@@ -272,7 +285,7 @@ impl ApiError {
             Self::Unreachable { .. } | Self::NoAnswer(_) => ErrorKind::ApiUnreachable,
             Self::Unauthorised(_) => ErrorKind::Unauthorised,
             Self::Throttled { .. } => ErrorKind::Throttled,
-            Self::Status { .. } | Self::Malformed(_) | Self::Refused { .. } => ErrorKind::ApiError,
+            Self::Status { .. } | Self::Malformed(_) | Self::Refused { .. } | Self::NotOurs(_) => ErrorKind::ApiError,
             Self::Configuration(_) => ErrorKind::Configuration,
         }
     }

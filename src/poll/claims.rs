@@ -81,7 +81,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let mut unchanged = Vec::new();
         for (candidate, now) in unclear.into_iter().zip(now) {
             match now {
-                Some(now) if now.mark.as_ref() == Some(&candidate.mark) => ours.push(candidate),
+                Some(now) if candidate.mark.is_claim_of(now.mark.as_ref()) => ours.push(candidate),
                 Some(now) if now.epoch == candidate.run.epoch => unchanged.push(candidate),
                 Some(now) => self.fate(candidate.run, Fate::Skipped(format!("it is {} now", now.state))),
                 None => self.fate(candidate.run, Fate::Skipped("it no longer exists".to_owned())),

@@ -113,7 +113,6 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     }
 
     async fn change_states(&self, changes: Vec<Settled<'_, O::Detail>>) {
-        let changes = self.still_claimed(changes).await;
         let (mut given_back, mut failed) = (Vec::new(), Vec::new());
         for (run, mark, settlement) in changes {
             match settlement {
@@ -127,33 +126,6 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             }
         }
         tokio::join!(self.give_back(given_back), self.fail(failed));
-    }
-
-    /// Those that still carry our claim: a run that was cancelled meanwhile is never overwritten.
-    async fn still_claimed<'r>(&self, changes: Vec<Settled<'r, O::Detail>>) -> Vec<Settled<'r, O::Detail>> {
-        if changes.is_empty() {
-            return changes;
-        }
-        let ids: Vec<_> = changes.iter().map(|(run, ..)| run.flow_run_id.clone()).collect();
-        let now = match self.turn.orchestrator.reread(&ids).await {
-            Ok(now) => now,
-            Err(error) => {
-                self.api_trouble(&error);
-                for (run, ..) in changes {
-                    self.fate(run, Fate::Deferred(format!("claimed, but its state cannot be read: {error}")));
-                }
-                return Vec::new();
-            }
-        };
-        let mut still_claimed = Vec::new();
-        for ((run, mark, settlement), now) in changes.into_iter().zip(now) {
-            match now {
-                Some(now) if now.mark.as_ref() == Some(&mark) => still_claimed.push((run, mark, settlement)),
-                Some(now) => self.fate(run, Fate::Skipped(format!("it is {} now", now.state))),
-                None => self.fate(run, Fate::Skipped("it no longer exists".to_owned())),
-            }
-        }
-        still_claimed
     }
 
     async fn give_back(&self, runs: Vec<(&DueRun<O::Detail>, Mark, String, bool)>) {
@@ -172,13 +144,12 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             .collect();
         let answers = self.turn.orchestrator.give_back(&requests, self.turn.clock.now()).await;
         for ((run, _, reason, _), answer) in runs.into_iter().zip(answers) {
-            self.written(&answer);
-            let reason = match answer {
-                Ok(()) => reason,
-                Err(error) => format!("{reason} (the claim could not be given back: {error})"),
-            };
             tracing::warn!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, reason, "flow run given back");
-            self.fate(run, Fate::Deferred(reason));
+            let fate = match answer {
+                Ok(()) => Fate::Deferred(reason),
+                Err(error) => self.not_written(&format!("{reason} (the claim could not be given back)"), &error),
+            };
+            self.fate(run, fate);
         }
     }
 
@@ -189,20 +160,22 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let endings: Vec<_> = runs.iter().map(|(run, _, message)| Ending { run, message: message.clone() }).collect();
         let answers = self.turn.orchestrator.fail(&endings).await;
         for ((run, _, message), answer) in runs.into_iter().zip(answers) {
-            self.written(&answer);
             tracing::warn!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, message, "flow run failed");
             let fate = match answer {
                 Ok(()) => Fate::Failed(message),
-                Err(error) => Fate::Deferred(format!("{message} (Failed could not be written: {error})")),
+                Err(error) => self.not_written(&format!("{message} (Failed could not be written)"), &error),
             };
             self.fate(run, fate);
         }
     }
 
-    fn written(&self, answer: &Result<(), ApiError>) {
-        if let Err(error) = answer {
-            self.api_trouble(error);
+    /// What becomes of a run whose state could not be changed.
+    fn not_written(&self, reason: &str, error: &ApiError) -> Fate {
+        if let ApiError::NotOurs(now) = error {
+            return Fate::Skipped(now.clone());
         }
+        self.api_trouble(error);
+        Fate::Deferred(format!("{reason}: {error}"))
     }
 }
 

@@ -249,6 +249,9 @@ impl Orchestrator for Fakes {
         state.calls.push("give_back");
         for given in runs {
             let run = state.runs.get_mut(&given.run.flow_run_id).unwrap();
+            if run.state != "Submitted" {
+                return runs.iter().map(|_| Err(ApiError::NotOurs(format!("it is {} now", run.state)))).collect();
+            }
             run.state = "Scheduled";
             run.version += 1;
             run.mark = None;
@@ -264,6 +267,9 @@ impl Orchestrator for Fakes {
         state.calls.push("fail");
         for ending in runs {
             let run = state.runs.get_mut(&ending.run.flow_run_id).unwrap();
+            if run.state != "Submitted" {
+                return runs.iter().map(|_| Err(ApiError::NotOurs(format!("it is {} now", run.state)))).collect();
+            }
             run.state = "Failed";
             run.message = ending.message.clone();
         }

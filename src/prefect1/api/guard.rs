@@ -39,7 +39,7 @@ pub(super) fn to_give_back(
     if look.state != "Submitted" {
         return Err(left(&format!("the run is {} now", look.state)));
     }
-    if !is_ours(look.mark.as_ref(), run.mark) {
+    if !run.mark.is_claim_of(look.mark.as_ref()) {
         return Err(left("the run is claimed by another agent"));
     }
     Ok(vec![SetState {
@@ -56,15 +56,10 @@ fn claimed_by_us<'a>(run: &GiveBack<'a, Detail>, task_runs: &[TaskRun]) -> Vec<&
     let claimed = |id: &str| {
         task_runs.iter().any(|now| {
             let state = &now.serialized_state;
-            now.id == id && state["type"] == "Submitted" && is_ours(mark_of(state).as_ref(), run.mark)
+            now.id == id && state["type"] == "Submitted" && run.mark.is_claim_of(mark_of(state).as_ref())
         })
     };
     run.run.detail.flow_run.task_runs.iter().filter(|task_run| claimed(&task_run.id)).collect()
-}
-
-/// A server that drops contexts leaves no mark: then the state alone has to do.
-fn is_ours(found: Option<&Mark>, ours: &Mark) -> bool {
-    found.is_none_or(|mark| mark.agent == ours.agent && mark.token == ours.token)
 }
 
 /// Whether a run may be failed.
@@ -80,7 +75,7 @@ pub(super) fn may_fail(run: &DueRun<Detail>, look: Option<&Look>) -> Result<(), 
 }
 
 fn left(why: &str) -> ApiError {
-    ApiError::Refused { message: format!("{why}; left as it is"), errors: Value::Null }
+    ApiError::NotOurs(why.to_owned())
 }
 
 #[cfg(test)]

@@ -199,8 +199,9 @@ impl Prefect1 {
     }
 
     fn sender<'a>(&self, session: &'a Session) -> Sender<'a> {
-        // The server fails to read the queue for an agent id that is no UUID.
-        let agent_id = session.agent_id.as_deref().filter(|id| uuid::Uuid::try_parse(id).is_ok());
+        // The server fails to read the queue for an agent id that is no UUID, and takes the id as a sign of life.
+        let is_usable = |id: &&str| !self.read_only && uuid::Uuid::try_parse(id).is_ok();
+        let agent_id = session.agent_id.as_deref().filter(is_usable);
         Sender { tenant_id: self.tenant_header(session.tenant_id.as_deref()), agent_id }
     }
 

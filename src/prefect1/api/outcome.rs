@@ -36,6 +36,7 @@ fn of_error(error: ApiError) -> Written {
         | ApiError::Unauthorised(_)
         | ApiError::Throttled { .. }
         | ApiError::Refused { .. }
+        | ApiError::NotOurs(_)
         | ApiError::Configuration(_) => true,
         // A client error or an unfollowed redirect is said before anything is done; a time-out of a gateway is not.
         ApiError::Status { status, .. } => (300..500).contains(status) && !matches!(status, 408 | 499),

@@ -1,5 +1,5 @@
 //! A tiny HTTP server that answers as a test says, and the values that tests start from.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::{Detail, Documents, Prefect1, Setup};
 use crate::config::{
@@ -129,7 +129,7 @@ async fn respond(
         Reply::Text(status, header, body) => (status, header, body.to_owned()),
         Reply::Drop => return Err(std::io::Error::other("dropped")),
         Reply::Silence => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             return Err(std::io::Error::other("silent"));
         }
     };
@@ -143,14 +143,14 @@ pub(super) fn config(api: &str) -> AgentConfig {
         api: api.into(),
         ca_bundle: None,
         name: "agent".into(),
-        poll_interval: Duration::from_secs(60),
-        prefetch: Duration::from_secs(60),
+        poll_interval: Duration::from_mins(1),
+        prefetch: Duration::from_mins(1),
         launch_rate: None,
         env_vars: Vec::new(),
         region_name: None,
         assume_role_arn: None,
         api_key_delivery: ApiKeyDelivery::Environment,
-        orphan_after: Duration::from_secs(120),
+        orphan_after: Duration::from_mins(2),
         max_launch_attempts: 5,
         spot_fallback_after: Some(3),
         max_polls: None,
@@ -177,14 +177,14 @@ pub(super) fn one(config: &mut AgentConfig) -> &mut Prefect1Config {
     one
 }
 
-pub(super) fn secret(value: &str) -> Option<StoredSecret> {
-    Some(StoredSecret { value: SecretString::from(value), arn: None })
+pub(super) fn secret(value: &str) -> StoredSecret {
+    StoredSecret { value: SecretString::from(value), arn: None }
 }
 
 pub(super) fn setup(api: &str) -> Setup {
     Setup {
         config: config(api),
-        secrets: AgentSecrets { api_key: secret(KEY), auth_token: None },
+        secrets: AgentSecrets { api_key: Some(secret(KEY)), auth_token: None },
         documents: Documents::default(),
         apply_settings: |config, settings| {
             if let Some(name) = settings["name"].as_str() {
@@ -195,6 +195,9 @@ pub(super) fn setup(api: &str) -> Setup {
             }
             settings.get("zzz").map(|_| "unknown setting zzz".to_owned()).into_iter().collect()
         },
+        load_template: std::sync::Arc::new(|path| {
+            Box::pin(async move { Err(crate::orchestrator::RenderError::NotNow(format!("{path} is not there"))) })
+        }),
         read_only: false,
     }
 }
@@ -204,7 +207,7 @@ pub(super) fn prefect(setup: Setup) -> Prefect1 {
 }
 
 pub(super) fn window() -> Window {
-    Window { now: NOW, before: NOW + Duration::from_secs(60) }
+    Window { now: NOW, before: NOW + Duration::from_mins(1) }
 }
 
 pub(super) fn times() -> super::queries::Times {

@@ -169,7 +169,7 @@ impl Transport {
                 Err(ApiError::Refused { message: clean(message), errors: clean_value(errors, &clean) })
             }
             Err(ApiError::Configuration(text)) => Err(ApiError::Configuration(clean(text))),
-            Err(error @ ApiError::Throttled { .. }) => Err(error),
+            Err(error @ (ApiError::Throttled { .. } | ApiError::NotOurs(_))) => Err(error),
         }
     }
 }

@@ -54,7 +54,7 @@ fn only_our_own_claim_is_given_back() {
     ] {
         let result = to_give_back(0, &back, look.as_ref(), NOW);
         assert!(
-            matches!(&result, Err(ApiError::Refused { message, .. }) if message.ends_with("left as it is")),
+            matches!(&result, Err(ApiError::NotOurs(_))),
             "{result:?}"
         );
     }

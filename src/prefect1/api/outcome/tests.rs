@@ -98,7 +98,7 @@ fn one_task_run_that_is_ours_claims_the_run() {
     let ours = || Claimed::Ours;
     let refused = || Claimed::Refused("first".into());
     let unknown = || Claimed::Unknown("lost".into());
-    let not_made = || Claimed::NotMade("throttled".into());
+    let not_made = || Claimed::NotMade(ApiError::Throttled { retry_after: None });
     assert_eq!(merged(&[refused(), ours(), unknown()]), ours());
     assert_eq!(merged(&[refused(), unknown(), not_made()]), unknown());
     assert_eq!(merged(&[refused(), not_made()]), not_made());

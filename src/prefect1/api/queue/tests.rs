@@ -124,6 +124,20 @@ async fn a_queue_in_trouble_does_not_stop_the_launches() {
 }
 
 #[tokio::test]
+async fn a_silent_queue_does_not_stop_the_launches() {
+    let server = Server::start(|seen, _| match seen.operation() {
+        "get_runs_in_queue" => Reply::Silence,
+        _ => ok(json!({"flow_run": [scheduled_row()]})),
+    })
+    .await;
+    let prefect = prefect(setup(&server.api));
+    prefect.set_deadline(Some(tokio::time::Instant::now() + Duration::from_millis(300)));
+    let page = prefect.due_runs(&window()).await.unwrap();
+    assert_eq!(page.runs.len(), 1);
+    assert!(matches!(page.queue_error, Some(ApiError::NoAnswer(_))), "{:?}", page.queue_error);
+}
+
+#[tokio::test]
 async fn too_many_requests_end_the_look() {
     let server = server(|| Reply::Text(429, ("retry-after", "3"), "slow down")).await;
     let error = prefect(setup(&server.api)).due_runs(&window()).await.unwrap_err();

@@ -19,7 +19,7 @@ fn answer(seen: &Seen, _: usize) -> Reply {
 
 fn token_setup(api: &str) -> Setup {
     let mut setup = setup(api);
-    setup.secrets = AgentSecrets { api_key: None, auth_token: secret("legacy-token") };
+    setup.secrets = AgentSecrets { api_key: None, auth_token: Some(secret("legacy-token")) };
     one(&mut setup.config).rules = Rules::V0_15;
     setup
 }
@@ -48,7 +48,7 @@ async fn what_was_registered_before_is_not_registered_again() {
     let mut relabelled = setup(&server.api);
     one(&mut relabelled.config).labels = vec!["dev".into()];
     let mut other_key = setup(&server.api);
-    other_key.secrets.api_key = secret("another key");
+    other_key.secrets.api_key = Some(secret("another key"));
     let mut other_rules = setup(&server.api);
     one(&mut other_rules.config).rules = Rules::V0_15;
     let mut renamed = setup(&server.api);
@@ -157,7 +157,7 @@ async fn a_token_must_have_the_runner_scope_and_names_no_tenant() {
 async fn a_token_counts_for_nothing_beside_a_key_or_under_the_rules_of_prefect_1() {
     let server = Server::start(answer).await;
     let mut both = token_setup(&server.api);
-    both.secrets.api_key = secret(KEY);
+    both.secrets.api_key = Some(secret(KEY));
     prefect(both).connect(None).await.unwrap();
     assert_eq!(server.seen()[0].header("authorization"), Some("Bearer pcu_fakekey"));
 
@@ -221,4 +221,17 @@ async fn a_dry_run_registers_nothing_and_shows_no_sign_of_life() {
     prefect.due_runs(&window()).await.unwrap();
     assert_eq!(server.operations(), ["flow_run"]);
     assert_eq!(server.seen()[0].header("x-prefect-agent-id"), None);
+}
+
+#[tokio::test]
+async fn a_dry_run_uses_a_remembered_registration_without_its_id() {
+    let server = Server::start(answer).await;
+    let registration = prefect(setup(&server.api)).connect(None).await.unwrap();
+    let mut dry = setup(&server.api);
+    dry.read_only = true;
+    let prefect = prefect(dry);
+    assert_eq!(prefect.connect(registration.as_ref()).await.unwrap(), registration);
+    prefect.due_runs(&window()).await.unwrap();
+    assert_eq!(server.operations()[1..], ["flow_run"]);
+    assert_eq!(server.seen()[1].header("x-prefect-agent-id"), None);
 }

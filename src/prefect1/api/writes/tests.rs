@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::single_match_else)]
 use super::super::test_support::{
     KEY, NOW, RUN_ID, Reply, Server, TASK_RUN_ID, due, mark_for, ok, prefect, retry_row, scheduled_row, setup, task_row,
 };
@@ -184,7 +184,7 @@ async fn giving_back_and_failing_read_first_and_leave_alone_what_moved_on() {
     let results = prefect.give_back(&[back(0), back(1)], NOW).await;
     assert!(results[0].is_ok(), "{results:?}");
     assert!(
-        matches!(&results[1], Err(ApiError::Refused { message, .. }) if message.contains("Cancelled")),
+        matches!(&results[1], Err(ApiError::NotOurs(why)) if why.contains("Cancelled")),
         "{results:?}"
     );
 
