@@ -101,8 +101,7 @@ impl AwsClients {
         let region = sdk.region().ok_or_else(|| ClientsError("no region: set AWS_REGION".into()))?.to_string();
         let provider = sdk.credentials_provider().ok_or_else(|| ClientsError("no AWS credentials".into()))?;
         let credentials = Cached::new(provider);
-        let sdk =
-            sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials.clone())).build();
+        let sdk = sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials.clone())).build();
         let own = Signed::new(&region, endpoints, http.clone(), credentials);
         Ok(Self {
             ssm: Ssm::new(ssm_client(&sdk, &own.endpoints)),

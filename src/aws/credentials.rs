@@ -40,10 +40,12 @@ impl Cached {
         match self.provider.provide_credentials().await {
             Ok(credentials) => Ok(current.insert(credentials).clone()),
             // Still good for a while: a renewal that fails early is no reason to stop.
-            Err(error) => match current.as_ref().filter(|old| old.expiry().is_some_and(|end| end > SystemTime::now())) {
-                Some(credentials) => Ok(credentials.clone()),
-                None => Err(CredentialsError::provider_error(error)),
-            },
+            Err(error) => {
+                match current.as_ref().filter(|old| old.expiry().is_some_and(|end| end > SystemTime::now())) {
+                    Some(credentials) => Ok(credentials.clone()),
+                    None => Err(CredentialsError::provider_error(error)),
+                }
+            }
         }
     }
 }
