@@ -1,5 +1,6 @@
 //! Where the AWS services are: the public endpoints of a region, or what the environment says instead.
 
+use crate::config::Environment;
 use std::collections::HashMap;
 
 /// The services we talk to.
@@ -55,7 +56,7 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Reads the environment.
-    pub fn from_env(environment: &HashMap<String, String>) -> Self {
+    pub fn from_env(environment: &Environment) -> Self {
         let get = |name: &str| {
             let value = environment.get(name).map(|url| url.trim().trim_end_matches('/'));
             value.filter(|url| !url.is_empty()).map(ToOwned::to_owned)

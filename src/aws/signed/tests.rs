@@ -13,7 +13,7 @@ fn signatures_are_those_of_aws() {
     };
     let credentials =
         Credentials::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", None, None, "example");
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600);
+    let time = SystemTime::UNIX_EPOCH + Duration::from_hours(380_376);
     let request = signed(&call, credentials, "us-east-1", time).unwrap();
     assert_eq!(
         request.headers()["authorization"],
