@@ -5,6 +5,7 @@
 //! | room | what happens there |
 //! |---|---|
 //! | [`config`] | parameters and files become typed configuration, all errors at once (pure) |
+//! | [`documents`] | task definitions and keyword arguments that a configuration points to |
 //! | [`orchestrator`] | the seam to a Prefect API: what a poll asks of it and tells it |
 //! | [`prefect1`] | Prefect 0.15 and 1: the GraphQL API, and the ECS requests of a flow run (pure) |
 //! | [`launch`] | epoch, token, task definitions, the outcome of a launch; the seam to a platform |
@@ -18,6 +19,7 @@
 pub mod aws;
 pub mod clock;
 pub mod config;
+pub mod documents;
 pub mod health;
 pub mod http_client;
 pub mod launch;

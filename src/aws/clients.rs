@@ -9,6 +9,7 @@ use super::lambda::Lambda;
 use super::s3::S3;
 use super::signed::Signed;
 use super::ssm::Ssm;
+use crate::config::Environment;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::sts::AssumeRoleProvider;
@@ -73,12 +74,12 @@ impl AwsClients {
     /// Builds the clients from the environment's region, credentials and endpoints, without any network traffic.
     /// What is missing there is looked for where AWS tools look (profiles, container and instance roles), which
     /// takes longer.
-    pub async fn from_env(environment: &HashMap<String, String>) -> Result<Self, ClientsError> {
+    pub async fn from_env(environment: &Environment) -> Result<Self, ClientsError> {
         Self::with_limits(environment, Limits::default()).await
     }
 
     /// The same, with time limits of one's own.
-    pub async fn with_limits(environment: &HashMap<String, String>, limits: Limits) -> Result<Self, ClientsError> {
+    pub async fn with_limits(environment: &Environment, limits: Limits) -> Result<Self, ClientsError> {
         let get = |name: &str| environment.get(name).filter(|value| !value.is_empty());
         let ca_bundle = match get("AWS_CA_BUNDLE") {
             Some(path) => {
@@ -101,8 +102,7 @@ impl AwsClients {
         let region = sdk.region().ok_or_else(|| ClientsError("no region: set AWS_REGION".into()))?.to_string();
         let provider = sdk.credentials_provider().ok_or_else(|| ClientsError("no AWS credentials".into()))?;
         let credentials = Cached::new(provider);
-        let sdk =
-            sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials.clone())).build();
+        let sdk = sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials.clone())).build();
         let own = Signed::new(&region, endpoints, http.clone(), credentials);
         Ok(Self {
             ssm: Ssm::new(ssm_client(&sdk, &own.endpoints)),

@@ -1,19 +1,19 @@
 //! Credentials, read once and shared by the SDK's calls and those we sign ourselves.
 
+use crate::config::Environment;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as CredentialsFuture;
 use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
 /// Credentials that end sooner than this are renewed before they are used again.
-const RENEW_BEFORE: Duration = Duration::from_secs(300);
+const RENEW_BEFORE: Duration = Duration::from_mins(5);
 
 /// The credentials that the environment holds, as in every Lambda function; they live as long as the process.
-pub fn from_env(environment: &HashMap<String, String>) -> Option<Credentials> {
+pub fn from_env(environment: &Environment) -> Option<Credentials> {
     let get = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
     let (id, secret) = (get("AWS_ACCESS_KEY_ID")?, get("AWS_SECRET_ACCESS_KEY")?);
     Some(Credentials::new(id, secret, get("AWS_SESSION_TOKEN"), None, "Environment"))
@@ -40,10 +40,12 @@ impl Cached {
         match self.provider.provide_credentials().await {
             Ok(credentials) => Ok(current.insert(credentials).clone()),
             // Still good for a while: a renewal that fails early is no reason to stop.
-            Err(error) => match current.as_ref().filter(|old| old.expiry().is_some_and(|end| end > SystemTime::now())) {
-                Some(credentials) => Ok(credentials.clone()),
-                None => Err(CredentialsError::provider_error(error)),
-            },
+            Err(error) => {
+                match current.as_ref().filter(|old| old.expiry().is_some_and(|end| end > SystemTime::now())) {
+                    Some(credentials) => Ok(credentials.clone()),
+                    None => Err(CredentialsError::provider_error(error)),
+                }
+            }
         }
     }
 }
@@ -95,14 +97,14 @@ mod tests {
 
     #[tokio::test]
     async fn credentials_are_kept_until_shortly_before_they_end() {
-        assert_eq!(calls_for_three_uses(Duration::from_secs(3600)).await, 1);
+        assert_eq!(calls_for_three_uses(Duration::from_hours(1)).await, 1);
         assert_eq!(calls_for_three_uses(Duration::from_secs(200)).await, 3);
     }
 
     #[test]
     fn the_environment_needs_key_and_secret() {
         let environment = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<HashMap<_, _>>()
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Environment>()
         };
         assert!(from_env(&environment(&[("AWS_ACCESS_KEY_ID", "AK")])).is_none());
         let found = from_env(&environment(&[

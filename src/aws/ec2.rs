@@ -75,7 +75,6 @@ impl Ec2 {
 }
 
 fn form_value(value: &str) -> String {
-    const UNRESERVED: percent_encoding::AsciiSet =
-        NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    const UNRESERVED: percent_encoding::AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     utf8_percent_encode(value, &UNRESERVED).to_string()
 }

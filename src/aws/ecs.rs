@@ -92,7 +92,8 @@ impl Ecs {
         Ok(RunTaskAnswer { tasks: tasks(&answer)?, failures: failures(&answer) })
     }
 
-    /// `RegisterTaskDefinition` with exactly this body → ARN.
+    /// `RegisterTaskDefinition` with exactly this body → ARN. Repeated after throttling and lost answers; at worst a
+    /// revision too many.
     pub async fn register_task_definition(&self, body: &Map<String, Value>) -> Result<String, AwsError> {
         let answer = exchange!(self.client.register_task_definition(), body)?;
         let arn = answer.get("taskDefinition").and_then(|definition| text(definition, "taskDefinitionArn"));

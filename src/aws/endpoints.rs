@@ -1,5 +1,6 @@
 //! Where the AWS services are: the public endpoints of a region, or what the environment says instead.
 
+use crate::config::Environment;
 use std::collections::HashMap;
 
 /// The services we talk to.
@@ -55,7 +56,7 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Reads the environment.
-    pub fn from_env(environment: &HashMap<String, String>) -> Self {
+    pub fn from_env(environment: &Environment) -> Self {
         let get = |name: &str| {
             let value = environment.get(name).map(|url| url.trim().trim_end_matches('/'));
             value.filter(|url| !url.is_empty()).map(ToOwned::to_owned)
@@ -63,8 +64,8 @@ impl Endpoints {
         if get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Self::default();
         }
-        let services =
-            [Service::Ecs, Service::Ssm, Service::Ec2, Service::S3, Service::Lambda, Service::Sts].map(Service::variable);
+        let services = [Service::Ecs, Service::Ssm, Service::Ec2, Service::S3, Service::Lambda, Service::Sts]
+            .map(Service::variable);
         Self {
             everywhere: get("AWS_ENDPOINT_URL"),
             by_service: services.into_iter().filter_map(|variable| Some((variable, get(variable)?))).collect(),
@@ -117,7 +118,8 @@ mod tests {
 
     #[test]
     fn overrides_can_be_ignored() {
-        let ignored = endpoints(&[("AWS_ENDPOINT_URL", "http://all:1"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")]);
+        let ignored =
+            endpoints(&[("AWS_ENDPOINT_URL", "http://all:1"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")]);
         assert_eq!(ignored.url(Service::Lambda, "eu-west-1"), "https://lambda.eu-west-1.amazonaws.com");
     }
 

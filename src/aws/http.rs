@@ -167,10 +167,7 @@ impl HttpConnector for AwsHttp {
 }
 
 fn connector_error(error: TransportError) -> ConnectorError {
-    match error.timed_out {
-        true => ConnectorError::timeout(error.into()),
-        false => ConnectorError::io(error.into()),
-    }
+    if error.timed_out { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
 }
 
 fn sdk_response(answer: Answer) -> Result<HttpResponse, String> {

@@ -1,7 +1,7 @@
 //! SDK operations with the JSON as it is: the request body verbatim, the answer as it came over the wire.
 
-use super::http::{Answer, TransportError, chain};
 use super::AwsError;
+use super::http::{Answer, TransportError, chain};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -40,7 +40,10 @@ impl Wire {
     }
 
     /// The answer as JSON; errors are told apart by what they say about the effect.
-    pub(super) fn json<O, E>(&self, result: Result<O, SdkError<E, HttpResponse>>) -> Result<Map<String, Value>, AwsError>
+    pub(super) fn json<O, E>(
+        &self,
+        result: Result<O, SdkError<E, HttpResponse>>,
+    ) -> Result<Map<String, Value>, AwsError>
     where
         E: Error + 'static,
     {

@@ -53,6 +53,7 @@ impl Signed {
     }
 
     /// The same, signing for another region.
+    #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         Self { region: region.to_owned(), ..self.clone() }
     }

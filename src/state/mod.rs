@@ -1,5 +1,8 @@
 //! What is remembered in Parameter Store between invocations: the poll counter and the status.
 
+pub mod polls;
+pub mod status;
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

@@ -1,0 +1,119 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use crate::aws::AwsError;
+use crate::aws::test_server::{Reply, Request, Server, clients, closed_port, json, text};
+use serde_json::json;
+
+const ROLE: &str = "arn:aws:iam::222222222222:role/launcher";
+
+fn sts_answer() -> Reply {
+    text(
+        200,
+        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><AssumedRoleUser>\
+         <AssumedRoleId>A:s</AssumedRoleId><Arn>arn:aws:sts::222222222222:assumed-role/launcher/s</Arn>\
+         </AssumedRoleUser><Credentials><AccessKeyId>AKIDROLE</AccessKeyId><SecretAccessKey>rs</SecretAccessKey>\
+         <SessionToken>role-token</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials>\
+         </AssumeRoleResult></AssumeRoleResponse>",
+    )
+}
+
+fn vpcs() -> Reply {
+    text(200, "<DescribeVpcsResponse><vpcSet><item><vpcId>vpc-1</vpcId></item></vpcSet></DescribeVpcsResponse>")
+}
+
+async fn any_service() -> Server {
+    Server::start(|request: &Request| match request.body.as_str() {
+        body if body.contains("Action=AssumeRole") => sts_answer(),
+        body if body.contains("Action=DescribeVpcs") => vpcs(),
+        _ => json(200, &json!({"taskArns": []})),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_service_honours_its_own_endpoint() {
+    let (ecs, ec2, sts, ssm) = (any_service().await, any_service().await, any_service().await, any_service().await);
+    let nowhere = closed_port().await;
+    let variables = [
+        ("AWS_ENDPOINT_URL_ECS", ecs.url()),
+        ("AWS_ENDPOINT_URL_EC2", ec2.url()),
+        ("AWS_ENDPOINT_URL_STS", sts.url()),
+        ("AWS_ENDPOINT_URL_SSM", ssm.url()),
+    ];
+    let variables: Vec<_> = variables.iter().map(|(name, url)| (*name, url.as_str())).collect();
+    let aws = clients(&nowhere, &variables).await;
+    let agent = aws.for_agent(None, Some(ROLE)).await;
+    agent.ecs.list_tasks(None, "x").await.unwrap();
+    agent.ec2.default_vpcs().await.unwrap();
+    aws.ssm.parameter_history("/p").await.unwrap();
+    let counts = [&ecs, &ec2, &sts, &ssm].map(|server| server.requests().len());
+    assert_eq!(counts, [1, 1, 1, 1], "ecs, ec2, sts, ssm");
+}
+
+#[tokio::test]
+async fn an_agents_role_is_assumed_once_and_used_for_all_its_calls() {
+    let server = any_service().await;
+    let aws = server.clients().await;
+    let agent = aws.for_agent(Some("us-east-2"), Some(ROLE)).await;
+    for _ in 0..2 {
+        agent.ecs.list_tasks(None, "x").await.unwrap();
+        agent.ec2.default_vpcs().await.unwrap();
+    }
+    let requests = server.requests();
+    let (sts, others): (Vec<_>, Vec<_>) = requests.iter().partition(|r| r.body.contains("Action=AssumeRole"));
+    assert_eq!(sts.len(), 1);
+    assert!(sts[0].body.contains("RoleSessionName=prefect-serverless-agent"), "{}", sts[0].body);
+    assert!(sts[0].body.contains("role%2Flauncher"), "{}", sts[0].body);
+    assert!(sts[0].header("authorization").contains("AKIDOWN/"), "{}", sts[0].header("authorization"));
+    assert!(sts[0].header("authorization").contains("/eu-west-1/sts/"), "{}", sts[0].header("authorization"));
+    assert_eq!(others.len(), 4);
+    for request in others {
+        let authorization = request.header("authorization");
+        assert!(authorization.contains("AKIDROLE/") && authorization.contains("/us-east-2/"), "{authorization}");
+        assert_eq!(request.header("x-amz-security-token"), "role-token");
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_refuses_is_a_matter_of_credentials() {
+    let server = Server::start(|_: &Request| {
+        text(
+            403,
+            "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not authorized to perform: \
+             sts:AssumeRole</Message></Error></ErrorResponse>",
+        )
+    })
+    .await;
+    let agent = server.clients().await.for_agent(None, Some(ROLE)).await;
+    for error in [agent.ecs.list_tasks(None, "x").await.unwrap_err(), agent.ec2.default_vpcs().await.unwrap_err()] {
+        let AwsError::Credentials(text) = &error else { panic!("{error:?}") };
+        assert!(text.contains("not authorized"), "{text}");
+    }
+    let asked = server.requests().iter().all(|request| request.body.contains("AssumeRole"));
+    assert!(asked, "only STS may be asked: {:?}", server.requests());
+}
+
+#[tokio::test]
+async fn sts_out_of_reach_is_a_matter_of_credentials_too() {
+    let nowhere = closed_port().await;
+    let agent = clients(&nowhere, &[]).await.for_agent(None, Some(ROLE)).await;
+    let error = agent.ecs.list_tasks(None, "x").await.unwrap_err();
+    assert!(matches!(error, AwsError::Credentials(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn clients_are_built_once_per_region_and_role() {
+    let aws = clients("http://127.0.0.1:9", &[]).await;
+    assert_eq!(aws.region, "eu-west-1");
+    let own = aws.for_agent(None, None).await;
+    assert!(Arc::ptr_eq(&own, &aws.for_agent(Some("eu-west-1"), None).await));
+    assert!(!Arc::ptr_eq(&own, &aws.for_agent(Some("eu-west-2"), None).await));
+    assert!(!Arc::ptr_eq(&own, &aws.for_agent(None, Some(ROLE)).await));
+}
+
+#[tokio::test]
+async fn a_certificate_bundle_must_be_readable() {
+    let environment = HashMap::from([("AWS_CA_BUNDLE".to_owned(), "/nonexistent/ca.pem".to_owned())]);
+    let error = AwsClients::from_env(&environment).await.unwrap_err();
+    assert!(error.to_string().contains("AWS_CA_BUNDLE /nonexistent/ca.pem"), "{error}");
+}

@@ -1,0 +1,163 @@
+//! Documents that a configuration points to: task definitions and keyword arguments kept elsewhere.
+
+use crate::aws::AwsClients;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use std::io::Read;
+use std::time::Duration;
+
+#[cfg(test)]
+mod tests;
+
+/// The largest document, in bytes.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// The longest a document may take to come over HTTP.
+const HTTP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whether paths may name files of this machine: only on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalFiles {
+    /// They may: without a scheme, or `file://`, `local://`, `agent://`.
+    Allowed,
+    /// They may not.
+    Refused,
+}
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+enum Place<'a> {
+    S3 { bucket: &'a str, key: &'a str },
+    Ssm(String),
+    Http,
+    Local(&'a str),
+}
+
+/// Loads a YAML or JSON mapping from `s3://bucket/key`, `https://…` (or `http://…`), `ssm://name` or, where allowed, a
+/// local file. Parameters and objects are read as the function itself. Errors are sentences that name the path.
+pub async fn load_document(
+    path: &str,
+    aws: &AwsClients,
+    http: &reqwest::Client,
+    local_files: LocalFiles,
+) -> Result<Map<String, Value>, String> {
+    let bytes = match place(path, local_files)? {
+        Place::S3 { bucket, key } => match aws.s3.get_object(bucket, key).await {
+            Ok(bytes) => bytes.to_vec(),
+            Err(error) => return Err(cannot_read(path, error)),
+        },
+        Place::Ssm(name) => parameter(&name, aws).await?.into_bytes(),
+        Place::Http => get(path, http).await?,
+        Place::Local(file) => read_file(path, file)?,
+    };
+    if bytes.len() > MAX_BYTES {
+        return Err(too_large(path));
+    }
+    mapping(path, &bytes)
+}
+
+/// A text that is given itself or lies at `ssm://name` (a certificate bundle).
+pub async fn resolve_text(text: &str, aws: &AwsClients) -> Result<String, String> {
+    match text.trim().strip_prefix("ssm://") {
+        Some(name) => parameter(&parameter_name(name), aws).await,
+        None => Ok(text.to_owned()),
+    }
+}
+
+fn place(path: &str, local_files: LocalFiles) -> Result<Place<'_>, String> {
+    let (scheme, rest) = path.split_once("://").unwrap_or(("", path));
+    match scheme.to_ascii_lowercase().as_str() {
+        "s3" => match rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) {
+            Some((bucket, key)) => Ok(Place::S3 { bucket, key }),
+            None => Err(format!("{path} is not of the form s3://bucket/key")),
+        },
+        "ssm" if rest.trim_matches('/').is_empty() => Err(format!("{path} names no parameter: write ssm://name")),
+        "ssm" => Ok(Place::Ssm(parameter_name(rest))),
+        "http" | "https" => Ok(Place::Http),
+        "" | "file" | "local" | "agent" => match local_files {
+            LocalFiles::Allowed => Ok(Place::Local(rest)),
+            LocalFiles::Refused => Err(format!(
+                "{path} is a local file, which a function does not have: use s3://bucket/key, https://… or ssm://name"
+            )),
+        },
+        _ => Err(format!("Unsupported file scheme {path}")),
+    }
+}
+
+/// Names with slashes are absolute in Parameter Store.
+fn parameter_name(name: &str) -> String {
+    if name.contains('/') && !name.starts_with('/') { format!("/{name}") } else { name.to_owned() }
+}
+
+async fn parameter(name: &str, aws: &AwsClients) -> Result<String, String> {
+    match aws.ssm.get_parameter(name, true).await {
+        Ok(Some(parameter)) => Ok(parameter.value.expose_secret().to_owned()),
+        Ok(None) => Err(format!("cannot read ssm://{name}: there is no such parameter in {}", aws.region)),
+        Err(error) => Err(cannot_read(&format!("ssm://{name}"), error)),
+    }
+}
+
+async fn get(path: &str, http: &reqwest::Client) -> Result<Vec<u8>, String> {
+    let shown = without_query(path);
+    let failed = |error: reqwest::Error| cannot_read(shown, error.without_url());
+    let mut response = http.get(path).timeout(HTTP_LIMIT).send().await.map_err(failed)?;
+    if !response.status().is_success() {
+        return Err(cannot_read(shown, format!("HTTP {}", response.status())));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_BYTES {
+            return Err(too_large(shown));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The query of a signed URL is a secret.
+fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url)
+}
+
+fn read_file(path: &str, file: &str) -> Result<Vec<u8>, String> {
+    let open = std::fs::File::open(file).map_err(|error| cannot_read(path, error))?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that the size check sees it.
+    open.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| cannot_read(path, error))?;
+    Ok(bytes)
+}
+
+/// Reads a mapping, JSON first: its tabs and escapes are not YAML's. Errors do not quote the text, which may hold
+/// secrets.
+fn mapping(path: &str, bytes: &[u8]) -> Result<Map<String, Value>, String> {
+    let shown = without_query(path);
+    let text = std::str::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
+    let value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(_) => serde_saphyr::from_str::<Value>(text)
+            .map_err(|error| format!("{shown} is neither YAML nor JSON: {}", error.without_snippet()))?,
+    };
+    match value {
+        Value::Object(map) => Ok(map),
+        other => Err(format!("{shown} must be a mapping, but is {}", kind(&other))),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "empty",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+fn cannot_read(path: &str, reason: impl std::fmt::Display) -> String {
+    format!("cannot read {path}: {reason}")
+}
+
+fn too_large(path: &str) -> String {
+    format!("{path} is larger than {MAX_BYTES} bytes")
+}

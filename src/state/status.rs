@@ -1,0 +1,86 @@
+//! The status parameter: written by a poll at its end, read by health and by the next cold start.
+
+use super::{Counts, Status};
+use crate::aws::AwsError;
+use crate::aws::ssm::Ssm;
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+#[cfg(test)]
+mod tests;
+
+/// The largest value of a Standard parameter, in bytes.
+const MAX_BYTES: usize = 4096;
+
+/// Name of an agent's status parameter.
+pub fn parameter_name(root: &str, agent: &str) -> String {
+    format!("{root}/state/{agent}/status")
+}
+
+/// Reads `{root}/state/{agent}/status`; `None` when there is none yet.
+pub async fn read(ssm: &Ssm, root: &str, agent: &str) -> Result<Option<Status>, AwsError> {
+    let parameter = ssm.get_parameter(&parameter_name(root, agent), false).await?;
+    Ok(parameter.map(|parameter| parse(parameter.value.expose_secret())))
+}
+
+/// Writes `{root}/state/{agent}/status`.
+pub async fn write(ssm: &Ssm, root: &str, agent: &str, status: &Status) -> Result<(), AwsError> {
+    let text = render(status).map_err(AwsError::NotSent)?;
+    ssm.put_parameter(&parameter_name(root, agent), &text, true).await.map(drop)
+}
+
+/// Understands what it can: fields that are missing, unknown or of another shape (another version of this program
+/// wrote them) are as if never written.
+pub fn parse(text: &str) -> Status {
+    let fields: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+    let time = |key: &str| OffsetDateTime::parse(fields.get(key)?.as_str()?, &Rfc3339).ok();
+    let counts: Map<String, Value> = field(&fields, "counts").unwrap_or_default();
+    let count = |key: &str| field(&counts, key).unwrap_or_default();
+    Status {
+        last_poll: time("last_poll"),
+        last_success: time("last_success"),
+        polls: field(&fields, "polls").unwrap_or_default(),
+        stopped: field(&fields, "stopped").unwrap_or_default(),
+        error: field(&fields, "error"),
+        counts: Counts {
+            ready: count("ready"),
+            launched: count("launched"),
+            deferred: count("deferred"),
+            failed: count("failed"),
+        },
+        registration: field(&fields, "registration"),
+    }
+}
+
+fn field<T: DeserializeOwned>(fields: &Map<String, Value>, key: &str) -> Option<T> {
+    T::deserialize(fields.get(key)?).ok()
+}
+
+/// The JSON text of a status. What does not fit into a parameter is left out, first the fetched settings, then the
+/// registration: both can be had again.
+pub fn render(status: &Status) -> Result<String, String> {
+    let text = to_text(status)?;
+    if text.len() <= MAX_BYTES {
+        return Ok(text);
+    }
+    let mut smaller = status.clone();
+    if let Some(registration) = &mut smaller.registration {
+        registration.settings = None;
+    }
+    let text = to_text(&smaller)?;
+    if text.len() <= MAX_BYTES {
+        return Ok(text);
+    }
+    smaller.registration = None;
+    to_text(&smaller)
+}
+
+/// Parameter Store refuses values with `{{`, its own template syntax. In JSON they only occur within strings, where
+/// an escape says the same.
+fn to_text(status: &Status) -> Result<String, String> {
+    let text = serde_json::to_string(status).map_err(|error| error.to_string())?;
+    Ok(text.replace("{{", "{\\u007b"))
+}

@@ -1,0 +1,81 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use crate::aws::test_server::{Request, Server, json as reply};
+use crate::state::{ErrorKind, Registration};
+use serde_json::json;
+use std::sync::{Arc, Mutex};
+use time::macros::datetime;
+
+fn status(settings: Option<Value>) -> Status {
+    Status {
+        last_poll: Some(datetime!(2026-11-24 12:00:00.25 UTC)),
+        last_success: Some(datetime!(2026-11-24 11:59 UTC)),
+        polls: 12,
+        stopped: true,
+        error: Some(ErrorKind::ApiUnreachable),
+        counts: Counts { ready: 4, launched: 3, deferred: 2, failed: 1 },
+        registration: Some(Registration {
+            agent_id: "a".into(),
+            tenant_id: Some("t".into()),
+            identity: "i".into(),
+            settings,
+        }),
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_back() {
+    let stored: Arc<Mutex<Option<Value>>> = Arc::default();
+    let shared = stored.clone();
+    let server = Server::start(move |request: &Request| {
+        let mut stored = shared.lock().unwrap();
+        match (request.operation(), &*stored) {
+            ("PutParameter", _) => {
+                *stored = Some(request.json());
+                reply(200, &json!({"Version": 1}))
+            }
+            (_, None) => reply(400, &json!({"__type": "ParameterNotFound"})),
+            (_, Some(put)) => {
+                let parameter = json!({"Name": put["Name"], "Value": put["Value"], "Version": 1});
+                reply(200, &json!({"Parameter": parameter}))
+            }
+        }
+    })
+    .await;
+    let ssm = server.clients().await.ssm;
+    assert_eq!(read(&ssm, "/root", "etl").await.unwrap(), None);
+    let written = status(Some(json!({"labels": ["a"], "template": "{{x}} {{{"})));
+    write(&ssm, "/root", "etl", &written).await.unwrap();
+    assert_eq!(read(&ssm, "/root", "etl").await.unwrap(), Some(written));
+    let put = stored.lock().unwrap().clone().unwrap();
+    assert_eq!(put["Name"], "/root/state/etl/status");
+    assert!(!put["Value"].as_str().unwrap().contains("{{"), "refused by Parameter Store: {put}");
+}
+
+#[test]
+fn what_does_not_fit_is_left_out() {
+    let large = Value::String("x".repeat(MAX_BYTES));
+    let kept = parse(&render(&status(Some(large))).unwrap());
+    assert_eq!(kept, status(None));
+    let mut huge = status(None);
+    huge.registration.as_mut().unwrap().identity = "x".repeat(MAX_BYTES);
+    let kept = parse(&render(&huge).unwrap());
+    assert_eq!(kept, Status { registration: None, ..status(None) });
+}
+
+#[test]
+fn statuses_of_other_versions_are_understood_as_far_as_possible() {
+    for nothing in ["", "null", "[]", "{}", "{\"polls\": \"many\", \"counts\": 3, \"error\": \"of-tomorrow\"}"] {
+        assert_eq!(parse(nothing), Status::default(), "{nothing}");
+    }
+    let partly = r#"{"polls": 3, "new": {}, "last_poll": "yesterday", "last_success": "2026-11-24T11:59:00Z",
+        "counts": {"ready": 4, "recovered": 1}, "error": "configuration", "registration": {"agent_id": "a"}}"#;
+    let expected = Status {
+        polls: 3,
+        last_success: Some(datetime!(2026-11-24 11:59 UTC)),
+        counts: Counts { ready: 4, ..Counts::default() },
+        error: Some(ErrorKind::Configuration),
+        ..Status::default()
+    };
+    assert_eq!(parse(partly), expected);
+}
