@@ -64,6 +64,7 @@ fn own_entries(environment: Option<&Value>) -> Result<&[Value], RunRefusal> {
         None => Ok(&[]),
         Some(Value::Array(entries)) => Ok(entries),
         Some(Value::Object(map)) if map.is_empty() => Ok(&[]),
+        Some(Value::String(text)) if text.is_empty() => Ok(&[]),
         Some(other) => {
             let python = format!("'{}' object is not iterable", type_name(other));
             Err(accident(format!("`environment` must be a list, not {}", repr(other)), python))

@@ -77,57 +77,47 @@ fn pieces(version: &str) -> Vec<Piece<'_>> {
 
 fn is_older(version: &str) -> Result<bool, String> {
     let parsed = parse(version).ok_or_else(|| format!("Invalid version: {}", text_repr(version)))?;
-    if parsed.epoch {
-        return Ok(false);
-    }
     let mut release = parsed.release;
     while release.last() == Some(&"") {
         release.pop();
     }
     let key = |number: &&str| (number.len(), (*number).to_owned());
     let (ours, since): (Vec<_>, Vec<_>) = (release.iter().map(key).collect(), ["", "13"].iter().map(key).collect());
-    Ok(ours < since || (ours == since && (parsed.is_pre || (parsed.is_dev && !parsed.is_post))))
+    Ok(!parsed.has_epoch && (ours < since || (ours == since && parsed.is_early)))
 }
 
-/// A PEP 440 version, as far as an order against a final release needs it. Numbers are without leading zeros.
+/// A PEP 440 version, as far as an order against a final release needs it.
 struct Version<'a> {
-    epoch: bool,
+    /// An epoch other than 0: newer than all that have none.
+    has_epoch: bool,
+    /// Numbers without leading zeros.
     release: Vec<&'a str>,
-    is_pre: bool,
-    is_post: bool,
-    is_dev: bool,
+    /// Older than the final release of the same numbers: a pre-release, or a development version before it.
+    is_early: bool,
 }
 
 fn parse(version: &str) -> Option<Version<'_>> {
     let mut rest = Rest(version.trim());
     let _ = rest.word(&["v"]);
     let mut first = rest.number()?;
-    let mut epoch = false;
+    let mut has_epoch = false;
     if rest.eat(|c| c == '!') {
-        epoch = !first.is_empty();
+        has_epoch = !first.is_empty();
         first = rest.number()?;
     }
     let mut release = vec![first];
-    while rest.0.starts_with('.') && rest.0[1..].starts_with(|c: char| c.is_ascii_digit()) {
-        rest.0 = &rest.0[1..];
-        release.push(rest.number()?);
+    while let Some(number) = rest.number_after('.') {
+        release.push(number);
     }
     let is_pre = rest.segment(&["alpha", "a", "beta", "b", "preview", "pre", "c", "rc"]);
-    let dash_number = rest.0.starts_with('-') && rest.0[1..].starts_with(|c: char| c.is_ascii_digit());
-    let is_post = if dash_number {
-        rest.0 = &rest.0[1..];
-        rest.number().is_some()
-    } else {
-        rest.segment(&["post", "rev", "r"])
-    };
+    let is_post = rest.number_after('-').is_some() || rest.segment(&["post", "rev", "r"]);
     let is_dev = rest.segment(&["dev"]);
-    let is_local = rest.eat(|c| c == '+');
-    let ends_well = if is_local {
+    let ends_well = if rest.eat(|c| c == '+') {
         rest.0.split(is_separator).all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric()))
     } else {
         rest.0.is_empty()
     };
-    ends_well.then_some(Version { epoch, release, is_pre, is_post, is_dev })
+    ends_well.then_some(Version { has_epoch, release, is_early: is_pre || (is_dev && !is_post) })
 }
 
 fn is_separator(c: char) -> bool {
@@ -139,7 +129,7 @@ struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
     fn eat(&mut self, accepts: impl Fn(char) -> bool) -> bool {
-        let after = self.0.strip_prefix(|c| accepts(c));
+        let after = self.0.strip_prefix(accepts);
         self.0 = after.unwrap_or(self.0);
         after.is_some()
     }
@@ -150,6 +140,14 @@ impl<'a> Rest<'a> {
         let (digits, after) = self.0.split_at(end);
         self.0 = after;
         (!digits.is_empty()).then(|| digits.trim_start_matches('0'))
+    }
+
+    /// Digits right after `separator`; nothing is taken if there are none.
+    fn number_after(&mut self, separator: char) -> Option<&'a str> {
+        let mut after = Rest(self.0.strip_prefix(separator)?);
+        let number = after.number()?;
+        *self = after;
+        Some(number)
     }
 
     /// One of `words`, in any case; the first that fits.

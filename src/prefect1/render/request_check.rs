@@ -58,8 +58,8 @@ fn check_object(problems: &mut Vec<String>, path: &str, map: &Map<String, Value>
             problems.push(format!("Unknown parameter in {place}: \"{key}\", must be one of: {known}"));
         }
     }
-    for (key, shape) in object.members {
-        if let Some(value) = map.get(*key) {
+    for (key, value) in map {
+        if let Some((_, shape)) = object.members.iter().find(|(member, _)| member == key) {
             check(problems, &format!("{path}.{key}"), value, shape);
         }
     }

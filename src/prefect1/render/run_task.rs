@@ -93,7 +93,7 @@ pub(super) fn merge(
         body.insert(key.clone(), value.clone());
     }
     let Some(given) = kwargs.get(OVERRIDES) else { return Ok(()) };
-    let given = object(given, OVERRIDES, "get")?;
+    let given = object(given, OVERRIDES, if is_true(given) { "items" } else { "get" })?;
     if given.is_empty() {
         return Ok(());
     }

@@ -110,8 +110,6 @@ fn error(value: &Value, field: Field) -> Option<String> {
             let item = |(index, item)| Some(format!("{index}: {}", error(item, required("", Kind::Text))?));
             nested(items.iter().enumerate().filter_map(item))
         }
-        // Iterating an object gives its keys, which are texts.
-        (Kind::TextList, Value::Object(_)) => None,
         (Kind::TextList, _) => wrong("Not a valid list."),
         (Kind::TextMapping, Value::Object(map)) => entries(map, Kind::Text),
         (Kind::ValueMapping, Value::Object(map)) => entries(map, Kind::Json),
@@ -133,7 +131,7 @@ fn nested(errors: impl Iterator<Item = String>) -> Option<String> {
 fn is_flag(value: &Value) -> bool {
     match value {
         Value::Bool(_) => true,
-        Value::Number(number) => matches!(number.as_f64(), Some(number) if number == 0.0 || number == 1.0),
+        Value::Number(number) => ["0", "1", "0.0", "1.0"].contains(&&*number.to_string()),
         Value::String(word) => {
             let lower = word.to_ascii_lowercase();
             let is_known = ["t", "true", "on", "y", "yes", "1", "f", "false", "off", "n", "no", "0"].contains(&&*lower);

@@ -28,46 +28,58 @@ const ENTITIES: &str = "\
 
 /// Decodes named, then decimal, then hexadecimal references. One impossible number leaves all of its kind undecoded.
 pub(super) fn decode(text: &str) -> String {
-    let text = replace(text, "&", |name| named(name).map(Some)).unwrap_or_else(|| text.to_owned());
+    let text = replace(text, "&", named).unwrap_or_else(|| text.to_owned());
     let text = replace(&text, "&#", |digits| numeric(digits, 10)).unwrap_or(text);
     replace(&text, "&#x", |digits| numeric(digits, 16)).unwrap_or(text)
 }
 
-/// Replaces each `<start>…;` for which `decode` has a character. `Some(None)` of `decode` = give up altogether.
-fn replace(text: &str, start: &str, decode: impl Fn(&str) -> Option<Option<char>>) -> Option<String> {
+/// What a reference stands for.
+enum Meaning {
+    Character(char),
+    /// It is none.
+    Nothing,
+    /// A number that no character has.
+    Impossible,
+}
+
+/// Replaces each `<start>…;` that stands for a character; `None` if one is impossible.
+fn replace(text: &str, start: &str, meaning: impl Fn(&str) -> Meaning) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(start) {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
-        let body = &from[start.len()..];
-        let end = body.find(|c: char| !c.is_ascii_alphanumeric()).filter(|&end| body[end..].starts_with(';'));
-        match end.and_then(|end| Some((decode(&body[..end])?, end))) {
-            Some((character, end)) => {
-                out.push(character?);
-                rest = &body[end + 1..];
+        rest = &from[start.len()..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        match after.strip_prefix(';').map(|after| (meaning(name), after)) {
+            Some((Meaning::Character(character), after)) => {
+                out.push(character);
+                rest = after;
             }
-            None => {
-                out.push_str(start);
-                rest = body;
-            }
+            Some((Meaning::Impossible, _)) => return None,
+            Some((Meaning::Nothing, _)) | None => out.push_str(start),
         }
     }
     out.push_str(rest);
     Some(out)
 }
 
-fn named(name: &str) -> Option<char> {
-    let code = ENTITIES.split_ascii_whitespace().find_map(|entity| entity.strip_prefix(name)?.strip_prefix('='))?;
-    char::from_u32(u32::from_str_radix(code, 16).ok()?)
+fn named(name: &str) -> Meaning {
+    ENTITIES
+        .split_ascii_whitespace()
+        .find_map(|entity| entity.strip_prefix(name)?.strip_prefix('='))
+        .and_then(|code| char::from_u32(u32::from_str_radix(code, 16).ok()?))
+        .map_or(Meaning::Nothing, Meaning::Character)
 }
 
-fn numeric(digits: &str, radix: u32) -> Option<Option<char>> {
+fn numeric(digits: &str, radix: u32) -> Meaning {
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
-        return None;
+        return Meaning::Nothing;
     }
-    let significant = digits.trim_start_matches('0');
-    let code = if significant.is_empty() { Some(0) } else { u32::from_str_radix(significant, radix).ok() };
-    // Python has surrogates as characters; like U+FFFD they have no place in a slug.
-    Some(code.filter(|&code| code <= 0x10_ffff).map(|code| char::from_u32(code).unwrap_or('\u{fffd}')))
+    match u32::from_str_radix(digits, radix) {
+        // Python has surrogates as characters; like U+FFFD they have no place in a slug.
+        Ok(code @ 0..=0x10_ffff) => Meaning::Character(char::from_u32(code).unwrap_or('\u{fffd}')),
+        _ => Meaning::Impossible,
+    }
 }
