@@ -1,6 +1,6 @@
 //! Documents that a configuration points to: task definitions and keyword arguments kept elsewhere.
 
-use crate::aws::AwsClients;
+use crate::aws::{AwsClients, AwsError};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use std::io::Read;
@@ -24,6 +24,17 @@ pub enum LocalFiles {
     Refused,
 }
 
+/// Why there is no document. The sentence names the path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// It is not there, or not what it should be: reading it again does not help.
+    #[error("{0}")]
+    Wrong(String),
+    /// It cannot be read at the moment.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
 enum Place<'a> {
@@ -40,24 +51,29 @@ pub async fn load_document(
     aws: &AwsClients,
     http: &reqwest::Client,
     local_files: LocalFiles,
-) -> Result<Map<String, Value>, String> {
-    let bytes = match place(path, local_files)? {
-        Place::S3 { bucket, key } => match aws.s3.get_object(bucket, key).await {
-            Ok(bytes) => bytes.to_vec(),
-            Err(error) => return Err(cannot_read(path, error)),
-        },
+) -> Result<Map<String, Value>, DocumentError> {
+    let bytes = match place(path, local_files).map_err(DocumentError::Wrong)? {
+        Place::S3 { bucket, key } => object(path, aws.s3.get_object(bucket, key).await)?,
         Place::Ssm(name) => parameter(&name, aws).await?.into_bytes(),
         Place::Http => get(path, http).await?,
-        Place::Local(file) => read_file(path, file)?,
+        Place::Local(file) => read_file(path, file).map_err(DocumentError::Wrong)?,
     };
     if bytes.len() > MAX_BYTES {
-        return Err(too_large(path));
+        return Err(DocumentError::Wrong(too_large(path)));
     }
-    mapping(path, &bytes)
+    mapping(path, &bytes).map_err(DocumentError::Wrong)
+}
+
+fn object(path: &str, answer: Result<bytes::Bytes, AwsError>) -> Result<Vec<u8>, DocumentError> {
+    match answer {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(error @ AwsError::Answer { status: 404, .. }) => Err(DocumentError::Wrong(cannot_read(path, error))),
+        Err(error) => Err(DocumentError::Unavailable(cannot_read(path, error))),
+    }
 }
 
 /// A text that is given itself or lies at `ssm://name` (a certificate bundle).
-pub async fn resolve_text(text: &str, aws: &AwsClients) -> Result<String, String> {
+pub async fn resolve_text(text: &str, aws: &AwsClients) -> Result<String, DocumentError> {
     match text.trim().strip_prefix("ssm://") {
         Some(name) => parameter(&parameter_name(name), aws).await,
         None => Ok(text.to_owned()),
@@ -89,25 +105,31 @@ fn parameter_name(name: &str) -> String {
     if name.contains('/') && !name.starts_with('/') { format!("/{name}") } else { name.to_owned() }
 }
 
-async fn parameter(name: &str, aws: &AwsClients) -> Result<String, String> {
+async fn parameter(name: &str, aws: &AwsClients) -> Result<String, DocumentError> {
     match aws.ssm.get_parameter(name, true).await {
         Ok(Some(parameter)) => Ok(parameter.value.expose_secret().to_owned()),
-        Ok(None) => Err(format!("cannot read ssm://{name}: there is no such parameter in {}", aws.region)),
-        Err(error) => Err(cannot_read(&format!("ssm://{name}"), error)),
+        Ok(None) => Err(DocumentError::Wrong(format!(
+            "cannot read ssm://{name}: there is no such parameter in {}",
+            aws.region
+        ))),
+        Err(error) => Err(DocumentError::Unavailable(cannot_read(&format!("ssm://{name}"), error))),
     }
 }
 
-async fn get(path: &str, http: &reqwest::Client) -> Result<Vec<u8>, String> {
+async fn get(path: &str, http: &reqwest::Client) -> Result<Vec<u8>, DocumentError> {
     let shown = without_query(path);
-    let failed = |error: reqwest::Error| cannot_read(shown, error.without_url());
+    let failed = |error: reqwest::Error| DocumentError::Unavailable(cannot_read(shown, error.without_url()));
     let mut response = http.get(path).timeout(HTTP_LIMIT).send().await.map_err(failed)?;
-    if !response.status().is_success() {
-        return Err(cannot_read(shown, format!("HTTP {}", response.status())));
+    let status = response.status();
+    if !status.is_success() {
+        let reason = cannot_read(shown, format!("HTTP {status}"));
+        let passing = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
+        return Err(if passing { DocumentError::Unavailable(reason) } else { DocumentError::Wrong(reason) });
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > MAX_BYTES {
-            return Err(too_large(shown));
+            return Err(DocumentError::Wrong(too_large(shown)));
         }
         body.extend_from_slice(&chunk);
     }

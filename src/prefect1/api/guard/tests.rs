@@ -58,7 +58,7 @@ fn only_our_own_claim_is_given_back() {
             "{result:?}"
         );
     }
-    // A server that drops contexts leaves the state alone to go by.
+    // A claim without a mark is another agent's.
     assert!(to_give_back(0, &back, Some(&now("Submitted", &json!({}), &Value::Null)), NOW).is_err());
 }
 
