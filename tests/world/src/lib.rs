@@ -1,1 +1,37 @@
-//! World.
+//! Stateful fakes of Prefect and AWS. They speak the real wire protocols over HTTP and share one in-memory [`World`].
+//!
+//! | path | speaks |
+//! |---|---|
+//! | `/prefect1`, `/prefect1/graphql` | Prefect 1 GraphQL ([`prefect1`]) |
+//! | `/` with `X-Amz-Target` | ECS ([`ecs`]) and SSM ([`ssm`]), JSON 1.1 |
+//! | `/` with a form `Action` | EC2 ([`ec2`]) and STS ([`sts`]), XML |
+//! | `/2015-03-31/functions/{name}/invocations` | Lambda Invoke ([`lambda`]) |
+//! | any other signed GET | S3, path style ([`s3`]) |
+//! | `/_world/…` | the control API ([`control`]): dumps, seeds, faults |
+//!
+//! Every request is written to the [`journal`]; [`faults`] decide which requests go wrong, and how.
+
+pub mod answer;
+pub mod control;
+pub mod ec2;
+pub mod ecs;
+pub mod faults;
+pub mod io;
+pub mod journal;
+pub mod lambda;
+pub mod prefect1;
+pub mod route;
+pub mod s3;
+pub mod server;
+pub mod ssm;
+pub mod sts;
+pub mod world;
+
+pub use faults::{Fault, FaultKind};
+pub use journal::Request;
+pub use world::{RunningWorld, State, World};
+
+/// The account that owns everything in the world.
+pub const ACCOUNT: &str = "123456789012";
+/// The region of a request whose signature names none.
+pub const REGION: &str = "us-east-1";

@@ -1,0 +1,57 @@
+//! Lambda: `Invoke` is written down, not performed; a test hands the events to a [`crate::process::LambdaProcess`].
+
+use crate::{
+    World,
+    answer::{ServiceError, answer, json, service_error},
+};
+use axum::{body::Bytes, http::request::Parts, response::Response};
+use serde::Serialize;
+use serde_json::Value;
+
+/// The invocations so far.
+#[derive(Default)]
+pub struct Lambda {
+    /// Oldest first.
+    pub invocations: Vec<Invoked>,
+    /// The functions that exist; empty: every name does.
+    pub functions: Vec<String>,
+}
+
+/// One `Invoke`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Invoked {
+    /// The function's name as it stood in the path.
+    pub function: String,
+    /// `RequestResponse`, `Event` or `DryRun`.
+    pub invocation_type: String,
+    /// The event.
+    pub payload: Value,
+}
+
+/// Answers `POST /2015-03-31/functions/{name}/invocations`: 202 for `Event`, 204 for `DryRun`, else 200 and `null`.
+pub fn handle(world: &World, parts: &Parts, body: &Bytes) -> Response {
+    let name = parts.uri.path().split('/').nth(3).unwrap_or_default().to_owned();
+    let header = parts.headers.get("x-amz-invocation-type").and_then(|value| value.to_str().ok());
+    let invocation_type = header.unwrap_or("RequestResponse").to_owned();
+    let mut state = world.lock();
+    if !state.lambda.functions.is_empty() && !state.lambda.functions.contains(&name) {
+        let message = format!(
+            "Function not found: {}",
+            state.sts.scope(&parts.headers).arn("lambda", &format!("function:{name}"))
+        );
+        return service_error("lambda", ServiceError::new("ResourceNotFoundException", message).status(404));
+    }
+    let payload = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(body) };
+    let Ok(payload) = payload else {
+        return service_error(
+            "lambda",
+            ServiceError::new("InvalidRequestContentException", "Could not parse request body into json"),
+        );
+    };
+    state.lambda.invocations.push(Invoked { function: name, invocation_type: invocation_type.clone(), payload });
+    match invocation_type.as_str() {
+        "Event" => answer(202, "application/json", ""),
+        "DryRun" => answer(204, "application/json", ""),
+        _ => json(200, &Value::Null),
+    }
+}

@@ -1,0 +1,127 @@
+//! Which service and operation a request is for.
+
+use crate::{ACCOUNT, REGION};
+use apollo_compiler::ast::{Definition, Document, Selection};
+use axum::http::{HeaderMap, Method, Uri};
+use serde_json::Value;
+
+/// Service and operation, as the journal and the faults name them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// `prefect1`, `ecs`, `ssm`, `ec2`, `sts`, `s3`, `lambda`, `_world`, or `unknown`.
+    pub service: &'static str,
+    /// The operation's name.
+    pub operation: String,
+}
+
+fn to(service: &'static str, operation: impl Into<String>) -> Route {
+    Route { service, operation: operation.into() }
+}
+
+/// Finds service and operation.
+pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Route {
+    let path = uri.path();
+    if path == "/_world" || path.starts_with("/_world/") {
+        return to("_world", path);
+    }
+    if let Some(rest) = path.strip_prefix("/prefect1")
+        && matches!(rest, "" | "/" | "/graphql" | "/graphql/")
+    {
+        return to("prefect1", root_fields(body));
+    }
+    if path.starts_with("/2015-03-31/functions/") && path.ends_with("/invocations") {
+        return to("lambda", "Invoke");
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if let Some((service, operation)) = text("x-amz-target").split_once('.') {
+        match service {
+            "AmazonSSM" => return to("ssm", operation),
+            "AmazonEC2ContainerServiceV20141113" => return to("ecs", operation),
+            _ => {}
+        }
+    }
+    if method == Method::POST && path == "/" {
+        let form = Form::parse(body);
+        match form.get("Version") {
+            Some("2016-11-15") => return to("ec2", form.get("Action").unwrap_or_default()),
+            Some("2011-06-15") => return to("sts", form.get("Action").unwrap_or_default()),
+            _ => {}
+        }
+    }
+    if method == Method::GET && text("authorization").starts_with("AWS4-HMAC-SHA256") {
+        return to("s3", "GetObject");
+    }
+    to("unknown", format!("{method} {path}"))
+}
+
+/// The root fields of a GraphQL document in a request body, each once, in order, joined by `,`.
+/// `invalid` when body or document cannot be read.
+pub fn root_fields(body: &[u8]) -> String {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let Some(Ok(document)) = request["query"].as_str().map(|query| Document::parse(query, "request.graphql")) else {
+        return "invalid".to_owned();
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for definition in &document.definitions {
+        if let Definition::OperationDefinition(operation) = definition {
+            for selection in &operation.selection_set {
+                if let Selection::Field(field) = selection
+                    && !names.contains(&field.name.as_str())
+                {
+                    names.push(field.name.as_str());
+                }
+            }
+        }
+    }
+    names.join(",")
+}
+
+/// A form body, e.g. of EC2's query protocol.
+pub struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads a form body.
+    pub fn parse(body: &[u8]) -> Self {
+        Self(form_urlencoded::parse(body).into_owned().collect())
+    }
+
+    /// A value.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The values of a list: `prefix.1`, `prefix.2`, …
+    pub fn list(&self, prefix: &str) -> Vec<&str> {
+        (1..).map_while(|n| self.get(&format!("{prefix}.{n}"))).collect()
+    }
+}
+
+/// On whose behalf, and where: the account and region of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// The account, twelve digits.
+    pub account: String,
+    /// The region, e.g. `eu-west-1`.
+    pub region: String,
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self { account: ACCOUNT.to_owned(), region: REGION.to_owned() }
+    }
+}
+
+impl Scope {
+    /// The ARN of a resource of this account and region.
+    pub fn arn(&self, service: &str, resource: &str) -> String {
+        format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
+    }
+}
+
+/// The access key and the region that signed a request; none when it is unsigned.
+pub fn signer(headers: &HeaderMap) -> Option<(String, String)> {
+    let authorization = headers.get("authorization")?.to_str().ok()?;
+    let credential = authorization.split("Credential=").nth(1)?.split(',').next()?;
+    let mut parts = credential.split('/');
+    Some((parts.next()?.to_owned(), parts.nth(1)?.to_owned()))
+}

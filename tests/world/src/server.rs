@@ -1,0 +1,139 @@
+//! The server: one port, every protocol, with the journal in front and the faults around.
+
+use crate::{
+    FaultKind, Request, World,
+    answer::{ServiceError, answer, html, service_error},
+    control, ec2, ecs,
+    io::{Connection, WorldListener},
+    journal::headers_of,
+    lambda, prefect1, route, s3, ssm, sts,
+};
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{ConnectInfo, Request as HttpRequest, State},
+    http::{StatusCode, request::Parts},
+    response::Response,
+};
+use std::time::Duration;
+
+/// The largest body a request may have, in bytes.
+const BODY_LIMIT: usize = 16 * 1024 * 1024;
+
+/// Serves until the task is aborted.
+pub async fn serve(world: World, listener: WorldListener) {
+    let app = Router::new().fallback(receive).with_state(world);
+    let _ = axum::serve(listener, app.into_make_service_with_connect_info::<Connection>()).await;
+}
+
+async fn receive(
+    State(world): State<World>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    request: HttpRequest,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
+        return answer(413, "text/plain", "the body is too large or incomplete");
+    };
+    // In a task of its own: a server goes on with a request although its client gave up.
+    let work = tokio::spawn(process(world, connection, parts, body));
+    work.await.unwrap_or_else(|error| answer(500, "text/plain", format!("the fake itself failed: {error}")))
+}
+
+async fn process(world: World, connection: Connection, parts: Parts, body: Bytes) -> Response {
+    let route = route::route(&parts.method, &parts.uri, &parts.headers, &body);
+    if route.service == "_world" {
+        return control::handle(&world, &parts, &body).await;
+    }
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let (number, hits, latency) = {
+        let mut state = world.lock();
+        let hits = state.faults.hit(route.service, &route.operation, &text);
+        let number = state.journal.begin(Request {
+            at_ms: 0.0,
+            service: route.service.to_owned(),
+            operation: route.operation.clone(),
+            line: format!("{} {}", parts.method, parts.uri),
+            headers: headers_of(&parts.headers),
+            body: text,
+            status: None,
+            answered_ms: None,
+            connection: connection.id,
+        });
+        (number, hits, state.faults.latency)
+    };
+    let (response, cut) = perform(&world, &connection, &route, parts, body, &hits).await;
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    world.lock().journal.finish(number, (!cut).then(|| response.status().as_u16()));
+    world.notify();
+    response
+}
+
+/// The answer, and whether the connection is cut instead of sending it.
+async fn perform(
+    world: &World,
+    connection: &Connection,
+    route: &route::Route,
+    parts: Parts,
+    body: Bytes,
+    hits: &[FaultKind],
+) -> (Response, bool) {
+    for hit in hits {
+        if let FaultKind::DelayBefore { ms } = hit {
+            tokio::time::sleep(Duration::from_millis(*ms)).await;
+        }
+    }
+    if hits.contains(&FaultKind::DropBefore) {
+        connection.cut();
+        return (Response::new(Body::empty()), true);
+    }
+    if let Some(instead) = hits.iter().find_map(|hit| instead(route.service, hit)) {
+        return (instead, false);
+    }
+    let mut response = dispatch(world, route, parts, body).await;
+    let mut cut = false;
+    for hit in hits {
+        match hit {
+            FaultKind::DelayAfter { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
+            FaultKind::DropAfter => {
+                connection.cut();
+                cut = true;
+            }
+            FaultKind::MalformedBody => {
+                *response.status_mut() = StatusCode::OK;
+                *response.body_mut() = Body::from("{\"data\": {\"oops");
+            }
+            FaultKind::TruncatedBody => connection.truncate(),
+            _ => {}
+        }
+    }
+    (response, cut)
+}
+
+/// The answer that a fault gives in place of the service's own.
+fn instead(service: &str, hit: &FaultKind) -> Option<Response> {
+    match hit {
+        FaultKind::Status { status, body, content_type } => Some(answer(*status, content_type, body.clone())),
+        FaultKind::AwsError { status, code, message } => {
+            Some(service_error(service, ServiceError::new(code, message.clone()).status(*status)))
+        }
+        FaultKind::Html { status } => Some(html(*status)),
+        _ => None,
+    }
+}
+
+async fn dispatch(world: &World, route: &route::Route, parts: Parts, body: Bytes) -> Response {
+    let scope = world.lock().sts.scope(&parts.headers);
+    match route.service {
+        "prefect1" => prefect1::handle(world.clone(), parts.headers, body).await,
+        "ecs" => ecs::handle(world, &scope, &route.operation, &body).await,
+        "ssm" => ssm::handle(world, &scope, &route.operation, &body),
+        "ec2" => ec2::handle(world, &scope, &route.operation, &body),
+        "sts" => sts::handle(world, &parts.headers, &route.operation, &body),
+        "s3" => s3::handle(world, &parts.uri),
+        "lambda" => lambda::handle(world, &parts, &body),
+        _ => answer(404, "text/plain", format!("no fake serves {}", route.operation)),
+    }
+}
