@@ -9,6 +9,8 @@
 //! | any other signed GET | S3, path style ([`s3`]) |
 //! | `/_world/…` | the control API ([`control`]): dumps, seeds, faults |
 //!
+//! [`runtime_api`] and [`process`] run the real Lambda binary against all this.
+//!
 //! Every request is written to the [`journal`]; [`faults`] decide which requests go wrong, and how.
 
 pub mod answer;
@@ -20,7 +22,9 @@ pub mod io;
 pub mod journal;
 pub mod lambda;
 pub mod prefect1;
+pub mod process;
 pub mod route;
+pub mod runtime_api;
 pub mod s3;
 pub mod server;
 pub mod ssm;
@@ -29,6 +33,8 @@ pub mod world;
 
 pub use faults::{Fault, FaultKind};
 pub use journal::Request;
+pub use process::{LambdaOptions, LambdaProcess};
+pub use runtime_api::{InvokeError, RuntimeApi};
 pub use world::{RunningWorld, State, World};
 
 /// The account that owns everything in the world.

@@ -157,10 +157,15 @@ impl World {
         self.requests(service, operation).len()
     }
 
-    /// Forgets everything: state, journal and faults. Processes of the fake ECS are ended.
+    /// Forgets everything: state, journal and faults; only the options of the fake ECS stay. Its processes are ended.
     pub fn reset(&self) {
-        // Dropped outside the lock: some of it locks the world when it goes.
-        let old = std::mem::take(&mut *self.lock());
+        let old = {
+            let mut state = self.lock();
+            let mut fresh = State::default();
+            fresh.ecs.options = state.ecs.options.clone();
+            std::mem::replace(&mut *state, fresh)
+        };
+        // Outside the lock, because it ends processes.
         drop(old);
         self.notify();
     }

@@ -148,7 +148,12 @@ async fn process(world: &World, arn: &str, options: &ContainerOptions, plan: &Pl
     }
     let child = command.spawn()?;
     if let Some(pid) = child.id() {
-        world.lock().ecs.processes.pids.insert(arn.to_owned(), pid);
+        let mut state = world.lock();
+        state.ecs.processes.pids.insert(arn.to_owned(), pid);
+        // Stopped while the process was being made.
+        if state.ecs.task_mut(arn).is_none_or(|task| task.desired_status == "STOPPED") {
+            state.ecs.processes.end(arn);
+        }
     }
     let finished = child.wait_with_output();
     tokio::pin!(finished);
