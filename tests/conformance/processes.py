@@ -78,7 +78,9 @@ def running_world():
     try:
         ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
         assert ready, f"{WORLD} did not say its addresses within {START_SECONDS} s"
-        yield World(json.loads(process.stdout.readline()))
+        line = process.stdout.readline()
+        assert line, f"{WORLD} ended with {process.wait(timeout=10)} and said no addresses"
+        yield World(json.loads(line))
     finally:
         end(process)
 

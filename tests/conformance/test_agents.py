@@ -88,20 +88,18 @@ def test_an_idle_poll_is_one_request(world, poll):
 
 
 @pytest.mark.parametrize(
-    ("agent", "run", "taken"),
+    ("agent", "taken", "left"),
     [
-        (["a", "b"], ["a"], True),
-        (["a", "b"], ["a", "b"], True),
-        (["a"], ["a", "c"], False),
-        (["a"], [], False),
-        ([], ["a"], False),
-        ([], [], True),
+        (["a", "b"], [["a"], ["b"], ["a", "b"]], [["a", "c"], ["c"], []]),
+        ([], [[]], [["a"]]),
     ],
 )
-def test_labels_decide_who_takes_a_run(world, poll, agent, run, taken):
-    run_id = world.create(labels=run)
+def test_labels_decide_who_takes_a_run(world, poll, agent, taken, left):
+    ours = [world.create(labels=labels) for labels in taken]
+    others = [world.create(labels=labels) for labels in left]
     poll(labels=agent)
-    assert states(world.run(run_id))[1:] == (["Submitted"] if taken else [])
+    assert [states(world.run(run_id)) for run_id in ours] == [["Scheduled", "Submitted"]] * len(ours)
+    assert [states(world.run(run_id)) for run_id in others] == [["Scheduled"]] * len(others)
 
 
 def test_a_future_run_is_left_alone(world, poll):
@@ -111,7 +109,7 @@ def test_a_future_run_is_left_alone(world, poll):
 
 
 def test_a_run_of_the_next_seconds_is_held(world, poll):
-    run_id = world.create(start_in_seconds=6)
+    run_id = world.create(start_in_seconds=4)
     poll()
     scheduled, submitted = world.run(run_id)["states"]
     assert submitted["state"] == "Submitted"
@@ -147,7 +145,7 @@ def test_a_wrong_run_config_fails_its_run_only(world, poll):
 
 def test_failures_of_ecs_fail_the_run(world, poll):
     run_id = world.create()
-    world.ask("ecs/refuse", {"failures": [{"arn": "arn:aws:ecs:us-east-1:123456789012:x", "reason": "RESOURCE:MEMORY"}]})
+    world.ask("ecs/refuse", {"reason": "RESOURCE:MEMORY"})
 
     poll()
 
@@ -167,8 +165,7 @@ def test_a_run_beyond_the_concurrency_limit_is_launched_all_the_same(world, poll
 
 
 def test_a_refused_claim_launches_nothing(world, poll):
-    world.ask("prefect1/switches", {"version_locking": True})
-    run_id = world.create(version=2)
+    run_id = world.create()
     message = "State update failed: this run has already been submitted."
     world.ask("prefect1/switches", {"fail": [{"field": "set_flow_run_states", "message": message}]})
 
