@@ -95,7 +95,8 @@ def test_an_idle_poll_is_one_request(world, poll):
     ],
 )
 def test_labels_decide_who_takes_a_run(world, poll, agent, taken, left):
-    ours = [world.create(labels=labels) for labels in taken]
+    # One flow each: the agent's registrations of one flow run into each other, as they do at AWS.
+    ours = [world.create(labels=labels, flow={"name": f"flow {number}"}) for number, labels in enumerate(taken)]
     others = [world.create(labels=labels) for labels in left]
     poll(labels=agent)
     assert [states(world.run(run_id)) for run_id in ours] == [["Scheduled", "Submitted"]] * len(ours)
