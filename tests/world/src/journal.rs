@@ -1,15 +1,19 @@
 //! The journal: every request that came in, in order.
 
+use crate::world::epoch_seconds;
 use axum::http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Instant;
+use time::OffsetDateTime;
 
 /// One request, and the status of its answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Request {
     /// Milliseconds since the world was served.
     pub at_ms: f64,
+    /// Milliseconds since 1970, by the machine's clock: for scripts that started a process themselves.
+    pub at_epoch_ms: f64,
     /// `prefect1`, `ecs`, `ssm`, `ec2`, `sts`, `s3` or `lambda`; `unknown` for what no fake serves.
     pub service: String,
     /// The operation's name, e.g. `RunTask`; for Prefect 1 the root fields of the GraphQL document, each once,
@@ -81,6 +85,11 @@ impl Journal {
         self.started.elapsed().as_secs_f64() * 1000.0
     }
 
+    /// The moment from which [`Request::at_ms`] counts.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// All requests, oldest first.
     pub fn all(&self) -> &[Request] {
         &self.requests
@@ -94,6 +103,7 @@ impl Journal {
     /// Writes a request down; the number it returns is for [`Journal::finish`].
     pub fn begin(&mut self, mut request: Request) -> usize {
         request.at_ms = self.elapsed_ms();
+        request.at_epoch_ms = epoch_seconds(OffsetDateTime::now_utc()) * 1000.0;
         self.requests.push(request);
         self.requests.len() - 1
     }

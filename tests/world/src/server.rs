@@ -51,6 +51,7 @@ async fn process(world: World, connection: Connection, parts: Parts, body: Bytes
         let hits = state.faults.hit(route.service, &route.operation, &text);
         let number = state.journal.begin(Request {
             at_ms: 0.0,
+            at_epoch_ms: 0.0,
             service: route.service.to_owned(),
             operation: route.operation.clone(),
             line: format!("{} {}", parts.method, parts.uri),
@@ -62,10 +63,12 @@ async fn process(world: World, connection: Connection, parts: Parts, body: Bytes
         });
         (number, hits, state.faults.latency)
     };
-    let (response, cut) = perform(&world, &connection, &route, parts, body, &hits).await;
+    let (mut response, cut) = perform(&world, &connection, &route, parts, body, &hits).await;
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
+    // From here on a client may hold the answer: its next registration of the family is not a concurrent one.
+    drop(response.extensions_mut().remove::<ecs::Registering>());
     world.lock().journal.finish(number, (!cut).then(|| response.status().as_u16()));
     world.notify();
     response

@@ -158,12 +158,11 @@ async fn process(world: &World, arn: &str, options: &ContainerOptions, plan: &Pl
     let finished = child.wait_with_output();
     tokio::pin!(finished);
     let limit = Duration::from_secs(options.max_seconds);
-    let (output, in_time) = match tokio::time::timeout(limit, &mut finished).await {
-        Ok(output) => (output?, true),
-        Err(_) => {
-            world.lock().ecs.processes.end(arn);
-            (finished.await?, false)
-        }
+    let (output, in_time) = if let Ok(output) = tokio::time::timeout(limit, &mut finished).await {
+        (output?, true)
+    } else {
+        world.lock().ecs.processes.end(arn);
+        (finished.await?, false)
     };
     {
         let mut state = world.lock();
@@ -192,8 +191,8 @@ fn tail(bytes: &[u8]) -> String {
 fn plan(state: &State, arn: &str, options: &ContainerOptions) -> Result<Plan, String> {
     let task = state.ecs.tasks.iter().find(|task| task.arn == arn).ok_or("the task is gone")?;
     let definition = state.ecs.find_definition(&task.scope, &task.definition_arn).ok_or("the definition is gone")?;
-    let names = options.container.as_deref().into_iter().chain(["flow", "prefect"]);
-    let chosen = names.filter_map(|name| definition.container(name)).next().or_else(|| definition.containers().first());
+    let mut names = options.container.as_deref().into_iter().chain(["flow", "prefect"]);
+    let chosen = names.find_map(|name| definition.container(name)).or_else(|| definition.containers().first());
     let container = chosen.ok_or("the definition has no container")?;
     let name = container["name"].as_str().unwrap_or_default();
     let all = task.request["overrides"]["containerOverrides"].as_array();

@@ -95,8 +95,8 @@ impl Ecs {
         if input["sort"] == "DESC" {
             found.reverse();
         }
-        let arns = found.iter().map(|definition| json!(definition.arn)).collect();
-        page("taskDefinitionArns", arns, input)
+        let arns: Vec<Value> = found.iter().map(|definition| json!(definition.arn)).collect();
+        page("taskDefinitionArns", &arns, input)
     }
 
     pub(super) fn deregister(
@@ -130,7 +130,7 @@ impl Ecs {
         Ok(json!({"taskDefinition": definition.description}))
     }
 
-    pub(super) fn describe_clusters(&self, scope: &Scope, input: &Value) -> Result<Value, ServiceError> {
+    pub(super) fn describe_clusters(&self, scope: &Scope, input: &Value) -> Value {
         let wanted = input["clusters"]
             .as_array()
             .cloned()
@@ -140,12 +140,13 @@ impl Ecs {
         for cluster in wanted {
             match self.cluster(scope, &json!({"cluster": cluster})) {
                 Ok(arn) => {
-                    clusters.push(json!({"clusterArn": arn, "clusterName": arn.rsplit('/').next(), "status": "ACTIVE"}))
+                    clusters
+                        .push(json!({"clusterArn": arn, "clusterName": arn.rsplit('/').next(), "status": "ACTIVE"}));
                 }
                 Err(_) => failures.push(json!({"arn": cluster, "reason": "MISSING"})),
             }
         }
-        Ok(json!({"clusters": clusters, "failures": failures}))
+        json!({"clusters": clusters, "failures": failures})
     }
 
     pub(super) fn tag_resource(&mut self, input: &Value) -> Result<Value, ServiceError> {

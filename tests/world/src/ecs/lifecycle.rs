@@ -114,16 +114,14 @@ impl Ecs {
         let with_tags = input["include"].as_array().is_some_and(|include| include.contains(&json!("TAGS")));
         let (mut tasks, mut failures) = (Vec::new(), Vec::new());
         for reference in wanted {
-            match self.tasks.iter().find(|task| is_in(task, &cluster, reference) && !task.is_forgotten(now)) {
-                Some(task) => tasks.push(task.describe(with_tags)),
-                None => {
-                    let arn = if reference.starts_with("arn:") {
-                        reference.to_owned()
-                    } else {
-                        task_arn(&cluster, reference)
-                    };
-                    failures.push(json!({"arn": arn, "reason": "MISSING"}));
-                }
+            if let Some(task) =
+                self.tasks.iter().find(|task| is_in(task, &cluster, reference) && !task.is_forgotten(now))
+            {
+                tasks.push(task.describe(with_tags));
+            } else {
+                let arn =
+                    if reference.starts_with("arn:") { reference.to_owned() } else { task_arn(&cluster, reference) };
+                failures.push(json!({"arn": arn, "reason": "MISSING"}));
             }
         }
         Ok(json!({"tasks": tasks, "failures": failures}))
@@ -146,8 +144,8 @@ impl Ecs {
                 && started_by.is_none_or(|wanted| task.started_by.as_deref() == Some(wanted))
                 && family.as_ref().is_none_or(|family| task.definition_arn.contains(family.as_str()))
         };
-        let arns = self.tasks.iter().filter(listed).map(|task| json!(task.arn)).collect();
-        page("taskArns", arns, input)
+        let arns: Vec<Value> = self.tasks.iter().filter(listed).map(|task| json!(task.arn)).collect();
+        page("taskArns", &arns, input)
     }
 }
 

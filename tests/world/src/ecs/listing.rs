@@ -4,7 +4,7 @@ use crate::answer::ServiceError;
 use serde_json::{Map, Value, json};
 
 /// A page of `all`: at most `maxResults`, at most 100; the token is the number of the next entry.
-pub(super) fn page(key: &str, all: Vec<Value>, input: &Value) -> Result<Value, ServiceError> {
+pub(super) fn page(key: &str, all: &[Value], input: &Value) -> Result<Value, ServiceError> {
     let invalid = |message: &str| ServiceError::new("InvalidParameterException", message);
     let most = input["maxResults"].as_u64().unwrap_or(100);
     let most = usize::try_from(most)

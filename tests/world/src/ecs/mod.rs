@@ -250,7 +250,7 @@ fn perform(world: &World, scope: &Scope, operation: &str, input: &Value) -> Resu
             let arn = ecs.create_cluster(scope, name);
             Ok(json!({"cluster": {"clusterArn": arn, "clusterName": name, "status": "ACTIVE"}}))
         }
-        "DescribeClusters" => ecs.describe_clusters(scope, input),
+        "DescribeClusters" => Ok(ecs.describe_clusters(scope, input)),
         _ => Err(ServiceError::new("UnknownOperationException", "")),
     }
 }

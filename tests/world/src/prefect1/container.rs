@@ -87,7 +87,9 @@ impl FlowRun {
         let waiting = if state["type"] == "Submitted" { &state["state"] } else { state };
         match self.state() {
             "Submitted" | "Scheduled" | "Retrying" | "Resume" | "Queued" if starts_by(waiting, now) => None,
-            "Running" if self.task_runs.iter().any(|one| is_waiting(one.current().map(|state| &state.serialized), now)) => {
+            "Running"
+                if self.task_runs.iter().any(|one| is_waiting(one.current().map(|state| &state.serialized), now)) =>
+            {
                 None
             }
             "Submitted" | "Scheduled" | "Retrying" | "Resume" | "Queued" => {

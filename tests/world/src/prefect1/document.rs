@@ -41,6 +41,14 @@ fn schema(switches: &Switches) -> Result<&'static Valid<Schema>, Value> {
     built.as_ref().map_err(|error| refusal(error.clone()))
 }
 
+/// Builds the usual schemas, once per process, so that no request that is measured pays for it.
+pub(super) fn warm() {
+    for backend in [Backend::Cloud, Backend::Server] {
+        // A schema that does not build is told in every answer.
+        let _ = schema(&Switches { backend, ..Switches::default() });
+    }
+}
+
 fn refusal(message: String) -> Value {
     let error = GraphQLError { message, ..plain() };
     failure::request_error(INVALID, &error)

@@ -121,12 +121,13 @@ impl ObjectValue for Root<'_> {
     fn resolve_field<'a>(&'a self, info: &'a ResolveInfo<'a>) -> Result<ResolvedValue<'a>, FieldError> {
         let context = &mut *self.context.borrow_mut();
         let arguments = plain(info.arguments());
-        let value = field(context, info.field_name(), &arguments).map_err(|failure| self.failures.fail(failure))?;
+        let value = field(context, info, &arguments).map_err(|failure| self.failures.fail(info, failure))?;
         rows::resolved(info, &arguments, value, &self.failures)
     }
 }
 
-fn field(context: &mut Context<'_>, name: &str, arguments: &Value) -> Result<Value, Failure> {
+fn field(context: &mut Context<'_>, info: &ResolveInfo<'_>, arguments: &Value) -> Result<Value, Failure> {
+    let name = info.field_name();
     ruled_out(context.prefect1, name, arguments)?;
     let input = &arguments["input"];
     match name {
@@ -137,7 +138,7 @@ fn field(context: &mut Context<'_>, name: &str, arguments: &Value) -> Result<Val
         "set_flow_run_states" => states::set_flow_run_states(context, input),
         "set_task_run_states" => task_states::set_task_run_states(context, input),
         "write_run_logs" => write_logs::write_run_logs(context, input),
-        _ => rows::root(context, name, arguments),
+        _ => rows::root(context, info, arguments),
     }
 }
 
@@ -149,6 +150,9 @@ fn ruled_out(prefect1: &mut Prefect1, name: &str, arguments: &Value) -> Result<(
     }
     if switches.hasura_down && name != "hello" {
         return Err(Failure::new(failure::DATABASE));
+    }
+    if switches.fail.is_empty() {
+        return Ok(());
     }
     let text = arguments.to_string();
     let Some(rule) = switches.fail.iter_mut().find(|rule| rule.field == name && text.contains(&rule.contains)) else {

@@ -2,7 +2,7 @@
 
 use apollo_compiler::{
     parser::LineColumn,
-    resolvers::FieldError,
+    resolvers::{FieldError, ResolveInfo},
     response::{GraphQLError, ResponseDataPathSegment},
 };
 use serde_json::{Value, json};
@@ -44,13 +44,15 @@ pub(super) fn request_error(code: &str, error: &GraphQLError) -> Value {
 
 /// The failures of one document. They travel through the GraphQL library, which knows only messages, as numbers.
 #[derive(Default)]
-pub(super) struct Failures(RefCell<Vec<Failure>>);
+pub(super) struct Failures(RefCell<Vec<(Failure, Option<LineColumn>)>>);
 
 impl Failures {
     /// Keeps a failure for [`Failures::render`].
-    pub(super) fn fail(&self, failure: Failure) -> FieldError {
+    pub(super) fn fail(&self, info: &ResolveInfo<'_>, failure: Failure) -> FieldError {
+        let key = info.field_selections().first().map(|field| field.response_key());
+        let at = key.and_then(|key| key.location()?.line_column(&info.document().sources));
         let mut kept = self.0.borrow_mut();
-        kept.push(failure);
+        kept.push((failure, at));
         FieldError { message: (kept.len() - 1).to_string() }
     }
 
@@ -58,13 +60,15 @@ impl Failures {
     pub(super) fn render(&self, error: &GraphQLError) -> Value {
         let kept = self.0.borrow();
         let number = error.message.strip_prefix("resolver error: ").and_then(|number| number.parse::<usize>().ok());
-        let failure = number.and_then(|number| kept.get(number)).cloned();
-        field_error(&failure.unwrap_or_else(|| Failure::new(&error.message)), error)
+        match number.and_then(|number| kept.get(number)) {
+            Some((failure, at)) => field_error(failure, at.as_slice(), error),
+            None => field_error(&Failure::new(&error.message), &error.locations, error),
+        }
     }
 }
 
 /// An error of one field.
-fn field_error(failure: &Failure, error: &GraphQLError) -> Value {
+fn field_error(failure: &Failure, at: &[LineColumn], error: &GraphQLError) -> Value {
     let path: Vec<Value> = error
         .path
         .iter()
@@ -75,7 +79,7 @@ fn field_error(failure: &Failure, error: &GraphQLError) -> Value {
         .collect();
     json!({
         "message": failure.message,
-        "locations": locations(&error.locations),
+        "locations": locations(at),
         "path": path,
         "extensions": {"code": failure.code, "exception": {"message": failure.message}},
     })

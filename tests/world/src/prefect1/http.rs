@@ -42,7 +42,7 @@ pub(super) fn respond(state: &mut State, headers: &HeaderMap, asked: &Asked) -> 
     }
 }
 
-fn html(status: u16, text: &str) -> Box<Response> {
+fn html(status: u16, text: &str) -> Response {
     let text = answer::escape(text);
     let body = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>Error</title>\n</head>\n<body>\n<pre>{text}</pre>\n</body>\n</html>\n"
@@ -50,28 +50,27 @@ fn html(status: u16, text: &str) -> Box<Response> {
     bare(status, body)
 }
 
-fn bare(status: u16, body: impl Into<Body>) -> Box<Response> {
-    Box::new(answer::answer(status, "text/html; charset=utf-8", body))
+fn bare(status: u16, body: impl Into<Body>) -> Response {
+    answer::answer(status, "text/html; charset=utf-8", body)
 }
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Asked, Box<Response>> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.to_ascii_lowercase().starts_with("application/json") {
         let text = "POST body missing. Did you forget use body-parser middleware?";
-        return Err(bare(500, text));
+        return Err(bare(500, text).into());
     }
     if body.len() > MAX_BODY {
-        return Err(html(413, "PayloadTooLargeError: request entity too large"));
+        return Err(html(413, "PayloadTooLargeError: request entity too large").into());
     }
     let body: Value = serde_json::from_slice(body).map_err(|error| html(400, &format!("SyntaxError: {error}")))?;
     let Some(body) = body.as_object() else {
-        return Err(html(400, "SyntaxError: Unexpected token in JSON at position 0"));
+        return Err(html(400, "SyntaxError: Unexpected token in JSON at position 0").into());
     };
     let Some(query) = body.get("query").and_then(Value::as_str) else {
-        return Err(bare(400, "Must provide query string."));
+        return Err(bare(400, "Must provide query string.").into());
     };
-    let variables =
-        variables(body.get("variables")).ok_or_else(|| bare(400, "Variables are invalid JSON."))?;
+    let variables = variables(body.get("variables")).ok_or_else(|| bare(400, "Variables are invalid JSON."))?;
     Ok(Asked { query: query.to_owned(), variables })
 }
 

@@ -29,6 +29,7 @@ pub struct Prefect1 {
 
 impl Default for Prefect1 {
     fn default() -> Self {
+        super::document::warm();
         let tenant = Tenant { id: TENANT.to_owned(), name: "Default".to_owned(), slug: "default".to_owned() };
         Self {
             switches: Switches::default(),

@@ -7,15 +7,20 @@ use super::{
     filter::Filter,
     order, times,
 };
-use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
+use apollo_compiler::{
+    ExecutableDocument,
+    executable::{Selection, SelectionSet},
+    resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue},
+};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// The rows of a root field that the caller may see.
-pub(super) fn root(context: &Context<'_>, name: &str, arguments: &Value) -> Result<Value, Failure> {
+pub(super) fn root(context: &Context<'_>, info: &ResolveInfo<'_>, arguments: &Value) -> Result<Value, Failure> {
     let prefect1 = &*context.prefect1;
     let caller = context.caller;
     let runs = || prefect1.flow_runs.iter().filter(|run| caller.sees(&run.tenant_id));
-    Ok(match name {
+    Ok(match info.field_name() {
         "tenant" => {
             let tenants = prefect1.tenants.iter().filter(|tenant| caller.sees(&tenant.id));
             tenants.map(|tenant| json!({"id": tenant.id, "name": tenant.name, "slug": tenant.slug})).collect()
@@ -29,14 +34,21 @@ pub(super) fn root(context: &Context<'_>, name: &str, arguments: &Value) -> Resu
                 })
                 .collect()
         }
-        "flow_run" => runs().map(|run| flow_run(prefect1, run)).collect(),
+        "flow_run" => {
+            let wanted = wanted(info, arguments);
+            let row = |run| wanted.iter().map(|name| (name.clone(), column(prefect1, run, name))).collect::<Value>();
+            runs().map(row).collect()
+        }
         "flow_run_by_pk" => {
             let id = arguments["id"].as_str().and_then(times::uuid);
-            let id = id.ok_or_else(|| Failure::new(format!("invalid input syntax for type uuid: {}", arguments["id"])))?;
+            let id =
+                id.ok_or_else(|| Failure::new(format!("invalid input syntax for type uuid: {}", arguments["id"])))?;
             runs().find(|run| run.id == id).map_or(Value::Null, |run| flow_run(prefect1, run))
         }
-        "task_run" => runs().flat_map(|run| run.task_runs.iter().map(|task_run| self::task_run(run, task_run))).collect(),
-        _ => return Err(Failure::new(format!("Cannot query field \"{name}\""))),
+        "task_run" => {
+            runs().flat_map(|run| run.task_runs.iter().map(|task_run| self::task_run(run, task_run))).collect()
+        }
+        name => return Err(Failure::new(format!("Cannot query field \"{name}\""))),
     })
 }
 
@@ -68,34 +80,109 @@ fn flow(tenant_id: &str, flow: &Flow) -> Value {
     })
 }
 
+/// All columns of a flow run, and its related rows.
+const COLUMNS: [&str; 26] = [
+    "id",
+    "tenant_id",
+    "flow_id",
+    "agent_id",
+    "created",
+    "name",
+    "version",
+    "labels",
+    "parameters",
+    "context",
+    "run_config",
+    "scheduled_start_time",
+    "start_time",
+    "end_time",
+    "heartbeat",
+    "times_resurrected",
+    "state",
+    "state_id",
+    "state_message",
+    "state_start_time",
+    "state_timestamp",
+    "serialized_state",
+    "flow",
+    "task_runs",
+    "states",
+    "logs",
+];
+
 /// A flow run's row, with its flow, task runs, states and logs.
 pub(super) fn flow_run(prefect1: &Prefect1, run: &FlowRun) -> Value {
+    COLUMNS.iter().map(|name| ((*name).to_owned(), column(prefect1, run, name))).collect::<Value>()
+}
+
+/// One column of a flow run; rows are built of those that a query needs.
+fn column(prefect1: &Prefect1, run: &FlowRun, name: &str) -> Value {
     let state = run.current();
-    let mut row = json!({
-        "id": run.id,
-        "tenant_id": run.tenant_id,
-        "flow_id": run.flow.id,
-        "agent_id": run.agent_id,
-        "created": times::format(run.created),
-        "name": run.name,
-        "version": run.version,
-        "labels": run.labels,
-        "parameters": run.parameters,
-        "context": run.context,
-        "run_config": run.run_config,
-        "scheduled_start_time": times::format(run.scheduled_start_time),
-        "start_time": times::json(run.start_time),
-        "end_time": times::json(run.end_time),
-        "heartbeat": times::json(run.heartbeat),
-        "times_resurrected": run.times_resurrected,
-        "flow": flow(&run.tenant_id, &run.flow),
-    });
-    with_state(&mut row, state);
-    row["state_id"] = state.map(|state| state.id.clone()).into();
-    row["task_runs"] = run.task_runs.iter().map(|task_run| self::task_run(run, task_run)).collect();
-    row["states"] = run.states.iter().map(|state| flow_run_state(&run.id, state)).collect();
-    row["logs"] = prefect1.flow_run_logs(&run.id).map(log).collect();
-    row
+    match name {
+        "id" => run.id.as_str().into(),
+        "tenant_id" => run.tenant_id.as_str().into(),
+        "flow_id" => run.flow.id.as_str().into(),
+        "agent_id" => run.agent_id.as_deref().into(),
+        "created" => times::format(run.created).into(),
+        "name" => run.name.as_str().into(),
+        "version" => run.version.into(),
+        "labels" => run.labels.clone().into(),
+        "parameters" => run.parameters.clone(),
+        "context" => run.context.clone(),
+        "run_config" => run.run_config.clone(),
+        "scheduled_start_time" => times::format(run.scheduled_start_time).into(),
+        "start_time" => times::json(run.start_time),
+        "end_time" => times::json(run.end_time),
+        "heartbeat" => times::json(run.heartbeat),
+        "times_resurrected" => run.times_resurrected.into(),
+        "state" => run.state().into(),
+        "state_id" => state.map(|state| state.id.as_str()).into(),
+        "state_message" => state.and_then(StateRecord::message).into(),
+        "state_start_time" => times::json(state.and_then(StateRecord::start_time)),
+        "state_timestamp" => times::json(state.map(|state| state.timestamp)),
+        "serialized_state" => state.map(|state| state.serialized.clone()).into(),
+        "flow" => flow(&run.tenant_id, &run.flow),
+        "task_runs" => run.task_runs.iter().map(|task_run| self::task_run(run, task_run)).collect(),
+        "states" => run.states.iter().map(|state| flow_run_state(&run.id, state)).collect(),
+        "logs" => prefect1.flow_run_logs(&run.id).map(log).collect(),
+        _ => Value::Null,
+    }
+}
+
+/// The columns that a field's selection, `where` and `order_by` speak of; a related row's may be among them.
+fn wanted(info: &ResolveInfo<'_>, arguments: &Value) -> BTreeSet<String> {
+    fn keys(json: &Value, names: &mut BTreeSet<String>) {
+        match json {
+            Value::Object(object) => {
+                names.extend(object.keys().cloned());
+                object.values().for_each(|value| keys(value, names));
+            }
+            Value::Array(items) => items.iter().for_each(|item| keys(item, names)),
+            _ => {}
+        }
+    }
+    fn fields(document: &ExecutableDocument, set: &SelectionSet, names: &mut BTreeSet<String>) {
+        for selection in &set.selections {
+            match selection {
+                Selection::Field(field) => {
+                    names.insert(field.name.to_string());
+                }
+                Selection::InlineFragment(fragment) => fields(document, &fragment.selection_set, names),
+                Selection::FragmentSpread(spread) => {
+                    if let Some(fragment) = spread.fragment_def(document) {
+                        fields(document, &fragment.selection_set, names);
+                    }
+                }
+            }
+        }
+    }
+    let mut names = BTreeSet::new();
+    keys(arguments, &mut names);
+    for field in info.field_selections() {
+        fields(info.document(), &field.selection_set, &mut names);
+    }
+    names.retain(|name| COLUMNS.contains(&name.as_str()));
+    names
 }
 
 fn with_state(row: &mut Value, state: Option<&StateRecord>) {
@@ -169,7 +256,8 @@ pub(super) fn resolved<'a>(
     if !definition.ty.is_list() {
         return Ok(ResolvedValue::leaf(Value::Array(rows)));
     }
-    let rows = if is_object { select(info, arguments, rows).map_err(|error| failures.fail(error))? } else { rows };
+    let rows =
+        if is_object { select(info, arguments, rows).map_err(|error| failures.fail(info, error))? } else { rows };
     let items: Vec<ResolvedValue<'a>> = rows.into_iter().map(one).collect();
     Ok(ResolvedValue::list(items))
 }

@@ -70,7 +70,8 @@ impl Prefect1 {
         let queued = submitted && self.is_at_limit();
         let agent = sender.clone().filter(|agent| self.agents.iter().any(|known| known.id.eq_ignore_ascii_case(agent)));
         let run = self.flow_run_mut(id).ok_or_else(unknown)?;
-        if let Some(version) = version.filter(|version| (locking || run.flow.version_locking) && *version != run.version)
+        if let Some(version) =
+            version.filter(|version| (locking || run.flow.version_locking) && *version != run.version)
         {
             let current = run.version;
             let message = format!(
@@ -79,7 +80,8 @@ impl Prefect1 {
             return Err(Failure::coded(VERSION_LOCKING, message));
         }
         if queued {
-            let waiting = json!({"type": "Queued", "message": "Queued by flow concurrency limit", "state": state["state"]});
+            let waiting =
+                json!({"type": "Queued", "message": "Queued by flow concurrency limit", "state": state["state"]});
             run.push_state(state_schema::load(&waiting, now)?, sender, now);
             return Ok(Stored::Queued);
         }

@@ -224,12 +224,15 @@ fn validate(put: &Put<'_>) -> Result<(), ServiceError> {
             "Parameter name: can't be prefixed with \"ssm\" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_",
         );
     }
-    let lower = name.trim_start_matches('/').to_lowercase();
-    if lower.starts_with("aws") || lower.starts_with("ssm") {
+    let lower = name.to_lowercase();
+    if lower.starts_with("/aws") && name.matches('/').count() > 1 {
         return Err(ServiceError::new(
             "AccessDeniedException",
             format!("No access to reserved parameter name: {name}."),
         ));
+    }
+    if ["aws", "ssm"].iter().any(|reserved| lower.trim_start_matches('/').starts_with(reserved)) {
+        return invalid("Parameter name: can't be prefixed with \"aws\" or \"ssm\" (case-insensitive).");
     }
     if name.split('/').count() > 16 {
         return Err(ServiceError::new(

@@ -105,7 +105,7 @@ fn by_path(ssm: &Ssm, scope: &Scope, input: &Value) -> Result<Value, ServiceErro
         .filter(|(owner, name, _)| owner == scope && below(name))
         .map(|(_, name, version)| describe(scope, name, version, decrypt(input)))
         .collect();
-    page("Parameters", all, input, PAGE)
+    page("Parameters", &all, input, PAGE)
 }
 
 fn history(ssm: &Ssm, scope: &Scope, input: &Value) -> Result<Value, ServiceError> {
@@ -124,11 +124,11 @@ fn history(ssm: &Ssm, scope: &Scope, input: &Value) -> Result<Value, ServiceErro
         }
         entry
     });
-    page("Parameters", entries.collect(), input, 50)
+    page("Parameters", &entries.collect::<Vec<_>>(), input, 50)
 }
 
 /// One page of `all`; the token of the next is the number of its first entry.
-fn page(key: &str, all: Vec<Value>, input: &Value, limit: usize) -> Result<Value, ServiceError> {
+fn page(key: &str, all: &[Value], input: &Value, limit: usize) -> Result<Value, ServiceError> {
     let most = match input["MaxResults"].as_u64() {
         None => limit,
         Some(wanted) => usize::try_from(wanted).ok().filter(|wanted| (1..=limit).contains(wanted)).ok_or_else(|| {
