@@ -1,0 +1,73 @@
+# What to type: `make help`. Everything a target needs is installed by it (Rust, Python 3.11 and Node must be there).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PSA_TOOLS ?= $(CURDIR)/.tools
+export PSA_TOOLS
+export SAM_CLI_TELEMETRY = 0
+# The documentation is for those who work on the house: private rooms are shown, and may be linked to.
+export RUSTDOCFLAGS = -D warnings -A rustdoc::private-intra-doc-links
+TARGET = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+PYTEST = -q -ra -p no:cacheprovider --durations=5
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\n  make -k test      goes on after a failing part\n'
+	@printf '  PSA_TOOLS=DIR     where the Python environments live (now %s)\n' '$(PSA_TOOLS)'
+
+.PHONY: test
+test: lint docs unit release deployment conformance ## everything that CI runs
+
+.PHONY: demo
+demo: ## a local world: seeded flow runs, polled and launched by the real lambda binary
+	scripts/demo.sh
+
+.PHONY: bench
+bench: release ## the speed budget, side by side with the Python agents
+	scripts/bench.sh
+
+.PHONY: lint
+lint: ## formatting and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: docs
+docs: ## the Rust documentation, broken links are errors
+	cargo doc --locked --workspace --no-deps --document-private-items
+
+.PHONY: unit
+unit: ## the Rust tests: unit, golden cases, stories against the fakes
+	cargo test --locked --workspace
+
+.PHONY: release
+release: tools-deploy ## the binary that is deployed, as `sam build` makes it: target/lambda/lambda/bootstrap
+	PATH="$(PSA_TOOLS)/deploy/bin:$$PATH" cargo lambda build --release --locked --bin lambda
+	@ls -l $(TARGET)/lambda/lambda/bootstrap
+
+.PHONY: deployment
+deployment: tools-deploy ## the templates: lint, `sam build`, and what they give to whom
+	$(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy
+
+.PHONY: conformance
+conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 ## the fakes against the real Prefect agents and moto
+	cargo build --locked -p world
+	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
+
+.PHONY: fmt
+fmt: ## formats the Rust code
+	cargo fmt --all
+
+.PHONY: tools
+tools: ## installs all Python environments
+	scripts/tools.sh
+
+tools-%:
+	@scripts/tools.sh $*
+
+.PHONY: clean
+clean: ## removes what was built and installed
+	rm -rf $(TARGET) .aws-sam "$(PSA_TOOLS)"

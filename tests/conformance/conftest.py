@@ -1,0 +1,71 @@
+"""The fakes and moto run once per session; every test begins with empty ones."""
+
+import sys
+import urllib.request
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import processes  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def world_process():
+    with processes.running_world() as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def moto_process():
+    with processes.running_moto() as url:
+        yield url
+
+
+@pytest.fixture
+def world(world_process):
+    world_process.ask("reset", {})
+    return world_process
+
+
+@pytest.fixture
+def moto(moto_process):
+    request = urllib.request.Request(f"{moto_process}/moto-api/reset", method="POST")
+    with urllib.request.urlopen(request, timeout=10):
+        return moto_process
+
+
+@pytest.fixture
+def client():
+    """Makes a boto3 client that never repeats a request by itself."""
+
+    def make(service, url):
+        return boto3.client(
+            service,
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=10),
+        )
+
+    return make
+
+
+@pytest.fixture(params=["0.15.0", "1.4.1"])
+def version(request):
+    """Of the real agent."""
+    return request.param
+
+
+@pytest.fixture
+def poll(version, world, tmp_path):
+    """Lets the real agent poll the fakes; returns its log."""
+
+    def one_life(environment=None, **arguments):
+        return processes.run_agent(version, world, tmp_path, environment, **arguments)
+
+    return one_life

@@ -1,0 +1,135 @@
+"""The processes under comparison: the project's fakes, moto, and the real Prefect agents."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = Path(os.environ.get("PSA_TOOLS", ROOT / ".tools"))
+WORLD = Path(os.environ.get("PSA_WORLD", ROOT / "target/debug/world"))
+START_SECONDS = 30
+AGENT_SECONDS = 90
+
+AWS_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def end(process):
+    """Ends a process of ours, gently first."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=10)
+
+
+class World:
+    """The project's fakes, and their control API."""
+
+    def __init__(self, addresses):
+        self.aws = addresses["aws"]
+        self.prefect1 = addresses["prefect1"]
+        self.control = addresses["control"]
+
+    def ask(self, path, body=None):
+        """GET without a body, else POST."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.control}/{path}", data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"/_world/{path}: {error.code} {error.read().decode()}") from None
+
+    def create(self, **spec):
+        """Seeds a flow run; its id."""
+        return self.ask("prefect1/create_flow_run", spec)["id"]
+
+    def run(self, flow_run_id):
+        """A flow run's row, with its states and logs."""
+        (row,) = self.ask("prefect1/runs", {"id": flow_run_id})
+        return row
+
+    def requests(self, *services):
+        """`service operation` of each request so far, in order."""
+        journal = self.ask("journal")["requests"]
+        return [f"{one['service']} {one['operation']}" for one in journal if one["service"] in services]
+
+
+@contextlib.contextmanager
+def running_world():
+    # The fakes end by themselves, should these tests be killed.
+    command = [WORLD, "serve", "--port", "0", "--for-seconds", "1800"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+        assert ready, f"{WORLD} did not say its addresses within {START_SECONDS} s"
+        line = process.stdout.readline()
+        assert line, f"{WORLD} ended with {process.wait(timeout=10)} and said no addresses"
+        yield World(json.loads(line))
+    finally:
+        end(process)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running_moto():
+    port = free_port()
+    command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
+    environment = {**os.environ, **AWS_ENVIRONMENT}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            assert process.poll() is None, f"moto ended with {process.returncode}"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert time.monotonic() < deadline, f"moto did not listen within {START_SECONDS} s"
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        end(process)
+
+
+def run_agent(version, world, home, environment=None, **arguments):
+    """One life of the real agent: start, `max_polls` polls, end. Returns its log."""
+    name = {"0.15.0": "prefect-0.15", "1.4.1": "prefect-1.4"}[version]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),  # no configuration of the person who runs the tests
+        "AWS_ENDPOINT_URL": world.aws,
+        "PREFECT__CLOUD__API": world.prefect1,
+        "PREFECT__CLOUD__AGENT__LEVEL": "DEBUG",
+        **AWS_ENVIRONMENT,
+        **({"PREFECT__CLOUD__API_KEY": "pcu_fakekey"} if environment is None else environment),
+    }
+    done = subprocess.run(
+        [TOOLS / name / "bin/python", Path(__file__).with_name("agent.py")],
+        input=json.dumps({"max_polls": 1, **arguments}),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=AGENT_SECONDS,
+    )
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log
+    return log

@@ -1,0 +1,112 @@
+"""What CloudFormation makes of a template: SAM's own transform, offline, then its functions and conditions evaluated."""
+
+import copy
+import functools
+import re
+from pathlib import Path
+
+from samcli.yamlhelper import yaml_parse
+from samtranslator.translator.transform import transform
+
+ROOT = Path(__file__).resolve().parents[2]
+PSEUDO = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws",
+    "AWS::Region": "eu-west-1",
+    "AWS::StackName": "psa",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+NOTHING = object()  # AWS::NoValue
+
+
+class NoManagedPolicies:
+    """The transform wants a table of managed policies; the template names none."""
+
+    def load(self):
+        return {}
+
+
+@functools.cache
+def expanded_source():
+    """The SAM template after SAM's transform, functions of CloudFormation still in it."""
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    template["Globals"]["Function"]["CodeUri"] = {"Bucket": "artifacts", "Key": "lambda.zip"}
+    return transform(template, {}, NoManagedPolicies())
+
+
+def expand(**parameters):
+    """Resources and outputs of a deployment of template.yaml with these parameters."""
+    return evaluate(expanded_source(), parameters)
+
+
+def cluster_stack(**parameters):
+    """Resources and outputs of a deployment of infra/cluster.yaml with these parameters."""
+    return evaluate(yaml_parse((ROOT / "infra/cluster.yaml").read_text()), parameters)
+
+
+def evaluate(template, parameters):
+    """Evaluates conditions and functions. References to resources stay recognisable: `{Ref}` / `{GetAtt: [name, attribute]}`."""
+    declared = template["Parameters"]
+    unknown = set(parameters) - set(declared)
+    assert not unknown, f"the template has no parameters {unknown}"
+    values = dict(PSEUDO)
+    for name, declaration in declared.items():
+        value = str(parameters.get(name, declaration["Default"]))
+        pattern = declaration.get("AllowedPattern")
+        assert not pattern or re.search(pattern, value), f"{name} refuses {value!r}"
+        is_list = declaration["Type"] == "CommaDelimitedList"
+        values[name] = value.split(",") if is_list else value
+    evaluator = Evaluator(values, template.get("Conditions", {}))
+    resources = {
+        name: evaluator.value(resource)
+        for name, resource in copy.deepcopy(template["Resources"]).items()
+        if "Condition" not in resource or evaluator.condition(resource["Condition"])
+    }
+    return {"Resources": resources, "Outputs": evaluator.value(copy.deepcopy(template["Outputs"]))}
+
+
+class Evaluator:
+    """The functions that the project's templates use, and no others."""
+
+    def __init__(self, values, conditions):
+        self.values = values
+        self.conditions = conditions
+
+    def condition(self, name):
+        return self.value(self.conditions[name])
+
+    def value(self, node):
+        if isinstance(node, list):
+            return [item for item in map(self.value, node) if item is not NOTHING]
+        if not isinstance(node, dict):
+            return node
+        if len(node) == 1:
+            (function, argument), = node.items()
+            if function == "Ref" or function.startswith("Fn::"):
+                return self.call(function, argument)
+        pairs = ((key, self.value(item)) for key, item in node.items())
+        return {key: item for key, item in pairs if item is not NOTHING}
+
+    def call(self, function, argument):
+        match function:
+            case "Ref" if argument == "AWS::NoValue":
+                return NOTHING
+            case "Ref":
+                return self.values.get(argument, {"Ref": argument})
+            case "Fn::GetAtt":
+                name, attribute = argument.split(".") if isinstance(argument, str) else argument
+                return {"GetAtt": [name, attribute]}
+            case "Fn::Sub":
+                return re.sub(r"\$\{([^}]+)\}", lambda match: str(self.values[match[1]]), argument)
+            case "Fn::If":
+                condition, yes, no = argument
+                return self.value(yes if self.condition(condition) else no)
+            case "Fn::Join":
+                separator, items = argument
+                return separator.join(self.value(items))
+            case "Fn::Equals":
+                left, right = self.value(argument)
+                return left == right
+            case "Fn::Not":
+                return not self.value(argument[0])
+        raise AssertionError(f"the templates use {function}, which these tests do not evaluate")

@@ -1,0 +1,160 @@
+"""The functions, what starts them, and what they leave behind."""
+
+import expansion
+import pytest
+
+FUNCTIONS = {"PollFunction": "poll", "HealthFunction": "health"}
+
+
+def of_type(stack, kind):
+    return {name: item for name, item in stack["Resources"].items() if item["Type"] == kind}
+
+
+def properties(stack, name):
+    return stack["Resources"][name]["Properties"]
+
+
+def test_the_functions_are_told_apart_by_their_handler_only(stack):
+    functions = of_type(stack, "AWS::Lambda::Function")
+    assert {name: item["Properties"]["Handler"] for name, item in functions.items()} == FUNCTIONS
+    same = [
+        (item["Metadata"], *(str(item["Properties"][key]) for key in ("Code", "Runtime", "Architectures")))
+        for item in functions.values()
+    ]
+    assert same[0] == same[1], "functions that differ here are built twice"
+    assert same[0][0] == {
+        "BuildMethod": "rust-cargolambda",
+        "BuildProperties": {"Binary": "lambda", "CargoLambdaFlags": ["--locked"]},
+    }
+    assert properties(stack, "PollFunction")["Runtime"] == "provided.al2023"
+
+
+def test_architecture_is_a_parameter(stack, full_stack):
+    for name in FUNCTIONS:
+        assert properties(stack, name)["Architectures"] == ["arm64"]
+        assert properties(full_stack, name)["Architectures"] == ["x86_64"]
+
+
+def test_environment_is_complete(stack):
+    poll = properties(stack, "PollFunction")["Environment"]["Variables"]
+    health = properties(stack, "HealthFunction")["Environment"]["Variables"]
+    assert poll == {
+        "PARAMETER_ROOT": "/prefect-serverless-agent/prod",
+        "RUST_LOG": "warn,prefect_serverless_agent=INFO,lambda=INFO",
+    }
+    assert health == {**poll, "POLL_FUNCTION_NAME": {"Ref": "PollFunction"}}
+
+
+def test_a_poll_has_time_to_hold_its_launches(stack):
+    assert properties(stack, "PollFunction")["Timeout"] == 120
+
+
+def test_the_schedule_polls_each_minute_and_never_twice(stack, full_stack):
+    (schedule,) = of_type(stack, "AWS::Scheduler::Schedule").values()
+    schedule = schedule["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert schedule["State"] == "ENABLED"
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    assert schedule["Target"] == {
+        "Arn": {"GetAtt": ["PollFunction", "Arn"]},
+        "RoleArn": {"GetAtt": ["ScheduleRole", "Arn"]},
+        "RetryPolicy": {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60},
+    }
+    (slower,) = of_type(full_stack, "AWS::Scheduler::Schedule").values()
+    assert slower["Properties"]["ScheduleExpression"] == "rate(5 minutes)"
+
+
+@pytest.mark.parametrize("expression", ["rate(30 seconds)", "rate(1 minutes)", "rate(5 minute)", "rate(0 minutes)", "every minute"])
+def test_impossible_schedules_are_refused(expression):
+    with pytest.raises(AssertionError, match="PollSchedule refuses"):
+        expansion.expand(PollSchedule=expression)
+
+
+@pytest.mark.parametrize("root", ["prod", "/prod/", "/", "/a//b", "/pr od"])
+def test_impossible_parameter_roots_are_refused(root):
+    with pytest.raises(AssertionError, match="ParameterRoot refuses"):
+        expansion.expand(ParameterRoot=root)
+
+
+def test_asynchronous_invocations_are_never_repeated(stack):
+    configs = [item["Properties"] for item in of_type(stack, "AWS::Lambda::EventInvokeConfig").values()]
+    assert {config["FunctionName"]["Ref"] for config in configs} == set(FUNCTIONS)
+    for config in configs:
+        assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
+
+
+def test_the_health_url_wants_iam_unless_told_otherwise(stack, full_stack):
+    (url,) = of_type(stack, "AWS::Lambda::Url").values()
+    assert url["Properties"] == {"TargetFunctionArn": {"Ref": "HealthFunction"}, "AuthType": "AWS_IAM"}
+    assert of_type(stack, "AWS::Lambda::Permission") == {}
+
+    (url,) = of_type(full_stack, "AWS::Lambda::Url").values()
+    assert url["Properties"]["AuthType"] == "NONE"
+    permissions = [item["Properties"] for item in of_type(full_stack, "AWS::Lambda::Permission").values()]
+    health = {"FunctionName": {"Ref": "HealthFunction"}, "Principal": "*"}
+    assert permissions == [
+        {**health, "Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"},
+        {**health, "Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
+    ]
+
+
+def test_logs_are_json_and_expire(stack):
+    groups = of_type(stack, "AWS::Logs::LogGroup")
+    for name, group in groups.items():
+        assert group["Properties"]["RetentionInDays"] == "30", name
+    for name in FUNCTIONS:
+        logging = properties(stack, name)["LoggingConfig"]
+        assert logging["LogFormat"] == "JSON"
+        assert logging["ApplicationLogLevel"] == "INFO"
+        assert logging["LogGroup"]["Ref"] in groups
+    assert properties(stack, "PollFunction")["LoggingConfig"]["LogGroup"] == {"Ref": "PollLogGroup"}
+    assert properties(stack, "HealthFunction")["LoggingConfig"]["LogGroup"] == {"Ref": "HealthLogGroup"}
+
+
+def test_no_concurrency_is_reserved_unless_asked_for(stack, full_stack):
+    for name in FUNCTIONS:
+        assert "ReservedConcurrentExecutions" not in properties(stack, name)
+    assert properties(full_stack, "PollFunction")["ReservedConcurrentExecutions"] == "5"
+    assert "ReservedConcurrentExecutions" not in properties(full_stack, "HealthFunction")
+
+
+def test_the_vpc_is_optional(stack, full_stack):
+    assert "VpcConfig" not in properties(stack, "PollFunction")
+    assert properties(full_stack, "PollFunction")["VpcConfig"] == {
+        "SubnetIds": ["subnet-1", "subnet-2"],
+        "SecurityGroupIds": ["sg-1"],
+    }
+    assert "VpcConfig" not in properties(full_stack, "HealthFunction"), "it would lose its way to Lambda's API"
+
+
+def test_alarms_are_optional_and_watch_polls(stack, full_stack):
+    assert of_type(stack, "AWS::CloudWatch::Alarm") == {}
+    alarms = [item["Properties"] for item in of_type(full_stack, "AWS::CloudWatch::Alarm").values()]
+    assert {alarm["MetricName"] for alarm in alarms} == {"Errors", "Invocations"}
+    for alarm in alarms:
+        assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "PollFunction"}}]
+        assert alarm["AlarmActions"] == ["arn:aws:sns:eu-west-1:123456789012:oncall"]
+
+
+def test_outputs_tell_what_a_person_needs_next(stack):
+    values = {name: output["Value"] for name, output in stack["Outputs"].items()}
+    assert values == {
+        "ParameterRoot": "/prefect-serverless-agent/prod",
+        "PollFunctionName": {"Ref": "PollFunction"},
+        "PollLogGroupName": {"Ref": "PollLogGroup"},
+        "PollRoleArn": {"GetAtt": ["PollRole", "Arn"]},
+        "HealthFunctionName": {"Ref": "HealthFunction"},
+        "HealthUrl": {"GetAtt": ["HealthFunctionUrl", "FunctionUrl"]},
+    }
+
+
+def test_every_parameter_is_described_and_shown():
+    template = expansion.expanded_source()
+    shown = [name for group in template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(shown) == sorted(template["Parameters"])
+    for name, parameter in template["Parameters"].items():
+        free_text = parameter["Type"] == "CommaDelimitedList" or (
+            parameter["Type"] == "String" and "AllowedValues" not in parameter
+        )
+        assert parameter["Description"], name
+        assert not free_text or "Example" in parameter["Description"], f"{name} shows no example"

@@ -1,0 +1,223 @@
+"""What each role may do: every statement is written down, and nothing is wider than AWS makes it."""
+
+import re
+
+import cfnlint.data.AdditionalSpecs
+import expansion
+import json
+import pytest
+from pathlib import Path
+
+# AWS offers no resource-level permissions for these (the VPC ones: Lambda refuses narrower resources).
+EVERYWHERE = {
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+    "ecr:GetAuthorizationToken",
+    "ecs:DescribeTaskDefinition",
+    "ecs:ListTaskDefinitions",
+}
+VPC = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+}
+PARAMETER = "arn:aws:ssm:eu-west-1:123456789012:parameter/prefect-serverless-agent/prod"
+ECS = "arn:aws:ecs:*:123456789012"
+VIA_SSM = {"kms:ViaService": "ssm.eu-west-1.amazonaws.com"}
+POLL_ARN = {"GetAtt": ["PollFunction", "Arn"]}
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def roles(stack):
+    return {name: item["Properties"] for name, item in stack["Resources"].items() if item["Type"] == "AWS::IAM::Role"}
+
+
+def statements(stack, role):
+    found = {}
+    for policy in roles(stack)[role].get("Policies", []):
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert statement["Sid"] not in found, f"{role} has two statements {statement['Sid']}"
+            found[statement["Sid"]] = statement
+    return found
+
+
+def allowed(stack, role):
+    return {action for statement in statements(stack, role).values() for action in listed(statement["Action"])}
+
+
+@pytest.fixture(params=["defaults", "everything", "cluster", "cluster-everything"])
+def any_stack(request, stack, full_stack):
+    match request.param:
+        case "defaults":
+            return stack
+        case "everything":
+            return full_stack
+        case "cluster":
+            return expansion.cluster_stack()
+        case _:
+            return expansion.cluster_stack(
+                SecretsKeyArn="arn:aws:kms:eu-west-1:123456789012:key/k",
+                TaskPolicyArns="arn:aws:iam::123456789012:policy/flow-data",
+                PermissionsBoundaryArn="arn:aws:iam::123456789012:policy/boundary",
+            )
+
+
+def test_no_statement_is_wider_than_aws_makes_it(any_stack):
+    for role in roles(any_stack):
+        for sid, statement in statements(any_stack, role).items():
+            actions = listed(statement["Action"])
+            assert statement["Effect"] == "Allow"
+            assert not [action for action in actions if "*" in action], f"{role}/{sid}"
+            if "*" in listed(statement["Resource"]):
+                excused = EVERYWHERE | (VPC if sid == "AttachToVpc" else set())
+                assert set(actions) <= excused, f"{role}/{sid} may do {set(actions) - excused} to everything"
+
+
+def test_every_action_exists(any_stack):
+    path = Path(cfnlint.data.AdditionalSpecs.__file__).parent / "Policies.json"
+    services = json.loads(path.read_text())
+    for role in roles(any_stack):
+        for action in allowed(any_stack, role):
+            service, name = action.split(":")
+            assert name.lower() in services[service]["Actions"], f"{role}: AWS knows no action {action}"
+
+
+def test_no_role_brings_managed_policies(stack, full_stack):
+    for each in (stack, full_stack):
+        for name, role in roles(each).items():
+            assert "ManagedPolicyArns" not in role, name
+
+
+def test_each_function_has_its_own_role(stack):
+    functions = {n: r["Properties"]["Role"] for n, r in stack["Resources"].items() if r["Type"] == "AWS::Lambda::Function"}
+    assert functions == {
+        "PollFunction": {"GetAtt": ["PollRole", "Arn"]},
+        "HealthFunction": {"GetAtt": ["HealthRole", "Arn"]},
+    }
+
+
+def test_the_permissions_boundary_holds_for_all_roles_or_none(stack, full_stack):
+    for name, role in roles(stack).items():
+        assert "PermissionsBoundary" not in role, name
+    for name, role in roles(full_stack).items():
+        assert role["PermissionsBoundary"] == "arn:aws:iam::123456789012:policy/boundary", name
+
+
+def test_who_may_assume_the_roles(stack):
+    def services(each):
+        return {
+            name: role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] for name, role in roles(each).items()
+        }
+
+    assert services(stack) == {
+        "ScheduleRole": {"Service": "scheduler.amazonaws.com"},
+        "PollRole": {"Service": "lambda.amazonaws.com"},
+        "HealthRole": {"Service": "lambda.amazonaws.com"},
+    }
+    assert services(expansion.cluster_stack()) == {
+        "ExecutionRole": {"Service": "ecs-tasks.amazonaws.com"},
+        "TaskRole": {"Service": "ecs-tasks.amazonaws.com"},
+    }
+
+
+def test_poll_may_do_exactly_this(stack):
+    assert allowed(stack, "PollRole") == {
+        "logs:CreateLogStream", "logs:PutLogEvents",
+        "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:GetParametersByPath", "ssm:PutParameter",
+        "ecs:RunTask", "ecs:StopTask", "ecs:DescribeTasks", "ecs:ListTasks",
+        "ecs:RegisterTaskDefinition", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:TagResource",
+        "ec2:DescribeVpcs", "ec2:DescribeSubnets", "iam:PassRole",
+    }  # fmt: skip
+
+
+def test_parameters_add_exactly_this_to_poll(stack, full_stack):
+    added = allowed(full_stack, "PollRole") - allowed(stack, "PollRole")
+    assert added == {"kms:Decrypt", "s3:GetObject", "sts:AssumeRole"} | VPC - {"ec2:DescribeSubnets"}
+    poll = statements(full_stack, "PollRole")
+    assert poll["ReadObjects"]["Resource"] == ["arn:aws:s3:::bucket/prefect/*"]
+    assert poll["LaunchElsewhere"]["Resource"] == ["arn:aws:iam::210987654321:role/prefect-launcher"]
+    assert poll["ReadExtraParameters"]["Resource"] == ["arn:aws:ssm:eu-west-1:123456789012:parameter/company/ca-bundle"]
+    assert poll["DecryptSecrets"]["Resource"] == "arn:aws:kms:eu-west-1:123456789012:key/k"
+    assert poll["DecryptSecrets"]["Condition"] == {"StringEquals": VIA_SSM}
+
+
+def test_poll_reads_its_parameters_and_writes_only_state(stack):
+    poll = statements(stack, "PollRole")
+    assert poll["WriteState"]["Action"] == "ssm:PutParameter"
+    assert poll["WriteState"]["Resource"] == f"{PARAMETER}/state/*"
+    below = ["config", "config/*", "files/*", "secrets", "secrets/*", "state", "state/*"]
+    assert poll["ReadParameters"]["Resource"] == [f"{PARAMETER}/{path}" for path in below]
+
+
+def test_poll_launches_only_in_the_clusters_it_is_given(stack, full_stack):
+    own = "arn:aws:ecs:eu-west-1:123456789012:cluster/*"
+    named = ["arn:aws:ecs:eu-west-1:123456789012:cluster/prefect", "arn:aws:ecs:eu-west-1:123456789012:cluster/spot-*"]
+    for each, clusters in ((stack, own), (full_stack, named)):
+        poll = statements(each, "PollRole")
+        for sid in ("RunTasks", "SeeAndStopTasks", "FindTasks"):
+            assert poll[sid]["Condition"] == {"ArnLike": {"ecs:cluster": clusters}}, sid
+        assert poll["RunTasks"]["Resource"] == f"{ECS}:task-definition/*"
+        assert poll["SeeAndStopTasks"]["Resource"] == f"{ECS}:task/*"
+
+
+def test_poll_tags_only_what_it_creates(stack):
+    tag = statements(stack, "PollRole")["TagWhatIsCreated"]
+    assert tag["Resource"] == [f"{ECS}:task/*", f"{ECS}:task-definition/*"]
+    assert tag["Condition"] == {"StringEquals": {"ecs:CreateAction": ["RegisterTaskDefinition", "RunTask"]}}
+
+
+def test_poll_passes_only_named_roles_and_only_to_tasks(stack, full_stack):
+    own = "arn:aws:iam::123456789012:role/prefect-serverless-agent/*"
+    for each, passable in ((stack, own), (full_stack, ["arn:aws:iam::123456789012:role/prefect-*"])):
+        passing = statements(each, "PollRole")["PassRoles"]
+        assert passing["Resource"] == passable
+        assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+
+
+def test_the_roles_of_the_cluster_stack_may_be_passed(stack):
+    passable = statements(stack, "PollRole")["PassRoles"]["Resource"]
+    for name, role in roles(expansion.cluster_stack()).items():
+        arn = f"arn:aws:iam::123456789012:role{role['Path']}{name}"
+        assert re.fullmatch(passable.replace("*", ".*"), arn), name
+
+
+def test_health_reads_no_api_keys_and_starts_only_polls(stack, full_stack):
+    assert allowed(stack, "HealthRole") == {
+        "logs:CreateLogStream", "logs:PutLogEvents",
+        "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath",
+        "lambda:InvokeFunction",
+    }  # fmt: skip
+    health = statements(full_stack, "HealthRole")
+    below = ["config", "config/*", "state", "state/*", "secrets/poke-token"]
+    assert health["ReadParameters"]["Resource"] == [f"{PARAMETER}/{path}" for path in below]
+    assert health["StartPoll"]["Resource"] == POLL_ARN
+    token_only = {**VIA_SSM, "kms:EncryptionContext:PARAMETER_ARN": f"{PARAMETER}/secrets/poke-token"}
+    assert health["DecryptPokeToken"]["Condition"] == {"StringEquals": token_only}
+
+
+def test_logs_go_to_the_functions_own_group(stack):
+    for role, group in (("PollRole", "PollLogGroup"), ("HealthRole", "HealthLogGroup")):
+        assert statements(stack, role)["WriteLogs"]["Resource"] == {"GetAtt": [group, "Arn"]}
+
+
+def test_the_schedule_may_only_invoke_poll(stack):
+    assert allowed(stack, "ScheduleRole") == {"lambda:InvokeFunction"}
+    assert statements(stack, "ScheduleRole")["InvokePoll"]["Resource"] == POLL_ARN
+
+
+def test_the_execution_role_reads_the_secrets_below_the_root():
+    role = statements(expansion.cluster_stack(SecretsKeyArn="arn:aws:kms:eu-west-1:123456789012:key/k"), "ExecutionRole")
+    assert role["ReadApiKeys"]["Action"] == "ssm:GetParameters"
+    assert role["ReadApiKeys"]["Resource"] == f"{PARAMETER}/secrets/*"
+    assert role["DecryptApiKeys"]["Condition"] == {"StringEquals": VIA_SSM}
+
+
+def test_flows_may_do_nothing_unless_told():
+    assert "Policies" not in roles(expansion.cluster_stack())["TaskRole"]
+    assert "ManagedPolicyArns" not in roles(expansion.cluster_stack())["TaskRole"]
