@@ -108,10 +108,9 @@ fn parameter_name(name: &str) -> String {
 async fn parameter(name: &str, aws: &AwsClients) -> Result<String, DocumentError> {
     match aws.ssm.get_parameter(name, true).await {
         Ok(Some(parameter)) => Ok(parameter.value.expose_secret().to_owned()),
-        Ok(None) => Err(DocumentError::Wrong(format!(
-            "cannot read ssm://{name}: there is no such parameter in {}",
-            aws.region
-        ))),
+        Ok(None) => {
+            Err(DocumentError::Wrong(format!("cannot read ssm://{name}: there is no such parameter in {}", aws.region)))
+        }
         Err(error) => Err(DocumentError::Unavailable(cannot_read(&format!("ssm://{name}"), error))),
     }
 }

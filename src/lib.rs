@@ -12,7 +12,8 @@
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
 //! | [`aws`] | thin adapters: SSM, ECS, EC2, S3, Lambda |
-//! | [`health`] | the Function URL: `/api/health`, `/api/poke` |
+//! | [`functions`] | the Lambda functions: events in, answers out |
+//! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`http_client`] | the one HTTP client for Prefect: TLS, time limits, what an error says about the effect |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
 
@@ -20,6 +21,7 @@ pub mod aws;
 pub mod clock;
 pub mod config;
 pub mod documents;
+pub mod functions;
 pub mod health;
 pub mod http_client;
 pub mod launch;

@@ -30,10 +30,8 @@ pub trait Orchestrator: Send + Sync {
 
     /// The launches of runs: task definition and `RunTask` request. Loads what the runs refer to (templates), then
     /// renders purely. One entry per run, in order.
-    fn render(
-        &self,
-        runs: &[&DueRun<Self::Detail>],
-    ) -> impl Future<Output = Vec<Result<Rendered, RenderError>>> + Send;
+    fn render(&self, runs: &[&DueRun<Self::Detail>])
+    -> impl Future<Output = Vec<Result<Rendered, RenderError>>> + Send;
 
     /// Claims runs in as few requests as the API allows. One entry per claim, in order.
     fn claim(&self, claims: &[Claim<'_, Self::Detail>]) -> impl Future<Output = Vec<Claimed>> + Send;

@@ -25,9 +25,7 @@ pub use load::{Loaded, LoadedAgent, from_file, load};
 pub use parameter::{Parameter, Root, is_agent_name};
 pub use settings::apply_backend_settings;
 
-
-
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -205,4 +203,28 @@ pub struct AgentSecrets {
     pub api_key: Option<StoredSecret>,
     /// Legacy token of Prefect 0.15; an API key beats it.
     pub auth_token: Option<StoredSecret>,
+}
+
+impl AgentSecrets {
+    /// Whether these are the same secrets, read from the same places.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |one: &Option<StoredSecret>, other: &Option<StoredSecret>| match (one, other) {
+            (None, None) => true,
+            (Some(one), Some(other)) => {
+                one.arn == other.arn && one.value.expose_secret() == other.value.expose_secret()
+            }
+            _ => false,
+        };
+        same(&self.api_key, &other.api_key) && same(&self.auth_token, &other.auth_token)
+    }
+}
+
+impl AgentConfig {
+    /// Whether parts of the configuration lie elsewhere, and so may change without it.
+    pub fn refers_elsewhere(&self) -> bool {
+        let Generation::One(one) = &self.generation;
+        let is_path = |document: &Option<Document>| matches!(document, Some(Document::Path(_)));
+        let ca_is_path = self.ca_bundle.as_ref().is_some_and(|bundle| bundle.trim().starts_with("ssm://"));
+        ca_is_path || is_path(&one.task_definition) || is_path(&one.run_task_kwargs)
+    }
 }

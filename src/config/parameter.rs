@@ -39,6 +39,11 @@ impl Root {
         format!("{}/config", self.0)
     }
 
+    /// Path below which polls keep what they remember.
+    pub fn state(&self) -> String {
+        format!("{}/state", self.0)
+    }
+
     /// Path below which the secrets lie: `{root}/secrets`.
     pub fn secrets(&self) -> String {
         format!("{}/secrets", self.0)

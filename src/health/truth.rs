@@ -98,13 +98,7 @@ impl AgentHealth {
         let status = facts.status.clone().unwrap_or_default();
         let how = how(facts, &status, now);
         let error = if facts.configuration.is_none() { Some(ErrorKind::Configuration) } else { status.error };
-        Self {
-            status: how,
-            last_poll: status.last_poll,
-            last_success: status.last_success,
-            polls: status.polls,
-            error,
-        }
+        Self { status: how, last_poll: status.last_poll, last_success: status.last_success, polls: status.polls, error }
     }
 }
 

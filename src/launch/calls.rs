@@ -1,6 +1,7 @@
 //! What the launcher asks of AWS: the part of ECS it uses, and the two questions about the default network.
 
 use crate::aws::AwsError;
+use crate::aws::ec2::Ec2;
 use crate::aws::ecs::{DescribedDefinition, Ecs, RunTaskAnswer, Task};
 use serde_json::{Map, Value};
 use std::future::Future;
@@ -88,5 +89,15 @@ impl EcsCalls for Ecs {
 
     async fn stop_task(&self, cluster: Option<&str>, task_arn: &str, reason: &str) -> Result<(), AwsError> {
         Self::stop_task(self, cluster, task_arn, reason).await
+    }
+}
+
+impl NetworkCalls for Ec2 {
+    async fn default_vpc(&self) -> Result<Option<String>, AwsError> {
+        Ok(self.default_vpcs().await?.into_iter().next())
+    }
+
+    async fn subnets(&self, vpc: &str) -> Result<Vec<String>, AwsError> {
+        Self::subnets(self, vpc).await
     }
 }

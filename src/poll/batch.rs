@@ -98,11 +98,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         join_all(ways).await.into_iter().flatten().collect()
     }
 
-    async fn prepare<'r>(
-        &self,
-        run: &'r DueRun<O::Detail>,
-        spec: LaunchSpec,
-    ) -> Option<Candidate<'r, O::Detail>> {
+    async fn prepare<'r>(&self, run: &'r DueRun<O::Detail>, spec: LaunchSpec) -> Option<Candidate<'r, O::Detail>> {
         let mark = self.mark(run, &spec);
         if run.has_history {
             match self.earlier_task(run, &mark.cluster).await {
@@ -163,10 +159,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         decision.earlier
     }
 
-    async fn launch<'r>(
-        &self,
-        candidate: Candidate<'r, O::Detail>,
-    ) -> (&'r DueRun<O::Detail>, Mark, Settlement) {
+    async fn launch<'r>(&self, candidate: Candidate<'r, O::Detail>) -> (&'r DueRun<O::Detail>, Mark, Settlement) {
         let Candidate { run, mark, intent } = candidate;
         let outcome = match intent {
             Intent::Adopt { task_arn } => LaunchOutcome::Adopted { task_arn },

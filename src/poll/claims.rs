@@ -11,10 +11,7 @@ const ROUNDS: usize = 3;
 
 impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     /// Claims the runs; those that are ours come back.
-    pub(super) async fn claim<'r>(
-        &self,
-        candidates: Vec<Candidate<'r, O::Detail>>,
-    ) -> Vec<Candidate<'r, O::Detail>> {
+    pub(super) async fn claim<'r>(&self, candidates: Vec<Candidate<'r, O::Detail>>) -> Vec<Candidate<'r, O::Detail>> {
         let mut ours = Vec::new();
         let mut open = candidates;
         for round in 0..ROUNDS {

@@ -63,6 +63,11 @@ impl Ledger {
         self.lock().report.error.is_some()
     }
 
+    /// `max_polls` is reached: nothing is polled.
+    pub fn stopped(&self) {
+        self.lock().report.stopped = true;
+    }
+
     /// What may need a person; each said once.
     pub fn warn(&self, warning: &str) {
         let warnings = &mut self.lock().report.warnings;

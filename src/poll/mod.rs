@@ -3,6 +3,7 @@
 //! | file | step |
 //! |---|---|
 //! | `deployment.rs` | all agents side by side, what a warm process keeps |
+//! | `agent.rs`, `assembly.rs` | one agent: what it is made of, its poll from counter to status |
 //! | `turn.rs` | one agent's turn: asks the queue until it is empty, performs what the plan says |
 //! | `plan.rs` | pure: which runs are launched now, held, or left for a later poll |
 //! | `batch.rs` | runs that start together: render, look for earlier tasks, prepare, claim, launch, settle |
@@ -11,8 +12,11 @@
 //! | `settle.rs` | what is said about each run at the end: log, give back, fail |
 //! | `ledger.rs` | what became of each run, kept so that it survives a deadline |
 
+pub mod agent;
+mod assembly;
 pub mod batch;
 pub mod claims;
+pub mod deployment;
 pub mod history;
 pub mod ledger;
 pub mod plan;
@@ -23,4 +27,7 @@ pub mod turn;
 #[cfg(test)]
 mod tests;
 
+pub use agent::{Agent, Invocation};
+pub use assembly::Unassembled;
+pub use deployment::{Deployment, PollError, Selection, Source};
 pub use report::{AgentReport, Report};

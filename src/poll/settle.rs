@@ -79,9 +79,9 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     /// Tells Prefect. Log lines are best effort: they never change what becomes of a run.
     pub(super) async fn settle(&self, settled: Vec<Settled<'_, O::Detail>>) {
         let lines: Vec<_> = settled.iter().filter_map(|(run, _, settlement)| log_line(run, settlement)).collect();
-        let (changes, rest): (Vec<_>, Vec<_>) = settled.into_iter().partition(|(_, _, settlement)| {
-            matches!(settlement, Settlement::GiveBack { .. } | Settlement::Fail(_))
-        });
+        let (changes, rest): (Vec<_>, Vec<_>) = settled
+            .into_iter()
+            .partition(|(_, _, settlement)| matches!(settlement, Settlement::GiveBack { .. } | Settlement::Fail(_)));
         for (run, mark, settlement) in rest {
             self.settle_quietly(run, &mark, settlement);
         }

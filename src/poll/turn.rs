@@ -51,11 +51,7 @@ type Page<D> = Arc<Vec<DueRun<D>>>;
 
 impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     /// A turn that has not begun.
-    pub fn new(
-        rules: Rules,
-        (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
-        ledger: &'a Ledger,
-    ) -> Self {
+    pub fn new(rules: Rules, (orchestrator, launcher, clock): (&'a O, &'a L, &'a C), ledger: &'a Ledger) -> Self {
         Self { rules, orchestrator, launcher, clock, ledger, halted: AtomicBool::new(false) }
     }
 
@@ -118,11 +114,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         fresh
     }
 
-    async fn launch_page(
-        &self,
-        runs: Vec<DueRun<O::Detail>>,
-        hold: &UnboundedSender<(Page<O::Detail>, PlannedBatch)>,
-    ) {
+    async fn launch_page(&self, runs: Vec<DueRun<O::Detail>>, hold: &UnboundedSender<(Page<O::Detail>, PlannedBatch)>) {
         let starts: Vec<_> =
             runs.iter().enumerate().map(|(index, run)| Start { index, start_time: run.start_time }).collect();
         let plan = plan(self.clock.now(), self.rules.limits, &starts);

@@ -3,9 +3,11 @@
 use super::{Counts, Status};
 use crate::aws::AwsError;
 use crate::aws::ssm::Ssm;
+use crate::config::{Parameter, Root};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -18,6 +20,16 @@ const MAX_BYTES: usize = 4096;
 /// Name of an agent's status parameter.
 pub fn parameter_name(root: &str, agent: &str) -> String {
     format!("{root}/state/{agent}/status")
+}
+
+/// What the agents' last polls wrote down, by agent, from the parameters below `{root}/state`.
+pub fn by_agent(root: &Root, parameters: &[Parameter]) -> BTreeMap<String, Status> {
+    let state = root.state() + "/";
+    let status_of = |parameter: &Parameter| {
+        let agent = parameter.name.strip_prefix(&state)?.strip_suffix("/status")?;
+        Some((agent.to_owned(), parse(parameter.value.expose_secret())))
+    };
+    parameters.iter().filter_map(status_of).collect()
 }
 
 /// Reads `{root}/state/{agent}/status`; `None` when there is none yet.

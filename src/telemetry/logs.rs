@@ -23,7 +23,8 @@ pub fn filter(environment: &Environment) -> EnvFilter {
         "critical" | "fatal" => "error".to_owned(),
         other => other.to_owned(),
     };
-    let own: Directive = format!("prefect_serverless_agent={level}").parse().unwrap_or_else(|_| tracing::Level::INFO.into());
+    let own: Directive =
+        format!("prefect_serverless_agent={level}").parse().unwrap_or_else(|_| tracing::Level::INFO.into());
     EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).parse_lossy("").add_directive(own)
 }
 

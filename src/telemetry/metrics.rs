@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn every_declared_metric_has_a_value_and_every_dimension_too() {
         let launched = Launched { flow_run_id: "r".into(), task_arn: "t".into(), adopted: false };
-        let report = AgentReport { ok: true, ready: 2, launched: vec![launched], duration_ms: 84, ..Default::default() };
+        let report =
+            AgentReport { ok: true, ready: 2, launched: vec![launched], duration_ms: 84, ..Default::default() };
         let line = embedded_metrics("/psa/prod", "etl", &report, datetime!(2026-11-24 12:00:00 UTC));
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         for metric in directive["Metrics"].as_array().into_iter().flatten() {

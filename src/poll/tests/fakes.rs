@@ -1,9 +1,7 @@
 //! An orchestrator and a platform in memory, with virtual time, whose answers a test can spoil.
 
 use crate::clock::Clock;
-use crate::launch::{
-    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch,
-};
+use crate::launch::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch};
 use crate::orchestrator::{
     ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
     RunNow, RunRefusal, Window,

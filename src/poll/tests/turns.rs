@@ -242,11 +242,8 @@ async fn a_waiting_task_of_an_earlier_turn_is_adopted_and_a_running_one_stopped_
         let world = Fakes::new();
         world.schedule("a", 0);
         world.lock().runs.get_mut("a").unwrap().has_history = true;
-        let task = LiveTask {
-            task_arn: "task/old".into(),
-            last_status: status.into(),
-            desired_status: "RUNNING".into(),
-        };
+        let task =
+            LiveTask { task_arn: "task/old".into(), last_status: status.into(), desired_status: "RUNNING".into() };
         world.lock().live.insert("prefect/etl/a".into(), vec![task]);
         let report = world.poll().await;
         assert!(world.lock().launches.is_empty(), "{status}: no second task");

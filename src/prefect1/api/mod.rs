@@ -26,7 +26,8 @@ mod writes;
 
 use crate::config::{AgentConfig, AgentSecrets, Generation, Prefect1Config};
 use crate::orchestrator::{
-    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog, RunNow, Window,
+    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog, RunNow,
+    Window,
 };
 use crate::prefect1::launches::{LoadTemplate, Renderer};
 use crate::prefect1::render::{AgentSettings, FlowRun};

@@ -53,10 +53,7 @@ fn only_our_own_claim_is_given_back() {
         Some(now("Submitted", &foreign, &Value::Null)),
     ] {
         let result = to_give_back(0, &back, look.as_ref(), NOW);
-        assert!(
-            matches!(&result, Err(ApiError::NotOurs(_))),
-            "{result:?}"
-        );
+        assert!(matches!(&result, Err(ApiError::NotOurs(_))), "{result:?}");
     }
     // A claim without a mark is another agent's.
     assert!(to_give_back(0, &back, Some(&now("Submitted", &json!({}), &Value::Null)), NOW).is_err());

@@ -183,10 +183,7 @@ async fn giving_back_and_failing_read_first_and_leave_alone_what_moved_on() {
     };
     let results = prefect.give_back(&[back(0), back(1)], NOW).await;
     assert!(results[0].is_ok(), "{results:?}");
-    assert!(
-        matches!(&results[1], Err(ApiError::NotOurs(why)) if why.contains("Cancelled")),
-        "{results:?}"
-    );
+    assert!(matches!(&results[1], Err(ApiError::NotOurs(why)) if why.contains("Cancelled")), "{results:?}");
 
     let end = |index: usize| Ending { run: &runs[index], message: "no such image".into() };
     let results = prefect.fail(&[end(1), end(0)]).await;

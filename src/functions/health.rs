@@ -1,0 +1,99 @@
+//! The `health` function: reads what the polls wrote down, and passes pokes on.
+
+use crate::aws::{AwsClients, AwsError};
+use crate::clock::Clock;
+use crate::config::{Environment, LoadedAgent, Root, load};
+use crate::health::request::UrlEvent;
+use crate::health::truth::ConfiguredAgent;
+use crate::health::{AgentFacts, Answer, Health, Request, Route};
+use crate::state::status;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What answers the health page.
+pub struct HealthFunction<C> {
+    root: Root,
+    aws: Arc<AwsClients>,
+    environment: Environment,
+    clock: C,
+}
+
+impl<C: Clock> HealthFunction<C> {
+    /// Reads nothing yet.
+    pub fn new(root: Root, aws: Arc<AwsClients>, environment: Environment, clock: C) -> Self {
+        Self { root, aws, environment, clock }
+    }
+
+    /// Answers a Function URL event.
+    pub async fn handle(&self, event: UrlEvent) -> Answer {
+        let request = Request::from(event);
+        match request.route() {
+            Route::Health => self.health().await,
+            Route::Poke => self.poke(&request).await,
+            Route::MethodNotAllowed => Answer::method_not_allowed(),
+            Route::NotFound => Answer::not_found(),
+        }
+    }
+
+    async fn health(&self) -> Answer {
+        match self.facts().await {
+            Ok(facts) => Answer::health(&Health::of(&facts, self.clock.now())),
+            Err(error) => {
+                tracing::error!(%error, "health cannot be told");
+                Answer::health_unknown()
+            }
+        }
+    }
+
+    /// Never from a cache: health tells the truth.
+    async fn facts(&self) -> Result<BTreeMap<String, AgentFacts>, AwsError> {
+        let (config_path, state_path) = (self.root.config(), self.root.state());
+        let (config, state) = tokio::try_join!(
+            self.aws.ssm.parameters_by_path(&config_path, true, false),
+            self.aws.ssm.parameters_by_path(&state_path, true, false),
+        )?;
+        let statuses = status::by_agent(&self.root, &state);
+        let agents = load(&self.root, &config, &self.environment).agents.into_iter();
+        Ok(agents.map(|agent| (agent.agent.clone(), facts_of(agent, &statuses))).collect())
+    }
+
+    async fn poke(&self, request: &Request) -> Answer {
+        if !self.may_poke(request).await {
+            return Answer::forbidden();
+        }
+        let Some(function) = self.environment.get("POLL_FUNCTION_NAME").filter(|name| !name.is_empty()) else {
+            tracing::error!("POLL_FUNCTION_NAME is not set: a poke has nobody to wake");
+            return Answer::poke_failed();
+        };
+        match self.aws.lambda.invoke_event(function, bytes::Bytes::from_static(b"{\"poke\":true}")).await {
+            Ok(()) => Answer::poked(),
+            Err(error) => {
+                tracing::error!(%error, function, "the poll function was not invoked");
+                Answer::poke_failed()
+            }
+        }
+    }
+
+    /// The token is only read for callers that show one.
+    async fn may_poke(&self, request: &Request) -> bool {
+        if request.by_iam || request.bearer.is_none() {
+            return request.may_poke(None);
+        }
+        match self.aws.ssm.get_parameter(&self.root.poke_token(), true).await {
+            Ok(token) => request.may_poke(token.map(|token| token.value).as_ref()),
+            Err(error) => {
+                tracing::error!(%error, "the poke token cannot be read");
+                false
+            }
+        }
+    }
+}
+
+fn facts_of(agent: LoadedAgent, statuses: &BTreeMap<String, crate::state::Status>) -> AgentFacts {
+    let configuration = agent.result.ok().map(|(config, _)| ConfiguredAgent {
+        enabled: config.enabled,
+        poll_interval: config.poll_interval,
+        max_polls: config.max_polls,
+    });
+    AgentFacts { configuration, configured_at: agent.last_modified, status: statuses.get(&agent.agent).cloned() }
+}

@@ -1,0 +1,78 @@
+//! The Lambda functions: events in, answers out. Told apart by the function's handler, as its environment says.
+
+pub mod health;
+pub mod poll;
+
+use crate::config::{Environment, Root};
+
+/// Which function this process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handler {
+    /// Started by the schedule, by hand, by a poke: one poll iteration.
+    Poll,
+    /// Started by its Function URL.
+    Health,
+}
+
+/// Why a function cannot start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The handler names no function of ours.
+    #[error("unknown handler {0:?}: set the function's Handler to poll or health")]
+    Handler(String),
+    /// The functions need to know where their parameters are.
+    #[error(
+        "PARAMETER_ROOT is not set: the functions read their configuration below it, e.g. /prefect-serverless-agent/prod"
+    )]
+    Root,
+}
+
+impl Handler {
+    /// What `_HANDLER` asks for. What packaging tools put there by default means `poll`.
+    pub fn from_environment(environment: &Environment) -> Result<Self, StartError> {
+        match environment.get("_HANDLER").map(String::as_str) {
+            None | Some("" | "bootstrap" | "lambda" | "poll") => Ok(Self::Poll),
+            Some("health") => Ok(Self::Health),
+            Some(other) => Err(StartError::Handler(other.to_owned())),
+        }
+    }
+}
+
+/// The parameter root that the environment names.
+pub fn parameter_root(environment: &Environment) -> Result<Root, StartError> {
+    let root = environment.get("PARAMETER_ROOT").map(|root| Root::new(root)).filter(|root| !root.as_str().is_empty());
+    root.ok_or(StartError::Root)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_handler_tells_the_functions_apart() {
+        for (handler, expected) in [
+            ("poll", Handler::Poll),
+            ("bootstrap", Handler::Poll),
+            ("lambda", Handler::Poll),
+            ("health", Handler::Health),
+        ] {
+            assert_eq!(Handler::from_environment(&environment(&[("_HANDLER", handler)])), Ok(expected));
+        }
+        assert_eq!(Handler::from_environment(&environment(&[])), Ok(Handler::Poll));
+        let error = Handler::from_environment(&environment(&[("_HANDLER", "index.handler")])).unwrap_err();
+        assert!(error.to_string().contains("index.handler"), "{error}");
+    }
+
+    #[test]
+    fn without_a_parameter_root_nothing_starts() {
+        assert_eq!(parameter_root(&environment(&[("PARAMETER_ROOT", "/psa/prod/")])).unwrap().as_str(), "/psa/prod");
+        for missing in [environment(&[]), environment(&[("PARAMETER_ROOT", "")])] {
+            assert_eq!(parameter_root(&missing), Err(StartError::Root));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The `poll` function: one poll iteration for every configured agent.
+
+use crate::clock::Clock;
+use crate::poll::{Deployment, Invocation, PollError, Report, Selection};
+use crate::telemetry::metrics::embedded_metrics;
+use serde_json::{Value, json};
+
+/// How an invocation fails: as Lambda's `errorType` and `errorMessage`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// `PollFailed`, or `ConfigurationError` when there was nothing to poll.
+    pub error_type: &'static str,
+    /// The report as JSON text, or a sentence.
+    pub error_message: String,
+}
+
+/// Handles one event. `{"agents": ["etl"]}` polls only those; any other event polls all.
+pub async fn handle<C: Clock + Clone>(
+    deployment: &Deployment<C>,
+    event: &Value,
+    invocation: &Invocation,
+) -> Result<Report, Failure> {
+    let selection = selection(event).map_err(|message| Failure { error_type: "BadEvent", error_message: message })?;
+    deployment.poll(&selection, invocation).await.map_err(|error| failure(&error))
+}
+
+/// The answer to a finished poll: the report, or the report as an error when an agent's own poll failed, so that the
+/// function's `Errors` metric tells of it.
+pub fn answer(report: &Report) -> Result<Value, Failure> {
+    let text = json!(report);
+    if report.ok() { Ok(text) } else { Err(Failure { error_type: "PollFailed", error_message: text.to_string() }) }
+}
+
+/// The lines that a poll leaves in the log: its report, and the metrics of each agent.
+pub fn log_lines<C: Clock + Clone>(deployment: &Deployment<C>, report: &Report, clock: &impl Clock) -> Vec<String> {
+    let metrics = |(agent, report): (&String, _)| embedded_metrics(deployment.name(), agent, report, clock.now());
+    let level = if report.ok() { "INFO" } else { "ERROR" };
+    let line = json!({"level": level, "message": "poll ended", "report": report});
+    std::iter::once(line).chain(report.agents.iter().map(metrics)).map(|line| line.to_string()).collect()
+}
+
+fn failure(error: &PollError) -> Failure {
+    let error_type = match error {
+        PollError::Parameters { .. } => "PollFailed",
+        PollError::NoAgents(_) => "ConfigurationError",
+        PollError::UnknownAgent { .. } => "BadEvent",
+    };
+    Failure { error_type, error_message: error.to_string() }
+}
+
+fn selection(event: &Value) -> Result<Selection, String> {
+    let Some(agents) = event.get("agents") else { return Ok(Selection::All) };
+    let names = agents.as_array().and_then(|names| names.iter().map(|name| Some(name.as_str()?.to_owned())).collect());
+    match names {
+        Some(names) => Ok(Selection::Agents(names)),
+        None => Err(format!("\"agents\" in the event must be a list of agent names, but is {agents}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::AgentReport;
+
+    #[test]
+    fn any_event_means_all_agents_unless_it_names_some() {
+        for event in [json!({}), json!(null), json!({"source": "aws.scheduler"}), json!("text"), json!([1])] {
+            assert_eq!(selection(&event), Ok(Selection::All), "{event}");
+        }
+        assert_eq!(selection(&json!({"agents": ["etl"]})), Ok(Selection::Agents(vec!["etl".into()])));
+        for event in [json!({"agents": "etl"}), json!({"agents": [1]}), json!({"agents": null})] {
+            assert!(selection(&event).is_err(), "{event}");
+        }
+    }
+
+    #[test]
+    fn an_invocation_fails_when_an_agents_own_poll_failed_and_carries_the_whole_report() {
+        let agent = |ok| AgentReport { ok, ..AgentReport::default() };
+        let report = Report { agents: [("a".into(), agent(true)), ("b".into(), agent(false))].into() };
+        let failed = answer(&report);
+        assert!(
+            matches!(&failed, Err(failure) if failure.error_type == "PollFailed"
+            && failure.error_message == json!(report).to_string()),
+            "{failed:?}"
+        );
+        let report = Report { agents: [("a".into(), agent(true))].into() };
+        assert_eq!(answer(&report), Ok(json!(report)));
+    }
+}

@@ -1,0 +1,204 @@
+//! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
+
+use super::ledger::Ledger;
+use super::plan::Limits;
+use super::report::AgentReport;
+use super::turn::{Rules, Turn};
+use crate::aws::ec2::Ec2;
+use crate::aws::ecs::Ecs;
+use crate::aws::{AgentAws, AwsError};
+use crate::clock::Clock;
+use crate::config::AgentConfig;
+use crate::launch::ecs::EcsLauncher;
+use crate::orchestrator::Orchestrator;
+use crate::prefect1::api::Prefect1;
+use crate::state::polls::{PollCounter, Turn as Number};
+use crate::state::{Counts, ErrorKind, Registration, Status};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// Kept back from the end of an invocation: within it what is claimed is still launched and said.
+pub const MARGIN: Duration = Duration::from_secs(10);
+
+/// Kept back for the status and the report.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// One invocation of the function, or one iteration of the command line's loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// Names it: the value of the poll counter's parameter.
+    pub request_id: String,
+    /// When it is killed.
+    pub deadline: OffsetDateTime,
+}
+
+/// Where the number of a poll comes from when `max_polls` is set.
+#[derive(Debug)]
+pub enum Counter {
+    /// The version of a parameter, shared by all processes.
+    Parameter(PollCounter),
+    /// This process: for the command line without a parameter root.
+    Process(AtomicU64),
+}
+
+/// An agent that can poll.
+pub struct Agent<C> {
+    /// Its configuration, before settings kept in the backend.
+    pub config: AgentConfig,
+    /// `<root>/<agent>`: what its claims are marked with.
+    pub(super) marked_as: String,
+    pub(super) prefect: Prefect1,
+    pub(super) launcher: EcsLauncher<Ecs, Ec2, C>,
+    pub(super) counter: Counter,
+    pub(super) clock: C,
+    /// What the last poll wrote down.
+    pub(super) status: Mutex<Status>,
+    connected: AtomicBool,
+}
+
+/// What an agent is made of.
+pub(super) struct Parts<C> {
+    pub(super) config: AgentConfig,
+    pub(super) marked_as: String,
+    pub(super) prefect: Prefect1,
+    pub(super) counter: Counter,
+    pub(super) status: Status,
+    pub(super) clock: C,
+}
+
+impl<C: Clock + Clone> Agent<C> {
+    pub(super) fn new(parts: Parts<C>, aws: &AgentAws) -> Self {
+        let Parts { config, marked_as, prefect, counter, status, clock } = parts;
+        let launcher = EcsLauncher::new(aws.ecs.clone(), aws.ec2.clone(), clock.clone(), config.launch_rate);
+        let status = Mutex::new(status);
+        Self { config, marked_as, prefect, launcher, counter, clock, status, connected: AtomicBool::new(false) }
+    }
+
+    /// What the last poll wrote down.
+    pub fn status(&self) -> Status {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes the agent known to Prefect, once per process. Nothing is sent when an earlier process did so.
+    pub async fn connect(&self) -> Result<(), crate::orchestrator::ApiError> {
+        if self.connected.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let remembered = self.status().registration;
+        let registration = self.prefect.connect(remembered.as_ref()).await?;
+        self.remember(registration);
+        self.connected.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn remember(&self, registration: Option<Registration>) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).registration = registration;
+    }
+
+    /// One poll. `taken`: the number was taken before, by a first try in this invocation.
+    pub async fn poll(&self, invocation: &Invocation, taken: Option<u64>) -> AgentReport {
+        let started = self.clock.now();
+        let ledger = Ledger::default();
+        let end = invocation.deadline - LAST_WORDS;
+        let remaining = Duration::try_from(end - started).unwrap_or_default();
+        self.prefect.set_deadline(Some(tokio::time::Instant::now() + remaining));
+        let polled = tokio::time::timeout(remaining, self.poll_within(invocation, taken, &ledger)).await;
+        let number = match polled {
+            Ok(number) => number,
+            Err(_) => {
+                ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
+                None
+            }
+        };
+        let mut report = ledger.report("no time was left in this invocation");
+        self.sum_up(&mut report, number.or(taken));
+        report.duration_ms = u64::try_from((self.clock.now() - started).whole_milliseconds()).unwrap_or_default();
+        report
+    }
+
+    /// Polls, and says the poll's number.
+    async fn poll_within(&self, invocation: &Invocation, taken: Option<u64>, ledger: &Ledger) -> Option<u64> {
+        if let Err(error) = self.connect().await {
+            ledger.trouble(error.kind(), &error.to_string());
+            return taken;
+        }
+        self.prefect.warnings().iter().for_each(|warning| ledger.warn(warning));
+        let number = match self.number(invocation, taken).await {
+            Ok(Number::Poll(number)) => number,
+            Ok(Number::Stopped(polls)) => {
+                ledger.stopped();
+                return Some(polls);
+            }
+            Err(error) => {
+                let said = format!("no poll without a number: the counter of max_polls cannot be used: {error}");
+                ledger.trouble(ErrorKind::ParameterStore, &said);
+                return taken;
+            }
+        };
+        Turn::new(self.rules(invocation), (&self.prefect, &self.launcher, &self.clock), ledger).run().await;
+        Some(number)
+    }
+
+    /// The number of this poll. Without `max_polls` it is counted on from the last status.
+    async fn number(&self, invocation: &Invocation, taken: Option<u64>) -> Result<Number, AwsError> {
+        if let Some(number) = taken {
+            return Ok(Number::Poll(number));
+        }
+        let Some(max_polls) = self.prefect.effective_config().max_polls else {
+            return Ok(Number::Poll(self.status().polls + 1));
+        };
+        match &self.counter {
+            Counter::Parameter(counter) => counter.claim(max_polls, &invocation.request_id).await,
+            Counter::Process(polls) => {
+                let number = polls.fetch_add(1, Ordering::Relaxed) + 1;
+                Ok(if number > max_polls { Number::Stopped(max_polls) } else { Number::Poll(number) })
+            }
+        }
+    }
+
+    fn rules(&self, invocation: &Invocation) -> Rules {
+        let config = self.prefect.effective_config();
+        Rules {
+            agent: config.agent.clone(),
+            marked_as: self.marked_as.clone(),
+            prefetch: config.prefetch,
+            max_launch_attempts: config.max_launch_attempts,
+            spot_fallback_after: config.spot_fallback_after,
+            limits: Limits {
+                stop_claiming: invocation.deadline - MARGIN,
+                deadline: invocation.deadline - LAST_WORDS,
+                launch_rate: config.launch_rate,
+            },
+        }
+    }
+
+    /// Completes the report, and keeps what the next poll and health need to know.
+    fn sum_up(&self, report: &mut AgentReport, number: Option<u64>) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if report.error_kind == Some(ErrorKind::Unauthorised) {
+            self.connected.store(false, Ordering::Release);
+        }
+        report.poll = number.unwrap_or(status.polls);
+        let now = self.clock.now();
+        let max_polls = self.prefect.effective_config().max_polls;
+        status.polls = report.poll;
+        status.stopped = max_polls.is_some_and(|max_polls| report.poll >= max_polls);
+        if report.stopped {
+            return;
+        }
+        status.last_poll = Some(now);
+        if report.ok {
+            status.last_success = Some(now);
+        }
+        status.error = report.error_kind;
+        let count = |list: usize| u64::try_from(list).unwrap_or(u64::MAX);
+        status.counts = Counts {
+            ready: count(report.ready),
+            launched: count(report.launched.len()),
+            deferred: count(report.deferred.len()),
+            failed: count(report.failed.len()),
+        };
+    }
+}

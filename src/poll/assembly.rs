@@ -1,0 +1,114 @@
+//! From a loaded configuration to an agent that can poll: its documents, its certificate authority, its clients.
+
+use super::agent::{Agent, Counter, Parts};
+use crate::aws::AwsClients;
+use crate::clock::Clock;
+use crate::config::{AgentConfig, AgentSecrets, Document, Generation, apply_backend_settings};
+use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text};
+use crate::orchestrator::{ApiError, RenderError, RunRefusal};
+use crate::prefect1::LoadTemplate;
+use crate::prefect1::api::{Documents, Prefect1, Setup};
+use crate::state::{ErrorKind, Status};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// What an agent is assembled from.
+pub(super) struct Kit<C> {
+    pub(super) aws: Arc<AwsClients>,
+    pub(super) clock: C,
+    pub(super) config: AgentConfig,
+    pub(super) secrets: AgentSecrets,
+    pub(super) marked_as: String,
+    pub(super) counter: Counter,
+    pub(super) status: Status,
+    pub(super) local_files: LocalFiles,
+    pub(super) read_only: bool,
+}
+
+/// Why an agent cannot be assembled.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unassembled {
+    /// What kind of trouble it is.
+    pub kind: ErrorKind,
+    /// For people.
+    pub message: String,
+}
+
+impl<C: Clock + Clone> Kit<C> {
+    /// Reads what lies elsewhere and builds the agent. Sends nothing to Prefect.
+    pub(super) async fn assemble(self) -> Result<Agent<C>, Unassembled> {
+        let ca_pem = match &self.config.ca_bundle {
+            Some(text) => Some(resolve_text(text, &self.aws).await.map_err(|error| cannot_read("ca_bundle", &error))?),
+            None => None,
+        };
+        let http =
+            crate::http_client::client(ca_pem.as_deref()).map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        let documents = self.documents(&http).await?;
+        let setup = Setup {
+            config: self.config.clone(),
+            secrets: self.secrets,
+            documents,
+            apply_settings: apply_backend_settings,
+            load_template: template_loader(&self.aws, &http, self.local_files),
+            read_only: self.read_only,
+        };
+        let prefect = Prefect1::new(setup, http)
+            .map_err(|error: ApiError| Unassembled { kind: error.kind(), message: error.to_string() })?;
+        let role = self.config.assume_role_arn.as_deref();
+        let aws = self.aws.for_agent(self.config.region_name.as_deref(), role).await;
+        let Self { config, marked_as, counter, status, clock, .. } = self;
+        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, clock }, &aws))
+    }
+
+    async fn documents(&self, http: &reqwest::Client) -> Result<Documents, Unassembled> {
+        let Generation::One(one) = &self.config.generation;
+        let (task_definition, run_task_kwargs) = tokio::join!(
+            self.document("task_definition_path", one.task_definition.as_ref(), http),
+            self.document("run_task_kwargs_path", one.run_task_kwargs.as_ref(), http),
+        );
+        Ok(Documents { task_definition: task_definition?, run_task_kwargs: run_task_kwargs?.unwrap_or_default() })
+    }
+
+    async fn document(
+        &self,
+        key: &str,
+        document: Option<&Document>,
+        http: &reqwest::Client,
+    ) -> Result<Option<Map<String, Value>>, Unassembled> {
+        match document {
+            None => Ok(None),
+            Some(Document::Inline(map)) => Ok(Some(map.clone())),
+            Some(Document::Path(path)) => {
+                let loaded = load_document(path, &self.aws, http, self.local_files).await;
+                loaded.map(Some).map_err(|error| cannot_read(key, &error))
+            }
+        }
+    }
+}
+
+fn wrong(message: String) -> Unassembled {
+    Unassembled { kind: ErrorKind::Configuration, message }
+}
+
+fn cannot_read(key: &str, error: &DocumentError) -> Unassembled {
+    let kind = match error {
+        DocumentError::Wrong(_) => ErrorKind::Configuration,
+        DocumentError::Unavailable(_) => ErrorKind::Aws,
+    };
+    Unassembled { kind, message: format!("{key}: {error}") }
+}
+
+/// How templates named by run configurations are loaded: what is wrong fails the run, what is out of reach waits.
+fn template_loader(aws: &Arc<AwsClients>, http: &reqwest::Client, local_files: LocalFiles) -> LoadTemplate {
+    let (aws, http) = (Arc::clone(aws), http.clone());
+    Arc::new(move |path| {
+        let (aws, http) = (Arc::clone(&aws), http.clone());
+        Box::pin(async move {
+            load_document(&path, &aws, &http, local_files).await.map_err(|error| match error {
+                DocumentError::Wrong(reason) => RenderError::Refused(RunRefusal(reason)),
+                DocumentError::Unavailable(reason) => RenderError::NotNow(reason),
+            })
+        })
+    })
+}
