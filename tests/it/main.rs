@@ -1,3 +1,7 @@
-//! Integration tests.
+//! Integration tests: stories of the real `lambda` binary against fakes that speak the real protocols.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod golden_prefect1;
+mod support;
+
+mod launching;
