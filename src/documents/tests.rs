@@ -28,7 +28,7 @@ async fn world() -> Server {
 
 async fn load(server: &Server, path: &str) -> Result<Map<String, Value>, String> {
     let aws = server.clients().await;
-    load_document(path, &aws, &plain_client(), LocalFiles::Refused).await
+    load_document(path, &aws, &plain_client(), LocalFiles::Refused).await.map_err(|error| error.to_string())
 }
 
 fn plain_client() -> reqwest::Client {
@@ -94,7 +94,7 @@ async fn local_files_are_read_where_allowed() {
         assert_eq!(loaded.map(Value::Object), Ok(expected()), "{path}");
     }
     let gone = format!("{file}.gone");
-    let error = load_document(&gone, &aws, &plain_client(), LocalFiles::Allowed).await.unwrap_err();
+    let error = load_document(&gone, &aws, &plain_client(), LocalFiles::Allowed).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot read {gone}: No such file")), "{error}");
     assert!(server.requests().is_empty());
 }
@@ -105,5 +105,5 @@ async fn certificates_are_given_or_kept_in_parameters() {
     let aws = server.clients().await;
     assert_eq!(resolve_text("-----BEGIN CERTIFICATE-----", &aws).await.unwrap(), "-----BEGIN CERTIFICATE-----");
     assert_eq!(resolve_text("ssm://td", &aws).await.unwrap(), YAML);
-    assert!(resolve_text("ssm://gone", &aws).await.unwrap_err().contains("ssm://gone"));
+    assert!(resolve_text("ssm://gone", &aws).await.unwrap_err().to_string().contains("ssm://gone"));
 }
