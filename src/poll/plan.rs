@@ -71,7 +71,7 @@ pub fn plan(now: OffsetDateTime, limits: Limits, starts: &[Start]) -> Plan {
     }
     for (at, runs) in by_time {
         let mut push = |runs: &[usize]| plan.batches.push(PlannedBatch { at, held: at > now, runs: runs.to_vec() });
-        let alone = if limits.try_one_first && at <= now { 1 } else { 0 };
+        let alone = usize::from(limits.try_one_first && at <= now);
         let (first, rest) = runs.split_at(alone.min(runs.len()));
         first.chunks(1).chain(rest.chunks(batch_size(limits.launch_rate))).for_each(&mut push);
     }
