@@ -22,6 +22,8 @@ pub(crate) fn show(story: &Story) -> bool {
     ];
     for (agent, what) in agents {
         println!("\n{}", ink.title(&format!("Flow runs of agent {agent}: {what}")));
+        let (name, kind) = (padded("flow run", 36), padded("run config · storage", 24));
+        println!("    {}", ink.faint(&format!("{name} {kind} {} launched after", padded("states", 42))));
         for verdict in story.verdicts.iter().filter(|verdict| verdict.agent == agent) {
             show_run(ink, verdict);
         }
@@ -55,7 +57,9 @@ fn show_poll(ink: Ink, poll: &Poll) -> Vec<String> {
         })
         .map(|(name, agent)| format!("{}: agent {name} reports {agent}", poll.what))
         .collect();
-    println!("  {} {} {:>8.3} s", mark(ink, wrong.is_empty()), padded(poll.what, 48), poll.took.as_secs_f64());
+    let requests = poll.requests.map(|count| format!(", {count} requests")).unwrap_or_default();
+    let took = format!("{:>7.3} s{requests}", poll.took.as_secs_f64());
+    println!("  {} {} {took}", mark(ink, wrong.is_empty()), padded(poll.what, 48));
     for (name, agent) in agents.into_iter().flatten() {
         println!("      {}", ink.faint(&format!("{} {}", padded(name, 8), summary(agent))));
     }
@@ -70,8 +74,10 @@ fn summary(agent: &Value) -> String {
     let count = |list: &str| agent[list].as_array().map_or(0, Vec::len);
     let mut parts = vec![format!("poll {}: {} ready", agent["poll"], agent["ready"])];
     for list in ["launched", "failed", "deferred", "skipped", "warnings"] {
-        if count(list) > 0 {
-            parts.push(format!("{} {list}", count(list)));
+        match count(list) {
+            0 => {}
+            1 => parts.push(format!("1 {}", list.trim_end_matches('s'))),
+            count => parts.push(format!("{count} {list}")),
         }
     }
     parts.join(", ")
@@ -85,9 +91,10 @@ fn show_run(ink: Ink, verdict: &Verdict) {
         padded(verdict.name, 36),
         padded(&verdict.kind, 24),
         padded(&verdict.states.join(" → "), 42),
-        ink.title(&format!("{late:>8}")),
+        ink.title(&format!("{late:>14}")),
     );
-    println!("      {}", ink.faint(&format!("{}; labels: {}", verdict.why, verdict.labels.join(", "))));
+    let labels = if verdict.labels.is_empty() { "none".to_owned() } else { verdict.labels.join(", ") };
+    println!("      {}", ink.faint(&format!("{}; labels: {labels}", verdict.why)));
     for task in &verdict.tasks {
         let image = if task.image.is_empty() { String::new() } else { format!(", image {}", task.image) };
         let (definition, on, key) = (shortened(&task.definition, 48), &task.launched_on, task.key);

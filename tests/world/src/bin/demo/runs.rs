@@ -171,13 +171,16 @@ fn eventful() -> Vec<Seed> {
         Seed::new("etl", "image-docker-storage", "already Running: a task run of it is due for its retry")
             .named("task-retry")
             .with(|spec| {
+                // Three seconds after its retry is due a run counts as ready.
+                spec.start_in_seconds = -5.0;
                 spec.state = json!({"type": "Running", "message": "Running flow."});
                 spec.version = Some(3);
                 spec.task_runs = vec![TaskRunSpec { name: Some("extract".into()), ..TaskRunSpec::default() }];
             }),
-        Seed::new("etl", "image-docker-storage", "ECS throttles its RunTask once")
+        Seed::new("etl", "image-docker-storage", "ECS throttles its RunTask: scheduled again, a little later")
             .named("throttled")
-            .trapped(|aws, id| aws.fault(run_task(throttling(), id))),
+            .trapped(|aws, id| aws.fault(run_task(throttling(), id)))
+            .becomes(Expected::GivenBack("Rate exceeded")),
         Seed::new("etl", "image-docker-storage", "the answer to its RunTask is lost: asked again, still one task")
             .named("answer-lost")
             .trapped(|aws, id| aws.fault(run_task(FaultKind::DropAfter, id))),
@@ -217,7 +220,7 @@ fn of_other_agents() -> Vec<Seed> {
         Seed::new("reports", "core-version-0.12.6", "an old flow: `prefect execute cloud-flow`"),
         Seed::new("reports", "flow-run-env-disables-logs", "its variables switch its logs off"),
         Seed::new("reports", "env-non-string-values", "variables that are no texts: AWS cannot take them")
-            .becomes(Expected::Failed("env")),
+            .becomes(Expected::Failed("Invalid type for parameter")),
         Seed::new("lab", "backend-server", "Prefect Server has no keys and no tenant to look up"),
         Seed::new("lab", "capacity-provider-agent-with-network", "on Spot, in the agent's own subnets"),
     ]

@@ -44,6 +44,8 @@ pub(crate) struct Poll {
     pub(crate) what: &'static str,
     pub(crate) answer: Invocation,
     pub(crate) took: Duration,
+    /// Requests it made; none where another invocation went on beside it.
+    pub(crate) requests: Option<usize>,
     /// Agents that must be found stopped by their `max_polls`; all others must have polled.
     pub(crate) stopped: &'static [&'static str],
 }
@@ -69,13 +71,12 @@ pub(crate) async fn tell(lambda: &Path) -> Result<Story, Error> {
         tokio::join!(poll(&function, "EventBridge Scheduler, cold start", &[]), interrupt(&deployment, &seeded),);
     let mut polls = vec![first, second?];
     tasks_end(&deployment.cloud).await?;
-    polls.push(poll(&function, "EventBridge Scheduler, warm, nothing due", &["reports"]).await);
+    let idle = poll(&function, "EventBridge Scheduler, warm, nothing due", &["reports"]);
+    polls.push(counted(&deployment, idle).await);
 
     seeded.extend(deployment.create(late)?);
     let urls = ask_health(&deployment).await?;
-    for answer in timed(&deployment.cloud, &function).await {
-        polls.push(answer);
-    }
+    polls.extend(deliver_pokes(&deployment, &function).await);
     tasks_end(&deployment.cloud).await?;
 
     let peak_kib = function.peak_rss_kib();
@@ -86,9 +87,21 @@ pub(crate) async fn tell(lambda: &Path) -> Result<Story, Error> {
 }
 
 async fn poll(function: &LambdaProcess, what: &'static str, stopped: &'static [&'static str]) -> Poll {
+    invoke(function, scheduler_event(), what, stopped).await
+}
+
+async fn invoke(function: &LambdaProcess, event: Value, what: &'static str, stopped: &'static [&'static str]) -> Poll {
     let begun = Instant::now();
-    let answer = function.invoke(scheduler_event(), DEADLINE).await;
-    Poll { what, answer, took: begun.elapsed(), stopped }
+    let answer = function.invoke(event, DEADLINE).await;
+    Poll { what, answer, took: begun.elapsed(), requests: None, stopped }
+}
+
+/// The poll, with how many requests there were meanwhile.
+async fn counted(deployment: &Deployment, poll: impl Future<Output = Poll>) -> Poll {
+    let so_far = || deployment.cloud.count("*", "*") + deployment.server.count("*", "*");
+    let before = so_far();
+    let poll = poll.await;
+    Poll { requests: Some(so_far() - before), ..poll }
 }
 
 /// What EventBridge Scheduler sends when a schedule names no input of its own.
@@ -159,14 +172,12 @@ fn url_event(method: &str, path: &str, authorization: Option<&str>, by_iam: bool
     event
 }
 
-/// Delivers the pokes.
-async fn timed(aws: &World, function: &LambdaProcess) -> Vec<Poll> {
-    let pokes = std::mem::take(&mut aws.lock().lambda.invocations);
+/// Hands the events of the pokes to the function.
+async fn deliver_pokes(deployment: &Deployment, function: &LambdaProcess) -> Vec<Poll> {
+    let pokes = std::mem::take(&mut deployment.cloud.lock().lambda.invocations);
     let mut polls = Vec::new();
     for poke in pokes {
-        let begun = Instant::now();
-        let answer = function.invoke(poke.payload, DEADLINE).await;
-        polls.push(Poll { what: "a poke", answer, took: begun.elapsed(), stopped: &["reports"] });
+        polls.push(counted(deployment, invoke(function, poke.payload, "a poke", &["reports"])).await);
     }
     polls
 }
