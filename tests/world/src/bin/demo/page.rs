@@ -97,7 +97,7 @@ fn show_run(ink: Ink, verdict: &Verdict) {
     println!("      {}", ink.faint(&format!("{}; labels: {labels}", verdict.why)));
     for task in &verdict.tasks {
         let image = if task.image.is_empty() { String::new() } else { format!(", image {}", task.image) };
-        let (definition, on, key) = (shortened(&task.definition, 48), &task.launched_on, task.key);
+        let (definition, on, key) = (shortened(&task.definition, 48), &task.on, task.key);
         println!("      {}", ink.faint(&format!("task of {definition} on {on}{image}, API key {key}")));
     }
     if verdict.tasks.is_empty() && verdict.states.len() > 1 {
@@ -146,6 +146,14 @@ fn show_figures(ink: Ink, story: &Story) {
     println!("  tasks launched                        {launched:>7}");
 }
 
+/// What the function itself found worth a warning.
+fn show_log(story: &Story) {
+    let serious = |line: &&str| line.contains("\"WARN\"") || line.contains("\"ERROR\"") || !line.starts_with('{');
+    for line in story.log.lines().filter(serious) {
+        eprintln!("the poll function's log: {line}");
+    }
+}
+
 /// Mebibytes in a kibibyte.
 const MEBI: f64 = 1.0 / 1024.0;
 
@@ -155,6 +163,9 @@ fn conclude(ink: Ink, story: &Story, wrong: &[String]) -> bool {
     println!();
     for wrong in wrong {
         println!("{} {wrong}", mark(ink, false));
+    }
+    if good < total || !wrong.is_empty() {
+        show_log(story);
     }
     let text = format!("{good} of {total} flow runs ended as they should, in {:.1} s", story.took.as_secs_f64());
     let all = good == total && wrong.is_empty();

@@ -1,6 +1,7 @@
 //! What became of a flow run, and whether that is right.
 
 use crate::{
+    Error,
     deployment::Deployment,
     runs::{Expected, Seed},
 };
@@ -36,43 +37,37 @@ pub(crate) struct Launched {
     /// `family:revision` of its definition.
     pub(crate) definition: String,
     pub(crate) image: String,
-    pub(crate) launched_on: String,
+    /// Launch type or capacity provider.
+    pub(crate) on: String,
     /// How the flow run got its API key.
     pub(crate) key: &'static str,
 }
 
 impl Verdict {
     /// Looks at a flow run and its tasks.
-    pub(crate) fn of(deployment: &Deployment, seed: &Seed, id: &str) -> Self {
-        let run = deployment.prefect_of(seed.agent).flow_run(id);
+    pub(crate) fn of(deployment: &Deployment, seed: &Seed, id: &str) -> Result<Self, Error> {
+        let run = deployment.prefect_of(seed.agent).flow_run(id).ok_or_else(|| format!("{} is gone", seed.name))?;
         let started_by = format!("prefect/{}/{id}", seed.agent);
         let mut tasks = deployment.cloud.ecs_tasks();
         tasks.retain(|task| task.started_by.as_deref() == Some(started_by.as_str()));
-        let mut verdict = Self {
+        let due = due(&run);
+        Ok(Self {
             agent: seed.agent,
             name: seed.name,
             why: seed.why,
-            kind: String::new(),
-            labels: Vec::new(),
-            states: Vec::new(),
-            message: String::new(),
+            kind: kind(&run),
+            labels: run.labels.clone(),
+            states: run.history().into_iter().map(str::to_owned).collect(),
+            message: message(&run).to_owned(),
             tasks: tasks.iter().map(|task| launched(deployment, task)).collect(),
-            late: None,
-            wrong: Vec::new(),
-        };
-        let Some(run) = run else {
-            verdict.wrong.push("the flow run is gone".to_owned());
-            return verdict;
-        };
-        let due = due(&run);
-        verdict.kind = kind(&run);
-        verdict.labels.clone_from(&run.labels);
-        verdict.states = run.history().into_iter().map(str::to_owned).collect();
-        verdict.message = run.current().and_then(StateRecord::message).unwrap_or_default().to_owned();
-        verdict.late = tasks.first().map(|task| (task.created_at - due).as_seconds_f64());
-        verdict.wrong = wrong(seed.expected, &run, &tasks, due);
-        verdict
+            late: tasks.first().map(|task| (task.created_at - due).as_seconds_f64()),
+            wrong: wrong(seed.expected, &run, &tasks, due),
+        })
     }
+}
+
+fn message(run: &FlowRun) -> &str {
+    run.current().and_then(StateRecord::message).unwrap_or_default()
 }
 
 /// When it was to start; a run that was created later could not be seen before.
@@ -94,7 +89,7 @@ fn launched(deployment: &Deployment, task: &Task) -> Launched {
     Launched {
         definition: task.definition_arn.rsplit('/').next().unwrap_or_default().to_owned(),
         image: container.and_then(|container| container["image"].as_str()).unwrap_or_default().to_owned(),
-        launched_on: on.unwrap_or_default().to_owned(),
+        on: on.unwrap_or_default().to_owned(),
         key: key(container.unwrap_or(&Value::Null), &task.request),
     }
 }
@@ -127,9 +122,8 @@ fn wrong(expected: Expected, run: &FlowRun, tasks: &[Task], due: OffsetDateTime)
     if run.state() != state {
         wrong.push(format!("it should be {state}, and is {}", run.state()));
     }
-    let said = run.current().and_then(StateRecord::message).unwrap_or_default();
-    if !said.contains(message) {
-        wrong.push(format!("its message should say {message:?}, and is {said:?}"));
+    if !self::message(run).contains(message) {
+        wrong.push(format!("its message should say {message:?}, and is {:?}", self::message(run)));
     }
     let claimed = run.history().contains(&"Submitted");
     match expected {
@@ -144,9 +138,10 @@ fn wrong(expected: Expected, run: &FlowRun, tasks: &[Task], due: OffsetDateTime)
         if task.created_at < due {
             wrong.push(format!("its task was started {} s early", (due - task.created_at).as_seconds_f64()));
         }
-        let failed = task.containers.iter().any(|container| container.exit_code != Some(0));
-        if failed {
-            let reason = task.stopped_reason.as_deref().unwrap_or_default();
+        let reason = task.stopped_reason.as_deref().unwrap_or_default();
+        if task.last_status != "STOPPED" {
+            wrong.push(format!("its task is still {}", task.last_status));
+        } else if task.containers.iter().any(|container| container.exit_code != Some(0)) {
             wrong.push(format!("its container failed: {reason}: {}", task.output.trim()));
         }
     }
