@@ -20,7 +20,7 @@ help: ## this list
 	@printf '  PSA_TOOLS=DIR     where the Python environments live (now %s)\n' '$(PSA_TOOLS)'
 
 .PHONY: test
-test: lint docs unit release deployment conformance ## everything that CI runs
+test: lint docs unit release deployment conformance demo ## everything that CI runs
 
 .PHONY: demo
 demo: ## a local world: seeded flow runs, polled and launched by the real lambda binary
