@@ -4,4 +4,6 @@
 mod golden_prefect1;
 mod support;
 
+mod agent_settings;
 mod launching;
+mod start_up;
