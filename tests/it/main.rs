@@ -5,5 +5,9 @@ mod golden_prefect1;
 mod support;
 
 mod agent_settings;
+mod history;
+mod holding;
 mod launching;
+mod max_polls;
+mod queue;
 mod start_up;
