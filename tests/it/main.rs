@@ -5,9 +5,14 @@ mod golden_prefect1;
 mod support;
 
 mod agent_settings;
+mod agents;
+mod definitions;
+mod documents;
+mod health;
 mod history;
 mod holding;
 mod launching;
 mod max_polls;
+mod network;
 mod queue;
 mod start_up;
