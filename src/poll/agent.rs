@@ -105,13 +105,10 @@ impl<C: Clock + Clone> Agent<C> {
         let remaining = Duration::try_from(end - started).unwrap_or_default();
         self.prefect.set_deadline(Some(tokio::time::Instant::now() + remaining));
         let polled = tokio::time::timeout(remaining, self.poll_within(invocation, taken, &ledger)).await;
-        let number = match polled {
-            Ok(number) => number,
-            Err(_) => {
-                ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
-                None
-            }
-        };
+        let number = polled.unwrap_or_else(|_| {
+            ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
+            None
+        });
         let mut report = ledger.report("no time was left in this invocation");
         self.sum_up(&mut report, number.or(taken));
         report.duration_ms = u64::try_from((self.clock.now() - started).whole_milliseconds()).unwrap_or_default();

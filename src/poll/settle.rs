@@ -11,7 +11,7 @@ use std::time::Duration;
 const FIRST_DELAY: Duration = Duration::from_secs(45);
 
 /// Runs that are given back again and again wait at most this long.
-const LONGEST_DELAY: Duration = Duration::from_secs(600);
+const LONGEST_DELAY: Duration = Duration::from_mins(10);
 
 /// What follows from a launch's outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
