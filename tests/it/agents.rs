@@ -27,7 +27,7 @@ async fn invoke(deployment: &Deployment, event: Value) -> Result<Value, InvokeEr
 async fn all_agents_are_polled_and_reported() {
     let (deployment, of_a, of_b) = two_agents().await;
     let report = deployment.poll().await;
-    assert_eq!(ids(agent(&report, "a"), "launched"), [of_a.clone()]);
+    assert_eq!(ids(agent(&report, "a"), "launched"), std::slice::from_ref(&of_a));
     assert_eq!(ids(agent(&report, "b"), "launched"), [of_b]);
     let started_by = deployment.world.ecs_tasks().into_iter().filter_map(|task| task.started_by);
     assert!(started_by.into_iter().any(|by| by == format!("prefect/a/{of_a}")));

@@ -101,7 +101,7 @@ async fn a_runs_definition_that_cannot_be_read_just_now_is_tried_again() {
     let run = deployment.schedule(FlowRunSpec { run_config, ..FlowRunSpec::default() });
     let function = deployment.poll_function().await;
     let report = poll(&function).await;
-    assert_eq!(ids(agent(&report, "etl"), "deferred"), [run.clone()], "{report:#}");
+    assert_eq!(ids(agent(&report, "etl"), "deferred"), std::slice::from_ref(&run), "{report:#}");
     assert_eq!(deployment.state_of(&run), "Scheduled", "it was not even claimed");
     deployment.world.lock().faults.clear();
     let report = poll(&function).await;

@@ -54,6 +54,21 @@ async fn a_task_that_runs_is_stopped_and_the_run_launched_once_it_has() {
 }
 
 #[tokio::test]
+async fn a_task_that_takes_its_time_to_stop_is_waited_for() {
+    let (deployment, function, run, task) = launched_and_given_out_again("RUNNING").await;
+    poll(&function).await;
+    deployment.world.ecs_set_status(&task, "DEACTIVATING");
+    let report = poll(&function).await;
+    assert!(reason(agent(&report, "etl"), "deferred", &run).contains(&task), "{report:#}");
+    assert_eq!(deployment.world.ecs_tasks().len(), 1, "it may still run the flow");
+    assert_eq!(deployment.world.count("ecs", "StopTask"), 1, "once is enough");
+
+    deployment.world.ecs_set_status(&task, "STOPPED");
+    let report = poll(&function).await;
+    assert_eq!(ids(agent(&report, "etl"), "launched"), [run]);
+}
+
+#[tokio::test]
 async fn a_task_that_stopped_is_no_obstacle() {
     let (deployment, function, run, _) = launched_and_given_out_again("STOPPED").await;
     let report = poll(&function).await;
@@ -96,7 +111,7 @@ async fn due_task_retries_are_claimed_and_their_run_gets_a_task() {
     let deployment = Deployment::with_agent(json!({})).await;
     let run = deployment.schedule(with_task_retries());
     let report = deployment.poll().await;
-    assert_eq!(ids(agent(&report, "etl"), "launched"), [run.clone()], "{report:#}");
+    assert_eq!(ids(agent(&report, "etl"), "launched"), std::slice::from_ref(&run), "{report:#}");
     let run = deployment.world.flow_run(&run).unwrap();
     assert_eq!(run.state(), "Running", "the run itself stays as it is");
     let states: Vec<_> = run.task_runs.iter().map(|task_run| task_run.state().to_owned()).collect();

@@ -19,9 +19,10 @@ fn claimed_and_launched_at(deployment: &Deployment, run: &str) -> (f64, f64) {
     (at("prefect1", "set_flow_run_states"), at("ecs", "RunTask"))
 }
 
+/// When a run was to start, in milliseconds since 1970.
 fn start_of(deployment: &Deployment, run: &str) -> f64 {
     let start = deployment.world.flow_run(run).unwrap().scheduled_start_time;
-    (start.unix_timestamp_nanos() / 1_000) as f64 / 1000.0
+    (start - time::OffsetDateTime::UNIX_EPOCH).as_seconds_f64() * 1000.0
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ async fn an_agent_takes_runs_whose_labels_it_has_all() {
     deployment.schedule(labelled(&[]));
     let report = deployment.poll().await;
     let mut launched = ids(agent(&report, "etl"), "launched");
-    (launched.sort(), ours.sort());
+    launched.sort();
+    ours.sort();
     assert_eq!(launched, ours, "{report:#}");
 }
 
@@ -79,7 +80,8 @@ async fn runs_are_launched_in_the_order_of_their_start() {
     let mut launched: Vec<_> = deployment.world.ecs_tasks().iter().map(run_of).collect();
     let last = launched.split_off(4);
     let mut expected = vec![first, second, third, fourth];
-    (launched.sort(), expected.sort());
+    launched.sort();
+    expected.sort();
     assert_eq!(launched, expected, "the oldest four come first");
     assert!(later.iter().all(|run| last.contains(run)));
 }

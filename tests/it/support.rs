@@ -82,10 +82,9 @@ impl Deployment {
 
     /// Due flow runs of one flow; their ids, oldest start first.
     pub(crate) fn schedule_many(&self, count: usize) -> Vec<String> {
-        let start = |number: usize| (number as f64) - 3600.0;
-        (0..count)
-            .map(|number| self.schedule(FlowRunSpec { start_in_seconds: start(number), ..FlowRunSpec::default() }))
-            .collect()
+        let starts = (0_u32..).map(|number| f64::from(number) - 3600.0).take(count);
+        let spec = |start_in_seconds| FlowRunSpec { start_in_seconds, ..FlowRunSpec::default() };
+        starts.map(|start| self.schedule(spec(start))).collect()
     }
 
     /// One invocation of a cold `poll` function that must fail; why it failed.

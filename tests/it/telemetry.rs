@@ -1,4 +1,4 @@
-//! What a poll leaves in the log: a line per launch, its report, metrics that CloudWatch understands.
+//! What a poll leaves in the log: a line per launch, its report, metrics in the format of `CloudWatch`.
 
 use crate::support::{Deployment, agent, ids, poll};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ async fn the_report_is_a_line_too() {
     assert_eq!((&told[0]["report"], &told[0]["level"]), (&report, &json!("INFO")));
 }
 
-/// Checks one line of embedded metrics by the rules of CloudWatch; its values.
+/// Checks one line of embedded metrics by the rules of `CloudWatch`; its values.
 fn embedded_metrics(line: &Value) -> &Value {
     let meta = &line["_aws"];
     let now = time::OffsetDateTime::now_utc().unix_timestamp() * 1000;
