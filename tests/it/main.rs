@@ -21,3 +21,4 @@ mod rotation;
 mod secrets;
 mod start_up;
 mod telemetry;
+mod tls;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use world::LambdaProcess;
+use world::prefect1::FlowRunSpec;
 
 /// Every run was launched exactly once, and by whom is told exactly once.
 fn assert_once(deployment: &Deployment, runs: &[String], reports: &[Value]) {
@@ -47,6 +48,28 @@ async fn two_agents_on_one_queue_launch_every_run_once() {
     let runs = deployment.schedule_many(40);
     let report = deployment.poll().await;
     assert_once(&deployment, &runs, &[report]);
+}
+
+#[tokio::test]
+async fn overlapping_invocations_that_hold_the_same_runs_launch_each_once() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": null})).await;
+    let soon = || FlowRunSpec { start_in_seconds: 1.2, ..FlowRunSpec::default() };
+    let runs: Vec<_> = (0..10).map(|_| deployment.schedule(soon())).collect();
+    let functions = [deployment.poll_function().await, deployment.poll_function().await];
+    let reports = join_all(functions.iter().map(poll)).await;
+    assert_once(&deployment, &runs, &reports);
+}
+
+#[tokio::test]
+async fn a_server_that_checks_versions_is_content() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": null})).await;
+    deployment.world.prefect1(|prefect1| prefect1.switches.version_locking = true);
+    let runs = deployment.schedule_many(5);
+    let refused = json!({"type": "ECSRun", "cpu": "3 vcpu", "memory": "1 GB", "__version__": "1.4.1"});
+    let bad = deployment.schedule(FlowRunSpec { run_config: refused, ..FlowRunSpec::default() });
+    let report = deployment.poll().await;
+    assert_eq!(ids(agent(&report, "etl"), "launched").len(), runs.len(), "{report:#}");
+    assert_eq!(deployment.state_of(&bad), "Failed", "the claim changed the version: {report:#}");
 }
 
 #[tokio::test]

@@ -160,3 +160,18 @@ async fn secret_fails_a_run_whose_definition_is_not_ours() {
     assert!(reason(etl, "failed", &other).contains("api_key_delivery"), "{report:#}");
     assert_eq!(deployment.state_of(&other), "Failed");
 }
+
+#[tokio::test]
+async fn a_key_in_another_account_than_the_task_is_no_container_secret() {
+    let extra = json!({
+        "assume_role_arn": "arn:aws:iam::210987654321:role/launcher",
+        "execution_role_arn": "arn:aws:iam::210987654321:role/execution",
+    });
+    let deployment = with_secrets(extra).await;
+    let run = deployment.schedule(FlowRunSpec::default());
+    let report = deployment.poll().await;
+    let etl = agent(&report, "etl");
+    assert_eq!(ids(etl, "launched"), [run], "{report:#}");
+    assert!(etl["warnings"][0].as_str().unwrap().contains("210987654321"), "{report:#}");
+    assert_eq!(environment(&deployment.world.ecs_tasks()[0])["PREFECT__CLOUD__API_KEY"], KEY);
+}
