@@ -119,3 +119,30 @@ async fn without_prefetch_nothing_is_held() {
     assert_eq!((ids(etl, "launched"), &etl["ready"]), (runs[..1].to_vec(), &json!(1)), "{report:#}");
     assert!(etl["duration_ms"].as_u64().unwrap() < 2_500, "{report:#}");
 }
+
+#[tokio::test]
+async fn runs_beyond_a_full_page_of_held_ones_are_launched_on_time_too() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": null})).await;
+    for _ in 0..230 {
+        deployment.schedule(starts_in(1.5));
+    }
+    let report = deployment.poll().await;
+    assert_eq!(ids(agent(&report, "etl"), "launched").len(), 230, "they all start within this invocation");
+}
+
+#[tokio::test]
+async fn what_the_launch_rate_leaves_no_room_for_is_not_claimed() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": 5})).await;
+    let runs = deployment.schedule_many(60);
+    let function = deployment.poll_function().await;
+    let report = function.invoke(json!({}), Duration::from_secs(13)).await.unwrap();
+    let etl = agent(&report, "etl");
+    let (launched, deferred) = (ids(etl, "launched"), ids(etl, "deferred"));
+    assert!((5..=20).contains(&launched.len()), "three seconds have room for 15 or so: {}", launched.len());
+    assert_eq!(launched.len() + deferred.len(), runs.len());
+    assert_eq!(launched, runs[..launched.len()], "the oldest ones");
+    for run in &deferred {
+        assert_eq!(deployment.state_of(run), "Scheduled", "what is claimed is launched");
+    }
+    assert_eq!(deployment.world.ecs_tasks().len(), launched.len());
+}
