@@ -65,6 +65,23 @@ async fn a_full_page_is_asked_again_within_the_same_poll() {
 }
 
 #[tokio::test]
+async fn a_page_full_of_runs_that_cannot_be_launched_now_does_not_hide_the_others() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": null})).await;
+    let unavailable = world::FaultKind::Html { status: 503 };
+    deployment.world.fault(world::Fault::new("s3", "GetObject", unavailable).always());
+    let run_config = json!({"type": "ECSRun", "task_definition_path": "s3://bucket/run.yaml", "__version__": "1.4.1"});
+    for _ in 0..205 {
+        let run_config = run_config.clone();
+        deployment.schedule(FlowRunSpec { run_config, start_in_seconds: -60.0, ..FlowRunSpec::default() });
+    }
+    let fine = deployment.schedule(FlowRunSpec::default());
+    let report = deployment.poll().await;
+    let etl = agent(&report, "etl");
+    assert_eq!(ids(etl, "launched"), [fine]);
+    assert_eq!(ids(etl, "deferred").len(), 205);
+}
+
+#[tokio::test]
 async fn runs_are_launched_in_the_order_of_their_start() {
     let deployment = Deployment::with_agent(json!({"launch_rate": 4})).await;
     let start = |seconds: f64| FlowRunSpec { start_in_seconds: seconds, ..FlowRunSpec::default() };
