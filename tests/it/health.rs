@@ -183,3 +183,17 @@ async fn a_poke_that_wakes_nobody_says_so() {
     let function = health_function(&deployment).await;
     assert_eq!(ask(&function, by_iam(request("GET", "/api/poke"))).await["statusCode"], 502);
 }
+
+#[tokio::test]
+async fn health_without_parameter_store_is_failing() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    let denied = world::FaultKind::AwsError {
+        status: 400,
+        code: "AccessDeniedException".into(),
+        message: "not authorized to perform ssm:GetParametersByPath".into(),
+    };
+    deployment.world.fault(world::Fault::new("ssm", "*", denied).always());
+    let (code, body) = health(&deployment).await;
+    assert_eq!((code, &body["status"]), (json!(503), &json!("failing")), "{body:#}");
+    assert!(!body.to_string().contains("authorized"), "kinds, never texts: {body:#}");
+}
