@@ -54,7 +54,7 @@ deployment: tools-deploy ## the templates: lint, `sam build`, and what they give
 
 .PHONY: conformance
 conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 ## the fakes against the real Prefect agents and moto
-	cargo build --locked -p world
+	cargo test --locked --workspace --no-run
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 
 .PHONY: fmt

@@ -167,6 +167,7 @@ impl<C: Clock + Clone> Agent<C> {
                 stop_claiming: invocation.deadline - MARGIN,
                 deadline: invocation.deadline - LAST_WORDS,
                 launch_rate: config.launch_rate,
+                try_one_first: self.status().error == Some(ErrorKind::Aws),
             },
         }
     }

@@ -74,6 +74,7 @@ pub(super) struct State {
     pub(super) launches: Vec<(String, OffsetDateTime)>,
     /// Called between claim and settling.
     pub(super) cancel_on_launch: bool,
+    pub(super) try_one_first: bool,
 }
 
 pub(super) struct Fakes {
@@ -118,7 +119,12 @@ impl Fakes {
             prefetch: Duration::from_mins(1),
             max_launch_attempts: 3,
             spot_fallback_after: None,
-            limits: Limits { stop_claiming, deadline: stop_claiming + Duration::from_secs(9), launch_rate: None },
+            limits: Limits {
+                stop_claiming,
+                deadline: stop_claiming + Duration::from_secs(9),
+                launch_rate: None,
+                try_one_first: self.lock().try_one_first,
+            },
         };
         Turn::new(rules, (self, self, &self.clock), &ledger).run().await;
         ledger.report("no time was left")
