@@ -41,6 +41,11 @@ impl Kind {
         world.prefect1(|prefect1| prefect1.switches.fail.clear());
     }
 
+    /// Whether the answer is only late.
+    pub(crate) fn is_slow(&self) -> bool {
+        matches!(self.how, How::Wire(FaultKind::DelayBefore { .. } | FaultKind::DelayAfter { .. }))
+    }
+
     /// Whether it can hit another occurrence than the first.
     pub(crate) fn can_skip(&self) -> bool {
         matches!(self.how, How::Wire(_))
@@ -95,7 +100,11 @@ fn of_prefect(operation: &str) -> Vec<Kind> {
         status("null data", 200, r#"{"data":null}"#, "application/json"),
         status("null field", 200, &null_field.to_string(), "application/json"),
         status_after("null data after", 200, r#"{"data":null}"#, "application/json"),
-        field("service down", "request to http://graphql:4201 failed, reason: connect ECONNREFUSED", "INTERNAL_SERVER_ERROR"),
+        field(
+            "service down",
+            "request to http://graphql:4201 failed, reason: connect ECONNREFUSED",
+            "INTERNAL_SERVER_ERROR",
+        ),
         field("API_ERROR", "Unable to complete operation. An internal API error occurred.", "API_ERROR"),
     ]
 }
@@ -111,7 +120,12 @@ fn of_aws(service: &str, operation: &str) -> Vec<Kind> {
     let mut kinds = vec![
         aws("throttled", 400, throttling, "Rate exceeded"),
         aws("denied", if service == "ec2" { 403 } else { 400 }, denied_code, &denied),
-        aws("server error", 500, if service == "ssm" { "InternalServerError" } else { "ServerException" }, "Service Unavailable."),
+        aws(
+            "server error",
+            500,
+            if service == "ssm" { "InternalServerError" } else { "ServerException" },
+            "Service Unavailable.",
+        ),
         aws("expired token", 400, "ExpiredTokenException", "The security token included in the request is expired"),
     ];
     match operation {

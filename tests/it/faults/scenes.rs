@@ -33,9 +33,9 @@ impl Scene {
             Self::Warm => {
                 &["flow_run", "get_runs_in_queue", "set_flow_run_states", "RunTask", "write_run_logs", "PutParameter"]
             }
-            Self::Again => &["set_flow_run_states", "RunTask", "ListTasks", "DescribeTasks", "StopTask"],
-            Self::Held => &["flow_run", "set_flow_run_states"],
-            Self::Retry => &["flow_run", "set_task_run_states", "RunTask", "ListTasks"],
+            Self::Again => &["RunTask", "ListTasks", "DescribeTasks", "StopTask"],
+            Self::Held => &["flow_run"],
+            Self::Retry => &["set_task_run_states", "RunTask"],
             Self::Counted => &["GetParameter", "PutParameter"],
         };
         here.contains(&operation)
@@ -58,7 +58,10 @@ impl Scene {
             Self::Cold => {
                 watched.run(due("etl"));
                 watched.run(due("etl"));
-                watched.run(FlowRunSpec { run_config: json!({"type": "ECSRun", "image": "prefecthq/prefect:1.0.0"}), ..due("etl") });
+                watched.run(FlowRunSpec {
+                    run_config: json!({"type": "ECSRun", "image": "prefecthq/prefect:1.0.0"}),
+                    ..due("etl")
+                });
             }
             Self::Counted => watched.run(due("etl")),
             Self::Warm => {
@@ -87,7 +90,11 @@ impl Scene {
 
 /// A run of a flow that was due a moment ago.
 pub(crate) fn due(flow: &str) -> FlowRunSpec {
-    let flow = FlowSpec { id: Some("6c9a2b1e-0a61-4a3c-9a4e-5c3c6d1f0a01".into()), name: flow.to_owned(), ..FlowSpec::default() };
+    let flow = FlowSpec {
+        id: Some("6c9a2b1e-0a61-4a3c-9a4e-5c3c6d1f0a01".into()),
+        name: flow.to_owned(),
+        ..FlowSpec::default()
+    };
     FlowRunSpec { flow, start_in_seconds: -1.0, ..FlowRunSpec::default() }
 }
 

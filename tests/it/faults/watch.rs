@@ -68,14 +68,14 @@ impl Watched {
     }
 
     /// Polls with time passing in between, by the warm process and by new ones in turn, until nothing is due: at least
-    /// twice, at most eight times.
-    pub(crate) async fn poll_until_quiet(&mut self) {
+    /// once, at most eight times.
+    pub(crate) async fn poll_until_quiet(&mut self, warm_first: bool) {
         for round in 0..8 {
-            if round >= 2 && self.all_due_runs().is_empty() {
+            if round > 0 && self.all_due_runs().is_empty() {
                 return;
             }
             self.time_passes(601);
-            if round % 2 == 0 { self.poll().await } else { self.poll_cold().await }
+            if (round % 2 == 0) == warm_first { self.poll().await } else { self.poll_cold().await }
         }
         let due = self.all_due_runs();
         if !due.is_empty() {
@@ -97,13 +97,8 @@ impl Watched {
 
     /// Runs that a poll should find due now.
     fn due(&self) -> Vec<String> {
-        // What becomes due while the poll goes on may or may not be seen by it.
         let now = OffsetDateTime::now_utc();
-        let is_due = |state: Option<&StateRecord>| {
-            state.and_then(StateRecord::start_time).is_some_and(|start| start <= now - time::Duration::seconds(5))
-                || state.and_then(StateRecord::start_time).is_some_and(|start| start <= now)
-        };
-        self.waiting(is_due)
+        self.waiting(|state| state.and_then(StateRecord::start_time).is_some_and(|start| start <= now))
     }
 
     /// Runs that wait, whenever they start.
@@ -179,7 +174,11 @@ impl Watched {
         self.wrong.extend(doubled.map(|(run, count)| format!("{count} live tasks of {run}")));
         for run in self.deployment.world.flow_runs() {
             if run.history().iter().any(|state| matches!(*state, "Failed" | "Cancelled")) {
-                self.wrong.push(format!("run {} was failed: {:?}", run.id, run.current().and_then(StateRecord::message)));
+                self.wrong.push(format!(
+                    "run {} was failed: {:?}",
+                    run.id,
+                    run.current().and_then(StateRecord::message)
+                ));
             }
         }
     }
