@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use time::OffsetDateTime;
+use world::ecs::Refusal;
 use world::prefect1::{FlowRun, FlowRunSpec, StateRecord};
 use world::{InvokeError, LambdaProcess, Request};
 
@@ -59,6 +60,30 @@ impl Watched {
         self.check_tasks();
         self.check_secrets();
         self.answers.push(answer);
+    }
+
+    /// One poll that must succeed; its report.
+    pub(crate) async fn polled(&mut self) -> Value {
+        self.poll().await;
+        match self.answers.last() {
+            Some(Ok(report)) => report.clone(),
+            other => panic!("the poll failed: {other:?}\n{}", self.story()),
+        }
+    }
+
+    /// One poll whose invocation must fail with a report; the report.
+    pub(crate) async fn failed(&mut self) -> Value {
+        self.poll().await;
+        match self.answers.last() {
+            Some(Err(error)) if error.error_type == "PollFailed" => serde_json::from_str(&error.error_message).unwrap(),
+            other => panic!("the poll did not fail: {other:?}\n{}", self.story()),
+        }
+    }
+
+    /// ECS refuses the next launches whose body contains `text` for want of resources.
+    pub(crate) fn refuse(&self, reason: &str, text: &str, count: u32) {
+        let (reason, body_contains) = (reason.to_owned(), Some(text.to_owned()));
+        self.deployment.world.ecs_refuse(Refusal { reason, detail: None, body_contains, count });
     }
 
     /// One poll of a new process.
