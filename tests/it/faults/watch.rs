@@ -9,7 +9,7 @@ use world::ecs::Refusal;
 use world::prefect1::{FlowRun, FlowRunSpec, StateRecord};
 use world::{InvokeError, LambdaProcess, Request};
 
-/// How long an invocation may take here.
+/// How long an invocation may take, unless a story says otherwise.
 const DEADLINE: Duration = Duration::from_secs(40);
 
 /// The lists of a report in which a run may be.
@@ -26,11 +26,20 @@ pub(crate) struct Watched {
     pub(crate) answers: Vec<Result<Value, InvokeError>>,
     /// What is wrong so far.
     pub(crate) wrong: Vec<String>,
+    /// How long an invocation may take.
+    pub(crate) deadline: Duration,
 }
 
 impl Watched {
     pub(crate) fn new(deployment: Deployment) -> Self {
-        Self { deployment, runs: Vec::new(), function: None, answers: Vec::new(), wrong: Vec::new() }
+        Self {
+            deployment,
+            runs: Vec::new(),
+            function: None,
+            answers: Vec::new(),
+            wrong: Vec::new(),
+            deadline: DEADLINE,
+        }
     }
 
     /// Adds a run.
@@ -55,7 +64,7 @@ impl Watched {
         }
         let due = self.due();
         let Some(function) = &self.function else { return };
-        let answer = function.invoke(json!({}), DEADLINE).await;
+        let answer = function.invoke(json!({}), self.deadline).await;
         self.check_answer(&answer, &due);
         self.check_tasks();
         self.check_secrets();
