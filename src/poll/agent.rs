@@ -108,13 +108,10 @@ impl<C: Clock + Clone> Agent<C> {
         let remaining = Duration::try_from(end - started).unwrap_or_default();
         self.prefect.set_deadline(Some(tokio::time::Instant::now() + remaining));
         let polled = tokio::time::timeout(remaining, self.poll_within(invocation, taken, &ledger)).await;
-        let number = match polled {
-            Ok(number) => number,
-            Err(_) => {
-                ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
-                None
-            }
-        };
+        let number = polled.unwrap_or_else(|_| {
+            ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
+            None
+        });
         let mut report = ledger.report("no time was left in this invocation");
         self.sum_up(&mut report, number.or(taken));
         report.duration_ms = u64::try_from((self.clock.now() - started).whole_milliseconds()).unwrap_or_default();
@@ -173,6 +170,7 @@ impl<C: Clock + Clone> Agent<C> {
                 stop_claiming: invocation.deadline - MARGIN,
                 deadline: invocation.deadline - LAST_WORDS - SETTLING,
                 launch_rate: config.launch_rate,
+                try_one_first: self.status().error == Some(ErrorKind::Aws),
             },
         }
     }

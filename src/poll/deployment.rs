@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
 /// A warm process reads configuration and secrets again after this long.
-const CACHED_FOR: Duration = Duration::from_secs(300);
+const CACHED_FOR: Duration = Duration::from_mins(5);
 
 /// Where agents are configured.
 #[derive(Debug, Clone, PartialEq, Eq)]

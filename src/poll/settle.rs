@@ -17,7 +17,7 @@ const LOG_LIMIT: Duration = Duration::from_secs(5);
 const LATE_LOG_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs that are given back again and again wait at most this long.
-const LONGEST_DELAY: Duration = Duration::from_secs(600);
+const LONGEST_DELAY: Duration = Duration::from_mins(10);
 
 /// What follows from a launch's outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]

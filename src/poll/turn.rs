@@ -58,8 +58,8 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     /// Polls and launches. What became of the runs is in the ledger, also when this future is dropped half-way.
     pub async fn run(&self) {
         // Held launches go on beside the asking, so that a long queue does not make them late.
-        let (hold, held) = unbounded_channel();
-        tokio::join!(self.ask(hold), self.launch_held(held));
+        let (hold, batches) = unbounded_channel();
+        tokio::join!(self.ask(hold), self.launch_held(batches));
     }
 
     /// Nothing more is to be claimed.
@@ -122,8 +122,8 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
             self.ledger.settle(&runs[index].flow_run_id, Fate::Deferred(reason));
         }
         let page = Arc::new(runs);
-        let (held, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
-        for batch in held {
+        let (later, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
+        for batch in later {
             // The receiver lives as long as this turn: a failed send means that nobody is left to launch for.
             let _ = hold.send((Arc::clone(&page), batch));
         }

@@ -1,5 +1,5 @@
 //! Integration tests: stories of the real `lambda` binary against fakes that speak the real protocols.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::needless_pass_by_value, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod golden_prefect1;
 mod support;

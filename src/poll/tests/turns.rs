@@ -180,6 +180,18 @@ async fn the_agents_own_trouble_fails_the_poll_and_no_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_trouble_lasts_only_one_run_is_claimed_to_see() {
+    let world = Fakes::new();
+    for id in ["a", "b", "c"] {
+        world.schedule(id, 0);
+    }
+    world.lock().try_one_first = true;
+    world.lock().outcomes.insert("a".into(), [LaunchOutcome::AgentTrouble("AccessDenied".into())].into());
+    let report = world.poll().await;
+    assert_eq!((report.deferred.len(), world.run("b").version, world.run("c").version), (3, 1, 1), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn trouble_before_the_claim_leaves_runs_untouched() {
     let world = Fakes::new();
     world.schedule("a", 0);
