@@ -81,11 +81,22 @@ async fn launch_rate_holds_across_polls_of_a_warm_function() {
 }
 
 #[tokio::test]
-async fn an_account_that_throttles_is_asked_again_and_nothing_is_lost() {
-    let deployment = Deployment::with_agent(json!({"launch_rate": 20})).await;
+async fn an_account_that_throttles_gets_its_time_and_nothing_is_lost() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": null})).await;
     deployment.world.lock().ecs.options.run_task_rate = Some(20.0);
-    deployment.schedule_many(60);
+    let runs = deployment.schedule_many(60);
     let report = deployment.poll().await;
-    assert_eq!(ids(agent(&report, "etl"), "launched").len(), 60, "the quota is the default rate: {report:#}");
-    assert_eq!(agent(&report, "etl")["throttled"], 0);
+    let etl = agent(&report, "etl");
+    let (launched, deferred) = (ids(etl, "launched"), ids(etl, "deferred"));
+    assert_eq!(deployment.world.ecs_tasks().len(), launched.len());
+    assert!(launched.len() >= 20 && !deferred.is_empty(), "the quota is less than was asked for: {report:#}");
+    assert_eq!(launched.len() + deferred.len(), runs.len(), "no run fails for it: {report:#}");
+    assert!(etl["throttled"].as_u64().unwrap() >= 1 && etl["ok"] == true, "{report:#}");
+    for run in deferred {
+        let run = deployment.world.flow_run(&run).unwrap();
+        assert_eq!(run.history(), ["Scheduled", "Submitted", "Scheduled"]);
+        let again = run.current().unwrap().start_time().unwrap();
+        let soon = deployment.world.lock().now() + time::Duration::seconds(20);
+        assert!(again > soon, "not before Prefect lets it be claimed again");
+    }
 }
