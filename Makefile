@@ -27,7 +27,7 @@ demo: ## a local world: seeded flow runs, polled and launched by the real lambda
 	scripts/demo.sh
 
 .PHONY: bench
-bench: release ## the speed budget, side by side with the Python agents
+bench: release ## the speed budget, side by side with the Python agents (five minutes)
 	scripts/bench.sh
 
 .PHONY: lint

@@ -25,6 +25,9 @@ pub const MARGIN: Duration = Duration::from_secs(10);
 /// Kept back for the status and the report.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// Kept back from launching, before the last words: what became of the launches is said, and claims are given back.
+const SETTLING: Duration = Duration::from_secs(2);
+
 /// One invocation of the function, or one iteration of the command line's loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
@@ -165,7 +168,7 @@ impl<C: Clock + Clone> Agent<C> {
             spot_fallback_after: config.spot_fallback_after,
             limits: Limits {
                 stop_claiming: invocation.deadline - MARGIN,
-                deadline: invocation.deadline - LAST_WORDS,
+                deadline: invocation.deadline - LAST_WORDS - SETTLING,
                 launch_rate: config.launch_rate,
                 try_one_first: self.status().error == Some(ErrorKind::Aws),
             },
