@@ -22,6 +22,9 @@ use time::OffsetDateTime;
 /// Kept back from the end of an invocation: within it what is claimed is still launched and said.
 pub const MARGIN: Duration = Duration::from_secs(10);
 
+/// No task is started from this long before the end: what became of the last launches must still be told to Prefect.
+const SETTLING: Duration = Duration::from_secs(5);
+
 /// Kept back for the status and the report.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -165,7 +168,7 @@ impl<C: Clock + Clone> Agent<C> {
             spot_fallback_after: config.spot_fallback_after,
             limits: Limits {
                 stop_claiming: invocation.deadline - MARGIN,
-                deadline: invocation.deadline - LAST_WORDS,
+                deadline: invocation.deadline - SETTLING,
                 launch_rate: config.launch_rate,
                 try_one_first: self.status().error == Some(ErrorKind::Aws),
             },

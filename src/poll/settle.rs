@@ -13,6 +13,9 @@ const FIRST_DELAY: Duration = Duration::from_secs(45);
 /// Runs that are given back again and again wait at most this long.
 const LONGEST_DELAY: Duration = Duration::from_mins(10);
 
+/// Log lines are not waited for longer: launches wait behind them.
+const LOGGING: Duration = Duration::from_secs(3);
+
 /// What follows from a launch's outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
@@ -29,7 +32,7 @@ pub enum Settlement {
         reason: String,
         /// Refused for want of capacity.
         for_capacity: bool,
-        /// The attempt counts; trouble of the agent itself is no attempt of the run.
+        /// The attempt counts; trouble of the agent itself, and what was never tried, is no attempt of the run.
         counted: bool,
     },
     /// It fails.
@@ -52,6 +55,9 @@ impl Settlement {
             LaunchOutcome::Adopted { task_arn } => Self::Launched { task_arn, adopted: true },
             LaunchOutcome::Dead { task_arn, reason } => {
                 give_back(format!("Task {task_arn} stopped before the flow run began: {reason}"), false)
+            }
+            LaunchOutcome::Transient { reason, cause: TransientCause::NoTime } => {
+                Self::GiveBack { reason, for_capacity: false, counted: false }
             }
             LaunchOutcome::Transient { reason, cause } => give_back(reason, cause == TransientCause::Capacity),
             LaunchOutcome::InactiveDefinition => {
@@ -89,9 +95,12 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             if lines.is_empty() {
                 return;
             }
-            if let Err(error) = self.turn.orchestrator.log(&lines).await {
-                tracing::warn!(agent = self.turn.rules.agent, %error, lines = lines.len(), "run logs were not written");
-            }
+            let error = match tokio::time::timeout(LOGGING, self.turn.orchestrator.log(&lines)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            tracing::warn!(agent = self.turn.rules.agent, error, lines = lines.len(), "run logs were not written");
         };
         tokio::join!(write_log, self.change_states(changes));
     }
