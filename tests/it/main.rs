@@ -4,4 +4,5 @@
 mod golden_prefect1;
 mod support;
 
+mod key_rotation;
 mod launching;
