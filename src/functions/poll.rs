@@ -41,7 +41,7 @@ pub fn log_lines<C: Clock + Clone>(deployment: &Deployment<C>, report: &Report, 
 
 fn failure(error: &PollError) -> Failure {
     let error_type = match error {
-        PollError::Parameters { .. } => "PollFailed",
+        PollError::Parameters { .. } | PollError::Deadline(_) => "PollFailed",
         PollError::NoAgents(_) => "ConfigurationError",
         PollError::UnknownAgent { .. } => "BadEvent",
     };

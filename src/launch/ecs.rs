@@ -46,11 +46,6 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         }
     }
 
-    /// How many launches can still start until `deadline`; `None` = any number.
-    pub fn free_until(&self, deadline: OffsetDateTime) -> Option<usize> {
-        self.rate.free_until(self.clock.now(), deadline)
-    }
-
     async fn definition(&self, spec: &LaunchSpec, origin: &Origin<'_>) -> Result<Settled, LaunchOutcome> {
         match &spec.definition {
             Definition::Own(body) => {
@@ -157,6 +152,10 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
     async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
         let outcome = self.run_task_once(launch, deadline).await;
         self.learn(launch, outcome).await
+    }
+
+    fn room(&self, deadline: OffsetDateTime) -> Option<usize> {
+        self.rate.free_until(self.clock.now(), deadline)
     }
 
     async fn live_tasks(&self, cluster: &str, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {

@@ -111,6 +111,8 @@ pub enum TransientCause {
     Capacity,
     /// AWS had trouble.
     Server,
+    /// Nothing was asked of AWS: the time was up.
+    NoTime,
 }
 
 /// A launch that is ready: every byte of `RunTask` is decided.
@@ -140,6 +142,9 @@ pub trait Launcher: Send + Sync {
     /// Starts the task, once: a replay of the same token does not start another. Ends by `deadline`; what is not
     /// known by then is [`LaunchOutcome::Unknown`].
     fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> impl Future<Output = LaunchOutcome> + Send;
+
+    /// How many launches can still start until `deadline`; `None` = any number.
+    fn room(&self, deadline: OffsetDateTime) -> Option<usize>;
 
     /// The tasks of a flow run that have not stopped. `cluster`: empty = the account's default cluster.
     fn live_tasks(

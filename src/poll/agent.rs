@@ -22,11 +22,11 @@ use time::OffsetDateTime;
 /// Kept back from the end of an invocation: within it what is claimed is still launched and said.
 pub const MARGIN: Duration = Duration::from_secs(10);
 
+/// No task is started from this long before the end: what became of the last launches must still be told to Prefect.
+const SETTLING: Duration = Duration::from_secs(5);
+
 /// Kept back for the status and the report.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// Kept back from launching, before the last words: what became of the launches is said, and claims are given back.
-const SETTLING: Duration = Duration::from_secs(2);
 
 /// One invocation of the function, or one iteration of the command line's loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,18 @@ pub struct Invocation {
     pub request_id: String,
     /// When it is killed.
     pub deadline: OffsetDateTime,
+}
+
+impl Invocation {
+    /// Polls end here; the status and the report come after it.
+    pub(super) fn end_of_polls(&self) -> OffsetDateTime {
+        self.deadline - LAST_WORDS
+    }
+
+    /// Statuses are written until here.
+    pub(super) fn end_of_statuses(&self) -> OffsetDateTime {
+        self.deadline - LAST_WORDS / 2
+    }
 }
 
 /// Where the number of a poll comes from when `max_polls` is set.
@@ -100,12 +112,11 @@ impl<C: Clock + Clone> Agent<C> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).registration = registration;
     }
 
-    /// One poll. `taken`: the number was taken before, by a first try in this invocation.
-    pub async fn poll(&self, invocation: &Invocation, taken: Option<u64>) -> AgentReport {
+    /// One poll: its report, and the number it took. `taken`: the number that a first try in this invocation took.
+    pub async fn poll(&self, invocation: &Invocation, taken: Option<u64>) -> (AgentReport, Option<u64>) {
         let started = self.clock.now();
         let ledger = Ledger::default();
-        let end = invocation.deadline - LAST_WORDS;
-        let remaining = Duration::try_from(end - started).unwrap_or_default();
+        let remaining = Duration::try_from(invocation.end_of_polls() - started).unwrap_or_default();
         self.prefect.set_deadline(Some(tokio::time::Instant::now() + remaining));
         let polled = tokio::time::timeout(remaining, self.poll_within(invocation, taken, &ledger)).await;
         let number = polled.unwrap_or_else(|_| {
@@ -113,9 +124,10 @@ impl<C: Clock + Clone> Agent<C> {
             None
         });
         let mut report = ledger.report("no time was left in this invocation");
-        self.sum_up(&mut report, number.or(taken));
+        let number = number.or(taken);
+        self.sum_up(&mut report, number);
         report.duration_ms = u64::try_from((self.clock.now() - started).whole_milliseconds()).unwrap_or_default();
-        report
+        (report, number)
     }
 
     /// Polls, and says the poll's number.
@@ -168,7 +180,7 @@ impl<C: Clock + Clone> Agent<C> {
             spot_fallback_after: config.spot_fallback_after,
             limits: Limits {
                 stop_claiming: invocation.deadline - MARGIN,
-                deadline: invocation.deadline - LAST_WORDS - SETTLING,
+                deadline: invocation.deadline - SETTLING,
                 launch_rate: config.launch_rate,
                 try_one_first: self.status().error == Some(ErrorKind::Aws),
             },

@@ -12,6 +12,7 @@ use crate::state::status;
 use crate::state::{ErrorKind, Status};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -55,6 +56,9 @@ pub enum PollError {
         /// What AWS said.
         error: AwsError,
     },
+    /// The parameters and what they refer to could not be read in time.
+    #[error("no time was left to poll: the parameters below {0}, or what they refer to, took too long to read")]
+    Deadline(String),
     /// There is nothing to poll.
     #[error("no agent is configured: write one to the parameter {0}/config/<agent>")]
     NoAgents(String),
@@ -135,7 +139,8 @@ impl<C: Clock + Clone> Deployment<C> {
 
     /// One poll iteration for the selected agents, side by side.
     pub async fn poll(&self, selection: &Selection, invocation: &Invocation) -> Result<Report, PollError> {
-        let slots = self.selected(selection, false).await?;
+        let selected = self.before(invocation.end_of_polls(), self.selected(selection, false)).await;
+        let slots = selected.unwrap_or_else(|| Err(PollError::Deadline(self.name().to_owned())))?;
         let polls = slots.into_iter().map(|(name, slot)| async move {
             let report = self.poll_agent(&name, slot, invocation).await;
             (name, report)
@@ -149,47 +154,64 @@ impl<C: Clock + Clone> Deployment<C> {
         }
         let agent = match slot.agent {
             Ok(agent) => agent,
-            Err(trouble) => return self.not_polled(name, trouble).await,
+            Err(trouble) => return self.not_polled(name, trouble, invocation).await,
         };
-        let mut report = agent.poll(invocation, None).await;
+        let (mut report, number) = agent.poll(invocation, None).await;
         let mut polled_by = Arc::clone(&agent);
         if report.error_kind == Some(ErrorKind::Unauthorised)
             && report.launched.is_empty()
-            && let Some(renewed) = self.renewed(name, &agent).await
+            && let Some(Some(renewed)) = self.before(invocation.end_of_polls(), self.renewed(name, &agent)).await
         {
             // The key was replaced while this process was warm: the poll is made with the new one.
-            report = renewed.poll(invocation, (report.poll > 0).then_some(report.poll)).await;
+            (report, _) = renewed.poll(invocation, number).await;
             polled_by = renewed;
         }
         if !report.stopped {
-            self.write_status(name, &polled_by.status()).await;
+            self.write_status(name, &polled_by.status(), invocation).await;
         }
         report
     }
 
     /// The report of an agent that cannot even be built. Its status tells health of it.
-    async fn not_polled(&self, name: &str, trouble: Unassembled) -> AgentReport {
-        let mut known = match &self.source {
-            Source::Parameters(root) => status::read(&self.aws.ssm, root.as_str(), name).await.ok().flatten(),
+    async fn not_polled(&self, name: &str, trouble: Unassembled, invocation: &Invocation) -> AgentReport {
+        let known = match &self.source {
+            Source::Parameters(root) => {
+                let known = status::read(&self.aws.ssm, root.as_str(), name);
+                self.before(invocation.end_of_polls(), known).await
+            }
             Source::File { .. } => None,
+        };
+        let mut polls = 0;
+        // What cannot be read is not written over: it tells of the last success and of the registration.
+        if let Some(Ok(known)) = known {
+            let mut known = known.unwrap_or_default();
+            polls = known.polls;
+            known.last_poll = Some(self.clock.now());
+            known.error = Some(trouble.kind);
+            self.write_status(name, &known, invocation).await;
         }
-        .unwrap_or_default();
-        known.last_poll = Some(self.clock.now());
-        known.error = Some(trouble.kind);
-        self.write_status(name, &known).await;
         let error = Some(trouble.message);
-        AgentReport { error, error_kind: Some(trouble.kind), poll: known.polls, ..AgentReport::default() }
+        AgentReport { error, error_kind: Some(trouble.kind), poll: polls, ..AgentReport::default() }
     }
 
-    async fn write_status(&self, name: &str, status: &Status) {
+    /// What ends before `instant`.
+    async fn before<T>(&self, instant: OffsetDateTime, work: impl Future<Output = T>) -> Option<T> {
+        let left = Duration::try_from(instant - self.clock.now()).unwrap_or_default();
+        tokio::time::timeout(left, work).await.ok()
+    }
+
+    async fn write_status(&self, name: &str, status: &Status, invocation: &Invocation) {
         if self.read_only {
             return;
         }
-        if let Source::Parameters(root) = &self.source
-            && let Err(error) = status::write(&self.aws.ssm, root.as_str(), name, status).await
-        {
-            tracing::warn!(agent = name, %error, "the status was not written: health will call the agent failing");
-        }
+        let Source::Parameters(root) = &self.source else { return };
+        let written = status::write(&self.aws.ssm, root.as_str(), name, status);
+        let error = match self.before(invocation.end_of_statuses(), written).await {
+            Some(Ok(())) => return,
+            Some(Err(error)) => error.to_string(),
+            None => "no time was left".to_owned(),
+        };
+        tracing::warn!(agent = name, error, "the status was not written: health will call the agent failing");
     }
 
     /// The agent with secrets read afresh, if they differ.
@@ -205,6 +227,10 @@ impl<C: Clock + Clone> Deployment<C> {
             return Err(PollError::NoAgents(self.name().to_owned()));
         }
         if let Selection::Agents(names) = selection {
+            if !afresh && names.iter().any(|name| !slots.contains_key(name)) {
+                // It may have been configured since.
+                slots = self.slots(true).await?;
+            }
             if let Some(name) = names.iter().find(|name| !slots.contains_key(*name)) {
                 let known = slots.into_keys().collect::<Vec<_>>().join(", ");
                 return Err(PollError::UnknownAgent { name: name.clone(), known });
@@ -267,10 +293,12 @@ impl<C: Clock + Clone> Deployment<C> {
             }
         };
         let enabled = config.enabled;
-        if let Some(known) = known
-            && known.agent.is_ok()
-            && known.made_of.as_ref().is_some_and(|made_of| is_same(made_of, &config, &secrets))
-        {
+        let unchanged = known.filter(|known| {
+            let is_made_of = |made_of: &(AgentConfig, AgentSecrets)| made_of.0 == config && made_of.1.is_same(&secrets);
+            known.agent.is_ok() && known.made_of.as_ref().is_some_and(is_made_of)
+        });
+        // Documents that lie elsewhere may have changed: such an agent is assembled anew.
+        if let Some(known) = unchanged.clone().filter(|_| !config.refers_elsewhere()) {
             return known;
         }
         let kit = Kit {
@@ -287,7 +315,14 @@ impl<C: Clock + Clone> Deployment<C> {
             },
             read_only: self.read_only,
         };
-        Slot { made_of: Some((config, secrets)), agent: kit.assemble().await.map(Arc::new), enabled }
+        match (kit.assemble().await, unchanged) {
+            // What lies elsewhere is out of reach for the moment: as it was known it is better than no poll.
+            (Err(Unassembled { kind: ErrorKind::Aws, message }), Some(known)) => {
+                tracing::warn!(agent = loaded.agent, error = message, "polling with the documents read before");
+                known
+            }
+            (agent, _) => Slot { made_of: Some((config, secrets)), agent: agent.map(Arc::new), enabled },
+        }
     }
 
     fn counter(&self, agent: &str) -> Counter {
@@ -298,10 +333,4 @@ impl<C: Clock + Clone> Deployment<C> {
             Source::File { .. } => Counter::Process(AtomicU64::new(0)),
         }
     }
-}
-
-/// Whether an agent was assembled from the same. Documents that lie elsewhere may have changed: such an agent is
-/// assembled anew.
-fn is_same(made_of: &(AgentConfig, AgentSecrets), config: &AgentConfig, secrets: &AgentSecrets) -> bool {
-    made_of.0 == *config && made_of.1.is_same(secrets) && !config.refers_elsewhere()
 }

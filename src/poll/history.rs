@@ -2,6 +2,9 @@
 
 use crate::launch::LiveTask;
 
+/// `last_status` of a task that ECS lists and cannot describe yet.
+const TOO_NEW: &str = "UNKNOWN";
+
 /// What to do about the run itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Earlier {
@@ -31,13 +34,18 @@ pub fn decide(tasks: &[LiveTask], is_task_retry: bool) -> Decision {
         (Some(task), _) if is_task_retry => {
             Earlier::Wait(format!("its task {} still runs: it may retry by itself", task.task_arn))
         }
+        (Some(task), _) if task.last_status == TOO_NEW => {
+            Earlier::Wait(format!("its task {} was started a moment ago and cannot be described yet", task.task_arn))
+        }
         (Some(task), _) => {
             Earlier::Wait(format!("an earlier task {} is being stopped; launched once it has stopped", task.task_arn))
         }
         (None, Some(task)) => Earlier::Adopt(task.task_arn.clone()),
         (None, None) => Earlier::None,
     };
-    let to_stop = |task: &&&&LiveTask| !is_task_retry && task.desired_status != "STOPPED";
+    // What cannot be described yet was started a moment ago: it is waited for, never stopped.
+    let to_stop =
+        |task: &&&&LiveTask| !is_task_retry && task.desired_status != "STOPPED" && task.last_status != TOO_NEW;
     let stop = running.iter().filter(to_stop).map(|task| task.task_arn.clone()).collect();
     Decision { stop, earlier }
 }
@@ -98,6 +106,13 @@ mod tests {
         let decision = decide(&[task("RUNNING", "RUNNING")], true);
         assert!(decision.stop.is_empty());
         assert!(matches!(decision.earlier, Earlier::Wait(reason) if reason.contains("retry by itself")));
+    }
+
+    #[test]
+    fn a_task_too_new_to_be_described_is_waited_for_and_not_stopped() {
+        let decision = decide(&[task("UNKNOWN", "RUNNING")], false);
+        assert!(decision.stop.is_empty());
+        assert!(matches!(decision.earlier, Earlier::Wait(_)));
     }
 
     #[test]

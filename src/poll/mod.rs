@@ -6,7 +6,8 @@
 //! | `agent.rs`, `assembly.rs` | one agent: what it is made of, its poll from counter to status |
 //! | `turn.rs` | one agent's turn: asks the queue until it is empty, performs what the plan says |
 //! | `plan.rs` | pure: which runs are launched now, held, or left for a later poll |
-//! | `batch.rs` | runs that start together: render, look for earlier tasks, prepare, claim, launch, settle |
+//! | `batch.rs` | runs that start together: prepare, claim, launch, settle |
+//! | `preparing.rs` | before the claim: render, look for earlier tasks, settle definition and network |
 //! | `claims.rs` | claims, and those whose answer was lost |
 //! | `history.rs` | tasks of an earlier turn of a run |
 //! | `settle.rs` | what is said about each run at the end: log, give back, fail |
@@ -20,6 +21,7 @@ pub mod deployment;
 pub mod history;
 pub mod ledger;
 pub mod plan;
+mod preparing;
 pub mod report;
 pub mod settle;
 pub mod turn;

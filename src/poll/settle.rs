@@ -10,14 +10,11 @@ use std::time::Duration;
 /// Prefect Server refuses a second claim of a run for 30 s: what is given back is due again only after that.
 const FIRST_DELAY: Duration = Duration::from_secs(45);
 
-/// Log lines are waited for at most this long: they are for people, and decide nothing.
-const LOG_LIMIT: Duration = Duration::from_secs(5);
-
-/// Beyond the last moment of launching they are waited for at most this long.
-const LATE_LOG_LIMIT: Duration = Duration::from_secs(1);
-
 /// Runs that are given back again and again wait at most this long.
 const LONGEST_DELAY: Duration = Duration::from_mins(10);
+
+/// Log lines are not waited for longer: launches wait behind them.
+const LOGGING: Duration = Duration::from_secs(3);
 
 /// What follows from a launch's outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +32,7 @@ pub enum Settlement {
         reason: String,
         /// Refused for want of capacity.
         for_capacity: bool,
-        /// The attempt counts; trouble of the agent itself is no attempt of the run.
+        /// The attempt counts; trouble of the agent itself, and what was never tried, is no attempt of the run.
         counted: bool,
     },
     /// It fails.
@@ -58,6 +55,9 @@ impl Settlement {
             LaunchOutcome::Adopted { task_arn } => Self::Launched { task_arn, adopted: true },
             LaunchOutcome::Dead { task_arn, reason } => {
                 give_back(format!("Task {task_arn} stopped before the flow run began: {reason}"), false)
+            }
+            LaunchOutcome::Transient { reason, cause: TransientCause::NoTime } => {
+                Self::GiveBack { reason, for_capacity: false, counted: false }
             }
             LaunchOutcome::Transient { reason, cause } => give_back(reason, cause == TransientCause::Capacity),
             LaunchOutcome::InactiveDefinition => {
@@ -95,18 +95,14 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             if lines.is_empty() {
                 return;
             }
-            let written = tokio::time::timeout(self.log_limit(), self.turn.orchestrator.log(&lines)).await;
-            let late = || ApiError::NoAnswer("not waited for any longer".into());
-            if let Err(error) = written.unwrap_or_else(|_| Err(late())) {
-                tracing::warn!(agent = self.turn.rules.agent, %error, lines = lines.len(), "run logs were not written");
-            }
+            let error = match tokio::time::timeout(LOGGING, self.turn.orchestrator.log(&lines)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            tracing::warn!(agent = self.turn.rules.agent, error, lines = lines.len(), "run logs were not written");
         };
         tokio::join!(write_log, self.change_states(changes));
-    }
-
-    fn log_limit(&self) -> Duration {
-        let end = self.turn.rules.limits.deadline + LATE_LOG_LIMIT;
-        Duration::try_from(end - self.turn.clock.now()).unwrap_or_default().min(LOG_LIMIT)
     }
 
     fn settle_quietly(&self, run: &DueRun<O::Detail>, mark: &Mark, settlement: Settlement) {

@@ -2,4 +2,5 @@
 #![allow(clippy::struct_excessive_bools, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fakes;
+mod safety;
 mod turns;

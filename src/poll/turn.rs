@@ -9,13 +9,17 @@ use crate::orchestrator::{DuePage, DueRun, Orchestrator, Window};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// So long after the start of held runs they are claimed, and a queue they filled shows what lies behind them.
 const CLAIMED_AFTER: Duration = Duration::from_secs(1);
+
+/// What is known of a run for longer than this is looked at again before it is claimed or its tasks are stopped: a server
+/// may take a claim of a run that was cancelled or claimed by another meanwhile.
+const FRESH_FOR: Duration = Duration::from_secs(5);
 
 /// What a turn follows.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,15 +52,31 @@ pub struct Turn<'a, O, L, C> {
     pub ledger: &'a Ledger,
     /// Set by trouble that would hit every run: nothing more is claimed.
     halted: AtomicBool,
+    /// Launches of runs that are claimed, or about to be, of which the launcher does not know yet.
+    pub(super) promised: AtomicUsize,
 }
 
 /// A page of due runs, shared by the batches planned from it.
-type Page<D> = Arc<Vec<DueRun<D>>>;
+type Page<D> = Arc<Seen<D>>;
+
+/// Due runs and when they were asked for.
+struct Seen<D> {
+    at: OffsetDateTime,
+    runs: Vec<DueRun<D>>,
+}
 
 impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     /// A turn that has not begun.
     pub fn new(rules: Rules, (orchestrator, launcher, clock): (&'a O, &'a L, &'a C), ledger: &'a Ledger) -> Self {
-        Self { rules, orchestrator, launcher, clock, ledger, halted: AtomicBool::new(false) }
+        Self {
+            rules,
+            orchestrator,
+            launcher,
+            clock,
+            ledger,
+            halted: AtomicBool::new(false),
+            promised: AtomicUsize::new(0),
+        }
     }
 
     /// Polls and launches. What became of the runs is in the ledger, also when this future is dropped half-way.
@@ -97,7 +117,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
             let full = page.full;
             let fresh = self.fresh_runs(page, &mut seen);
             let any_fresh = !fresh.is_empty();
-            held_until = held_until.max(self.launch_page(fresh, &hold).await);
+            held_until = held_until.max(self.launch_page(Seen { at: now, runs: fresh }, &hold).await);
             if !full || self.why_not_claim().is_some() {
                 return;
             }
@@ -128,16 +148,16 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     /// Launches what is due and passes on what is to be held; until when the last of it is, if any.
     async fn launch_page(
         &self,
-        runs: Vec<DueRun<O::Detail>>,
+        page: Seen<O::Detail>,
         hold: &UnboundedSender<(Page<O::Detail>, PlannedBatch)>,
     ) -> Option<OffsetDateTime> {
         let starts: Vec<_> =
-            runs.iter().enumerate().map(|(index, run)| Start { index, start_time: run.start_time }).collect();
+            page.runs.iter().enumerate().map(|(index, run)| Start { index, start_time: run.start_time }).collect();
         let plan = plan(self.clock.now(), self.rules.limits, &starts);
         for (index, reason) in plan.deferred {
-            self.ledger.settle(&runs[index].flow_run_id, Fate::Deferred(reason));
+            self.ledger.settle(&page.runs[index].flow_run_id, Fate::Deferred(reason));
         }
-        let page = Arc::new(runs);
+        let page = Arc::new(page);
         let (later, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
         let held_until = later.iter().map(|batch| batch.at).max();
         for batch in later {
@@ -169,8 +189,9 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         self.launch_batch(&page, &batch).await;
     }
 
-    async fn launch_batch(&self, page: &[DueRun<O::Detail>], batch: &PlannedBatch) {
-        let runs = batch.runs.iter().map(|index| &page[*index]).collect();
-        Job { turn: self }.perform(runs, batch.held).await;
+    async fn launch_batch(&self, page: &Seen<O::Detail>, batch: &PlannedBatch) {
+        let runs = batch.runs.iter().map(|index| &page.runs[*index]).collect();
+        let is_old = self.clock.now() - page.at > FRESH_FOR;
+        Job { turn: self }.perform(runs, batch.held || is_old).await;
     }
 }

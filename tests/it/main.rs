@@ -14,6 +14,7 @@ mod faults;
 mod health;
 mod history;
 mod holding;
+mod key_rotation;
 mod launching;
 mod max_polls;
 mod network;

@@ -47,8 +47,11 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
                 }
                 Verdict::AlreadyStarted(arns) => return self.adopt(launch, &arns, None, deadline).await,
                 Verdict::NoTask(LaunchOutcome::Unknown(reason)) => doubt = Some(reason),
-                // A replay that does not get through says nothing about the try before it.
-                Verdict::NoTask(LaunchOutcome::Transient { reason, .. }) if doubt.is_some() => {
+                // A replay that does not get through, or that is refused for the agent's own sake, says nothing about
+                // the try before it.
+                Verdict::NoTask(LaunchOutcome::Transient { reason, .. } | LaunchOutcome::AgentTrouble(reason))
+                    if doubt.is_some() =>
+                {
                     doubt = doubt.map(|first| format!("{first}; then {reason}"));
                 }
                 Verdict::NoTask(outcome) => return outcome,
@@ -135,7 +138,7 @@ fn is_older(task: &Task, sent_at: OffsetDateTime) -> bool {
 fn no_time() -> LaunchOutcome {
     LaunchOutcome::Transient {
         reason: "No time was left to start the task: launch_rate allows no more launches before the deadline".into(),
-        cause: TransientCause::Throttled,
+        cause: TransientCause::NoTime,
     }
 }
 

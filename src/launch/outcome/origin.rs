@@ -74,10 +74,11 @@ impl Origin<'_> {
             self.sets_any(&["capacityProviderStrategy", "launchType", "cluster"])
         } else if is_about_network(code, &lower) {
             self.network_fault(&lower)
-        } else if status == 400 {
+        } else if status == 400 && !code.is_empty() {
             Fault::Run
         } else {
-            // No access, no such address: ECS answers 400 to whatever a run could cause.
+            // No access, no such address: ECS answers 400 and a code to whatever a run could cause. What has no code
+            // does not come from ECS but from a proxy before it.
             Fault::Agent
         }
     }

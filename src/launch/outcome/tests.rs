@@ -119,6 +119,7 @@ const REFUSALS: &[Row] = &[
     (403, "", "", &["cluster"], Agent),
     (400, "UnknownOperationException", "", &["cluster"], Agent),
     (404, "", "", &["cluster"], Agent),
+    (400, "", "<html>Bad Request</html>", &["cluster"], Agent),
     // Who may not do what: permissions may be limited to some clusters.
     (
         400,

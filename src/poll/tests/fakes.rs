@@ -1,7 +1,10 @@
 //! An orchestrator and a platform in memory, with virtual time, whose answers a test can spoil.
 
 use crate::clock::Clock;
-use crate::launch::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch};
+use crate::launch::rate::LaunchRate;
+use crate::launch::{
+    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch, TransientCause,
+};
 use crate::orchestrator::{
     ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
     RunNow, RunRefusal, Window,
@@ -75,16 +78,33 @@ pub(super) struct State {
     /// Called between claim and settling.
     pub(super) cancel_on_launch: bool,
     pub(super) try_one_first: bool,
+    /// Runs whose preparation never ends.
+    pub(super) hanging: Vec<&'static str>,
+    /// A run has been prepared once and hangs when it is prepared again.
+    pub(super) hangs_when_prepared_again: bool,
+    pub(super) prepared: Vec<String>,
+    /// This run is claimed by another agent before it is read again.
+    pub(super) claimed_by_another_before_reread: Option<String>,
+    pub(super) log_hangs: bool,
+    /// How long claims take.
+    pub(super) claiming_takes: Duration,
 }
 
 pub(super) struct Fakes {
     state: Mutex<State>,
     clock: TestClock,
+    launch_rate: Option<f64>,
+    rate: LaunchRate,
 }
 
 impl Fakes {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::default(), clock: TestClock(tokio::time::Instant::now()) }
+        Self::with_launch_rate(None)
+    }
+
+    pub(super) fn with_launch_rate(per_second: Option<f64>) -> Self {
+        let clock = TestClock(tokio::time::Instant::now());
+        Self { state: Mutex::default(), clock, launch_rate: per_second, rate: LaunchRate::new(per_second) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -122,7 +142,7 @@ impl Fakes {
             limits: Limits {
                 stop_claiming,
                 deadline: stop_claiming + Duration::from_secs(9),
-                launch_rate: None,
+                launch_rate: self.launch_rate,
                 try_one_first: self.lock().try_one_first,
             },
         };
@@ -213,6 +233,10 @@ impl Orchestrator for Fakes {
     async fn reread(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
         let mut state = self.lock();
         state.calls.push("reread");
+        if let Some(id) = state.claimed_by_another_before_reread.take() {
+            let run = state.runs.get_mut(&id).unwrap();
+            (run.state, run.version) = ("Submitted", run.version + 1);
+        }
         if state.reread_fails {
             return Err(unanswered());
         }
@@ -243,6 +267,8 @@ impl Orchestrator for Fakes {
     }
 
     async fn claim(&self, claims: &[Claim<'_, ()>]) -> Vec<Claimed> {
+        let takes = self.lock().claiming_takes;
+        tokio::time::sleep(takes).await;
         let mut state = self.lock();
         state.calls.push("claim");
         claims.iter().map(|claim| state.claim(claim)).collect()
@@ -281,6 +307,9 @@ impl Orchestrator for Fakes {
     }
 
     async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
+        if self.lock().log_hangs {
+            std::future::pending::<()>().await;
+        }
         let mut state = self.lock();
         state.calls.push("log");
         state.logs.extend_from_slice(lines);
@@ -295,6 +324,11 @@ impl Launcher for Fakes {
         _: &LaunchSpec,
         identity: &LaunchIdentity,
     ) -> Result<PreparedLaunch, LaunchOutcome> {
+        let again = self.lock().hangs_when_prepared_again && self.lock().prepared.iter().any(|id| id == flow_run_id);
+        self.lock().prepared.push(flow_run_id.to_owned());
+        if again || self.lock().hanging.contains(&flow_run_id) {
+            std::future::pending::<()>().await;
+        }
         if let Some(outcome) = self.lock().prepare_outcomes.pop_front() {
             return Err(outcome);
         }
@@ -304,7 +338,10 @@ impl Launcher for Fakes {
         Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets: Vec::new() })
     }
 
-    async fn launch(&self, launch: &PreparedLaunch, _: OffsetDateTime) -> LaunchOutcome {
+    async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
+        if !self.rate.wait(&self.clock, deadline).await {
+            return LaunchOutcome::Transient { reason: "No time was left".into(), cause: TransientCause::NoTime };
+        }
         let now = self.clock.now();
         let mut state = self.lock();
         let id = launch.flow_run_id.clone();
@@ -316,6 +353,10 @@ impl Launcher for Fakes {
         }
         let next = state.outcomes.get_mut(&id).and_then(VecDeque::pop_front);
         next.unwrap_or_else(|| LaunchOutcome::Started { task_arn: format!("task/{id}") })
+    }
+
+    fn room(&self, deadline: OffsetDateTime) -> Option<usize> {
+        self.rate.free_until(self.clock.now(), deadline)
     }
 
     async fn live_tasks(&self, _: &str, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {

@@ -196,7 +196,8 @@ async fn trouble_before_the_claim_leaves_runs_untouched() {
     let world = Fakes::new();
     world.schedule("a", 0);
     world.schedule("b", 40);
-    world.lock().prepare_outcomes.push_back(LaunchOutcome::AgentTrouble("no default VPC".into()));
+    let trouble = LaunchOutcome::AgentTrouble("no default VPC".into());
+    world.lock().prepare_outcomes.extend([trouble.clone(), trouble]);
     let report = world.poll().await;
     assert_eq!(report.error.as_deref(), Some("no default VPC"));
     assert_eq!((report.deferred.len(), world.run("a").version, world.run("b").version), (2, 1, 1));

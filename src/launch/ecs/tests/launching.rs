@@ -108,7 +108,9 @@ async fn three_requests_without_an_answer_stay_unknown() {
 #[tokio::test]
 async fn a_replay_that_does_not_get_through_does_not_make_the_first_try_known() {
     let capacity = refused(400, "ClientException", "Capacity is unavailable at this time.");
-    for refusal in [throttled(), AwsError::NotSent("refused".into()), refused(500, "ServerException", ""), capacity] {
+    let expired = refused(400, "ExpiredTokenException", "The security token included in the request is expired");
+    let not_sent = AwsError::NotSent("refused".into());
+    for refusal in [throttled(), not_sent, refused(500, "ServerException", ""), capacity, expired] {
         let room = answering([Err(no_answer()), Err(refusal.clone()), Err(refusal.clone())]);
         let outcome = launch(&room).await;
         let LaunchOutcome::Unknown(text) = &outcome else { panic!("after {refusal:?}: {outcome:?}") };
@@ -208,7 +210,7 @@ async fn launches_keep_to_the_rate_and_those_without_a_slot_are_known_not_starte
     aws.world().run_task_answers = (0..100).map(|_| Ok(started(T1))).collect();
     let room = EcsLauncher::new(aws.clone(), aws.clone(), JumpingClock::new(), Some(20.0));
     let deadline = START + Duration::from_millis(1500);
-    assert_eq!(room.free_until(deadline), Some(40));
+    assert_eq!(Launcher::room(&room, deadline), Some(40));
     let launch = prepared();
     let outcomes = join_all((0..50).map(|_| room.launch(&launch, deadline))).await;
     let begun = outcomes.iter().filter(|outcome| **outcome == started_t1()).count();

@@ -1,0 +1,139 @@
+//! Before the claim: render, look for earlier tasks, prepare. Whatever can go wrong here costs no claim.
+
+use super::batch::{Candidate, Intent, Job};
+use super::history::{Earlier, decide};
+use super::ledger::Fate;
+use crate::clock::Clock;
+use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, spot};
+use crate::orchestrator::{DueRun, Orchestrator, RenderError};
+use crate::state::ErrorKind;
+use futures_util::future::join_all;
+use std::time::Duration;
+
+/// Preparing one run takes at most this long: the other runs of its batch wait for it.
+const PREPARING: Duration = Duration::from_secs(15);
+
+impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
+    /// Whatever can be checked before claiming is checked here.
+    pub(super) async fn candidates<'r>(&self, runs: Vec<&'r DueRun<O::Detail>>) -> Vec<Candidate<'r, O::Detail>> {
+        if runs.is_empty() {
+            return Vec::new();
+        }
+        let rendered = self.turn.orchestrator.render(&runs).await;
+        let ways = runs.into_iter().zip(rendered).map(|(run, rendered)| async move {
+            let mut spec = match rendered {
+                Ok(rendered) => {
+                    rendered.warning.iter().for_each(|warning| self.turn.ledger.warn(warning));
+                    rendered.spec
+                }
+                Err(RenderError::Refused(refusal)) => return Some(self.failing(run, refusal.0)),
+                Err(RenderError::NotNow(reason)) => {
+                    self.fate(run, Fate::Deferred(reason));
+                    return None;
+                }
+            };
+            let fallback_after = self.turn.rules.spot_fallback_after;
+            if let Some((run_task, reason)) = spot::on_demand(&spec.run_task, run.capacity_refusals, fallback_after) {
+                tracing::info!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, reason, "spot fallback");
+                spec.run_task = run_task;
+            }
+            self.prepare_in_time(run, spec).await
+        });
+        join_all(ways).await.into_iter().flatten().collect()
+    }
+
+    async fn prepare_in_time<'r>(
+        &self,
+        run: &'r DueRun<O::Detail>,
+        spec: LaunchSpec,
+    ) -> Option<Candidate<'r, O::Detail>> {
+        let prepared = tokio::time::timeout(PREPARING, self.prepare(run, spec)).await;
+        prepared.unwrap_or_else(|_| {
+            let reason = format!("its launch could not be prepared within {} seconds", PREPARING.as_secs());
+            self.fate(run, Fate::Deferred(reason));
+            None
+        })
+    }
+
+    async fn prepare<'r>(&self, run: &'r DueRun<O::Detail>, spec: LaunchSpec) -> Option<Candidate<'r, O::Detail>> {
+        let mark = self.mark(run, &spec);
+        if run.has_history {
+            match self.earlier_task(run, &mark.cluster).await {
+                Earlier::None => {}
+                Earlier::Adopt(task_arn) => return Some(Candidate { run, mark, intent: Intent::Adopt { task_arn } }),
+                Earlier::Wait(reason) => {
+                    self.fate(run, Fate::Deferred(reason));
+                    return None;
+                }
+            }
+        }
+        match self.turn.launcher.prepare(&run.flow_run_id, &spec, &self.identity(run)).await {
+            Ok(prepared) => Some(Candidate { run, mark, intent: Intent::Launch(Box::new((spec, prepared))) }),
+            Err(LaunchOutcome::Permanent(message)) => Some(Candidate { run, mark, intent: Intent::Fail { message } }),
+            // Nothing is claimed yet, so there is nothing to give back: the run simply stays due.
+            Err(outcome) => {
+                self.fate(run, Fate::Deferred(self.why_not_prepared(outcome)));
+                None
+            }
+        }
+    }
+
+    fn why_not_prepared(&self, outcome: LaunchOutcome) -> String {
+        match outcome {
+            LaunchOutcome::AgentTrouble(reason) => {
+                // Whether it hits the others too shows when they are prepared: it costs them no claim.
+                self.turn.ledger.trouble(ErrorKind::Aws, &reason);
+                reason
+            }
+            LaunchOutcome::Transient { reason, cause } => {
+                self.count_throttle(cause);
+                reason
+            }
+            LaunchOutcome::Unknown(reason) | LaunchOutcome::Permanent(reason) => reason,
+            LaunchOutcome::InactiveDefinition => "the task definition is inactive".to_owned(),
+            LaunchOutcome::Started { task_arn }
+            | LaunchOutcome::Adopted { task_arn }
+            | LaunchOutcome::Dead { task_arn, .. } => format!("there is a task already: {task_arn}"),
+        }
+    }
+
+    async fn earlier_task(&self, run: &DueRun<O::Detail>, cluster: &str) -> Earlier {
+        let started_by = self.identity(run).started_by;
+        let tasks = match self.turn.launcher.live_tasks(cluster, &started_by).await {
+            Ok(tasks) => tasks,
+            Err(outcome) => {
+                let reason = self.why_not_prepared(outcome);
+                return Earlier::Wait(format!("cannot tell whether an earlier task lives: {reason}"));
+            }
+        };
+        let decision = decide(&tasks, run.is_task_retry);
+        if !decision.stop.is_empty()
+            && let Err(reason) = self.check_unchanged(run).await
+        {
+            return Earlier::Wait(reason);
+        }
+        for task_arn in &decision.stop {
+            let reason = "Flow run was started again";
+            if let Err(outcome) = self.turn.launcher.stop(cluster, task_arn, reason).await {
+                let reason = self.why_not_prepared(outcome);
+                return Earlier::Wait(format!("earlier task {task_arn} cannot be stopped: {reason}"));
+            }
+        }
+        decision.earlier
+    }
+
+    /// A run that was claimed meanwhile has a new task, which must not be taken for an earlier one.
+    async fn check_unchanged(&self, run: &DueRun<O::Detail>) -> Result<(), String> {
+        let now = self.turn.orchestrator.reread(std::slice::from_ref(&run.flow_run_id)).await;
+        match now.map(|mut runs| runs.pop().flatten()) {
+            Ok(Some(now)) if now.epoch == run.epoch => Ok(()),
+            Ok(Some(now)) => Err(format!("changed before its launch: it is {}", now.state)),
+            Ok(None) => Err("was deleted before its launch".to_owned()),
+            Err(error) => Err(format!("could not be read again before an earlier task is stopped: {error}")),
+        }
+    }
+
+    fn failing<'r>(&self, run: &'r DueRun<O::Detail>, message: String) -> Candidate<'r, O::Detail> {
+        Candidate { run, mark: self.mark_for(run, String::new()), intent: Intent::Fail { message } }
+    }
+}
