@@ -35,10 +35,15 @@ impl Kind {
         }
     }
 
-    /// The world is well again.
-    pub(crate) fn clear(world: &World) {
-        world.lock().faults.clear();
-        world.prefect1(|prefect1| prefect1.switches.fail.clear());
+    /// The world is well again. Says whether a request went wrong before.
+    pub(crate) fn clear(world: &World) -> bool {
+        let mut state = world.lock();
+        let untouched = |count: u32| count == u32::MAX || count == 1;
+        let waits = state.faults.waiting().iter().any(|fault| untouched(fault.count))
+            || state.prefect1.switches.fail.iter().any(|rule| untouched(rule.times));
+        state.faults.clear();
+        state.prefect1.switches.fail.clear();
+        !waits
     }
 
     /// Whether the answer is only late.

@@ -55,7 +55,9 @@ impl Pair {
         let Self { service, operation, occurrence, kind, always, .. } = self;
         kind.inject(&watched.deployment.world, service, operation, *occurrence, *always);
         watched.poll().await;
-        Kind::clear(&watched.deployment.world);
+        if !Kind::clear(&watched.deployment.world) {
+            watched.wrong.push("nothing went wrong: no such request was made".to_owned());
+        }
         // What lasted may have spoiled what a warm process remembers; what passed, what was written down.
         watched.poll_until_quiet(*always).await;
         let left = watched.check_end();

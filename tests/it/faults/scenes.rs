@@ -15,7 +15,7 @@ pub(crate) enum Scene {
     Warm,
     /// Runs that are due again: their earlier tasks wait, run, have stopped.
     Again,
-    /// Runs that start in a moment are held, and read again before they are claimed.
+    /// Runs that start in a moment are held by a warm process, and read again before they are claimed.
     Held,
     /// A Running run with a task run that is due to be retried.
     Retry,
@@ -75,7 +75,10 @@ impl Scene {
                 watched.warm_up().await;
                 again(&watched);
             }
-            Self::Held => (0..3).for_each(|_| watched.run(FlowRunSpec { start_in_seconds: 1.2, ..due("etl") })),
+            Self::Held => {
+                watched.warm_up().await;
+                (0..3).for_each(|_| watched.run(FlowRunSpec { start_in_seconds: 2.0, ..due("etl") }));
+            }
             Self::Retry => watched.run(FlowRunSpec {
                 state: json!("Running"),
                 version: Some(3),
