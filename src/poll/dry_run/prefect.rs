@@ -31,7 +31,9 @@ impl<'a, O: Rehearsable> Rehearsed<'a, O> {
     }
 
     fn note(&self, operation: &'static str, not_before: Option<OffsetDateTime>, bodies: Vec<Value>) {
-        bodies.into_iter().for_each(|body| self.recorder.note(SERVICE, operation, not_before, body));
+        for body in bodies {
+            self.recorder.note(SERVICE, operation, not_before, body);
+        }
     }
 }
 
