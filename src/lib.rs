@@ -15,9 +15,11 @@
 //! | [`functions`] | the Lambda functions: events in, answers out |
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`http_client`] | the one HTTP client for Prefect: TLS, time limits, what an error says about the effect |
+//! | [`cli`] | the `agent` command: one poll, a dry run, the long-lived loop |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
 
 pub mod aws;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod documents;

@@ -52,6 +52,21 @@ pub trait Orchestrator: Send + Sync {
     fn log(&self, lines: &[RunLog]) -> impl Future<Output = Result<(), ApiError>> + Send;
 }
 
+/// An orchestrator that can say what its writes would be: the bodies as they would be sent, without headers. Pure.
+pub trait Rehearsable: Orchestrator {
+    /// The requests of [`Orchestrator::claim`].
+    fn claim_requests(&self, claims: &[Claim<'_, Self::Detail>]) -> Vec<Value>;
+
+    /// The requests of [`Orchestrator::give_back`], for runs whose claims were accepted.
+    fn give_back_requests(&self, runs: &[GiveBack<'_, Self::Detail>], now: OffsetDateTime) -> Vec<Value>;
+
+    /// The requests of [`Orchestrator::fail`], for runs whose claims were accepted.
+    fn fail_requests(&self, runs: &[Ending<'_, Self::Detail>]) -> Vec<Value>;
+
+    /// The requests of [`Orchestrator::log`].
+    fn log_requests(&self, lines: &[RunLog]) -> Vec<Value>;
+}
+
 /// The times of one look at the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {

@@ -1,5 +1,6 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
 
+use super::dry_run::Rehearsal;
 use super::ledger::Ledger;
 use super::plan::Limits;
 use super::report::AgentReport;
@@ -54,8 +55,19 @@ impl Invocation {
 pub enum Counter {
     /// The version of a parameter, shared by all processes.
     Parameter(PollCounter),
+    /// As [`Counter::Parameter`], only looked at: for a dry run.
+    Look(PollCounter),
     /// This process: for the command line without a parameter root.
     Process(AtomicU64),
+}
+
+/// What the command line knows better than the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Overrides {
+    /// Replaces `max_polls`, wherever that comes from.
+    pub max_polls: Option<u64>,
+    /// Due runs are looked for no further ahead than this.
+    pub prefetch_at_most: Option<Duration>,
 }
 
 /// An agent that can poll.
@@ -68,6 +80,9 @@ pub struct Agent<C> {
     pub(super) launcher: EcsLauncher<Ecs, Ec2, C>,
     pub(super) counter: Counter,
     pub(super) clock: C,
+    overrides: Overrides,
+    /// Set for a dry run: takes the place of `prefect`'s writes and of `launcher`.
+    rehearsal: Option<Rehearsal<C>>,
     /// What the last poll wrote down.
     pub(super) status: Mutex<Status>,
     connected: AtomicBool,
@@ -80,15 +95,17 @@ pub(super) struct Parts<C> {
     pub(super) prefect: Prefect1,
     pub(super) counter: Counter,
     pub(super) status: Status,
+    pub(super) overrides: Overrides,
+    pub(super) rehearsal: Option<Rehearsal<C>>,
     pub(super) clock: C,
 }
 
 impl<C: Clock + Clone> Agent<C> {
     pub(super) fn new(parts: Parts<C>, aws: &AgentAws) -> Self {
-        let Parts { config, marked_as, prefect, counter, status, clock } = parts;
+        let Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, clock } = parts;
         let launcher = EcsLauncher::new(aws.ecs.clone(), aws.ec2.clone(), clock.clone(), config.launch_rate);
-        let status = Mutex::new(status);
-        Self { config, marked_as, prefect, launcher, counter, clock, status, connected: AtomicBool::new(false) }
+        let (status, connected) = (Mutex::new(status), AtomicBool::new(false));
+        Self { config, marked_as, prefect, launcher, counter, clock, overrides, rehearsal, status, connected }
     }
 
     /// What the last poll wrote down.
@@ -149,7 +166,11 @@ impl<C: Clock + Clone> Agent<C> {
                 return taken;
             }
         };
-        Turn::new(self.rules(invocation), (&self.prefect, &self.launcher, &self.clock), ledger).run().await;
+        let rules = self.rules(invocation);
+        match &self.rehearsal {
+            None => Turn::new(rules, (&self.prefect, &self.launcher, &self.clock), ledger).run().await,
+            Some(rehearsal) => rehearsal.turn(rules, &self.prefect, ledger).await,
+        }
         Some(number)
     }
 
@@ -158,11 +179,15 @@ impl<C: Clock + Clone> Agent<C> {
         if let Some(number) = taken {
             return Ok(Number::Poll(number));
         }
-        let Some(max_polls) = self.prefect.effective_config().max_polls else {
+        let Some(max_polls) = self.max_polls() else {
             return Ok(Number::Poll(self.status().polls + 1));
         };
         match &self.counter {
             Counter::Parameter(counter) => counter.claim(max_polls, &invocation.request_id).await,
+            Counter::Look(counter) => {
+                let polls = counter.polls().await?;
+                Ok(if polls >= max_polls { Number::Stopped(polls) } else { Number::Poll(polls + 1) })
+            }
             Counter::Process(polls) => {
                 let number = polls.fetch_add(1, Ordering::Relaxed) + 1;
                 Ok(if number > max_polls { Number::Stopped(max_polls) } else { Number::Poll(number) })
@@ -170,12 +195,17 @@ impl<C: Clock + Clone> Agent<C> {
         }
     }
 
+    /// Polls before the agent stops: the command line's word, else the configuration's.
+    pub fn max_polls(&self) -> Option<u64> {
+        self.overrides.max_polls.or(self.prefect.effective_config().max_polls)
+    }
+
     fn rules(&self, invocation: &Invocation) -> Rules {
         let config = self.prefect.effective_config();
         Rules {
             agent: config.agent.clone(),
             marked_as: self.marked_as.clone(),
-            prefetch: config.prefetch,
+            prefetch: self.overrides.prefetch_at_most.map_or(config.prefetch, |most| config.prefetch.min(most)),
             max_launch_attempts: config.max_launch_attempts,
             spot_fallback_after: config.spot_fallback_after,
             limits: Limits {
@@ -195,7 +225,7 @@ impl<C: Clock + Clone> Agent<C> {
         }
         report.poll = number.unwrap_or(status.polls);
         let now = self.clock.now();
-        let max_polls = self.prefect.effective_config().max_polls;
+        let max_polls = self.max_polls();
         status.polls = report.poll;
         status.stopped = max_polls.is_some_and(|max_polls| report.poll >= max_polls);
         if report.stopped {

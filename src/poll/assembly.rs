@@ -1,6 +1,7 @@
 //! From a loaded configuration to an agent that can poll: its documents, its certificate authority, its clients.
 
-use super::agent::{Agent, Counter, Parts};
+use super::agent::{Agent, Counter, Overrides, Parts};
+use super::dry_run::{Record, Rehearsal};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{AgentConfig, AgentSecrets, Document, Generation, apply_backend_settings};
@@ -22,7 +23,9 @@ pub(super) struct Kit<C> {
     pub(super) counter: Counter,
     pub(super) status: Status,
     pub(super) local_files: LocalFiles,
-    pub(super) read_only: bool,
+    pub(super) overrides: Overrides,
+    /// Set for a dry run: where its requests are noted.
+    pub(super) dry_run: Option<Record>,
 }
 
 /// Why an agent cannot be assembled.
@@ -47,18 +50,19 @@ impl<C: Clock + Clone> Kit<C> {
         let documents = self.documents(&http).await?;
         let setup = Setup {
             config: self.config.clone(),
-            secrets: self.secrets,
+            secrets: self.secrets.clone(),
             documents,
             apply_settings: apply_backend_settings,
             load_template: template_loader(&self.aws, &http, self.local_files),
-            read_only: self.read_only,
+            read_only: self.dry_run.is_some(),
         };
         let prefect = Prefect1::new(setup, http)
             .map_err(|error: ApiError| Unassembled { kind: error.kind(), message: error.to_string() })?;
         let role = self.config.assume_role_arn.as_deref();
         let aws = self.aws.for_agent(self.config.region_name.as_deref(), role).await;
-        let Self { config, marked_as, counter, status, clock, .. } = self;
-        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, clock }, &aws))
+        let Self { config, secrets, marked_as, counter, status, clock, overrides, dry_run, .. } = self;
+        let rehearsal = dry_run.map(|record| Rehearsal::new(&config, &secrets, record, &aws, clock.clone()));
+        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, clock }, &aws))
     }
 
     async fn documents(&self, http: &reqwest::Client) -> Result<Documents, Unassembled> {

@@ -1,12 +1,15 @@
 //! All agents of a deployment, side by side, and what a warm process keeps of them.
 
-use super::agent::{Agent, Counter, Invocation};
+use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::assembly::{Kit, Unassembled};
+use super::dry_run::Record;
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
 use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, Root, from_file, load};
 use crate::documents::LocalFiles;
+use crate::health::AgentFacts;
+use crate::health::truth::ConfiguredAgent;
 use crate::state::polls::PollCounter;
 use crate::state::status;
 use crate::state::{ErrorKind, Status};
@@ -78,7 +81,9 @@ pub struct Deployment<C> {
     environment: Environment,
     aws: Arc<AwsClients>,
     clock: C,
-    read_only: bool,
+    overrides: Overrides,
+    /// Set for a dry run: where its requests are noted.
+    dry_run: Option<Record>,
     warm: Mutex<Warm<C>>,
 }
 
@@ -102,17 +107,41 @@ impl<C> Clone for Slot<C> {
     }
 }
 
+impl<C: Clock + Clone> Slot<C> {
+    fn facts(&self, since: OffsetDateTime) -> AgentFacts {
+        let (status, max_polls) = match &self.agent {
+            Ok(agent) => (agent.status(), agent.max_polls()),
+            Err(trouble) => (Status { last_poll: Some(since), error: Some(trouble.kind), ..Status::default() }, None),
+        };
+        let configuration = self.made_of.as_ref().map(|(config, _)| ConfiguredAgent {
+            enabled: config.enabled,
+            poll_interval: config.poll_interval,
+            max_polls,
+        });
+        // What an earlier process wrote down says nothing about this one.
+        let status = Some(status).filter(|status| status.last_poll.is_some_and(|last_poll| last_poll >= since));
+        AgentFacts { configuration, configured_at: Some(since), status }
+    }
+}
+
 impl<C: Clock + Clone> Deployment<C> {
     /// Reads nothing yet.
     pub fn new(source: Source, environment: Environment, aws: Arc<AwsClients>, clock: C) -> Self {
         let warm = Mutex::new(Warm { loaded_at: None, slots: BTreeMap::new() });
-        Self { source, environment, aws, clock, read_only: false, warm }
+        Self { source, environment, aws, clock, overrides: Overrides::default(), dry_run: None, warm }
     }
 
-    /// The same, registering and writing nothing anywhere.
+    /// The same, registering and writing nothing anywhere: what polls would send to launch runs is noted in `record`.
     #[must_use]
-    pub fn read_only(mut self) -> Self {
-        self.read_only = true;
+    pub fn dry_run(mut self, record: Record) -> Self {
+        self.dry_run = Some(record);
+        self
+    }
+
+    /// The same, with what the command line knows better than the agents' configurations.
+    #[must_use]
+    pub fn overriding(mut self, overrides: Overrides) -> Self {
+        self.overrides = overrides;
         self
     }
 
@@ -135,6 +164,18 @@ impl<C: Clock + Clone> Deployment<C> {
     pub async fn agents(&self, selection: &Selection) -> Result<Vec<Arc<Agent<C>>>, PollError> {
         let slots = self.selected(selection, false).await?;
         Ok(slots.into_values().filter(|slot| slot.enabled).filter_map(|slot| slot.agent.ok()).collect())
+    }
+
+    /// What is known of the selected agents in this process, for health. `since`: when the process began. Those that
+    /// have not ended a poll yet are starting.
+    pub async fn facts(&self, selection: &Selection, since: OffsetDateTime) -> BTreeMap<String, AgentFacts> {
+        let warm = self.warm.lock().await;
+        let is_selected = |name: &String| match selection {
+            Selection::All => true,
+            Selection::Agents(names) => names.contains(name),
+        };
+        let selected = warm.slots.iter().filter(|(name, _)| is_selected(name));
+        selected.map(|(name, slot)| (name.clone(), slot.facts(since))).collect()
     }
 
     /// One poll iteration for the selected agents, side by side.
@@ -201,7 +242,7 @@ impl<C: Clock + Clone> Deployment<C> {
     }
 
     async fn write_status(&self, name: &str, status: &Status, invocation: &Invocation) {
-        if self.read_only {
+        if self.dry_run.is_some() {
             return;
         }
         let Source::Parameters(root) = &self.source else { return };
@@ -313,7 +354,8 @@ impl<C: Clock + Clone> Deployment<C> {
                 Source::Parameters(_) => LocalFiles::Refused,
                 Source::File { .. } => LocalFiles::Allowed,
             },
-            read_only: self.read_only,
+            overrides: self.overrides,
+            dry_run: self.dry_run.clone(),
         };
         match (kit.assemble().await, unchanged) {
             // What lies elsewhere is out of reach for the moment: as it was known it is better than no poll.
@@ -328,7 +370,8 @@ impl<C: Clock + Clone> Deployment<C> {
     fn counter(&self, agent: &str) -> Counter {
         match &self.source {
             Source::Parameters(root) => {
-                Counter::Parameter(PollCounter::new(self.aws.ssm.clone(), root.as_str(), agent))
+                let counter = PollCounter::new(self.aws.ssm.clone(), root.as_str(), agent);
+                if self.dry_run.is_some() { Counter::Look(counter) } else { Counter::Parameter(counter) }
             }
             Source::File { .. } => Counter::Process(AtomicU64::new(0)),
         }

@@ -11,6 +11,7 @@
 //! | `claims.rs` | claims, and those whose answer was lost |
 //! | `history.rs` | tasks of an earlier turn of a run |
 //! | `settle.rs` | what is said about each run at the end: log, give back, fail |
+//! | `dry_run/` | other implementations of the seams, which record instead of writing |
 //! | `ledger.rs` | what became of each run, kept so that it survives a deadline |
 
 pub mod agent;
@@ -18,6 +19,7 @@ mod assembly;
 pub mod batch;
 pub mod claims;
 pub mod deployment;
+pub mod dry_run;
 pub mod history;
 pub mod ledger;
 pub mod plan;
@@ -29,7 +31,7 @@ pub mod turn;
 #[cfg(test)]
 mod tests;
 
-pub use agent::{Agent, Invocation};
+pub use agent::{Agent, Invocation, Overrides};
 pub use assembly::Unassembled;
 pub use deployment::{Deployment, PollError, Selection, Source};
 pub use report::{AgentReport, Report};

@@ -11,11 +11,11 @@ use tracing_subscriber::layer::SubscriberExt;
 /// function's logging configuration, then the Prefect agent's own.
 const LEVEL_VARIABLES: [&str; 3] = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL", "PREFECT__CLOUD__AGENT__LEVEL"];
 
-/// The filter the environment asks for; `info` otherwise. Libraries speak up only when something is wrong, unless
+/// The filter the environment asks for, else `default`. Libraries speak up only when something is wrong, unless
 /// `RUST_LOG` asks for more.
-pub fn filter(environment: &Environment) -> EnvFilter {
+pub fn filter(environment: &Environment, default: &str) -> EnvFilter {
     let wanted = LEVEL_VARIABLES.iter().find_map(|name| environment.get(*name).filter(|value| !value.is_empty()));
-    let level = wanted.map_or("info", String::as_str);
+    let level = wanted.map_or(default, String::as_str);
     if environment.get("RUST_LOG").is_some_and(|value| !value.is_empty()) {
         return EnvFilter::builder().parse_lossy(level);
     }
@@ -42,7 +42,7 @@ pub fn init_json(environment: &Environment) {
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_env_filter(filter(environment))
+        .with_env_filter(filter(environment, "info"))
         .with_writer(std::io::stdout)
         .finish()
         .with(without_bodies());
@@ -50,9 +50,10 @@ pub fn init_json(environment: &Environment) {
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// Logs for people on standard error, for the command line; as JSON when asked.
-pub fn init_terminal(environment: &Environment, json: bool) {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(environment)).with_writer(std::io::stderr);
+/// Logs for people on standard error, for the command line; as JSON when asked. `default`: the level when the
+/// environment asks for none.
+pub fn init_terminal(environment: &Environment, json: bool, default: &str) {
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(environment, default)).with_writer(std::io::stderr);
     let set = if json {
         tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish().with(without_bodies()))
     } else {
@@ -69,7 +70,8 @@ mod tests {
     use super::*;
 
     fn shown(pairs: &[(&str, &str)]) -> String {
-        filter(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()).to_string()
+        filter(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), "info")
+            .to_string()
     }
 
     #[test]

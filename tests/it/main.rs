@@ -1,4 +1,4 @@
-//! Integration tests: stories of the real `lambda` binary against fakes that speak the real protocols.
+//! Integration tests: stories of the real `lambda` and `agent` binaries against fakes that speak the real protocols.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // What reads best in a story.
 #![allow(clippy::needless_pass_by_value, clippy::cloned_ref_to_slice_refs, clippy::duration_suboptimal_units)]
@@ -8,13 +8,13 @@ mod support;
 
 mod agent_settings;
 mod agents;
+mod command;
 mod definitions;
 mod documents;
 mod faults;
 mod health;
 mod history;
 mod holding;
-mod key_rotation;
 mod launching;
 mod max_polls;
 mod network;

@@ -4,7 +4,8 @@ use super::document::{Document, SetState, Target, set_states};
 use super::outcome::{self, Written};
 use super::rows::Look;
 use super::{Detail, Prefect1, guard, lock, queries, states};
-use crate::orchestrator::{ApiError, Claim, Claimed, Ending, GiveBack, LogLevel, RunLog, RunNow};
+use crate::orchestrator::{ApiError, Claim, Claimed, Ending, GiveBack, LogLevel, Rehearsable, RunLog, RunNow};
+use crate::prefect1::render::TaskRun;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -15,17 +16,27 @@ const MAX_IDS: usize = 200;
 /// Log lines of one call at most; a line has 10,000 characters at most.
 const MAX_LINES: usize = 200;
 
-impl Prefect1 {
-    /// The requests that would claim these runs, as they would be sent, without headers: for a dry run.
-    pub fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
-        set_states(&claimed_states(claims)).iter().map(|(document, _)| document.body()).collect()
+impl Rehearsable for Prefect1 {
+    fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
+        bodies(&claimed_states(claims))
     }
 
-    /// The requests that would write these log lines, as they would be sent, without headers: for a dry run.
-    pub fn log_requests(&self, lines: &[RunLog]) -> Vec<Value> {
+    fn give_back_requests(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Value> {
+        let given_back =
+            |(owner, run)| guard::to_give_back(owner, run, Some(&as_claimed(run)), now).unwrap_or_default();
+        bodies(&runs.iter().enumerate().flat_map(given_back).collect::<Vec<_>>())
+    }
+
+    fn fail_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
+        bodies(&runs.iter().enumerate().map(|(owner, run)| failed_state(owner, run)).collect::<Vec<_>>())
+    }
+
+    fn log_requests(&self, lines: &[RunLog]) -> Vec<Value> {
         self.log_documents(lines).iter().map(Document::body).collect()
     }
+}
 
+impl Prefect1 {
     /// Claims, up to a hundred per request.
     pub(super) async fn claim_runs(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
         let set = claimed_states(claims);
@@ -88,15 +99,7 @@ impl Prefect1 {
         let mut set = Vec::new();
         let mut results = Vec::with_capacity(runs.len());
         for (owner, (run, look)) in runs.iter().zip(&looks).enumerate() {
-            results.push(guard::may_fail(run.run, look.as_ref()).map(|()| {
-                set.push(SetState {
-                    owner,
-                    target: Target::FlowRun,
-                    id: run.run.flow_run_id.clone(),
-                    version: None,
-                    state: states::failed(&run.message),
-                });
-            }));
+            results.push(guard::may_fail(run.run, look.as_ref()).map(|()| set.push(failed_state(owner, run))));
         }
         self.set_all(&set, results).await
     }
@@ -177,6 +180,31 @@ impl Prefect1 {
             .chunks(MAX_LINES)
             .map(|lines| queries::write_run_logs(&lines.iter().map(entry).collect::<Vec<_>>()))
             .collect()
+    }
+}
+
+fn bodies(states: &[SetState]) -> Vec<Value> {
+    set_states(states).iter().map(|(document, _)| document.body()).collect()
+}
+
+fn failed_state(owner: usize, run: &Ending<'_, Detail>) -> SetState {
+    let (id, state) = (run.run.flow_run_id.clone(), states::failed(&run.message));
+    SetState { owner, target: Target::FlowRun, id, version: None, state }
+}
+
+/// A run as it is once its claim was accepted.
+fn as_claimed(run: &GiveBack<'_, Detail>) -> Look {
+    let flow_run = &run.run.detail.flow_run;
+    let claimed = |task_run: &TaskRun| TaskRun {
+        serialized_state: states::submitted_task_run(run.mark, &task_run.serialized_state),
+        ..task_run.clone()
+    };
+    Look {
+        id: flow_run.id.clone(),
+        version: flow_run.version,
+        state: if run.run.is_task_retry { "Running" } else { "Submitted" }.to_owned(),
+        mark: Some(run.mark.clone()),
+        task_runs: flow_run.task_runs.iter().map(claimed).collect(),
     }
 }
 

@@ -265,5 +265,12 @@ async fn a_dry_run_can_show_what_would_be_sent() {
     assert!(requests[0]["query"].as_str().unwrap().starts_with("mutation("));
     let line = RunLog { flow_run_id: RUN_ID.into(), level: LogLevel::Info, message: "m".into() };
     assert_eq!(prefect.log_requests(&[line]).len(), 1);
+    let endings = [Ending { run: &runs[0], message: "no such image".into() }];
+    assert_eq!(state_of(&prefect.fail_requests(&endings)[0]["variables"], 0)["state"]["type"], "Failed");
+    let delay = Duration::from_secs(40);
+    let back = |(run, mark)| GiveBack { run, mark, reason: "throttled".into(), for_capacity: false, delay };
+    let requests_back = prefect.give_back_requests(&runs.iter().zip(&marks).map(back).collect::<Vec<_>>(), NOW);
+    assert_eq!(state_of(&requests_back[0]["variables"], 0)["state"]["type"], "Scheduled");
+    assert_eq!(state_of(&requests_back[0]["variables"], 1)["task_run_id"], TASK_RUN_ID);
     assert!(server.seen().is_empty() && !format!("{requests:?}").contains(KEY));
 }

@@ -1,0 +1,44 @@
+//! Pure: what to do about an error.
+
+use crate::poll::PollError;
+use crate::state::ErrorKind;
+
+/// The AWS clients do not work.
+pub(super) const AWS: &str =
+    "check AWS_REGION and the AWS credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, …) of this shell";
+
+/// What to do about an agent's own trouble.
+pub(super) fn on_kind(kind: Option<ErrorKind>) -> &'static str {
+    match kind {
+        Some(ErrorKind::Configuration) => "correct it where the message says; the README lists every key",
+        Some(ErrorKind::ApiUnreachable) => {
+            "check `api` (and `ca_bundle`, for a private certificate authority), and that this machine reaches it"
+        }
+        Some(ErrorKind::Unauthorised) => {
+            "check the API key: {root}/secrets/{agent}/api-key in Parameter Store, or PREFECT__CLOUD__API_KEY"
+        }
+        Some(ErrorKind::Throttled) => "wait a minute, then poll again; poll less often if that happens again",
+        Some(ErrorKind::Aws) => {
+            "check this shell's AWS credentials and permissions, and cluster, network and region of the configuration"
+        }
+        Some(ErrorKind::ParameterStore) => {
+            "check that the credentials may read and write the parameters below the root"
+        }
+        Some(ErrorKind::Deadline) => "poll again: nothing is lost; give a poll more time with --timeout",
+        Some(ErrorKind::ApiError) | None => {
+            "poll again; if it stays, ask whoever runs the Prefect API about the message"
+        }
+    }
+}
+
+/// What to do when nothing could be polled.
+pub(super) fn on_poll_error(error: &PollError) -> &'static str {
+    match error {
+        PollError::Parameters { .. } => AWS,
+        PollError::NoAgents(_) => {
+            "or check --root: the parameters are looked for below it, in the region of this shell"
+        }
+        PollError::UnknownAgent { .. } => "name one of these with --agent",
+        PollError::Deadline(_) => "try again, or give it more time with --timeout",
+    }
+}

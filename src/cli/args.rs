@@ -1,0 +1,183 @@
+//! The arguments of the `agent` command. Their comments are the help texts, so they are no Markdown.
+#![allow(clippy::doc_markdown, rustdoc::bare_urls)]
+
+use clap::{Args, Parser, Subcommand};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// The `agent` command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "agent",
+    version,
+    propagate_version = true,
+    about = "Prefect's agent for ECS: polls a Prefect API and launches due flow runs as tasks",
+    long_about = "Prefect's agent for ECS: polls a Prefect API and launches due flow runs as tasks.\n\n\
+        The same polls as those of the Lambda function, from a terminal. AWS region and credentials come from where AWS \
+        tools look for them (AWS_REGION, AWS_PROFILE, …).",
+    after_help = "Examples:\n  \
+        agent poll --config etl.yaml --dry-run\n  \
+        agent poll --root /prefect-serverless-agent/prod --agent etl\n  \
+        agent start --config etl.yaml --agent-address http://127.0.0.1:8080"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Write JSON: reports on standard output, logs on standard error.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Poll once, launch what is due, say what happened
+    #[command(
+        long_about = "One poll iteration for every configured agent: due flow runs are claimed and launched, those that \
+            start within prefetch_seconds are held until then.\n\n\
+            The exit code is 0 only if every agent's own poll worked; a single run that failed does not count.",
+        after_help = "Examples:\n  \
+            agent poll --config etl.yaml --dry-run     what would be sent next; nothing is written\n  \
+            agent poll --root /psa/prod                all agents of a deployment\n  \
+            agent poll --root /psa/prod --agent etl --json | jq .agents.etl.launched"
+    )]
+    Poll(PollArgs),
+    /// Poll again and again, as the Python agent does
+    #[command(
+        long_about = "Polls until it is told to end (ctrl-c or SIGTERM), or until max_polls is reached. The current poll is \
+            finished before; a second signal does not wait for it.\n\n\
+            Pauses are those of the Python agent: a quarter of a second after work, else 0.5, 1, 2, 4, 8 and then 10 s; \
+            errors make the pauses longer too and never end the loop. Due runs are looked for at most 10 s ahead \
+            (prefetch_seconds, where that is less): the next look is never further away.",
+        after_help = "Examples:\n  \
+            agent start --config etl.yaml\n  \
+            agent start --root /psa/prod --max-polls 100\n  \
+            agent start --config etl.yaml --agent-address http://127.0.0.1:8080\n  \
+            curl http://127.0.0.1:8080/api/health; curl http://127.0.0.1:8080/api/poke"
+    )]
+    Start(StartArgs),
+}
+
+/// Which agents, and how long a poll may take.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SettingArgs {
+    /// Read the agents' configurations from Parameter Store, below this root [env: PARAMETER_ROOT]
+    #[arg(long, value_name = "ROOT", conflicts_with = "config")]
+    pub root: Option<String>,
+    /// Read one agent's configuration from this file (YAML or JSON); its API key comes from PREFECT__CLOUD__API_KEY
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only these agents [default: all]
+    #[arg(long = "agent", value_name = "NAME", num_args = 1..)]
+    pub agents: Vec<String>,
+    /// Seconds that one poll may take; nothing is claimed in its last ten
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(15..=3600))]
+    pub timeout: u64,
+}
+
+/// Arguments of `agent poll`.
+#[derive(Debug, Clone, Args)]
+pub struct PollArgs {
+    /// Which agents.
+    #[command(flatten)]
+    pub setting: SettingArgs,
+    /// Send only reads, and print exactly the requests that would come next, assuming that claims are accepted
+    ///
+    /// Bodies are as they would be sent, with keys and tokens replaced by [redacted]. Names that only the answer to an
+    /// earlier request would tell stand in square brackets. The agent's own housekeeping (registration, sign of life,
+    /// poll counter, status) is neither sent nor shown.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `agent start`.
+#[derive(Debug, Clone, Args)]
+pub struct StartArgs {
+    /// Which agents.
+    #[command(flatten)]
+    pub setting: SettingArgs,
+    /// End after so many polls of an agent, whatever its configuration says
+    ///
+    /// With --root the polls are counted in Parameter Store, over all processes and functions; with --config in this
+    /// process.
+    #[arg(long, value_name = "N")]
+    pub max_polls: Option<u64>,
+    /// Serve GET /api/health and GET /api/poke here, e.g. http://127.0.0.1:8080; whoever reaches it may poke
+    #[arg(long, value_name = "http://HOST:PORT", value_parser = agent_address)]
+    pub agent_address: Option<AgentAddress>,
+}
+
+/// Where to serve health and poke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentAddress {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// 0 = any free port.
+    pub port: u16,
+}
+
+fn agent_address(written: &str) -> Result<AgentAddress, String> {
+    const FORM: &str = "write http://HOST:PORT, e.g. http://127.0.0.1:8080";
+    let uri: http::Uri = written.trim().parse().map_err(|error| format!("{error}: {FORM}"))?;
+    match (uri.scheme_str(), uri.host(), uri.port_u16()) {
+        (Some("http"), Some(_), None) => Err(format!("the port is missing: {FORM}")),
+        (Some("http"), Some(host), Some(port)) if matches!(uri.path(), "" | "/") && uri.query().is_none() => {
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            let bare = bare.filter(|address| address.parse::<IpAddr>().is_ok());
+            Ok(AgentAddress { host: bare.unwrap_or(host).to_owned(), port })
+        }
+        (Some("https"), ..) => Err(format!("https is not served: {FORM}")),
+        _ => Err(format!("not an address to serve at: {FORM}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_needs_a_port() {
+        let address = |host: &str, port| AgentAddress { host: host.into(), port };
+        assert_eq!(agent_address("http://127.0.0.1:8080"), Ok(address("127.0.0.1", 8080)));
+        assert_eq!(agent_address("http://localhost:80/"), Ok(address("localhost", 80)));
+        assert_eq!(agent_address("http://[::1]:8080"), Ok(address("::1", 8080)));
+        for without in ["http://127.0.0.1", "http://localhost/", "http://[::1]"] {
+            assert!(agent_address(without).unwrap_err().starts_with("the port is missing: write http://"), "{without}");
+        }
+        for wrong in
+            ["", "127.0.0.1:8080", "localhost", "https://localhost:8080", "http://localhost:8080/x", "http://a:99999"]
+        {
+            assert!(agent_address(wrong).unwrap_err().contains("write http://HOST:PORT"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn agents_are_named_one_by_one_or_together() {
+        for line in ["agent poll --root /r --agent a b --json", "agent --json poll --agent a --agent b --root /r"] {
+            let cli = Cli::parse_from(line.split(' '));
+            let Command::Poll(args) = cli.command else { panic!("{line}") };
+            assert_eq!((args.setting.agents, cli.json), (vec!["a".to_owned(), "b".to_owned()], true));
+        }
+    }
+
+    #[test]
+    fn root_and_file_exclude_each_other_and_times_are_bounded() {
+        for line in [
+            "agent poll --root /r --config f",
+            "agent poll --root /r --timeout 5",
+            "agent start --root /r --agent-address http://localhost",
+            "agent start --root /r --max-polls -1",
+            "agent",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

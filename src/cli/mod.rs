@@ -1,0 +1,79 @@
+//! The `agent` command: what a person runs. The polls are those of the Lambda function.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `args.rs` | the arguments |
+//! | `setting.rs` | arguments and environment → a deployment to poll |
+//! | `poll.rs` | `agent poll`: one iteration, also as a dry run |
+//! | `start.rs`, `back_off.rs` | `agent start`: the long-lived loop, and its pauses (pure) |
+//! | `server.rs`, `signals.rs` | what wakes and ends the loop: `/api/health`, `/api/poke`, signals |
+//! | `table.rs`, `planned.rs` | reports and dry runs as people read them (pure) |
+//! | `advice.rs` | what to do about an error (pure) |
+
+mod advice;
+pub mod args;
+mod back_off;
+mod planned;
+mod poll;
+mod server;
+mod setting;
+mod signals;
+mod start;
+mod table;
+
+pub use args::Cli;
+
+use crate::config::Environment;
+use crate::telemetry::logs;
+use args::Command;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Why a command did not do what it was asked to: for people, with what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+struct Trouble {
+    message: String,
+    /// What to do next; empty when the message says so itself.
+    advice: String,
+}
+
+impl Trouble {
+    fn new(message: impl std::fmt::Display, advice: impl Into<String>) -> Self {
+        Self { message: message.to_string(), advice: advice.into() }
+    }
+}
+
+/// Runs the command. Errors go to standard error; the exit code is 0 only if all went well.
+pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
+    let json = cli.json;
+    let done = match cli.command {
+        Command::Poll(args) => {
+            // The report says it all; a log beside it is for those who ask for one.
+            logs::init_terminal(&environment, json, "warn");
+            poll::poll(args, json, environment).await
+        }
+        Command::Start(args) => {
+            logs::init_terminal(&environment, json, "info");
+            start::start(args, json, environment).await
+        }
+    };
+    match done {
+        Ok(code) => code,
+        Err(trouble) => {
+            complain(&trouble);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(trouble: &Trouble) {
+    let Trouble { message, advice } = trouble;
+    let next = if advice.is_empty() { String::new() } else { format!("  next: {advice}\n") };
+    say(&mut std::io::stderr(), &format!("error: {message}\n{next}"));
+}
+
+/// Writes a text. A reader that has gone away (`| head`) is no error.
+fn say(to: &mut impl Write, text: &str) {
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}

@@ -1,0 +1,55 @@
+//! `agent poll`: one iteration.
+
+use super::args::PollArgs;
+use super::setting::{Setting, setting};
+use super::table::{self, Palette};
+use super::{Trouble, advice, complain, planned, say};
+use crate::config::Environment;
+use crate::poll::dry_run::Record;
+use crate::poll::{Report, Selection};
+use serde_json::json;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use tracing::Instrument;
+
+/// Polls, and shows the report. Success only if every agent's own poll worked.
+pub(super) async fn poll(args: PollArgs, json: bool, environment: Environment) -> Result<ExitCode, Trouble> {
+    let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
+    let Setting { mut deployment, selection, invocations } = setting(args.setting, environment).await?;
+    let record = args.dry_run.then(Record::default);
+    if let Some(record) = &record {
+        deployment = deployment.dry_run(record.clone());
+    }
+    let invocation = invocations.next();
+    let polled = deployment.poll(&selection, &invocation);
+    let polled = if record.is_some() { polled.instrument(tracing::info_span!("dry run")).await } else { polled.await };
+    let report = polled.map_err(|error| Trouble::new(&error, advice::on_poll_error(&error)))?;
+    let shown = match (&record, json) {
+        (None, true) => format!("{}\n", json!(report)),
+        (None, false) => table::report(&report, palette),
+        (Some(record), true) => format!("{}\n", planned::json(&report, &record.take())),
+        (Some(record), false) => format!("{}\n{}", planned::text(&record.take()), table::report(&report, palette)),
+    };
+    say(&mut std::io::stdout(), &shown);
+    say_troubles(&report, &selection);
+    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// On standard error: what is wrong with the agents themselves, and what may need a person.
+fn say_troubles(report: &Report, selection: &Selection) {
+    for (name, agent) in &report.agents {
+        for warning in &agent.warnings {
+            say(&mut std::io::stderr(), &format!("warning: agent {name}: {warning}\n"));
+        }
+        if let Some(error) = &agent.error {
+            complain(&Trouble::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind)));
+        }
+        if agent.stopped {
+            let advice = "raise max_polls, or delete the parameter {root}/state/{agent}/polls to count anew";
+            say(&mut std::io::stderr(), &format!("note: agent {name} has had its max_polls: {advice}\n"));
+        }
+    }
+    if report.agents.values().all(|agent| agent.disabled) && *selection == Selection::All {
+        say(&mut std::io::stderr(), "note: every agent has `enabled: false`\n");
+    }
+}

@@ -1,0 +1,112 @@
+//! Arguments and environment → the deployment to poll.
+
+use super::Trouble;
+use super::advice::AWS;
+use super::args::SettingArgs;
+use crate::aws::AwsClients;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Environment, Root};
+use crate::poll::{Deployment, Invocation, Selection, Source};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The environment variable that names the root, as for the functions.
+const ROOT_VARIABLE: &str = "PARAMETER_ROOT";
+
+/// What a command polls.
+pub(super) struct Setting {
+    pub(super) deployment: Deployment<SystemClock>,
+    pub(super) selection: Selection,
+    pub(super) invocations: Invocations,
+}
+
+/// Sends nothing yet.
+pub(super) async fn setting(args: SettingArgs, environment: Environment) -> Result<Setting, Trouble> {
+    let source = source(&args, &environment)?;
+    let aws = AwsClients::from_env(&environment).await.map_err(|error| Trouble::new(error, AWS))?;
+    let selection = if args.agents.is_empty() { Selection::All } else { Selection::Agents(args.agents) };
+    let invocations = Invocations::new(Duration::from_secs(args.timeout));
+    Ok(Setting { deployment: Deployment::new(source, environment, Arc::new(aws), SystemClock), selection, invocations })
+}
+
+/// An argument beats the environment.
+fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, Trouble> {
+    if let Some(file) = &args.config {
+        let path = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Trouble::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file with --config")
+        })?;
+        return Ok(Source::File { path, text });
+    }
+    let root = args.root.as_ref().or_else(|| environment.get(ROOT_VARIABLE)).filter(|root| !root.trim().is_empty());
+    let root = root.ok_or_else(|| {
+        let advice =
+            "give --root ROOT (or set PARAMETER_ROOT) to read the agents from Parameter Store, or --config FILE";
+        Trouble::new("no agent to poll", advice)
+    })?;
+    Ok(Source::Parameters(Root::new(root)))
+}
+
+/// Makes invocations, each with an id of its own.
+pub(super) struct Invocations {
+    process: String,
+    count: AtomicU64,
+    timeout: Duration,
+}
+
+impl Invocations {
+    fn new(timeout: Duration) -> Self {
+        // Process ids repeat, and so do clocks; the hasher's keys are random.
+        let random = RandomState::new().hash_one(std::process::id());
+        Self { process: format!("agent-{}-{random:016x}", std::process::id()), count: AtomicU64::new(0), timeout }
+    }
+
+    /// The next one, from now on.
+    pub(super) fn next(&self) -> Invocation {
+        let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        Invocation { request_id: format!("{}-{number}", self.process), deadline: SystemClock.now() + self.timeout }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write;
+
+    fn from(args: &SettingArgs, root: Option<&str>) -> Result<Source, Trouble> {
+        source(args, &root.map(|root| (ROOT_VARIABLE.to_owned(), root.to_owned())).into_iter().collect())
+    }
+
+    #[test]
+    fn an_argument_beats_the_environment() {
+        let parameters = |root: &str| Ok(Source::Parameters(Root::new(root)));
+        let root = SettingArgs { root: Some("/a".into()), ..SettingArgs::default() };
+        assert_eq!(from(&root, Some("/b")), parameters("/a"));
+        assert_eq!(from(&SettingArgs::default(), Some("/b")), parameters("/b"));
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"prefect: 1").unwrap();
+        let config = SettingArgs { config: Some(file.path().into()), ..SettingArgs::default() };
+        let path = file.path().display().to_string();
+        assert_eq!(from(&config, Some("/b")), Ok(Source::File { path, text: "prefect: 1".into() }));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_what_to_do() {
+        for root in [None, Some(" ")] {
+            assert!(from(&SettingArgs::default(), root).unwrap_err().advice.contains("--root ROOT"));
+        }
+        let missing = SettingArgs { config: Some("/no/such/file".into()), ..SettingArgs::default() };
+        assert!(from(&missing, None).unwrap_err().message.starts_with("cannot read /no/such/file: "));
+    }
+
+    #[test]
+    fn invocations_have_ids_of_their_own() {
+        let (one, other) = (Invocations::new(Duration::from_mins(2)), Invocations::new(Duration::from_mins(2)));
+        let ids = [one.next(), one.next(), other.next()].map(|invocation| invocation.request_id);
+        assert!(ids[0] != ids[1] && ids[0] != ids[2], "{ids:?}");
+        assert!(!ids[0].contains("{{"), "Parameter Store would refuse it");
+    }
+}

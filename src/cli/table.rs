@@ -1,0 +1,202 @@
+//! Pure: a report as people read it.
+
+use crate::config::Environment;
+use crate::poll::{AgentReport, Report};
+use std::fmt::Write;
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Palette {
+    /// ANSI escapes.
+    Colours,
+    /// None.
+    Plain,
+}
+
+impl Palette {
+    /// Colours on a terminal, unless `NO_COLOR` is set to anything or the terminal is a dumb one.
+    pub(super) fn for_terminal(is_terminal: bool, environment: &Environment) -> Self {
+        let unwanted = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || environment.get("TERM").is_some_and(|term| term == "dumb");
+        if is_terminal && !unwanted { Self::Colours } else { Self::Plain }
+    }
+}
+
+/// How good the news in a cell is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tone {
+    Plain,
+    Heading,
+    Good,
+    Doubtful,
+    Bad,
+}
+
+impl Tone {
+    fn escape(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Heading => "\x1b[1m",
+            Self::Good => "\x1b[32m",
+            Self::Doubtful => "\x1b[33m",
+            Self::Bad => "\x1b[31m",
+        }
+    }
+}
+
+/// A text in a table.
+struct Cell(String, Tone);
+
+fn plain(text: impl std::fmt::Display) -> Cell {
+    Cell(text.to_string(), Tone::Plain)
+}
+
+/// The agents, then the runs, if there are any.
+pub(super) fn report(report: &Report, palette: Palette) -> String {
+    let mut text = table(
+        &["AGENT", "POLL", "READY", "LAUNCHED", "DEFERRED", "SKIPPED", "FAILED", "TIME", "STATUS"],
+        report.agents.iter().map(|(name, agent)| agent_row(name, agent)).collect(),
+        palette,
+    );
+    let runs: Vec<_> = report.agents.iter().flat_map(|(name, agent)| run_rows(name, agent)).collect();
+    if !runs.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&["FLOW RUN", "AGENT", "OUTCOME", "DETAIL"], runs, palette));
+    }
+    text
+}
+
+fn agent_row(name: &str, agent: &AgentReport) -> Vec<Cell> {
+    let counts = [
+        agent.ready,
+        agent.launched.len() + agent.recovered.len(),
+        agent.deferred.len(),
+        agent.skipped.len(),
+        agent.failed.len(),
+    ];
+    let mut row = vec![plain(name), plain(agent.poll)];
+    row.extend(counts.map(plain));
+    row.push(plain(format_args!("{} ms", agent.duration_ms)));
+    row.push(status(agent));
+    row
+}
+
+fn status(agent: &AgentReport) -> Cell {
+    if agent.disabled {
+        return Cell("disabled".to_owned(), Tone::Doubtful);
+    }
+    if agent.stopped {
+        return Cell("stopped".to_owned(), Tone::Doubtful);
+    }
+    if agent.ok {
+        return Cell("ok".to_owned(), Tone::Good);
+    }
+    // The kind's name, as health shows it.
+    let kind = serde_json::to_value(agent.error_kind).ok();
+    let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("failed");
+    Cell(kind.to_owned(), Tone::Bad)
+}
+
+fn run_rows(name: &str, agent: &AgentReport) -> Vec<Vec<Cell>> {
+    let row = |flow_run_id: &str, outcome: &str, tone, detail: &str| {
+        vec![plain(flow_run_id), plain(name), Cell(outcome.to_owned(), tone), plain(detail)]
+    };
+    let launched = agent.launched.iter().map(|run| {
+        let outcome = if run.adopted { "adopted" } else { "launched" };
+        row(&run.flow_run_id, outcome, Tone::Good, &run.task_arn)
+    });
+    let recovered = agent.recovered.iter().map(|run| row(&run.flow_run_id, "recovered", Tone::Good, &run.task_arn));
+    let others = [
+        (&agent.deferred, "deferred", Tone::Doubtful),
+        (&agent.skipped, "skipped", Tone::Doubtful),
+        (&agent.failed, "failed", Tone::Bad),
+    ];
+    let others = others.into_iter().flat_map(|(runs, outcome, tone)| {
+        runs.iter().map(move |run| row(&run.flow_run_id, outcome, tone, &run.reason))
+    });
+    launched.chain(recovered).chain(others).collect()
+}
+
+/// Columns as wide as their widest cell, two spaces between; the last one is not filled up.
+fn table(headings: &[&str], rows: Vec<Vec<Cell>>, palette: Palette) -> String {
+    let heading = headings.iter().map(|heading| Cell((*heading).to_owned(), Tone::Heading)).collect();
+    let rows: Vec<Vec<Cell>> = std::iter::once(heading)
+        .chain(rows)
+        .map(|row: Vec<Cell>| row.into_iter().map(|Cell(text, tone)| Cell(printable(&text), tone)).collect())
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        for (column, Cell(cell, tone)) in row.iter().enumerate() {
+            let is_last = column + 1 == row.len();
+            let padding = if is_last { 0 } else { widths[column] - cell.chars().count() + 2 };
+            let (on, off) = match (palette, tone.escape()) {
+                (Palette::Plain, _) | (_, "") => ("", ""),
+                (Palette::Colours, escape) => (escape, "\x1b[0m"),
+            };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{on}{cell}{off}{:padding$}", "");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// On one line, and without what a terminal would take for commands: reasons quote servers and flow runs.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::report::{Launched, WithReason};
+    use crate::state::ErrorKind;
+
+    fn example() -> Report {
+        let launched = vec![Launched { flow_run_id: "run-1".into(), task_arn: "arn:task".into(), adopted: false }];
+        let failed = vec![WithReason { flow_run_id: "run-22".into(), reason: "no\nsuch \x1b[31mimage".into() }];
+        let etl =
+            AgentReport { ok: true, poll: 12, ready: 2, launched, failed, duration_ms: 84, ..AgentReport::default() };
+        let bad = AgentReport { error_kind: Some(ErrorKind::ApiUnreachable), ..AgentReport::default() };
+        Report { agents: [("etl".to_owned(), etl), ("reporting".to_owned(), bad)].into() }
+    }
+
+    #[test]
+    fn a_report_is_two_tables() {
+        let expected = "\
+AGENT      POLL  READY  LAUNCHED  DEFERRED  SKIPPED  FAILED  TIME   STATUS
+etl        12    2      1         0         0        1       84 ms  ok
+reporting  0     0      0         0         0        0       0 ms   api-unreachable
+
+FLOW RUN  AGENT  OUTCOME   DETAIL
+run-1     etl    launched  arn:task
+run-22    etl    failed    no such  [31mimage
+";
+        assert_eq!(report(&example(), Palette::Plain), expected);
+    }
+
+    #[test]
+    fn colours_change_nothing_but_the_colour() {
+        let coloured = report(&example(), Palette::Colours);
+        assert!(coloured.contains("\x1b[32mok\x1b[0m") && coloured.contains("\x1b[31mapi-unreachable\x1b[0m"));
+        let mut without = coloured;
+        for escape in ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"] {
+            without = without.replace(escape, "");
+        }
+        assert_eq!(without, report(&example(), Palette::Plain));
+    }
+
+    #[test]
+    fn colours_are_for_terminals_that_want_them() {
+        let environment = |pairs: &[(&str, &str)]| -> Environment {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(Palette::for_terminal(true, &environment(&[("NO_COLOR", "")])), Palette::Colours);
+        for pairs in [&[("NO_COLOR", "1")], &[("TERM", "dumb")]] {
+            assert_eq!(Palette::for_terminal(true, &environment(pairs)), Palette::Plain);
+        }
+        assert_eq!(Palette::for_terminal(false, &environment(&[])), Palette::Plain);
+    }
+}

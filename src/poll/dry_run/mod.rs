@@ -1,0 +1,147 @@
+//! A poll that writes nothing: what it would write is recorded instead. The poll itself does not know.
+//!
+//! It works behind other implementations of the seams: [`Rehearsed`] for the Prefect API, [`RecordedEcs`] for ECS, and
+//! a clock on which nothing waits. Reads are real; writes are recorded and answered as if they had succeeded.
+
+mod ecs;
+mod prefect;
+#[cfg(test)]
+mod tests;
+
+use super::ledger::Ledger;
+use super::turn::{Rules, Turn};
+use crate::aws::AgentAws;
+use crate::aws::ec2::Ec2;
+use crate::aws::ecs::Ecs;
+use crate::clock::Clock;
+use crate::config::{AgentConfig, AgentSecrets};
+use crate::launch::ecs::EcsLauncher;
+use crate::orchestrator::Rehearsable;
+use ecs::RecordedEcs;
+use prefect::Rehearsed;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use time::OffsetDateTime;
+
+/// What stands in place of a secret.
+const REDACTED: &str = "[redacted]";
+
+/// A request that would be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedRequest {
+    /// The agent that would send it.
+    pub agent: String,
+    /// `prefect` or `ecs`.
+    pub service: &'static str,
+    /// `claim`, `give-back`, `fail` and `log` (Prefect); ECS's own names.
+    pub operation: &'static str,
+    /// The runs it belongs to are held until then; `null` = it would be sent at once.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub not_before: Option<OffsetDateTime>,
+    /// The body as it would be sent, with secrets replaced by `[redacted]`. Names that only the answer to an earlier
+    /// request would tell (ARNs) stand in square brackets.
+    pub body: Value,
+}
+
+/// Where the requests of a dry run are noted; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Record(Arc<Mutex<Vec<PlannedRequest>>>);
+
+impl Record {
+    /// What was noted since the last call, by agent, in the order in which it would be sent.
+    pub fn take(&self) -> Vec<PlannedRequest> {
+        let mut requests = std::mem::take(&mut *lock(&self.0));
+        requests.sort_by(|a, b| (&a.agent, a.not_before).cmp(&(&b.agent, b.not_before)));
+        requests
+    }
+
+    fn push(&self, request: PlannedRequest) {
+        lock(&self.0).push(request);
+    }
+}
+
+/// Notes one agent's requests, without its secrets.
+pub(super) struct Recorder {
+    agent: String,
+    record: Record,
+    secrets: Vec<SecretString>,
+    /// Until when runs are held, by flow run id and by `clientToken`.
+    held: Mutex<HashMap<String, OffsetDateTime>>,
+}
+
+impl Recorder {
+    pub(super) fn new(agent: &str, record: Record, secrets: &AgentSecrets) -> Self {
+        let secrets = secrets.api_key.iter().chain(&secrets.auth_token).map(|secret| secret.value.clone());
+        Self { agent: agent.to_owned(), record, secrets: secrets.collect(), held: Mutex::default() }
+    }
+
+    fn note(&self, service: &'static str, operation: &'static str, not_before: Option<OffsetDateTime>, body: Value) {
+        let body = self.redacted(body);
+        self.record.push(PlannedRequest { agent: self.agent.clone(), service, operation, not_before, body });
+    }
+
+    fn hold(&self, name: &str, until: OffsetDateTime) {
+        lock(&self.held).insert(name.to_owned(), until);
+    }
+
+    fn held_until(&self, name: &str) -> Option<OffsetDateTime> {
+        lock(&self.held).get(name).copied()
+    }
+
+    fn redacted(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.blanked(text)),
+            Value::Array(items) => items.into_iter().map(|item| self.redacted(item)).collect(),
+            Value::Object(map) => map.into_iter().map(|(key, item)| (self.blanked(key), self.redacted(item))).collect(),
+            other => other,
+        }
+    }
+
+    fn blanked(&self, text: String) -> String {
+        let secrets = self.secrets.iter().map(|secret| secret.expose_secret().trim());
+        secrets.filter(|secret| !secret.is_empty()).fold(text, |text, secret| text.replace(secret, REDACTED))
+    }
+}
+
+/// An agent's other side of the seams.
+pub(super) struct Rehearsal<C> {
+    recorder: Arc<Recorder>,
+    launcher: EcsLauncher<RecordedEcs<Ecs>, Ec2, Unhurried<C>>,
+    clock: Unhurried<C>,
+}
+
+impl<C: Clock + Clone> Rehearsal<C> {
+    pub(super) fn new(config: &AgentConfig, secrets: &AgentSecrets, record: Record, aws: &AgentAws, clock: C) -> Self {
+        let recorder = Arc::new(Recorder::new(&config.agent, record, secrets));
+        let clock = Unhurried(clock);
+        let ecs = RecordedEcs::new(aws.ecs.clone(), Arc::clone(&recorder));
+        let launcher = EcsLauncher::new(ecs, aws.ec2.clone(), clock.clone(), config.launch_rate);
+        Self { recorder, launcher, clock }
+    }
+
+    /// A whole turn, as a poll performs it.
+    pub(super) async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, ledger: &Ledger) {
+        let rehearsed = Rehearsed::new(prefect, &self.recorder, self.clock.now());
+        Turn::new(rules, (&rehearsed, &self.launcher, &self.clock), ledger).run().await;
+    }
+}
+
+/// A clock on which waiting is over at once: a dry run shows held launches without holding them.
+#[derive(Debug, Clone)]
+struct Unhurried<C>(C);
+
+impl<C: Clock> Clock for Unhurried<C> {
+    fn now(&self) -> OffsetDateTime {
+        self.0.now()
+    }
+
+    async fn sleep_until(&self, _instant: OffsetDateTime) {}
+}
+
+/// What is behind these locks is valid after every statement, so a poisoned one is as good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

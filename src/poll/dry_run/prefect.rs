@@ -1,0 +1,86 @@
+//! A Prefect API whose writes are recorded.
+
+use super::Recorder;
+use crate::orchestrator::{
+    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, Rehearsable, RenderError, Rendered,
+    RunLog, RunNow, Window,
+};
+use crate::state::Registration;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// Name of the service in the record.
+const SERVICE: &str = "prefect";
+
+/// Reads as the inner one does; every write is recorded and succeeds.
+pub(super) struct Rehearsed<'a, O> {
+    inner: &'a O,
+    recorder: &'a Recorder,
+    /// When the poll began: runs that start later are held.
+    began: OffsetDateTime,
+}
+
+impl<'a, O: Rehearsable> Rehearsed<'a, O> {
+    pub(super) fn new(inner: &'a O, recorder: &'a Recorder, began: OffsetDateTime) -> Self {
+        Self { inner, recorder, began }
+    }
+
+    /// Until when the last of these runs is held.
+    fn last_hold<'i>(&self, flow_run_ids: impl Iterator<Item = &'i str>) -> Option<OffsetDateTime> {
+        flow_run_ids.filter_map(|id| self.recorder.held_until(id)).max()
+    }
+
+    fn note(&self, operation: &'static str, not_before: Option<OffsetDateTime>, bodies: Vec<Value>) {
+        for body in bodies {
+            self.recorder.note(SERVICE, operation, not_before, body);
+        }
+    }
+}
+
+impl<O: Rehearsable> Orchestrator for Rehearsed<'_, O> {
+    type Detail = O::Detail;
+
+    async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
+        self.inner.connect(remembered).await
+    }
+
+    async fn due_runs(&self, window: &Window) -> Result<DuePage<O::Detail>, ApiError> {
+        self.inner.due_runs(window).await
+    }
+
+    async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        self.inner.reread(flow_run_ids).await
+    }
+
+    async fn render(&self, runs: &[&DueRun<O::Detail>]) -> Vec<Result<Rendered, RenderError>> {
+        self.inner.render(runs).await
+    }
+
+    async fn claim(&self, claims: &[Claim<'_, O::Detail>]) -> Vec<Claimed> {
+        for Claim { run, mark } in claims.iter().filter(|claim| claim.run.start_time > self.began) {
+            self.recorder.hold(&run.flow_run_id, run.start_time);
+            self.recorder.hold(&mark.token, run.start_time);
+        }
+        let held = self.last_hold(claims.iter().map(|claim| claim.run.flow_run_id.as_str()));
+        self.note("claim", held, self.inner.claim_requests(claims));
+        vec![Claimed::Ours; claims.len()]
+    }
+
+    async fn give_back(&self, runs: &[GiveBack<'_, O::Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
+        let held = self.last_hold(runs.iter().map(|run| run.run.flow_run_id.as_str()));
+        self.note("give-back", held, self.inner.give_back_requests(runs, now));
+        vec![Ok(()); runs.len()]
+    }
+
+    async fn fail(&self, runs: &[Ending<'_, O::Detail>]) -> Vec<Result<(), ApiError>> {
+        let held = self.last_hold(runs.iter().map(|run| run.run.flow_run_id.as_str()));
+        self.note("fail", held, self.inner.fail_requests(runs));
+        vec![Ok(()); runs.len()]
+    }
+
+    async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
+        let held = self.last_hold(lines.iter().map(|line| line.flow_run_id.as_str()));
+        self.note("log", held, self.inner.log_requests(lines));
+        Ok(())
+    }
+}
