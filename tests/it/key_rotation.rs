@@ -2,6 +2,7 @@
 
 use crate::support::{Deployment, KEY, ROOT, agent, poll};
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_poll_with_the_new_key_takes_its_own_number() {
@@ -15,6 +16,7 @@ async fn a_poll_with_the_new_key_takes_its_own_number() {
     // A process starts with a key that Prefect does not know, and so cannot register: it takes no number.
     world.put_secret(&secret, "pcu_unknown");
     let function = deployment.poll_function().await;
+    function.ready(Duration::from_secs(20)).await.unwrap();
     world.put_secret(&secret, KEY);
     let report = poll(&function).await;
     let etl = agent(&report, "etl");
