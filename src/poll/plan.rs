@@ -16,7 +16,7 @@ const BATCH_SECONDS: f64 = 5.0;
 pub struct Limits {
     /// No run is claimed from here on.
     pub stop_claiming: OffsetDateTime,
-    /// Nothing is sent from here on.
+    /// No task is started from here on; what was claimed is given back.
     pub deadline: OffsetDateTime,
     /// `RunTask` calls per second; `None` = unlimited.
     pub launch_rate: Option<f64>,

@@ -14,6 +14,9 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+/// So long after the start of held runs they are claimed, and a queue they filled shows what lies behind them.
+const CLAIMED_AFTER: Duration = Duration::from_secs(1);
+
 /// What is known of a run for longer than this is looked at again before it is claimed or its tasks are stopped: a server
 /// may take a claim of a run that was cancelled or claimed by another meanwhile.
 const FRESH_FOR: Duration = Duration::from_secs(5);
@@ -101,6 +104,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
 
     async fn ask(&self, hold: UnboundedSender<(Page<O::Detail>, PlannedBatch)>) {
         let mut seen = HashSet::new();
+        let mut held_until = None;
         loop {
             let now = self.clock.now();
             let page = match self.orchestrator.due_runs(&Window { now, before: now + self.rules.prefetch }).await {
@@ -113,9 +117,15 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
             let full = page.full;
             let fresh = self.fresh_runs(page, &mut seen);
             let any_fresh = !fresh.is_empty();
-            self.launch_page(Seen { at: now, runs: fresh }, &hold).await;
-            if !(full && any_fresh && self.why_not_claim().is_none()) {
+            held_until = held_until.max(self.launch_page(Seen { at: now, runs: fresh }, &hold).await);
+            if !full || self.why_not_claim().is_some() {
                 return;
+            }
+            if !any_fresh {
+                // The page is full of runs that are held or that nothing can be done about. Behind the held ones there
+                // may be more that start within this invocation; behind the others nothing can be seen.
+                let Some(at) = held_until.take() else { return };
+                self.clock.sleep_until(at + CLAIMED_AFTER).await;
             }
         }
     }
@@ -135,7 +145,12 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         fresh
     }
 
-    async fn launch_page(&self, page: Seen<O::Detail>, hold: &UnboundedSender<(Page<O::Detail>, PlannedBatch)>) {
+    /// Launches what is due and passes on what is to be held; until when the last of it is, if any.
+    async fn launch_page(
+        &self,
+        page: Seen<O::Detail>,
+        hold: &UnboundedSender<(Page<O::Detail>, PlannedBatch)>,
+    ) -> Option<OffsetDateTime> {
         let starts: Vec<_> =
             page.runs.iter().enumerate().map(|(index, run)| Start { index, start_time: run.start_time }).collect();
         let plan = plan(self.clock.now(), self.rules.limits, &starts);
@@ -144,6 +159,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         }
         let page = Arc::new(page);
         let (later, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
+        let held_until = later.iter().map(|batch| batch.at).max();
         for batch in later {
             // The receiver lives as long as this turn: a failed send means that nobody is left to launch for.
             let _ = hold.send((Arc::clone(&page), batch));
@@ -151,6 +167,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         for batch in due {
             self.launch_batch(&page, &batch).await;
         }
+        held_until
     }
 
     async fn launch_held(&self, mut held: UnboundedReceiver<(Page<O::Detail>, PlannedBatch)>) {

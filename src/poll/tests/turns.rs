@@ -109,6 +109,18 @@ async fn a_claim_that_stays_unclear_is_left_to_a_later_poll() {
     let report = world.poll().await;
     assert!(world.lock().launches.is_empty());
     assert!(report.deferred[0].reason.contains("not answered"), "{report:?}");
+    assert_eq!((report.ok, report.error_kind), (false, Some(ErrorKind::ApiError)), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_claim_that_stays_unclear_beside_others_is_that_runs_own_trouble() {
+    let world = Fakes::new();
+    world.schedule("a", 0);
+    world.schedule("b", 0);
+    let (unclear, fine) = (ClaimFault::NotAppliedAndUnanswered, ClaimFault::Refused);
+    world.lock().claim_faults.extend([unclear, fine, unclear, unclear]);
+    let report = world.poll().await;
+    assert!(report.ok && report.deferred.len() == 1, "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]

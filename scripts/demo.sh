@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The demo: flow runs of many kinds in a local world, polled and launched by the real `lambda` binary.
+#
+# The development profile is fast to build and slow to run. Name another binary to see other figures:
+# `make release && LAMBDA=target/lambda/lambda/bootstrap make demo`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# A test is built along so that crates get the features they have under `cargo test --workspace`: else `make demo` and
+# `make test` would each build the AWS crates for themselves.
+cargo build --locked --workspace --bin lambda --bin demo --test server
+programs="${CARGO_TARGET_DIR:-target}/debug"
+exec "$programs/demo" --lambda "${LAMBDA:-$programs/lambda}"
