@@ -1,6 +1,6 @@
 //! Credentials are replaced while the function is warm.
 
-use crate::support::{DEADLINE, Deployment, KEY, agent, ids, poll, report_in};
+use crate::support::{DEADLINE, Deployment, KEY, ROOT, agent, ids, poll, report_in};
 use serde_json::json;
 use world::prefect1::{FlowRunSpec, TENANT};
 
@@ -89,6 +89,7 @@ async fn a_poll_with_the_new_key_takes_its_own_number() {
     // A process starts with a key that Prefect does not know, and so cannot register: it takes no number.
     world.put_secret(&secret, "pcu_unknown");
     let function = deployment.poll_function().await;
+    function.ready(Duration::from_secs(20)).await.unwrap();
     world.put_secret(&secret, KEY);
     let report = poll(&function).await;
     let etl = agent(&report, "etl");

@@ -64,6 +64,9 @@ impl Origin<'_> {
             Fault::Agent
         } else if is_about_role(denied, &lower) {
             self.role_fault(message)
+        } else if denied && self.sets("taskDefinition") && is_about_foreign_definition(message) {
+            // No permission of the agent's account helps: the run names what belongs to another one.
+            Fault::Run
         } else if denied {
             // Permissions may be limited to some clusters, and to launches without tags.
             let keys: &[&str] = if lower.contains("ecs:tagresource") { &["tags"] } else { &["cluster"] };
@@ -147,11 +150,25 @@ fn is_about_network(code: &str, lower: &str) -> bool {
     CODES.contains(&code) || TEXTS.iter().any(|text| lower.contains(text))
 }
 
+/// Whether a refusal is about a task definition in another account than the caller's.
+fn is_about_foreign_definition(message: &str) -> bool {
+    let account = |part: &str| words(message).find(|word| word.contains(part))?.split(':').nth(4);
+    match (account(":assumed-role/").or_else(|| account(":user/")), account(":task-definition/")) {
+        (Some(caller), Some(definition)) => caller != definition,
+        _ => false,
+    }
+}
+
+/// The words of AWS's text, ARNs in one piece.
+fn words(message: &str) -> impl DoubleEndedIterator<Item = &str> {
+    message.split(|c: char| c.is_whitespace() || "'\"()[],".contains(c))
+}
+
 /// The ARN of an IAM role in AWS's text.
 fn role_in(message: &str) -> Option<&str> {
-    let words = message.split(|c: char| c.is_whitespace() || "'\"()[],".contains(c));
     // The caller is named too, as the ARN of an assumed role at STS.
-    let mut roles = words.filter(|word| word.starts_with("arn:") && word.contains(":iam:") && word.contains(":role/"));
+    let mut roles =
+        words(message).filter(|word| word.starts_with("arn:") && word.contains(":iam:") && word.contains(":role/"));
     roles.next_back().map(|role| role.trim_end_matches('.'))
 }
 

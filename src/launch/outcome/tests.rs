@@ -135,6 +135,21 @@ const REFUSALS: &[Row] = &[
         &["cluster"],
         Permanent,
     ),
+    // A definition of another account is refused whatever the agent's permissions; one of its own is the agent's matter.
+    (
+        400,
+        "AccessDeniedException",
+        "User: arn:aws:sts::1:assumed-role/agent/x is not authorized to perform: ecs:RunTask on resource: arn:aws:ecs:r:2:task-definition/f:1",
+        &["taskDefinition"],
+        Permanent,
+    ),
+    (
+        400,
+        "AccessDeniedException",
+        "User: arn:aws:sts::1:assumed-role/agent/x is not authorized to perform: ecs:RunTask on resource: arn:aws:ecs:r:1:task-definition/f:1",
+        &["taskDefinition"],
+        Agent,
+    ),
     (400, "AccessDeniedException", "… not authorized to perform: ecs:TagResource on resource: x", &["cluster"], Agent),
     (400, "AccessDeniedException", "… not authorized to perform: ecs:TagResource on resource: x", &["tags"], Permanent),
     // The cluster.
