@@ -141,6 +141,13 @@ impl Ecs {
         Ok(strings(&answer, "taskArns").map(ToOwned::to_owned).collect())
     }
 
+    /// Tasks that are being stopped, or stopped within the last hour, by `startedBy` → ARNs.
+    pub async fn list_stopping_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
+        let body = in_cluster(cluster, json!({"startedBy": started_by, "desiredStatus": "STOPPED"}));
+        let answer = exchange!(self.client.list_tasks(), &body)?;
+        Ok(strings(&answer, "taskArns").map(ToOwned::to_owned).collect())
+    }
+
     /// `StopTask`.
     pub async fn stop_task(&self, cluster: Option<&str>, task_arn: &str, reason: &str) -> Result<(), AwsError> {
         let body = in_cluster(cluster, json!({"task": task_arn, "reason": reason}));

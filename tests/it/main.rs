@@ -4,4 +4,21 @@
 mod golden_prefect1;
 mod support;
 
+mod agent_settings;
+mod agents;
+mod definitions;
+mod documents;
+mod health;
+mod history;
+mod holding;
 mod launching;
+mod max_polls;
+mod network;
+mod once;
+mod queue;
+mod requests;
+mod rotation;
+mod secrets;
+mod start_up;
+mod telemetry;
+mod tls;
