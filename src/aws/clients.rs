@@ -63,6 +63,15 @@ pub struct AgentAws {
     pub ecs: Ecs,
     /// The default network.
     pub ec2: Ec2,
+    ecs_url: String,
+    http: AwsHttp,
+}
+
+impl AgentAws {
+    /// Opens a connection to ECS, where a launch goes first. Best effort; nothing is signed.
+    pub async fn warm_up(&self) {
+        self.http.warm_up(&self.ecs_url).await;
+    }
 }
 
 /// The clients cannot be built: no region, no credentials, an unusable certificate.
@@ -144,6 +153,8 @@ impl AwsClients {
             region: region.to_owned(),
             role: role.map(ToOwned::to_owned),
             ecs: Ecs::new(ecs_client(&sdk, &signed.endpoints)),
+            ecs_url: signed.endpoint(Service::Ecs),
+            http: self.http.clone(),
             ec2: Ec2::new(signed),
         }
     }

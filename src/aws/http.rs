@@ -91,6 +91,21 @@ impl AwsHttp {
         Ok(Self { client })
     }
 
+    /// Opens a connection ahead of its first use: what takes long is the TLS handshake, so a plain address is not asked.
+    /// Any answer will do, and so will none.
+    pub async fn warm_up(&self, url: &str) {
+        if !url.starts_with("https:") {
+            return;
+        }
+        let asked = match http::Request::get(url).body(Bytes::new()) {
+            Ok(request) => self.send(request).await.map(drop).map_err(|error| error.text),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = asked {
+            tracing::debug!(url, error, "no connection yet");
+        }
+    }
+
     /// Sends one request, once, and reads the whole answer.
     pub async fn send(&self, request: http::Request<Bytes>) -> Result<Answer, TransportError> {
         let request = reqwest::Request::try_from(request).map_err(|error| transport_error(&error, false))?;

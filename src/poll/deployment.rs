@@ -153,11 +153,19 @@ impl<C: Clock + Clone> Deployment<C> {
         }
     }
 
-    /// Reads the configuration and builds the agents ahead of the first poll. What goes wrong shows when polling.
+    /// Reads the configuration, builds the agents and opens their connections ahead of the first poll: Init has more
+    /// of a processor than a small function's invocations. What goes wrong shows when polling.
     pub async fn warm_up(&self) {
-        if let Err(error) = self.slots(false).await {
-            tracing::warn!(%error, "warm-up did not finish");
+        match self.agents(&Selection::All).await {
+            Ok(agents) => drop(join_all(agents.iter().map(|agent| self.open_connections(agent))).await),
+            Err(error) => tracing::warn!(%error, "warm-up did not finish"),
         }
+    }
+
+    async fn open_connections(&self, agent: &Agent<C>) {
+        let config = &agent.config;
+        let aws = self.aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
+        tokio::join!(agent.prefect.warm_up(), aws.warm_up());
     }
 
     /// The agents that are configured well and enabled, for whoever asks more of them than a poll.

@@ -2,32 +2,53 @@
 
 use crate::config::Environment;
 use std::io::IsTerminal;
+use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::{Directive, FilterFn, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{FilterFn, Targets, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
 
 /// What a level is read from, the first that is set: the usual Rust variable, then the one that Lambda sets from the
 /// function's logging configuration, then the Prefect agent's own.
 const LEVEL_VARIABLES: [&str; 3] = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL", "PREFECT__CLOUD__AGENT__LEVEL"];
 
 /// The filter the environment asks for, else `default`. Libraries speak up only when something is wrong, unless
-/// `RUST_LOG` asks for more.
-pub fn filter(environment: &Environment, default: &str) -> EnvFilter {
+/// `RUST_LOG` asks for more, by `level` and `target=level`. (Filtering by the fields of spans would bring a regular
+/// expression engine into the function.)
+pub fn filter(environment: &Environment, default: &str) -> Targets {
     let wanted = LEVEL_VARIABLES.iter().find_map(|name| environment.get(*name).filter(|value| !value.is_empty()));
     let level = wanted.map_or(default, String::as_str);
     if environment.get("RUST_LOG").is_some_and(|value| !value.is_empty()) {
-        return EnvFilter::builder().parse_lossy(level);
+        return level
+            .split(',')
+            .map(str::trim)
+            .filter(|directive| !directive.is_empty())
+            .fold(Targets::new(), directive);
     }
     // Python spells two levels differently.
     let level = match level.to_ascii_lowercase().as_str() {
-        "warning" => "warn".to_owned(),
-        "critical" | "fatal" => "error".to_owned(),
-        other => other.to_owned(),
+        "warning" => LevelFilter::WARN,
+        "critical" | "fatal" => LevelFilter::ERROR,
+        other => other.parse().unwrap_or(LevelFilter::INFO),
     };
-    let own: Directive =
-        format!("prefect_serverless_agent={level}").parse().unwrap_or_else(|_| tracing::Level::INFO.into());
-    EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).parse_lossy("").add_directive(own)
+    Targets::new().with_default(LevelFilter::WARN).with_target("prefect_serverless_agent", level)
+}
+
+/// One part of `RUST_LOG`. A target alone means all that it says.
+fn directive(filter: Targets, directive: &str) -> Targets {
+    if let Ok(level) = directive.parse::<LevelFilter>() {
+        return filter.with_default(level);
+    }
+    let (target, level) = directive.split_once('=').unwrap_or((directive, "trace"));
+    match level.parse::<LevelFilter>() {
+        Ok(level) => filter.with_target(target, level),
+        Err(_) => filter,
+    }
+}
+
+/// The most that a filter lets through: what is beyond it costs nothing.
+fn most(filter: &Targets) -> LevelFilter {
+    Layer::<Registry>::max_level_hint(filter).unwrap_or(LevelFilter::TRACE)
 }
 
 /// At `trace` the AWS SDK prints whole answers, Parameter Store's secrets among them: nobody may ask for that.
@@ -37,15 +58,17 @@ fn without_bodies() -> FilterFn<fn(&Metadata<'_>) -> bool> {
 
 /// Logs as JSON on standard output, for Lambda. A second call does nothing.
 pub fn init_json(environment: &Environment) {
+    let filter = filter(environment, "info");
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_env_filter(filter(environment, "info"))
+        .with_max_level(most(&filter))
         .with_writer(std::io::stdout)
         .finish()
-        .with(without_bodies());
+        .with(without_bodies())
+        .with(filter);
     // Fails only when another subscriber is set, as in tests.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
@@ -53,14 +76,15 @@ pub fn init_json(environment: &Environment) {
 /// Logs for people on standard error, for the command line; as JSON when asked. `default`: the level when the
 /// environment asks for none.
 pub fn init_terminal(environment: &Environment, json: bool, default: &str) {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(environment, default)).with_writer(std::io::stderr);
+    let filter = filter(environment, default);
+    let builder = tracing_subscriber::fmt().with_max_level(most(&filter)).with_writer(std::io::stderr);
     let set = if json {
-        tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish().with(without_bodies()))
+        let subscriber = builder.json().flatten_event(true).finish();
+        tracing::subscriber::set_global_default(subscriber.with(without_bodies()).with(filter))
     } else {
         let colours = std::io::stderr().is_terminal() && !environment.contains_key("NO_COLOR");
-        tracing::subscriber::set_global_default(
-            builder.with_target(false).with_ansi(colours).finish().with(without_bodies()),
-        )
+        let subscriber = builder.with_target(false).with_ansi(colours).finish();
+        tracing::subscriber::set_global_default(subscriber.with(without_bodies()).with(filter))
     };
     let _ = set;
 }
@@ -80,6 +104,15 @@ mod tests {
         assert!(shown(&[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")]).contains("prefect_serverless_agent=debug"));
         assert!(shown(&[("PREFECT__CLOUD__AGENT__LEVEL", "WARNING")]).contains("prefect_serverless_agent=warn"));
         assert_eq!(shown(&[("RUST_LOG", "trace"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]), "trace");
+    }
+
+    #[test]
+    fn rust_log_names_targets() {
+        let shown = shown(&[("RUST_LOG", "warn, hyper=debug,aws_config,nonsense=loud")]);
+        for part in ["warn", "hyper=debug", "aws_config=trace"] {
+            assert!(shown.contains(part), "{shown}");
+        }
+        assert!(!shown.contains("nonsense"), "{shown}");
     }
 
     #[test]

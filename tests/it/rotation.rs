@@ -2,6 +2,7 @@
 
 use crate::support::{DEADLINE, Deployment, KEY, ROOT, agent, ids, poll, report_in};
 use serde_json::json;
+use std::time::Duration;
 use world::prefect1::{FlowRunSpec, TENANT};
 
 /// Prefect forgets the old key and knows a new one.

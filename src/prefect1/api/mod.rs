@@ -174,6 +174,11 @@ impl Prefect1 {
         self.transport.set_deadline(deadline);
     }
 
+    /// Opens a connection to an API that speaks TLS. Best effort: nothing is lost when it fails.
+    pub async fn warm_up(&self) {
+        self.transport.warm_up().await;
+    }
+
     /// The configuration with the settings kept in the backend, after [`Orchestrator::connect`].
     pub fn effective_config(&self) -> Arc<AgentConfig> {
         self.session().config.clone()

@@ -60,6 +60,23 @@ impl Transport {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
     }
 
+    /// Opens a connection ahead of its first use, if that takes a TLS handshake. It says nothing of who asks, any answer
+    /// will do, and so will none.
+    pub(super) async fn warm_up(&self) {
+        if !self.url.starts_with("https:") {
+            return;
+        }
+        let asked = self.client.get(&self.url).timeout(REQUEST_TIMEOUT).send().await.map_err(http_client::classify);
+        let answered = match asked {
+            // Read to its end, so that the connection can be used again.
+            Ok(response) => http_client::body(response).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = answered {
+            tracing::debug!(api = self.shown_url, ?error, "no connection yet");
+        }
+    }
+
     /// Sends what changes nothing, or nothing when repeated. Repeated up to twice, at once, after a failed or broken
     /// connection, 502, 503, 504 and `API_ERROR`; never after "too many requests".
     pub(super) async fn read(&self, sender: Sender<'_>, document: &Document) -> Result<Answer, ApiError> {

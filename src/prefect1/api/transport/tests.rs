@@ -131,3 +131,12 @@ fn a_key_with_a_newline_at_its_end_works_and_one_inside_is_named_without_being_s
     let error = new("pcu\nfakekey").err().unwrap().to_string();
     assert!(error.contains("authorization") && !error.contains("fakekey"), "{error}");
 }
+
+#[tokio::test]
+async fn only_an_api_that_speaks_tls_is_asked_ahead_and_one_that_is_away_does_no_harm() {
+    let server = Server::start(|_, _| ok(json!({}))).await;
+    transport(&server.api).warm_up().await;
+    assert!(server.seen().is_empty());
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    transport(&format!("https://{address}")).warm_up().await;
+}

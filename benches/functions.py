@@ -1,0 +1,168 @@
+"""Lambda functions as processes: the real binary under a small Runtime API, and what can be seen from outside."""
+
+import json
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import processes
+
+ROOT = "/psa/bench"
+ANSWER_SECONDS = 60
+# What an invocation is told to have left.
+DEADLINE_SECONDS = 110
+
+
+def environment(aws, runtime_api):
+    """What Lambda gives a function, with AWS at `aws`."""
+    return {
+        "_HANDLER": "poll",
+        "PARAMETER_ROOT": ROOT,
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        "AWS_ENDPOINT_URL": aws,
+        "AWS_REGION": "us-east-1",
+        "AWS_LAMBDA_FUNCTION_NAME": "bench-poll",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/bench-poll",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]0123456789abcdef",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        **processes.AWS_ENVIRONMENT,
+    }
+
+
+def peak_mb(pid):
+    """The largest resident memory of a living process so far, in MB (10⁶ bytes)."""
+    with open(f"/proc/{pid}/status") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    raise AssertionError(f"process {pid} has ended")
+
+
+class RuntimeApi(ThreadingHTTPServer):
+    """Events in order, and the answers to them."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.events = threading.Semaphore(0)
+        self.answered = threading.Semaphore(0)
+        self.answers, self.asked, self.closing = [], 0, False
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        """The function was killed while it waited for an event: that is how every measure ends."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The Runtime API. Events are handed out in order; a request for more waits until the process ends."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def do_GET(self):
+        server = self.server
+        if not server.events.acquire(timeout=ANSWER_SECONDS) or server.closing:
+            self.close_connection = True
+            return
+        server.asked += 1
+        self.answer(
+            200,
+            b"{}",
+            ("Lambda-Runtime-Aws-Request-Id", f"bench-{server.asked}"),
+            ("Lambda-Runtime-Deadline-Ms", str(int((time.time() + DEADLINE_SECONDS) * 1000))),
+            ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:bench-poll"),
+        )
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.answers.append((self.path.rsplit("/", 1)[-1], body))
+        self.answer(202, b"{}")
+        self.server.answered.release()
+
+    def answer(self, status, body, *headers):
+        self.send_response_only(status)
+        for name, value in [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers]:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+
+class Function:
+    """The `poll` function as a process, cold."""
+
+    def __init__(self, world, binary):
+        self.api = RuntimeApi()
+        self.log = tempfile.TemporaryFile()
+        variables = environment(world.aws, "127.0.0.1:%d" % self.api.server_address[1])
+        self.api.events.release()  # the first event waits for the function, as at Lambda
+        self.started = time.time()
+        self.process = subprocess.Popen(
+            [binary], env=variables, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, close_fds=False
+        )
+
+    def report(self):
+        """The answer to the event that was sent last: the report of the one agent."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while not self.api.answered.acquire(timeout=0.2):
+            assert self.process.poll() is None, f"the function ended with {self.process.returncode}\n{self.output()}"
+            assert time.monotonic() < deadline, f"no answer in {ANSWER_SECONDS} s\n{self.output()}"
+        kind, body = self.api.answers[-1]
+        assert kind == "response", f"{kind}: {body.decode()}\n{self.output()}"
+        (report,) = json.loads(body)["agents"].values()
+        assert report["ok"], report
+        return report
+
+    def poll_again(self):
+        """One more invocation of the process, which is warm now."""
+        self.api.events.release()
+        return self.report()
+
+    def output(self):
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait(timeout=10)
+        self.api.closing = True
+        self.api.events.release()
+        self.api.shutdown()
+        self.api.server_close()
+        self.log.close()
+
+
+def first_byte_ms(binary):
+    """Milliseconds from starting `binary` until the first byte of its first request to anybody. Nobody answers it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        address = "127.0.0.1:%d" % listener.getsockname()[1]
+        variables = environment(f"http://{address}", address)
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [binary],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            close_fds=False,
+        )
+        try:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(10)
+                assert connection.recv(1), f"{binary} connected and said nothing"
+                return (time.perf_counter() - started) * 1000
+        finally:
+            process.kill()
+            process.wait(timeout=10)
