@@ -9,6 +9,7 @@
 //! | [`definition_cache`] | finds or registers a task definition, once |
 //! | [`network`] | the network of the default VPC (pure) |
 //! | [`request`] | the one body of `RunTask` (pure) |
+//! | [`request_check`] | values of the wrong type in a launch (pure) |
 //! | [`outcome`] | what an answer of ECS means (pure) |
 //! | [`rate`] | how fast tasks are started |
 //! | [`ecs`] | [`Launcher`] for ECS: all of it together |
@@ -23,6 +24,7 @@ pub mod network;
 pub mod outcome;
 pub mod rate;
 pub mod request;
+pub mod request_check;
 pub mod spot;
 #[cfg(test)]
 mod testing;

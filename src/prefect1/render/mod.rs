@@ -4,20 +4,17 @@ mod containers;
 mod core_version;
 mod environment;
 mod image;
-mod python_text;
-mod request_check;
 mod run_config;
 mod run_sets;
 mod run_task;
 mod schema;
-mod slug;
 mod storage;
 mod task_definition;
 mod template;
 #[cfg(test)]
 mod tests;
 
-pub use request_check::request_problems;
+pub use crate::launch::request_check::request_problems;
 pub use template::{TemplatePath, TemplatePlace, template_path};
 
 use crate::config::{ApiKeyDelivery, Backend, LaunchType, Rules};

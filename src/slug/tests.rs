@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::super::slug::slug;
+use super::slug;
 use proptest::prelude::*;
 
 /// What `python-slugify` (5.0.2 and 7.0.0) makes of these with a maximum of 247.

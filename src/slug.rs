@@ -7,7 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 /// A slug of lower-case letters, digits and single dashes, at most `max_length` characters, cut between words.
 ///
 /// Empty for a text without letters or digits.
-pub(super) fn slug(text: &str, max_length: usize) -> String {
+pub(crate) fn slug(text: &str, max_length: usize) -> String {
     let text = replace_runs(text, |c| c == '\'', "-");
     let text = transliterate(&text);
     let text = entities::decode(&text);
@@ -92,3 +92,6 @@ fn truncate(text: &str, max_length: usize) -> String {
     }
     out.trim_matches('-').into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,8 @@
 
 mod shapes;
 
-use super::python_text::{text, type_name};
-use crate::launch::{Definition, LaunchSpec};
+use super::{Definition, LaunchSpec};
+use crate::python_text::{text, type_name};
 use serde_json::{Map, Value};
 use shapes::{REGISTER_TASK_DEFINITION, RUN_TASK, Shape};
 

@@ -5,7 +5,7 @@ use serde_json::{Number, Value};
 use std::fmt::{Display, Write};
 
 /// `str(value)`.
-pub(super) fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => repr(other),
@@ -13,7 +13,7 @@ pub(super) fn text(value: &Value) -> String {
 }
 
 /// `repr(value)`.
-pub(super) fn repr(value: &Value) -> String {
+pub(crate) fn repr(value: &Value) -> String {
     match value {
         Value::Null => "None".into(),
         Value::Bool(true) => "True".into(),
@@ -29,12 +29,12 @@ pub(super) fn repr(value: &Value) -> String {
 }
 
 /// `str(list_of_texts)`, e.g. `['a', "it's"]`.
-pub(super) fn list_text(texts: &[String]) -> String {
+pub(crate) fn list_text(texts: &[String]) -> String {
     list_repr(texts.iter().map(|text| text_repr(text)))
 }
 
 /// `repr(text)`: single quotes unless that needs escapes, everything that cannot be printed escaped.
-pub(super) fn text_repr(text: &str) -> String {
+pub(crate) fn text_repr(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::with_capacity(text.len() + 2);
     out.push(quote);
@@ -53,7 +53,7 @@ pub(super) fn text_repr(text: &str) -> String {
 }
 
 /// The name of the Python type that `value` has.
-pub(super) fn type_name(value: &Value) -> &'static str {
+pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "NoneType",
         Value::Bool(_) => "bool",
@@ -66,7 +66,7 @@ pub(super) fn type_name(value: &Value) -> &'static str {
 }
 
 /// `bool(value)`.
-pub(super) fn is_true(value: &Value) -> bool {
+pub(crate) fn is_true(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(flag) => *flag,
@@ -78,7 +78,7 @@ pub(super) fn is_true(value: &Value) -> bool {
 }
 
 /// A refusal where Python fails by accident: what is wrong, then the text Python gives, which people search for.
-pub(super) fn accident(wrong: impl Display, python: impl Display) -> RunRefusal {
+pub(crate) fn accident(wrong: impl Display, python: impl Display) -> RunRefusal {
     RunRefusal(format!("{wrong}: {python}"))
 }
 
