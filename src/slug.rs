@@ -1,4 +1,4 @@
-//! The name of a flow as part of a task definition's family: what `python-slugify` makes of it.
+//! What `python-slugify` makes of names: as parts of a task definition's family, and as tags.
 
 mod entities;
 
@@ -15,6 +15,17 @@ pub(crate) fn slug(text: &str, max_length: usize) -> String {
     let text = without_digit_commas(&text);
     let text = replace_runs(&text, |c| !c.is_ascii_lowercase() && !c.is_ascii_digit(), "-");
     truncate(text.trim_matches('-'), max_length)
+}
+
+/// A text as key or value of a tag: what ECS does not allow becomes single dashes, none of them at the ends. Not cut.
+pub(crate) fn tag_slug(text: &str) -> String {
+    let text = replace_runs(text, |c| c == '\'', "-");
+    let text = entities::decode(&text.nfkc().collect::<String>());
+    let text = text.nfkc().collect::<String>().replace('\'', "");
+    let text = without_digit_commas(&text);
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_./=+:@-".contains(c);
+    let text: String = text.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
+    replace_runs(&text, |c| c == '-', "-").trim_matches('-').into()
 }
 
 /// ASCII spelling of every character, as `text-unidecode` 1.3 has it: an older table than the `unidecode` crate's.
@@ -45,7 +56,8 @@ fn older_spelling(character: char) -> Option<&'static str> {
     })
 }
 
-fn replace_runs(text: &str, is_replaced: impl Fn(char) -> bool, by: &str) -> String {
+/// The text with `by` for every run of characters that are to be replaced.
+pub(crate) fn replace_runs(text: &str, is_replaced: impl Fn(char) -> bool, by: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_run = false;
     for character in text.chars() {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod golden_prefect1;
+mod golden_prefect3;
 mod support;
 
 mod launching;

@@ -19,6 +19,7 @@ pub use template::{TemplatePath, TemplatePlace, template_path};
 
 use crate::config::{ApiKeyDelivery, Backend, LaunchType, Rules};
 use crate::launch::LaunchSpec;
+use crate::launch::worker::WorkerPart;
 use crate::orchestrator::RunRefusal;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -143,5 +144,6 @@ pub fn launch_spec(agent: &AgentSettings, run: &FlowRun, template: Template<'_>)
         infer_network: request.infer_network,
         key_variables: request.key_variables,
         run_sets: run_sets::run_sets(&run_config),
+        worker: WorkerPart::default(),
     })
 }
