@@ -34,7 +34,11 @@ fn check(problems: &mut Vec<String>, path: &str, value: &Value, shape: &Shape) {
                 check(problems, &format!("{path}.{key}"), value, &Shape::Text);
             }
         }
-        (Shape::Text, Value::String(_)) | (Shape::Boolean, Value::Bool(_)) => {}
+        (Shape::Name, Value::String(text)) if text.is_empty() => problems.push(format!(
+            "Invalid length for parameter {}, value: 0, valid min length: 1",
+            path.trim_start_matches('.'),
+        )),
+        (Shape::Text | Shape::Name, Value::String(_)) | (Shape::Boolean, Value::Bool(_)) => {}
         (Shape::Integer, Value::Number(number)) if !number.is_f64() => {}
         _ => problems.push(format!(
             "Invalid type for parameter {}, value: {}, type: <class '{}'>, valid types: {}",

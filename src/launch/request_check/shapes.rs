@@ -4,6 +4,8 @@
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
     Text,
+    /// A text with at least one character.
+    Name,
     Integer,
     Boolean,
     List(&'static Shape),
@@ -15,7 +17,7 @@ impl Shape {
     /// The Python types that botocore takes.
     pub(super) fn valid_types(self) -> &'static str {
         match self {
-            Self::Text => "<class 'str'>",
+            Self::Text | Self::Name => "<class 'str'>",
             Self::Integer => "<class 'int'>",
             Self::Boolean => "<class 'bool'>",
             Self::List(_) => "<class 'list'>, <class 'tuple'>",
@@ -41,10 +43,10 @@ const fn some(members: &'static [(&'static str, Shape)], required: &'static [&'s
     Shape::Object(Object { members, required, closed: false })
 }
 
-use Shape::{Boolean, Integer, List, Text, TextMap};
+use Shape::{Boolean, Integer, List, Name, Text, TextMap};
 
 const TEXTS: Shape = List(&Text);
-const TAGS: Shape = List(&all(&[("key", Text), ("value", Text)], &[]));
+const TAGS: Shape = List(&all(&[("key", Name), ("value", Text)], &[]));
 const ENVIRONMENT: Shape = List(&all(&[("name", Text), ("value", Text)], &[]));
 const TYPED_VALUES: Shape = List(&all(&[("value", Text), ("type", Text)], &["value", "type"]));
 

@@ -161,6 +161,13 @@ pub(super) fn container_of(task_definition: &Map<String, Value>) -> Option<Strin
     containers.first().and_then(name)
 }
 
+/// Name of the container that runs the flow: the configured one, else what the definition has for it, else `prefect`.
+pub(super) fn flow_container_name(configuration: &Configuration, definition: &Map<String, Value>) -> String {
+    let name = configuration.container_name.clone().filter(|name| !name.is_empty());
+    let name = name.or_else(|| container_of(definition).filter(|name| !name.is_empty()));
+    name.unwrap_or_else(|| DEFAULT_CONTAINER.into())
+}
+
 /// Known fields as they are declared, then the others.
 fn in_order(configuration: &Map<String, Value>) -> Map<String, Value> {
     let known = FIELDS.iter().filter_map(|field| configuration.get_key_value(*field));

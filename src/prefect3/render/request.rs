@@ -1,6 +1,6 @@
 //! The body of `RunTask`, once the task definition is known.
 
-use super::configuration::{Configuration, DEFAULT_CONTAINER, container_of, filled};
+use super::configuration::{Configuration, filled, flow_container_name};
 use super::definition_check::requires_ec2;
 use super::{command, labels};
 use crate::launch::worker::NetworkLookup;
@@ -29,9 +29,7 @@ pub(super) fn request(configuration: &Configuration, definition: &Object) -> Res
     }
     settle_launch_type(&mut body, definition);
     let network = network(&mut body, configuration, definition);
-    let container_name = configuration.container_name.clone().filter(|name| !name.is_empty());
-    let container_name =
-        container_name.or_else(|| container_of(definition)).unwrap_or_else(|| DEFAULT_CONTAINER.into());
+    let container_name = flow_container_name(configuration, definition);
     if let Some(Value::Object(overrides)) = body.get_mut("overrides") {
         settle_overrides(overrides, configuration, &container_name)?;
     }

@@ -1,6 +1,6 @@
 //! The task definition of a launch that does not name one.
 
-use super::configuration::{Configuration, DEFAULT_CONTAINER, container_of, containers, filled, is_empty};
+use super::configuration::{Configuration, DEFAULT_CONTAINER, containers, filled, flow_container_name, is_empty};
 use super::environment::{API_KEY, AUTH_STRING};
 use super::{FlowRunContext, WorkerSettings};
 use crate::orchestrator::RunRefusal;
@@ -50,8 +50,7 @@ pub(super) fn task_definition(
 fn flow_container(definition: &mut Object, configuration: &Configuration) -> Result<usize, RunRefusal> {
     let mut list: Vec<Value> = containers(definition).iter().filter(|container| is_true(container)).cloned().collect();
     definition.insert("containerDefinitions".into(), Value::Array(list.clone()));
-    let name = configuration.container_name.clone().filter(|name| !name.is_empty());
-    let name = name.or_else(|| container_of(definition)).unwrap_or_else(|| DEFAULT_CONTAINER.into());
+    let name = flow_container_name(configuration, definition);
     let named = |container: &Value| container.get("name").and_then(Value::as_str) == Some(&name);
     let place = match list.iter().position(named) {
         Some(place) => place,

@@ -86,7 +86,8 @@ impl<'a> Reader<'a> {
             Value::Number(number) => match number.as_f64() {
                 Some(0.0) => return Some(false),
                 Some(1.0) => return Some(true),
-                Some(other) if other.fract() != 0.0 => TYPE,
+                // Whole numbers are tried as integers of 64 bits.
+                Some(other) if other.fract() != 0.0 || other.abs() >= 9.3e18 => TYPE,
                 _ => PARSING,
             },
             Value::String(word) => match word.to_ascii_lowercase().as_str() {
