@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::slug;
+use super::{slug, tag_slug};
 use proptest::prelude::*;
 
 /// What `python-slugify` (5.0.2 and 7.0.0) makes of these with a maximum of 247.
@@ -65,5 +65,21 @@ proptest! {
     #[test]
     fn short_words_only_change_their_separators(words in proptest::collection::vec("[a-z0-9]{1,9}", 1..10)) {
         prop_assert_eq!(slug(&words.join(" / "), 247), words.join("-"));
+    }
+}
+
+#[test]
+fn tags_keep_case_and_what_ecs_allows() {
+    for (text, expected) in [
+        ("My Flow: ETL / v2", "My-Flow:-ETL-/-v2"),
+        ("it's c''d", "it-s-c-d"),
+        ("1,000 and 1, 2", "1000-and-1-2"),
+        ("--a--b--", "a-b"),
+        ("ⅷ ﬁ ½", "viii-fi-1-2"),
+        ("&#65;&#x42;&eacute;&amp;", "AB"),
+        ("a_b.c=d+e@f", "a_b.c=d+e@f"),
+        ("🚀", ""),
+    ] {
+        assert_eq!(tag_slug(text), expected, "{text}");
     }
 }

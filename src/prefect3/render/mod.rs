@@ -24,6 +24,8 @@ mod request;
 mod run_sets;
 mod task_definition;
 mod template;
+#[cfg(test)]
+mod testing;
 mod validation;
 mod variables;
 
