@@ -226,6 +226,11 @@ impl NetworkCalls for FakeAws {
         Ok(self.world().vpc.clone())
     }
 
+    async fn vpc_exists(&self, vpc: &str) -> Result<bool, AwsError> {
+        self.called("DescribeVpcs").await;
+        Ok(self.world().vpc.as_deref() == Some(vpc))
+    }
+
     async fn subnets(&self, _: &str) -> Result<Vec<String>, AwsError> {
         self.called("DescribeSubnets").await;
         Ok(self.world().subnets.clone())

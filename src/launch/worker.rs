@@ -14,6 +14,8 @@ pub struct WorkerPart {
     pub network: Option<NetworkLookup>,
     /// A tag (key, value) for the task, if its definition is registered for this launch and not found.
     pub tag_if_registered: Option<(String, String)>,
+    /// Name of the container that runs the flow; `None` = `flow`, as under the rules of Prefect 1.
+    pub flow_container: Option<String>,
     /// Only once the definition, which exists, is described, the request is known.
     pub completion: Option<Completion>,
 }

@@ -1,6 +1,6 @@
 //! One flow run's job: its configuration, prepared, and the launch that follows from it.
 
-use super::configuration::{Configuration, filled};
+use super::configuration::{Configuration, filled, flow_container_name};
 use super::credentials::AwsCredentials;
 use super::definition_check::check;
 use super::environment::{environment, key_variables};
@@ -124,6 +124,7 @@ impl Job {
             run_sets: self.run_sets.clone(),
             worker: WorkerPart {
                 network: request.network,
+                flow_container: self.definition.as_ref().map(|own| flow_container_name(&self.configuration, own)),
                 tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
                 completion,
             },
