@@ -20,14 +20,14 @@ help: ## this list
 	@printf '  PSA_TOOLS=DIR     where the Python environments live (now %s)\n' '$(PSA_TOOLS)'
 
 .PHONY: test
-test: lint docs unit release deployment conformance ## everything that CI runs
+test: lint docs unit release deployment conformance demo ## everything that CI runs
 
 .PHONY: demo
 demo: ## a local world: seeded flow runs, polled and launched by the real lambda binary
 	scripts/demo.sh
 
 .PHONY: bench
-bench: release ## the speed budget, side by side with the Python agents
+bench: release ## the speed budget, side by side with the Python agents (five minutes)
 	scripts/bench.sh
 
 .PHONY: lint
@@ -54,7 +54,7 @@ deployment: tools-deploy ## the templates: lint, `sam build`, and what they give
 
 .PHONY: conformance
 conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 ## the fakes against the real Prefect agents and moto
-	cargo build --locked -p world
+	cargo test --locked --workspace --no-run
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 
 .PHONY: fmt

@@ -57,6 +57,10 @@ impl Ec2 {
             ];
             fields.extend(next.as_deref().map(|token| ("NextToken", token)));
             let page = self.query(&fields).await?;
+            if page.child(list).is_none() {
+                // An empty list is there too: without it this is a page of somebody between us and EC2.
+                return Err(AwsError::Malformed(format!("{action} answered no {list}")));
+            }
             found.extend(page.items(list).filter_map(|item| item.text_of(id)).map(ToOwned::to_owned));
             next = page.text_of("nextToken").map(ToOwned::to_owned);
             if next.is_none() {

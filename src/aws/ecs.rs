@@ -4,6 +4,7 @@ use super::AwsError;
 use super::raw::Wire;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,8 @@ pub struct Task {
     pub stopped_reason: Option<String>,
     /// `stopCode`
     pub stop_code: Option<String>,
+    /// `createdAt`
+    pub created_at: Option<OffsetDateTime>,
 }
 
 /// A task definition as `DescribeTaskDefinition` answers it, in the API's own spelling.
@@ -141,6 +144,13 @@ impl Ecs {
         Ok(strings(&answer, "taskArns").map(ToOwned::to_owned).collect())
     }
 
+    /// Tasks that are being stopped, or stopped within the last hour, by `startedBy` → ARNs.
+    pub async fn list_stopping_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
+        let body = in_cluster(cluster, json!({"startedBy": started_by, "desiredStatus": "STOPPED"}));
+        let answer = exchange!(self.client.list_tasks(), &body)?;
+        Ok(strings(&answer, "taskArns").map(ToOwned::to_owned).collect())
+    }
+
     /// `StopTask`.
     pub async fn stop_task(&self, cluster: Option<&str>, task_arn: &str, reason: &str) -> Result<(), AwsError> {
         let body = in_cluster(cluster, json!({"task": task_arn, "reason": reason}));
@@ -199,7 +209,14 @@ fn task_of(task: &Value) -> Option<Task> {
         started_by: text(task, "startedBy"),
         stopped_reason: text(task, "stoppedReason"),
         stop_code: text(task, "stopCode"),
+        created_at: task.get("createdAt").and_then(Value::as_f64).and_then(instant),
     })
+}
+
+/// Seconds since 1970, as AWS's JSON protocols write a time; whole seconds are enough here.
+#[allow(clippy::cast_possible_truncation)] // Saturates, and such a time is none.
+fn instant(seconds: f64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(seconds.floor() as i64).ok()
 }
 
 fn failures(answer: &Map<String, Value>) -> Vec<Failure> {

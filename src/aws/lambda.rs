@@ -5,10 +5,13 @@ use super::endpoints::Service;
 use super::raw::answer_error;
 use super::signed::{Call, Signed};
 use bytes::Bytes;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 #[cfg(test)]
 mod tests;
+
+/// What a part of a path is encoded to is signed, so it must be encoded as AWS does: without the unreserved characters.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A client for one region and one set of credentials.
 #[derive(Debug, Clone)]
@@ -25,7 +28,7 @@ impl Lambda {
     /// `Invoke` with `InvocationType: Event`: returns once the event is queued. Function: name or ARN, with or
     /// without a qualifier. Sent once; a repetition may queue a second event.
     pub async fn invoke_event(&self, function: &str, payload: Bytes) -> Result<(), AwsError> {
-        let function = utf8_percent_encode(function, NON_ALPHANUMERIC);
+        let function = utf8_percent_encode(function, IN_PATH);
         let endpoint = self.signed.endpoint(Service::Lambda);
         let call = Call {
             service: Service::Lambda,

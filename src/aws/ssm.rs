@@ -63,7 +63,11 @@ impl Ssm {
             let request = request.with_decryption(decrypt).max_results(PAGE).set_next_token(next);
             let page = send!(request)?;
             next = page.next_token.filter(|token| !token.is_empty());
-            found.extend(page.parameters.into_iter().flatten().filter_map(parameter));
+            let Some(parameters) = page.parameters else {
+                // An empty list is there too: without it this is not Parameter Store's answer.
+                return Err(AwsError::Malformed(format!("GetParametersByPath {path} answered no list")));
+            };
+            found.extend(parameters.into_iter().filter_map(parameter));
             if next.is_none() {
                 return Ok(found);
             }

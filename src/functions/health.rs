@@ -2,11 +2,11 @@
 
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
-use crate::config::{Environment, LoadedAgent, Root, load};
+use crate::config::{Environment, LoadedAgent, Root, apply_backend_settings, load};
 use crate::health::request::UrlEvent;
 use crate::health::truth::ConfiguredAgent;
 use crate::health::{AgentFacts, Answer, Health, Request, Route};
-use crate::state::status;
+use crate::state::{Status, polls, status};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,8 +53,14 @@ impl<C: Clock> HealthFunction<C> {
             self.aws.ssm.parameters_by_path(&state_path, true, false),
         )?;
         let statuses = status::by_agent(&self.root, &state);
+        let counters = polls::by_agent(&self.root, &state);
         let agents = load(&self.root, &config, &self.environment).agents.into_iter();
-        Ok(agents.map(|agent| (agent.agent.clone(), facts_of(agent, &statuses))).collect())
+        let facts = agents.map(|agent| {
+            let name = agent.agent.clone();
+            let facts = facts_of(agent, statuses.get(&name), counters.get(&name).copied());
+            (name, facts)
+        });
+        Ok(facts.collect())
     }
 
     async fn poke(&self, request: &Request) -> Answer {
@@ -89,11 +95,22 @@ impl<C: Clock> HealthFunction<C> {
     }
 }
 
-fn facts_of(agent: LoadedAgent, statuses: &BTreeMap<String, crate::state::Status>) -> AgentFacts {
-    let configuration = agent.result.ok().map(|(config, _)| ConfiguredAgent {
-        enabled: config.enabled,
-        poll_interval: config.poll_interval,
-        max_polls: config.max_polls,
+/// The counter of `max_polls` is what polls obey, so it is the truth: the status was written by whichever of several
+/// overlapping polls ended last, and by none that was stopped.
+fn facts_of(agent: LoadedAgent, status: Option<&Status>, polls: Option<u64>) -> AgentFacts {
+    let mut status = status.cloned();
+    let configuration = agent.result.ok().map(|(mut config, _)| {
+        if let Some(settings) = status.as_ref().and_then(|status| status.registration.as_ref()?.settings.as_ref()) {
+            apply_backend_settings(&mut config, settings);
+        }
+        if let Some(max_polls) = config.max_polls {
+            let polls = polls.unwrap_or_default();
+            if polls >= max_polls || status.is_some() {
+                let status = status.get_or_insert_default();
+                (status.polls, status.stopped) = (polls, polls >= max_polls);
+            }
+        }
+        ConfiguredAgent { enabled: config.enabled, poll_interval: config.poll_interval, max_polls: config.max_polls }
     });
-    AgentFacts { configuration, configured_at: agent.last_modified, status: statuses.get(&agent.agent).cloned() }
+    AgentFacts { configuration, configured_at: agent.last_modified, status }
 }

@@ -139,26 +139,26 @@ mod tests {
             polls: 12,
             ..Status::default()
         });
-        let agent = ConfiguredAgent { enabled: true, poll_interval: Duration::from_secs(60), max_polls: None };
+        let agent = ConfiguredAgent { enabled: true, poll_interval: Duration::from_mins(1), max_polls: None };
         AgentFacts { configuration: Some(agent), configured_at: Some(NOW - time::Duration::hours(1)), status }
     }
 
-    fn status_of(facts: AgentFacts) -> AgentStatus {
-        AgentHealth::of(&facts, NOW).status
+    fn status_of(facts: &AgentFacts) -> AgentStatus {
+        AgentHealth::of(facts, NOW).status
     }
 
     #[test]
     fn an_agent_is_ok_for_three_intervals_after_a_success() {
-        assert_eq!(status_of(facts(Some(10))), AgentStatus::Ok);
-        assert_eq!(status_of(facts(Some(180))), AgentStatus::Ok);
-        assert_eq!(status_of(facts(Some(181))), AgentStatus::Failing);
+        assert_eq!(status_of(&facts(Some(10))), AgentStatus::Ok);
+        assert_eq!(status_of(&facts(Some(180))), AgentStatus::Ok);
+        assert_eq!(status_of(&facts(Some(181))), AgentStatus::Failing);
     }
 
     #[test]
     fn a_new_agent_is_starting_and_then_failing() {
         let young = AgentFacts { configured_at: Some(NOW - time::Duration::seconds(100)), ..facts(None) };
-        assert_eq!(status_of(young), AgentStatus::Starting);
-        assert_eq!(status_of(facts(None)), AgentStatus::Failing);
+        assert_eq!(status_of(&young), AgentStatus::Starting);
+        assert_eq!(status_of(&facts(None)), AgentStatus::Failing);
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
             if let Some(agent) = &mut stopped.configuration {
                 agent.max_polls = max_polls;
             }
-            assert_eq!(status_of(stopped.clone()), expected, "{max_polls:?}");
+            assert_eq!(status_of(&stopped), expected, "{max_polls:?}");
         }
     }
 
@@ -191,7 +191,7 @@ mod tests {
         if let Some(agent) = &mut disabled.configuration {
             agent.enabled = false;
         }
-        assert_eq!(status_of(disabled), AgentStatus::Disabled);
+        assert_eq!(status_of(&disabled), AgentStatus::Disabled);
         let wrong = AgentHealth::of(&AgentFacts { configuration: None, ..facts(Some(1)) }, NOW);
         assert_eq!((wrong.status, wrong.error), (AgentStatus::Failing, Some(ErrorKind::Configuration)));
     }

@@ -25,6 +25,9 @@ pub const MARGIN: Duration = Duration::from_secs(10);
 /// Kept back for the status and the report.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// Kept back from launching, before the last words: what became of the launches is said, and claims are given back.
+const SETTLING: Duration = Duration::from_secs(2);
+
 /// One invocation of the function, or one iteration of the command line's loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
@@ -105,13 +108,10 @@ impl<C: Clock + Clone> Agent<C> {
         let remaining = Duration::try_from(end - started).unwrap_or_default();
         self.prefect.set_deadline(Some(tokio::time::Instant::now() + remaining));
         let polled = tokio::time::timeout(remaining, self.poll_within(invocation, taken, &ledger)).await;
-        let number = match polled {
-            Ok(number) => number,
-            Err(_) => {
-                ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
-                None
-            }
-        };
+        let number = polled.unwrap_or_else(|_| {
+            ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
+            None
+        });
         let mut report = ledger.report("no time was left in this invocation");
         self.sum_up(&mut report, number.or(taken));
         report.duration_ms = u64::try_from((self.clock.now() - started).whole_milliseconds()).unwrap_or_default();
@@ -168,8 +168,9 @@ impl<C: Clock + Clone> Agent<C> {
             spot_fallback_after: config.spot_fallback_after,
             limits: Limits {
                 stop_claiming: invocation.deadline - MARGIN,
-                deadline: invocation.deadline - LAST_WORDS,
+                deadline: invocation.deadline - LAST_WORDS - SETTLING,
                 launch_rate: config.launch_rate,
+                try_one_first: self.status().error == Some(ErrorKind::Aws),
             },
         }
     }

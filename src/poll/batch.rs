@@ -25,7 +25,7 @@ pub(super) struct Candidate<'r, D> {
 /// What is to be done with a run once it is claimed.
 pub(super) enum Intent {
     /// Start a task.
-    Launch { spec: LaunchSpec, prepared: PreparedLaunch },
+    Launch(Box<(LaunchSpec, PreparedLaunch)>),
     /// An earlier turn's task has not begun yet: it will run the flow.
     Adopt { task_arn: String },
     /// It can never be launched as it stands.
@@ -111,7 +111,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             }
         }
         match self.turn.launcher.prepare(&run.flow_run_id, &spec, &self.identity(run)).await {
-            Ok(prepared) => Some(Candidate { run, mark, intent: Intent::Launch { spec, prepared } }),
+            Ok(prepared) => Some(Candidate { run, mark, intent: Intent::Launch(Box::new((spec, prepared))) }),
             Err(LaunchOutcome::Permanent(message)) => Some(Candidate { run, mark, intent: Intent::Fail { message } }),
             // Nothing is claimed yet, so there is nothing to give back: the run simply stays due.
             Err(outcome) => {
@@ -164,7 +164,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let outcome = match intent {
             Intent::Adopt { task_arn } => LaunchOutcome::Adopted { task_arn },
             Intent::Fail { message } => LaunchOutcome::Permanent(message),
-            Intent::Launch { spec, prepared } => self.launch_prepared(run, &spec, prepared).await,
+            Intent::Launch(launch) => self.launch_prepared(run, &launch.0, &launch.1).await,
         };
         match &outcome {
             LaunchOutcome::AgentTrouble(reason) => self.agent_trouble(reason),
@@ -179,10 +179,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         &self,
         run: &DueRun<O::Detail>,
         spec: &LaunchSpec,
-        prepared: PreparedLaunch,
+        prepared: &PreparedLaunch,
     ) -> LaunchOutcome {
         let deadline = self.turn.rules.limits.deadline;
-        let outcome = self.turn.launcher.launch(&prepared, deadline).await;
+        let outcome = self.turn.launcher.launch(prepared, deadline).await;
         if outcome != LaunchOutcome::InactiveDefinition {
             return outcome;
         }

@@ -5,6 +5,7 @@ use super::ledger::Fate;
 use crate::clock::Clock;
 use crate::launch::Launcher;
 use crate::orchestrator::{ApiError, Claim, Claimed, Orchestrator};
+use crate::state::ErrorKind;
 
 /// A claim is sent at most this often: the first time, and again when reading back shows that it did not arrive.
 const ROUNDS: usize = 3;
@@ -13,7 +14,9 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     /// Claims the runs; those that are ours come back.
     pub(super) async fn claim<'r>(&self, candidates: Vec<Candidate<'r, O::Detail>>) -> Vec<Candidate<'r, O::Detail>> {
         let mut ours = Vec::new();
+        let count = candidates.len();
         let mut open = candidates;
+        let mut unanswered = String::new();
         for round in 0..ROUNDS {
             if open.is_empty() {
                 break;
@@ -22,20 +25,26 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 self.defer_all(open, reason);
                 return ours;
             }
-            let unclear = self.claim_round(open, round > 0, &mut ours).await;
+            let unclear = self.claim_round(open, round > 0, &mut ours, &mut unanswered).await;
             open = self.resolve(unclear, &mut ours).await;
         }
-        self.defer_all(open, "the claim was not answered; the run is unchanged");
+        let reason = "the claim was not answered; the run is unchanged";
+        if count > 0 && open.len() == count {
+            // An API that answers no claim at all is not well, whatever it can still read.
+            self.turn.ledger.trouble(ErrorKind::ApiError, &format!("no claim was answered: {unanswered}"));
+        }
+        self.defer_all(open, reason);
         ours
     }
 
-    /// Sends the claims once; those whose outcome is unclear come back. On a replay a refusal is unclear too: the
+    /// Sends the claims once; those whose outcome is unclear come back, and why in `unanswered`. On a replay a refusal is unclear too: the
     /// claim that was refused may be our own earlier one.
     async fn claim_round<'r>(
         &self,
         candidates: Vec<Candidate<'r, O::Detail>>,
         replay: bool,
         ours: &mut Vec<Candidate<'r, O::Detail>>,
+        unanswered: &mut String,
     ) -> Vec<Candidate<'r, O::Detail>> {
         let claims: Vec<_> =
             candidates.iter().map(|candidate| Claim { run: candidate.run, mark: &candidate.mark }).collect();
@@ -44,7 +53,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         for (candidate, answer) in candidates.into_iter().zip(answers) {
             match answer {
                 Claimed::Ours => ours.push(candidate),
-                Claimed::Unknown(_) => unclear.push(candidate),
+                Claimed::Unknown(reason) => {
+                    *unanswered = reason;
+                    unclear.push(candidate);
+                }
                 Claimed::Refused(_) | Claimed::NotMade(_) if replay => unclear.push(candidate),
                 Claimed::Refused(reason) => self.fate(candidate.run, Fate::Skipped(reason)),
                 Claimed::NotMade(error) => {

@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
 /// A warm process reads configuration and secrets again after this long.
-const CACHED_FOR: Duration = Duration::from_secs(300);
+const CACHED_FOR: Duration = Duration::from_mins(5);
 
 /// Where agents are configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,8 +229,9 @@ impl<C: Clock + Clone> Deployment<C> {
             async { (loaded.agent.clone(), self.slot(loaded, known, status).await) }
         });
         warm.slots = join_all(slots).await.into_iter().collect();
-        // An agent that could not be built is tried again at the next poll.
-        let whole = warm.slots.values().all(|slot| slot.agent.is_ok() || !slot.enabled);
+        // An agent that could not be built is tried again at the next poll; so is a deployment without any, which waits
+        // for its first configuration.
+        let whole = !warm.slots.is_empty() && warm.slots.values().all(|slot| slot.agent.is_ok() || !slot.enabled);
         warm.loaded_at = whole.then_some(now);
         Ok(warm.slots.clone())
     }

@@ -16,10 +16,13 @@ const BATCH_SECONDS: f64 = 5.0;
 pub struct Limits {
     /// No run is claimed from here on.
     pub stop_claiming: OffsetDateTime,
-    /// Nothing is sent from here on.
+    /// No task is started from here on; what was claimed is given back.
     pub deadline: OffsetDateTime,
     /// `RunTask` calls per second; `None` = unlimited.
     pub launch_rate: Option<f64>,
+    /// The last poll met trouble at AWS that would hit every run: one run shows whether it is over, so that the others
+    /// are not claimed and given back at every poll.
+    pub try_one_first: bool,
 }
 
 /// What the planner knows of a run.
@@ -67,9 +70,10 @@ pub fn plan(now: OffsetDateTime, limits: Limits, starts: &[Start]) -> Plan {
         }
     }
     for (at, runs) in by_time {
-        for chunk in runs.chunks(batch_size(limits.launch_rate)) {
-            plan.batches.push(PlannedBatch { at, held: at > now, runs: chunk.to_vec() });
-        }
+        let mut push = |runs: &[usize]| plan.batches.push(PlannedBatch { at, held: at > now, runs: runs.to_vec() });
+        let alone = usize::from(limits.try_one_first && at <= now);
+        let (first, rest) = runs.split_at(alone.min(runs.len()));
+        first.chunks(1).chain(rest.chunks(batch_size(limits.launch_rate))).for_each(&mut push);
     }
     plan
 }

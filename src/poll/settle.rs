@@ -10,8 +10,14 @@ use std::time::Duration;
 /// Prefect Server refuses a second claim of a run for 30 s: what is given back is due again only after that.
 const FIRST_DELAY: Duration = Duration::from_secs(45);
 
+/// Log lines are waited for at most this long: they are for people, and decide nothing.
+const LOG_LIMIT: Duration = Duration::from_secs(5);
+
+/// Beyond the last moment of launching they are waited for at most this long.
+const LATE_LOG_LIMIT: Duration = Duration::from_secs(1);
+
 /// Runs that are given back again and again wait at most this long.
-const LONGEST_DELAY: Duration = Duration::from_secs(600);
+const LONGEST_DELAY: Duration = Duration::from_mins(10);
 
 /// What follows from a launch's outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,11 +95,18 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             if lines.is_empty() {
                 return;
             }
-            if let Err(error) = self.turn.orchestrator.log(&lines).await {
+            let written = tokio::time::timeout(self.log_limit(), self.turn.orchestrator.log(&lines)).await;
+            let late = || ApiError::NoAnswer("not waited for any longer".into());
+            if let Err(error) = written.unwrap_or_else(|_| Err(late())) {
                 tracing::warn!(agent = self.turn.rules.agent, %error, lines = lines.len(), "run logs were not written");
             }
         };
         tokio::join!(write_log, self.change_states(changes));
+    }
+
+    fn log_limit(&self) -> Duration {
+        let end = self.turn.rules.limits.deadline + LATE_LOG_LIMIT;
+        Duration::try_from(end - self.turn.clock.now()).unwrap_or_default().min(LOG_LIMIT)
     }
 
     fn settle_quietly(&self, run: &DueRun<O::Detail>, mark: &Mark, settlement: Settlement) {

@@ -1,5 +1,5 @@
 //! The turn against a small in-memory Prefect and platform, with virtual time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::struct_excessive_bools, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fakes;
 mod turns;

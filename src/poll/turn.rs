@@ -11,7 +11,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// So long after the start of held runs they are claimed, and a queue they filled shows what lies behind them.
+const CLAIMED_AFTER: Duration = Duration::from_secs(1);
 
 /// What a turn follows.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,8 +62,8 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     /// Polls and launches. What became of the runs is in the ledger, also when this future is dropped half-way.
     pub async fn run(&self) {
         // Held launches go on beside the asking, so that a long queue does not make them late.
-        let (hold, held) = unbounded_channel();
-        tokio::join!(self.ask(hold), self.launch_held(held));
+        let (hold, batches) = unbounded_channel();
+        tokio::join!(self.ask(hold), self.launch_held(batches));
     }
 
     /// Nothing more is to be claimed.
@@ -80,6 +84,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
 
     async fn ask(&self, hold: UnboundedSender<(Page<O::Detail>, PlannedBatch)>) {
         let mut seen = HashSet::new();
+        let mut held_until = None;
         loop {
             let now = self.clock.now();
             let page = match self.orchestrator.due_runs(&Window { now, before: now + self.rules.prefetch }).await {
@@ -92,9 +97,15 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
             let full = page.full;
             let fresh = self.fresh_runs(page, &mut seen);
             let any_fresh = !fresh.is_empty();
-            self.launch_page(fresh, &hold).await;
-            if !(full && any_fresh && self.why_not_claim().is_none()) {
+            held_until = held_until.max(self.launch_page(fresh, &hold).await);
+            if !full || self.why_not_claim().is_some() {
                 return;
+            }
+            if !any_fresh {
+                // The page is full of runs that are held or that nothing can be done about. Behind the held ones there
+                // may be more that start within this invocation; behind the others nothing can be seen.
+                let Some(at) = held_until.take() else { return };
+                self.clock.sleep_until(at + CLAIMED_AFTER).await;
             }
         }
     }
@@ -114,7 +125,12 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         fresh
     }
 
-    async fn launch_page(&self, runs: Vec<DueRun<O::Detail>>, hold: &UnboundedSender<(Page<O::Detail>, PlannedBatch)>) {
+    /// Launches what is due and passes on what is to be held; until when the last of it is, if any.
+    async fn launch_page(
+        &self,
+        runs: Vec<DueRun<O::Detail>>,
+        hold: &UnboundedSender<(Page<O::Detail>, PlannedBatch)>,
+    ) -> Option<OffsetDateTime> {
         let starts: Vec<_> =
             runs.iter().enumerate().map(|(index, run)| Start { index, start_time: run.start_time }).collect();
         let plan = plan(self.clock.now(), self.rules.limits, &starts);
@@ -122,14 +138,16 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
             self.ledger.settle(&runs[index].flow_run_id, Fate::Deferred(reason));
         }
         let page = Arc::new(runs);
-        let (held, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
-        for batch in held {
+        let (later, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
+        let held_until = later.iter().map(|batch| batch.at).max();
+        for batch in later {
             // The receiver lives as long as this turn: a failed send means that nobody is left to launch for.
             let _ = hold.send((Arc::clone(&page), batch));
         }
         for batch in due {
             self.launch_batch(&page, &batch).await;
         }
+        held_until
     }
 
     async fn launch_held(&self, mut held: UnboundedReceiver<(Page<O::Detail>, PlannedBatch)>) {

@@ -6,6 +6,8 @@
 
 use crate::aws::AwsError;
 use crate::aws::ssm::{HistoryEntry, Ssm};
+use crate::config::{Parameter, Root};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[cfg(test)]
@@ -30,6 +32,16 @@ pub enum Turn {
 /// Name of an agent's counter parameter.
 pub fn parameter_name(root: &str, agent: &str) -> String {
     format!("{root}/state/{agent}/polls")
+}
+
+/// How many polls were counted, by agent, from the parameters below `{root}/state`.
+pub fn by_agent(root: &Root, parameters: &[Parameter]) -> BTreeMap<String, u64> {
+    let state = root.state() + "/";
+    let polls_of = |parameter: &Parameter| {
+        let agent = parameter.name.strip_prefix(&state)?.strip_suffix("/polls")?;
+        Some((agent.to_owned(), number(parameter.version)))
+    };
+    parameters.iter().filter_map(polls_of).collect()
 }
 
 /// Pauses before a number is asked for again: concurrent writes of one parameter refuse each other.

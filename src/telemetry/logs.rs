@@ -2,8 +2,10 @@
 
 use crate::config::Environment;
 use std::io::IsTerminal;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::Directive;
+use tracing_subscriber::filter::{Directive, FilterFn, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
 
 /// What a level is read from, the first that is set: the usual Rust variable, then the one that Lambda sets from the
 /// function's logging configuration, then the Prefect agent's own.
@@ -28,6 +30,11 @@ pub fn filter(environment: &Environment) -> EnvFilter {
     EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).parse_lossy("").add_directive(own)
 }
 
+/// At `trace` the AWS SDK prints whole answers, Parameter Store's secrets among them: nobody may ask for that.
+fn without_bodies() -> FilterFn<fn(&Metadata<'_>) -> bool> {
+    filter_fn(|metadata| *metadata.level() != Level::TRACE || !metadata.target().starts_with("aws_"))
+}
+
 /// Logs as JSON on standard output, for Lambda. A second call does nothing.
 pub fn init_json(environment: &Environment) {
     let subscriber = tracing_subscriber::fmt()
@@ -37,7 +44,8 @@ pub fn init_json(environment: &Environment) {
         .with_span_list(false)
         .with_env_filter(filter(environment))
         .with_writer(std::io::stdout)
-        .finish();
+        .finish()
+        .with(without_bodies());
     // Fails only when another subscriber is set, as in tests.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
@@ -46,10 +54,12 @@ pub fn init_json(environment: &Environment) {
 pub fn init_terminal(environment: &Environment, json: bool) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter(environment)).with_writer(std::io::stderr);
     let set = if json {
-        tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())
+        tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish().with(without_bodies()))
     } else {
         let colours = std::io::stderr().is_terminal() && !environment.contains_key("NO_COLOR");
-        tracing::subscriber::set_global_default(builder.with_target(false).with_ansi(colours).finish())
+        tracing::subscriber::set_global_default(
+            builder.with_target(false).with_ansi(colours).finish().with(without_bodies()),
+        )
     };
     let _ = set;
 }

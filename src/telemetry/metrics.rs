@@ -1,4 +1,4 @@
-//! CloudWatch embedded metrics: one JSON object per agent and poll, which CloudWatch turns into metrics.
+//! `CloudWatch` embedded metrics: one JSON object per agent and poll, which `CloudWatch` turns into metrics.
 
 use crate::poll::AgentReport;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ const METRICS: [(&str, &str); 8] = [
     ("PollDuration", "Milliseconds"),
 ];
 
-/// The metrics of one poll of one agent, as CloudWatch reads them from a log line of its own. Dimensions: the
+/// The metrics of one poll of one agent, as `CloudWatch` reads them from a log line of its own. Dimensions: the
 /// deployment's parameter root and the agent.
 pub fn embedded_metrics(root: &str, agent: &str, report: &AgentReport, now: OffsetDateTime) -> Value {
     let metrics: Vec<_> = METRICS.iter().map(|(name, unit)| json!({"Name": name, "Unit": unit})).collect();

@@ -15,6 +15,7 @@ EVERYWHERE = {
     "ecr:GetAuthorizationToken",
     "ecs:DescribeTaskDefinition",
     "ecs:ListTaskDefinitions",
+    "ecs:ListTasks",
 }
 VPC = {
     "ec2:AssignPrivateIpAddresses",
@@ -164,6 +165,8 @@ def test_poll_launches_only_in_the_clusters_it_is_given(stack, full_stack):
             assert poll[sid]["Condition"] == {"ArnLike": {"ecs:cluster": clusters}}, sid
         assert poll["RunTasks"]["Resource"] == f"{ECS}:task-definition/*"
         assert poll["SeeAndStopTasks"]["Resource"] == f"{ECS}:task/*"
+        # ListTasks of a cluster is authorised against "*"; only lists of one container instance have its ARN.
+        assert poll["FindTasks"]["Resource"] == "*"
 
 
 def test_poll_tags_only_what_it_creates(stack):

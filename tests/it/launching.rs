@@ -10,7 +10,8 @@ async fn a_due_flow_run_becomes_one_task_and_says_so_in_its_log() {
     let run = deployment.schedule(FlowRunSpec::default());
     let report = deployment.poll().await;
     let etl = agent(&report, "etl");
-    assert_eq!(ids(etl, "launched"), [run.clone()], "{report:#}");
+    assert_eq!(ids(etl, "launched"), std::slice::from_ref(&run), "{report:#}");
+    assert_eq!(deployment.state_of(&run), "Submitted");
     let tasks = deployment.world.ecs_tasks();
     assert_eq!(tasks.len(), 1);
     assert_eq!(etl["launched"][0]["task_arn"], json!(tasks[0].arn));

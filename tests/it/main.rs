@@ -1,8 +1,28 @@
 //! Integration tests: stories of the real `lambda` binary against fakes that speak the real protocols.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// What reads best in a story.
+#![allow(clippy::needless_pass_by_value, clippy::cloned_ref_to_slice_refs, clippy::duration_suboptimal_units)]
 
 mod golden_prefect1;
 mod golden_prefect3;
 mod support;
 
+mod agent_settings;
+mod agents;
+mod definitions;
+mod documents;
+mod faults;
+mod health;
+mod history;
+mod holding;
 mod launching;
+mod max_polls;
+mod network;
+mod once;
+mod queue;
+mod requests;
+mod rotation;
+mod secrets;
+mod start_up;
+mod telemetry;
+mod tls;

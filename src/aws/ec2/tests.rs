@@ -77,6 +77,8 @@ async fn errors_keep_what_aws_said() {
 async fn a_cut_off_or_foreign_answer_is_no_network() {
     let server = Server::start(|_: &Request| text(200, "<DescribeVpcsResponse><vpcSet>")).await;
     assert!(matches!(ec2(&server).await.default_vpcs().await, Err(AwsError::Malformed(_))));
+    let server = Server::start(|_: &Request| text(200, "<html><h1>Sign in</h1></html>")).await;
+    assert!(matches!(ec2(&server).await.default_vpcs().await, Err(AwsError::Malformed(_))));
     let server = Server::start(|_: &Request| Reply::Drop).await;
     assert!(matches!(ec2(&server).await.default_vpcs().await, Err(AwsError::NoAnswer(_))));
 }

@@ -8,7 +8,7 @@ async fn an_event_is_queued_and_not_waited_for() {
     let function = "arn:aws:lambda:eu-west-1:1:function:poll";
     server.clients().await.lambda.invoke_event(function, Bytes::from_static(b"{\"poke\":true}")).await.unwrap();
     let request = &server.requests()[0];
-    let target = "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu%2Dwest%2D1%3A1%3Afunction%3Apoll/invocations";
+    let target = "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-west-1%3A1%3Afunction%3Apoll/invocations";
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", target));
     assert_eq!(request.header("x-amz-invocation-type"), "Event");
     assert_eq!(request.body, "{\"poke\":true}");

@@ -29,6 +29,18 @@ async fn all_pages_below_a_path_are_read() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_list_is_not_taken_for_no_parameters() {
+    let server = Server::start(|request: &Request| match request.json()["Path"].as_str() {
+        Some("/empty") => json(200, &json!({"Parameters": []})),
+        _ => json(200, &json!({})),
+    })
+    .await;
+    let ssm = server.clients().await.ssm;
+    assert!(ssm.parameters_by_path("/empty", true, true).await.unwrap().is_empty());
+    assert!(matches!(ssm.parameters_by_path("/r", true, true).await, Err(AwsError::Malformed(_))));
+}
+
+#[tokio::test]
 async fn a_missing_parameter_is_none_and_a_refusal_an_error() {
     let server = Server::start(|request: &Request| match request.json()["Name"].as_str() {
         Some("/missing") => json(400, &json!({"__type": "ParameterNotFound"})),

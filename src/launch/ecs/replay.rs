@@ -18,6 +18,9 @@ const REPLAYS: u32 = 2;
 /// How often tasks are looked at that ECS does not show yet.
 const LOOKS: u32 = 3;
 
+/// Clocks of ours and of AWS differ by less.
+const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
 /// Pause before the second try; each further one is longer by as much.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -35,9 +38,13 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
             if !self.rate.wait(&self.clock, deadline).await {
                 break;
             }
+            let sent_at = self.clock.now();
             let answer = self.within(deadline, self.ecs.run_task(&launch.run_task)).await;
             match classify(answer, &origin) {
-                Verdict::Task(task) => return self.settle(launch, task, doubt.is_some(), deadline).await,
+                Verdict::Task(task) => {
+                    let may_be_known = doubt.is_some() || is_older(&task, sent_at);
+                    return self.settle(launch, task, may_be_known, deadline).await;
+                }
                 Verdict::AlreadyStarted(arns) => return self.adopt(launch, &arns, None, deadline).await,
                 Verdict::NoTask(LaunchOutcome::Unknown(reason)) => doubt = Some(reason),
                 // A replay that does not get through says nothing about the try before it.
@@ -50,15 +57,16 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         doubt.map_or_else(no_time, LaunchOutcome::Unknown)
     }
 
-    /// A task in an answer. The first answer's is new, unless it is stopping already: then it is an earlier one's.
+    /// A task in an answer. The first answer's is new, unless it is older than the request, or stopping already: then
+    /// an earlier request with this token started it, and the answer may tell of it as it was then.
     async fn settle(
         &self,
         launch: &PreparedLaunch,
         task: Task,
-        is_replay: bool,
+        may_be_known: bool,
         deadline: OffsetDateTime,
     ) -> LaunchOutcome {
-        if is_replay || is_ending(&task) {
+        if may_be_known || is_ending(&task) {
             self.adopt(launch, std::slice::from_ref(&task.task_arn), Some(&task), deadline).await
         } else {
             LaunchOutcome::Started { task_arn: task.task_arn }
@@ -117,6 +125,11 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         let timed_out = |_| Err(AwsError::NoAnswer("no answer before the deadline".into()));
         tokio::time::timeout(remaining, call).await.unwrap_or_else(timed_out)
     }
+}
+
+/// Whether a task was created before the request was sent, beyond what clocks differ by.
+fn is_older(task: &Task, sent_at: OffsetDateTime) -> bool {
+    task.created_at.is_some_and(|created_at| created_at + CLOCK_SKEW < sent_at)
 }
 
 fn no_time() -> LaunchOutcome {

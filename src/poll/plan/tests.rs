@@ -7,7 +7,7 @@ const NOW: OffsetDateTime = datetime!(2026-11-24 12:00:00 UTC);
 
 fn limits(seconds: u64, launch_rate: Option<f64>) -> Limits {
     let stop_claiming = NOW + Duration::from_secs(seconds);
-    Limits { stop_claiming, deadline: stop_claiming + Duration::from_secs(9), launch_rate }
+    Limits { stop_claiming, deadline: stop_claiming + Duration::from_secs(9), launch_rate, try_one_first: false }
 }
 
 fn starts(offsets_ms: &[i64]) -> Vec<Start> {
@@ -52,6 +52,14 @@ fn no_more_is_claimed_than_the_launch_rate_can_launch() {
     let planned: usize = plan.batches.iter().map(|batch| batch.runs.len()).sum();
     assert_eq!((planned, plan.deferred.len()), (200, 50));
     assert!(plan.deferred[0].1.contains("20 launches per second"), "{}", plan.deferred[0].1);
+}
+
+#[test]
+fn after_trouble_at_aws_one_run_goes_first() {
+    let careful = Limits { try_one_first: true, ..limits(10, None) };
+    let plan = plan(NOW, careful, &starts(&[0, 0, 0, 5_000]));
+    let batches: Vec<_> = plan.batches.iter().map(|batch| batch.runs.clone()).collect();
+    assert_eq!(batches, [vec![0], vec![1, 2], vec![3]]);
 }
 
 #[test]

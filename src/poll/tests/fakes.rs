@@ -74,6 +74,7 @@ pub(super) struct State {
     pub(super) launches: Vec<(String, OffsetDateTime)>,
     /// Called between claim and settling.
     pub(super) cancel_on_launch: bool,
+    pub(super) try_one_first: bool,
 }
 
 pub(super) struct Fakes {
@@ -115,10 +116,15 @@ impl Fakes {
         let rules = Rules {
             agent: "etl".into(),
             marked_as: "/root/etl".into(),
-            prefetch: Duration::from_secs(60),
+            prefetch: Duration::from_mins(1),
             max_launch_attempts: 3,
             spot_fallback_after: None,
-            limits: Limits { stop_claiming, deadline: stop_claiming + Duration::from_secs(9), launch_rate: None },
+            limits: Limits {
+                stop_claiming,
+                deadline: stop_claiming + Duration::from_secs(9),
+                launch_rate: None,
+                try_one_first: self.lock().try_one_first,
+            },
         };
         Turn::new(rules, (self, self, &self.clock), &ledger).run().await;
         ledger.report("no time was left")
@@ -128,7 +134,7 @@ impl Fakes {
         self.poll_for(110).await
     }
 
-    fn due(&self, id: &str, run: &Run) -> DueRun<()> {
+    fn due(id: &str, run: &Run) -> DueRun<()> {
         DueRun {
             flow_run_id: id.to_owned(),
             name: id.to_owned(),
@@ -195,7 +201,7 @@ impl Orchestrator for Fakes {
             .runs
             .iter()
             .filter(|(_, run)| run.state == "Scheduled" && run.start_time <= window.before)
-            .map(|(id, run)| self.due(id, run))
+            .map(|(id, run)| Self::due(id, run))
             .collect();
         due.sort_by_key(|run| run.start_time);
         let page_size = state.page_size.unwrap_or(200);

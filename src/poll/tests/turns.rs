@@ -109,6 +109,18 @@ async fn a_claim_that_stays_unclear_is_left_to_a_later_poll() {
     let report = world.poll().await;
     assert!(world.lock().launches.is_empty());
     assert!(report.deferred[0].reason.contains("not answered"), "{report:?}");
+    assert_eq!((report.ok, report.error_kind), (false, Some(ErrorKind::ApiError)), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_claim_that_stays_unclear_beside_others_is_that_runs_own_trouble() {
+    let world = Fakes::new();
+    world.schedule("a", 0);
+    world.schedule("b", 0);
+    let (unclear, fine) = (ClaimFault::NotAppliedAndUnanswered, ClaimFault::Refused);
+    world.lock().claim_faults.extend([unclear, fine, unclear, unclear]);
+    let report = world.poll().await;
+    assert!(report.ok && report.deferred.len() == 1, "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,6 +177,18 @@ async fn the_agents_own_trouble_fails_the_poll_and_no_run() {
     assert_eq!((report.ok, report.error_kind), (false, Some(ErrorKind::Aws)));
     let run = world.run("a");
     assert_eq!((run.state, run.attempts), ("Scheduled", 0), "the attempt does not count");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_trouble_lasts_only_one_run_is_claimed_to_see() {
+    let world = Fakes::new();
+    for id in ["a", "b", "c"] {
+        world.schedule(id, 0);
+    }
+    world.lock().try_one_first = true;
+    world.lock().outcomes.insert("a".into(), [LaunchOutcome::AgentTrouble("AccessDenied".into())].into());
+    let report = world.poll().await;
+    assert_eq!((report.deferred.len(), world.run("b").version, world.run("c").version), (3, 1, 1), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]

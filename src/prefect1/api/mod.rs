@@ -92,6 +92,8 @@ pub struct Prefect1 {
     session: Mutex<Arc<Session>>,
     refused_until: Mutex<Option<OffsetDateTime>>,
     observed: Mutex<HashMap<String, Observed>>,
+    /// Runs of the full pages so far: held ones and those that cannot be launched now must not hide the others.
+    shown: Mutex<Vec<String>>,
 }
 
 /// Who we are to the API, since the last start-up.
@@ -161,11 +163,14 @@ impl Prefect1 {
             session: Mutex::new(Arc::new(session)),
             refused_until: Mutex::new(None),
             observed: Mutex::new(HashMap::new()),
+            shown: Mutex::new(Vec::new()),
         })
     }
 
-    /// No request goes on beyond `deadline`; each takes 15 s at most. To be set for every invocation.
+    /// No request goes on beyond `deadline`; each takes 15 s at most. To be set for every invocation, with which
+    /// the queue begins anew.
     pub fn set_deadline(&self, deadline: Option<tokio::time::Instant>) {
+        lock(&self.shown).clear();
         self.transport.set_deadline(deadline);
     }
 

@@ -89,7 +89,8 @@ pub(super) fn runs_in_queue(scope: &Scope, times: &Times) -> Document {
 }
 
 /// Our own look: all that is due, with the label rule applied by the database, so that no foreign run hides ours.
-pub(super) fn due_runs(scope: &Scope, times: &Times) -> Document {
+/// `shown`: runs of earlier pages, which are left out.
+pub(super) fn due_runs(scope: &Scope, times: &Times, shown: &[String]) -> Document {
     let query = format!(
         "query($where: flow_run_bool_exp!, $retry: timestamptz!) {{ \
          flow_run(where: $where, order_by: {{ state_start_time: asc }}, limit: {PAGE_ROWS}) {{ {SELECTION} \
@@ -108,6 +109,9 @@ pub(super) fn due_runs(scope: &Scope, times: &Times) -> Document {
     });
     if let Some(tenant_id) = &scope.tenant_id {
         filter["tenant_id"] = json!({ "_eq": tenant_id });
+    }
+    if !shown.is_empty() {
+        filter["id"] = json!({ "_nin": shown });
     }
     Document::new(&query, json!({ "where": filter, "retry": retry }))
 }

@@ -15,6 +15,8 @@ use time::OffsetDateTime;
 const REFUSAL_MEMORY: time::Duration = time::Duration::minutes(10);
 /// How long the runs that are known wait for the queue's answer, which says nothing new.
 const QUEUE_GRACE: Duration = Duration::from_secs(3);
+/// Runs of earlier pages that a query leaves out at most: some 80 KB of ids.
+const MAX_SHOWN: usize = 2000;
 /// What was seen of task retries is forgotten after this long.
 const OBSERVED_MEMORY: time::Duration = time::Duration::hours(1);
 
@@ -81,10 +83,26 @@ impl Prefect1 {
 
     async fn own_page(&self, times: &Times) -> Result<DuePage<Detail>, ApiError> {
         let session = self.session();
-        let document = queries::due_runs(&session.scope(), times);
+        let shown = lock(&self.shown).clone();
+        let document = queries::due_runs(&session.scope(), times, &shown);
         let answer = self.transport.read(self.sender(&session), &document).await?;
         let rows = list(answer.field("flow_run")?)?;
-        Ok(page(rows, times, rows.len() >= PAGE_ROWS))
+        let full = rows.len() >= PAGE_ROWS;
+        self.show(rows, full);
+        Ok(page(rows, times, full))
+    }
+
+    /// After a full page the next one begins where it ended; any other one is the last.
+    fn show(&self, rows: &[Value], full: bool) {
+        let mut shown = lock(&self.shown);
+        if full {
+            shown.extend(rows.iter().filter_map(|row| row["id"].as_str()).map(str::to_owned));
+            // Most of the earlier ones were launched meanwhile, and so left the queue by themselves.
+            let too_many = shown.len().saturating_sub(MAX_SHOWN);
+            shown.drain(..too_many);
+        } else {
+            shown.clear();
+        }
     }
 
     async fn queue_ids(&self, times: &Times) -> Result<Vec<String>, ApiError> {

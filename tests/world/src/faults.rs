@@ -75,6 +75,15 @@ pub enum FaultKind {
         /// The HTTP status, e.g. 502 or 503.
         status: u16,
     },
+    /// The request has its effect, then this is answered: what a proxy says that lost the service's own answer.
+    StatusAfter {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        body: String,
+        /// `content-type`
+        content_type: String,
+    },
     /// The request has its effect; the answer has status 200 and a body that is neither JSON nor XML.
     MalformedBody,
     /// The request has its effect; the connection is closed in the middle of the body.

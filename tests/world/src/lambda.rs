@@ -3,6 +3,7 @@
 use crate::{
     World,
     answer::{ServiceError, answer, json, service_error},
+    s3::percent_decode,
 };
 use axum::{body::Bytes, http::request::Parts, response::Response};
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub struct Invoked {
 
 /// Answers `POST /2015-03-31/functions/{name}/invocations`: 202 for `Event`, 204 for `DryRun`, else 200 and `null`.
 pub fn handle(world: &World, parts: &Parts, body: &Bytes) -> Response {
-    let name = parts.uri.path().split('/').nth(3).unwrap_or_default().to_owned();
+    let name = percent_decode(parts.uri.path().split('/').nth(3).unwrap_or_default());
     let header = parts.headers.get("x-amz-invocation-type").and_then(|value| value.to_str().ok());
     let invocation_type = header.unwrap_or("RequestResponse").to_owned();
     let mut state = world.lock();

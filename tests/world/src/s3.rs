@@ -41,7 +41,8 @@ pub fn handle(world: &World, uri: &Uri) -> Response {
 }
 
 /// `%41` becomes `A`; what is no such triple stays.
-fn percent_decode(text: &str) -> String {
+/// Text of a path, decoded.
+pub(crate) fn percent_decode(text: &str) -> String {
     // The form parser also knows `+` and `&`, which mean themselves in a path.
     let guarded = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
     form_urlencoded::parse(guarded.as_bytes()).next().map(|(key, _)| key.into_owned()).unwrap_or_default()

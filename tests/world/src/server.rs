@@ -104,6 +104,9 @@ async fn perform(
                 connection.cut();
                 cut = true;
             }
+            FaultKind::StatusAfter { status, body, content_type } => {
+                response = answer(*status, content_type, body.clone());
+            }
             FaultKind::MalformedBody => {
                 *response.status_mut() = StatusCode::OK;
                 *response.body_mut() = Body::from("{\"data\": {\"oops");

@@ -66,6 +66,26 @@ async fn the_first_answer_with_a_task_is_a_start() {
 }
 
 #[tokio::test]
+async fn a_task_older_than_the_request_is_an_earlier_ones_and_looked_at() {
+    for (age, now, expected) in [
+        (3, task(T1, "PENDING"), started_t1()),
+        (60, task(T1, "PENDING"), adopted_t1()),
+        (
+            60,
+            stopped(),
+            LaunchOutcome::Dead { task_arn: T1.into(), reason: "TaskFailedToStart: CannotPullContainerError".into() },
+        ),
+    ] {
+        // ECS may answer what it answered the first time.
+        let mut answer = started(T1);
+        answer.tasks[0].created_at = Some(START - Duration::from_secs(age));
+        let room = answering([Ok(answer)]);
+        knowing(&room, now);
+        assert_eq!(launch(&room).await, expected, "{age}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_answer_the_same_bytes_are_sent_again_and_the_task_is_looked_at() {
     for lost in [no_answer(), AwsError::Malformed("half an answer".into())] {
         let room = answering([Err(lost.clone()), Err(lost), Ok(started(T1))]);

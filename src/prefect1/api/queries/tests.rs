@@ -8,7 +8,7 @@ fn scope(labels: &[&str]) -> Scope {
 
 #[test]
 fn our_own_look_asks_for_due_runs_with_our_labels() {
-    let document = due_runs(&scope(&["prod", "dev"]), &times());
+    let document = due_runs(&scope(&["prod", "dev"]), &times(), &[]);
     assert_eq!(
         document.query,
         "query($where: flow_run_bool_exp!, $retry: timestamptz!) { \
@@ -38,14 +38,14 @@ fn our_own_look_asks_for_due_runs_with_our_labels() {
 
 #[test]
 fn an_unlabelled_agent_takes_unlabelled_runs_only() {
-    let document = due_runs(&scope(&[]), &times());
+    let document = due_runs(&scope(&[]), &times(), &[]);
     assert_eq!(document.variables["where"]["labels"], json!({"_contained_in": []}));
 }
 
 #[test]
 fn a_token_names_no_tenant() {
     let scope = Scope { tenant_id: None, ..scope(&[]) };
-    assert!(due_runs(&scope, &times()).variables["where"].get("tenant_id").is_none());
+    assert!(due_runs(&scope, &times(), &[]).variables["where"].get("tenant_id").is_none());
     assert_eq!(runs_in_queue(&scope, &times()).variables["input"]["tenant_id"], Value::Null);
 }
 
@@ -91,7 +91,7 @@ fn documents_are_balanced_and_shallow() {
         agent_config("x"),
         register_agent(&config("http://api"), &scope, None),
         runs_in_queue(&scope, &times()),
-        due_runs(&scope, &times()),
+        due_runs(&scope, &times(), &[]),
         metadata(&[], &times()),
         runs_now(&[]),
         write_run_logs(&[]),

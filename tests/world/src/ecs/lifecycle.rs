@@ -1,7 +1,7 @@
 //! The lives of tasks: what a test, time, or `StopTask` makes of them.
 
 use super::{Ecs, Lifecycle, Task, listing::page};
-use crate::{World, answer::ServiceError, route::Scope};
+use crate::{World, answer::ServiceError, route::Scope, world::epoch_seconds};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -167,6 +167,16 @@ impl World {
     /// Stops a task; false when there is no such task.
     pub fn ecs_stop(&self, arn: &str, stop: &Stop) -> bool {
         self.change_task(arn, |task, now| task.stop(stop, now))
+    }
+
+    /// Makes a task older than it is; false when there is no such task.
+    pub fn ecs_age(&self, arn: &str, by: Duration) -> bool {
+        let mut state = self.lock();
+        let Some(task) = state.ecs.task_mut(arn) else { return false };
+        task.created_at -= by;
+        let seconds = epoch_seconds(task.created_at);
+        state.ecs.tokens.set_created_at(arn, seconds);
+        true
     }
 
     pub(super) fn change_task(&self, arn: &str, change: impl FnOnce(&mut Task, OffsetDateTime)) -> bool {

@@ -71,6 +71,19 @@ impl Tokens {
     }
 }
 
+impl Tokens {
+    /// The remembered answers tell of a task that was created then, in seconds since 1970.
+    pub(super) fn set_created_at(&mut self, task_arn: &str, seconds: f64) {
+        for known in self.0.values_mut() {
+            for task in known.answer["tasks"].as_array_mut().into_iter().flatten() {
+                if task["taskArn"] == task_arn {
+                    task["createdAt"] = json!(seconds);
+                }
+            }
+        }
+    }
+}
+
 impl Remembered {
     /// The earlier of a day, and an hour after the last of its tasks stopped.
     fn expired(&self, tasks: &[Task], now: OffsetDateTime) -> bool {

@@ -3,7 +3,7 @@
 //! A request goes through [`http`] (body and headers), [`document`] (syntax, types, variables) and [`execute`] (fields,
 //! aliases, errors). The fields live in [`queue`], [`states`] and [`register`]; the tables that the agent reads in
 //! [`rows`], filtered as Hasura does in [`filter`] and [`compare`]. Tests and the demo put flow runs in and look at what became
-//! of them through [`seed`], [`container`] and [`control`].
+//! of them through [`seed`], [`container`] and [`mod@control`].
 
 mod auth;
 mod compare;

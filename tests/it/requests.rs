@@ -1,0 +1,91 @@
+//! Few requests, and no faster than allowed.
+
+use crate::support::{Deployment, agent, ids, poll};
+use serde_json::json;
+use world::prefect1::{FlowRunSpec, FlowSpec};
+
+#[tokio::test]
+async fn a_hundred_runs_of_one_flow_cost_a_hundred_and_twenty_requests_at_most() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": null})).await;
+    deployment.schedule_many(100);
+    let report = deployment.poll().await;
+    assert_eq!(ids(agent(&report, "etl"), "launched").len(), 100);
+    assert_eq!(deployment.world.ecs_tasks().len(), 100);
+    let counts: Vec<_> = ["prefect1", "ecs", "ec2", "ssm"]
+        .map(|service| (service, deployment.world.count(service, "*")))
+        .into_iter()
+        .collect();
+    let all: usize = counts.iter().map(|(_, count)| count).sum();
+    assert!(all <= 120, "{all} requests: {counts:?}");
+    assert_eq!(deployment.world.count("*", "*"), all, "nothing else was asked");
+    assert_eq!(deployment.world.count("ecs", "RegisterTaskDefinition"), 1);
+    assert_eq!(deployment.world.count("prefect1", "set_flow_run_states"), 1, "claims go together");
+    assert_eq!(deployment.world.count("prefect1", "write_run_logs"), 1, "logs too");
+}
+
+#[tokio::test]
+async fn a_hundred_flows_are_launched_in_one_poll_too() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": null})).await;
+    for number in 0..100 {
+        let flow = FlowSpec { name: format!("flow {number}"), ..FlowSpec::default() };
+        deployment.schedule(FlowRunSpec { flow, ..FlowRunSpec::default() });
+    }
+    let report = deployment.poll().await;
+    assert_eq!(ids(agent(&report, "etl"), "launched").len(), 100, "{report:#}");
+    assert_eq!(deployment.world.count("ecs", "RegisterTaskDefinition"), 100);
+}
+
+#[tokio::test]
+async fn an_idle_cold_start_asks_for_little() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    deployment.poll().await;
+    deployment.world.lock().journal.clear();
+    deployment.poll().await;
+    let asked: Vec<_> =
+        deployment.world.requests("*", "*").into_iter().map(|request| (request.service, request.operation)).collect();
+    assert_eq!(deployment.world.count("prefect1", "*"), 2, "{asked:?}");
+    assert_eq!(
+        deployment.world.count("ssm", "*"),
+        4,
+        "configuration, secrets, state; the status at the end: {asked:?}"
+    );
+    assert_eq!(asked.len(), 6, "{asked:?}");
+}
+
+/// The largest number of `RunTask` calls within any second.
+fn most_in_a_second(deployment: &Deployment) -> usize {
+    let at: Vec<f64> = deployment.world.requests("ecs", "RunTask").iter().map(|request| request.at_ms).collect();
+    // What was sent a second apart may arrive closer together on a busy machine.
+    at.iter().map(|start| at.iter().filter(|other| (*start..start + 700.0).contains(*other)).count()).max().unwrap()
+}
+
+#[tokio::test]
+async fn launch_rate_bounds_the_bursts() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": 25})).await;
+    deployment.schedule_many(70);
+    let report = deployment.poll().await;
+    assert_eq!(ids(agent(&report, "etl"), "launched").len(), 70);
+    assert!(most_in_a_second(&deployment) <= 25, "{} in a second", most_in_a_second(&deployment));
+    assert!(agent(&report, "etl")["duration_ms"].as_u64().unwrap() < 15_000, "and it is used: {report:#}");
+}
+
+#[tokio::test]
+async fn launch_rate_holds_across_polls_of_a_warm_function() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": 10})).await;
+    let function = deployment.poll_function().await;
+    for _ in 0..3 {
+        deployment.schedule_many(8);
+        poll(&function).await;
+    }
+    assert!(most_in_a_second(&deployment) <= 10, "{} in a second", most_in_a_second(&deployment));
+}
+
+#[tokio::test]
+async fn an_account_that_throttles_is_asked_again_and_nothing_is_lost() {
+    let deployment = Deployment::with_agent(json!({"launch_rate": 20})).await;
+    deployment.world.lock().ecs.options.run_task_rate = Some(20.0);
+    deployment.schedule_many(60);
+    let report = deployment.poll().await;
+    assert_eq!(ids(agent(&report, "etl"), "launched").len(), 60, "the quota is the default rate: {report:#}");
+    assert_eq!(agent(&report, "etl")["throttled"], 0);
+}

@@ -1,0 +1,106 @@
+//! What a poll leaves in the log: a line per launch, its report, metrics in the format of `CloudWatch`.
+
+use crate::support::{Deployment, agent, ids, poll};
+use serde_json::{Value, json};
+use world::prefect1::FlowRunSpec;
+
+/// The lines of a log, all of which must be JSON objects.
+fn lines(log: &str) -> Vec<Value> {
+    let parse = |line| match serde_json::from_str::<Value>(line) {
+        Ok(value) if value.is_object() => value,
+        _ => panic!("no JSON object: {line}"),
+    };
+    log.lines().map(parse).collect()
+}
+
+#[tokio::test]
+async fn every_launch_has_one_line_with_its_ids_as_fields() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    deployment.schedule_many(3);
+    let function = deployment.poll_function().await;
+    let report = poll(&function).await;
+    let lines = lines(&function.stdout());
+    let launches: Vec<_> = lines.iter().filter(|line| line["message"] == "flow run launched").collect();
+    assert_eq!(launches.len(), 3, "{lines:#?}");
+    for run in ids(agent(&report, "etl"), "launched") {
+        let line = launches.iter().find(|line| line["flow_run_id"] == run).expect("no line for a launch");
+        assert_eq!((&line["agent"], &line["epoch"], &line["level"]), (&json!("etl"), &json!("1"), &json!("INFO")));
+        assert!(line["task_arn"].as_str().unwrap().starts_with("arn:aws:ecs:"), "{line}");
+    }
+    assert_eq!(function.stderr(), "");
+}
+
+#[tokio::test]
+async fn the_report_is_a_line_too() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    deployment.schedule(FlowRunSpec::default());
+    let function = deployment.poll_function().await;
+    let report = poll(&function).await;
+    let lines = lines(&function.stdout());
+    let told: Vec<_> = lines.iter().filter(|line| line["report"].is_object()).collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!((&told[0]["report"], &told[0]["level"]), (&report, &json!("INFO")));
+}
+
+/// Checks one line of embedded metrics by the rules of `CloudWatch`; its values.
+fn embedded_metrics(line: &Value) -> &Value {
+    let meta = &line["_aws"];
+    let now = time::OffsetDateTime::now_utc().unix_timestamp() * 1000;
+    assert!((now - meta["Timestamp"].as_i64().unwrap()).abs() < 60_000, "{line}");
+    let directives = meta["CloudWatchMetrics"].as_array().unwrap();
+    for directive in directives {
+        assert!(directive["Namespace"].as_str().is_some_and(|name| !name.is_empty()), "{line}");
+        for dimension in directive["Dimensions"].as_array().unwrap().iter().flat_map(|set| set.as_array().unwrap()) {
+            assert!(line[dimension.as_str().unwrap()].is_string(), "dimension {dimension}: {line}");
+        }
+        for metric in directive["Metrics"].as_array().unwrap() {
+            let name = metric["Name"].as_str().unwrap();
+            assert!(line[name].is_number(), "metric {name}: {line}");
+            assert!(["Count", "Milliseconds"].contains(&metric["Unit"].as_str().unwrap()), "{line}");
+        }
+    }
+    line
+}
+
+#[tokio::test]
+async fn every_agent_has_a_line_of_embedded_metrics() {
+    let deployment = Deployment::empty().await;
+    deployment.agent("one", json!({}));
+    deployment.agent("off", json!({"enabled": false}));
+    deployment.schedule_many(2);
+    let function = deployment.poll_function().await;
+    poll(&function).await;
+    let lines = lines(&function.stdout());
+    let of = |name: &str| {
+        let mut of_agent = lines.iter().filter(|line| line["_aws"].is_object() && line["Agent"] == name);
+        let line = embedded_metrics(of_agent.next().expect("no metrics")).clone();
+        assert!(of_agent.next().is_none(), "more than one line for {name}");
+        line
+    };
+    let one = of("one");
+    assert_eq!((&one["Polls"], &one["Ready"], &one["Launched"]), (&json!(1), &json!(2), &json!(2)), "{one}");
+    assert_eq!(of("off")["Polls"], 0);
+}
+
+#[tokio::test]
+async fn trouble_shows_in_the_metrics_and_at_level_error() {
+    let deployment = Deployment::with_agent(json!({"api": "http://127.0.0.1:9"})).await;
+    let function = deployment.poll_function().await;
+    function.invoke(json!({}), crate::support::DEADLINE).await.unwrap_err();
+    let lines = lines(&function.stdout());
+    let metrics = lines.iter().find(|line| line["_aws"].is_object()).unwrap();
+    assert_eq!((&metrics["PollFailures"], &metrics["Launched"]), (&json!(1), &json!(0)));
+    let told = lines.iter().find(|line| line["report"].is_object()).unwrap();
+    assert_eq!(told["level"], "ERROR");
+}
+
+#[tokio::test]
+async fn the_level_comes_from_the_function_s_logging_configuration() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    deployment.schedule(FlowRunSpec::default());
+    let function = deployment.options("poll").env("AWS_LAMBDA_LOG_LEVEL", "ERROR").start().await.unwrap();
+    poll(&function).await;
+    let lines = lines(&function.stdout());
+    assert!(lines.iter().all(|line| line["message"] != "flow run launched"), "{lines:#?}");
+    assert!(lines.iter().any(|line| line["report"].is_object()), "the report is not a matter of the level");
+}
