@@ -39,12 +39,11 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
 
     async fn subnets(&self, lookup: &NetworkLookup, origin: &Origin<'_>) -> Result<Vec<String>, LaunchOutcome> {
         let vpcs_refused = |error| refusal("DescribeVpcs", error, origin);
-        let vpc = match lookup.vpc_id() {
-            Some(vpc_id) => vpc_id.to_owned(),
-            None => {
-                let vpc = self.network.default_vpc().await.map_err(vpcs_refused)?;
-                vpc.ok_or_else(|| network_fault(lookup.no_vpc(), origin))?
-            }
+        let vpc = if let Some(vpc_id) = lookup.vpc_id() {
+            vpc_id.to_owned()
+        } else {
+            let vpc = self.network.default_vpc().await.map_err(vpcs_refused)?;
+            vpc.ok_or_else(|| network_fault(lookup.no_vpc(), origin))?
         };
         let subnets = self.network.subnets(&vpc).await;
         let subnets = subnets.map_err(|error| refusal("DescribeSubnets", error, origin))?;

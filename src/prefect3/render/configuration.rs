@@ -38,6 +38,7 @@ pub(super) const DEFAULT_CONTAINER: &str = "prefect";
 /// What a work pool's template and the job variables say about a launch. Unknown fields are ignored, and so are those
 /// that only older workers looked at (`stream_output`, `task_start_timeout_seconds`, `task_watch_poll_interval`).
 #[derive(Clone)]
+#[expect(clippy::struct_field_names, reason = "they are Prefect's names")]
 pub(super) struct Configuration {
     pub(super) command: Option<String>,
     /// Texts, or null for variables to be removed.

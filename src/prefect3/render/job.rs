@@ -79,17 +79,12 @@ impl Job {
     /// The launch, or why there is none. If the definition exists already, the launch has to be completed with what
     /// AWS says of it.
     pub fn launch_spec(&self) -> Result<LaunchSpec, RunRefusal> {
-        match &self.definition {
-            Some(definition) => self.with_definition(definition, Definition::Own(definition.clone())),
-            None => {
-                let completion = Completion(Arc::new(self.clone()));
-                Ok(self.spec(
-                    Request { body: self.configuration.task_run_request.clone(), network: None },
-                    self.existing(),
-                    Some(completion),
-                ))
-            }
+        if let Some(definition) = &self.definition {
+            return self.with_definition(definition, Definition::Own(definition.clone()));
         }
+        let completion = Completion(Arc::new(self.clone()));
+        let request = Request { body: self.configuration.task_run_request.clone(), network: None };
+        Ok(self.spec(request, self.existing(), Some(completion)))
     }
 
     fn existing(&self) -> Definition {

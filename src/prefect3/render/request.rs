@@ -86,8 +86,7 @@ fn settle_overrides(
     configuration: &Configuration,
     container_name: &str,
 ) -> Result<(), RunRefusal> {
-    let containers = overrides.get("containerOverrides").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut containers: Vec<Value> = containers;
+    let mut containers = overrides.get("containerOverrides").and_then(Value::as_array).cloned().unwrap_or_default();
     if let Some(Value::Object(first)) = containers.first_mut()
         && filled(first.get("name")).is_none()
     {
@@ -97,10 +96,8 @@ fn settle_overrides(
     let flow = containers.iter().position(is_flow);
     for (place, container) in containers.iter_mut().enumerate() {
         let Value::Object(container) = container else { continue };
-        if Some(place) == flow {
-            if let Some(command) = configuration.command.as_ref() {
-                container.insert("command".into(), json!(command));
-            }
+        if let (true, Some(command)) = (Some(place) == flow, &configuration.command) {
+            container.insert("command".into(), json!(command));
         }
         settle_container(container)?;
         if Some(place) == flow {

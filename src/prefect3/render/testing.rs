@@ -1,5 +1,5 @@
 //! What the tests of this room share.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::{Deployment, Flow, FlowRun, FlowRunContext, Generation, Job, WorkPool, WorkerSettings, populate};
 use serde_json::{Value, json};
@@ -23,14 +23,14 @@ pub(super) fn worker() -> WorkerSettings {
 
 /// A run with all that it belongs to.
 #[derive(Debug, Clone)]
-pub(super) struct Run {
+pub(super) struct Everything {
     pub(super) flow_run: FlowRun,
     pub(super) deployment: Option<Deployment>,
     pub(super) flow: Flow,
     pub(super) work_pool: WorkPool,
 }
 
-impl Run {
+impl Everything {
     pub(super) fn context(&self) -> FlowRunContext<'_> {
         FlowRunContext {
             flow_run: &self.flow_run,
@@ -42,9 +42,9 @@ impl Run {
 }
 
 /// A run of a pool whose template is this job configuration, with these job variables of its deployment.
-pub(super) fn run(job_configuration: Value, job_variables: Value) -> Run {
+pub(super) fn run(job_configuration: Value, job_variables: Value) -> Everything {
     let parsed = json!({"job_configuration": job_configuration, "variables": {"properties": {}}});
-    Run {
+    Everything {
         flow_run: serde_json::from_value(json!({"id": "run-1", "name": "otter", "flow_id": "flow-1",
             "deployment_id": "deployment-1", "job_variables": {}, "tags": ["t"]}))
         .unwrap(),
@@ -60,7 +60,7 @@ pub(super) fn run(job_configuration: Value, job_variables: Value) -> Run {
 }
 
 /// The job of a run without references.
-pub(super) fn job(worker: &WorkerSettings, run: &Run) -> Result<Job, String> {
+pub(super) fn job(worker: &WorkerSettings, run: &Everything) -> Result<Job, String> {
     let context = run.context();
     let populated = populate(worker, &context).map_err(|refusal| refusal.0)?;
     Job::new(worker, &context, &populated, &populated).map_err(|refusal| refusal.0)
