@@ -13,11 +13,17 @@ use shapes::{REGISTER_TASK_DEFINITION, RUN_TASK, Shape};
 ///
 /// Only what users' input can break is checked: the whole of `RunTask`, and the basics of `RegisterTaskDefinition`.
 pub fn request_problems(spec: &LaunchSpec) -> Vec<String> {
+    let mut problems = definition_problems(spec);
+    check_object(&mut problems, "", &spec.run_task, &RUN_TASK);
+    problems
+}
+
+/// As [`request_problems`], of `RegisterTaskDefinition` alone.
+pub fn definition_problems(spec: &LaunchSpec) -> Vec<String> {
     let mut problems = Vec::new();
     if let Definition::Own(body) = &spec.definition {
         check_object(&mut problems, "", body, &REGISTER_TASK_DEFINITION);
     }
-    check_object(&mut problems, "", &spec.run_task, &RUN_TASK);
     problems
 }
 

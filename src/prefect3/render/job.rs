@@ -9,7 +9,7 @@ use super::run_sets::run_sets;
 use super::task_definition::task_definition;
 use super::template::{Values, apply};
 use super::{FlowRunContext, Generation, WorkerSettings, labels, variables};
-use crate::launch::request_check::request_problems;
+use crate::launch::request_check::{definition_problems, request_problems};
 use crate::launch::worker::{Complete, Completion, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
 use crate::orchestrator::RunRefusal;
@@ -100,7 +100,11 @@ impl Job {
     ) -> Result<LaunchSpec, RunRefusal> {
         check(&self.configuration, described)?;
         let spec = self.spec(request(&self.configuration, described)?, definition, None);
-        let problems = request_problems(&spec);
+        // The worker does not come to the second request if the first one is refused.
+        let mut problems = definition_problems(&spec);
+        if problems.is_empty() {
+            problems = request_problems(&spec);
+        }
         if problems.is_empty() {
             Ok(spec)
         } else {
