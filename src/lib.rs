@@ -8,6 +8,7 @@
 //! | [`documents`] | task definitions and keyword arguments that a configuration points to |
 //! | [`orchestrator`] | the seam to a Prefect API: what a poll asks of it and tells it |
 //! | [`prefect1`] | Prefect 0.15 and 1: the GraphQL API, and the ECS requests of a flow run (pure) |
+//! | [`prefect3`] | Prefect 2 and 3: the launches of flow runs of an `ecs` work pool (pure) |
 //! | [`launch`] | epoch, token, task definitions, the outcome of a launch; the seam to a platform |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
@@ -16,6 +17,7 @@
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`http_client`] | the one HTTP client for Prefect: TLS, time limits, what an error says about the effect |
 //! | [`cli`] | the `agent` command: one poll, a dry run, the long-lived loop |
+//! | `python_text`, `slug` | texts exactly as Python and its slugify write them (pure) |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
 
 pub mod aws;
@@ -30,5 +32,8 @@ pub mod launch;
 pub mod orchestrator;
 pub mod poll;
 pub mod prefect1;
+pub mod prefect3;
+mod python_text;
+mod slug;
 pub mod state;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! EC2: the default network.
+//! EC2: networks.
 
 use super::AwsError;
 use super::endpoints::Service;
@@ -27,6 +27,11 @@ impl Ec2 {
     /// `DescribeVpcs` of the default VPC → ids, in answer order.
     pub async fn default_vpcs(&self) -> Result<Vec<String>, AwsError> {
         self.describe("DescribeVpcs", ("isDefault", "true"), ("vpcSet", "vpcId")).await
+    }
+
+    /// `DescribeVpcs` of one VPC: whether there is such a VPC in the region.
+    pub async fn vpc_exists(&self, vpc_id: &str) -> Result<bool, AwsError> {
+        Ok(!self.describe("DescribeVpcs", ("vpc-id", vpc_id), ("vpcSet", "vpcId")).await?.is_empty())
     }
 
     /// `DescribeSubnets` of a VPC → ids, in answer order.

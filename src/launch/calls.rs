@@ -53,12 +53,15 @@ pub trait EcsCalls: Send + Sync {
     ) -> impl Future<Output = Result<(), AwsError>> + Send;
 }
 
-/// The calls to EC2 that find the default network.
+/// The calls to EC2 that find a network.
 pub trait NetworkCalls: Send + Sync {
     /// Id of the region's default VPC, if there is one.
     fn default_vpc(&self) -> impl Future<Output = Result<Option<String>, AwsError>> + Send;
 
-    /// Ids of a VPC's subnets, in the order of the answer.
+    /// Whether the region has this VPC.
+    fn vpc_exists(&self, vpc: &str) -> impl Future<Output = Result<bool, AwsError>> + Send;
+
+    /// Ids of a VPC's subnets, in the order of the answer; none if there is no such VPC.
     fn subnets(&self, vpc: &str) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
 }
 
@@ -100,6 +103,10 @@ impl EcsCalls for Ecs {
 impl NetworkCalls for Ec2 {
     async fn default_vpc(&self) -> Result<Option<String>, AwsError> {
         Ok(self.default_vpcs().await?.into_iter().next())
+    }
+
+    async fn vpc_exists(&self, vpc: &str) -> Result<bool, AwsError> {
+        Self::vpc_exists(self, vpc).await
     }
 
     async fn subnets(&self, vpc: &str) -> Result<Vec<String>, AwsError> {

@@ -42,7 +42,19 @@ impl DefinitionCache {
         body: &Map<String, Value>,
         origin: &Origin<'_>,
     ) -> Result<String, LaunchOutcome> {
+        self.settle(ecs, clock, body, origin).await.map(|(arn, _)| arn)
+    }
+
+    /// As [`Self::resolve`], and whether the definition was registered for whoever asked now.
+    pub async fn settle(
+        &self,
+        ecs: &impl EcsCalls,
+        clock: &impl Clock,
+        body: &Map<String, Value>,
+        origin: &Origin<'_>,
+    ) -> Result<(String, bool), LaunchOutcome> {
         let hash = definition_hash(body);
+        let mut registered = false;
         let search = Search { ecs, clock, body, hash: &hash, origin };
         let family = self.families.get(search.family());
         let arn = self
@@ -50,11 +62,13 @@ impl DefinitionCache {
             .get(&hash)
             .get(async {
                 let _alone = family.lock().await;
-                search.find_or_register().await
+                let (arn, is_new) = search.find_or_register().await?;
+                registered = is_new;
+                Ok(arn)
             })
             .await?;
         self.ours().insert(arn.clone());
-        Ok(arn)
+        Ok((arn, registered))
     }
 
     /// Forgets a definition that turned out to be inactive; whether it is one of ours, also when it was forgotten before.
@@ -86,7 +100,7 @@ impl<T: Default> Keyed<T> {
         map.entry(key.to_owned()).or_default().clone()
     }
 
-    fn all(&self) -> Vec<Arc<T>> {
+    pub(super) fn all(&self) -> Vec<Arc<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
@@ -105,9 +119,10 @@ impl<E: EcsCalls, C: Clock> Search<'_, E, C> {
         self.body.get("family").and_then(Value::as_str).unwrap_or_default()
     }
 
-    async fn find_or_register(&self) -> Result<String, LaunchOutcome> {
+    /// The ARN, and whether it is a new one.
+    async fn find_or_register(&self) -> Result<(String, bool), LaunchOutcome> {
         if let Some(arn) = self.find().await? {
-            return Ok(arn);
+            return Ok((arn, false));
         }
         let body = tagged(self.body, self.hash);
         let mut tries = 1;
@@ -115,7 +130,7 @@ impl<E: EcsCalls, C: Clock> Search<'_, E, C> {
             let error = match self.ecs.register_task_definition(&body).await {
                 Ok(arn) => {
                     tracing::info!(task_definition = arn, family = self.family(), "task definition registered");
-                    return Ok(arn);
+                    return Ok((arn, true));
                 }
                 Err(error) => refusal("RegisterTaskDefinition", error, self.origin),
             };
@@ -130,7 +145,7 @@ impl<E: EcsCalls, C: Clock> Search<'_, E, C> {
             tries += 1;
             // Another agent may have been quicker, or an answer was lost. That this look fails says nothing new.
             if let Ok(Some(arn)) = self.find().await {
-                return Ok(arn);
+                return Ok((arn, false));
             }
         }
     }

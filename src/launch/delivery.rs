@@ -6,7 +6,7 @@ use crate::orchestrator::RunRefusal;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-/// The container that runs the flow.
+/// The container that runs the flow, where the launch does not say.
 const FLOW: &str = "flow";
 
 /// A launch whose key is delivered one way or the other.
@@ -80,9 +80,10 @@ fn as_secret(spec: &LaunchSpec, secrets: &AgentSecrets, assume_role_arn: Option<
         .or_else(|| account(text(&spec.run_task, "cluster")?))
         .or_else(|| assume_role_arn.and_then(account));
 
+    let flow = spec.worker.flow_container.as_deref().unwrap_or(FLOW);
     let mut entries = Vec::with_capacity(spec.key_variables.len());
     for name in &spec.key_variables {
-        let arn = arn_of_value(&spec.run_task, name, secrets)?;
+        let arn = arn_of_value(&spec.run_task, flow, name, secrets)?;
         match (account(arn), task_account) {
             (Some(key), Some(task)) if key != task => {
                 return Err(Obstacle::OtherAccount { key: key.into(), task: task.into() });
@@ -94,11 +95,11 @@ fn as_secret(spec: &LaunchSpec, secrets: &AgentSecrets, assume_role_arn: Option<
     let mut definition = definition.clone();
     // A definition with secrets is refused unless it names the role itself.
     definition.insert("executionRoleArn".into(), json!(role));
-    add_secrets(&mut definition, &entries);
-    let mut spec = LaunchSpec { definition: Definition::Own(definition), ..spec.clone() };
+    add_secrets(&mut definition, flow, &entries);
     let names: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
-    remove_from_overrides(&mut spec.run_task, &names, secrets);
-    Ok(spec)
+    let mut run_task = spec.run_task.clone();
+    remove_from_overrides(&mut run_task, flow, &names, secrets);
+    Ok(LaunchSpec { definition: Definition::Own(definition), run_task, ..spec.clone() })
 }
 
 fn execution_role<'a>(definition: &'a Map<String, Value>, run_task: &'a Map<String, Value>) -> Option<&'a str> {
@@ -117,9 +118,14 @@ fn account(arn: &str) -> Option<&str> {
 }
 
 /// Where the secret lies whose value this variable of the flow container has.
-fn arn_of_value<'a>(run_task: &Map<String, Value>, name: &str, secrets: &'a AgentSecrets) -> Result<&'a str, Obstacle> {
+fn arn_of_value<'a>(
+    run_task: &Map<String, Value>,
+    flow: &str,
+    name: &str,
+    secrets: &'a AgentSecrets,
+) -> Result<&'a str, Obstacle> {
     let value = overrides(run_task)
-        .filter(|container| container.get("name").and_then(Value::as_str) == Some(FLOW))
+        .filter(|container| container.get("name").and_then(Value::as_str) == Some(flow))
         .find_map(|container| variable(container, name))
         .ok_or(Obstacle::NotStored)?;
     stored(secrets)
@@ -146,10 +152,10 @@ fn is_named(entry: &Value, name: &str) -> bool {
     entry.get("name").and_then(Value::as_str) == Some(name)
 }
 
-/// Secrets of the first container named `flow`; a variable and a secret of one name exclude each other.
-fn add_secrets(definition: &mut Map<String, Value>, entries: &[(&str, &str)]) {
+/// Secrets of the first container with the name of the flow's; a variable and a secret of one name exclude each other.
+fn add_secrets(definition: &mut Map<String, Value>, flow: &str, entries: &[(&str, &str)]) {
     let containers = definition.get_mut("containerDefinitions").and_then(Value::as_array_mut);
-    let flow = containers.into_iter().flatten().find(|container| is_named(container, FLOW));
+    let flow = containers.into_iter().flatten().find(|container| is_named(container, flow));
     let Some(flow) = flow.and_then(Value::as_object_mut) else { return };
     let ours = |entry: &Value| entries.iter().any(|(name, _)| is_named(entry, name));
     if let Some(environment) = flow.get_mut("environment").and_then(Value::as_array_mut) {
@@ -162,10 +168,10 @@ fn add_secrets(definition: &mut Map<String, Value>, entries: &[(&str, &str)]) {
 }
 
 /// The flow container loses the variables, which its secrets replace; every other one loses those that hold a key.
-fn remove_from_overrides(run_task: &mut Map<String, Value>, names: &[&str], secrets: &AgentSecrets) {
+fn remove_from_overrides(run_task: &mut Map<String, Value>, flow: &str, names: &[&str], secrets: &AgentSecrets) {
     let containers = run_task.get_mut("overrides").and_then(|all| all.get_mut("containerOverrides"));
     for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
-        let is_flow = is_named(container, FLOW);
+        let is_flow = is_named(container, flow);
         let Some(environment) = container.get_mut("environment").and_then(Value::as_array_mut) else { continue };
         environment.retain(|entry| {
             let is_key = names.iter().any(|name| is_named(entry, name));

@@ -2,6 +2,7 @@
 
 mod replay;
 mod tasks;
+mod worker;
 
 use super::calls::{EcsCalls, NetworkCalls};
 use super::definition_cache::{DefinitionCache, Keyed};
@@ -24,9 +25,11 @@ pub struct EcsLauncher<E, N, C> {
     clock: C,
     rate: LaunchRate,
     definitions: DefinitionCache,
-    /// Roles of definitions that exist, by name.
-    described: Keyed<Flight<Roles>>,
+    /// Definitions that exist, by name.
+    described: Keyed<Flight<Map<String, Value>>>,
     default_network: Flight<Value>,
+    /// Subnets of VPCs that Prefect 2 and 3 ask for.
+    vpcs: Keyed<Flight<Vec<String>>>,
 }
 
 /// Roles of a described definition, by key.
@@ -43,19 +46,21 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
             definitions: DefinitionCache::default(),
             described: Keyed::default(),
             default_network: Flight::default(),
+            vpcs: Keyed::default(),
         }
     }
 
     async fn definition(&self, spec: &LaunchSpec, origin: &Origin<'_>) -> Result<Settled, LaunchOutcome> {
         match &spec.definition {
             Definition::Own(body) => {
-                let definition = self.definitions.resolve(&self.ecs, &self.clock, body, origin).await?;
-                Ok(Settled { definition, ..Settled::default() })
+                let (definition, is_new) = self.definitions.settle(&self.ecs, &self.clock, body, origin).await?;
+                let tag = spec.worker.tag_if_registered.clone().filter(|_| is_new);
+                Ok(Settled { definition, tag, ..Settled::default() })
             }
             Definition::Existing { name, definition_roles } => {
                 let mut settled = Settled { definition: name.clone(), ..Settled::default() };
                 if !definition_roles.is_empty() {
-                    let roles = self.roles(name, origin).await?;
+                    let roles = roles_of(&self.described(name, origin).await?);
                     let wanted = |key: &str| roles.iter().find(|(k, _)| k == key).map(|(_, role)| role.clone());
                     settled.roles = definition_roles.iter().filter_map(|key| Some((*key, wanted(key)?))).collect();
                 }
@@ -64,12 +69,12 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         }
     }
 
-    /// Roles of a definition that exists. A revision never changes; what a bare family means does.
-    async fn roles(&self, name: &str, origin: &Origin<'_>) -> Result<Roles, LaunchOutcome> {
+    /// A definition that exists. A revision never changes; what a bare family means does.
+    async fn described(&self, name: &str, origin: &Origin<'_>) -> Result<Map<String, Value>, LaunchOutcome> {
         let flight = self.described.get(name);
         let describe = async {
             match self.ecs.describe_task_definition(name).await {
-                Ok(described) => Ok(roles_of(&described.definition)),
+                Ok(described) => Ok(described.definition),
                 Err(error) => match refusal("DescribeTaskDefinition", error, origin) {
                     LaunchOutcome::InactiveDefinition => Err(no_such_definition(name)),
                     other => Err(other),
@@ -81,6 +86,9 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     }
 
     async fn inferred_network(&self, spec: &LaunchSpec, origin: &Origin<'_>) -> Result<Option<Value>, LaunchOutcome> {
+        if let Some(lookup) = &spec.worker.network {
+            return self.looked_up_network(lookup, origin).await;
+        }
         if !spec.infer_network || spec.run_task.contains_key("networkConfiguration") {
             return Ok(None);
         }
@@ -109,6 +117,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
             LaunchOutcome::AgentTrouble(_) => {
                 let used = launch.run_task.get("networkConfiguration");
                 self.default_network.forget_if(|network| Some(network) == used).await;
+                self.forget_vpc(used).await;
                 outcome
             }
             other => other,
@@ -139,6 +148,8 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
         identity: &LaunchIdentity,
     ) -> Result<PreparedLaunch, LaunchOutcome> {
         let origin = Origin { flow_run_id, run_sets: &spec.run_sets, run_task: &spec.run_task };
+        let spec = &*self.completed(spec, &origin).await?;
+        let origin = Origin { run_task: &spec.run_task, ..origin };
         let (definition, network) =
             futures_util::join!(self.definition(spec, &origin), self.inferred_network(spec, &origin));
         let settled = Settled { network: network?, ..definition? };

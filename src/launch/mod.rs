@@ -3,12 +3,14 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`token`] | names a launch: `clientToken` and `startedBy` (pure) |
+//! | [`worker`] | what the rules of a Prefect 2 or 3 worker add to a launch (pure) |
 //! | [`spot`] | from Fargate Spot to on-demand after too many refusals (pure) |
 //! | [`delivery`] | the API key as a container secret where that is possible (pure) |
 //! | [`definitions`] | when two task definitions are the same (pure) |
 //! | [`definition_cache`] | finds or registers a task definition, once |
 //! | [`network`] | the network of the default VPC (pure) |
 //! | [`request`] | the one body of `RunTask` (pure) |
+//! | [`request_check`] | values of the wrong type in a launch (pure) |
 //! | [`outcome`] | what an answer of ECS means (pure) |
 //! | [`rate`] | how fast tasks are started |
 //! | [`ecs`] | [`Launcher`] for ECS: all of it together |
@@ -23,10 +25,12 @@ pub mod network;
 pub mod outcome;
 pub mod rate;
 pub mod request;
+pub mod request_check;
 pub mod spot;
 #[cfg(test)]
 mod testing;
 pub mod token;
+pub mod worker;
 
 use serde_json::{Map, Value};
 use std::future::Future;
@@ -48,6 +52,8 @@ pub struct LaunchSpec {
     /// `overrides.executionRoleArn` (also for a role that went into the task definition), and `taskDefinition` when the
     /// run names or brings its own. A refusal on account of one of them is the run's fault, not the agent's.
     pub run_sets: Vec<String>,
+    /// What the rules of a Prefect 2 or 3 worker add.
+    pub worker: worker::WorkerPart,
 }
 
 /// The task definition of a launch.

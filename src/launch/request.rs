@@ -12,6 +12,8 @@ pub struct Settled {
     pub roles: Vec<(&'static str, String)>,
     /// The inferred `networkConfiguration`; used only where none is configured.
     pub network: Option<Value>,
+    /// A further tag, key and value.
+    pub tag: Option<(String, String)>,
 }
 
 /// The complete request: `taskDefinition`, what the run asks for, `clientToken`, `startedBy`. Token and `startedBy` of a
@@ -36,6 +38,11 @@ pub fn run_task_body(
                 overrides.insert((*key).into(), json!(role));
             }
         }
+    }
+    if let Some((key, value)) = &settled.tag
+        && let Some(tags) = body.entry("tags").or_insert_with(|| json!([])).as_array_mut()
+    {
+        tags.push(json!({"key": key, "value": value}));
     }
     body.insert("clientToken".into(), json!(identity.token));
     body.insert("startedBy".into(), json!(identity.started_by));

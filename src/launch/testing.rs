@@ -24,7 +24,14 @@ pub fn object(value: Value) -> Map<String, Value> {
 }
 
 pub fn spec(definition: super::Definition, run_task: Value) -> LaunchSpec {
-    LaunchSpec { definition, run_task: object(run_task), infer_network: false, key_variables: vec![], run_sets: vec![] }
+    LaunchSpec {
+        definition,
+        run_task: object(run_task),
+        infer_network: false,
+        key_variables: vec![],
+        run_sets: vec![],
+        worker: crate::launch::worker::WorkerPart::default(),
+    }
 }
 
 pub fn refused(status: u16, code: &str, message: &str) -> AwsError {
@@ -217,6 +224,11 @@ impl NetworkCalls for FakeAws {
     async fn default_vpc(&self) -> Result<Option<String>, AwsError> {
         self.called("DescribeVpcs").await;
         Ok(self.world().vpc.clone())
+    }
+
+    async fn vpc_exists(&self, vpc: &str) -> Result<bool, AwsError> {
+        self.called("DescribeVpcs").await;
+        Ok(self.world().vpc.as_deref() == Some(vpc))
     }
 
     async fn subnets(&self, _: &str) -> Result<Vec<String>, AwsError> {

@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, clippy::cloned_ref_to_slice_refs, clippy::duration_suboptimal_units)]
 
 mod golden_prefect1;
+mod golden_prefect3;
 mod support;
 
 mod agent_settings;

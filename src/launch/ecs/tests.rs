@@ -3,6 +3,7 @@
 mod launching;
 mod looking;
 mod preparing;
+mod worker;
 
 use super::*;
 use crate::launch::LaunchIdentity;

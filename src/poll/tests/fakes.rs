@@ -258,6 +258,7 @@ impl Orchestrator for Fakes {
             infer_network: false,
             key_variables: Vec::new(),
             run_sets: Vec::new(),
+            worker: crate::launch::worker::WorkerPart::default(),
         };
         let render = |run: &&DueRun<()>| match state.refusals.get(&run.flow_run_id) {
             Some(refusal) => Err(RenderError::Refused(RunRefusal(refusal.clone()))),

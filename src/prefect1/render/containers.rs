@@ -1,7 +1,7 @@
 //! What task definitions and overrides have in common: a list of named containers with environments.
 
-use super::python_text::{accident, repr, type_name};
 use crate::orchestrator::RunRefusal;
+use crate::python_text::{accident, repr, type_name};
 use serde_json::{Map, Value, json};
 
 /// Name of the container that runs the flow.

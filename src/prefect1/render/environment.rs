@@ -1,8 +1,8 @@
 //! The environment of a flow run's container.
 
-use super::python_text::list_text;
 use super::{AgentSettings, FlowRun};
 use crate::config::Rules;
+use crate::python_text::list_text;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 

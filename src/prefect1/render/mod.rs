@@ -4,24 +4,22 @@ mod containers;
 mod core_version;
 mod environment;
 mod image;
-mod python_text;
-mod request_check;
 mod run_config;
 mod run_sets;
 mod run_task;
 mod schema;
-mod slug;
 mod storage;
 mod task_definition;
 mod template;
 #[cfg(test)]
 mod tests;
 
-pub use request_check::request_problems;
+pub use crate::launch::request_check::request_problems;
 pub use template::{TemplatePath, TemplatePlace, template_path};
 
 use crate::config::{ApiKeyDelivery, Backend, LaunchType, Rules};
 use crate::launch::LaunchSpec;
+use crate::launch::worker::WorkerPart;
 use crate::orchestrator::RunRefusal;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -146,5 +144,6 @@ pub fn launch_spec(agent: &AgentSettings, run: &FlowRun, template: Template<'_>)
         infer_network: request.infer_network,
         key_variables: request.key_variables,
         run_sets: run_sets::run_sets(&run_config),
+        worker: WorkerPart::default(),
     })
 }

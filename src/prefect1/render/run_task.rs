@@ -3,13 +3,13 @@
 use super::containers::{flow_container, object, object_mut, set_environment};
 use super::core_version::flow_run_command;
 use super::environment::{flow_run_environment, key_variables};
-use super::python_text::{accident, is_true, repr};
 use super::run_config::RunConfig;
 use super::task_definition::{EXECUTION_ROLE, TASK_ROLE, first_set, has_strategy, launch_type, make_text};
 use super::{AgentSettings, FlowRun};
 use crate::config::{LaunchType, Rules};
 use crate::launch::Definition;
 use crate::orchestrator::RunRefusal;
+use crate::python_text::{accident, is_true, repr};
 use serde_json::{Map, Value, json};
 
 const NETWORK: &str = "networkConfiguration";

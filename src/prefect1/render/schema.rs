@@ -1,7 +1,7 @@
 //! Checks of serialised Prefect objects, with the messages of the library (marshmallow) that Prefect loads them with.
 
-use super::python_text::{repr, text, text_repr};
 use crate::orchestrator::RunRefusal;
+use crate::python_text::{repr, text, text_repr};
 use serde_json::{Map, Value};
 
 /// What a field may hold.

@@ -1,11 +1,11 @@
 //! Where a flow is stored. Only Docker storage matters for a launch, but a storage that Prefect cannot load fails the
 //! run, and better here than in its container.
 
-use super::python_text::accident;
 use super::schema::Kind::{Flag, Integer, Mapping, Text, TextList, TextMapping, ValueMapping};
 use super::schema::{Field, check, optional, required, typed_object, unsupported_type};
 use crate::config::Rules;
 use crate::orchestrator::RunRefusal;
+use crate::python_text::accident;
 use serde_json::{Map, Value};
 
 /// A storage that Prefect could load.

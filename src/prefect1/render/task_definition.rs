@@ -2,15 +2,15 @@
 
 use super::containers::{flow_container, set_environment};
 use super::image::flow_image;
-use super::python_text::{accident, is_true, repr, text, type_name};
 use super::run_config::RunConfig;
-use super::slug::slug;
 use super::storage::{self, Storage};
 use super::template::template_path;
 use super::{AgentSettings, FlowRun, Template};
 use crate::config::{LaunchType, Rules};
 use crate::launch::Definition;
 use crate::orchestrator::RunRefusal;
+use crate::python_text::{accident, is_true, repr, text, type_name};
+use crate::slug::slug;
 use serde_json::{Map, Value, json};
 
 /// Longest family name that ECS takes, without our prefix.

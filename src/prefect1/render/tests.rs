@@ -4,7 +4,6 @@ mod core_version;
 mod environment;
 mod merge;
 mod requests;
-mod slug;
 mod storage;
 mod template;
 

@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::super::launch_spec;
-use super::super::python_text::{list_text, repr};
 use super::{agent, run};
 use crate::config::Rules;
+use crate::python_text::{list_text, repr};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::{Value, json};

@@ -1,0 +1,3 @@
+//! Prefect 2 and 3: flow runs of an `ecs` work pool.
+
+pub mod render;

@@ -1,0 +1,213 @@
+//! One flow run's job: its configuration, prepared, and the launch that follows from it.
+
+use super::configuration::{Configuration, filled, flow_container_name};
+use super::credentials::AwsCredentials;
+use super::definition_check::check;
+use super::environment::{environment, key_variables};
+use super::request::{Request, request};
+use super::run_sets::run_sets;
+use super::task_definition::task_definition;
+use super::template::{Values, apply};
+use super::{FlowRunContext, Generation, WorkerSettings, labels, variables};
+use crate::launch::request_check::{definition_problems, request_problems};
+use crate::launch::worker::{Complete, Completion, WorkerPart};
+use crate::launch::{Definition, LaunchSpec};
+use crate::orchestrator::RunRefusal;
+use crate::python_text::text;
+use serde_json::{Map, Value, json};
+use std::fmt;
+use std::sync::Arc;
+
+/// Tag of tasks whose definition is deregistered when they stop. The observer of Prefect's worker looks for it, spelled
+/// like this.
+const DEREGISTER_TAG: &str = "prefect.io/degregister-task-definition";
+
+/// A flow run's job configuration, checked and prepared.
+#[derive(Clone)]
+pub struct Job {
+    flow_run_id: String,
+    configuration: Configuration,
+    /// Ours to register; `None` = the configuration names one.
+    definition: Option<Map<String, Value>>,
+    key_variables: Vec<String>,
+    run_sets: Vec<String>,
+}
+
+impl Job {
+    /// `populated` is what [`populate`](super::populate) gave, `resolved` the same with the values of its references.
+    pub fn new(
+        worker: &WorkerSettings,
+        run: &FlowRunContext<'_>,
+        populated: &Map<String, Value>,
+        resolved: &Map<String, Value>,
+    ) -> Result<Self, RunRefusal> {
+        let mut configuration = Configuration::new(resolved, populated)?;
+        configuration.env = environment(worker, run, &configuration);
+        configuration.labels = labels::labels(worker, run, &configuration.labels);
+        configuration.name = Some(name(worker, run, configuration.name.take()));
+        configuration.command.get_or_insert_with(|| default_command(worker.generation).to_owned());
+        let definition = match existing(&configuration) {
+            Some(_) => None,
+            None => Some(task_definition(worker, run, &configuration)?),
+        };
+        let without = variables::populate(worker, &run.work_pool.base_job_template, Map::new()).unwrap_or_default();
+        Ok(Self {
+            flow_run_id: run.flow_run.id.clone(),
+            key_variables: key_variables(worker, &configuration.env),
+            run_sets: run_sets(populated, &without),
+            configuration,
+            definition,
+        })
+    }
+
+    /// The credentials that the launch uses.
+    pub fn aws_credentials(&self) -> &AwsCredentials {
+        &self.configuration.aws_credentials
+    }
+
+    /// The body of `RegisterTaskDefinition`; `None` = the configuration names a definition that exists.
+    pub fn task_definition(&self) -> Option<&Map<String, Value>> {
+        self.definition.as_ref()
+    }
+
+    /// The cluster as the configuration has it: the left half of the infrastructure pid. Where it names none, that is
+    /// the ARN of the task's cluster.
+    pub fn cluster(&self) -> Option<&str> {
+        self.configuration.cluster.as_deref().filter(|cluster| !cluster.is_empty())
+    }
+
+    /// The launch, or why there is none. If the definition exists already, the launch has to be completed with what
+    /// AWS says of it.
+    pub fn launch_spec(&self) -> Result<LaunchSpec, RunRefusal> {
+        if let Some(definition) = &self.definition {
+            return self.with_definition(definition, Definition::Own(definition.clone()));
+        }
+        let completion = Completion(Arc::new(self.clone()));
+        let request = Request { body: self.configuration.task_run_request.clone(), network: None };
+        Ok(self.spec(request, self.existing(), Some(completion)))
+    }
+
+    fn existing(&self) -> Definition {
+        let name = existing(&self.configuration).map(text).unwrap_or_default();
+        Definition::Existing { name, definition_roles: Vec::new() }
+    }
+
+    /// `definition` says what `described` says.
+    fn with_definition(
+        &self,
+        described: &Map<String, Value>,
+        definition: Definition,
+    ) -> Result<LaunchSpec, RunRefusal> {
+        check(&self.configuration, described)?;
+        let spec = self.spec(request(&self.configuration, described)?, definition, None);
+        // The worker does not come to the second request if the first one is refused.
+        let mut problems = definition_problems(&spec);
+        if problems.is_empty() {
+            problems = request_problems(&spec);
+        }
+        if problems.is_empty() {
+            Ok(spec)
+        } else {
+            let problems = problems.join("\n");
+            Err(RunRefusal(format!("ParamValidationError: Parameter validation failed:\n{problems}")))
+        }
+    }
+
+    fn spec(&self, request: Request, definition: Definition, completion: Option<Completion>) -> LaunchSpec {
+        let deregister = self.configuration.auto_deregister_task_definition && self.definition.is_some();
+        LaunchSpec {
+            definition,
+            run_task: request.body,
+            infer_network: false,
+            key_variables: self.key_variables.clone(),
+            run_sets: self.run_sets.clone(),
+            worker: WorkerPart {
+                network: request.network,
+                flow_container: self.definition.as_ref().map(|own| flow_container_name(&self.configuration, own)),
+                tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
+                completion,
+            },
+        }
+    }
+
+    /// The prepared configuration, as the worker has it: for comparison and for dry runs. It holds keys in clear text.
+    pub fn prepared(&self) -> Value {
+        let c = &self.configuration;
+        json!({
+            "command": c.command,
+            "env": c.env,
+            "labels": c.labels,
+            "name": c.name,
+            "task_definition": c.task_definition,
+            "task_run_request": c.task_run_request,
+            "configure_cloudwatch_logs": c.configure_cloudwatch_logs,
+            "cloudwatch_logs_options": c.cloudwatch_logs_options,
+            "cloudwatch_logs_prefix": c.cloudwatch_logs_prefix,
+            "network_configuration": c.network_configuration,
+            "auto_deregister_task_definition": c.auto_deregister_task_definition,
+            "vpc_id": c.vpc_id,
+            "container_name": c.container_name,
+            "cluster": c.cluster,
+            "match_latest_revision_in_family": c.match_latest_revision_in_family,
+            "prefect_api_key_secret_arn": c.prefect_api_key_secret_arn,
+            "prefect_api_auth_string_secret_arn": c.prefect_api_auth_string_secret_arn,
+            "execution_role_arn": c.execution_role_arn,
+        })
+    }
+}
+
+impl Complete for Job {
+    fn complete(&self, described: &Map<String, Value>) -> Result<LaunchSpec, RunRefusal> {
+        self.with_definition(described, self.existing())
+    }
+}
+
+/// Keys are in there: nothing but the run is shown.
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("flow_run_id", &self.flow_run_id).finish_non_exhaustive()
+    }
+}
+
+fn existing(configuration: &Configuration) -> Option<&Value> {
+    filled(configuration.task_run_request.get("taskDefinition"))
+}
+
+fn default_command(generation: Generation) -> &'static str {
+    match generation {
+        Generation::Two => "python -m prefect.engine",
+        Generation::Three => "prefect flow-run execute",
+    }
+}
+
+/// The configured name, in Prefect 3 a template about flow and flow run; else the flow run's.
+fn name(worker: &WorkerSettings, run: &FlowRunContext<'_>, configured: Option<String>) -> String {
+    let configured = configured.filter(|name| !name.is_empty());
+    let rendered = match (worker.generation, configured) {
+        (Generation::Three, Some(template)) => {
+            let context = context(run);
+            let values = Values { variables: &context, environment: &worker.process_environment };
+            // A name that is nothing but a missing value stays as it is written.
+            Some(apply(&json!(template), &values).map_or(template, |name| text(&name)))
+        }
+        (_, configured) => configured,
+    };
+    rendered.filter(|name| !name.is_empty()).unwrap_or_else(|| run.flow_run.name.clone())
+}
+
+fn context(run: &FlowRunContext<'_>) -> Map<String, Value> {
+    let mut flow = run.flow.others.clone();
+    flow.extend([("id".to_owned(), json!(run.flow.id)), ("name".to_owned(), json!(run.flow.name))]);
+    let mut flow_run = run.flow_run.others.clone();
+    flow_run.extend([
+        ("id".to_owned(), json!(run.flow_run.id)),
+        ("name".to_owned(), json!(run.flow_run.name)),
+        ("flow_id".to_owned(), json!(run.flow_run.flow_id)),
+        ("deployment_id".to_owned(), json!(run.flow_run.deployment_id)),
+        ("job_variables".to_owned(), json!(run.flow_run.job_variables)),
+    ]);
+    Map::from_iter([("ctx".to_owned(), json!({"flow": flow, "flow_run": flow_run}))])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
+
+use super::super::testing::{job, run, worker};
+use super::*;
+use crate::launch::worker::NetworkLookup;
+
+const EXISTING: &str = "arn:aws:ecs:eu-west-1:1:task-definition/custom:7";
+
+fn existing(more: Value) -> Job {
+    let mut configuration = json!({
+        "task_run_request": {"taskDefinition": EXISTING, "overrides": {"containerOverrides": [{}]}},
+        "auto_deregister_task_definition": true,
+    });
+    configuration.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    job(&worker(), &run(configuration, json!({}))).unwrap()
+}
+
+#[test]
+fn a_launch_with_a_definition_that_exists_is_completed_by_what_it_says() {
+    let spec = existing(json!({})).launch_spec().unwrap();
+    let described = json!({"containerDefinitions": [{"name": "app"}], "networkMode": "awsvpc"});
+    let complete = spec.worker.completion.as_ref().unwrap().0.complete(described.as_object().unwrap()).unwrap();
+    assert_eq!(complete.definition, Definition::Existing { name: EXISTING.into(), definition_roles: vec![] });
+    assert_eq!(complete.worker.network, Some(NetworkLookup::DefaultVpc));
+    assert_eq!((complete.worker.completion, complete.worker.tag_if_registered), (None, None));
+    let container = &complete.run_task["overrides"]["containerOverrides"][0];
+    assert_eq!(
+        (&container["name"], &container["command"]),
+        (&json!("app"), &json!(["prefect", "flow-run", "execute"]))
+    );
+    assert_eq!(complete.run_task.get("taskDefinition"), None);
+}
+
+#[test]
+fn a_definition_that_does_not_fit_is_refused_at_completion() {
+    let spec = existing(json!({"configure_cloudwatch_logs": true})).launch_spec().unwrap();
+    let refusal = spec.worker.completion.unwrap().0.complete(&Map::new()).unwrap_err();
+    assert!(refusal.0.contains("An execution role arn must be set"), "{refusal}");
+}
+
+#[test]
+fn definitions_registered_for_a_task_are_tagged_for_deregistration_if_asked_for() {
+    let tag = |asked: bool| {
+        let configuration = json!({"task_definition": {"family": "f"}, "auto_deregister_task_definition": asked});
+        job(&worker(), &run(configuration, json!({}))).unwrap().launch_spec().unwrap().worker.tag_if_registered
+    };
+    assert_eq!(tag(true), Some(("prefect.io/degregister-task-definition".into(), "true".into())));
+    assert_eq!(tag(false), None);
+}
+
+#[test]
+fn wrong_types_in_the_request_are_refused_all_at_once() {
+    let configuration = json!({"task_definition": {"family": "f"},
+        "task_run_request": {"cluster": null, "overrides": {"taskRoleArn": 5}}});
+    let refusal = job(&worker(), &run(configuration, json!({}))).unwrap().launch_spec().unwrap_err().0;
+    assert_eq!(
+        refusal,
+        "ParamValidationError: Parameter validation failed:\n\
+         Invalid type for parameter cluster, value: None, type: <class 'NoneType'>, valid types: <class 'str'>\n\
+         Invalid type for parameter overrides.taskRoleArn, value: 5, type: <class 'int'>, valid types: <class 'str'>"
+    );
+}
+
+#[test]
+fn names_are_templates_since_prefect_3() {
+    let name = |generation: Generation, name: Value| {
+        let configuration = json!({"task_definition": {"family": "f"}, "name": name});
+        let worker = WorkerSettings { generation, ..worker() };
+        job(&worker, &run(configuration, json!({}))).unwrap().prepared()["name"].as_str().unwrap().to_owned()
+    };
+    let template = json!("{{ ctx.flow.name }}-{{ ctx.flow_run.name }}{{ ctx.nope }}");
+    // Placeholders inside job variables survive; those of a template are gone before the name is looked at.
+    assert_eq!(name(Generation::Three, template), "-");
+    assert_eq!(name(Generation::Three, Value::Null), "otter");
+    let run =
+        run(json!({"task_definition": {"family": "f"}, "name": "{{ name }}"}), json!({"name": "{{ ctx.flow.name }}!"}));
+    assert_eq!(job(&worker(), &run).unwrap().prepared()["name"], "etl!");
+    let two = WorkerSettings { generation: Generation::Two, ..worker() };
+    assert_eq!(job(&two, &run).unwrap().prepared()["name"], "{{ ctx.flow.name }}!");
+}
+
+#[test]
+fn commands_default_by_generation() {
+    let command = |generation: Generation| {
+        let worker = WorkerSettings { generation, ..worker() };
+        let configuration = json!({"task_definition": {"family": "f"}, "command": ""});
+        job(&worker, &run(configuration, json!({}))).unwrap().prepared()["command"].clone()
+    };
+    assert_eq!(command(Generation::Two), "python -m prefect.engine");
+    assert_eq!(command(Generation::Three), "prefect flow-run execute");
+}
+
+#[test]
+fn jobs_do_not_show_their_keys() {
+    let shown = format!("{:?}", existing(json!({})).launch_spec().unwrap().worker);
+    assert!(shown.contains("run-1") && !shown.contains("pnu_k"), "{shown}");
+}

@@ -1,0 +1,118 @@
+//! Python's `str` and `repr` of JSON values: what Prefect writes into labels, tags and messages.
+
+use crate::orchestrator::RunRefusal;
+use serde_json::{Number, Value};
+use std::fmt::{Display, Write};
+
+/// `str(value)`.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => repr(other),
+    }
+}
+
+/// `repr(value)`.
+pub(crate) fn repr(value: &Value) -> String {
+    match value {
+        Value::Null => "None".into(),
+        Value::Bool(true) => "True".into(),
+        Value::Bool(false) => "False".into(),
+        Value::Number(number) => number_repr(number),
+        Value::String(text) => text_repr(text),
+        Value::Array(items) => list_repr(items.iter().map(repr)),
+        Value::Object(map) => {
+            let pairs: Vec<_> = map.iter().map(|(key, value)| format!("{}: {}", text_repr(key), repr(value))).collect();
+            format!("{{{}}}", pairs.join(", "))
+        }
+    }
+}
+
+/// `str(list_of_texts)`, e.g. `['a', "it's"]`.
+pub(crate) fn list_text(texts: &[String]) -> String {
+    list_repr(texts.iter().map(|text| text_repr(text)))
+}
+
+/// `repr(text)`: single quotes unless that needs escapes, everything that cannot be printed escaped.
+pub(crate) fn text_repr(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push(quote);
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == '\\' || c == quote => out.extend(['\\', c]),
+            c if is_printable(c) => out.push(c),
+            c => push_escape(&mut out, c),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// The name of the Python type that `value` has.
+pub(crate) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "str",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
+    }
+}
+
+/// `bool(value)`.
+pub(crate) fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// A refusal where Python fails by accident: what is wrong, then the text Python gives, which people search for.
+pub(crate) fn accident(wrong: impl Display, python: impl Display) -> RunRefusal {
+    RunRefusal(format!("{wrong}: {python}"))
+}
+
+fn list_repr(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+/// Rust changes to exponents at the same magnitudes as Python, but writes `1e-5` for `1e-05` and `1e16` for `1e+16`.
+fn number_repr(number: &Number) -> String {
+    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else {
+        return number.to_string();
+    };
+    let text = format!("{float:?}");
+    match text.split_once('e') {
+        None => text,
+        Some((mantissa, exponent)) => {
+            let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+            format!("{mantissa}e{sign}{digits:0>2}")
+        }
+    }
+}
+
+/// `str.isprintable`. Rust's own escaping has the same rule (categories C and Z except space) once a preceding
+/// character keeps it from escaping combining marks too.
+fn is_printable(character: char) -> bool {
+    !['a', character].iter().collect::<String>().escape_debug().any(|c| c == '{' && character != '{')
+        && character != '\0'
+}
+
+fn push_escape(out: &mut String, character: char) {
+    let code = u32::from(character);
+    let _ = match code {
+        0..=0xff => write!(out, "\\x{code:02x}"),
+        0x100..=0xffff => write!(out, "\\u{code:04x}"),
+        _ => write!(out, "\\U{code:08x}"),
+    };
+}
