@@ -1,6 +1,7 @@
 //! The name of a flow as part of a task definition's family: what `python-slugify` makes of it.
 
 mod entities;
+mod spelling;
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -19,7 +20,7 @@ pub(super) fn slug(text: &str, max_length: usize) -> String {
 
 /// ASCII spelling of every character, as `text-unidecode` 1.3 has it: an older table than the `unidecode` crate's.
 fn transliterate(text: &str) -> String {
-    text.chars().map(|c| older_spelling(c).unwrap_or_else(|| unidecode::unidecode_char(c))).collect()
+    text.chars().map(|c| older_spelling(c).unwrap_or_else(|| spelling::spelling(c))).collect()
 }
 
 /// Where the two tables differ in more than punctuation.
