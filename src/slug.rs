@@ -1,6 +1,7 @@
 //! What `python-slugify` makes of names: as parts of a task definition's family, and as tags.
 
 mod entities;
+mod spelling;
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -30,7 +31,7 @@ pub(crate) fn tag_slug(text: &str) -> String {
 
 /// ASCII spelling of every character, as `text-unidecode` 1.3 has it: an older table than the `unidecode` crate's.
 fn transliterate(text: &str) -> String {
-    text.chars().map(|c| older_spelling(c).unwrap_or_else(|| unidecode::unidecode_char(c))).collect()
+    text.chars().map(|c| older_spelling(c).unwrap_or_else(|| spelling::spelling(c))).collect()
 }
 
 /// Where the two tables differ in more than punctuation.
