@@ -84,7 +84,7 @@ pub struct PollArgs {
     pub setting: SettingArgs,
     /// Send only reads, and print exactly the requests that would come next, assuming that claims are accepted
     ///
-    /// Bodies are as they would be sent, with keys and tokens replaced by [redacted]. Names that only the answer to an
+    /// Bodies are as they would be sent, with keys and tokens replaced by `[redacted]`. Names that only the answer to an
     /// earlier request would tell stand in square brackets. The agent's own housekeeping (registration, sign of life,
     /// poll counter, status) is neither sent nor shown.
     #[arg(long)]
