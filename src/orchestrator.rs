@@ -1,6 +1,6 @@
 //! The seam to a Prefect API: what one poll asks of it and tells it. One implementation per generation of Prefect.
 
-use crate::launch::LaunchSpec;
+use crate::launch::{LaunchSpec, Place};
 use crate::state::{ErrorKind, Registration};
 use serde_json::Value;
 use std::future::Future;
@@ -15,6 +15,9 @@ pub trait Orchestrator: Send + Sync {
     /// What this generation of Prefect says about a due run beyond [`DueRun`]'s own fields.
     type Detail: Clone + Send + Sync + 'static;
 
+    /// How claims are sent best.
+    fn batching(&self) -> Batching;
+
     /// Makes this agent known, once per process: look-ups, registration, settings kept in the backend.
     /// `remembered` is what an earlier process registered; it is used when it still fits.
     fn connect(
@@ -24,6 +27,14 @@ pub trait Orchestrator: Send + Sync {
 
     /// Asks for runs due up to `window.before`, and keeps the agent alive in Prefect's eyes.
     fn due_runs(&self, window: &Window) -> impl Future<Output = Result<DuePage<Self::Detail>, ApiError>> + Send;
+
+    /// Asks for claims that stand and for runs that are being cancelled, beside the queue. `orphan_after`: claims younger
+    /// than this may be left out, others are not.
+    fn standing(
+        &self,
+        now: OffsetDateTime,
+        orphan_after: Duration,
+    ) -> impl Future<Output = Result<Standing<Self::Detail>, ApiError>> + Send;
 
     /// Reads runs again: after a hold, or to resolve a claim whose answer was lost. One entry per id, in order.
     fn reread(&self, flow_run_ids: &[String]) -> impl Future<Output = Result<Vec<Option<RunNow>>, ApiError>> + Send;
@@ -35,6 +46,10 @@ pub trait Orchestrator: Send + Sync {
 
     /// Claims runs in as few requests as the API allows. One entry per claim, in order.
     fn claim(&self, claims: &[Claim<'_, Self::Detail>]) -> impl Future<Output = Vec<Claimed>> + Send;
+
+    /// Writes down which task a run has, where the API has a place for it (Prefect 2 and 3: `infrastructure_pid`). Best
+    /// effort: what fails is only logged, since the task is found by its `startedBy` too.
+    fn record_task(&self, run: &DueRun<Self::Detail>, task: &TaskOfRun) -> impl Future<Output = ()> + Send;
 
     /// Gives claimed runs back as Scheduled, to be taken again `delay` later. One entry per run, in order. A run that
     /// is no longer our claim (cancelled, ended, another agent's) is left as it is: [`ApiError::NotOurs`].
@@ -48,8 +63,25 @@ pub trait Orchestrator: Send + Sync {
     /// run that ended, is paused or is being cancelled is left as it is: [`ApiError::NotOurs`].
     fn fail(&self, runs: &[Ending<'_, Self::Detail>]) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
 
+    /// Ends runs that are being cancelled as Cancelled, each with its message. One entry per run, in order. A run that is
+    /// not being cancelled any more is left as it is: [`ApiError::NotOurs`].
+    fn cancelled(&self, runs: &[Ending<'_, Self::Detail>]) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
+
     /// Writes lines to the runs' logs. Best effort: callers ignore the outcome except for logging it.
     fn log(&self, lines: &[RunLog]) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Tells others of launched runs (Prefect 2 and 3: events and labels). Best effort, off the launch path: it comes
+    /// when everything else is done, and ends by itself when it takes too long.
+    fn announce(&self, launched: &[(DueRun<Self::Detail>, TaskOfRun)]) -> impl Future<Output = ()> + Send;
+}
+
+/// How claims are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// Claims of one request, 1 or more.
+    pub claims: usize,
+    /// Requests' worth of runs that are claimed and launched side by side, 1 or more.
+    pub at_once: usize,
 }
 
 /// An orchestrator that can say what its writes would be: the bodies as they would be sent, without headers. Pure.
@@ -63,8 +95,17 @@ pub trait Rehearsable: Orchestrator {
     /// The requests of [`Orchestrator::fail`], for runs whose claims were accepted.
     fn fail_requests(&self, runs: &[Ending<'_, Self::Detail>]) -> Vec<Value>;
 
+    /// The requests of [`Orchestrator::record_task`].
+    fn record_requests(&self, run: &DueRun<Self::Detail>, task: &TaskOfRun) -> Vec<Value>;
+
+    /// The requests of [`Orchestrator::cancelled`], for runs that are still being cancelled.
+    fn cancelled_requests(&self, runs: &[Ending<'_, Self::Detail>]) -> Vec<Value>;
+
     /// The requests of [`Orchestrator::log`].
     fn log_requests(&self, lines: &[RunLog]) -> Vec<Value>;
+
+    /// The requests of [`Orchestrator::announce`].
+    fn announce_requests(&self, launched: &[(DueRun<Self::Detail>, TaskOfRun)]) -> Vec<Value>;
 }
 
 /// The times of one look at the queue.
@@ -101,6 +142,8 @@ pub struct DueRun<D> {
     pub start_time: OffsetDateTime,
     /// Names this turn of the run: a new state that makes the run due again has a new epoch.
     pub epoch: String,
+    /// `clientToken` of this turn's launch: a function of run and epoch.
+    pub token: String,
     /// Whether an earlier epoch may have a task.
     pub has_history: bool,
     /// A Running run whose tasks are due to be retried (Prefect 1): an earlier task that runs is left alone.
@@ -111,6 +154,60 @@ pub struct DueRun<D> {
     pub capacity_refusals: u32,
     /// What only this generation knows.
     pub detail: D,
+}
+
+/// What stands between a queue and the end of its runs.
+#[derive(Debug, Clone)]
+pub struct Standing<D> {
+    /// Claims of this agent whose runs have not begun.
+    pub claimed: Vec<ClaimedRun<D>>,
+    /// Claims of others: without our mark, or with another agent's. Only counted.
+    pub foreign: usize,
+    /// Runs that are being cancelled, or were a short while ago.
+    pub cancelling: Vec<CancellingRun<D>>,
+}
+
+impl<D> Default for Standing<D> {
+    fn default() -> Self {
+        Self { claimed: Vec::new(), foreign: 0, cancelling: Vec::new() }
+    }
+}
+
+/// A run that this agent has claimed and that has not begun.
+#[derive(Debug, Clone)]
+pub struct ClaimedRun<D> {
+    /// The run, with the epoch and token of its claim.
+    pub run: DueRun<D>,
+    /// The mark of its claim.
+    pub mark: Mark,
+    /// When it was claimed.
+    pub since: OffsetDateTime,
+    /// Whether Prefect knows its task (see [`Orchestrator::record_task`]).
+    pub has_recorded_task: bool,
+}
+
+/// A run that a user cancelled.
+#[derive(Debug, Clone)]
+pub struct CancellingRun<D> {
+    /// The run.
+    pub run: DueRun<D>,
+    /// When it got into this state.
+    pub since: OffsetDateTime,
+    /// Its task, where Prefect knows it.
+    pub task: Option<TaskOfRun>,
+    /// It is Cancelled already: only a task that lives on is to be stopped.
+    pub is_over: bool,
+    /// The flow has begun at some time, so that it may be ending by itself.
+    pub has_started: bool,
+}
+
+/// A run's task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskOfRun {
+    /// Where it runs.
+    pub place: Place,
+    /// ARN of the task.
+    pub task_arn: String,
 }
 
 /// The mark that a claim leaves on a run, so that later polls know it as ours.

@@ -5,7 +5,7 @@ use super::errors::{ConfigErrors, Parsed, Problem};
 use super::reader::{Reader, Setting};
 use super::{
     AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, Generation, LaunchType, Prefect1Config,
-    Rules, addresses, documents, values,
+    Prefect3Config, Rules, WorkerRules, addresses, documents, values,
 };
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -32,6 +32,31 @@ const PREFECT_2_AND_3: &[&str] = &[
     "forward_log_lines",
     "prefect_labels",
 ];
+
+/// Keys of Prefect 0.15 and 1.
+const PREFECT_1: &[&str] = &[
+    "backend",
+    "tenant_id",
+    "labels",
+    "agent_config_id",
+    "no_cloud_logs",
+    "logging_level",
+    "cluster",
+    "launch_type",
+    "task_role_arn",
+    "execution_role_arn",
+    "task_definition",
+    "task_definition_path",
+    "run_task_kwargs",
+    "run_task_kwargs_path",
+];
+
+/// Seconds that a cancelled flow may go on, where nothing else is said.
+const CANCEL_GRACE: u64 = 90;
+/// Log lines of a dead container, where nothing else is said.
+const FORWARD_LOG_LINES: u32 = 50;
+/// More lines than this would not be read by anyone.
+const MAX_FORWARD_LOG_LINES: u64 = 500;
 
 const BACKENDS: &[(&str, Backend)] = &[("cloud", Backend::Cloud), ("server", Backend::Server)];
 const LAUNCH_TYPES: &[(&str, LaunchType)] = &[("FARGATE", LaunchType::Fargate), ("EC2", LaunchType::Ec2)];
@@ -68,27 +93,47 @@ fn spell_variables_as_written(document: &mut Map<String, Value>, text: &str) {
     }
 }
 
+/// The generation that the key `prefect` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    One(Rules),
+    Three(WorkerRules),
+}
+
 fn agent(reader: &mut Reader<'_>, source: &Source<'_>) -> AgentConfig {
-    let rules = reader.key("prefect", rules);
-    let is_prefect_1 = !matches!(rules, Setting::Wrong);
-    reader.elsewhere(PREFECT_2_AND_3, is_prefect_1, "a key of Prefect 2 and 3", "nothing with Prefect 0.15 and 1");
-    let rules = rules.or(Rules::V1);
-    let backend = reader.key("backend", values::choice(BACKENDS));
-    let backend = reader.fallback(backend, env::BACKEND, as_text(values::choice(BACKENDS))).or(Backend::Cloud);
+    let served = reader.key("prefect", served);
+    let is_known = !matches!(served, Setting::Wrong);
+    let served = served.or(Served::One(Rules::V1));
+    let is_prefect_1 = matches!(served, Served::One(_));
+    if is_prefect_1 {
+        reader.elsewhere(PREFECT_2_AND_3, is_known, "a key of Prefect 2 and 3", "nothing with Prefect 0.15 and 1");
+    } else {
+        reader.elsewhere(PREFECT_1, true, "a key of Prefect 0.15 and 1", "nothing with Prefect 2 and 3");
+    }
     let interval = seconds(reader, "poll_interval_seconds", 1, 60);
     let name = reader.key("name", values::text);
+    let name = if is_prefect_1 { reader.fallback(name, env::NAME, as_text(values::text)) } else { name };
     let max_polls = "a whole number of at least 0, or null for no limit";
     let fallback_after = "a whole number of at least 1, or null for never";
+    let (grace, lines) = if is_prefect_1 { (CANCEL_GRACE, FORWARD_LOG_LINES) } else { after_the_launch(reader) };
+    let (api, generation) = match served {
+        Served::One(rules) => {
+            let backend = reader.key("backend", values::choice(BACKENDS));
+            let backend = reader.fallback(backend, env::BACKEND, as_text(values::choice(BACKENDS))).or(Backend::Cloud);
+            (api(reader, backend), Generation::One(prefect_1(reader, source, rules, backend)))
+        }
+        Served::Three(rules) => (worker_api(reader), Generation::Three(prefect_3(reader, rules))),
+    };
     AgentConfig {
         agent: source.agent.to_owned(),
         enabled: reader.key("enabled", values::flag).or(true),
-        api: api(reader, backend),
+        api,
         ca_bundle: reader.key("ca_bundle", addresses::certificate_authority).ok(),
-        name: reader.fallback(name, env::NAME, as_text(values::text)).or(source.agent),
+        name: name.or(source.agent),
         poll_interval: interval,
         prefetch: seconds(reader, "prefetch_seconds", 0, interval.as_secs()),
         launch_rate: reader.key("launch_rate", values::rate).nullable(Some(20.0)),
-        env_vars: env_vars(reader),
+        env_vars: if is_prefect_1 { env_vars(reader) } else { reader.key("env_vars", values::env_vars).or([]) },
         region_name: reader.key("region_name", values::region).ok(),
         assume_role_arn: reader.key("assume_role_arn", values::role_arn).ok(),
         api_key_delivery: reader.key("api_key_delivery", values::choice(DELIVERIES)).or(ApiKeyDelivery::Auto),
@@ -96,7 +141,34 @@ fn agent(reader: &mut Reader<'_>, source: &Source<'_>) -> AgentConfig {
         max_launch_attempts: reader.key("max_launch_attempts", small("a whole number of at least 1")).or(5_u32),
         spot_fallback_after: reader.key("spot_fallback_after", small(fallback_after)).nullable(Some(3)),
         max_polls: reader.key("max_polls", values::whole(0..=i64::MAX.unsigned_abs(), max_polls)).nullable(None),
-        generation: Generation::One(prefect_1(reader, source, rules, backend)),
+        cancel_grace: Duration::from_secs(grace),
+        forward_log_lines: lines,
+        generation,
+    }
+}
+
+/// How long a cancelled flow may go on, and how many of its container's log lines are shown when it dies.
+fn after_the_launch(reader: &mut Reader<'_>) -> (u64, u32) {
+    let grace = seconds(reader, "cancel_grace_seconds", 0, CANCEL_GRACE).as_secs();
+    let allowed = "a whole number from 0 to 500";
+    let lines = reader.key("forward_log_lines", values::whole(0..=MAX_FORWARD_LOG_LINES, allowed));
+    (grace, lines.ok().and_then(|lines| u32::try_from(lines).ok()).unwrap_or(FORWARD_LOG_LINES))
+}
+
+fn prefect_3(reader: &mut Reader<'_>, rules: WorkerRules) -> Prefect3Config {
+    let limit = "a whole number of at least 1, or null for no limit";
+    let default_image = match rules {
+        WorkerRules::Two => "prefecthq/prefect:2-latest",
+        WorkerRules::Three => "prefecthq/prefect:3-latest",
+    };
+    Prefect3Config {
+        rules,
+        work_pool: reader.required("work_pool", values::text, "the name of an ecs work pool"),
+        work_queues: reader.key("work_queues", values::labels).or([]),
+        limit: reader.key("limit", small(limit)).nullable(None).and_then(|limit| usize::try_from(limit).ok()),
+        image: reader.key("image", values::text).or(default_image),
+        worker_env: reader.key("worker_env", values::prefect_settings).or([]),
+        prefect_labels: reader.key("prefect_labels", values::flag).or(true),
     }
 }
 
@@ -136,22 +208,27 @@ fn prefect_1(reader: &mut Reader<'_>, source: &Source<'_>, rules: Rules, backend
     }
 }
 
-/// Whose rules hold: `"0.15"` and `1`, each as text or number.
-fn rules(value: &Value) -> Parsed<Rules> {
+/// Whose rules hold: `"0.15"`, `1`, `2` and `3`, each as text or number.
+fn served(value: &Value) -> Parsed<Served> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => String::new(),
     };
     match text.as_str() {
-        "0.15" => Ok(Rules::V0_15),
-        "1" => Ok(Rules::V1),
-        "2" | "3" => super::errors::refuse(
-            format!("Prefect {text}, which this version does not serve yet"),
-            "\"0.15\" or 1 (this version serves Prefect 0.15 and 1)",
-        ),
-        _ => super::errors::refuse(values::describe(value), "\"0.15\" or 1"),
+        "0.15" => Ok(Served::One(Rules::V0_15)),
+        "1" => Ok(Served::One(Rules::V1)),
+        "2" => Ok(Served::Three(WorkerRules::Two)),
+        "3" => Ok(Served::Three(WorkerRules::Three)),
+        _ => super::errors::refuse(values::describe(value), "\"0.15\", 1, 2 or 3"),
     }
+}
+
+/// Base URL of the API of Prefect 2 and 3: the key, then Prefect's variable.
+fn worker_api(reader: &mut Reader<'_>) -> String {
+    let api = reader.key("api", addresses::api);
+    let api = reader.fallback(api, env::API_URL, as_text(addresses::api));
+    reader.demand("api", api, "the address of the Prefect API (https://…/api)")
 }
 
 /// Base URL of the API: the key, then Prefect's variables, then the backend's default.

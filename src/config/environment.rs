@@ -7,6 +7,12 @@ use super::values::{push_new, quoted, variable_name};
 
 /// API key.
 pub(super) const API_KEY: &str = "PREFECT__CLOUD__API_KEY";
+/// API key of Prefect 2 and 3.
+pub(super) const WORKER_API_KEY: &str = "PREFECT_API_KEY";
+/// `user:password` of Prefect 2 and 3.
+pub(super) const AUTH_STRING: &str = "PREFECT_API_AUTH_STRING";
+/// Base URL of the API of Prefect 2 and 3.
+pub(super) const API_URL: &str = "PREFECT_API_URL";
 /// Legacy token of Prefect 0.15.
 pub(super) const AUTH_TOKEN: &str = "PREFECT__CLOUD__AGENT__AUTH_TOKEN";
 /// Tenant.

@@ -66,6 +66,7 @@ pub fn from_file(text: &str, path: &str, environment: &Environment) -> LoadedAge
 struct AgentParameters<'a> {
     api_key: Option<&'a Parameter>,
     auth_token: Option<&'a Parameter>,
+    auth_string: Option<&'a Parameter>,
 }
 
 /// The secret parameters of all agents.
@@ -81,15 +82,13 @@ impl<'a> Stored<'a> {
         match place.split_once('/') {
             Some((agent, "api-key")) => self.by_agent.entry(agent).or_default().api_key = Some(parameter),
             Some((agent, "auth-token")) => self.by_agent.entry(agent).or_default().auth_token = Some(parameter),
-            Some((_, "auth-string")) => {
-                loaded.warnings.push(format!("the parameter {name} is not used: it belongs to Prefect 3"));
-            }
+            Some((agent, "auth-string")) => self.by_agent.entry(agent).or_default().auth_string = Some(parameter),
             None if place == "poke-token" => match usable(&parameter.value) {
                 Ok(()) => loaded.poke_token = Some(parameter.value.clone()),
                 Err(found) => loaded.warnings.push(format!("the parameter {name} is not used: it holds {found}")),
             },
             _ => loaded.warnings.push(format!(
-                "the parameter {name} is not used: known are poke-token, and api-key and auth-token of an agent"
+                "the parameter {name} is not used: known are poke-token, and api-key, auth-token and auth-string of an agent"
             )),
         }
     }
@@ -101,7 +100,8 @@ impl<'a> Stored<'a> {
 
     fn unused(self) -> impl Iterator<Item = String> {
         self.by_agent.into_iter().flat_map(|(agent, parameters)| {
-            [parameters.api_key, parameters.auth_token].into_iter().flatten().map(move |parameter| {
+            let all = [parameters.api_key, parameters.auth_token, parameters.auth_string];
+            all.into_iter().flatten().map(move |parameter| {
                 format!("the parameter {} is not used: no agent {agent:?} is configured", parameter.name)
             })
         })
@@ -142,24 +142,67 @@ fn with_secrets(
     warnings: &mut Vec<String>,
 ) -> Result<(AgentConfig, AgentSecrets), ConfigErrors> {
     let config = read_agent(text, source, environment);
-    let rules = config.as_ref().ok().map(|AgentConfig { generation: Generation::One(one), .. }| one.rules);
     let mut problems = Vec::new();
-    let api_key = secret(parameters.api_key, env::API_KEY, environment, &mut problems);
-    let auth_token = match rules {
-        Some(Rules::V1) => {
-            refuse_token(parameters.auth_token, api_key.is_some(), root, source, &mut problems, warnings);
-            None
+    let generation = config.as_ref().ok().map(|config| &config.generation);
+    let secrets = match generation {
+        Some(Generation::Three(_)) => of_worker(&parameters, environment, &mut problems, warnings),
+        _ => {
+            let rules = generation.and_then(|generation| match generation {
+                Generation::One(one) => Some(one.rules),
+                Generation::Three(_) => None,
+            });
+            of_agent(&parameters, rules, (root, source), environment, &mut problems, warnings)
         }
-        _ => secret(parameters.auth_token, env::AUTH_TOKEN, environment, &mut problems),
     };
     match config {
-        Ok(config) if problems.is_empty() => Ok((config, AgentSecrets { api_key, auth_token })),
+        Ok(config) if problems.is_empty() => Ok((config, secrets)),
         Ok(_) => Err(ConfigErrors { parameter: source.parameter.to_owned(), problems }),
         Err(mut errors) => {
             errors.problems.extend(problems);
             Err(errors)
         }
     }
+}
+
+/// The secrets of a Prefect 0.15 or 1 agent; `rules`: as far as its configuration says.
+fn of_agent(
+    parameters: &AgentParameters<'_>,
+    rules: Option<Rules>,
+    (root, source): (&Root, &Source<'_>),
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> AgentSecrets {
+    if let (Some(auth_string), Some(_)) = (parameters.auth_string, rules) {
+        warnings.push(format!("the parameter {} is not used: it belongs to Prefect 2 and 3", auth_string.name));
+    }
+    let api_key = secret(parameters.api_key, env::API_KEY, environment, problems);
+    let auth_token = if rules == Some(Rules::V1) {
+        refuse_token(parameters.auth_token, api_key.is_some(), root, source, problems, warnings);
+        None
+    } else {
+        secret(parameters.auth_token, env::AUTH_TOKEN, environment, problems)
+    };
+    AgentSecrets { api_key, auth_token, auth_string: None }
+}
+
+/// The secrets of an agent that serves a work pool.
+fn of_worker(
+    parameters: &AgentParameters<'_>,
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> AgentSecrets {
+    if let Some(token) = parameters.auth_token {
+        warnings.push(format!("the parameter {} is not used: tokens belong to `prefect: \"0.15\"`", token.name));
+    }
+    let api_key = secret(parameters.api_key, env::WORKER_API_KEY, environment, problems);
+    let auth_string = secret(parameters.auth_string, env::AUTH_STRING, environment, problems);
+    if auth_string.as_ref().is_some_and(|secret| !secret.value.expose_secret().contains(':')) {
+        let place = parameters.auth_string.map_or(env::AUTH_STRING, |parameter| parameter.name.as_str());
+        problems.push(Problem::at(place, "a text without a colon", "user:password"));
+    }
+    AgentSecrets { api_key, auth_token: None, auth_string }
 }
 
 /// A legacy token means nothing to Prefect 1: an error where it is all there is, a warning beside an API key.

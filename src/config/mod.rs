@@ -33,9 +33,9 @@ use std::time::Duration;
 /// Environment variables, handed in so that the code stays pure.
 pub type Environment = HashMap<String, String>;
 
-/// Everything one agent needs to know, checked.
+/// Everything one agent needs to know, checked. `G`: what belongs to one generation of Prefect only.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AgentConfig {
+pub struct AgentConfig<G = Generation> {
     /// The agent's name in the deployment: the last segment of its parameter, `[A-Za-z0-9_-]{1,64}`.
     pub agent: String,
     /// `false`: not polled, shown as `disabled`.
@@ -68,8 +68,12 @@ pub struct AgentConfig {
     pub spot_fallback_after: Option<u32>,
     /// Polls before the agent stops; `None` = endless.
     pub max_polls: Option<u64>,
+    /// A cancelled flow that runs gets this long to end by itself before its task is stopped.
+    pub cancel_grace: Duration,
+    /// So many of the last log lines of a container that died before its flow ran go to the run's log; 0 = none.
+    pub forward_log_lines: u32,
     /// What belongs to one generation of Prefect only.
-    pub generation: Generation,
+    pub generation: G,
 }
 
 /// The generation of Prefect that an agent serves, with its own settings.
@@ -77,6 +81,36 @@ pub struct AgentConfig {
 pub enum Generation {
     /// Prefect 0.15 and 1.
     One(Prefect1Config),
+    /// Prefect 2 and 3.
+    Three(Prefect3Config),
+}
+
+/// Settings of an agent that serves an `ecs` work pool of Prefect 2 or 3.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prefect3Config {
+    /// Whose rules hold.
+    pub rules: WorkerRules,
+    /// Name of the work pool.
+    pub work_pool: String,
+    /// Queues of the pool that are served; none = all.
+    pub work_queues: Vec<String>,
+    /// At most this many launches per poll; `None` = unlimited.
+    pub limit: Option<usize>,
+    /// Image of containers for which neither pool, deployment nor run names one.
+    pub image: String,
+    /// `PREFECT_…` settings that a worker would pass on to its flow runs, in the order written.
+    pub worker_env: Vec<(String, String)>,
+    /// Whether the labels that a worker writes on its flow runs are written.
+    pub prefect_labels: bool,
+}
+
+/// Whose worker's rules hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerRules {
+    /// Prefect 2: no dotted job variables, fewer labels and variables, another default command.
+    Two,
+    /// Prefect 3.
+    Three,
 }
 
 /// Settings of a Prefect 0.15 / 1 agent.
@@ -203,6 +237,8 @@ pub struct AgentSecrets {
     pub api_key: Option<StoredSecret>,
     /// Legacy token of Prefect 0.15; an API key beats it.
     pub auth_token: Option<StoredSecret>,
+    /// `user:password` of a self-hosted Prefect 2 or 3; it beats an API key.
+    pub auth_string: Option<StoredSecret>,
 }
 
 impl AgentSecrets {
@@ -215,16 +251,76 @@ impl AgentSecrets {
             }
             _ => false,
         };
-        same(&self.api_key, &other.api_key) && same(&self.auth_token, &other.auth_token)
+        let pairs = [
+            (&self.api_key, &other.api_key),
+            (&self.auth_token, &other.auth_token),
+            (&self.auth_string, &other.auth_string),
+        ];
+        pairs.into_iter().all(|(one, other)| same(one, other))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &StoredSecret> {
+        [&self.api_key, &self.auth_token, &self.auth_string].into_iter().flatten()
+    }
+}
+
+impl<G> AgentConfig<G> {
+    /// The same, with other settings of a generation.
+    pub fn with<H>(self, generation: H) -> AgentConfig<H> {
+        let Self {
+            agent,
+            enabled,
+            api,
+            ca_bundle,
+            name,
+            poll_interval,
+            prefetch,
+            launch_rate,
+            env_vars,
+            region_name,
+            assume_role_arn,
+            api_key_delivery,
+            orphan_after,
+            max_launch_attempts,
+            spot_fallback_after,
+            max_polls,
+            cancel_grace,
+            forward_log_lines,
+            generation: _,
+        } = self;
+        AgentConfig {
+            agent,
+            enabled,
+            api,
+            ca_bundle,
+            name,
+            poll_interval,
+            prefetch,
+            launch_rate,
+            env_vars,
+            region_name,
+            assume_role_arn,
+            api_key_delivery,
+            orphan_after,
+            max_launch_attempts,
+            spot_fallback_after,
+            max_polls,
+            cancel_grace,
+            forward_log_lines,
+            generation,
+        }
     }
 }
 
 impl AgentConfig {
     /// Whether parts of the configuration lie elsewhere, and so may change without it.
     pub fn refers_elsewhere(&self) -> bool {
-        let Generation::One(one) = &self.generation;
         let is_path = |document: &Option<Document>| matches!(document, Some(Document::Path(_)));
-        let ca_is_path = self.ca_bundle.as_ref().is_some_and(|bundle| bundle.trim().starts_with("ssm://"));
-        ca_is_path || is_path(&one.task_definition) || is_path(&one.run_task_kwargs)
+        let documents_are = match &self.generation {
+            Generation::One(one) => is_path(&one.task_definition) || is_path(&one.run_task_kwargs),
+            Generation::Three(_) => false,
+        };
+        documents_are || self.ca_bundle.as_ref().is_some_and(|bundle| bundle.trim().starts_with("ssm://"))
     }
 }

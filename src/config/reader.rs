@@ -85,6 +85,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads one key that must be written.
+    pub(super) fn required(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&Value) -> Parsed<String>,
+        allowed: &str,
+    ) -> String {
+        let setting = self.key(key, parse);
+        self.demand(key, setting, allowed)
+    }
+
+    /// A setting that must be there.
+    pub(super) fn demand(&mut self, key: &'static str, setting: Setting<String>, allowed: &str) -> String {
+        if setting.is_open() {
+            self.problems.push(Problem::at(key, "nothing", allowed));
+        }
+        setting.or("")
+    }
+
     /// Takes a result, noting its problems under `base`.
     pub(super) fn parsed<T>(&mut self, base: &str, parsed: Parsed<T>) -> Setting<T> {
         match parsed {

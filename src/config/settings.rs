@@ -2,12 +2,12 @@
 
 use super::errors::{Parsed, Problem};
 use super::values::{self, path_key};
-use super::{AgentConfig, Generation};
+use super::{AgentConfig, Prefect1Config};
 use serde_json::Value;
 
 /// Replaces the keys that the settings name: `labels`, `env_vars`, `name`, `max_polls`, `no_cloud_logs`. A null leaves
 /// the configuration's value. Unknown and wrong settings are not applied; they come back as warnings, for people.
-pub fn apply_backend_settings(config: &mut AgentConfig, settings: &Value) -> Vec<String> {
+pub fn apply_backend_settings(config: &mut AgentConfig<Prefect1Config>, settings: &Value) -> Vec<String> {
     let Value::Object(settings) = settings else {
         let problem = Problem::here(values::kind(settings), "a mapping");
         return vec![warning(&problem)];
@@ -21,8 +21,8 @@ pub fn apply_backend_settings(config: &mut AgentConfig, settings: &Value) -> Vec
     warnings
 }
 
-fn apply(config: &mut AgentConfig, key: &str, value: &Value) -> Parsed<()> {
-    let Generation::One(one) = &mut config.generation;
+fn apply(config: &mut AgentConfig<Prefect1Config>, key: &str, value: &Value) -> Parsed<()> {
+    let one = &mut config.generation;
     match key {
         "labels" => one.labels = values::labels(value)?,
         "no_cloud_logs" => one.no_cloud_logs = values::flag(value)?,

@@ -134,6 +134,16 @@ pub(super) fn env_vars(value: &Value) -> Parsed<Vec<(String, String)>> {
     if problems.is_empty() { Ok(variables) } else { Err(problems) }
 }
 
+/// Settings of Prefect, as environment variables: [`env_vars`] whose names begin with `PREFECT_`.
+pub(super) fn prefect_settings(value: &Value) -> Parsed<Vec<(String, String)>> {
+    let settings = env_vars(value)?;
+    let foreign = settings.iter().filter(|(name, _)| !name.starts_with("PREFECT_"));
+    let allowed = "settings of Prefect, PREFECT_…; other variables belong into env_vars";
+    let problems: Vec<Problem> =
+        foreign.map(|(name, _)| Problem::at(path_key(name), "a variable of this name", allowed)).collect();
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
 /// A name that an environment variable can have.
 pub(super) fn variable_name(name: &str) -> Result<(), Problem> {
     if name.is_empty() || name.contains(['=', '\0']) {

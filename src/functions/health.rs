@@ -2,11 +2,12 @@
 
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
-use crate::config::{Environment, LoadedAgent, Root, apply_backend_settings, load};
+use crate::config::{AgentConfig, Environment, Generation, LoadedAgent, Root, apply_backend_settings, load};
 use crate::health::request::UrlEvent;
 use crate::health::truth::ConfiguredAgent;
 use crate::health::{AgentFacts, Answer, Health, Request, Route};
 use crate::state::{Status, polls, status};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -99,18 +100,29 @@ impl<C: Clock> HealthFunction<C> {
 /// overlapping polls ended last, and by none that was stopped.
 fn facts_of(agent: LoadedAgent, status: Option<&Status>, polls: Option<u64>) -> AgentFacts {
     let mut status = status.cloned();
-    let configuration = agent.result.ok().map(|(mut config, _)| {
-        if let Some(settings) = status.as_ref().and_then(|status| status.registration.as_ref()?.settings.as_ref()) {
-            apply_backend_settings(&mut config, settings);
-        }
-        if let Some(max_polls) = config.max_polls {
+    let configuration = agent.result.ok().map(|(config, _)| {
+        let settings = status.as_ref().and_then(|status| status.registration.as_ref()?.settings.as_ref());
+        let max_polls = max_polls(&config, settings);
+        if let Some(max_polls) = max_polls {
             let polls = polls.unwrap_or_default();
             if polls >= max_polls || status.is_some() {
                 let status = status.get_or_insert_default();
                 (status.polls, status.stopped) = (polls, polls >= max_polls);
             }
         }
-        ConfiguredAgent { enabled: config.enabled, poll_interval: config.poll_interval, max_polls: config.max_polls }
+        ConfiguredAgent { enabled: config.enabled, poll_interval: config.poll_interval, max_polls }
     });
     AgentFacts { configuration, configured_at: agent.last_modified, status }
+}
+
+/// `max_polls`, after settings kept in the backend.
+fn max_polls(config: &AgentConfig, settings: Option<&Value>) -> Option<u64> {
+    match (&config.generation, settings) {
+        (Generation::One(one), Some(settings)) => {
+            let mut config = config.clone().with(one.clone());
+            apply_backend_settings(&mut config, settings);
+            config.max_polls
+        }
+        _ => config.max_polls,
+    }
 }

@@ -1,7 +1,7 @@
 //! How a flow run gets its API key: as a container secret where that is possible, else in its environment.
 
 use super::{Definition, LaunchSpec};
-use crate::config::{AgentSecrets, ApiKeyDelivery, StoredSecret};
+use crate::config::{AgentSecrets, ApiKeyDelivery};
 use crate::orchestrator::RunRefusal;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
@@ -128,14 +128,11 @@ fn arn_of_value<'a>(
         .filter(|container| container.get("name").and_then(Value::as_str) == Some(flow))
         .find_map(|container| variable(container, name))
         .ok_or(Obstacle::NotStored)?;
-    stored(secrets)
+    secrets
+        .iter()
         .find(|secret| secret.value.expose_secret() == value)
         .and_then(|secret| secret.arn.as_deref())
         .ok_or(Obstacle::NotStored)
-}
-
-fn stored(secrets: &AgentSecrets) -> impl Iterator<Item = &StoredSecret> {
-    secrets.api_key.iter().chain(&secrets.auth_token)
 }
 
 fn overrides(run_task: &Map<String, Value>) -> impl Iterator<Item = &Value> {
@@ -176,7 +173,7 @@ fn remove_from_overrides(run_task: &mut Map<String, Value>, flow: &str, names: &
         environment.retain(|entry| {
             let is_key = names.iter().any(|name| is_named(entry, name));
             let value = entry.get("value").and_then(Value::as_str);
-            let holds_key = stored(secrets).any(|secret| value == Some(secret.value.expose_secret()));
+            let holds_key = secrets.iter().any(|secret| value == Some(secret.value.expose_secret()));
             !(is_key && (is_flow || holds_key))
         });
     }

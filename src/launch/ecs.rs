@@ -11,7 +11,7 @@ use super::network::{default_network, no_default_network};
 use super::outcome::{Origin, refusal};
 use super::rate::LaunchRate;
 use super::request::{Settled, run_task_body};
-use super::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch};
+use super::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch};
 use crate::clock::Clock;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -157,6 +157,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
             flow_run_id: flow_run_id.to_owned(),
             run_task: run_task_body(&spec.run_task, &settled, identity),
             run_sets: spec.run_sets.clone(),
+            place: spec.place(),
         })
     }
 
@@ -169,12 +170,16 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
         self.rate.free_until(self.clock.now(), deadline)
     }
 
-    async fn live_tasks(&self, cluster: &str, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
-        self.find_live_tasks(cluster, started_by).await
+    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+        self.find_live_tasks(&place.cluster, started_by).await
     }
 
-    async fn stop(&self, cluster: &str, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
-        self.stop_task(cluster, task_arn, reason).await
+    async fn live_task(&self, place: &Place, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
+        self.find_live_task(&place.cluster, task_arn).await
+    }
+
+    async fn stop(&self, place: &Place, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
+        self.stop_task(&place.cluster, task_arn, reason).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`token`] | names a launch: `clientToken` and `startedBy` (pure) |
+//! | [`place`] | where a task runs, and whose credentials reach it |
 //! | [`worker`] | what the rules of a Prefect 2 or 3 worker add to a launch (pure) |
 //! | [`spot`] | from Fargate Spot to on-demand after too many refusals (pure) |
 //! | [`delivery`] | the API key as a container secret where that is possible (pure) |
@@ -23,6 +24,7 @@ pub mod ecs;
 mod flight;
 pub mod network;
 pub mod outcome;
+pub mod place;
 pub mod rate;
 pub mod request;
 pub mod request_check;
@@ -31,6 +33,8 @@ pub mod spot;
 mod testing;
 pub mod token;
 pub mod worker;
+
+pub use place::Place;
 
 use serde_json::{Map, Value};
 use std::future::Future;
@@ -54,6 +58,14 @@ pub struct LaunchSpec {
     pub run_sets: Vec<String>,
     /// What the rules of a Prefect 2 or 3 worker add.
     pub worker: worker::WorkerPart,
+}
+
+impl LaunchSpec {
+    /// Where it goes.
+    pub fn place(&self) -> Place {
+        let cluster = self.run_task.get("cluster").and_then(Value::as_str).unwrap_or_default();
+        Place { cluster: cluster.to_owned(), credentials: self.worker.credentials.clone() }
+    }
 }
 
 /// The task definition of a launch.
@@ -130,6 +142,8 @@ pub struct PreparedLaunch {
     pub run_task: Map<String, Value>,
     /// As [`LaunchSpec::run_sets`].
     pub run_sets: Vec<String>,
+    /// Where it goes.
+    pub place: Place,
 }
 
 /// The one hook that a platform implements: deploy a flow run.
@@ -152,17 +166,24 @@ pub trait Launcher: Send + Sync {
     /// How many launches can still start until `deadline`; `None` = any number.
     fn room(&self, deadline: OffsetDateTime) -> Option<usize>;
 
-    /// The tasks of a flow run that have not stopped. `cluster`: empty = the account's default cluster.
+    /// The tasks of a flow run that have not stopped.
     fn live_tasks(
         &self,
-        cluster: &str,
+        place: &Place,
         started_by: &str,
     ) -> impl Future<Output = Result<Vec<LiveTask>, LaunchOutcome>> + Send;
+
+    /// One task by its ARN; `None` = it has stopped, or ECS does not know it.
+    fn live_task(
+        &self,
+        place: &Place,
+        task_arn: &str,
+    ) -> impl Future<Output = Result<Option<LiveTask>, LaunchOutcome>> + Send;
 
     /// Asks a task to stop.
     fn stop(
         &self,
-        cluster: &str,
+        place: &Place,
         task_arn: &str,
         reason: &str,
     ) -> impl Future<Output = Result<(), LaunchOutcome>> + Send;

@@ -1,6 +1,7 @@
 //! What the rules of a Prefect 2 or 3 worker add to a launch: questions that only AWS can answer.
 
 use super::LaunchSpec;
+use super::place::AwsCredentials;
 use crate::orchestrator::RunRefusal;
 use crate::python_text::repr;
 use serde_json::{Map, Value, json};
@@ -18,6 +19,8 @@ pub struct WorkerPart {
     pub flow_container: Option<String>,
     /// Only once the definition, which exists, is described, the request is known.
     pub completion: Option<Completion>,
+    /// Credentials of the run's own; empty = the agent's.
+    pub credentials: AwsCredentials,
 }
 
 /// A network that a launch needs. Asks for the VPC (`DescribeVpcs`), then for its subnets (`DescribeSubnets`).

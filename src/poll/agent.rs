@@ -1,8 +1,10 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
 
 use super::dry_run::Rehearsal;
+use super::known::Known;
 use super::ledger::Ledger;
 use super::plan::Limits;
+use super::prefect::Prefect;
 use super::report::AgentReport;
 use super::turn::{Rules, Turn};
 use crate::aws::ec2::Ec2;
@@ -11,8 +13,7 @@ use crate::aws::{AgentAws, AwsError};
 use crate::clock::Clock;
 use crate::config::AgentConfig;
 use crate::launch::ecs::EcsLauncher;
-use crate::orchestrator::Orchestrator;
-use crate::prefect1::api::Prefect1;
+use crate::orchestrator::Rehearsable;
 use crate::state::polls::{PollCounter, Turn as Number};
 use crate::state::{Counts, ErrorKind, Registration, Status};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,7 +77,7 @@ pub struct Agent<C> {
     pub config: AgentConfig,
     /// `<root>/<agent>`: what its claims are marked with.
     pub(super) marked_as: String,
-    pub(super) prefect: Prefect1,
+    pub(super) prefect: Prefect,
     pub(super) launcher: EcsLauncher<Ecs, Ec2, C>,
     pub(super) counter: Counter,
     pub(super) clock: C,
@@ -85,6 +86,7 @@ pub struct Agent<C> {
     rehearsal: Option<Rehearsal<C>>,
     /// What the last poll wrote down.
     pub(super) status: Mutex<Status>,
+    known: Known,
     connected: AtomicBool,
 }
 
@@ -92,7 +94,7 @@ pub struct Agent<C> {
 pub(super) struct Parts<C> {
     pub(super) config: AgentConfig,
     pub(super) marked_as: String,
-    pub(super) prefect: Prefect1,
+    pub(super) prefect: Prefect,
     pub(super) counter: Counter,
     pub(super) status: Status,
     pub(super) overrides: Overrides,
@@ -104,8 +106,19 @@ impl<C: Clock + Clone> Agent<C> {
     pub(super) fn new(parts: Parts<C>, aws: &AgentAws) -> Self {
         let Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, clock } = parts;
         let launcher = EcsLauncher::new(aws.ecs.clone(), aws.ec2.clone(), clock.clone(), config.launch_rate);
-        let (status, connected) = (Mutex::new(status), AtomicBool::new(false));
-        Self { config, marked_as, prefect, launcher, counter, clock, overrides, rehearsal, status, connected }
+        Self {
+            config,
+            marked_as,
+            prefect,
+            launcher,
+            counter,
+            clock,
+            overrides,
+            rehearsal,
+            status: Mutex::new(status),
+            known: Known::default(),
+            connected: AtomicBool::new(false),
+        }
     }
 
     /// What the last poll wrote down.
@@ -167,11 +180,18 @@ impl<C: Clock + Clone> Agent<C> {
             }
         };
         let rules = self.rules(invocation);
-        match &self.rehearsal {
-            None => Turn::new(rules, (&self.prefect, &self.launcher, &self.clock), ledger).run().await,
-            Some(rehearsal) => rehearsal.turn(rules, &self.prefect, ledger).await,
+        match &self.prefect {
+            Prefect::One(one) => self.turn(rules, &**one, ledger).await,
         }
         Some(number)
+    }
+
+    /// One turn with this API; a rehearsed one in a dry run.
+    async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, ledger: &Ledger) {
+        match &self.rehearsal {
+            None => Turn::new(rules, (prefect, &self.launcher, &self.clock), ledger, &self.known).run().await,
+            Some(rehearsal) => rehearsal.turn(rules, prefect, ledger).await,
+        }
     }
 
     /// The number of this poll. Without `max_polls` it is counted on from the last status.
@@ -197,17 +217,19 @@ impl<C: Clock + Clone> Agent<C> {
 
     /// Polls before the agent stops: the command line's word, else the configuration's.
     pub fn max_polls(&self) -> Option<u64> {
-        self.overrides.max_polls.or(self.prefect.effective_config().max_polls)
+        self.overrides.max_polls.or(self.prefect.max_polls())
     }
 
     fn rules(&self, invocation: &Invocation) -> Rules {
-        let config = self.prefect.effective_config();
+        let config = &self.config;
         Rules {
             agent: config.agent.clone(),
             marked_as: self.marked_as.clone(),
             prefetch: self.overrides.prefetch_at_most.map_or(config.prefetch, |most| config.prefetch.min(most)),
             max_launch_attempts: config.max_launch_attempts,
             spot_fallback_after: config.spot_fallback_after,
+            orphan_after: config.orphan_after,
+            cancel_grace: config.cancel_grace,
             limits: Limits {
                 stop_claiming: invocation.deadline - MARGIN,
                 deadline: invocation.deadline - SETTLING,

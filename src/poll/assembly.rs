@@ -2,11 +2,12 @@
 
 use super::agent::{Agent, Counter, Overrides, Parts};
 use super::dry_run::{Record, Rehearsal};
+use super::prefect::Prefect;
 use crate::aws::AwsClients;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Document, Generation, apply_backend_settings};
+use crate::config::{AgentConfig, AgentSecrets, Document, Generation, Prefect1Config, apply_backend_settings};
 use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text};
-use crate::orchestrator::{ApiError, RenderError, RunRefusal};
+use crate::orchestrator::{RenderError, RunRefusal};
 use crate::prefect1::LoadTemplate;
 use crate::prefect1::api::{Documents, Prefect1, Setup};
 use crate::state::{ErrorKind, Status};
@@ -47,17 +48,10 @@ impl<C: Clock + Clone> Kit<C> {
         };
         let http =
             crate::http_client::client(ca_pem.as_deref()).map_err(|error| wrong(format!("ca_bundle: {error}")))?;
-        let documents = self.documents(&http).await?;
-        let setup = Setup {
-            config: self.config.clone(),
-            secrets: self.secrets.clone(),
-            documents,
-            apply_settings: apply_backend_settings,
-            load_template: template_loader(&self.aws, &http, self.local_files),
-            read_only: self.dry_run.is_some(),
+        let prefect = match self.config.generation.clone() {
+            Generation::One(one) => Prefect::One(Box::new(self.prefect1(one, http).await?)),
+            Generation::Three(_) => return Err(wrong("not served yet".into())),
         };
-        let prefect = Prefect1::new(setup, http)
-            .map_err(|error: ApiError| Unassembled { kind: error.kind(), message: error.to_string() })?;
         let role = self.config.assume_role_arn.as_deref();
         let aws = self.aws.for_agent(self.config.region_name.as_deref(), role).await;
         let Self { config, secrets, marked_as, counter, status, clock, overrides, dry_run, .. } = self;
@@ -65,13 +59,24 @@ impl<C: Clock + Clone> Kit<C> {
         Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, clock }, &aws))
     }
 
-    async fn documents(&self, http: &reqwest::Client) -> Result<Documents, Unassembled> {
-        let Generation::One(one) = &self.config.generation;
+    async fn prefect1(&self, one: Prefect1Config, http: reqwest::Client) -> Result<Prefect1, Unassembled> {
         let (task_definition, run_task_kwargs) = tokio::join!(
-            self.document("task_definition_path", one.task_definition.as_ref(), http),
-            self.document("run_task_kwargs_path", one.run_task_kwargs.as_ref(), http),
+            self.document("task_definition_path", one.task_definition.as_ref(), &http),
+            self.document("run_task_kwargs_path", one.run_task_kwargs.as_ref(), &http),
         );
-        Ok(Documents { task_definition: task_definition?, run_task_kwargs: run_task_kwargs?.unwrap_or_default() })
+        let setup = Setup {
+            config: self.config.clone().with(one),
+            secrets: self.secrets.clone(),
+            documents: Documents {
+                task_definition: task_definition?,
+                run_task_kwargs: run_task_kwargs?.unwrap_or_default(),
+            },
+            marked_as: self.marked_as.clone(),
+            apply_settings: apply_backend_settings,
+            load_template: template_loader(&self.aws, &http, self.local_files),
+            read_only: self.dry_run.is_some(),
+        };
+        Prefect1::new(setup, http).map_err(|error| Unassembled { kind: error.kind(), message: error.to_string() })
     }
 
     async fn document(

@@ -4,20 +4,23 @@ use super::ledger::Fate;
 use super::settle::Settlement;
 use super::turn::Turn;
 use crate::clock::Clock;
-use crate::launch::{LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, PreparedLaunch, TransientCause, token};
-use crate::orchestrator::{DueRun, Mark, Orchestrator};
+use crate::launch::{
+    LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, Place, PreparedLaunch, TransientCause, token,
+};
+use crate::orchestrator::{DueRun, Mark, Orchestrator, RunLog};
 use crate::state::ErrorKind;
 use futures_util::future::join_all;
-use serde_json::Value;
+use futures_util::stream::{self, StreamExt};
 use std::future::Future;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// A launch says by itself that its time is over; this much later it is given up.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The work on one batch.
-pub(super) struct Job<'t, 'a, O, L, C> {
+pub(super) struct Job<'t, 'a, O: Orchestrator, L, C> {
     pub(super) turn: &'t Turn<'a, O, L, C>,
 }
 
@@ -25,7 +28,23 @@ pub(super) struct Job<'t, 'a, O, L, C> {
 pub(super) struct Candidate<'r, D> {
     pub(super) run: &'r DueRun<D>,
     pub(super) mark: Mark,
+    pub(super) place: Place,
     pub(super) intent: Intent,
+}
+
+/// A claimed run and what became of its launch.
+pub(super) struct Launched<'r, D> {
+    pub(super) run: &'r DueRun<D>,
+    pub(super) mark: Mark,
+    pub(super) place: Place,
+    pub(super) settlement: Settlement,
+}
+
+impl<D> Candidate<'_, D> {
+    /// Whether it takes room of the launch rate.
+    pub(super) fn is_launch(&self) -> bool {
+        matches!(self.intent, Intent::Launch(_))
+    }
 }
 
 /// What is to be done with a run once it is claimed.
@@ -49,22 +68,41 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
         let runs = if look_again { self.still_due(runs).await } else { runs };
         let candidates = self.candidates(runs).await;
-        let (candidates, promised) = self.within_room(candidates);
-        let ours = self.claim(candidates).await;
-        // From here on the launcher itself knows of them: each takes its slot first of all.
-        self.turn.promised.fetch_sub(promised, Ordering::Relaxed);
-        let settlements = join_all(ours.into_iter().map(|candidate| self.launch(candidate))).await;
-        self.settle(settlements).await;
+        let candidates = self.within_room(candidates);
+        let batching = self.turn.orchestrator.batching();
+        let lines = Mutex::new(Vec::new());
+        stream::iter(in_chunks(candidates, batching.claims))
+            .for_each_concurrent(batching.at_once.max(1), |chunk| self.claim_and_launch(chunk, &lines))
+            .await;
+        self.write_log(lines.into_inner().unwrap_or_else(PoisonError::into_inner)).await;
     }
 
-    /// Those of the runs that the launch rate still has room for, and how many launches that are: what is claimed must
-    /// also be launched. Batches that start side by side share the room.
-    fn within_room<'r>(&self, mut candidates: Vec<Candidate<'r, O::Detail>>) -> (Vec<Candidate<'r, O::Detail>>, usize) {
-        let Some(room) = self.turn.launcher.room(self.turn.rules.limits.deadline) else { return (candidates, 0) };
-        let mut left = room.saturating_sub(self.turn.promised.load(Ordering::Relaxed));
-        let before = left;
+    /// Runs that are claimed by one request. Their log lines go to `lines`.
+    async fn claim_and_launch(&self, chunk: Vec<Candidate<'_, O::Detail>>, lines: &Mutex<Vec<RunLog>>) {
+        let promised = chunk.iter().filter(|candidate| candidate.is_launch()).count();
+        let ours = self.claim(chunk).await;
+        // From here on the launcher itself knows of them: each takes its slot first of all.
+        self.turn.promised.fetch_sub(promised, Ordering::Relaxed);
+        let said = self.launch_all(ours).await;
+        lines.lock().unwrap_or_else(PoisonError::into_inner).extend(said);
+    }
+
+    /// Launches claimed runs and tells Prefect what became of them; the lines for their logs come back.
+    pub(super) async fn launch_all(&self, ours: Vec<Candidate<'_, O::Detail>>) -> Vec<RunLog> {
+        let launched = join_all(ours.into_iter().map(|candidate| self.launch(candidate))).await;
+        self.settle(launched).await
+    }
+
+    /// Those of the runs that the launch rate still has room for: what is claimed must also be launched. Batches that
+    /// start side by side share the room; each launch gives its promise back once the launcher itself knows of it.
+    pub(super) fn within_room<'r>(
+        &self,
+        mut candidates: Vec<Candidate<'r, O::Detail>>,
+    ) -> Vec<Candidate<'r, O::Detail>> {
+        let room = self.turn.launcher.room(self.turn.rules.limits.deadline);
+        let mut left = room.map_or(usize::MAX, |room| room.saturating_sub(self.turn.promised.load(Ordering::Relaxed)));
         candidates.retain(|candidate| {
-            if !matches!(candidate.intent, Intent::Launch(_)) {
+            if !candidate.is_launch() {
                 return true;
             }
             let has_room = left > 0;
@@ -76,9 +114,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             }
             has_room
         });
+        let promised = candidates.iter().filter(|candidate| candidate.is_launch()).count();
         // One future polls all batches, so nothing comes between reading the counter and writing it.
-        self.turn.promised.fetch_add(before - left, Ordering::Relaxed);
-        (candidates, before - left)
+        self.turn.promised.fetch_add(promised, Ordering::Relaxed);
+        candidates
     }
 
     pub(super) fn fate(&self, run: &DueRun<O::Detail>, fate: Fate) {
@@ -109,8 +148,8 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         still_due
     }
 
-    async fn launch<'r>(&self, candidate: Candidate<'r, O::Detail>) -> (&'r DueRun<O::Detail>, Mark, Settlement) {
-        let Candidate { run, mark, intent } = candidate;
+    pub(super) async fn launch<'r>(&self, candidate: Candidate<'r, O::Detail>) -> Launched<'r, O::Detail> {
+        let Candidate { run, mark, place, intent } = candidate;
         let outcome = match intent {
             Intent::Adopt { task_arn } => LaunchOutcome::Adopted { task_arn },
             Intent::Fail { message } => LaunchOutcome::Permanent(message),
@@ -125,7 +164,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             _ => {}
         }
         let settlement = Settlement::of(outcome, mark.attempt, self.turn.rules.max_launch_attempts);
-        (run, mark, settlement)
+        Launched { run, mark, place, settlement }
     }
 
     async fn launch_prepared(
@@ -158,27 +197,25 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         tokio::time::timeout(left + grace, work).await.ok()
     }
 
-    pub(super) fn mark(&self, run: &DueRun<O::Detail>, spec: &LaunchSpec) -> Mark {
-        let cluster = spec.run_task.get("cluster").and_then(Value::as_str).unwrap_or_default();
-        self.mark_for(run, cluster.to_owned())
+    /// The launcher itself knows of a launch that room was promised to.
+    pub(super) fn promise_kept(&self) {
+        self.turn.promised.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn mark_for(&self, run: &DueRun<O::Detail>, cluster: String) -> Mark {
+    pub(super) fn mark(&self, run: &DueRun<O::Detail>, place: &Place) -> Mark {
         Mark {
             agent: self.turn.rules.marked_as.clone(),
             epoch: run.epoch.clone(),
             attempt: run.attempts + 1,
             capacity_refusals: run.capacity_refusals,
-            token: token::client_token(&run.flow_run_id, &run.epoch),
-            cluster,
+            token: run.token.clone(),
+            cluster: place.cluster.clone(),
         }
     }
 
     pub(super) fn identity(&self, run: &DueRun<O::Detail>) -> LaunchIdentity {
-        LaunchIdentity {
-            token: token::client_token(&run.flow_run_id, &run.epoch),
-            started_by: token::started_by(&self.turn.rules.agent, &run.flow_run_id),
-        }
+        let started_by = token::started_by(&self.turn.rules.agent, &run.flow_run_id);
+        LaunchIdentity { token: run.token.clone(), started_by }
     }
 
     fn agent_trouble(&self, reason: &str) {
@@ -191,4 +228,14 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             self.turn.ledger.throttled();
         }
     }
+}
+
+/// The candidates in chunks of at most `size`, in order.
+fn in_chunks<T>(candidates: Vec<T>, size: usize) -> Vec<Vec<T>> {
+    let mut chunks = Vec::new();
+    let mut rest = candidates.into_iter().peekable();
+    while rest.peek().is_some() {
+        chunks.push(rest.by_ref().take(size.max(1)).collect());
+    }
+    chunks
 }

@@ -1,6 +1,6 @@
 //! What became of each run, kept outside of the futures that do the work so that it survives a deadline.
 
-use super::report::{AgentReport, Launched, WithReason};
+use super::report::{AgentReport, Launched, Recovered, WithReason};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What became of one run in this poll.
@@ -13,12 +13,19 @@ pub enum Fate {
         /// The task existed already.
         adopted: bool,
     },
+    /// An orphaned claim that has its task now.
+    Recovered {
+        /// ARN of the task.
+        task_arn: String,
+    },
     /// Left for a later poll.
     Deferred(String),
     /// Not ours to launch.
     Skipped(String),
     /// Failed for good.
     Failed(String),
+    /// Cancelled by a user, and over now.
+    Cancelled(String),
 }
 
 /// The fates of the runs of one agent's poll, and what else its report says.
@@ -76,6 +83,11 @@ impl Ledger {
         }
     }
 
+    /// So many claims of others stand.
+    pub fn foreign_pending(&self, claims: usize) {
+        self.lock().report.foreign_pending = claims;
+    }
+
     /// An answer asked for fewer requests.
     pub fn throttled(&self) {
         self.lock().report.throttled += 1;
@@ -105,5 +117,7 @@ fn record(report: &mut AgentReport, flow_run_id: &str, fate: Fate) {
         Fate::Deferred(reason) => report.deferred.push(WithReason { flow_run_id, reason }),
         Fate::Skipped(reason) => report.skipped.push(WithReason { flow_run_id, reason }),
         Fate::Failed(reason) => report.failed.push(WithReason { flow_run_id, reason }),
+        Fate::Recovered { task_arn } => report.recovered.push(Recovered { flow_run_id, task_arn }),
+        Fate::Cancelled(reason) => report.cancelled.push(WithReason { flow_run_id, reason }),
     }
 }

@@ -4,10 +4,11 @@ use super::batch::{Candidate, Intent, Job};
 use super::history::{Earlier, decide};
 use super::ledger::Fate;
 use crate::clock::Clock;
-use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, spot};
-use crate::orchestrator::{DueRun, Orchestrator, RenderError};
+use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, Place, spot};
+use crate::orchestrator::{DueRun, Orchestrator, RenderError, Rendered};
 use crate::state::ErrorKind;
 use futures_util::future::join_all;
+use std::future::Future;
 use std::time::Duration;
 
 /// Preparing one run takes at most this long: the other runs of its batch wait for it.
@@ -21,34 +22,37 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
         let rendered = self.turn.orchestrator.render(&runs).await;
         let ways = runs.into_iter().zip(rendered).map(|(run, rendered)| async move {
-            let mut spec = match rendered {
-                Ok(rendered) => {
-                    rendered.warning.iter().for_each(|warning| self.turn.ledger.warn(warning));
-                    rendered.spec
-                }
-                Err(RenderError::Refused(refusal)) => return Some(self.failing(run, refusal.0)),
+            match rendered {
+                Ok(rendered) => self.in_preparing_time(run, self.prepare(run, self.spec(run, rendered))).await,
+                Err(RenderError::Refused(refusal)) => Some(self.failing(run, refusal.0)),
                 Err(RenderError::NotNow(reason)) => {
                     self.fate(run, Fate::Deferred(reason));
-                    return None;
+                    None
                 }
-            };
-            let fallback_after = self.turn.rules.spot_fallback_after;
-            if let Some((run_task, reason)) = spot::on_demand(&spec.run_task, run.capacity_refusals, fallback_after) {
-                tracing::info!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, reason, "spot fallback");
-                spec.run_task = run_task;
             }
-            self.prepare_in_time(run, spec).await
         });
         join_all(ways).await.into_iter().flatten().collect()
     }
 
-    async fn prepare_in_time<'r>(
+    /// The launch as it is sent: on-demand where Spot was refused too often.
+    pub(super) fn spec(&self, run: &DueRun<O::Detail>, rendered: Rendered) -> LaunchSpec {
+        let Rendered { mut spec, warning } = rendered;
+        warning.iter().for_each(|warning| self.turn.ledger.warn(warning));
+        let fallback_after = self.turn.rules.spot_fallback_after;
+        if let Some((run_task, reason)) = spot::on_demand(&spec.run_task, run.capacity_refusals, fallback_after) {
+            tracing::info!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, reason, "spot fallback");
+            spec.run_task = run_task;
+        }
+        spec
+    }
+
+    /// What takes too long leaves the run for a later poll.
+    pub(super) async fn in_preparing_time<T>(
         &self,
-        run: &'r DueRun<O::Detail>,
-        spec: LaunchSpec,
-    ) -> Option<Candidate<'r, O::Detail>> {
-        let prepared = tokio::time::timeout(PREPARING, self.prepare(run, spec)).await;
-        prepared.unwrap_or_else(|_| {
+        run: &DueRun<O::Detail>,
+        work: impl Future<Output = Option<T>>,
+    ) -> Option<T> {
+        tokio::time::timeout(PREPARING, work).await.unwrap_or_else(|_| {
             let reason = format!("its launch could not be prepared within {} seconds", PREPARING.as_secs());
             self.fate(run, Fate::Deferred(reason));
             None
@@ -56,11 +60,14 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     }
 
     async fn prepare<'r>(&self, run: &'r DueRun<O::Detail>, spec: LaunchSpec) -> Option<Candidate<'r, O::Detail>> {
-        let mark = self.mark(run, &spec);
+        let place = spec.place();
+        let mark = self.mark(run, &place);
         if run.has_history {
-            match self.earlier_task(run, &mark.cluster).await {
+            match self.earlier_task(run, &place).await {
                 Earlier::None => {}
-                Earlier::Adopt(task_arn) => return Some(Candidate { run, mark, intent: Intent::Adopt { task_arn } }),
+                Earlier::Adopt(task_arn) => {
+                    return Some(Candidate { run, mark, place, intent: Intent::Adopt { task_arn } });
+                }
                 Earlier::Wait(reason) => {
                     self.fate(run, Fate::Deferred(reason));
                     return None;
@@ -68,8 +75,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             }
         }
         match self.turn.launcher.prepare(&run.flow_run_id, &spec, &self.identity(run)).await {
-            Ok(prepared) => Some(Candidate { run, mark, intent: Intent::Launch(Box::new((spec, prepared))) }),
-            Err(LaunchOutcome::Permanent(message)) => Some(Candidate { run, mark, intent: Intent::Fail { message } }),
+            Ok(prepared) => Some(Candidate { run, mark, place, intent: Intent::Launch(Box::new((spec, prepared))) }),
+            Err(LaunchOutcome::Permanent(message)) => {
+                Some(Candidate { run, mark, place, intent: Intent::Fail { message } })
+            }
             // Nothing is claimed yet, so there is nothing to give back: the run simply stays due.
             Err(outcome) => {
                 self.fate(run, Fate::Deferred(self.why_not_prepared(outcome)));
@@ -78,7 +87,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
     }
 
-    fn why_not_prepared(&self, outcome: LaunchOutcome) -> String {
+    pub(super) fn why_not_prepared(&self, outcome: LaunchOutcome) -> String {
         match outcome {
             LaunchOutcome::AgentTrouble(reason) => {
                 // Whether it hits the others too shows when they are prepared: it costs them no claim.
@@ -97,9 +106,9 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
     }
 
-    async fn earlier_task(&self, run: &DueRun<O::Detail>, cluster: &str) -> Earlier {
+    async fn earlier_task(&self, run: &DueRun<O::Detail>, place: &Place) -> Earlier {
         let started_by = self.identity(run).started_by;
-        let tasks = match self.turn.launcher.live_tasks(cluster, &started_by).await {
+        let tasks = match self.turn.launcher.live_tasks(place, &started_by).await {
             Ok(tasks) => tasks,
             Err(outcome) => {
                 let reason = self.why_not_prepared(outcome);
@@ -114,7 +123,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
         for task_arn in &decision.stop {
             let reason = "Flow run was started again";
-            if let Err(outcome) = self.turn.launcher.stop(cluster, task_arn, reason).await {
+            if let Err(outcome) = self.turn.launcher.stop(place, task_arn, reason).await {
                 let reason = self.why_not_prepared(outcome);
                 return Earlier::Wait(format!("earlier task {task_arn} cannot be stopped: {reason}"));
             }
@@ -134,6 +143,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     }
 
     fn failing<'r>(&self, run: &'r DueRun<O::Detail>, message: String) -> Candidate<'r, O::Detail> {
-        Candidate { run, mark: self.mark_for(run, String::new()), intent: Intent::Fail { message } }
+        let place = Place::default();
+        Candidate { run, mark: self.mark(run, &place), place, intent: Intent::Fail { message } }
     }
 }

@@ -45,6 +45,8 @@ pub struct AgentReport {
     pub failed: Vec<WithReason>,
     /// Orphaned claims that were finished.
     pub recovered: Vec<Recovered>,
+    /// Runs that a user cancelled, and that are over now.
+    pub cancelled: Vec<WithReason>,
     /// Claims of others seen.
     pub foreign_pending: usize,
     /// Requests that were answered with "too many".

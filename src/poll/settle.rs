@@ -1,10 +1,11 @@
 //! What is said about each claimed run at the end: its log, given back, failed.
 
-use super::batch::Job;
+use super::batch::{Job, Launched};
 use super::ledger::Fate;
 use crate::clock::Clock;
 use crate::launch::{LaunchOutcome, Launcher, TransientCause};
-use crate::orchestrator::{ApiError, DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog};
+use crate::orchestrator::{ApiError, DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog, TaskOfRun};
+use futures_util::future::join_all;
 use std::time::Duration;
 
 /// Prefect Server refuses a second claim of a run for 30 s: what is given back is due again only after that.
@@ -12,6 +13,9 @@ const FIRST_DELAY: Duration = Duration::from_secs(45);
 
 /// Runs that are given back again and again wait at most this long.
 const LONGEST_DELAY: Duration = Duration::from_mins(10);
+
+/// A task that is not written down in time is found by its `startedBy`.
+const RECORDING: Duration = Duration::from_secs(4);
 
 /// Log lines are not waited for longer: launches wait behind them.
 const LOGGING: Duration = Duration::from_secs(3);
@@ -78,40 +82,41 @@ pub fn give_back_delay(attempt: u32) -> Duration {
     (FIRST_DELAY * doubled).min(LONGEST_DELAY)
 }
 
-/// A claimed run and what follows for it.
-type Settled<'r, D> = (&'r DueRun<D>, Mark, Settlement);
-
 impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
-    /// Tells Prefect. Log lines are best effort: they never change what becomes of a run.
-    pub(super) async fn settle(&self, settled: Vec<Settled<'_, O::Detail>>) {
-        let lines: Vec<_> = settled.iter().filter_map(|(run, _, settlement)| log_line(run, settlement)).collect();
-        let (changes, rest): (Vec<_>, Vec<_>) = settled
+    /// Tells Prefect what became of claimed runs. The lines for the runs' logs come back: they are written together, and
+    /// change nothing of what becomes of a run.
+    pub(super) async fn settle(&self, launched: Vec<Launched<'_, O::Detail>>) -> Vec<RunLog> {
+        let lines = launched.iter().filter_map(|launched| log_line(launched.run, &launched.settlement)).collect();
+        let (changes, rest): (Vec<_>, Vec<_>) = launched
             .into_iter()
-            .partition(|(_, _, settlement)| matches!(settlement, Settlement::GiveBack { .. } | Settlement::Fail(_)));
-        for (run, mark, settlement) in rest {
-            self.settle_quietly(run, &mark, settlement);
-        }
-        let write_log = async {
-            if lines.is_empty() {
-                return;
-            }
-            let error = match tokio::time::timeout(LOGGING, self.turn.orchestrator.log(&lines)).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "no answer in time".to_owned(),
-            };
-            tracing::warn!(agent = self.turn.rules.agent, error, lines = lines.len(), "run logs were not written");
-        };
-        tokio::join!(write_log, self.change_states(changes));
+            .partition(|launched| matches!(launched.settlement, Settlement::GiveBack { .. } | Settlement::Fail(_)));
+        let quiet = join_all(rest.into_iter().map(|launched| self.settle_quietly(launched)));
+        tokio::join!(quiet, self.change_states(changes));
+        lines
     }
 
-    fn settle_quietly(&self, run: &DueRun<O::Detail>, mark: &Mark, settlement: Settlement) {
+    /// Writes lines to the runs' logs. Best effort.
+    pub(super) async fn write_log(&self, lines: Vec<RunLog>) {
+        if lines.is_empty() {
+            return;
+        }
+        let error = match tokio::time::timeout(LOGGING, self.turn.orchestrator.log(&lines)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::warn!(agent = self.turn.rules.agent, error, lines = lines.len(), "run logs were not written");
+    }
+
+    async fn settle_quietly(&self, launched: Launched<'_, O::Detail>) {
+        let Launched { run, mark, place, settlement } = launched;
         let agent = self.turn.rules.agent.as_str();
         let (flow_run_id, epoch) = (run.flow_run_id.as_str(), mark.epoch.as_str());
         match settlement {
             Settlement::Launched { task_arn, adopted } => {
                 tracing::info!(agent, flow_run_id, epoch, task_arn, adopted, "flow run launched");
-                self.fate(run, Fate::Launched { task_arn, adopted });
+                self.fate(run, Fate::Launched { task_arn: task_arn.clone(), adopted });
+                self.has_task(run, TaskOfRun { place, task_arn }).await;
             }
             Settlement::Leave(reason) => {
                 tracing::warn!(agent, flow_run_id, epoch, reason, "flow run left claimed");
@@ -121,9 +126,19 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
     }
 
-    async fn change_states(&self, changes: Vec<Settled<'_, O::Detail>>) {
+    /// A run has its task: written down where Prefect has a place for it, and told to others at the end of the turn.
+    pub(super) async fn has_task(&self, run: &DueRun<O::Detail>, task: TaskOfRun) {
+        self.turn.known.insert(&run.token);
+        if tokio::time::timeout(RECORDING, self.turn.orchestrator.record_task(run, &task)).await.is_err() {
+            let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), run.flow_run_id.as_str());
+            tracing::warn!(agent, flow_run_id, "the flow run's task was not written down in time");
+        }
+        self.turn.to_announce(run.clone(), task);
+    }
+
+    async fn change_states(&self, changes: Vec<Launched<'_, O::Detail>>) {
         let (mut given_back, mut failed) = (Vec::new(), Vec::new());
-        for (run, mark, settlement) in changes {
+        for Launched { run, mark, settlement, .. } in changes {
             match settlement {
                 Settlement::GiveBack { reason, for_capacity, counted } => {
                     // An attempt that does not count leaves the number as it was before.

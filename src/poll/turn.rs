@@ -1,15 +1,16 @@
 //! One agent's turn: asks the queue until it is empty and performs what the plan says.
 
 use super::batch::Job;
+use super::known::Known;
 use super::ledger::{Fate, Ledger};
 use super::plan::{Limits, PlannedBatch, Start, plan};
 use crate::clock::Clock;
 use crate::launch::Launcher;
-use crate::orchestrator::{DuePage, DueRun, Orchestrator, Window};
+use crate::orchestrator::{ApiError, DuePage, DueRun, Orchestrator, TaskOfRun, Window};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -34,12 +35,16 @@ pub struct Rules {
     pub max_launch_attempts: u32,
     /// Capacity refusals of a Spot strategy before on-demand is used; `None` = never.
     pub spot_fallback_after: Option<u32>,
+    /// One of our claims without a task after this long is finished.
+    pub orphan_after: Duration,
+    /// A cancelled flow that runs gets this long to end by itself.
+    pub cancel_grace: Duration,
     /// What bounds the invocation.
     pub limits: Limits,
 }
 
 /// One agent's turn and all it works with.
-pub struct Turn<'a, O, L, C> {
+pub struct Turn<'a, O: Orchestrator, L, C> {
     /// What it follows.
     pub rules: Rules,
     /// The Prefect API.
@@ -50,6 +55,10 @@ pub struct Turn<'a, O, L, C> {
     pub clock: &'a C,
     /// What became of each run.
     pub ledger: &'a Ledger,
+    /// Launches that this process has seen.
+    pub known: &'a Known,
+    /// Runs that got a task in this turn.
+    launched: Mutex<Vec<(DueRun<O::Detail>, TaskOfRun)>>,
     /// Set by trouble that would hit every run: nothing more is claimed.
     halted: AtomicBool,
     /// Launches of runs that are claimed, or about to be, of which the launcher does not know yet.
@@ -67,13 +76,20 @@ struct Seen<D> {
 
 impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     /// A turn that has not begun.
-    pub fn new(rules: Rules, (orchestrator, launcher, clock): (&'a O, &'a L, &'a C), ledger: &'a Ledger) -> Self {
+    pub fn new(
+        rules: Rules,
+        (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
+        ledger: &'a Ledger,
+        known: &'a Known,
+    ) -> Self {
         Self {
             rules,
             orchestrator,
             launcher,
             clock,
             ledger,
+            known,
+            launched: Mutex::default(),
             halted: AtomicBool::new(false),
             promised: AtomicUsize::new(0),
         }
@@ -83,7 +99,33 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     pub async fn run(&self) {
         // Held launches go on beside the asking, so that a long queue does not make them late.
         let (hold, batches) = unbounded_channel();
-        tokio::join!(self.ask(hold), self.launch_held(batches));
+        tokio::join!(self.ask(hold), self.launch_held(batches), self.stand_by());
+        let launched = std::mem::take(&mut *self.launched.lock().unwrap_or_else(PoisonError::into_inner));
+        if !launched.is_empty() {
+            self.orchestrator.announce(&launched).await;
+        }
+    }
+
+    /// What stands beside the queue: claims without a task, runs that were cancelled.
+    async fn stand_by(&self) {
+        let now = self.clock.now();
+        let standing = match self.orchestrator.standing(now, self.rules.orphan_after).await {
+            Ok(standing) => standing,
+            Err(error) if is_refusal(&error) => {
+                let said = format!("claims without a task and cancelled runs cannot be looked for: {error}");
+                return self.ledger.warn(&said);
+            }
+            Err(error) => return self.ledger.trouble(error.kind(), &error.to_string()),
+        };
+        self.ledger.foreign_pending(standing.foreign);
+        if self.why_not_claim().is_none() {
+            tokio::join!(self.recover(standing.claimed, now), self.cancel(standing.cancelling, now));
+        }
+    }
+
+    /// A run that got a task: others are told at the end of the turn.
+    pub(super) fn to_announce(&self, run: DueRun<O::Detail>, task: TaskOfRun) {
+        self.launched.lock().unwrap_or_else(PoisonError::into_inner).push((run, task));
     }
 
     /// Nothing more is to be claimed.
@@ -193,5 +235,14 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         let runs = batch.runs.iter().map(|index| &page.runs[*index]).collect();
         let is_old = self.clock.now() - page.at > FRESH_FOR;
         Job { turn: self }.perform(runs, batch.held || is_old).await;
+    }
+}
+
+/// Whether an API does not know what it was asked, as opposed to trouble that passes.
+fn is_refusal(error: &ApiError) -> bool {
+    match error {
+        ApiError::Refused { .. } | ApiError::Malformed(_) => true,
+        ApiError::Status { status, .. } => (400..500).contains(status),
+        _ => false,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::EcsLauncher;
 use crate::aws::AwsError;
+use crate::aws::ecs::Task;
 use crate::clock::Clock;
 use crate::launch::calls::{EcsCalls, NetworkCalls};
 use crate::launch::outcome::{Origin, refusal};
@@ -29,17 +30,25 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         let pages = arns.chunks(DESCRIBE_MAX).map(|page| self.ecs.describe_tasks(cluster, page));
         let described = try_join_all(pages).await.map_err(|error| of_agent("DescribeTasks", error))?;
         let described: Vec<_> = described.into_iter().flatten().collect();
-        let live = |arn: String| match described.iter().find(|task| task.task_arn == arn) {
-            Some(task) if task.last_status == "STOPPED" => None,
-            Some(task) => Some(LiveTask {
-                task_arn: arn,
-                last_status: task.last_status.clone(),
-                desired_status: task.desired_status.clone(),
-            }),
+        let as_listed = |arn: String| match described.iter().find(|task| task.task_arn == arn) {
+            Some(task) => live(task),
             // Listed as to be running, but too new to be described.
             None => Some(LiveTask { task_arn: arn, last_status: "UNKNOWN".into(), desired_status: "RUNNING".into() }),
         };
-        Ok(arns.into_iter().filter_map(live).collect())
+        Ok(arns.into_iter().filter_map(as_listed).collect())
+    }
+
+    /// One task that has not stopped; `None` where ECS knows of none.
+    pub(super) async fn find_live_task(
+        &self,
+        cluster: &str,
+        task_arn: &str,
+    ) -> Result<Option<LiveTask>, LaunchOutcome> {
+        match self.ecs.describe_tasks(named(cluster), &[task_arn.to_owned()]).await {
+            Ok(tasks) => Ok(tasks.first().and_then(live)),
+            Err(AwsError::Answer { code, .. }) if code == "ClusterNotFoundException" => Ok(None),
+            Err(error) => Err(of_agent("DescribeTasks", error)),
+        }
     }
 
     /// Asks a task to stop; one that ECS does not know has stopped.
@@ -50,6 +59,14 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
             Ok(()) => Ok(()),
         }
     }
+}
+
+fn live(task: &Task) -> Option<LiveTask> {
+    (task.last_status != "STOPPED").then(|| LiveTask {
+        task_arn: task.task_arn.clone(),
+        last_status: task.last_status.clone(),
+        desired_status: task.desired_status.clone(),
+    })
 }
 
 fn named(cluster: &str) -> Option<&str> {

@@ -8,6 +8,7 @@ mod prefect;
 #[cfg(test)]
 mod tests;
 
+use super::known::Known;
 use super::ledger::Ledger;
 use super::turn::{Rules, Turn};
 use crate::aws::AgentAws;
@@ -36,7 +37,7 @@ pub struct PlannedRequest {
     pub agent: String,
     /// `prefect` or `ecs`.
     pub service: &'static str,
-    /// `claim`, `give-back`, `fail` and `log` (Prefect); ECS's own names.
+    /// `claim`, `record-task`, `give-back`, `fail`, `cancelled`, `log` and `announce` (Prefect); ECS's own names.
     pub operation: &'static str,
     /// The runs it belongs to are held until then; `null` = it would be sent at once.
     #[serde(with = "time::serde::rfc3339::option")]
@@ -74,7 +75,7 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(agent: &str, record: Record, secrets: &AgentSecrets) -> Self {
-        let secrets = secrets.api_key.iter().chain(&secrets.auth_token).map(|secret| secret.value.clone());
+        let secrets = secrets.iter().map(|secret| secret.value.clone());
         Self { agent: agent.to_owned(), record, secrets: secrets.collect(), held: Mutex::default() }
     }
 
@@ -125,7 +126,7 @@ impl<C: Clock + Clone> Rehearsal<C> {
     /// A whole turn, as a poll performs it.
     pub(super) async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, ledger: &Ledger) {
         let rehearsed = Rehearsed::new(prefect, &self.recorder, self.clock.now());
-        Turn::new(rules, (&rehearsed, &self.launcher, &self.clock), ledger).run().await;
+        Turn::new(rules, (&rehearsed, &self.launcher, &self.clock), ledger, &Known::default()).run().await;
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::Recorder;
 use crate::orchestrator::{
-    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, Rehearsable, RenderError, Rendered,
-    RunLog, RunNow, Window,
+    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, Rehearsable, RenderError,
+    Rendered, RunLog, RunNow, Standing, TaskOfRun, Window,
 };
 use crate::state::Registration;
 use serde_json::Value;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Name of the service in the record.
@@ -40,12 +41,21 @@ impl<'a, O: Rehearsable> Rehearsed<'a, O> {
 impl<O: Rehearsable> Orchestrator for Rehearsed<'_, O> {
     type Detail = O::Detail;
 
+    fn batching(&self) -> Batching {
+        // One after the other, so that the record has an order.
+        Batching { at_once: 1, ..self.inner.batching() }
+    }
+
     async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
         self.inner.connect(remembered).await
     }
 
     async fn due_runs(&self, window: &Window) -> Result<DuePage<O::Detail>, ApiError> {
         self.inner.due_runs(window).await
+    }
+
+    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<O::Detail>, ApiError> {
+        self.inner.standing(now, orphan_after).await
     }
 
     async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
@@ -66,6 +76,11 @@ impl<O: Rehearsable> Orchestrator for Rehearsed<'_, O> {
         vec![Claimed::Ours; claims.len()]
     }
 
+    async fn record_task(&self, run: &DueRun<O::Detail>, task: &TaskOfRun) {
+        let held = self.recorder.held_until(&run.flow_run_id);
+        self.note("record-task", held, self.inner.record_requests(run, task));
+    }
+
     async fn give_back(&self, runs: &[GiveBack<'_, O::Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
         let held = self.last_hold(runs.iter().map(|run| run.run.flow_run_id.as_str()));
         self.note("give-back", held, self.inner.give_back_requests(runs, now));
@@ -78,9 +93,19 @@ impl<O: Rehearsable> Orchestrator for Rehearsed<'_, O> {
         vec![Ok(()); runs.len()]
     }
 
+    async fn cancelled(&self, runs: &[Ending<'_, O::Detail>]) -> Vec<Result<(), ApiError>> {
+        self.note("cancelled", None, self.inner.cancelled_requests(runs));
+        vec![Ok(()); runs.len()]
+    }
+
     async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
         let held = self.last_hold(lines.iter().map(|line| line.flow_run_id.as_str()));
         self.note("log", held, self.inner.log_requests(lines));
         Ok(())
+    }
+
+    async fn announce(&self, launched: &[(DueRun<O::Detail>, TaskOfRun)]) {
+        let held = self.last_hold(launched.iter().map(|(run, _)| run.flow_run_id.as_str()));
+        self.note("announce", held, self.inner.announce_requests(launched));
     }
 }

@@ -3,13 +3,14 @@
 use crate::clock::Clock;
 use crate::launch::rate::LaunchRate;
 use crate::launch::{
-    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, PreparedLaunch, TransientCause,
+    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, TransientCause,
 };
 use crate::orchestrator::{
-    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
-    RunNow, RunRefusal, Window,
+    ApiError, Batching, CancellingRun, Claim, Claimed, ClaimedRun, DuePage, DueRun, Ending, GiveBack, Mark,
+    Orchestrator, RenderError, Rendered, RunLog, RunNow, RunRefusal, Standing, TaskOfRun, Window,
 };
 use crate::poll::AgentReport;
+use crate::poll::known::Known;
 use crate::poll::ledger::Ledger;
 use crate::poll::plan::Limits;
 use crate::poll::turn::{Rules, Turn};
@@ -21,6 +22,10 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
+/// One of our claims without a task after this long is finished.
+pub(super) const ORPHAN_AFTER: Duration = Duration::from_mins(2);
+/// A cancelled flow that runs gets this long.
+pub(super) const GRACE: Duration = Duration::from_secs(90);
 pub(super) const START: OffsetDateTime = datetime!(2026-11-24 12:00:00 UTC);
 
 /// A clock that follows tokio's paused time.
@@ -46,6 +51,12 @@ pub(super) struct Run {
     pub(super) attempts: u32,
     pub(super) message: String,
     pub(super) has_history: bool,
+    /// When it got into its state.
+    pub(super) since: OffsetDateTime,
+    /// The flow has begun at some time.
+    pub(super) has_started: bool,
+    /// The task that was written down.
+    pub(super) task_arn: Option<String>,
 }
 
 /// How a claim's answer is spoiled.
@@ -59,7 +70,6 @@ pub(super) enum ClaimFault {
     Throttled,
 }
 
-#[derive(Default)]
 pub(super) struct State {
     pub(super) runs: BTreeMap<String, Run>,
     pub(super) page_size: Option<usize>,
@@ -88,6 +98,46 @@ pub(super) struct State {
     pub(super) log_hangs: bool,
     /// How long claims take.
     pub(super) claiming_takes: Duration,
+    /// The time of the last request.
+    pub(super) now: OffsetDateTime,
+    /// Claims of others.
+    pub(super) foreign: usize,
+    /// What an API that does not know the request for claims says.
+    pub(super) standing_error: Option<ApiError>,
+    /// Launched runs that others were told of.
+    pub(super) announced: Vec<String>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            runs: BTreeMap::new(),
+            page_size: None,
+            claim_faults: VecDeque::new(),
+            reread_fails: false,
+            logs: Vec::new(),
+            log_fails: false,
+            calls: Vec::new(),
+            outcomes: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            prepare_outcomes: VecDeque::new(),
+            live: BTreeMap::new(),
+            stopped: Vec::new(),
+            launches: Vec::new(),
+            cancel_on_launch: false,
+            try_one_first: false,
+            hanging: Vec::new(),
+            hangs_when_prepared_again: false,
+            prepared: Vec::new(),
+            claimed_by_another_before_reread: None,
+            log_hangs: false,
+            claiming_takes: Duration::ZERO,
+            now: START,
+            foreign: 0,
+            standing_error: None,
+            announced: Vec::new(),
+        }
+    }
 }
 
 pub(super) struct Fakes {
@@ -95,6 +145,8 @@ pub(super) struct Fakes {
     clock: TestClock,
     launch_rate: Option<f64>,
     rate: LaunchRate,
+    known: Known,
+    batching: Batching,
 }
 
 impl Fakes {
@@ -104,7 +156,19 @@ impl Fakes {
 
     pub(super) fn with_launch_rate(per_second: Option<f64>) -> Self {
         let clock = TestClock(tokio::time::Instant::now());
-        Self { state: Mutex::default(), clock, launch_rate: per_second, rate: LaunchRate::new(per_second) }
+        Self {
+            state: Mutex::default(),
+            clock,
+            launch_rate: per_second,
+            rate: LaunchRate::new(per_second),
+            known: Known::default(),
+            batching: Batching { claims: 100, at_once: 1 },
+        }
+    }
+
+    /// An API that takes one claim per request.
+    pub(super) fn one_by_one(at_once: usize) -> Self {
+        Self { batching: Batching { claims: 1, at_once }, ..Self::new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,6 +185,9 @@ impl Fakes {
             attempts: 0,
             message: String::new(),
             has_history: false,
+            since: self.clock.now(),
+            has_started: false,
+            task_arn: None,
         };
         self.lock().runs.insert(id.to_owned(), run);
     }
@@ -139,6 +206,8 @@ impl Fakes {
             prefetch: Duration::from_mins(1),
             max_launch_attempts: 3,
             spot_fallback_after: None,
+            orphan_after: ORPHAN_AFTER,
+            cancel_grace: GRACE,
             limits: Limits {
                 stop_claiming,
                 deadline: stop_claiming + Duration::from_secs(9),
@@ -146,7 +215,7 @@ impl Fakes {
                 try_one_first: self.lock().try_one_first,
             },
         };
-        Turn::new(rules, (self, self, &self.clock), &ledger).run().await;
+        Turn::new(rules, (self, self, &self.clock), &ledger, &self.known).run().await;
         ledger.report("no time was left")
     }
 
@@ -160,6 +229,7 @@ impl Fakes {
             name: id.to_owned(),
             start_time: run.start_time,
             epoch: run.version.to_string(),
+            token: token(id, run.version),
             has_history: run.has_history,
             is_task_retry: false,
             attempts: run.attempts,
@@ -169,16 +239,43 @@ impl Fakes {
     }
 }
 
+fn token(id: &str, version: u32) -> String {
+    format!("{id}@{version}")
+}
+
 fn unanswered() -> ApiError {
     ApiError::NoAnswer("timed out".into())
 }
 
 impl State {
     fn submit(&mut self, id: &str, mark: &Mark) {
+        let now = self.now;
         let run = self.runs.get_mut(id).unwrap();
         run.state = "Submitted";
         run.version += 1;
         run.mark = Some(mark.clone());
+        run.since = now;
+    }
+
+    fn claimed(&self) -> impl Iterator<Item = ClaimedRun<()>> {
+        let submitted = self.runs.iter().filter(|(_, run)| run.state == "Submitted");
+        submitted.filter_map(|(id, run)| {
+            let mark = run.mark.clone()?;
+            let due = Fakes::due(id, run);
+            let due = DueRun { epoch: mark.epoch.clone(), token: mark.token.clone(), ..due };
+            Some(ClaimedRun { run: due, mark, since: run.since, has_recorded_task: run.task_arn.is_some() })
+        })
+    }
+
+    fn cancelling(&self) -> impl Iterator<Item = CancellingRun<()>> {
+        let cancelled = self.runs.iter().filter(|(_, run)| matches!(run.state, "Cancelling" | "Cancelled"));
+        cancelled.map(|(id, run)| CancellingRun {
+            run: Fakes::due(id, run),
+            since: run.since,
+            task: run.task_arn.clone().map(|task_arn| TaskOfRun { place: Place::default(), task_arn }),
+            is_over: run.state == "Cancelled",
+            has_started: run.has_started,
+        })
     }
 
     fn claim(&mut self, claim: &Claim<'_, ()>) -> Claimed {
@@ -209,6 +306,41 @@ impl State {
 
 impl Orchestrator for Fakes {
     type Detail = ();
+
+    fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<()>, ApiError> {
+        let state = self.lock();
+        if let Some(error) = &state.standing_error {
+            return Err(error.clone());
+        }
+        let claimed = state.claimed().filter(|claimed| now - claimed.since >= orphan_after).collect();
+        Ok(Standing { claimed, foreign: state.foreign, cancelling: state.cancelling().collect() })
+    }
+
+    async fn record_task(&self, run: &DueRun<()>, task: &TaskOfRun) {
+        let mut state = self.lock();
+        if let Some(run) = state.runs.get_mut(&run.flow_run_id) {
+            run.task_arn = Some(task.task_arn.clone());
+        }
+    }
+
+    async fn cancelled(&self, runs: &[Ending<'_, ()>]) -> Vec<Result<(), ApiError>> {
+        let mut state = self.lock();
+        state.calls.push("cancelled");
+        let end = |ending: &Ending<'_, ()>| {
+            let run = state.runs.get_mut(&ending.run.flow_run_id).unwrap();
+            (run.state, run.message) = ("Cancelled", ending.message.clone());
+            Ok(())
+        };
+        runs.iter().map(end).collect()
+    }
+
+    async fn announce(&self, launched: &[(DueRun<()>, TaskOfRun)]) {
+        self.lock().announced.extend(launched.iter().map(|(run, _)| run.flow_run_id.clone()));
+    }
 
     async fn connect(&self, _: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
         Ok(None)
@@ -271,6 +403,7 @@ impl Orchestrator for Fakes {
         let takes = self.lock().claiming_takes;
         tokio::time::sleep(takes).await;
         let mut state = self.lock();
+        state.now = self.clock.now();
         state.calls.push("claim");
         claims.iter().map(|claim| state.claim(claim)).collect()
     }
@@ -336,7 +469,8 @@ impl Launcher for Fakes {
         let mut run_task = Map::new();
         run_task.insert("clientToken".into(), Value::from(identity.token.clone()));
         run_task.insert("startedBy".into(), json!(identity.started_by));
-        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets: Vec::new() })
+        let place = Place::default();
+        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets: Vec::new(), place })
     }
 
     async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
@@ -360,11 +494,15 @@ impl Launcher for Fakes {
         self.rate.free_until(self.clock.now(), deadline)
     }
 
-    async fn live_tasks(&self, _: &str, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+    async fn live_task(&self, _: &Place, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
+        Ok(self.lock().live.values().flatten().find(|task| task.task_arn == task_arn).cloned())
+    }
+
+    async fn live_tasks(&self, _: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
         Ok(self.lock().live.get(started_by).cloned().unwrap_or_default())
     }
 
-    async fn stop(&self, _: &str, task_arn: &str, _: &str) -> Result<(), LaunchOutcome> {
+    async fn stop(&self, _: &Place, task_arn: &str, _: &str) -> Result<(), LaunchOutcome> {
         self.lock().stopped.push(task_arn.to_owned());
         Ok(())
     }

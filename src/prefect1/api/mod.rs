@@ -7,7 +7,7 @@
 //! | `document`, `queries`, `states` | what is sent (pure) |
 //! | `rows`, `epoch`, `times` | rows → due runs, epochs, runs as they are now (pure) |
 //! | `outcome`, `guard` | what became of aliased writes; what may be overwritten (pure) |
-//! | `start_up`, `queue`, `writes` | the conversations |
+//! | `start_up`, `queue`, `standing`, `writes` | the conversations |
 
 mod answer;
 mod credential;
@@ -18,16 +18,17 @@ mod outcome;
 mod queries;
 mod queue;
 mod rows;
+mod standing;
 mod start_up;
 mod states;
 mod times;
 mod transport;
 mod writes;
 
-use crate::config::{AgentConfig, AgentSecrets, Generation, Prefect1Config};
+use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
 use crate::orchestrator::{
-    ApiError, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog, RunNow,
-    Window,
+    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog,
+    RunNow, Standing, TaskOfRun, Window,
 };
 use crate::prefect1::launches::{LoadTemplate, Renderer};
 use crate::prefect1::render::{AgentSettings, FlowRun};
@@ -38,14 +39,18 @@ use queries::Scope;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use time::OffsetDateTime;
 use transport::{Sender, Transport};
 
 /// The states in which a run or task run waits for its time.
 const SCHEDULED_LIKE: [&str; 5] = ["Scheduled", "Retrying", "Paused", "Resume", "Queued"];
 
+/// The configuration of an agent of Prefect 0.15 or 1.
+pub type Config = AgentConfig<Prefect1Config>;
+
 /// Puts settings kept in the backend into a configuration; returns what a person should know (unknown settings).
-pub type ApplySettings = fn(&mut AgentConfig, &Value) -> Vec<String>;
+pub type ApplySettings = fn(&mut Config, &Value) -> Vec<String>;
 
 /// What the agent's launches need that lies outside its configuration, loaded.
 #[derive(Debug, Clone, Default)]
@@ -59,11 +64,13 @@ pub struct Documents {
 /// What one agent needs to talk to its Prefect API.
 pub struct Setup {
     /// Its configuration.
-    pub config: AgentConfig,
+    pub config: Config,
     /// Its secrets.
     pub secrets: AgentSecrets,
     /// Its documents.
     pub documents: Documents,
+    /// `<root>/<agent>`: what its claims are marked with.
+    pub marked_as: String,
     /// How settings kept in the backend are honoured.
     pub apply_settings: ApplySettings,
     /// How templates that run configurations name by path are loaded.
@@ -81,8 +88,9 @@ pub struct Detail {
 
 /// Prefect 0.15 and 1 as an [`Orchestrator`]: one agent and its API.
 pub struct Prefect1 {
-    config: AgentConfig,
+    config: Config,
     documents: Documents,
+    marked_as: String,
     credential: Credential,
     transport: Transport,
     apply_settings: ApplySettings,
@@ -98,7 +106,7 @@ pub struct Prefect1 {
 
 /// Who we are to the API, since the last start-up.
 struct Session {
-    config: Arc<AgentConfig>,
+    config: Arc<Config>,
     settings: AgentSettings,
     tenant_id: Option<String>,
     agent_id: Option<String>,
@@ -107,14 +115,14 @@ struct Session {
 
 impl Session {
     fn new(
-        config: AgentConfig,
+        config: Config,
         tenant_id: Option<String>,
         agent_id: Option<String>,
         warnings: Vec<String>,
         documents: &Documents,
         credential: &Credential,
     ) -> Self {
-        let one = prefect1(&config);
+        let one = &config.generation;
         let settings = AgentSettings {
             rules: one.rules,
             backend: one.backend,
@@ -138,15 +146,15 @@ impl Session {
     }
 
     fn scope(&self) -> Scope {
-        Scope { tenant_id: self.tenant_id.clone(), labels: prefect1(&self.config).labels.clone() }
+        Scope { tenant_id: self.tenant_id.clone(), labels: self.config.generation.labels.clone() }
     }
 }
 
 impl Prefect1 {
     /// Sends nothing. Fails when key, token or API cannot be put into a request.
     pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
-        let Setup { config, secrets, documents, apply_settings, load_template, read_only } = setup;
-        let one = prefect1(&config);
+        let Setup { config, secrets, documents, marked_as, apply_settings, load_template, read_only } = setup;
+        let one = &config.generation;
         let credential = Credential::choose(&secrets, one.rules, one.backend);
         let transport = Transport::new(http, &config.api, credential.secret().cloned(), one.rules.core_version())?;
         let tenant_id = one.tenant_id.clone().filter(|_| !credential.is_token());
@@ -154,6 +162,7 @@ impl Prefect1 {
         Ok(Self {
             config,
             documents,
+            marked_as,
             credential,
             transport,
             apply_settings,
@@ -180,7 +189,7 @@ impl Prefect1 {
     }
 
     /// The configuration with the settings kept in the backend, after [`Orchestrator::connect`].
-    pub fn effective_config(&self) -> Arc<AgentConfig> {
+    pub fn effective_config(&self) -> Arc<Config> {
         self.session().config.clone()
     }
 
@@ -225,12 +234,21 @@ impl Prefect1 {
 impl Orchestrator for Prefect1 {
     type Detail = Detail;
 
+    /// Claims of many runs are aliased fields of one document.
+    fn batching(&self) -> Batching {
+        Batching { claims: 100, at_once: 1 }
+    }
+
     async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
         self.start_up(remembered).await
     }
 
     async fn due_runs(&self, window: &Window) -> Result<DuePage<Detail>, ApiError> {
         self.page(window).await
+    }
+
+    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<Detail>, ApiError> {
+        self.what_stands(now, orphan_after).await
     }
 
     async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
@@ -245,6 +263,9 @@ impl Orchestrator for Prefect1 {
         self.claim_runs(claims).await
     }
 
+    /// Prefect 1 has no place for it.
+    async fn record_task(&self, _: &DueRun<Detail>, _: &TaskOfRun) {}
+
     async fn give_back(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
         self.give_runs_back(runs, now).await
     }
@@ -253,15 +274,16 @@ impl Orchestrator for Prefect1 {
         self.fail_runs(runs).await
     }
 
+    async fn cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+        self.end_cancelled(runs).await
+    }
+
     async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
         self.write_log(lines).await
     }
-}
 
-/// The settings of Prefect 1.
-fn prefect1(config: &AgentConfig) -> &Prefect1Config {
-    let Generation::One(one) = &config.generation;
-    one
+    /// Prefect 1 tells nobody.
+    async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) {}
 }
 
 /// What is behind these locks is valid after every statement, so a poisoned one is as good.

@@ -1,14 +1,18 @@
 //! The documents of the agent: look-ups, registration, the queue, runs, logs.
 
+use super::Config;
 use super::document::Document;
 use super::times;
-use crate::config::AgentConfig;
 use crate::orchestrator::Window;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
 /// Rows of one page of our own query.
 pub(super) const PAGE_ROWS: usize = 200;
+/// Claims, and cancelled runs, that one poll deals with at most; the rest has its turn when these are gone.
+const STANDING_ROWS: usize = 100;
+/// Claims of others are counted up to here.
+const FOREIGN_ROWS: usize = 200;
 /// Ids that the queue itself returns at most.
 pub(super) const QUEUE_IDS: usize = 25;
 /// A running flow gets this long to retry its own task before the task counts as ours to start again.
@@ -72,7 +76,7 @@ pub(super) fn agent_config(id: &str) -> Document {
 }
 
 /// Registration: idempotent, the server finds an agent of the same identity.
-pub(super) fn register_agent(config: &AgentConfig, scope: &Scope, agent_config_id: Option<&str>) -> Document {
+pub(super) fn register_agent(config: &Config, scope: &Scope, agent_config_id: Option<&str>) -> Document {
     let query = "mutation($input: register_agent_input!) { register_agent(input: $input) { id } }";
     let input = json!({
         "type": "ECSAgent", "name": config.name, "labels": scope.labels,
@@ -146,6 +150,48 @@ pub(super) fn runs_now(ids: &[String]) -> Document {
         scheduled_like!()
     );
     Document::new(&query, json!({ "where": { "id": { "_in": ids } } }))
+}
+
+/// What is looked for beside the queue.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing<'a> {
+    /// `<root>/<agent>`.
+    pub marked_as: &'a str,
+    /// Claims younger than this are left alone.
+    pub before: OffsetDateTime,
+    /// Runs that were Cancelled earlier are left alone.
+    pub cancelled_since: OffsetDateTime,
+}
+
+/// Claims of this agent, claims of others, cancelled runs, the oldest first.
+pub(super) fn standing(scope: &Scope, standing: &Standing<'_>) -> Document {
+    let rows = |limit: usize| format!("order_by: {{ state_timestamp: asc }}, limit: {limit}");
+    let query = format!(
+        "query($claimed: flow_run_bool_exp!, $foreign: flow_run_bool_exp!, $cancelling: flow_run_bool_exp!) {{ \
+         claimed: flow_run(where: $claimed, {}) {{ {SELECTION} state_timestamp \
+         task_runs(where: {{ state: {{ _eq: \"Submitted\" }} }}) \
+         {{ id version task_id serialized_state state_timestamp }} }} \
+         foreign: flow_run(where: $foreign, {}) {{ id }} \
+         cancelling: flow_run(where: $cancelling, {}) {{ {SELECTION} state_timestamp start_time }} }}",
+        rows(STANDING_ROWS),
+        rows(FOREIGN_ROWS),
+        rows(STANDING_ROWS),
+    );
+    let scoped = |mut filter: Value| {
+        filter["labels"] = labels_filter(&scope.labels);
+        if let Some(tenant_id) = &scope.tenant_id {
+            filter["tenant_id"] = json!({ "_eq": tenant_id });
+        }
+        filter
+    };
+    Document::new(
+        &query,
+        json!({
+            "claimed": scoped(standing.claimed()),
+            "foreign": scoped(standing.foreign()),
+            "cancelling": scoped(standing.cancelling()),
+        }),
+    )
 }
 
 /// Log lines, many in one call.

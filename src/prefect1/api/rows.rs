@@ -3,6 +3,7 @@
 use super::epoch::{self, MARK_KEY};
 use super::queries::Times;
 use super::{Detail, SCHEDULED_LIKE, times};
+use crate::launch::token::client_token;
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect1::render::{FlowRun, TaskRun};
 use serde_json::{Map, Value};
@@ -31,13 +32,18 @@ pub(super) struct Look {
 pub(super) fn due_run(row: &Value, times: &Times) -> Result<Option<DueRun<Detail>>, Unreadable> {
     let id = id_of(row);
     let unreadable = |why: String| (id.clone().unwrap_or_else(|| "?".into()), why);
-    let flow_run = flow_run(row).map_err(&unreadable)?;
+    let flow_run = flow_run_of(row)?;
     match state_type(&flow_run) {
         Some("Scheduled") => scheduled(flow_run, times).map(Some).map_err(&unreadable),
         Some("Running") => Ok(task_retry(flow_run, times)),
         Some(_) => Ok(None),
         None => Err(unreadable("the run has no state".into())),
     }
+}
+
+/// A row as the launch rules know it.
+pub(super) fn flow_run_of(row: &Value) -> Result<FlowRun, Unreadable> {
+    flow_run(row).map_err(|why| (id_of(row).unwrap_or_else(|| "?".into()), why))
 }
 
 fn scheduled(flow_run: FlowRun, times: &Times) -> Result<DueRun<Detail>, String> {
@@ -68,6 +74,7 @@ fn due(
         flow_run_id: flow_run.id.clone(),
         name: flow_run.name.clone().unwrap_or_default(),
         start_time,
+        token: client_token(&flow_run.id, &epoch),
         epoch,
         has_history: flow_run.version > 1,
         is_task_retry,
@@ -149,7 +156,7 @@ fn id_in(row: &Map<String, Value>) -> Option<&str> {
     row.get("id").and_then(Value::as_str).filter(|id| !id.is_empty())
 }
 
-fn state_type(flow_run: &FlowRun) -> Option<&str> {
+pub(super) fn state_type(flow_run: &FlowRun) -> Option<&str> {
     flow_run.state.as_deref().or_else(|| flow_run.serialized_state["type"].as_str())
 }
 

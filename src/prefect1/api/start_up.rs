@@ -3,8 +3,8 @@
 use super::epoch::hex;
 use super::queries::{self, Scope};
 use super::transport::Sender;
-use super::{Prefect1, Session, prefect1};
-use crate::config::{AgentConfig, Backend};
+use super::{Config, Prefect1, Session};
+use crate::config::Backend;
 use crate::orchestrator::ApiError;
 use crate::state::Registration;
 use secrecy::ExposeSecret;
@@ -42,14 +42,14 @@ impl Prefect1 {
 
     /// Prefect Cloud knows nobody without a credential; Prefect Server needs none.
     fn check_credential(&self) -> Result<(), ApiError> {
-        if prefect1(&self.config).backend == Backend::Cloud && self.credential.is_none() {
+        if self.config.generation.backend == Backend::Cloud && self.credential.is_none() {
             return Err(ApiError::Unauthorised("no API key is configured for this agent".into()));
         }
         Ok(())
     }
 
     async fn fetch_settings(&self) -> Result<Option<Value>, ApiError> {
-        let Some(id) = &prefect1(&self.config).agent_config_id else { return Ok(None) };
+        let Some(id) = &self.config.generation.agent_config_id else { return Ok(None) };
         let session = self.session();
         let answer = self.transport.read(self.sender(&session), &queries::agent_config(id)).await?;
         let rows = answer.field("agent_config")?;
@@ -67,7 +67,7 @@ impl Prefect1 {
             self.check_token_scope().await?;
             return Ok(None);
         }
-        let one = prefect1(&self.config);
+        let one = &self.config.generation;
         if let Some(tenant_id) = &one.tenant_id {
             return Ok(Some(tenant_id.clone()));
         }
@@ -110,10 +110,10 @@ impl Prefect1 {
         })
     }
 
-    async fn register(&self, config: &AgentConfig, tenant_id: Option<&str>) -> Result<String, ApiError> {
-        let one = prefect1(config);
+    async fn register(&self, config: &Config, tenant_id: Option<&str>) -> Result<String, ApiError> {
+        let one = &config.generation;
         let scope = Scope { tenant_id: tenant_id.map(str::to_owned), labels: one.labels.clone() };
-        let id = prefect1(&self.config).agent_config_id.as_deref();
+        let id = self.config.generation.agent_config_id.as_deref();
         let document = queries::register_agent(config, &scope, id);
         let sender = Sender { tenant_id: self.tenant_header(tenant_id), agent_id: None };
         // Registering again finds the same agent, so it may be repeated like a read.
@@ -127,8 +127,8 @@ impl Prefect1 {
     }
 
     /// All that makes the agent's identity, hashed; the key goes in as a hash of its own.
-    fn identity(&self, config: &AgentConfig) -> String {
-        let one = prefect1(config);
+    fn identity(&self, config: &Config) -> String {
+        let one = &config.generation;
         let mut labels = one.labels.clone();
         labels.sort_unstable();
         let key = self.credential.secret().map(|secret| hex(&Sha256::digest(secret.expose_secret())));
@@ -139,8 +139,8 @@ impl Prefect1 {
             "ECSAgent",
             labels,
             one.rules.core_version(),
-            prefect1(&self.config).agent_config_id,
-            prefect1(&self.config).tenant_id,
+            self.config.generation.agent_config_id,
+            self.config.generation.tenant_id,
             self.credential.is_token(),
             key,
         ]);

@@ -50,6 +50,11 @@ pub(super) fn failed(message: &str) -> Value {
     json!({ "type": "Failed", "message": bounded(message), "context": {} })
 }
 
+/// Cancelled, for good.
+pub(super) fn cancelled(message: &str) -> Value {
+    json!({ "type": "Cancelled", "message": bounded(message), "context": {} })
+}
+
 /// A text of bounded length.
 pub(super) fn bounded(text: &str) -> String {
     match text.char_indices().nth(MAX_MESSAGE_CHARS) {

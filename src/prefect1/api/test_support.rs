@@ -2,9 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::{Detail, Documents, Prefect1, Setup};
-use crate::config::{
-    AgentConfig, AgentSecrets, ApiKeyDelivery, Backend, Generation, Prefect1Config, Rules, StoredSecret,
-};
+use crate::config::{AgentSecrets, ApiKeyDelivery, Backend, Prefect1Config, Rules, StoredSecret};
 use crate::orchestrator::{DueRun, Mark, Window};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -136,8 +134,8 @@ async fn respond(
     Ok(Response::builder().status(status).header(name, value).body(Full::from(body)).unwrap())
 }
 
-pub(super) fn config(api: &str) -> AgentConfig {
-    AgentConfig {
+pub(super) fn config(api: &str) -> Config {
+    Config {
         agent: "etl".into(),
         enabled: true,
         api: api.into(),
@@ -154,7 +152,9 @@ pub(super) fn config(api: &str) -> AgentConfig {
         max_launch_attempts: 5,
         spot_fallback_after: Some(3),
         max_polls: None,
-        generation: Generation::One(Prefect1Config {
+        cancel_grace: Duration::from_secs(90),
+        forward_log_lines: 50,
+        generation: Prefect1Config {
             rules: Rules::V1,
             backend: Backend::Cloud,
             tenant_id: Some(TENANT.into()),
@@ -168,13 +168,12 @@ pub(super) fn config(api: &str) -> AgentConfig {
             execution_role_arn: None,
             task_definition: None,
             run_task_kwargs: None,
-        }),
+        },
     }
 }
 
-pub(super) fn one(config: &mut AgentConfig) -> &mut Prefect1Config {
-    let Generation::One(one) = &mut config.generation;
-    one
+pub(super) fn one(config: &mut Config) -> &mut Prefect1Config {
+    &mut config.generation
 }
 
 pub(super) fn secret(value: &str) -> StoredSecret {
@@ -186,6 +185,7 @@ pub(super) fn setup(api: &str) -> Setup {
         config: config(api),
         secrets: AgentSecrets { api_key: Some(secret(KEY)), auth_token: None },
         documents: Documents::default(),
+        marked_as: "/root/etl".into(),
         apply_settings: |config, settings| {
             if let Some(name) = settings["name"].as_str() {
                 config.name = name.into();

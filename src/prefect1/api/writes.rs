@@ -3,8 +3,11 @@
 use super::document::{Document, SetState, Target, set_states};
 use super::outcome::{self, Written};
 use super::rows::Look;
+use super::standing::cancelled_state;
 use super::{Detail, Prefect1, guard, lock, queries, states};
-use crate::orchestrator::{ApiError, Claim, Claimed, Ending, GiveBack, LogLevel, Rehearsable, RunLog, RunNow};
+use crate::orchestrator::{
+    ApiError, Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Rehearsable, RunLog, RunNow, TaskOfRun,
+};
 use crate::prefect1::render::TaskRun;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -29,6 +32,20 @@ impl Rehearsable for Prefect1 {
 
     fn fail_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
         bodies(&runs.iter().enumerate().map(|(owner, run)| failed_state(owner, run)).collect::<Vec<_>>())
+    }
+
+    /// Prefect 1 has no place for it.
+    fn record_requests(&self, _: &DueRun<Detail>, _: &TaskOfRun) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn cancelled_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
+        bodies(&runs.iter().enumerate().map(|(owner, run)| cancelled_state(owner, run)).collect::<Vec<_>>())
+    }
+
+    /// Prefect 1 tells nobody.
+    fn announce_requests(&self, _: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<Value> {
+        Vec::new()
     }
 
     fn log_requests(&self, lines: &[RunLog]) -> Vec<Value> {
@@ -105,7 +122,11 @@ impl Prefect1 {
     }
 
     /// Sets states and adds their outcomes to their owners' results; the first error of an owner stays.
-    async fn set_all(&self, set: &[SetState], mut results: Vec<Result<(), ApiError>>) -> Vec<Result<(), ApiError>> {
+    pub(super) async fn set_all(
+        &self,
+        set: &[SetState],
+        mut results: Vec<Result<(), ApiError>>,
+    ) -> Vec<Result<(), ApiError>> {
         for (state, written) in set.iter().zip(self.set(set).await) {
             let result = &mut results[state.owner];
             if result.is_ok() {
@@ -137,7 +158,7 @@ impl Prefect1 {
     }
 
     /// Reads runs; one entry per id, in order, `None` for what is not there or cannot be understood.
-    async fn look(&self, ids: &[String]) -> Result<Vec<Option<Look>>, ApiError> {
+    pub(super) async fn look(&self, ids: &[String]) -> Result<Vec<Option<Look>>, ApiError> {
         let session = self.session();
         let sender = self.sender(&session);
         let documents: Vec<Document> = ids.chunks(MAX_IDS).map(queries::runs_now).collect();

@@ -1,7 +1,8 @@
 //! The job configuration: typed and checked.
 
-use super::credentials::{self, AwsCredentials};
+use super::credentials;
 use super::validation::{self, Reader};
+use crate::launch::place::AwsCredentials;
 use crate::orchestrator::RunRefusal;
 use crate::python_text::{is_true, text, type_name};
 use serde_json::{Map, Value};

@@ -1,51 +1,9 @@
 //! `aws_credentials` of a job configuration: the keys, the region and the role that a launch uses instead of the agent's.
 
 use super::validation::Reader;
+use crate::launch::place::AwsCredentials;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
-
-/// Credentials of one launch. All empty = the agent's own.
-#[derive(Debug, Clone, Default)]
-pub struct AwsCredentials {
-    /// Access key.
-    pub access_key_id: Option<String>,
-    /// Secret of the access key.
-    pub secret_access_key: Option<SecretString>,
-    /// Session token of temporary keys.
-    pub session_token: Option<SecretString>,
-    /// Profile of the AWS configuration files; there are none in a function.
-    pub profile_name: Option<String>,
-    /// Region of the launch; `None` = the agent's.
-    pub region_name: Option<String>,
-    /// Role to assume, with the keys above or the agent's own.
-    pub assume_role_arn: Option<String>,
-    /// Further parameters of `AssumeRole` in the API's own spelling (`ExternalId`, `DurationSeconds`, …).
-    pub assume_role_kwargs: Map<String, Value>,
-    /// `endpoint_url`, `verify`, `use_ssl`, `config` and `api_version` for the clients.
-    pub client_parameters: Map<String, Value>,
-}
-
-impl AwsCredentials {
-    /// Whether the agent's own clients serve this launch.
-    pub fn are_the_agents_own(&self) -> bool {
-        self.access_key_id.is_none()
-            && self.profile_name.is_none()
-            && self.region_name.is_none()
-            && self.assume_role_arn.is_none()
-            && self.client_parameters.values().all(Value::is_null)
-    }
-
-    /// The body of `AssumeRole`, if a role is to be assumed. Sessions without a name are called
-    /// `prefect-session-<suffix>`; the worker's suffixes are eight random hexadecimal digits.
-    pub fn assume_role(&self, suffix: &str) -> Option<Map<String, Value>> {
-        let role = self.assume_role_arn.as_deref().filter(|role| !role.is_empty())?;
-        let mut body = Map::new();
-        body.insert("RoleArn".into(), role.into());
-        body.insert("RoleSessionName".into(), format!("prefect-session-{suffix}").into());
-        body.extend(self.assume_role_kwargs.iter().map(|(key, value)| (key.clone(), value.clone())));
-        Some(body)
-    }
-}
 
 /// Texts among the parameters of `AssumeRole`.
 const ROLE_TEXTS: [&str; 6] =

@@ -1,7 +1,6 @@
 //! One flow run's job: its configuration, prepared, and the launch that follows from it.
 
 use super::configuration::{Configuration, filled, flow_container_name};
-use super::credentials::AwsCredentials;
 use super::definition_check::check;
 use super::environment::{environment, key_variables};
 use super::request::{Request, request};
@@ -9,6 +8,7 @@ use super::run_sets::run_sets;
 use super::task_definition::task_definition;
 use super::template::{Values, apply};
 use super::{FlowRunContext, Generation, WorkerSettings, labels, variables};
+use crate::launch::place::AwsCredentials;
 use crate::launch::request_check::{definition_problems, request_problems};
 use crate::launch::worker::{Complete, Completion, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
@@ -126,6 +126,7 @@ impl Job {
                 flow_container: self.definition.as_ref().map(|own| flow_container_name(&self.configuration, own)),
                 tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
                 completion,
+                credentials: self.configuration.aws_credentials.clone(),
             },
         }
     }

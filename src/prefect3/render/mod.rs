@@ -29,27 +29,19 @@ mod testing;
 mod validation;
 mod variables;
 
-pub use credentials::AwsCredentials;
 pub use failures::run_task_failure;
 pub use job::Job;
 pub use references::{
     BlockReference, Blocks, Variables, block_references, resolve_blocks, resolve_variables, variable_names,
 };
 
+pub use crate::config::WorkerRules as Generation;
+
 use crate::orchestrator::RunRefusal;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-
-/// Whose rules hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Generation {
-    /// Prefect 2: no dotted job variables, fewer labels and variables, another default command.
-    Two,
-    /// Prefect 3.
-    Three,
-}
 
 /// The part of an agent's configuration that its launches depend on.
 #[derive(Debug, Clone)]

@@ -1,0 +1,179 @@
+//! Runs that a user cancelled: their tasks are stopped, at once when they have not begun, else when the flow had time to
+//! end by itself.
+
+use super::batch::Job;
+use super::ledger::Fate;
+use super::turn::Turn;
+use crate::clock::Clock;
+use crate::launch::{Launcher, LiveTask, Place};
+use crate::orchestrator::{ApiError, CancellingRun, Ending, Orchestrator, RenderError};
+use futures_util::future::join_all;
+use time::OffsetDateTime;
+
+/// Why a task is stopped, as ECS shows it.
+const STOP_REASON: &str = "The flow run was cancelled";
+
+/// What is to be done about a cancelled run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Tasks to stop.
+    pub stop: Vec<String>,
+    /// Nothing is left that could end the run by itself: it is written down as Cancelled.
+    pub ends: bool,
+}
+
+/// Decides, by the run's tasks. Pure. `patient`: the flow has begun, and has not had its time to end by itself.
+pub fn decide(tasks: &[LiveTask], patient: bool) -> Decision {
+    let live = || tasks.iter().filter(|task| task.last_status != "STOPPED");
+    let may_go_on = |task: &&LiveTask| patient && has_begun(task);
+    let stop = live().filter(|task| task.desired_status != "STOPPED" && !may_go_on(task));
+    // A flow that has begun and shows no task may run where this agent cannot see it.
+    let unseen = patient && live().next().is_none();
+    Decision {
+        stop: stop.map(|task| task.task_arn.clone()).collect(),
+        ends: !unseen && !live().any(|task| may_go_on(&task)),
+    }
+}
+
+/// Whether the flow may run by now. What cannot be described yet was started a moment ago.
+fn has_begun(task: &LiveTask) -> bool {
+    !matches!(task.last_status.as_str(), "PROVISIONING" | "PENDING" | "ACTIVATING" | "UNKNOWN")
+}
+
+impl<O: Orchestrator, L: Launcher, C: Clock> Turn<'_, O, L, C> {
+    /// Stops the tasks of cancelled runs and ends the runs.
+    pub(super) async fn cancel(&self, cancelling: Vec<CancellingRun<O::Detail>>, now: OffsetDateTime) {
+        if !cancelling.is_empty() {
+            Job { turn: self }.cancel(&cancelling, now).await;
+        }
+    }
+}
+
+impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
+    async fn cancel(&self, cancelling: &[CancellingRun<O::Detail>], now: OffsetDateTime) {
+        let runs: Vec<_> = cancelling.iter().map(|cancelling| &cancelling.run).collect();
+        let rendered = self.turn.orchestrator.render(&runs).await;
+        let places =
+            rendered.into_iter().zip(cancelling).map(|(rendered, cancelling)| match (rendered, &cancelling.task) {
+                (Ok(rendered), Some(task)) => {
+                    Ok(Place { cluster: task.place.cluster.clone(), ..rendered.spec.place() })
+                }
+                (Ok(rendered), None) => Ok(rendered.spec.place()),
+                (Err(_), Some(task)) => Ok(task.place.clone()),
+                (Err(RenderError::Refused(_)), None) => Ok(Place::default()),
+                (Err(RenderError::NotNow(reason)), None) => Err(reason),
+            });
+        let stopped = cancelling.iter().zip(places).map(|(cancelling, place)| async move {
+            match place {
+                Ok(place) => self.stop_tasks(cancelling, &place, now).await,
+                Err(reason) => Err(reason),
+            }
+        });
+        let mut ending = Vec::new();
+        for (cancelling, stopped) in cancelling.iter().zip(join_all(stopped).await) {
+            match stopped {
+                Ok(Some(message)) => ending.push(Ending { run: &cancelling.run, message }),
+                Ok(None) => {}
+                Err(reason) => {
+                    let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
+                    tracing::warn!(agent, flow_run_id, reason, "a cancelled flow run's task was not stopped");
+                }
+            }
+        }
+        self.end(ending).await;
+    }
+
+    /// Stops what is to be stopped; the message with which the run is to be ended, if it is.
+    async fn stop_tasks(
+        &self,
+        cancelling: &CancellingRun<O::Detail>,
+        place: &Place,
+        now: OffsetDateTime,
+    ) -> Result<Option<String>, String> {
+        let trouble = |outcome| self.why_not_prepared(outcome);
+        let started_by = self.identity(&cancelling.run).started_by;
+        let mut tasks = self.turn.launcher.live_tasks(place, &started_by).await.map_err(trouble)?;
+        let known = cancelling.task.as_ref().map(|task| task.task_arn.as_str());
+        // A Python worker's task is not found by `startedBy`.
+        if let Some(known) = known.filter(|known| tasks.iter().all(|task| task.task_arn != *known)) {
+            tasks.extend(self.turn.launcher.live_task(place, known).await.map_err(trouble)?);
+        }
+        let patient = cancelling.has_started && now - cancelling.since < self.turn.rules.cancel_grace;
+        let decision = decide(&tasks, patient);
+        for task_arn in &decision.stop {
+            self.turn.launcher.stop(place, task_arn, STOP_REASON).await.map_err(trouble)?;
+            let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
+            tracing::info!(agent, flow_run_id, task_arn, "the task of a cancelled flow run was stopped");
+        }
+        let ends = decision.ends && !cancelling.is_over;
+        Ok(ends.then(|| match decision.stop.first() {
+            Some(task_arn) => format!("Cancelled: task {task_arn} was stopped."),
+            None => "Cancelled: no task was running.".to_owned(),
+        }))
+    }
+
+    async fn end(&self, ending: Vec<Ending<'_, O::Detail>>) {
+        if ending.is_empty() {
+            return;
+        }
+        let answers = self.turn.orchestrator.cancelled(&ending).await;
+        for (Ending { run, message }, answer) in ending.into_iter().zip(answers) {
+            match answer {
+                Ok(()) => self.fate(run, Fate::Cancelled(message)),
+                Err(ApiError::NotOurs(_)) => {}
+                Err(error) => {
+                    self.turn.ledger.trouble(error.kind(), &error.to_string());
+                    let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), run.flow_run_id.as_str());
+                    tracing::warn!(agent, flow_run_id, %error, "a cancelled flow run was not ended");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(last_status: &str, desired_status: &str) -> LiveTask {
+        LiveTask {
+            task_arn: format!("arn:{last_status}"),
+            last_status: last_status.to_owned(),
+            desired_status: desired_status.to_owned(),
+        }
+    }
+
+    fn decided(tasks: &[LiveTask], patient: bool) -> (Vec<String>, bool) {
+        let Decision { stop, ends } = decide(tasks, patient);
+        (stop, ends)
+    }
+
+    #[test]
+    fn a_task_that_has_not_begun_is_stopped_at_once() {
+        for status in ["PROVISIONING", "PENDING", "ACTIVATING", "UNKNOWN"] {
+            for patient in [true, false] {
+                let stopped = (vec![format!("arn:{status}")], true);
+                assert_eq!(decided(&[task(status, "RUNNING")], patient), stopped, "{status}, {patient}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flow_that_runs_gets_its_grace_then_it_is_stopped() {
+        assert_eq!(decided(&[task("RUNNING", "RUNNING")], true), (vec![], false));
+        assert_eq!(decided(&[task("RUNNING", "RUNNING")], false), (vec!["arn:RUNNING".into()], true));
+    }
+
+    #[test]
+    fn a_task_that_was_told_to_stop_is_not_told_again() {
+        assert_eq!(decided(&[task("PENDING", "STOPPED")], true), (vec![], true));
+        assert_eq!(decided(&[task("RUNNING", "STOPPED")], true), (vec![], false), "it may still say how it ended");
+        assert_eq!(decided(&[task("RUNNING", "STOPPED")], false), (vec![], true));
+    }
+
+    #[test]
+    fn a_run_without_a_task_ends_at_once_unless_its_flow_has_begun() {
+        assert_eq!(decided(&[], false), (vec![], true));
+        assert_eq!(decided(&[], true), (vec![], false));
+    }
+}

@@ -1,0 +1,203 @@
+//! Claims of ours without a task: a process died between claim and launch, or ECS never answered. They are finished with
+//! the same token, or their task is adopted.
+
+use super::batch::{Candidate, Intent, Job, Launched};
+use super::ledger::Fate;
+use super::settle::Settlement;
+use super::turn::Turn;
+use crate::clock::Clock;
+use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place};
+use crate::orchestrator::{ClaimedRun, Orchestrator, RenderError, TaskOfRun};
+use futures_util::future::join_all;
+use serde_json::json;
+use time::OffsetDateTime;
+
+/// What the tasks of a claimed run mean for it. Pure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A task that runs the flow, or will.
+    Lives(String),
+    /// Its tasks are about to stop: what follows is known once they have.
+    Ending(String),
+    /// None.
+    Nothing,
+}
+
+/// Looks at the tasks of a claimed run.
+pub fn found(tasks: &[LiveTask]) -> Found {
+    let live = || tasks.iter().filter(|task| task.last_status != "STOPPED");
+    match (live().find(|task| task.desired_status != "STOPPED"), live().next()) {
+        (Some(task), _) => Found::Lives(task.task_arn.clone()),
+        (None, Some(task)) => Found::Ending(task.task_arn.clone()),
+        (None, None) => Found::Nothing,
+    }
+}
+
+impl<O: Orchestrator, L: Launcher, C: Clock> Turn<'_, O, L, C> {
+    /// Finishes the claims that have waited for their task too long.
+    pub(super) async fn recover(&self, claimed: Vec<ClaimedRun<O::Detail>>, now: OffsetDateTime) {
+        let orphans: Vec<_> =
+            claimed.into_iter().filter(|claimed| now - claimed.since >= self.rules.orphan_after).collect();
+        if orphans.is_empty() {
+            return;
+        }
+        Job { turn: self }.recover(&orphans).await;
+    }
+
+    /// Whether a claim has waited so long that its launch will not be answered any more, however often it is replayed.
+    fn is_hopeless(&self, since: OffsetDateTime) -> bool {
+        let patience = self.rules.orphan_after * (self.rules.max_launch_attempts + 1);
+        self.clock.now() - since >= patience
+    }
+}
+
+impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
+    async fn recover(&self, orphans: &[ClaimedRun<O::Detail>]) {
+        let runs: Vec<_> = orphans.iter().map(|orphan| &orphan.run).collect();
+        let rendered = self.turn.orchestrator.render(&runs).await;
+        let ways = orphans.iter().zip(rendered).map(|(orphan, rendered)| async move {
+            match rendered {
+                Ok(rendered) => {
+                    let spec = in_claimed_cluster(self.spec(&orphan.run, rendered), orphan);
+                    self.in_preparing_time(&orphan.run, self.orphan_candidate(orphan, spec)).await
+                }
+                Err(RenderError::Refused(refusal)) => Some(candidate(orphan, Intent::Fail { message: refusal.0 })),
+                Err(RenderError::NotNow(reason)) => {
+                    self.fate(&orphan.run, Fate::Deferred(reason));
+                    None
+                }
+            }
+        });
+        let candidates = join_all(ways).await.into_iter().flatten().collect();
+        let candidates = self.within_room(candidates);
+        let launched = self.launch_orphans(candidates, orphans).await;
+        let lines = self.settle(launched).await;
+        self.write_log(lines).await;
+    }
+
+    /// What is to be done about a claim, after a look at its tasks.
+    async fn orphan_candidate<'r>(
+        &self,
+        orphan: &'r ClaimedRun<O::Detail>,
+        spec: LaunchSpec,
+    ) -> Option<Candidate<'r, O::Detail>> {
+        let place = spec.place();
+        let identity = self.identity(&orphan.run);
+        let tasks = match self.turn.launcher.live_tasks(&place, &identity.started_by).await {
+            Ok(tasks) => tasks,
+            Err(outcome) => {
+                let reason = self.why_not_prepared(outcome);
+                let reason = format!("claimed, and it cannot be told whether it has a task: {reason}");
+                self.fate(&orphan.run, Fate::Deferred(reason));
+                return None;
+            }
+        };
+        match found(&tasks) {
+            Found::Lives(task_arn) => {
+                self.adopt_orphan(orphan, TaskOfRun { place, task_arn }).await;
+                None
+            }
+            Found::Ending(task_arn) => {
+                self.fate(&orphan.run, Fate::Deferred(format!("claimed, and its task {task_arn} is about to stop")));
+                None
+            }
+            Found::Nothing => match self.turn.launcher.prepare(&orphan.run.flow_run_id, &spec, &identity).await {
+                Ok(prepared) => {
+                    Some(Candidate { place, ..candidate(orphan, Intent::Launch(Box::new((spec, prepared)))) })
+                }
+                Err(LaunchOutcome::Permanent(message)) => Some(candidate(orphan, Intent::Fail { message })),
+                Err(outcome) => {
+                    let reason = self.why_not_prepared(outcome);
+                    self.fate(&orphan.run, Fate::Deferred(format!("claimed, and not launched yet: {reason}")));
+                    None
+                }
+            },
+        }
+    }
+
+    /// The claim has its task. That is worth telling only where nobody knew: neither Prefect nor this process.
+    async fn adopt_orphan(&self, orphan: &ClaimedRun<O::Detail>, task: TaskOfRun) {
+        if orphan.has_recorded_task || self.turn.known.contains(&orphan.run.token) {
+            return;
+        }
+        let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), orphan.run.flow_run_id.as_str());
+        tracing::info!(agent, flow_run_id, task_arn = task.task_arn, "the task of a claimed flow run was found");
+        self.fate(&orphan.run, Fate::Recovered { task_arn: task.task_arn.clone() });
+        self.has_task(&orphan.run, task).await;
+    }
+
+    async fn launch_orphans<'r>(
+        &self,
+        candidates: Vec<Candidate<'r, O::Detail>>,
+        orphans: &[ClaimedRun<O::Detail>],
+    ) -> Vec<Launched<'r, O::Detail>> {
+        let launches = candidates.into_iter().map(|candidate| async move {
+            let is_launch = candidate.is_launch();
+            let launched = self.launch(candidate);
+            if is_launch {
+                self.promise_kept();
+            }
+            let launched = launched.await;
+            let since =
+                orphans.iter().find(|orphan| std::ptr::eq(&orphan.run, launched.run)).map(|orphan| orphan.since);
+            let settlement = match launched.settlement {
+                Settlement::Leave(reason) if since.is_some_and(|since| self.turn.is_hopeless(since)) => {
+                    // ECS knows of no task, minutes after the request: a new turn looks once more before it launches.
+                    let outcome = LaunchOutcome::Transient { reason, cause: crate::launch::TransientCause::Server };
+                    Settlement::of(outcome, launched.mark.attempt, self.turn.rules.max_launch_attempts)
+                }
+                settlement => settlement,
+            };
+            Launched { settlement, ..launched }
+        });
+        join_all(launches).await
+    }
+}
+
+/// What is done with an orphan under its own mark.
+fn candidate<D>(orphan: &ClaimedRun<D>, intent: Intent) -> Candidate<'_, D> {
+    let place = Place { cluster: orphan.mark.cluster.clone(), ..Place::default() };
+    Candidate { run: &orphan.run, mark: orphan.mark.clone(), place, intent }
+}
+
+/// A token is good for one cluster: the launch goes where the claim said, whatever is configured by now.
+fn in_claimed_cluster<D>(mut spec: LaunchSpec, orphan: &ClaimedRun<D>) -> LaunchSpec {
+    let cluster = &orphan.mark.cluster;
+    if !cluster.is_empty() && spec.place().cluster != *cluster {
+        spec.run_task.insert("cluster".into(), json!(cluster));
+    }
+    spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(last_status: &str, desired_status: &str) -> LiveTask {
+        LiveTask {
+            task_arn: format!("arn:{last_status}"),
+            last_status: last_status.to_owned(),
+            desired_status: desired_status.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_to_run_is_adopted_whatever_its_status() {
+        for status in ["PROVISIONING", "PENDING", "RUNNING", "UNKNOWN"] {
+            assert_eq!(found(&[task(status, "RUNNING")]), Found::Lives(format!("arn:{status}")));
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_to_stop_is_waited_for_unless_another_lives() {
+        let ending = task("DEPROVISIONING", "STOPPED");
+        assert_eq!(found(std::slice::from_ref(&ending)), Found::Ending("arn:DEPROVISIONING".into()));
+        assert_eq!(found(&[ending, task("PENDING", "RUNNING")]), Found::Lives("arn:PENDING".into()));
+    }
+
+    #[test]
+    fn a_stopped_task_is_no_task() {
+        assert_eq!(found(&[]), Found::Nothing);
+        assert_eq!(found(&[task("STOPPED", "STOPPED")]), Found::Nothing);
+    }
+}

@@ -1,0 +1,185 @@
+//! What stands beside the queue: claims of this agent, claims of others, runs that were cancelled after this agent had
+//! claimed them. One document, three aliased fields.
+
+use super::document::{SetState, Target};
+use super::epoch::MARK_KEY;
+use super::queries::Standing as Query;
+use super::rows::{self, Unreadable};
+use super::{Detail, Prefect1, queries, states, times};
+use crate::launch::token::client_token;
+use crate::orchestrator::{ApiError, CancellingRun, ClaimedRun, DueRun, Ending, Mark, Standing};
+use crate::prefect1::render::{FlowRun, TaskRun};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// A run that has been Cancelled for longer than this has no task that somebody forgot.
+const CANCELLED_MEMORY: Duration = Duration::from_mins(15);
+
+impl Prefect1 {
+    /// Claims and cancelled runs.
+    pub(super) async fn what_stands(
+        &self,
+        now: OffsetDateTime,
+        orphan_after: Duration,
+    ) -> Result<Standing<Detail>, ApiError> {
+        let session = self.session();
+        let scope = session.scope();
+        let query =
+            Query { marked_as: &self.marked_as, before: now - orphan_after, cancelled_since: now - CANCELLED_MEMORY };
+        let answer = self.transport.read(self.sender(&session), &queries::standing(&scope, &query)).await?;
+        let of = |field: &str| -> Result<Vec<Value>, ApiError> {
+            let rows = answer.field(field)?.as_array();
+            rows.cloned().ok_or_else(|| ApiError::Malformed("a list is missing".into()))
+        };
+        let (claimed, foreign, cancelling) = (of("claimed")?, of("foreign")?, of("cancelling")?);
+        Ok(Standing {
+            claimed: claimed.iter().filter_map(|row| readable(claimed_run(row, &self.marked_as))).flatten().collect(),
+            foreign: foreign.len(),
+            cancelling: cancelling.iter().filter_map(|row| readable(cancelling_run(row))).collect(),
+        })
+    }
+
+    /// Ends runs that are still being cancelled.
+    pub(super) async fn end_cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+        let ids: Vec<String> = runs.iter().map(|run| run.run.flow_run_id.clone()).collect();
+        let looks = match self.look(&ids).await {
+            Ok(looks) => looks,
+            Err(error) => return vec![Err(error); runs.len()],
+        };
+        let mut set = Vec::new();
+        let mut results = Vec::with_capacity(runs.len());
+        for (owner, (run, look)) in runs.iter().zip(&looks).enumerate() {
+            results.push(match look.as_ref().map(|look| look.state.as_str()) {
+                Some("Cancelling") => {
+                    set.push(cancelled_state(owner, run));
+                    Ok(())
+                }
+                Some(state) => Err(ApiError::NotOurs(format!("the run is {state} now"))),
+                None => Err(ApiError::NotOurs("the run cannot be read".into())),
+            });
+        }
+        self.set_all(&set, results).await
+    }
+}
+
+/// The state that ends a cancelled run.
+pub(super) fn cancelled_state(owner: usize, run: &Ending<'_, Detail>) -> SetState {
+    let (id, state) = (run.run.flow_run_id.clone(), states::cancelled(&run.message));
+    SetState { owner, target: Target::FlowRun, id, version: None, state }
+}
+
+/// A row that cannot be understood waits for a person, and holds up nobody.
+fn readable<T>(row: Result<T, Unreadable>) -> Option<T> {
+    row.inspect_err(|(flow_run_id, reason)| tracing::warn!(flow_run_id, reason, "a run cannot be understood")).ok()
+}
+
+/// A claim of ours; `None` when the row is none after all.
+fn claimed_run(row: &Value, marked_as: &str) -> Result<Option<ClaimedRun<Detail>>, Unreadable> {
+    let mut flow_run = rows::flow_run_of(row)?;
+    let is_ours = |mark: &Mark| mark.agent == marked_as;
+    let is_task_retry = rows::state_type(&flow_run) == Some("Running");
+    let (mark, since) = if is_task_retry {
+        let ours = |task_run: &TaskRun| {
+            let state = &task_run.serialized_state;
+            rows::mark_of(state).filter(|mark| state["type"] == "Submitted" && is_ours(mark))
+        };
+        // One turn's claim: that of the latest attempt.
+        let Some(mark) = flow_run.task_runs.iter().filter_map(ours).max_by_key(|mark| mark.attempt) else {
+            return Ok(None);
+        };
+        flow_run.task_runs.retain(|task_run| mark.is_claim_of(ours(task_run).as_ref()));
+        for task_run in &mut flow_run.task_runs {
+            task_run.serialized_state = as_received(&task_run.serialized_state);
+        }
+        let claimed_task = |task: &&Value| flow_run.task_runs.iter().any(|known| task["id"] == json!(known.id));
+        let since = row["task_runs"].as_array().into_iter().flatten().filter(claimed_task).filter_map(timestamp).max();
+        (mark, since)
+    } else {
+        let Some(mark) = rows::mark_of(&flow_run.serialized_state).filter(is_ours) else { return Ok(None) };
+        flow_run.serialized_state = as_received(&flow_run.serialized_state);
+        (mark, timestamp(row))
+    };
+    let Some(since) = since else { return Err((flow_run.id, "its claim has no `state_timestamp`".into())) };
+    Ok(Some(ClaimedRun { run: claimed(flow_run, is_task_retry, &mark, since), mark, since, has_recorded_task: false }))
+}
+
+fn claimed(flow_run: FlowRun, is_task_retry: bool, mark: &Mark, since: OffsetDateTime) -> DueRun<Detail> {
+    DueRun {
+        flow_run_id: flow_run.id.clone(),
+        name: flow_run.name.clone().unwrap_or_default(),
+        start_time: since,
+        epoch: mark.epoch.clone(),
+        token: mark.token.clone(),
+        has_history: true,
+        is_task_retry,
+        attempts: mark.attempt.saturating_sub(1),
+        capacity_refusals: mark.capacity_refusals,
+        detail: Detail { flow_run: Arc::new(flow_run) },
+    }
+}
+
+/// The state within a claim: as it was when the run was due.
+fn as_received(submitted: &Value) -> Value {
+    let inner = &submitted["state"];
+    if inner.is_object() { inner.clone() } else { json!({"type": "Scheduled", "message": "Flow run scheduled."}) }
+}
+
+fn cancelling_run(row: &Value) -> Result<CancellingRun<Detail>, Unreadable> {
+    let flow_run = rows::flow_run_of(row)?;
+    let Some(since) = timestamp(row) else { return Err((flow_run.id, "it has no `state_timestamp`".into())) };
+    let epoch = flow_run.version.to_string();
+    let is_over = rows::state_type(&flow_run) == Some("Cancelled");
+    let mark = Mark {
+        agent: String::new(),
+        token: client_token(&flow_run.id, &epoch),
+        epoch,
+        attempt: 1,
+        capacity_refusals: 0,
+        cluster: String::new(),
+    };
+    let has_started = !row["start_time"].is_null();
+    Ok(CancellingRun { run: claimed(flow_run, false, &mark, since), since, task: None, is_over, has_started })
+}
+
+fn timestamp(row: &Value) -> Option<OffsetDateTime> {
+    times::parse(row["state_timestamp"].as_str()?)
+}
+
+impl Query<'_> {
+    /// What a state of ours contains.
+    fn mark(&self) -> Value {
+        json!({ "context": { MARK_KEY: { "agent": self.marked_as } } })
+    }
+
+    /// Runs that this agent has claimed, and Running ones of which it has claimed task runs.
+    pub(super) fn claimed(&self) -> Value {
+        let before = json!({ "_lte": times::iso(self.before) });
+        let ours = json!({ "_contains": self.mark() });
+        let submitted = json!({ "state": { "_eq": "Submitted" }, "state_timestamp": before, "serialized_state": ours });
+        let mut task_retry = json!({ "state": { "_eq": "Running" } });
+        task_retry["task_runs"] = submitted.clone();
+        json!({ "_or": [submitted, task_retry] })
+    }
+
+    /// Submitted runs without our mark.
+    pub(super) fn foreign(&self) -> Value {
+        json!({ "state": { "_eq": "Submitted" }, "_not": { "serialized_state": { "_contains": self.mark() } } })
+    }
+
+    /// Runs that this agent had claimed once, and that were cancelled.
+    pub(super) fn cancelling(&self) -> Value {
+        let since = times::iso(self.cancelled_since);
+        json!({
+            "states": { "serialized_state": { "_contains": self.mark() } },
+            "_or": [
+                { "state": { "_eq": "Cancelling" } },
+                { "state": { "_eq": "Cancelled" }, "state_timestamp": { "_gte": since } },
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
