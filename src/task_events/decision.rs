@@ -120,7 +120,9 @@ pub fn needs_run(event: &TaskEvent, generation: Generation) -> bool {
 /// Decides.
 pub fn decide(event: &TaskEvent, owner: &Owner, seen: &Seen<'_>, rules: &Rules<'_>) -> Decision {
     let mut decision = match seen.run {
-        _ if !needs_run(event, rules.generation) => nothing(format!("a task that is {} needs nothing", event.last_status)),
+        _ if !needs_run(event, rules.generation) => {
+            nothing(format!("a task that is {} needs nothing", event.last_status))
+        }
         None => nothing("Prefect does not know the flow run"),
         Some(run) => about_run(event, owner, run, seen, rules),
     };

@@ -87,7 +87,10 @@ pub fn flow_container(event: &TaskEvent, generation: Generation) -> Option<&Cont
     let by_name = |name: &str| containers.iter().find(|container| container.name.as_deref() == Some(name));
     let overrides = event.task.overrides.container_overrides.iter();
     let mut told = overrides.filter(|container| {
-        container.environment.iter().any(|variable| variable.name.as_deref().is_some_and(|n| RUN_VARIABLES.contains(&n)))
+        container
+            .environment
+            .iter()
+            .any(|variable| variable.name.as_deref().is_some_and(|n| RUN_VARIABLES.contains(&n)))
     });
     let told = told.next().filter(|_| told.next().is_none()).and_then(|told| told.name.as_deref());
     let usual = match generation {

@@ -25,25 +25,34 @@ impl Stopped<'_> {
             return self.cancelled();
         }
         let diagnosis = Diagnosis::of(self.event, self.rules.generation);
-        if !self.has_failed() {
-            return self.exited_with_zero(&diagnosis);
-        }
-        if self.is_unclear() && self.look == Look::First {
-            return look_again("it is not known which container ran the flow, and some exited with 0");
-        }
-        self.settlement(&diagnosis).unwrap_or_else(|| self.end(self.message(&diagnosis), &diagnosis))
+        let too_early = if self.has_failed() { self.unclear() } else { self.exited_with_zero() };
+        too_early
+            .or_else(|| self.settlement(&diagnosis))
+            .unwrap_or_else(|| self.end(self.message(&diagnosis), &diagnosis))
     }
 
     /// The process ended well and Prefect does not know. Prefect 1: a run that waits for its task runs goes on later, in
     /// another task. Prefect 2 and 3: its last words may still be on their way.
-    fn exited_with_zero(&self, diagnosis: &Diagnosis) -> Decision {
-        match (self.rules.generation, self.look) {
-            (Generation::One, _) if self.run.waits_for_task_runs => {
-                nothing("its process ended as it should: the flow run goes on when its task runs are due")
-            }
-            (Generation::TwoOrThree, Look::First) => look_again("the container exited with 0 and the run has not ended"),
-            _ => self.end(self.message(diagnosis), diagnosis),
+    fn exited_with_zero(&self) -> Option<Decision> {
+        match self.rules.generation {
+            Generation::One => self
+                .run
+                .waits_for_task_runs
+                .then(|| nothing("its process ended as it should: the flow run goes on when its task runs are due")),
+            Generation::TwoOrThree => self.look_again("its container exited with 0 and the flow run has not ended"),
         }
+    }
+
+    /// Some containers failed and others did not, and the flow may have been in either.
+    fn unclear(&self) -> Option<Decision> {
+        let some_ended_well = self.event.task.containers.iter().any(|container| container.exit_code == Some(0));
+        let is_unclear = self.flow_container().is_none() && some_ended_well;
+        self.look_again("it is not known which container ran the flow").filter(|_| is_unclear)
+    }
+
+    fn look_again(&self, why: &str) -> Option<Decision> {
+        let decision = || Decision { actions: vec![Action::LookAgain(SECOND_LOOK)], why: why.to_owned() };
+        (self.look == Look::First).then(decision)
     }
 
     /// A claim of ours whose task died before the flow began gets another turn when that can help, but not for ever.
@@ -135,16 +144,6 @@ impl Stopped<'_> {
     fn has_failed(&self) -> bool {
         !self.failed().is_empty() || self.event.task.containers.is_empty()
     }
-
-    /// Some containers failed and others did not, and the flow may have been in either.
-    fn is_unclear(&self) -> bool {
-        let containers = &self.event.task.containers;
-        self.flow_container().is_none() && containers.iter().any(|container| container.exit_code == Some(0))
-    }
-}
-
-fn look_again(why: &str) -> Decision {
-    Decision { actions: vec![Action::LookAgain(SECOND_LOOK)], why: why.to_owned() }
 }
 
 fn line(diagnosis: &Diagnosis) -> (LogLevel, String) {

@@ -134,7 +134,9 @@ pub(super) fn summary(cause: Cause) -> &'static str {
 /// What to do about it.
 pub(super) fn remedy(cause: Cause) -> &'static str {
     match cause {
-        Cause::StoppedByUser => "CloudTrail's StopTask events tell who stopped it; run the flow again if it was a mistake.",
+        Cause::StoppedByUser => {
+            "CloudTrail's StopTask events tell who stopped it; run the flow again if it was a mistake."
+        }
         Cause::SpotInterruption => {
             "Run the flow again; what must not be interrupted belongs on FARGATE rather than FARGATE_SPOT."
         }
