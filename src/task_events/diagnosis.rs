@@ -97,10 +97,11 @@ pub fn flow_container(event: &TaskEvent, generation: Generation) -> Option<&Cont
         Generation::One => "flow",
         Generation::TwoOrThree => "prefect",
     };
-    told.and_then(by_name).or_else(|| by_name(usual)).or_else(|| match containers.as_slice() {
+    let only = match containers.as_slice() {
         [only] => Some(only),
         _ => None,
-    })
+    };
+    told.and_then(by_name).or_else(|| by_name(usual)).or(only)
 }
 
 fn had_started(event: &TaskEvent) -> bool {

@@ -1,4 +1,4 @@
-//! "ECS Task State Change" as EventBridge delivers it, reduced to what matters here.
+//! "ECS Task State Change" as `EventBridge` delivers it, reduced to what matters here.
 //!
 //! Reading never fails in a way that is worth a second try: what is not such an event, or not of the documented shape,
 //! is [`Ignored`] with a reason.

@@ -1,4 +1,5 @@
 //! What the tests of this room are made of: events as ECS sends them, and runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::decision::{Action, Decision, Look, Rules, Seen, decide};
 use super::event::TaskEvent;
