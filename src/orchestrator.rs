@@ -75,6 +75,37 @@ pub trait Orchestrator: Send + Sync {
     fn announce(&self, launched: &[(DueRun<Self::Detail>, TaskOfRun)]) -> impl Future<Output = ()> + Send;
 }
 
+/// What is asked and told of a run whose task has changed, besides what a poll does.
+pub trait TaskWatch: Orchestrator {
+    /// The run as it is now; `None` = the API does not know it.
+    fn watch(&self, flow_run_id: &str) -> impl Future<Output = Result<Option<Watched<Self::Detail>>, ApiError>> + Send;
+
+    /// Ends a run whose task is dead as Failed (Prefect 1) or Crashed (2/3). To be called right after
+    /// [`TaskWatch::watch`]; a run that the API itself protects is left as it is: [`ApiError::NotOurs`].
+    fn end_dead(&self, run: &DueRun<Self::Detail>, message: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Says that the run's task waits for its start, where the API has a state for it (Prefect 3).
+    fn propose_pending(
+        &self,
+        run: &DueRun<Self::Detail>,
+        message: &str,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Posts an event, where the API takes events (Prefect 2 and 3).
+    fn post_event(&self, event: &Value) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
+
+/// A run as it is now, for whoever looks after its task.
+#[derive(Debug, Clone)]
+pub struct Watched<D> {
+    /// The run, with the epoch and token of its current claim.
+    pub run: DueRun<D>,
+    /// The mark of its claim, if it is one of this agent's.
+    pub mark: Option<Mark>,
+    /// How far it is.
+    pub now: crate::task_events::run::Run,
+}
+
 /// How claims are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {

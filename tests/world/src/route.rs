@@ -54,8 +54,8 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
     to("unknown", format!("{method} {path}"))
 }
 
-/// The root fields of a GraphQL document in a request body, each once, in order, joined by `,`.
-/// `invalid` when body or document cannot be read.
+/// What a GraphQL document in a request body asks for: the name of its operation if it has one, else its root fields, each
+/// once, in order, joined by `,`. `invalid` when body or document cannot be read.
 pub fn root_fields(body: &[u8]) -> String {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let Some(Ok(document)) = request["query"].as_str().map(|query| Document::parse(query, "request.graphql")) else {
@@ -64,6 +64,9 @@ pub fn root_fields(body: &[u8]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for definition in &document.definitions {
         if let Definition::OperationDefinition(operation) = definition {
+            if let Some(name) = &operation.name {
+                return name.to_string();
+            }
             for selection in &operation.selection_set {
                 if let Selection::Field(field) = selection
                     && !names.contains(&field.name.as_str())
