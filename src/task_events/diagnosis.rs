@@ -93,15 +93,11 @@ pub fn flow_container(event: &TaskEvent, generation: Generation) -> Option<&Cont
             .any(|variable| variable.name.as_deref().is_some_and(|n| RUN_VARIABLES.contains(&n)))
     });
     let told = told.next().filter(|_| told.next().is_none()).and_then(|told| told.name.as_deref());
-    let usual = match generation {
-        Generation::One => "flow",
-        Generation::TwoOrThree => "prefect",
-    };
     let only = match containers.as_slice() {
         [only] => Some(only),
         _ => None,
     };
-    told.and_then(by_name).or_else(|| by_name(usual)).or(only)
+    told.and_then(by_name).or_else(|| by_name(generation.usual_container())).or(only)
 }
 
 fn had_started(event: &TaskEvent) -> bool {

@@ -11,8 +11,10 @@
 //! | [`diagnosis`] | why did the task end, can it pass, and what helps? |
 //! | [`decision`] | what is to be done about the run? |
 //! | [`observer`] | in which words, where a Prefect worker's observer has its own? |
+//! | [`container_log`] | where are a container's last words? |
 //! | [`replicated_event`] | how does Prefect 2 or 3 hear of the change? |
 
+pub mod container_log;
 pub mod decision;
 pub mod diagnosis;
 pub mod event;

@@ -41,7 +41,8 @@ pub enum Launched {
 pub struct Owner {
     /// Id of the flow run, as a UUID in lower case.
     pub flow_run_id: String,
-    /// Agents to ask for the run, one after the other until one knows it. At least one.
+    /// Agents to ask for the run, one after the other until one knows it. At least one. Where there are several and none
+    /// knows it, it is nobody's.
     pub agents: Vec<String>,
     /// Who launched it.
     pub launched: Launched,

@@ -2,13 +2,22 @@
 use super::*;
 use crate::task_events::testing::{CLAIMED, TASK_ARN, event, run};
 use serde_json::json;
+use time::format_description::well_known::Rfc3339;
 
 const OTHER: &str =
     "arn:aws:ecs:us-east-1:123456789012:cluster/default::arn:aws:ecs:us-east-1:123456789012:task/default/b";
 
+/// A task that ended a second after it was created.
 fn task_created(seconds_after_claim: i64) -> TaskEvent {
-    let created = CLAIMED + time::Duration::seconds(seconds_after_claim);
-    event("STOPPED", &json!({"createdAt": created.format(&time::format_description::well_known::Rfc3339).unwrap()}))
+    let created = seconds_after_claim;
+    task(created, None, created + 1)
+}
+
+/// All in seconds after the claim.
+fn task(created: i64, started: Option<i64>, stopped: i64) -> TaskEvent {
+    let text = |seconds: i64| (CLAIMED + time::Duration::seconds(seconds)).format(&Rfc3339).unwrap();
+    let (created, started, stopped) = (text(created), started.map(text), text(stopped));
+    event("STOPPED", &json!({"createdAt": created, "startedAt": started, "stoppedAt": stopped}))
 }
 
 fn with_pid(pid: &str) -> Run {
@@ -25,6 +34,20 @@ fn a_task_much_older_than_the_claim_is_of_an_earlier_turn_even_if_the_pid_still_
         assert!(run(Phase::Claimed).is_of_earlier_turn(&task_created(-46), launched));
         assert!(with_pid(&own_pid()).is_of_earlier_turn(&task_created(-46), launched));
     }
+}
+
+#[test]
+fn an_earlier_task_that_our_claim_adopted_is_of_this_turn() {
+    let adopted = |event: &TaskEvent| !run(Phase::Claimed).is_of_earlier_turn(event, Launched::Here);
+    assert!(adopted(&task(-60, None, 30)), "it waited at the claim and never began");
+    assert!(adopted(&task(-60, Some(20), 300)), "it waited at the claim and began later");
+    assert!(!adopted(&task(-60, Some(-30), 30)), "it ran at the claim: such a task is not adopted");
+    assert!(!adopted(&task(-60, None, -5)), "it had ended at the claim");
+    let waiting = event("PENDING", &json!({"createdAt": "2026-01-02T03:03:00Z"}));
+    assert!(!adopted(&waiting), "what waits is nothing to report");
+    let claim_of_others = Run { attempt: None, ..run(Phase::Claimed) };
+    assert!(claim_of_others.is_of_earlier_turn(&task(-60, None, 30), Launched::Here), "others adopt nothing");
+    assert!(run(Phase::Claimed).is_of_earlier_turn(&task(-60, None, 30), Launched::ByWorker), "nor do workers");
 }
 
 #[test]
