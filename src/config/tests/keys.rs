@@ -112,16 +112,6 @@ fn the_rules_can_be_named_as_text_or_number() {
 }
 
 #[test]
-fn prefect_2_and_3_are_refused_with_a_clear_sentence_and_nothing_else() {
-    for text in ["2", "'3'"] {
-        let found = problems(read(&format!("prefect: {text}\nwork_pool: ecs\napi: https://prefect/api\nlimit: 5")));
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].1.contains("does not serve yet"), "{found:?}");
-        assert!(found[0].2.contains("this version serves Prefect 0.15 and 1"), "{found:?}");
-    }
-}
-
-#[test]
 fn keys_of_prefect_2_and_3_are_said_to_be_such() {
     let found = problems(read("prefect: 1\nwork_pool: ecs\nforward_log_lines: 50\n"));
     let expected = |key: &str| {

@@ -32,8 +32,17 @@ fn good(text: &str) -> AgentConfig {
 }
 
 fn one(config: &AgentConfig) -> &Prefect1Config {
-    let Generation::One(one) = &config.generation;
-    one
+    match &config.generation {
+        Generation::One(one) => one,
+        Generation::Three(_) => panic!("an agent of Prefect 2 or 3"),
+    }
+}
+
+/// As [`good`], with the settings of Prefect 1.
+fn one_of(text: &str) -> AgentConfig<Prefect1Config> {
+    let config = good(text);
+    let one = one(&config).clone();
+    config.with(one)
 }
 
 /// Path, found and allowed of every problem.

@@ -111,7 +111,7 @@ proptest! {
                 prop_assert!(errors.to_string().contains("/root/config/etl"));
             }
         }
-        let mut config = good("{}");
+        let mut config = super::one_of("{}");
         let warnings = apply_backend_settings(&mut config, &Value::Object(map.clone()));
         prop_assert!(!warnings.is_empty() || map.keys().all(|key| map[key].is_null() || ["labels", "env_vars", "name", "max_polls", "no_cloud_logs"].contains(&key.as_str())));
     }

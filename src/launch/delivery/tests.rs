@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::config::StoredSecret;
 use crate::launch::testing::{object, spec};
 
 const KEY: &str = "PREFECT__CLOUD__API_KEY";
@@ -14,7 +15,7 @@ fn stored_as(value: &str, arn: Option<&str>) -> StoredSecret {
 }
 
 fn secrets() -> AgentSecrets {
-    AgentSecrets { api_key: Some(stored_as("pcu_key", Some(KEY_ARN))), auth_token: None }
+    AgentSecrets { api_key: Some(stored_as("pcu_key", Some(KEY_ARN))), auth_token: None, auth_string: None }
 }
 
 fn own(definition: Value) -> LaunchSpec {
@@ -74,9 +75,12 @@ fn without_a_key_there_is_nothing_to_deliver() {
 fn obstacles_mean_environment_with_a_warning_or_refusal() {
     let existing = Definition::Existing { name: "mine:3".into(), definition_roles: vec![] };
     let elsewhere = KEY_ARN.replace("111111111111", "222222222222");
-    let other_account = AgentSecrets { api_key: Some(stored_as("pcu_key", Some(&elsewhere))), auth_token: None };
-    let from_environment = AgentSecrets { api_key: Some(stored_as("pcu_key", None)), auth_token: None };
-    let another_key = AgentSecrets { api_key: Some(stored_as("other", Some(KEY_ARN))), auth_token: None };
+    let other_account =
+        AgentSecrets { api_key: Some(stored_as("pcu_key", Some(&elsewhere))), auth_token: None, auth_string: None };
+    let from_environment =
+        AgentSecrets { api_key: Some(stored_as("pcu_key", None)), auth_token: None, auth_string: None };
+    let another_key =
+        AgentSecrets { api_key: Some(stored_as("other", Some(KEY_ARN))), auth_token: None, auth_string: None };
     let cases = [
         ("not ours", LaunchSpec { definition: existing, ..with_role() }, secrets()),
         ("no execution role", own(json!({"containerDefinitions": [{"name": "flow"}]})), secrets()),
@@ -121,6 +125,7 @@ fn each_variable_gets_the_secret_whose_value_it_had() {
     let secrets = AgentSecrets {
         api_key: Some(stored_as("pcu_key", Some(KEY_ARN))),
         auth_token: Some(stored_as("legacy", Some(TOKEN_ARN))),
+        auth_string: None,
     };
     let mut spec = with_role();
     spec.run_task["overrides"]["containerOverrides"][0]["environment"][2]["value"] = json!("legacy");

@@ -7,7 +7,8 @@ use time::macros::datetime;
 
 fn recorder(record: &Record) -> Recorder {
     let secret = |value: &str| StoredSecret { value: SecretString::from(value), arn: None };
-    let secrets = AgentSecrets { api_key: Some(secret("pcu_\"k\\ey")), auth_token: Some(secret("abc")) };
+    let secrets =
+        AgentSecrets { api_key: Some(secret("pcu_\"k\\ey")), auth_token: Some(secret("abc")), auth_string: None };
     Recorder::new("etl", record.clone(), &secrets)
 }
 

@@ -1,7 +1,7 @@
 //! A tiny HTTP server that answers as a test says, and the values that tests start from.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use super::{Detail, Documents, Prefect1, Setup};
+use super::{Config, Detail, Documents, Prefect1, Setup};
 use crate::config::{AgentSecrets, ApiKeyDelivery, Backend, Prefect1Config, Rules, StoredSecret};
 use crate::orchestrator::{DueRun, Mark, Window};
 use bytes::Bytes;
@@ -183,7 +183,7 @@ pub(super) fn secret(value: &str) -> StoredSecret {
 pub(super) fn setup(api: &str) -> Setup {
     Setup {
         config: config(api),
-        secrets: AgentSecrets { api_key: Some(secret(KEY)), auth_token: None },
+        secrets: AgentSecrets { api_key: Some(secret(KEY)), auth_token: None, auth_string: None },
         documents: Documents::default(),
         marked_as: "/root/etl".into(),
         apply_settings: |config, settings| {

@@ -12,7 +12,12 @@ const T1: &str = "arn:aws:ecs:eu-west-1:111111111111:task/c/t1";
 
 fn prepared() -> PreparedLaunch {
     let run_task = object(json!({"taskDefinition": "f:1", "cluster": "c", "clientToken": "token"}));
-    PreparedLaunch { flow_run_id: RUN.into(), run_task, run_sets: vec!["taskDefinition".into()] }
+    PreparedLaunch {
+        flow_run_id: RUN.into(),
+        run_task,
+        run_sets: vec!["taskDefinition".into()],
+        place: Place::default(),
+    }
 }
 
 fn answering(answers: impl IntoIterator<Item = Result<RunTaskAnswer, AwsError>>) -> Room {

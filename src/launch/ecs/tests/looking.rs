@@ -4,7 +4,7 @@ use super::*;
 use crate::launch::testing::{refused, task};
 
 async fn live(room: &Room) -> Result<Vec<(String, String)>, LaunchOutcome> {
-    let tasks = room.live_tasks("", &identity().started_by).await?;
+    let tasks = room.live_tasks(&Place::default(), &identity().started_by).await?;
     Ok(tasks.into_iter().map(|task| (task.task_arn, task.last_status)).collect())
 }
 
@@ -54,9 +54,12 @@ async fn a_look_that_fails_is_classified() {
 #[tokio::test]
 async fn stopping_what_is_not_there_succeeds() {
     let room = room();
-    assert_eq!(room.stop("c", "t1", "superseded").await, Ok(()));
+    assert_eq!(room.stop(&Place { cluster: "c".into(), ..Place::default() }, "t1", "superseded").await, Ok(()));
     room.ecs.world().stop_error = Some(refused(400, "InvalidParameterException", "The referenced task was not found."));
-    assert_eq!(room.stop("c", "t1", "superseded").await, Ok(()));
+    assert_eq!(room.stop(&Place { cluster: "c".into(), ..Place::default() }, "t1", "superseded").await, Ok(()));
     room.ecs.world().stop_error = Some(refused(400, "AccessDeniedException", ""));
-    assert!(matches!(room.stop("c", "t1", "superseded").await, Err(LaunchOutcome::AgentTrouble(_))));
+    assert!(matches!(
+        room.stop(&Place { cluster: "c".into(), ..Place::default() }, "t1", "superseded").await,
+        Err(LaunchOutcome::AgentTrouble(_))
+    ));
 }
