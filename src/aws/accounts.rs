@@ -4,7 +4,6 @@ use super::AwsError;
 use super::clients::{AgentAws, AwsClients};
 use super::credentials::{AssumedRole, Cached};
 use super::endpoints::{Endpoints, Service};
-use super::signed::Signed;
 use super::sts::Sts;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;

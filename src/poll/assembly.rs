@@ -1,17 +1,20 @@
 //! From a loaded configuration to an agent that can poll: its documents, its certificate authority, its clients.
 
-use super::agent::{Agent, Counter, Overrides, Parts};
+use super::agent::{Agent, AgentConnect, Counter, Overrides, Parts};
 use super::dry_run::{Record, Rehearsal};
 use super::prefect::Prefect;
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{AgentConfig, AgentSecrets, Document, Generation, Prefect1Config, apply_backend_settings};
 use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text};
+use crate::launch::accounts::AwsConnect;
+use crate::launch::rate::LaunchRate;
 use crate::orchestrator::{RenderError, RunRefusal};
 use crate::prefect1::LoadTemplate;
 use crate::prefect1::api::{Documents, Prefect1, Setup};
 use crate::state::{ErrorKind, Status};
 use serde_json::{Map, Value};
+use std::convert::identity;
 use std::sync::Arc;
 
 /// What an agent is assembled from.
@@ -53,10 +56,12 @@ impl<C: Clock + Clone> Kit<C> {
             Generation::Three(_) => return Err(wrong("not served yet".into())),
         };
         let role = self.config.assume_role_arn.as_deref();
-        let aws = self.aws.for_agent(self.config.region_name.as_deref(), role).await;
-        let Self { config, secrets, marked_as, counter, status, clock, overrides, dry_run, .. } = self;
-        let rehearsal = dry_run.map(|record| Rehearsal::new(&config, &secrets, record, &aws, clock.clone()));
-        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, clock }, &aws))
+        let own = self.aws.for_agent(self.config.region_name.as_deref(), role).await;
+        let Self { aws, config, secrets, marked_as, counter, status, clock, overrides, dry_run, .. } = self;
+        let rate = Arc::new(LaunchRate::new(config.launch_rate));
+        let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: identity };
+        let rehearsal = dry_run.map(|record| Rehearsal::new(&config.agent, &secrets, record, &connect));
+        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, connect }))
     }
 
     async fn prefect1(&self, one: Prefect1Config, http: reqwest::Client) -> Result<Prefect1, Unassembled> {

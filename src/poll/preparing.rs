@@ -64,14 +64,15 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let mark = self.mark(run, &place);
         if run.has_history {
             match self.earlier_task(run, &place).await {
-                Earlier::None => {}
-                Earlier::Adopt(task_arn) => {
+                Ok(Earlier::None) => {}
+                Ok(Earlier::Adopt(task_arn)) => {
                     return Some(Candidate { run, mark, place, intent: Intent::Adopt { task_arn } });
                 }
-                Earlier::Wait(reason) => {
+                Ok(Earlier::Wait(reason)) => {
                     self.fate(run, Fate::Deferred(reason));
                     return None;
                 }
+                Err(message) => return Some(Candidate { run, mark, place, intent: Intent::Fail { message } }),
             }
         }
         match self.turn.launcher.prepare(&run.flow_run_id, &spec, &self.identity(run)).await {
@@ -106,29 +107,31 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
     }
 
-    async fn earlier_task(&self, run: &DueRun<O::Detail>, place: &Place) -> Earlier {
+    /// What an earlier task means; an error = the run can never be launched as it stands.
+    async fn earlier_task(&self, run: &DueRun<O::Detail>, place: &Place) -> Result<Earlier, String> {
         let started_by = self.identity(run).started_by;
         let tasks = match self.turn.launcher.live_tasks(place, &started_by).await {
             Ok(tasks) => tasks,
             Err(outcome) => {
+                let outcome = lasting(outcome, place)?;
                 let reason = self.why_not_prepared(outcome);
-                return Earlier::Wait(format!("cannot tell whether an earlier task lives: {reason}"));
+                return Ok(Earlier::Wait(format!("cannot tell whether an earlier task lives: {reason}")));
             }
         };
         let decision = decide(&tasks, run.is_task_retry);
         if !decision.stop.is_empty()
             && let Err(reason) = self.check_unchanged(run).await
         {
-            return Earlier::Wait(reason);
+            return Ok(Earlier::Wait(reason));
         }
         for task_arn in &decision.stop {
             let reason = "Flow run was started again";
             if let Err(outcome) = self.turn.launcher.stop(place, task_arn, reason).await {
                 let reason = self.why_not_prepared(outcome);
-                return Earlier::Wait(format!("earlier task {task_arn} cannot be stopped: {reason}"));
+                return Ok(Earlier::Wait(format!("earlier task {task_arn} cannot be stopped: {reason}")));
             }
         }
-        decision.earlier
+        Ok(decision.earlier)
     }
 
     /// A run that was claimed meanwhile has a new task, which must not be taken for an earlier one.
@@ -145,5 +148,14 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     fn failing<'r>(&self, run: &'r DueRun<O::Detail>, message: String) -> Candidate<'r, O::Detail> {
         let place = Place::default();
         Candidate { run, mark: self.mark(run, &place), place, intent: Intent::Fail { message } }
+    }
+}
+
+/// Why a run's tasks will never be seen, as an error: credentials that it brings along do not reach them, and so would
+/// not reach a new one either.
+pub(super) fn lasting(outcome: LaunchOutcome, place: &Place) -> Result<LaunchOutcome, String> {
+    match outcome {
+        LaunchOutcome::Permanent(message) if !place.credentials.are_the_agents_own() => Err(message),
+        outcome => Ok(outcome),
     }
 }

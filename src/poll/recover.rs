@@ -3,6 +3,7 @@
 
 use super::batch::{Candidate, Intent, Job, Launched};
 use super::ledger::Fate;
+use super::preparing::lasting;
 use super::settle::Settlement;
 use super::turn::Turn;
 use crate::clock::Clock;
@@ -86,6 +87,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let tasks = match self.turn.launcher.live_tasks(&place, &identity.started_by).await {
             Ok(tasks) => tasks,
             Err(outcome) => {
+                let outcome = match lasting(outcome, &place) {
+                    Ok(outcome) => outcome,
+                    Err(message) => return Some(candidate(orphan, Intent::Fail { message })),
+                };
                 let reason = self.why_not_prepared(outcome);
                 let reason = format!("claimed, and it cannot be told whether it has a task: {reason}");
                 self.fate(&orphan.run, Fate::Deferred(reason));
