@@ -132,7 +132,7 @@ fn is_throttling(status: u16, code: &str, lower: &str) -> bool {
 }
 
 /// No room now, perhaps later. A capacity provider that does not exist is not among these.
-fn is_capacity(lower: &str) -> bool {
+pub(crate) fn is_capacity(lower: &str) -> bool {
     const TEXTS: [&str; 8] = [
         "capacity is unavailable",
         "no capacity",

@@ -3,6 +3,7 @@
 // What reads best in a story.
 #![allow(clippy::needless_pass_by_value, clippy::cloned_ref_to_slice_refs, clippy::duration_suboptimal_units)]
 
+mod golden_observer;
 mod golden_prefect1;
 mod golden_prefect3;
 mod support;
