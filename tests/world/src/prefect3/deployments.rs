@@ -245,7 +245,8 @@ pub(super) fn filter(call: &mut Call<'_>) -> Outcome {
 /// `PATCH /deployments/{id}`
 pub(super) fn update(call: &mut Call<'_>) -> Outcome {
     let fields = Fields::of(call.body)?.only(&KNOWN)?;
-    let mut deployment = call.prefect3.deployment_or_404(&call.parameter(0))?.clone();
+    let deployment = call.prefect3.deployment(&call.parameter(0)).cloned();
+    let mut deployment = deployment.ok_or_else(|| detail(404, "Deployment not found."))?;
     deployment.take(&fields, call.now)?;
     place(call.prefect3, &mut deployment, &fields, call.now)?;
     deployment.updated = call.now;
