@@ -169,7 +169,8 @@ impl<C: Clock + Clone> Agent<C> {
             ledger.trouble(error.kind(), &error.to_string());
             return taken;
         }
-        self.prefect.warnings().iter().for_each(|warning| ledger.warn(warning));
+        let warn = || self.prefect.warnings().iter().for_each(|warning| ledger.warn(warning));
+        warn();
         let number = match self.number(invocation, taken).await {
             Ok(Number::Poll(number)) => number,
             Ok(Number::Stopped(polls)) => {
@@ -185,7 +186,10 @@ impl<C: Clock + Clone> Agent<C> {
         let rules = self.rules(invocation);
         match &self.prefect {
             Prefect::One(one) => self.turn(rules, &**one, ledger).await,
+            Prefect::Three(three) => self.turn(rules, &**three, ledger).await,
         }
+        // Some of what may need a person shows only beside the queue.
+        warn();
         Some(number)
     }
 

@@ -3,6 +3,7 @@
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::assembly::{Kit, Unassembled};
 use super::dry_run::Record;
+use super::identity::Identity;
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
@@ -355,7 +356,10 @@ impl<C: Clock + Clone> Deployment<C> {
             clock: self.clock.clone(),
             config: config.clone(),
             secrets: secrets.clone(),
-            marked_as: format!("{}/{}", self.name(), loaded.agent),
+            identity: Identity {
+                parameter_arn: loaded.arn,
+                marked_as: format!("{}/{}", self.name(), loaded.agent),
+            },
             counter: self.counter(&loaded.agent),
             status,
             local_files: match &self.source {

@@ -5,7 +5,7 @@ use super::history::{Earlier, decide};
 use super::ledger::Fate;
 use crate::clock::Clock;
 use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, Place, spot};
-use crate::orchestrator::{DueRun, Orchestrator, RenderError, Rendered};
+use crate::orchestrator::{ApiError, DueRun, Ending, Orchestrator, RenderError, Rendered};
 use crate::state::ErrorKind;
 use futures_util::future::join_all;
 use std::future::Future;
@@ -25,6 +25,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             match rendered {
                 Ok(rendered) => self.in_preparing_time(run, self.prepare(run, self.spec(run, rendered))).await,
                 Err(RenderError::Refused(refusal)) => Some(self.failing(run, refusal.0)),
+                Err(RenderError::Gone(message)) => {
+                    self.end_gone(run, message).await;
+                    None
+                }
                 Err(RenderError::NotNow(reason)) => {
                     self.fate(run, Fate::Deferred(reason));
                     None
@@ -44,6 +48,22 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             spec.run_task = run_task;
         }
         spec
+    }
+
+    /// What the run belonged to is gone: nobody can launch it any more.
+    async fn end_gone(&self, run: &DueRun<O::Detail>, message: String) {
+        let ending = Ending { run, message: message.clone() };
+        let answer = self.turn.orchestrator.cancelled(std::slice::from_ref(&ending)).await.pop();
+        let fate = match answer {
+            Some(Ok(())) => Fate::Cancelled(message),
+            Some(Err(ApiError::NotOurs(now))) => Fate::Skipped(now),
+            Some(Err(error)) => {
+                self.turn.ledger.trouble(error.kind(), &error.to_string());
+                Fate::Deferred(format!("{message} (that could not be written: {error})"))
+            }
+            None => Fate::Deferred(message),
+        };
+        self.fate(run, fate);
     }
 
     /// What takes too long leaves the run for a later poll.
