@@ -17,6 +17,7 @@
 //! | [`functions`] | the Lambda functions: events in, answers out |
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`http_client`] | the one HTTP client for Prefect: TLS, time limits, what an error says about the effect |
+//! | `transport`, `times` | what the ways to both Prefect APIs have in common |
 //! | [`cli`] | the `agent` command: one poll, a dry run, the long-lived loop |
 //! | `python_text`, `slug` | texts exactly as Python and its slugify write them (pure) |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
@@ -39,3 +40,5 @@ mod slug;
 pub mod state;
 pub mod task_events;
 pub mod telemetry;
+mod times;
+mod transport;

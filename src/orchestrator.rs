@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 
 /// What Prefect calls the process that polls: an API that knows due flow runs and keeps their states.
 ///
-/// Contract for implementors: no method retries a write whose outcome is unknown; [`Orchestrator::claim`] says
-/// [`Claimed::Unknown`] instead and the caller resolves it with [`Orchestrator::reread`].
+/// Contract for implementors: no method repeats a write whose outcome is unknown, unless it names itself so that the API
+/// carries it out once; [`Orchestrator::claim`] says [`Claimed::Unknown`] instead and the caller resolves it with
+/// [`Orchestrator::reread`].
 pub trait Orchestrator: Send + Sync {
     /// What this generation of Prefect says about a due run beyond [`DueRun`]'s own fields.
     type Detail: Clone + Send + Sync + 'static;
@@ -63,8 +64,8 @@ pub trait Orchestrator: Send + Sync {
     /// run that ended, is paused or is being cancelled is left as it is: [`ApiError::NotOurs`].
     fn fail(&self, runs: &[Ending<'_, Self::Detail>]) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
 
-    /// Ends runs that are being cancelled as Cancelled, each with its message. One entry per run, in order. A run that is
-    /// not being cancelled any more is left as it is: [`ApiError::NotOurs`].
+    /// Ends runs as Cancelled that are being cancelled, or that are [`RenderError::Gone`] and still due, each with its
+    /// message. One entry per run, in order. Any other run is left as it is: [`ApiError::NotOurs`].
     fn cancelled(&self, runs: &[Ending<'_, Self::Detail>]) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
 
     /// Writes lines to the runs' logs. Best effort: callers ignore the outcome except for logging it.
@@ -260,6 +261,9 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// The field that holds a mark, in whatever a state has room for.
+    pub const KEY: &str = "prefect_serverless_agent";
+
     /// Whether the mark found on a run stems from the same claim as this one. Numbers of attempts do not matter: the
     /// token names run and epoch.
     pub fn is_claim_of(&self, found: Option<&Self>) -> bool {
@@ -360,6 +364,8 @@ pub struct Rendered {
 pub enum RenderError {
     /// Never, as the run stands.
     Refused(RunRefusal),
+    /// What the run belongs to is gone: it is ended as Cancelled, with this message.
+    Gone(String),
     /// Not now: something it refers to cannot be read at the moment.
     NotNow(String),
 }

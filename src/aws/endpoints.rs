@@ -72,6 +72,11 @@ impl Endpoints {
         }
     }
 
+    /// One address for every service.
+    pub fn everywhere(url: &str) -> Self {
+        Self { everywhere: Some(url.trim().trim_end_matches('/').to_owned()), by_service: HashMap::new() }
+    }
+
     /// The overridden endpoint of a service, without a trailing slash.
     pub fn overridden(&self, service: Service) -> Option<&str> {
         self.by_service.get(service.variable()).or(self.everywhere.as_ref()).map(String::as_str)

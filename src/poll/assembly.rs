@@ -1,17 +1,26 @@
 //! From a loaded configuration to an agent that can poll: its documents, its certificate authority, its clients.
 
-use super::agent::{Agent, Counter, Overrides, Parts};
+use super::agent::{Agent, AgentConnect, Counter, Overrides, Parts};
 use super::dry_run::{Record, Rehearsal};
+use super::identity::Identity;
 use super::prefect::Prefect;
 use crate::aws::AwsClients;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Document, Generation, Prefect1Config, apply_backend_settings};
+use crate::config::{
+    AgentConfig, AgentSecrets, Document, Generation, Prefect1Config, Prefect3Config, apply_backend_settings,
+};
 use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text};
+use crate::http_client;
+use crate::launch::accounts::AwsConnect;
+use crate::launch::rate::LaunchRate;
 use crate::orchestrator::{RenderError, RunRefusal};
 use crate::prefect1::LoadTemplate;
 use crate::prefect1::api::{Documents, Prefect1, Setup};
+use crate::prefect3;
+use crate::prefect3::api::Prefect3;
 use crate::state::{ErrorKind, Status};
 use serde_json::{Map, Value};
+use std::convert;
 use std::sync::Arc;
 
 /// What an agent is assembled from.
@@ -20,7 +29,7 @@ pub(super) struct Kit<C> {
     pub(super) clock: C,
     pub(super) config: AgentConfig,
     pub(super) secrets: AgentSecrets,
-    pub(super) marked_as: String,
+    pub(super) identity: Identity,
     pub(super) counter: Counter,
     pub(super) status: Status,
     pub(super) local_files: LocalFiles,
@@ -46,17 +55,23 @@ impl<C: Clock + Clone> Kit<C> {
             Some(text) => Some(resolve_text(text, &self.aws).await.map_err(|error| cannot_read("ca_bundle", &error))?),
             None => None,
         };
-        let http =
-            crate::http_client::client(ca_pem.as_deref()).map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        let http = match &self.config.generation {
+            Generation::One(_) => http_client::client(ca_pem.as_deref()),
+            Generation::Three(_) => http_client::client_idle_for(http_client::WORKER_IDLE_TIMEOUT, ca_pem.as_deref()),
+        };
+        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        let role = self.config.assume_role_arn.as_deref();
+        let own = self.aws.for_agent(self.config.region_name.as_deref(), role).await;
         let prefect = match self.config.generation.clone() {
             Generation::One(one) => Prefect::One(Box::new(self.prefect1(one, http).await?)),
-            Generation::Three(_) => return Err(wrong("not served yet".into())),
+            Generation::Three(three) => Prefect::Three(Box::new(self.prefect3(three, &own.region, http).await?)),
         };
-        let role = self.config.assume_role_arn.as_deref();
-        let aws = self.aws.for_agent(self.config.region_name.as_deref(), role).await;
-        let Self { config, secrets, marked_as, counter, status, clock, overrides, dry_run, .. } = self;
-        let rehearsal = dry_run.map(|record| Rehearsal::new(&config, &secrets, record, &aws, clock.clone()));
-        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, clock }, &aws))
+        let Self { aws, config, secrets, identity, counter, status, clock, overrides, dry_run, .. } = self;
+        let rate = Arc::new(LaunchRate::new(config.launch_rate));
+        let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
+        let rehearsal = dry_run.map(|record| Rehearsal::new(&config.agent, &secrets, record, &connect));
+        let marked_as = identity.marked_as;
+        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, connect }))
     }
 
     async fn prefect1(&self, one: Prefect1Config, http: reqwest::Client) -> Result<Prefect1, Unassembled> {
@@ -71,12 +86,33 @@ impl<C: Clock + Clone> Kit<C> {
                 task_definition: task_definition?,
                 run_task_kwargs: run_task_kwargs?.unwrap_or_default(),
             },
-            marked_as: self.marked_as.clone(),
+            marked_as: self.identity.marked_as.clone(),
             apply_settings: apply_backend_settings,
             load_template: template_loader(&self.aws, &http, self.local_files),
             read_only: self.dry_run.is_some(),
         };
         Prefect1::new(setup, http).map_err(|error| Unassembled { kind: error.kind(), message: error.to_string() })
+    }
+
+    async fn prefect3(
+        &self,
+        three: Prefect3Config,
+        region: &str,
+        http: reqwest::Client,
+    ) -> Result<Prefect3, Unassembled> {
+        let clock = self.clock.clone();
+        let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
+        let setup = prefect3::api::Setup {
+            config: self.config.clone().with(three),
+            secrets: self.secrets.clone(),
+            marked_as: self.identity.marked_as.clone(),
+            identity: self.identity.text(&self.aws).await?,
+            session,
+            region: region.to_owned(),
+            now: Arc::new(move || clock.now()),
+            read_only: self.dry_run.is_some(),
+        };
+        Prefect3::new(setup, http).map_err(|error| Unassembled { kind: error.kind(), message: error.to_string() })
     }
 
     async fn document(

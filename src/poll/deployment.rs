@@ -3,6 +3,7 @@
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::assembly::{Kit, Unassembled};
 use super::dry_run::Record;
+use super::identity::Identity;
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
@@ -76,7 +77,7 @@ pub enum PollError {
 }
 
 /// A deployment: where its agents are configured, and what this process keeps of them.
-pub struct Deployment<C> {
+pub struct Deployment<C: Clock + Clone> {
     source: Source,
     environment: Environment,
     aws: Arc<AwsClients>,
@@ -88,20 +89,20 @@ pub struct Deployment<C> {
 }
 
 /// What is kept between invocations.
-struct Warm<C> {
+struct Warm<C: Clock + Clone> {
     loaded_at: Option<OffsetDateTime>,
     slots: BTreeMap<String, Slot<C>>,
 }
 
 /// One configured agent.
-struct Slot<C> {
+struct Slot<C: Clock + Clone> {
     /// What the agent was assembled from; `None` when its configuration is wrong.
     made_of: Option<(AgentConfig, AgentSecrets)>,
     agent: Result<Arc<Agent<C>>, Unassembled>,
     enabled: bool,
 }
 
-impl<C> Clone for Slot<C> {
+impl<C: Clock + Clone> Clone for Slot<C> {
     fn clone(&self) -> Self {
         Self { made_of: self.made_of.clone(), agent: self.agent.clone(), enabled: self.enabled }
     }
@@ -355,7 +356,10 @@ impl<C: Clock + Clone> Deployment<C> {
             clock: self.clock.clone(),
             config: config.clone(),
             secrets: secrets.clone(),
-            marked_as: format!("{}/{}", self.name(), loaded.agent),
+            identity: Identity {
+                parameter_arn: loaded.arn,
+                marked_as: format!("{}/{}", self.name(), loaded.agent),
+            },
             counter: self.counter(&loaded.agent),
             status,
             local_files: match &self.source {

@@ -3,11 +3,12 @@
 
 use super::batch::{Candidate, Intent, Job, Launched};
 use super::ledger::Fate;
+use super::preparing::lasting;
 use super::settle::Settlement;
 use super::turn::Turn;
 use crate::clock::Clock;
 use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place};
-use crate::orchestrator::{ClaimedRun, Orchestrator, RenderError, TaskOfRun};
+use crate::orchestrator::{ClaimedRun, Orchestrator, RenderError, RunRefusal, TaskOfRun};
 use futures_util::future::join_all;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -61,7 +62,9 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                     let spec = in_claimed_cluster(self.spec(&orphan.run, rendered), orphan);
                     self.in_preparing_time(&orphan.run, self.orphan_candidate(orphan, spec)).await
                 }
-                Err(RenderError::Refused(refusal)) => Some(candidate(orphan, Intent::Fail { message: refusal.0 })),
+                Err(RenderError::Refused(RunRefusal(message)) | RenderError::Gone(message)) => {
+                    Some(candidate(orphan, Intent::Fail { message }))
+                }
                 Err(RenderError::NotNow(reason)) => {
                     self.fate(&orphan.run, Fate::Deferred(reason));
                     None
@@ -86,6 +89,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let tasks = match self.turn.launcher.live_tasks(&place, &identity.started_by).await {
             Ok(tasks) => tasks,
             Err(outcome) => {
+                let outcome = match lasting(outcome, &place) {
+                    Ok(outcome) => outcome,
+                    Err(message) => return Some(candidate(orphan, Intent::Fail { message })),
+                };
                 let reason = self.why_not_prepared(outcome);
                 let reason = format!("claimed, and it cannot be told whether it has a task: {reason}");
                 self.fate(&orphan.run, Fate::Deferred(reason));

@@ -5,7 +5,7 @@
 //! | `transport` | one request: headers, time limits, retries of reads, errors without secrets |
 //! | `answer` | HTTP answer → data and errors (pure) |
 //! | `document`, `queries`, `states` | what is sent (pure) |
-//! | `rows`, `epoch`, `times` | rows → due runs, epochs, runs as they are now (pure) |
+//! | `rows`, `epoch` | rows → due runs, epochs, runs as they are now (pure) |
 //! | `outcome`, `guard` | what became of aliased writes; what may be overwritten (pure) |
 //! | `start_up`, `queue`, `standing`, `writes`, `watch` | the conversations |
 
@@ -21,7 +21,6 @@ mod rows;
 mod standing;
 mod start_up;
 mod states;
-mod times;
 mod transport;
 mod watch;
 mod writes;

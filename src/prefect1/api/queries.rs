@@ -2,8 +2,8 @@
 
 use super::Config;
 use super::document::Document;
-use super::times;
 use crate::orchestrator::Window;
+use crate::times;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 

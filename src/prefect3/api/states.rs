@@ -1,0 +1,82 @@
+//! The states that are proposed, and what became of a proposal. Pure.
+
+use super::runs::data_with;
+use crate::orchestrator::{ApiError, Mark};
+use crate::times;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+/// Characters of a message at most: no person reads more.
+const MAX_MESSAGE_CHARS: usize = 10_000;
+
+/// A claim.
+pub(super) fn pending(mark: &Mark, identity: &str) -> Value {
+    json!({
+        "type": "PENDING", "name": "Pending", "message": null, "data": data_with(mark, identity),
+        "state_details": { "transition_id": mark.token },
+    })
+}
+
+/// A claim that is given back: due again later, with the reason and what was tried so far. Under this name the server
+/// leaves the state as it is, where a late `Scheduled` would be replaced and its `data` be lost.
+pub(super) fn awaiting_retry(
+    mark: &Mark,
+    identity: &str,
+    (at, reason, transition_id): (OffsetDateTime, &str, &str),
+) -> Value {
+    json!({
+        "type": "SCHEDULED", "name": "AwaitingRetry", "message": bounded(reason), "data": data_with(mark, identity),
+        "state_details": { "scheduled_time": times::iso(at), "transition_id": transition_id },
+    })
+}
+
+/// Never launched, in the words of Prefect's worker.
+pub(super) fn crashed(message: &str, transition_id: &str) -> Value {
+    let message = bounded(&format!("Failed to submit flow run to infrastructure: {message}"));
+    json!({
+        "type": "CRASHED", "name": "Crashed", "message": message, "state_details": { "transition_id": transition_id },
+    })
+}
+
+/// Cancelled, for good.
+pub(super) fn cancelled(message: &str) -> Value {
+    json!({"type": "CANCELLED", "name": "Cancelled", "message": bounded(message)})
+}
+
+/// A text of bounded length.
+pub(super) fn bounded(text: &str) -> String {
+    match text.char_indices().nth(MAX_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}… (cut)", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// What the server said to a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The run is in the proposed state, by this proposal or by the same one sent before.
+    Done,
+    /// It is not, and why.
+    No(String),
+}
+
+/// Reads the answer to a proposal of a state of this type.
+pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
+    let status = answer["status"].as_str();
+    let status = status.ok_or_else(|| ApiError::Malformed("the answer to a new state has no `status`".into()))?;
+    let state = &answer["state"];
+    let kind = state["type"].as_str().unwrap_or_default();
+    let is_proposed_type = kind == proposed["type"].as_str().unwrap_or_default();
+    let id = &proposed["state_details"]["transition_id"];
+    let is_this_one = !id.is_null() && state["state_details"]["transition_id"] == *id;
+    if is_proposed_type && (status == "ACCEPT" || is_this_one) {
+        return Ok(Said::Done);
+    }
+    let reason = answer["details"]["reason"].as_str().or_else(|| state["message"].as_str());
+    let name = state["name"].as_str().unwrap_or(kind);
+    let now = if name.is_empty() { String::new() } else { format!(" (it is {name})") };
+    Ok(Said::No(format!("Prefect said {status}: {}{now}", reason.unwrap_or("no reason was given"))))
+}
+
+#[cfg(test)]
+mod tests;
