@@ -6,6 +6,7 @@ use super::ecs::Ecs;
 use super::endpoints::{Endpoints, Service};
 use super::http::{AwsHttp, Limits};
 use super::lambda::Lambda;
+use super::logs::Logs;
 use super::s3::S3;
 use super::signed::Signed;
 use super::ssm::Ssm;
@@ -61,6 +62,8 @@ pub struct AgentAws {
     pub ecs: Ecs,
     /// The default network.
     pub ec2: Ec2,
+    /// What containers wrote.
+    pub logs: Logs,
     pub(super) signed: Signed,
 }
 
@@ -147,6 +150,7 @@ impl AwsClients {
             region: signed.region.clone(),
             ecs: Ecs::new(ecs_client(&sdk, &signed.endpoints)),
             ec2: Ec2::new(signed.clone()),
+            logs: Logs::new(signed.clone()),
             signed,
         }
     }

@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod error;
 pub mod http;
 pub mod lambda;
+pub mod logs;
 mod raw;
 pub mod s3;
 pub mod signed;

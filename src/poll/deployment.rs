@@ -1,7 +1,7 @@
 //! All agents of a deployment, side by side, and what a warm process keeps of them.
 
 use super::agent::{Agent, Counter, Invocation, Overrides};
-use super::assembly::{Kit, Unassembled};
+use super::assembly::{Kit, PrefectKit, Unassembled};
 use super::dry_run::Record;
 use super::identity::Identity;
 use super::report::{AgentReport, Report};
@@ -351,21 +351,22 @@ impl<C: Clock + Clone> Deployment<C> {
         if let Some(known) = unchanged.clone().filter(|_| !config.refers_elsewhere()) {
             return known;
         }
-        let kit = Kit {
+        let prefect = PrefectKit {
             aws: Arc::clone(&self.aws),
             clock: self.clock.clone(),
-            config: config.clone(),
             secrets: secrets.clone(),
-            identity: Identity {
-                parameter_arn: loaded.arn,
-                marked_as: format!("{}/{}", self.name(), loaded.agent),
-            },
-            counter: self.counter(&loaded.agent),
-            status,
+            identity: Identity { parameter_arn: loaded.arn, marked_as: format!("{}/{}", self.name(), loaded.agent) },
             local_files: match &self.source {
                 Source::Parameters(_) => LocalFiles::Refused,
                 Source::File { .. } => LocalFiles::Allowed,
             },
+            read_only: self.dry_run.is_some(),
+        };
+        let kit = Kit {
+            prefect,
+            config: config.clone(),
+            counter: self.counter(&loaded.agent),
+            status,
             overrides: self.overrides,
             dry_run: self.dry_run.clone(),
         };

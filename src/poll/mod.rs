@@ -41,6 +41,6 @@ pub mod turn;
 mod tests;
 
 pub use agent::{Agent, Invocation, Overrides};
-pub use assembly::Unassembled;
+pub use assembly::{PrefectKit, Unassembled};
 pub use deployment::{Deployment, PollError, Selection, Source};
 pub use report::{AgentReport, Report};

@@ -1,7 +1,6 @@
 //! What follows from a task's change of state: `task-events` tells Prefect of tasks that died.
 //!
-//! Event → whose task is it → observe the run → decide → perform. All that is here is pure; the performing part reads
-//! the run and the task's tags, and does what [`decision::decide`] says.
+//! Event → whose task is it → observe the run → decide → perform. All but [`perform`] is pure.
 //!
 //! | file | question |
 //! |---|---|
@@ -13,12 +12,14 @@
 //! | [`observer`] | in which words, where a Prefect worker's observer has its own? |
 //! | [`container_log`] | where are a container's last words? |
 //! | [`replicated_event`] | how does Prefect 2 or 3 hear of the change? |
+//! | [`perform`] | reads the run, decides, does it |
 
 pub mod container_log;
 pub mod decision;
 pub mod diagnosis;
 pub mod event;
 pub mod observer;
+pub mod perform;
 pub mod replicated_event;
 pub mod run;
 #[cfg(test)]

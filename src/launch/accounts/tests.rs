@@ -163,7 +163,13 @@ async fn the_launch_rate_is_the_agents_whatever_the_account() {
 
 #[tokio::test]
 async fn whose_fault_refused_credentials_are_depends_on_who_chose_them() {
-    let denied = || refused(403, "AccessDenied", "User: arn:aws:sts::1:assumed-role/poll/x is not authorized to perform: sts:AssumeRole on resource: arn");
+    let denied = || {
+        refused(
+            403,
+            "AccessDenied",
+            "User: arn:aws:sts::1:assumed-role/poll/x is not authorized to perform: sts:AssumeRole on resource: arn",
+        )
+    };
     let expired = || refused(403, "ExpiredToken", "The security token included in the request is expired");
     let of_run: fn(&LaunchOutcome) -> bool = |outcome| matches!(outcome, LaunchOutcome::Permanent(_));
     let of_agent: fn(&LaunchOutcome) -> bool = |outcome| matches!(outcome, LaunchOutcome::AgentTrouble(_));
@@ -195,7 +201,10 @@ async fn a_refusal_says_what_was_asked_and_what_to_do() {
     let error = refused(403, "AccessDenied", "User: x is not authorized to perform: sts:AssumeRole on resource: y");
     room.connect.lock().answers.push_back(Err(error));
     let Err(LaunchOutcome::Permanent(text)) = prepare(&room, &role(&[CHOSEN_ACCOUNT])).await else { panic!() };
-    assert!(text.starts_with("An error occurred (AccessDenied) when calling the AssumeRole operation: User: x"), "{text}");
+    assert!(
+        text.starts_with("An error occurred (AccessDenied) when calling the AssumeRole operation: User: x"),
+        "{text}"
+    );
     assert!(text.contains("trust policy"), "{text}");
 }
 

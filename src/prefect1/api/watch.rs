@@ -3,11 +3,12 @@
 use super::document::{SetState, Target};
 use super::rows::{self, flow_run_of};
 use super::standing::{as_received, claimed, timestamp};
-use super::{Detail, Prefect1, queries, states, times};
+use super::{Detail, Prefect1, queries, states};
 use crate::launch::token::client_token;
 use crate::orchestrator::{ApiError, Mark, Watched};
 use crate::prefect1::render::{FlowRun, TaskRun};
 use crate::task_events::run::{Phase, Run, is_waiting_task_run};
+use crate::times;
 use serde_json::Value;
 use time::OffsetDateTime;
 

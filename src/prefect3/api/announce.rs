@@ -3,7 +3,7 @@
 use super::answer::is_no_route;
 use super::events::{Launched, Teller};
 use super::requests::{self, Request};
-use super::{Detail, PREFECT_2, PREFECT_3, Prefect3};
+use super::{Detail, Prefect3, version_of};
 use crate::config::WorkerRules;
 use crate::orchestrator::{ApiError, DueRun, TaskOfRun};
 use crate::prefect3::render::WorkPool;
@@ -95,10 +95,7 @@ impl Prefect3 {
 
     /// The version of Prefect whose worker this stands for.
     pub(super) fn prefect_version(&self) -> &'static str {
-        match self.config.generation.rules {
-            WorkerRules::Two => PREFECT_2,
-            WorkerRules::Three => PREFECT_3,
-        }
+        version_of(self.config.generation.rules)
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `names` | epochs and other names that follow from what they name (pure) |
 //! | `runs`, `claims`, `guard` | rows → flow runs; whose a claim is; what may be overwritten (pure) |
 //! | `pool`, `records`, `references` | what rendering needs: the pool, flows and deployments, blocks and variables |
-//! | `queue`, `standing`, `reading`, `writes`, `launches`, `announce` | the conversations |
+//! | `queue`, `standing`, `reading`, `writes`, `launches`, `announce`, `watch` | the conversations |
 
 mod announce;
 mod answer;
@@ -31,12 +31,13 @@ mod states;
 #[cfg(test)]
 mod test_support;
 mod transport;
+mod watch;
 mod writes;
 
-use crate::config::{AgentConfig, AgentSecrets, Prefect3Config};
+use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
 use crate::orchestrator::{
     ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog,
-    RunNow, Standing, TaskOfRun, Window,
+    RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect3::render::FlowRun;
 use crate::state::Registration;
@@ -47,6 +48,7 @@ use names::Names;
 use pool::Pool;
 use queue::Pages;
 use records::Records;
+use serde_json::Value;
 use standing::Verdicts;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,10 +57,13 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use transport::Transport;
 
-/// Version whose worker an agent with `prefect: 2` stands for.
-const PREFECT_2: &str = "2.20.27";
-/// Version whose worker an agent with `prefect: 3` stands for.
-const PREFECT_3: &str = "3.8.8";
+/// Version of Prefect whose worker an agent stands for.
+pub fn version_of(rules: WorkerRules) -> &'static str {
+    match rules {
+        WorkerRules::Two => "2.20.27",
+        WorkerRules::Three => "3.8.8",
+    }
+}
 
 /// The configuration of an agent of Prefect 2 or 3.
 pub type Config = AgentConfig<Prefect3Config>;
@@ -238,6 +243,24 @@ impl Orchestrator for Prefect3 {
 
     async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) {
         self.tell_others(launched).await;
+    }
+}
+
+impl TaskWatch for Prefect3 {
+    async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
+        self.watched_run(flow_run_id).await
+    }
+
+    async fn end_dead(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
+        self.crash_dead(run, message).await
+    }
+
+    async fn propose_pending(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
+        self.say_pending(run, message).await
+    }
+
+    async fn post_event(&self, event: &Value) -> Result<(), ApiError> {
+        self.tell_event(event).await
     }
 }
 

@@ -38,6 +38,19 @@ pub(super) fn crashed(message: &str, transition_id: &str) -> Value {
     })
 }
 
+/// The task of a run that was launched is dead.
+pub(super) fn dead(message: &str, transition_id: &str) -> Value {
+    json!({
+        "type": "CRASHED", "name": "Crashed", "message": bounded(message),
+        "state_details": { "transition_id": transition_id },
+    })
+}
+
+/// The task waits for its start.
+pub(super) fn infrastructure_pending(message: &str) -> Value {
+    json!({"type": "PENDING", "name": "InfrastructurePending", "message": bounded(message)})
+}
+
 /// Cancelled, for good.
 pub(super) fn cancelled(message: &str) -> Value {
     json!({"type": "CANCELLED", "name": "Cancelled", "message": bounded(message)})

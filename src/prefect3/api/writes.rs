@@ -135,7 +135,7 @@ impl Prefect3 {
         allowed.collect()
     }
 
-    async fn propose(&self, run: &DueRun<Detail>, state: &Value) -> Result<(), ApiError> {
+    pub(super) async fn propose(&self, run: &DueRun<Detail>, state: &Value) -> Result<(), ApiError> {
         ended(self.transport.repeatable(&self.proposal(run, state)).await, state)
     }
 
