@@ -3,7 +3,7 @@
 use super::run::Generation;
 use serde_json::{Map, Value};
 
-/// A stream of CloudWatch Logs.
+/// A log stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogStream {
     /// Log group.
@@ -15,8 +15,9 @@ pub struct LogStream {
 }
 
 /// The log of a task's container. `definition`: as ECS describes it, also one that is deregistered; `container`: `None` =
-/// the flow's, by its usual name or because it is the only one. `None` = it does not log to CloudWatch, or without a prefix,
-/// so that its stream cannot be known.
+/// the flow's, by its usual name or because it is the only one.
+///
+/// `None` = it logs elsewhere than to `awslogs`, or without a prefix, so that its stream cannot be known.
 pub fn log_stream(
     definition: &Map<String, Value>,
     container: Option<&str>,

@@ -8,6 +8,11 @@ use super::run::Generation;
 /// Names of the variable that tells a container which flow run is its, of all generations of Prefect.
 const RUN_VARIABLES: [&str; 2] = ["PREFECT__FLOW_RUN_ID", "PREFECT__CONTEXT__FLOW_RUN_ID"];
 
+/// Exit code of a process that was killed.
+const KILLED: i64 = 137;
+/// Exit code of a process that was asked to end.
+const TERMINATED: i64 = 143;
+
 /// Why a task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -114,7 +119,7 @@ fn cause(event: &TaskEvent, counting: &[&Container], text: &str) -> Cause {
         Some("ServiceSchedulerInitiated") => return Cause::Scheduler,
         _ => {}
     }
-    if event.task.containers.iter().any(is_out_of_memory) || texts::is_out_of_memory(reason_of_task(event)) {
+    if ran_out_of_memory(event, counting) {
         return Cause::OutOfMemory;
     }
     if !had_started(event) {
@@ -131,6 +136,14 @@ fn cause(event: &TaskEvent, counting: &[&Container], text: &str) -> Cause {
         None if codes.is_empty() || codes.contains(&None) => Cause::NoExitCode,
         None => Cause::ExitedWithZero,
     }
+}
+
+/// In a container that counts; or in another one, when those that count were ended from outside: it took them along.
+fn ran_out_of_memory(event: &TaskEvent, counting: &[&Container]) -> bool {
+    let ended_from_outside = |container: &&Container| matches!(container.exit_code, None | Some(KILLED | TERMINATED));
+    texts::is_out_of_memory(reason_of_task(event))
+        || counting.iter().copied().any(is_out_of_memory)
+        || (counting.iter().all(ended_from_outside) && event.task.containers.iter().any(is_out_of_memory))
 }
 
 /// The containers whose end counts: the flow's, or all of them where that is not known.

@@ -144,6 +144,8 @@ fn what_happens_to_a_process() {
 fn memory_may_run_out_in_a_sidecar() {
     let event = stopped("EssentialContainerExited", "", &[("flow", Some(143), ""), ("otel", Some(137), "OutOfMemory")]);
     assert_eq!(diagnosis(&event).sentence, "Container 'otel' ran out of memory and was killed: OutOfMemory.");
+    let event = stopped("EssentialContainerExited", "", &[("flow", Some(1), ""), ("otel", Some(137), "OutOfMemory")]);
+    assert_eq!(diagnosis(&event).cause, Cause::ExitCode(1), "the flow had ended by itself");
 }
 
 #[test]
