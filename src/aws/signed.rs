@@ -53,9 +53,8 @@ const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 impl Call {
     /// A call of the query protocol: a form with these fields.
     pub(super) fn query<T: AsRef<str>>(signed: &Signed, service: Service, fields: &[(T, T)]) -> Self {
-        let field = |(name, value): &(T, T)| {
-            format!("{}={}", name.as_ref(), utf8_percent_encode(value.as_ref(), IN_FORM))
-        };
+        let field =
+            |(name, value): &(T, T)| format!("{}={}", name.as_ref(), utf8_percent_encode(value.as_ref(), IN_FORM));
         Self {
             service,
             method: http::Method::POST,

@@ -9,9 +9,7 @@ use super::calls::EcsCalls;
 use super::flight::Flight;
 use super::outcome::{Origin, refusal};
 use super::place::AwsCredentials;
-use super::{
-    LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, TransientCause,
-};
+use super::{LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, TransientCause};
 use crate::aws::ecs::Ecs;
 use crate::aws::{Account, AwsError};
 use crate::clock::Clock;

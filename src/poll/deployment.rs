@@ -356,10 +356,7 @@ impl<C: Clock + Clone> Deployment<C> {
             clock: self.clock.clone(),
             config: config.clone(),
             secrets: secrets.clone(),
-            identity: Identity {
-                parameter_arn: loaded.arn,
-                marked_as: format!("{}/{}", self.name(), loaded.agent),
-            },
+            identity: Identity { parameter_arn: loaded.arn, marked_as: format!("{}/{}", self.name(), loaded.agent) },
             counter: self.counter(&loaded.agent),
             status,
             local_files: match &self.source {

@@ -11,10 +11,10 @@ fn assumed(request: &Request, expiration: &str) -> Reply {
     text(
         200,
         &format!(
-            "<R><AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
              <SessionToken>token-of-{key}</SessionToken><Expiration>{expiration}</Expiration></Credentials>\
              <AssumedRoleUser><AssumedRoleId>A:s</AssumedRoleId><Arn>arn:aws:sts::222222222222:assumed-role/l/s</Arn>\
-             </AssumedRoleUser></AssumeRoleResult></R>"
+             </AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>"
         ),
     )
 }
@@ -63,18 +63,20 @@ async fn a_runs_own_keys_and_region_sign_all_its_calls() {
     own.ecs.list_tasks(None, "x").await.unwrap();
     assert_eq!(
         signers(&server),
-        [signed("ecs", "AKIDRUN", "us-west-2"), signed("ec2", "AKIDRUN", "us-west-2"), signed("ecs", "AKIDOWN", "eu-west-1")]
+        [
+            signed("ecs", "AKIDRUN", "us-west-2"),
+            signed("ec2", "AKIDRUN", "us-west-2"),
+            signed("ecs", "AKIDOWN", "eu-west-1")
+        ]
     );
     assert_eq!(server.requests()[0].header("x-amz-security-token"), "token-of-run");
 }
 
 #[tokio::test]
 async fn a_role_is_assumed_once_with_the_keys_at_hand() {
-    for (keys, agents_role, with) in [
-        (keys(), None, "AKIDRUN"),
-        (None, None, "AKIDOWN"),
-        (None, Some(AGENTS_ROLE), "AKIDLAUNCHER"),
-    ] {
+    for (keys, agents_role, with) in
+        [(keys(), None, "AKIDRUN"), (None, None, "AKIDOWN"), (None, Some(AGENTS_ROLE), "AKIDLAUNCHER")]
+    {
         let server = any_service().await;
         let aws = server.clients().await;
         let own = aws.for_agent(None, agents_role).await;

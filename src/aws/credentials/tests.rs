@@ -36,9 +36,8 @@ async fn credentials_are_kept_until_shortly_before_they_end() {
 
 #[test]
 fn the_environment_needs_key_and_secret() {
-    let environment = |pairs: &[(&str, &str)]| {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Environment>()
-    };
+    let environment =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Environment>();
     assert!(from_env(&environment(&[("AWS_ACCESS_KEY_ID", "AK")])).is_none());
     let found = from_env(&environment(&[
         ("AWS_ACCESS_KEY_ID", "AK"),

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
-use crate::aws::test_server::{Reply, Request, Server, closed_port, clients, text};
+use crate::aws::test_server::{Reply, Request, Server, clients, closed_port, text};
 use serde_json::json;
 use std::time::SystemTime;
 

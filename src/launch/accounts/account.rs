@@ -126,7 +126,9 @@ fn config(config: Option<&Value>) -> Result<(), RunRefusal> {
             let why = match option.as_str() {
                 "region_name" => "write the region to `region_name` of `aws_credentials`",
                 "use_dualstack_endpoint" | "use_fips_endpoint" => "write the endpoint's address to `endpoint_url`",
-                _ => "only options that tune a client's retries, time limits and connections are accepted (and ignored)",
+                _ => {
+                    "only options that tune a client's retries, time limits and connections are accepted (and ignored)"
+                }
             };
             return refuse(&format!("{FIELD}.{option}"), why);
         }

@@ -25,7 +25,10 @@ fn keys_region_and_role_lead_to_an_account() {
     };
     let account = account(&credentials).unwrap();
     let keys = account.keys.unwrap();
-    assert_eq!((keys.access_key_id(), keys.secret_access_key(), keys.session_token()), ("AKIA", "secret", Some("token")));
+    assert_eq!(
+        (keys.access_key_id(), keys.secret_access_key(), keys.session_token()),
+        ("AKIA", "secret", Some("token"))
+    );
     assert_eq!((account.region.as_deref(), account.endpoint_url), (Some("us-gov-west-1"), None));
     let mut asked = account.role.unwrap();
     let session = asked.shift_remove("RoleSessionName").unwrap();
@@ -68,7 +71,8 @@ fn half_a_pair_of_keys_is_refused() {
 fn profiles_and_strange_regions_are_refused() {
     let profile = AwsCredentials { profile_name: Some("prod".into()), ..AwsCredentials::default() };
     assert!(refusal(&profile).contains("no AWS profiles"), "{}", refusal(&profile));
-    for region in ["eu", "eu-west", "EU-WEST-1", "eu-west-1.example.com", "eu--1", "eu-west-1/", "x@eu-west-1", "é-é-1"] {
+    for region in ["eu", "eu-west", "EU-WEST-1", "eu-west-1.example.com", "eu--1", "eu-west-1/", "x@eu-west-1", "é-é-1"]
+    {
         let credentials = AwsCredentials { region_name: Some(region.into()), ..AwsCredentials::default() };
         assert!(refusal(&credentials).contains("`region_name`"), "{region}");
     }
@@ -88,7 +92,12 @@ fn an_endpoint_is_an_address() {
 
 #[test]
 fn what_would_weaken_the_connection_is_refused_unless_there_is_nothing_to_weaken() {
-    for (field, value) in [("use_ssl", json!(false)), ("verify", json!(false)), ("verify", json!("/ca.pem")), ("verify_cert_path", json!("/ca.pem"))] {
+    for (field, value) in [
+        ("use_ssl", json!(false)),
+        ("verify", json!(false)),
+        ("verify", json!("/ca.pem")),
+        ("verify_cert_path", json!("/ca.pem")),
+    ] {
         let refused = refusal(&with_parameters(&json!({field: value})));
         assert!(refused.starts_with(&format!("`aws_client_parameters.{field}` of")), "{refused}");
         account(&with_parameters(&json!({field: value, "endpoint_url": "http://localhost:4566"}))).unwrap();
