@@ -80,8 +80,8 @@ impl Obstacle {
 fn as_secret(spec: &LaunchSpec, secrets: &AgentSecrets, assume_role_arn: Option<&str>) -> Result<LaunchSpec, Obstacle> {
     let Definition::Own(definition) = &spec.definition else { return Err(Obstacle::NotOurs) };
     let role = execution_role(definition, &spec.run_task).ok_or(Obstacle::NoExecutionRole)?;
-    let named = account(role).or_else(|| account(text(&spec.run_task, "cluster")?));
-    let task_account = match named {
+    let written = account(role).or_else(|| account(text(&spec.run_task, "cluster")?));
+    let task_account = match written {
         Some(account) => Some(account),
         None => account_of(&spec.worker.credentials, assume_role_arn)?,
     };

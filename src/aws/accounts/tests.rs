@@ -11,10 +11,10 @@ fn assumed(request: &Request, expiration: &str) -> Reply {
     text(
         200,
         &format!(
-            "<R><AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
              <SessionToken>token-of-{key}</SessionToken><Expiration>{expiration}</Expiration></Credentials>\
              <AssumedRoleUser><AssumedRoleId>A:s</AssumedRoleId><Arn>arn:aws:sts::222222222222:assumed-role/l/s</Arn>\
-             </AssumedRoleUser></AssumeRoleResult></R>"
+             </AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>"
         ),
     )
 }

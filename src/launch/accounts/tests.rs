@@ -7,7 +7,6 @@ use crate::launch::ecs::EcsLauncher;
 use crate::launch::place::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::launch::rate::LaunchRate;
 use crate::launch::testing::{FakeAws, JumpingClock, RUN, START, no_answer, refused, spec, started};
-use secrecy::SecretString;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::MutexGuard;
@@ -117,7 +116,7 @@ async fn without_credentials_of_its_own_a_run_is_launched_in_the_agents_account(
     own.world().run_task_answers.push_back(Ok(started("t")));
     let launch = prepare(&room, &AwsCredentials::default()).await.unwrap();
     assert_eq!(room.launch(&launch, deadline()).await, LaunchOutcome::Started { task_arn: "t".into() });
-    assert_eq!(own.world().calls, ["ListTaskDefinitions", "RegisterTaskDefinition", "RunTask"]);
+    assert_eq!(own.world().calls, ["DescribeTaskDefinition", "RegisterTaskDefinition", "RunTask"]);
     assert!(room.connect.lock().connected.is_empty() && room.connect.lock().renewals == 0);
 }
 
@@ -135,7 +134,7 @@ async fn with_credentials_of_its_own_everything_happens_in_their_account() {
     room.live_task(&place, "t").await.unwrap();
     room.stop(&place, "t", "enough").await.unwrap();
     let expected =
-        ["ListTaskDefinitions", "RegisterTaskDefinition", "RunTask", "ListTasks", "DescribeTasks", "StopTask"];
+        ["DescribeTaskDefinition", "RegisterTaskDefinition", "RunTask", "ListTasks", "DescribeTasks", "StopTask"];
     assert_eq!(theirs.world().calls, expected);
     assert!(own.world().calls.is_empty());
     assert_eq!(room.connect.lock().connected.len(), 1);

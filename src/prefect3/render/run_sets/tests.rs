@@ -25,7 +25,8 @@ fn what_differs_from_the_pool_is_the_runs_own() {
 
 #[test]
 fn credentials_are_the_runs_own_when_its_variables_say_something_else() {
-    let template = json!({"aws_credentials": {"aws_access_key_id": "{{ key }}", "aws_secret_access_key": "pool",
+    let definition = json!({"cpu": "{{ cpu }}"});
+    let template = json!({"task_definition": definition, "aws_credentials": {"aws_access_key_id": "{{ key }}", "aws_secret_access_key": "pool",
         "region_name": "{{ region }}"}});
     let chosen = |template: &Value, variables: Value| {
         let spec = job(&worker(), &run(template.clone(), variables)).unwrap().launch_spec().unwrap();
@@ -35,7 +36,7 @@ fn credentials_are_the_runs_own_when_its_variables_say_something_else() {
     assert!(chosen(&template, json!({"cpu": 512})).is_empty());
     assert_eq!(chosen(&template, json!({"region": "eu-west-2"})), [CHOSEN_ACCOUNT]);
     assert_eq!(chosen(&template, json!({"key": "AKIA"})), [CHOSEN_ACCOUNT, CHOSEN_KEYS]);
-    let whole = json!({"aws_credentials": "{{ aws_credentials }}"});
+    let whole = json!({"task_definition": definition, "aws_credentials": "{{ aws_credentials }}"});
     let role = json!({"aws_credentials": {"assume_role_arn": "arn:aws:iam::1:role/r"}});
     assert_eq!(chosen(&whole, role), [CHOSEN_ACCOUNT], "a role brings no keys");
     let keys = json!({"aws_credentials": {"aws_access_key_id": "AKIA", "aws_secret_access_key": "s"}});
