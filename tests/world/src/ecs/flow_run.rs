@@ -29,10 +29,8 @@ pub(super) async fn begin(world: &World, arn: &str) -> Option<i64> {
     let mut waited = false;
     loop {
         let now = world.lock().now();
-        let started = world.prefect3(|prefect3| match waited {
-            false => prefect3.start_container(&id, now),
-            true => prefect3.go_on(&id, now),
-        });
+        let started = world
+            .prefect3(|prefect3| if waited { prefect3.go_on(&id, now) } else { prefect3.start_container(&id, now) });
         match started {
             Ok(Started::Yes) => return None,
             Ok(Started::No(_)) => return Some(0),

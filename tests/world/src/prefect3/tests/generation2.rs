@@ -27,6 +27,17 @@ async fn it_tells_its_version_and_writes_times_with_an_offset() {
 }
 
 #[tokio::test]
+async fn job_variables_of_deployments_have_their_old_name() {
+    let world = world();
+    let id = deployment(&world, json!({"job_variables": {"cpu": 512}}));
+    let row = get(&world, &format!("GET /deployments/{id}"), Value::Null).await;
+    assert_eq!((&row["infra_overrides"], row.get("job_variables")), (&json!({"cpu": 512}), None));
+    let run = run(&world, json!({"job_variables": {"memory": 1}}));
+    let row = get(&world, &format!("GET /flow_runs/{run}"), Value::Null).await;
+    assert_eq!(row["job_variables"], json!({"memory": 1}), "runs have the new one");
+}
+
+#[tokio::test]
 async fn there_are_no_labels_and_nothing_below_pending() {
     let world = world();
     let id = run(&world, json!({}));
@@ -46,6 +57,26 @@ async fn deployments_have_no_slots_and_may_be_gone() {
     for id in [first, second] {
         assert_eq!(go(&world, &id, "PENDING").await, "201 ACCEPT Pending");
     }
+}
+
+#[tokio::test]
+async fn a_cancelled_run_stays_cancelled() {
+    let world = world();
+    let id = run(&world, json!({"state": "CANCELLED"}));
+    for kind in ["PENDING", "RUNNING", "SCHEDULED"] {
+        assert_eq!(go(&world, &id, kind).await, "200 REJECT Cancelled", "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn filters_know_less() {
+    let world = world();
+    let id = run(&world, json!({"state": "CRASHED"}));
+    assert_eq!(world.prefect3_flow_run(&id).unwrap().start_time, None, "it never started");
+    let ask = async |filter: Value| ask(&world, "POST /flow_runs/filter", json!({"flow_runs": filter})).await.status;
+    assert_eq!(ask(json!({"state": {"type": {"any_": ["CRASHED"]}}})).await, 200);
+    assert_eq!(ask(json!({"state": {"type": {"not_any_": ["CRASHED"]}}})).await, 422);
+    assert_eq!(ask(json!({"start_time": {"is_null_": true}})).await, 422);
 }
 
 #[tokio::test]

@@ -68,10 +68,10 @@ async fn a_repeated_transition_is_told_from_another_workers() {
     // A state below Pending does not carry the transition's id on.
     assert_eq!(propose(&world, &id, json!({"type": "PENDING", "name": "Submitting"})).await.0, 201);
     assert_eq!(propose(&world, &id, claim).await.1, "ABORT");
-    let states = get(&world, &format!("GET /flow_run_states/?flow_run_id={id}"), Value::Null).await;
+    let kept = get(&world, &format!("GET /flow_run_states/?flow_run_id={id}"), Value::Null).await;
     let ids: Vec<bool> =
-        states.as_array().unwrap().iter().map(|one| one["state_details"]["transition_id"].is_string()).collect();
-    assert_eq!(ids, [false, true, false], "{states}");
+        kept.as_array().unwrap().iter().map(|one| one["state_details"]["transition_id"].is_string()).collect();
+    assert_eq!(ids, [false, true, false], "{kept}");
 }
 
 #[tokio::test]
