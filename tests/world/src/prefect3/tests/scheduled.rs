@@ -1,7 +1,10 @@
 //! What a work pool hands out.
 
 use super::{ask, deployment, get, go, run, switch};
-use crate::{World, prefect3::PoolSpec};
+use crate::{
+    World,
+    prefect3::{Generation, PoolSpec},
+};
 use serde_json::{Value, json};
 
 /// The names of the runs that are handed out.
@@ -12,7 +15,7 @@ async fn names(world: &World, body: Value) -> Vec<String> {
 }
 
 /// A pool with the queues `high` (1), `default` (2) and `low` (3), each with a deployment.
-fn pool(spec: Value) -> World {
+fn pool(spec: &Value) -> World {
     let world = World::new();
     let mut all = json!({"queues": [{"name": "high", "priority": 1}, {"name": "low", "priority": 3}]});
     all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
@@ -28,7 +31,7 @@ fn seed(world: &World, name: &str, queue: &str, start: f64) -> String {
 
 #[tokio::test]
 async fn by_priority_then_by_time() {
-    let world = pool(json!({}));
+    let world = pool(&json!({}));
     for (name, queue, start) in [
         ("l", "low", -9.0),
         ("d2", "default", -1.0),
@@ -38,7 +41,7 @@ async fn by_priority_then_by_time() {
     ] {
         seed(&world, name, queue, start);
     }
-    let soon = crate::prefect3::times::show(world.lock().now() + time::Duration::seconds(10), Default::default());
+    let soon = crate::prefect3::times::show(world.lock().now() + time::Duration::seconds(10), Generation::default());
     let due = |more: Value| {
         let mut body = json!({"scheduled_before": soon});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -73,7 +76,7 @@ async fn rows_have_no_state_but_its_id() {
 #[tokio::test]
 async fn limits_of_pool_and_queue_count_pending_and_running() {
     let world =
-        pool(json!({"concurrency_limit": 3, "queues": [{"name": "low", "priority": 3, "concurrency_limit": 1}]}));
+        pool(&json!({"concurrency_limit": 3, "queues": [{"name": "low", "priority": 3, "concurrency_limit": 1}]}));
     let [first, second] = ["a", "b"].map(|name| seed(&world, name, "low", -9.0));
     for name in ["c", "d", "e"] {
         seed(&world, name, "default", -1.0);
@@ -94,7 +97,7 @@ async fn limits_of_pool_and_queue_count_pending_and_running() {
 
 #[tokio::test]
 async fn paused_pools_and_queues_hand_nothing_out() {
-    let world = pool(json!({}));
+    let world = pool(&json!({}));
     seed(&world, "h", "high", -1.0);
     seed(&world, "d", "default", -1.0);
     let patch = async |path: &str, paused: bool| {
@@ -121,7 +124,7 @@ async fn paused_pools_and_queues_hand_nothing_out() {
 
 #[tokio::test]
 async fn refusals() {
-    let world = pool(json!({}));
+    let world = pool(&json!({}));
     for (path, body, status, detail) in [
         ("nope", json!({}), 404, "Work pool \"nope\" not found."),
         ("ecs-pool", json!({"work_queue_names": ["nope"]}), 404, "Work pool queue 'ecs-pool/nope' not found."),
@@ -140,7 +143,7 @@ async fn refusals() {
 
 #[tokio::test]
 async fn heartbeats_make_pools_ready() {
-    let world = pool(json!({}));
+    let world = pool(&json!({}));
     let beat = "POST /work_pools/ecs-pool/workers/heartbeat";
     let status = async || get(&world, "GET /work_pools/ecs-pool", Value::Null).await["status"].clone();
     assert_eq!(status().await, "NOT_READY");

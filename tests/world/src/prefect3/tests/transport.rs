@@ -3,7 +3,7 @@
 use super::{PREFECT, ask, get, run, send, switch};
 use crate::{
     World,
-    prefect3::{Auth, Busy, CLOUD_ACCOUNT, CLOUD_WORKSPACE, FailRule, routes},
+    prefect3::{Auth, Busy, CLOUD_ACCOUNT, CLOUD_WORKSPACE, FailRule, PoolSpec, routes},
 };
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ async fn basic_auth() {
 #[tokio::test]
 async fn cloud_keys_paths_and_heartbeats() {
     let world = World::new();
-    world.prefect3_pool(Default::default());
+    world.prefect3_pool(PoolSpec::default());
     switch(&world, |switches| {
         switches.cloud = true;
         switches.auth = Auth::Keys { keys: vec!["pnu_fake".to_owned()] };
@@ -114,7 +114,7 @@ async fn rules_fail_requests_with_headers() {
 #[tokio::test]
 async fn versions_paths_and_bodies_that_are_none() {
     let world = World::new();
-    world.prefect3_pool(Default::default());
+    world.prefect3_pool(PoolSpec::default());
     for (version, status) in [("0.8.4", 200), ("0.8.3", 200), ("0.9.0", 200), ("0.7.9", 400), ("x", 400)] {
         let answer = send(&world, "GET /work_pools/ecs-pool", &[("x-prefect-api-version", version)], "").await;
         assert_eq!(answer.status, status, "{version}: {answer:?}");
