@@ -217,6 +217,9 @@ pub(super) fn read(call: &mut Call<'_>) -> Outcome {
 pub(super) fn filter(call: &mut Call<'_>) -> Outcome {
     let fields = Fields::embedded(call.body)?;
     let page = Page::read(&fields, call.prefect3.switches.api_limit)?;
+    if call.prefect3.switches.generation == Generation::Two {
+        search::refuse_later(call.body)?;
+    }
     let runs = search::flow_runs(call.prefect3, &fields)?;
     Ok(Answer::ok(page.of(runs, |run| call.prefect3.flow_run_row(run, call.now))))
 }
