@@ -1,4 +1,4 @@
-"""The fakes and moto run once per session; every test begins with empty ones."""
+"""The fakes, moto and a Prefect 3 server run once per session; every test begins with empty ones, or in a pool of its own."""
 
 import sys
 import urllib.request
@@ -11,6 +11,8 @@ from botocore.config import Config
 sys.path.insert(0, str(Path(__file__).parent))
 
 import processes  # noqa: E402
+from orders import Prefect3  # noqa: E402
+from prefect3 import server  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +24,13 @@ def world_process():
 @pytest.fixture(scope="session")
 def moto_process():
     with processes.running_moto() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def prefect3_process(tmp_path_factory):
+    # Without its services, which move runs about (Late) and make it busy.
+    with server.running(tmp_path_factory.mktemp("prefect3"), "--no-services") as url:
         yield url
 
 
@@ -69,3 +78,11 @@ def poll(version, world, tmp_path):
         return processes.run_agent(version, world, tmp_path, environment, **arguments)
 
     return one_life
+
+
+@pytest.fixture(params=["real", "fake"])
+def api(request):
+    """Prefect 3's API: a real server, and the fake."""
+    if request.param == "real":
+        return Prefect3(request.getfixturevalue("prefect3_process"))
+    return Prefect3(request.getfixturevalue("world").prefect3)

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +12,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOLS = Path(os.environ.get("PSA_TOOLS", ROOT / ".tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from prefect3.server import ROOT, TOOLS, end, free_port  # noqa: E402
+
 WORLD = Path(os.environ.get("PSA_WORLD", ROOT / "target/debug/world"))
 START_SECONDS = 30
 AGENT_SECONDS = 90
@@ -27,22 +28,13 @@ AWS_ENVIRONMENT = {
 }
 
 
-def end(process):
-    """Ends a process of ours, gently first."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(timeout=10)
-
-
 class World:
     """The project's fakes, and their control API."""
 
     def __init__(self, addresses):
         self.aws = addresses["aws"]
         self.prefect1 = addresses["prefect1"]
+        self.prefect3 = f"{self.aws}/prefect3/api"
         self.control = addresses["control"]
 
     def ask(self, path, body=None):
@@ -83,12 +75,6 @@ def running_world():
         yield World(json.loads(line))
     finally:
         end(process)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextlib.contextmanager
