@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from prefect3.rest import Rest
 
+# Of the guarded server; the password has a colon of its own.
+AUTH_STRING = "admin:se:cret"
+
 
 def at(seconds):
     """A time so many seconds from now, as the API takes it."""
