@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
+from prefect3 import server  # noqa: E402
 from prefect3.server import ROOT, TOOLS, end, free_port  # noqa: E402
 
 WORLD = Path(os.environ.get("PSA_WORLD", ROOT / "target/debug/world"))
@@ -111,6 +112,30 @@ def run_agent(version, world, home, environment=None, **arguments):
     done = subprocess.run(
         [TOOLS / name / "bin/python", Path(__file__).with_name("agent.py")],
         input=json.dumps({"max_polls": 1, **arguments}),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=AGENT_SECONDS,
+    )
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log
+    return log
+
+
+def run_worker(world, api, pool, home, *options, **settings):
+    """One poll of the real worker of Prefect 3, which launches on ECS. Returns its log."""
+    command = ["prefect", "worker", "start", "--type", "ecs", "--pool", pool, "--name", "real worker", "--run-once"]
+    environment = server.environment(
+        home,
+        PREFECT_API_URL=api.url,
+        PREFECT_LOGGING_LEVEL="DEBUG",
+        AWS_ENDPOINT_URL=world.aws,
+        **AWS_ENVIRONMENT,
+        **settings,
+    )
+    done = subprocess.run(
+        [*command, "--install-policy", "never", *options],
+        executable=server.BIN / "prefect",
         env=environment,
         capture_output=True,
         text=True,

@@ -28,6 +28,7 @@ pub mod route;
 pub mod runtime_api;
 pub mod s3;
 pub mod server;
+pub mod sqs;
 pub mod ssm;
 pub mod sts;
 pub mod world;

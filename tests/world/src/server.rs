@@ -6,7 +6,7 @@ use crate::{
     control, ec2, ecs,
     io::{Connection, WorldListener},
     journal::headers_of,
-    lambda, prefect1, route, s3, ssm, sts,
+    lambda, prefect1, route, s3, sqs, ssm, sts,
 };
 use axum::{
     Router,
@@ -137,6 +137,7 @@ async fn dispatch(world: &World, route: &route::Route, parts: Parts, body: Bytes
         "ecs" => ecs::handle(world, &scope, &route.operation, &body).await,
         "ssm" => ssm::handle(world, &scope, &route.operation, &body),
         "ec2" => ec2::handle(world, &scope, &route.operation, &body),
+        "sqs" => sqs::handle(),
         "sts" => sts::handle(world, &parts.headers, &route.operation, &body),
         "s3" => s3::handle(world, &parts.uri),
         "lambda" => lambda::handle(world, &parts, &body),
