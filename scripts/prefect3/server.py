@@ -29,6 +29,14 @@ def environment(home, **more):
     }
 
 
+def container_environment(home):
+    """What a process needs that takes the place of a container: what the container's image would bring along."""
+    Path(home).mkdir(parents=True, exist_ok=True)
+    kept = environment(home)
+    del kept["PREFECT_SERVER_ANALYTICS_ENABLED"]
+    return kept
+
+
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

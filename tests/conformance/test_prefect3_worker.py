@@ -1,9 +1,13 @@
 """The real ECSWorker of Prefect 3 lives in the fake world, with the real server and with the fake one."""
 
+import time
+
 import processes
 import pytest
-from orders import AUTH_STRING
+from orders import AUTH_STRING, Prefect3
+from prefect3 import seed, server
 
+RUN_SECONDS = 60
 CLUSTER = "arn:aws:ecs:us-east-1:123456789012:cluster/default"
 
 
@@ -15,6 +19,14 @@ def poll(world, tmp_path):
         return processes.run_worker(world, api, pool, tmp_path, *options, **settings)
 
     return once
+
+
+@pytest.fixture
+def ecs(world):
+    """Changes options of the fake ECS for one test."""
+    before = world.ask("ecs")["options"]
+    yield lambda **options: world.ask("ecs/options", options)
+    world.ask("ecs/options", before)
 
 
 @pytest.fixture
@@ -35,7 +47,9 @@ def tags(task):
     return {tag["key"]: tag["value"] for tag in task["tags"]}
 
 
-def test_due_runs_become_tasks(world, poll, api, pool):
+def test_due_runs_become_tasks(world, poll, ecs, api, pool):
+    # The worker registers one definition for several runs at once, and would wait seconds after each refusal.
+    ecs(refuse_concurrent_registrations=False)
     deployment = api.deployment(pool, flow="Etl", job_variables={"cpu": 512, "env": {"COLOUR": "blue"}})
     first, second = (api.run(deployment, job_variables={"memory": 1024}) for _ in range(2))
     early = api.run(deployment, due_in=5)
@@ -106,3 +120,23 @@ def test_a_guarded_server(world, poll, guarded):
     assert names(guarded, run)[-1] == "Submitting", log
     (flow,) = task_of(world, run)["overrides"]["containerOverrides"]
     assert {"name": "PREFECT_API_AUTH_STRING", "value": AUTH_STRING} in flow["environment"]
+
+
+def test_its_tasks_really_run(world, poll, ecs, prefect3_process, tmp_path):
+    """What the worker hands to a container is enough for a process on this machine to run the flow."""
+    seeded = seed.seed(prefect3_process, "demo-ecs", runs=1)
+    (run,) = (one["id"] for one in seeded["flow_runs"])
+    api = Prefect3(prefect3_process)
+    ecs(containers={"base_env": server.container_environment(tmp_path / "container"), "max_seconds": RUN_SECONDS})
+
+    poll(api, "demo-ecs")
+
+    deadline = time.monotonic() + RUN_SECONDS
+    while not (task := task_of(world, run))["lastStatus"] == "STOPPED":
+        assert time.monotonic() < deadline, (api.history(run), task["output"])
+        time.sleep(0.2)
+    assert names(api, run) == ["Scheduled", "Pending", "Submitting", "Running", "Completed"], task["output"]
+    assert task["containers"][0]["exitCode"] == 0
+    assert api.read(run)["run_count"] == 1
+    lines = [log["message"] for log in api.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})]
+    assert "100 rows of orders, sum 4950" in lines
