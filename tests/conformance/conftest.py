@@ -1,4 +1,4 @@
-"""The fakes, moto and a Prefect 3 server run once per session; every test begins with empty ones, or in a pool of its own."""
+"""Fakes, moto and Prefect 3 servers run once per session; every test begins with empty ones, or a pool of its own."""
 
 import base64
 import sys

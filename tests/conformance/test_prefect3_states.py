@@ -9,10 +9,10 @@ from orders import at, when
 PAUSE = {"pause_timeout": at(3600), "pause_key": "approval"}
 PATHS = {
     "Scheduled": [],
-    "AwaitingRetry": [("PENDING", None), ("SCHEDULED", "AwaitingRetry")],
+    "Retry": [("PENDING", None), ("SCHEDULED", "AwaitingRetry")],
     "Pending": [("PENDING", None)],
     "Submitting": [("PENDING", None), ("PENDING", "Submitting")],
-    "InfrastructurePending": [("PENDING", None), ("PENDING", "InfrastructurePending")],
+    "Infra": [("PENDING", None), ("PENDING", "InfrastructurePending")],
     "Running": [("PENDING", None), ("RUNNING", None)],
     "Paused": [("RUNNING", None), ("PAUSED", "Paused", PAUSE)],
     "Suspended": [("RUNNING", None), ("PAUSED", "Suspended", {**PAUSE, "pause_reschedule": True})],
@@ -23,39 +23,37 @@ PATHS = {
     "Crashed": [("PENDING", None), ("CRASHED", None)],
 }
 
-# The state that a column proposes; an exclamation mark means `force`.
+# The state that a column proposes.
 PROPOSALS = {
     "Pending": ("PENDING", "Pending"),
     "Submitting": ("PENDING", "Submitting"),
-    "InfrastructurePending": ("PENDING", "InfrastructurePending"),
+    "Infra": ("PENDING", "InfrastructurePending"),
     "Scheduled": ("SCHEDULED", "Scheduled"),
-    "AwaitingRetry": ("SCHEDULED", "AwaitingRetry"),
+    "Retry": ("SCHEDULED", "AwaitingRetry"),
     "Running": ("RUNNING", "Running"),
     "Cancelling": ("CANCELLING", "Cancelling"),
     "Cancelled": ("CANCELLED", "Cancelled"),
-    "Cancelled!": ("CANCELLED", "Cancelled"),
     "Crashed": ("CRASHED", "Crashed"),
-    "Crashed!": ("CRASHED", "Crashed"),
     "Failed": ("FAILED", "Failed"),
     "Completed": ("COMPLETED", "Completed"),
 }
 
 # ok: accepted. abort, reject: refused, and the answer shows the state as it was. instead: Cancelled was written.
 TABLE = """
-                      Pending Submitting InfrastructurePending Scheduled AwaitingRetry Running Cancelling Cancelled Cancelled! Crashed Crashed! Failed Completed
-Scheduled             ok      ok         ok                    ok        ok            ok      instead    ok        ok         ok      ok       ok     ok
-AwaitingRetry         ok      ok         ok                    ok        ok            ok      instead    ok        ok         ok      ok       ok     ok
-Pending               abort   ok         ok                    ok        ok            ok      ok         ok        ok         ok      ok       ok     ok
-Submitting            abort   abort      ok                    ok        ok            ok      ok         ok        ok         ok      ok       ok     ok
-InfrastructurePending abort   ok         abort                 ok        ok            ok      ok         ok        ok         ok      ok       ok     ok
-Running               abort   abort      abort                 ok        ok            ok      ok         ok        ok         ok      ok       ok     ok
-Paused                reject  reject     reject                ok        ok            ok      ok         ok        ok         ok      ok       ok     ok
-Suspended             reject  reject     reject                ok        ok            ok      instead    ok        ok         ok      ok       ok     ok
-Cancelling            reject  reject     reject                reject    reject        reject  reject     ok        ok         reject  ok       reject reject
-Cancelled             abort   abort      abort                 ok        ok            ok      abort      ok        ok         abort   ok       ok     ok
-Completed             ok      ok         ok                    ok        ok            ok      abort      ok        ok         abort   ok       ok     ok
-Failed                ok      ok         ok                    ok        ok            ok      abort      ok        ok         abort   ok       ok     ok
-Crashed               ok      ok         ok                    ok        ok            ok      abort      ok        ok         abort   ok       ok     ok
+           Pending Submitting Infra  Scheduled Retry  Running Cancelling Cancelled Crashed Failed Completed
+Scheduled  ok      ok         ok     ok        ok     ok      instead    ok        ok      ok     ok
+Retry      ok      ok         ok     ok        ok     ok      instead    ok        ok      ok     ok
+Pending    abort   ok         ok     ok        ok     ok      ok         ok        ok      ok     ok
+Submitting abort   abort      ok     ok        ok     ok      ok         ok        ok      ok     ok
+Infra      abort   ok         abort  ok        ok     ok      ok         ok        ok      ok     ok
+Running    abort   abort      abort  ok        ok     ok      ok         ok        ok      ok     ok
+Paused     reject  reject     reject ok        ok     ok      ok         ok        ok      ok     ok
+Suspended  reject  reject     reject ok        ok     ok      instead    ok        ok      ok     ok
+Cancelling reject  reject     reject reject    reject reject  reject     ok        reject  reject reject
+Cancelled  abort   abort      abort  ok        ok     ok      abort      ok        abort   ok     ok
+Completed  ok      ok         ok     ok        ok     ok      abort      ok        abort   ok     ok
+Failed     ok      ok         ok     ok        ok     ok      abort      ok        abort   ok     ok
+Crashed    ok      ok         ok     ok        ok     ok      abort      ok        abort   ok     ok
 """
 
 HEADER, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
@@ -82,12 +80,24 @@ def test_every_state_against_every_proposal(api, row):
         run = api.run(deployment)
         api.take(run, *PATHS[name])
         before = api.read(run)
-        verdict = api.propose(run, *PROPOSALS[column], force=column.endswith("!"))
+        verdict = api.propose(run, *PROPOSALS[column])
         seen.append(outcome(verdict, (before["state_type"], before["state_name"]), PROPOSALS[column]))
         after = api.read(run)
         assert (after["state_type"], after["state_name"]) == (verdict.state["type"], verdict.state["name"])
         assert (after["state_id"] == before["state_id"]) == (verdict.http == 200)
     assert dict(zip(HEADER, seen)) == dict(zip(HEADER, expected))
+
+
+@pytest.mark.parametrize("name", ["Scheduled", "Cancelling", "Cancelled", "Completed"])
+def test_force_overrules_every_refusal_but_one(api, name):
+    deployment = api.deployment(api.pool())
+    for column in HEADER:
+        run = api.run(deployment)
+        api.take(run, *PATHS[name])
+        verdict = api.propose(run, *PROPOSALS[column], force=True)
+        nothing_to_stop = (name, column) == ("Scheduled", "Cancelling")
+        expected = ("REJECT", "CANCELLED") if nothing_to_stop else ("ACCEPT", PROPOSALS[column][0])
+        assert (verdict.status, verdict.state["type"]) == expected, column
 
 
 @pytest.mark.parametrize(
