@@ -35,7 +35,7 @@ class World:
     def __init__(self, addresses):
         self.aws = addresses["aws"]
         self.prefect1 = addresses["prefect1"]
-        self.prefect3 = f"{self.aws}/prefect3/api"
+        self.prefect3 = addresses["prefect3"]
         self.control = addresses["control"]
 
     def ask(self, path, body=None):

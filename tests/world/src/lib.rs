@@ -3,6 +3,7 @@
 //! | path | speaks |
 //! |---|---|
 //! | `/prefect1`, `/prefect1/graphql` | Prefect 1 GraphQL ([`prefect1`]) |
+//! | `/prefect3/api/…`, also under `/accounts/{id}/workspaces/{id}` | the REST API of Prefect 2 and 3 ([`prefect3`]) |
 //! | `/` with `X-Amz-Target` | ECS ([`ecs`]) and SSM ([`ssm`]), JSON 1.1 |
 //! | `/` with a form `Action` | EC2 ([`ec2`]) and STS ([`sts`]), XML |
 //! | `/2015-03-31/functions/{name}/invocations` | Lambda Invoke ([`lambda`]) |
@@ -23,6 +24,7 @@ pub mod io;
 pub mod journal;
 pub mod lambda;
 pub mod prefect1;
+pub mod prefect3;
 pub mod process;
 pub mod route;
 pub mod runtime_api;

@@ -89,7 +89,7 @@ async fn run(serve: Serve) -> std::io::Result<()> {
     let url = running.url();
     println!(
         "{}",
-        json!({"url": url, "aws": url, "prefect1": running.prefect1_url(), "control": format!("{url}/_world"), "pid": std::process::id()})
+        json!({"url": url, "aws": url, "prefect1": running.prefect1_url(), "prefect3": running.prefect3_url(), "control": format!("{url}/_world"), "pid": std::process::id()})
     );
     let limit = async {
         match serve.for_seconds {

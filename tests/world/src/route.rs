@@ -1,6 +1,6 @@
 //! Which service and operation a request is for.
 
-use crate::{ACCOUNT, REGION};
+use crate::{ACCOUNT, REGION, prefect3};
 use apollo_compiler::ast::{Definition, Document, Selection};
 use axum::http::{HeaderMap, Method, Uri};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Service and operation, as the journal and the faults name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// `prefect1`, `ecs`, `ssm`, `ec2`, `sts`, `sqs`, `s3`, `lambda`, `_world`, or `unknown`.
+    /// `prefect1`, `prefect3`, `ecs`, `ssm`, `ec2`, `sts`, `sqs`, `s3`, `lambda`, `_world`, or `unknown`.
     pub service: &'static str,
     /// The operation's name.
     pub operation: String,
@@ -28,6 +28,9 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
         && matches!(rest, "" | "/" | "/graphql" | "/graphql/")
     {
         return to("prefect1", root_fields(body));
+    }
+    if let Some(operation) = prefect3::routes::operation(method, path) {
+        return to("prefect3", operation);
     }
     if path.starts_with("/2015-03-31/functions/") && path.ends_with("/invocations") {
         return to("lambda", "Invoke");

@@ -6,7 +6,7 @@ use crate::{
     control, ec2, ecs,
     io::{Connection, WorldListener},
     journal::headers_of,
-    lambda, prefect1, route, s3, sqs, ssm, sts,
+    lambda, prefect1, prefect3, route, s3, sqs, ssm, sts,
 };
 use axum::{
     Router,
@@ -134,6 +134,7 @@ async fn dispatch(world: &World, route: &route::Route, parts: Parts, body: Bytes
     let scope = world.lock().sts.scope(&parts.headers);
     match route.service {
         "prefect1" => prefect1::handle(world.clone(), parts.headers, body).await,
+        "prefect3" => prefect3::handle(world.clone(), &parts, body).await,
         "ecs" => ecs::handle(world, &scope, &route.operation, &body).await,
         "ssm" => ssm::handle(world, &scope, &route.operation, &body),
         "ec2" => ec2::handle(world, &scope, &route.operation, &body),

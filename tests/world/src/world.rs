@@ -1,8 +1,8 @@
 //! The shared state, and the handle that tests, servers and the control API hold on it.
 
 use crate::{
-    Fault, Request, ec2, ecs, faults::Faults, io::WorldListener, journal::Journal, lambda, prefect1, s3, server, ssm,
-    sts,
+    Fault, Request, ec2, ecs, faults::Faults, io::WorldListener, journal::Journal, lambda, prefect1, prefect3, s3,
+    server, ssm, sts,
 };
 use std::{
     net::SocketAddr,
@@ -29,6 +29,8 @@ struct Inner {
 pub struct State {
     /// Prefect 1's API.
     pub prefect1: prefect1::Prefect1,
+    /// The API of Prefect 2 and 3.
+    pub prefect3: prefect3::Prefect3,
     /// Elastic Container Service.
     pub ecs: ecs::Ecs,
     /// Parameter Store.
@@ -197,6 +199,17 @@ impl RunningWorld {
     /// The address of Prefect 1's API.
     pub fn prefect1_url(&self) -> String {
         format!("{}/prefect1", self.url())
+    }
+
+    /// The address of the API of Prefect 2 and 3, as of a self-hosted server: `PREFECT_API_URL`.
+    pub fn prefect3_url(&self) -> String {
+        format!("{}/prefect3/api", self.url())
+    }
+
+    /// The same API under an account and a workspace, as of Prefect Cloud.
+    pub fn prefect3_cloud_url(&self) -> String {
+        let (account, workspace) = (prefect3::CLOUD_ACCOUNT, prefect3::CLOUD_WORKSPACE);
+        format!("{}/accounts/{account}/workspaces/{workspace}", self.prefect3_url())
     }
 }
 

@@ -26,7 +26,7 @@ mod state_schema;
 mod states;
 mod switches;
 mod task_states;
-mod times;
+pub(crate) mod times;
 mod write_logs;
 
 #[cfg(test)]
