@@ -72,8 +72,8 @@ fn respond(prefect3: &mut Prefect3, parts: &Parts, body: &Bytes, now: OffsetDate
 
 fn perform(prefect3: &mut Prefect3, parts: &Parts, path: &str, body: &Bytes, now: OffsetDateTime) -> Outcome {
     let (method, headers) = (&parts.method, &parts.headers);
-    auth::check(&prefect3.switches, method, path, headers)?;
     csrf::check(prefect3, method, headers, now)?;
+    auth::check(&prefect3.switches, method, path, headers)?;
     let (name, handler, parameters) = match routes::find(method, path) {
         Found::Handler(name, handler, parameters) => (name, handler, parameters),
         Found::OtherMethod => return Err(detail(405, "Method Not Allowed")),
