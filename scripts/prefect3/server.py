@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = Path(os.environ.get("PSA_TOOLS", ROOT / ".tools"))
 BIN = TOOLS / "prefect-3.8/bin"
 
-# A first start migrates an empty database: 7 s on an idle machine, 20 s on a busy one.
-START_SECONDS = 90
+# A first start migrates an empty database: 7 s on an idle machine, 50 s on a very busy one.
+START_SECONDS = 180
 
 
 def environment(home, **more):

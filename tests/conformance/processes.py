@@ -19,7 +19,7 @@ from prefect3.server import ROOT, TOOLS, end, free_port  # noqa: E402
 
 WORLD = Path(os.environ.get("PSA_WORLD", ROOT / "target/debug/world"))
 START_SECONDS = 30
-AGENT_SECONDS = 90
+AGENT_SECONDS = 120
 
 AWS_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",

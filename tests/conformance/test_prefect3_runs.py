@@ -59,6 +59,30 @@ class TestFindingRuns:
         assert (len(first), len(second)) == (2, 1)
         assert {row["id"] for row in first + second} == runs
 
+    def in_pool(self, pool, flow_runs, sort):
+        where = {"flow_runs": flow_runs, "work_pools": {"name": {"any_": [pool]}}}
+        return {**where, "sort": sort, "limit": 200, "offset": 0}
+
+    def test_the_oldest_first(self, api, pool, deployment):
+        third, first, second = (api.run(deployment, due_in=due) for due in (-1, -30, -10))
+        for run in (third, first, second):
+            api.take(run, ("PENDING", None))
+        query = self.in_pool(pool, {"state": {"type": {"any_": ["PENDING"]}}}, "EXPECTED_START_TIME_ASC")
+        assert [row["id"] for row in api.post("/flow_runs/filter", query)] == [first, second, third]
+
+    def test_what_was_cancelled_lately_the_latest_first(self, api, pool, deployment):
+        early, scheduled, claimed, forced = (api.run(deployment) for _ in range(4))
+        api.take(early, ("CANCELLED", None))
+        since = api.read(early)["end_time"]
+        assert api.propose(scheduled, "CANCELLING").state["type"] == "CANCELLED"
+        api.take(claimed, ("PENDING", None), ("CANCELLING", None), ("CANCELLED", None))
+        api.take(forced, ("PENDING", None), ("CANCELLING", None))
+        api.propose(forced, "CANCELLED", force=True)
+        ended = {"state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since}}
+        rows = api.post("/flow_runs/filter", self.in_pool(pool, ended, "END_TIME_DESC"))
+        # The bound itself is within.
+        assert [row["id"] for row in rows] == [forced, claimed, scheduled, early]
+
     def test_an_unknown_pool_has_none(self, api):
         assert api.find("no-such-pool", "PENDING") == []
 
