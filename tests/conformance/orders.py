@@ -62,10 +62,12 @@ class Prefect3(Rest):
         return Verdict(http, answer["status"], answer["state"], answer["details"].get("reason"))
 
     def take(self, run, *proposals):
-        """Leads a run through states, each of which must be accepted."""
+        """Leads a run through states, each of which must be accepted; the last of them."""
+        verdict = None
         for kind, name, *details in proposals:
             verdict = self.propose(run, kind, name, **(details[0] if details else {}))
             assert verdict.status == "ACCEPT", verdict
+        return verdict and verdict.state
 
     def read(self, run):
         return self.get(f"/flow_runs/{run}")

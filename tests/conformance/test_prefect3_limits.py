@@ -36,7 +36,7 @@ def test_a_run_too_many_waits(api, deployment):
     assert (verdict.state["type"], verdict.state["name"]) == ("SCHEDULED", "AwaitingConcurrencySlot")
     details = verdict.state["state_details"]
     assert details["transition_id"] is None
-    assert when(at(25)) < when(details["scheduled_time"]) <= when(at(30))
+    assert when(at(10)) < when(details["scheduled_time"]) <= when(at(30))
     assert api.read(second)["state_id"] == verdict.state["id"]
 
 

@@ -80,12 +80,12 @@ class TestDueRuns:
         assert one["empirical_policy"]["retry_type"] is None
 
     def test_in_the_order_of_their_time_and_up_to_a_time(self, api, pool, deployment):
-        third, first, second, far = (api.run(deployment, due_in=due) for due in (5, -20, -10, 60))
-        assert api.due(pool, scheduled_before=at(10)) == [first, second, third]
+        third, first, second, far = (api.run(deployment, due_in=due) for due in (30, -40, -10, 600))
+        assert api.due(pool, scheduled_before=at(60)) == [first, second, third]
         assert api.due(pool, scheduled_before=at(0)) == [first, second]
-        assert api.due(pool, scheduled_before=at(0), scheduled_after=at(-15)) == [second]
+        assert api.due(pool, scheduled_before=at(0), scheduled_after=at(-25)) == [second]
         assert api.due(pool) == [first, second, third, far], "no time: all of them"
-        assert api.due(pool, scheduled_before=at(10), limit=2) == [first, second]
+        assert api.due(pool, scheduled_before=at(60), limit=2) == [first, second]
 
     def test_a_page_has_at_most_200(self, api, pool):
         assert api.due(pool, limit=200) == []
@@ -104,9 +104,9 @@ class TestDueRuns:
         run = api.run(deployment)
         (before,) = api.rows(pool)
         api.take(run, ("PENDING", None))
-        given_back = api.propose(run, "SCHEDULED", "AwaitingRetry", scheduled_time=at(30))
+        given_back = api.propose(run, "SCHEDULED", "AwaitingRetry", scheduled_time=at(60))
         assert api.due(pool, scheduled_before=at(0)) == []
-        (after,) = api.rows(pool, scheduled_before=at(31))
+        (after,) = api.rows(pool, scheduled_before=at(61))
         assert after["flow_run"]["state_id"] == given_back.state["id"] != before["flow_run"]["state_id"]
         scheduled = given_back.state["state_details"]["scheduled_time"]
         assert when(after["flow_run"]["next_scheduled_start_time"]) == when(scheduled)
