@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Service and operation, as the journal and the faults name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// `prefect1`, `prefect3`, `ecs`, `ssm`, `ec2`, `sts`, `sqs`, `s3`, `lambda`, `_world`, or `unknown`.
+    /// `prefect1`, `prefect3`, `ecs`, `ssm`, `sqs`, `ec2`, `sts`, `s3`, `lambda`, `_world`, or `unknown`.
     pub service: &'static str,
     /// The operation's name.
     pub operation: String,
@@ -39,8 +39,8 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
     if let Some((service, operation)) = text("x-amz-target").split_once('.') {
         match service {
             "AmazonSSM" => return to("ssm", operation),
-            "AmazonEC2ContainerServiceV20141113" => return to("ecs", operation),
             "AmazonSQS" => return to("sqs", operation),
+            "AmazonEC2ContainerServiceV20141113" => return to("ecs", operation),
             _ => {}
         }
     }

@@ -137,6 +137,7 @@ async fn dispatch(world: &World, route: &route::Route, parts: Parts, body: Bytes
         "prefect3" => prefect3::handle(world.clone(), &parts, body).await,
         "ecs" => ecs::handle(world, &scope, &route.operation, &body).await,
         "ssm" => ssm::handle(world, &scope, &route.operation, &body),
+        "sqs" => sqs::handle(),
         "ec2" => ec2::handle(world, &scope, &route.operation, &body),
         "sqs" => sqs::handle(),
         "sts" => sts::handle(world, &parts.headers, &route.operation, &body),

@@ -1,14 +1,13 @@
-//! SQS without queues: what a Prefect worker meets whose owner has set none up for its observer of ECS events.
+//! Simple Queue Service without a queue: what a worker of Prefect 3 meets that nobody gave one. It then goes on without.
 
-use crate::answer::{ServiceError, service_error};
+use crate::answer::{ServiceError, aws_json};
 use axum::{http::HeaderValue, response::Response};
 
-/// Answers every request: there is no such queue.
+/// Answers any operation.
 pub fn handle() -> Response {
-    let error = ServiceError::new("com.amazonaws.sqs#QueueDoesNotExist", "The specified queue does not exist.");
-    let mut response = service_error("sqs", error);
-    // The code of the older query protocol, which clients still go by.
-    let code = HeaderValue::from_static("AWS.SimpleQueueService.NonExistentQueue;Sender");
-    response.headers_mut().insert("x-amzn-query-error", code);
+    let message = "The specified queue does not exist.";
+    let mut response = aws_json(Err(ServiceError::new("com.amazonaws.sqs#QueueDoesNotExist", message)));
+    let query_error = HeaderValue::from_static("AWS.SimpleQueueService.NonExistentQueue;Sender");
+    response.headers_mut().insert("x-amzn-query-error", query_error);
     response
 }

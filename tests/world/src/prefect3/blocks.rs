@@ -111,12 +111,18 @@ impl Blocks {
     }
 
     /// The data, with those of other documents in place of references to them.
-    fn resolved(&self, document: &BlockDocument) -> Value {
+    fn resolved(&self, document: &BlockDocument, with_secrets: bool) -> Value {
         let value = |value: &Value| {
             let other = value["$ref"]["block_document_id"].as_str().and_then(|id| self.document(id));
-            other.map_or_else(|| value.clone(), |other| self.resolved(other))
+            other.map_or_else(|| value.clone(), |other| self.resolved(other, with_secrets))
         };
-        document.data.iter().map(|(key, data)| (key.clone(), value(data))).collect()
+        let mut data: Value = document.data.iter().map(|(key, data)| (key.clone(), value(data))).collect();
+        if !with_secrets {
+            let schema = self.schema(&document.block_schema_id);
+            let secrets = schema.and_then(|schema| schema.fields.get("secret_fields")).and_then(Value::as_array);
+            secrets.into_iter().flatten().filter_map(Value::as_str).for_each(|path| hide(&mut data, path));
+        }
+        data
     }
 }
 
@@ -157,11 +163,7 @@ impl Prefect3 {
     fn block_document_row(&self, document: &BlockDocument, with_secrets: bool) -> Value {
         let kind = self.blocks.types.iter().find(|one| one.id == document.block_type_id);
         let schema = self.blocks.schema(&document.block_schema_id);
-        let mut data = self.blocks.resolved(document);
-        if !with_secrets {
-            let secrets = schema.and_then(|schema| schema.fields.get("secret_fields")).and_then(Value::as_array);
-            secrets.into_iter().flatten().filter_map(Value::as_str).for_each(|path| hide(&mut data, path));
-        }
+        let data = self.blocks.resolved(document, with_secrets);
         let created = self.show(document.created);
         json!({
             "id": document.id, "created": created, "updated": created, "name": document.name, "data": data,

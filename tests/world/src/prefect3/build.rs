@@ -1,8 +1,8 @@
 //! Makes what the specifications say.
 
 use super::{
-    BlockDocument, BlockSpec, Deployment, DeploymentSpec, FlowRun, PoolSpec, Prefect3, QueueSpec, RunSpec, RunState,
-    StateType, Status, Variable,
+    BlockDocument, BlockSpec, Deployment, DeploymentSpec, FlowRun, Generation, PoolSpec, Prefect3, QueueSpec, RunSpec,
+    RunState, StateType, Status, Variable,
     answer::{Answer, Refusal},
     fields::Fields,
     flow_runs::NewRun,
@@ -170,6 +170,27 @@ impl Prefect3 {
         self.variables.retain(|variable| variable.name != name);
         let (id, created) = (times::new_id(), times::micros(now));
         self.variables.push(Variable { id, created, name: name.to_owned(), value, tags: Vec::new() });
+    }
+
+    /// Schedules a run anew, so many seconds from now; see [`Self::force_state`].
+    pub fn schedule(&mut self, id: &str, in_seconds: f64, now: OffsetDateTime) -> Result<&'static str, String> {
+        let start = times::show(times::micros(now + Duration::seconds_f64(in_seconds)), Generation::Three);
+        self.force_state(id, &json!({"type": "SCHEDULED", "state_details": {"scheduled_time": start}}), now)
+    }
+
+    /// Pauses a work pool, or one queue of it, or lets it go on.
+    pub fn pause(&mut self, pool: &str, queue: Option<&str>, paused: bool, now: OffsetDateTime) -> Result<(), String> {
+        let id = match queue {
+            None => self.pool_or_404(pool).map_err(said)?.id.clone(),
+            Some(queue) => self.queue_or_404(pool, queue).map_err(said)?.id.clone(),
+        };
+        if let Some(queue) = self.work_queues.iter_mut().find(|queue| queue.id == id) {
+            queue.pause(paused, now);
+        }
+        if queue.is_none() {
+            self.pause_pool(pool, paused, now);
+        }
+        Ok(())
     }
 
     /// Sets a run's state as the user interface does: forced, which still cancels what has no infrastructure. What the

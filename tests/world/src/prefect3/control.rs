@@ -11,6 +11,8 @@
 //! | `variable` | `{"name", "value"}` | `{}` |
 //! | `cancel`, `retry` | `{"id"}` | `{"status"}` |
 //! | `set_state` | `{"id", "state"}`: forced | `{"status"}` |
+//! | `schedule` | `{"id", "start_in_seconds"}`, default now | `{"status"}` |
+//! | `pause` | `{"work_pool", "work_queue", "paused"}`, default the whole pool, and true | `{}` |
 //! | `delete_deployment` | `{"id"}` | `{"deleted"}` |
 //! | `start` | `{"id"}`: a container begins | `{"started", "wait_seconds", "reason"}` |
 //! | `finish` | `{"id", "state", "message"}`: it ends, default `COMPLETED` | `{}` |
@@ -46,6 +48,12 @@ pub fn control(state: &mut State, command: &str, body: Value) -> Result<Value, S
         "cancel" => status(prefect3.force_state(&id()?, &json!("CANCELLING"), now)),
         "retry" => status(prefect3.force_state(&id()?, &json!({"type": "SCHEDULED", "name": "AwaitingRetry"}), now)),
         "set_state" => status(prefect3.force_state(&id()?, &body["state"], now)),
+        "schedule" => status(prefect3.schedule(&id()?, body["start_in_seconds"].as_f64().unwrap_or_default(), now)),
+        "pause" => {
+            let pool = text("work_pool").ok_or("`work_pool` is missing")?;
+            let paused = body["paused"].as_bool().unwrap_or(true);
+            done(prefect3.pause(&pool, text("work_queue").as_deref(), paused, now))
+        }
         "delete_deployment" => Ok(json!({"deleted": prefect3.remove_deployment(&id()?)})),
         "start" => start(prefect3, &id()?, now),
         "finish" => finish(prefect3, &id()?, &body, now),

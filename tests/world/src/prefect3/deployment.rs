@@ -1,6 +1,6 @@
 //! Deployments.
 
-use super::{Prefect3, Status};
+use super::{Generation, Prefect3, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -75,9 +75,34 @@ pub enum CollisionStrategy {
     CancelNew,
 }
 
-/// What Prefect 2 does not have of a deployment's row.
-const LATER: [&str; 5] =
-    ["labels", "concurrency_limit", "global_concurrency_limit", "concurrency_options", "work_queue_id"];
+/// What Prefect 2 does not have of a deployment's row. It calls the job variables `infra_overrides`, in answers.
+const LATER: [&str; 6] = [
+    "labels",
+    "concurrency_limit",
+    "global_concurrency_limit",
+    "concurrency_options",
+    "work_queue_id",
+    "job_variables",
+];
+
+/// The row as Prefect 2 answers it.
+fn aged(mut row: Value, deployment: &Deployment) -> Value {
+    if let Some(row) = row.as_object_mut() {
+        row.retain(|key, _| !LATER.contains(&key.as_str()));
+    }
+    row["infra_overrides"] = json!(deployment.job_variables);
+    row["schedule"] = Value::Null;
+    row["is_schedule_active"] = json!(true);
+    row["manifest_path"] = Value::Null;
+    for (key, default) in [
+        ("pull_steps", Value::Null),
+        ("parameter_openapi_schema", Value::Null),
+        ("enforce_parameter_schema", json!(false)),
+    ] {
+        row[key] = deployment.rest.get(key).cloned().unwrap_or(default);
+    }
+    row
+}
 
 impl Prefect3 {
     /// A deployment's row.
@@ -121,7 +146,7 @@ impl Prefect3 {
             "status": deployment.status,
             "enforce_parameter_schema": rest("enforce_parameter_schema", json!(true)),
         });
-        self.aged(row, &LATER)
+        if self.switches.generation == Generation::Two { aged(row, deployment) } else { row }
     }
 
     /// The row of a deployment's limit.

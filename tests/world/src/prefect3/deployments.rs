@@ -1,7 +1,7 @@
 //! The operations on deployments.
 
 use super::{
-    CollisionStrategy, Deployment, Limit, Prefect3, StateType, Status,
+    CollisionStrategy, Deployment, Generation, Limit, Prefect3, StateType, Status,
     answer::{Answer, Outcome, detail},
     fields::Fields,
     filters::{Column, Columns, Filter, Kind, Page},
@@ -170,6 +170,11 @@ pub(super) fn create(call: &mut Call<'_>) -> Outcome {
     let known = call.prefect3.deployments.iter().find(|one| one.name == name && one.flow_id == flow_id).cloned();
     let is_new = known.is_none();
     let mut deployment = known.unwrap_or_else(|| Deployment::new(&name, &flow_id, call.now));
+    if call.prefect3.switches.generation == Generation::Two {
+        // An update leaves nothing of what was there.
+        let (id, created) = (deployment.id, deployment.created);
+        deployment = Deployment { id, created, ..Deployment::new(&name, &flow_id, call.now) };
+    }
     // An update that names no parameters leaves none.
     deployment.parameters.clear();
     deployment.take(&fields, call.now)?;
@@ -245,7 +250,8 @@ pub(super) fn filter(call: &mut Call<'_>) -> Outcome {
 /// `PATCH /deployments/{id}`
 pub(super) fn update(call: &mut Call<'_>) -> Outcome {
     let fields = Fields::of(call.body)?.only(&KNOWN)?;
-    let mut deployment = call.prefect3.deployment_or_404(&call.parameter(0))?.clone();
+    let deployment = call.prefect3.deployment(&call.parameter(0)).cloned();
+    let mut deployment = deployment.ok_or_else(|| detail(404, "Deployment not found."))?;
     deployment.take(&fields, call.now)?;
     place(call.prefect3, &mut deployment, &fields, call.now)?;
     deployment.updated = call.now;

@@ -80,6 +80,15 @@ impl<'a> Fields<'a> {
         self.get(key).map(|value| Self::at(value, self.loc_of(key))).transpose()
     }
 
+    /// A member that is an object itself, and may be absent but not null.
+    pub(super) fn solid_child(&self, key: &str) -> Outcome<Option<Self>> {
+        if self.has(key) && self.get(key).is_none() {
+            let message = "Input should be a valid dictionary or object to extract fields from";
+            return Err(self.refuse(key, "model_attributes_type", message));
+        }
+        self.child(key)
+    }
+
     fn typed<T>(
         &self,
         key: &str,

@@ -29,7 +29,7 @@ impl NewRun {
         run.tags = fields.texts("tags")?.unwrap_or_default();
         run.labels = fields.object("labels")?.unwrap_or_default();
         run.idempotency_key = fields.text("idempotency_key")?;
-        run.job_variables = fields.object("job_variables")?.or(Some(Map::new()));
+        run.job_variables = fields.object("job_variables")?;
         run.policy = fields.get("empirical_policy").map(Policy::read).unwrap_or_default();
         Ok(Self { run, state: state.unwrap_or_else(|| RunState::new(default, now)) })
     }
@@ -96,6 +96,9 @@ pub(super) fn create(call: &mut Call<'_>) -> Outcome {
     new.run.deployment_id = fields.id("deployment_id")?;
     new.run.flow_version = fields.text("flow_version")?;
     new.run.work_queue_name = fields.text("work_queue_name")?;
+    if new.run.idempotency_key.is_none() {
+        new.run.job_variables.get_or_insert_default();
+    }
     if let Some(pool) = fields.text("work_pool_name")? {
         let queue = match &new.run.work_queue_name {
             Some(name) => call.prefect3.queue_or_404(&pool, name)?.id.clone(),
@@ -126,6 +129,7 @@ pub(super) fn create_from_deployment(call: &mut Call<'_>) -> Outcome {
     let fields = Fields::of(call.body)?.only(&known)?;
     let deployment = call.prefect3.deployment_or_404(&call.parameter(0))?.clone();
     let mut new = NewRun::read(&fields, deployment.flow_id.clone(), StateType::Scheduled, call.now)?;
+    new.run.job_variables.get_or_insert_default();
     let queue = match fields.text("work_queue_name")? {
         None => None,
         Some(name) => {
@@ -213,6 +217,9 @@ pub(super) fn read(call: &mut Call<'_>) -> Outcome {
 pub(super) fn filter(call: &mut Call<'_>) -> Outcome {
     let fields = Fields::embedded(call.body)?;
     let page = Page::read(&fields, call.prefect3.switches.api_limit)?;
+    if call.prefect3.switches.generation == Generation::Two {
+        search::refuse_later(call.body)?;
+    }
     let runs = search::flow_runs(call.prefect3, &fields)?;
     Ok(Answer::ok(page.of(runs, |run| call.prefect3.flow_run_row(run, call.now))))
 }

@@ -72,6 +72,7 @@ fn respond(prefect3: &mut Prefect3, parts: &Parts, body: &Bytes, now: OffsetDate
 
 fn perform(prefect3: &mut Prefect3, parts: &Parts, path: &str, body: &Bytes, now: OffsetDateTime) -> Outcome {
     let (method, headers) = (&parts.method, &parts.headers);
+    // In this order: without a token, a write is refused before anybody asks who writes.
     csrf::check(prefect3, method, headers, now)?;
     auth::check(&prefect3.switches, method, path, headers)?;
     let (name, handler, parameters) = match routes::find(method, path) {

@@ -190,6 +190,7 @@ impl Prefect3 {
 
     /// Gives a run a state.
     fn write(&mut self, run_id: &str, from: Option<&RunState>, mut state: RunState, now: OffsetDateTime) {
+        let ends_unstarted = self.switches.generation == Generation::Three;
         let Some(run) = self.flow_run_mut(run_id) else { return };
         while run.states.iter().any(|one| one.timestamp == state.timestamp) {
             state.timestamp += Duration::MICROSECOND;
@@ -203,7 +204,7 @@ impl Prefect3 {
             }
         }
         if kind.is_final() {
-            if run.end_time.is_none() {
+            if run.end_time.is_none() && (ends_unstarted || run.start_time.is_some()) {
                 run.start_time.get_or_insert(at);
                 run.end_time = Some(at);
             }

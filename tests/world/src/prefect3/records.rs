@@ -45,9 +45,19 @@ pub(super) fn filter_logs(call: &mut Call<'_>) -> Outcome {
     let wanted = |line: &&Value| {
         runs.as_ref().is_none_or(|runs| line["flow_run_id"].as_str().is_some_and(|id| runs.iter().any(|run| run == id)))
     };
-    let mut lines: Vec<&Value> = call.prefect3.logs.iter().filter(wanted).collect();
-    lines.sort_by_key(|line| line["timestamp"].as_str().and_then(super::times::parse));
-    Ok(Answer::ok(page.of(lines, Value::clone)))
+    let now = call.prefect3.show(call.now);
+    let row = |(number, line): (usize, &Value)| {
+        let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &number.to_be_bytes());
+        let mut row = json!({"id": id.to_string(), "created": now, "updated": now});
+        for key in ["name", "level", "message", "timestamp", "flow_run_id", "task_run_id"] {
+            row[key] = line[key].clone();
+        }
+        row
+    };
+    let mut lines: Vec<(usize, &Value)> =
+        call.prefect3.logs.iter().enumerate().filter(|(_, line)| wanted(line)).collect();
+    lines.sort_by_key(|(_, line)| line["timestamp"].as_str().and_then(super::times::parse));
+    Ok(Answer::ok(page.of(lines, row)))
 }
 
 /// `POST /events`
@@ -58,6 +68,15 @@ pub(super) fn create_events(call: &mut Call<'_>) -> Outcome {
         fields.time("occurred")?;
         fields.required_text("event")?;
         fields.required("resource")?;
+        if event["resource"]["prefect.resource.id"].is_null() {
+            let message = "Value error, Resources must include the prefect.resource.id label";
+            return Err(fields.refuse("resource", "value_error", message));
+        }
+        let unrelated = |one: &Value| one["prefect.resource.role"].is_null();
+        if event["related"].as_array().is_some_and(|related| related.iter().any(unrelated)) {
+            let message = "Value error, Related Resources must include the prefect.resource.role label";
+            return Err(fields.refuse("related", "value_error", message));
+        }
         fields.required("id")?;
         fields.id("id")?;
     }

@@ -95,7 +95,11 @@ fn leave_terminal(case: &Case<'_>) -> Option<Verdict> {
 }
 
 fn only_cancelled_after_cancelling(case: &Case<'_>) -> Option<Verdict> {
-    let leaves = case.from.kind == StateType::Cancelling && case.to.kind != StateType::Cancelled;
+    let cancels = match case.switches.generation {
+        Generation::Two => matches!(case.from.kind, StateType::Cancelling | StateType::Cancelled),
+        Generation::Three => case.from.kind == StateType::Cancelling,
+    };
+    let leaves = cancels && case.to.kind != StateType::Cancelled;
     let reason = "Cannot transition flows that are cancelling to a state other than Cancelled.";
     leaves.then(|| Verdict::reject(reason))
 }

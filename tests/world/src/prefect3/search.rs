@@ -2,12 +2,13 @@
 
 use super::{
     Deployment, Flow, FlowRun, Prefect3, StateType,
-    answer::Outcome,
+    answer::{Outcome, invalid},
     deployments,
     fields::Fields,
     filters::{Column, Columns, Filter, Kind, one_of},
     flows, queues, work_pools,
 };
+use serde_json::Value;
 use std::cmp::Ordering;
 
 const COLUMNS: Columns = &[
@@ -37,6 +38,23 @@ const SORTS: [&str; 9] = [
     "NEXT_SCHEDULED_START_TIME_ASC",
     "END_TIME_DESC",
 ];
+
+/// What Prefect 2 does not know of the filters.
+const LATER: [&str; 6] = [
+    "/flow_runs/end_time",
+    "/flow_runs/start_time/is_null_",
+    "/flow_runs/state/type/not_any_",
+    "/flow_runs/state/name/not_any_",
+    "/flow_runs/tags/any_",
+    "/flows/id/not_any_",
+];
+
+/// Refuses what Prefect 2 does not know.
+pub(super) fn refuse_later(body: &Value) -> Outcome<()> {
+    let Some((path, value)) = LATER.iter().find_map(|path| Some((path, body.pointer(path)?))) else { return Ok(()) };
+    let loc: Vec<Value> = std::iter::once("body").chain(path.split('/').skip(1)).map(Value::from).collect();
+    Err(invalid("value_error.extra", &loc, "extra fields not permitted", value))
+}
 
 fn column<'a>(run: &'a FlowRun, name: &str) -> Column<'a> {
     match name {

@@ -95,6 +95,18 @@ impl World {
         self.prefect3_set_state(id, &json!({"type": "SCHEDULED", "name": "AwaitingRetry"})).map(drop)
     }
 
+    /// Schedules a flow run anew, so many seconds from now; they may be negative.
+    pub fn prefect3_schedule(&self, id: &str, in_seconds: f64) -> Result<(), String> {
+        let now = self.lock().now();
+        self.prefect3(|prefect3| prefect3.schedule(id, in_seconds, now)).map(drop)
+    }
+
+    /// Pauses a work pool, or one queue of it, or lets it go on.
+    pub fn prefect3_pause(&self, pool: &str, queue: Option<&str>, paused: bool) -> Result<(), String> {
+        let now = self.lock().now();
+        self.prefect3(|prefect3| prefect3.pause(pool, queue, paused, now))
+    }
+
     /// Deletes a deployment: its Scheduled runs that never ran go with it, the others stay; false when there is none.
     pub fn prefect3_delete_deployment(&self, id: &str) -> bool {
         self.prefect3(|prefect3| prefect3.remove_deployment(id))

@@ -222,7 +222,7 @@ impl RunState {
         }
         state.message = fields.text("message")?;
         state.data = fields.get("data").cloned().unwrap_or_default();
-        if let Some(details) = fields.child("state_details")? {
+        if let Some(details) = fields.solid_child("state_details")? {
             state.details = StateDetails::read(&details)?;
         }
         state.schedule(now);

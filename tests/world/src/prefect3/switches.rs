@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Generation {
-    /// Prefect 2.20: no labels, no states below Pending, no concurrency limits of deployments, and nobody ends a run
-    /// that stays Cancelling.
+    /// Prefect 2.20: no labels, no states below Pending, no concurrency limits of deployments, nobody ends a run that
+    /// stays Cancelling, and a Cancelled run is not started again; deployments call their job variables
+    /// `infra_overrides`.
     Two,
     /// Prefect 3.8.
     #[default]

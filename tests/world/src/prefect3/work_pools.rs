@@ -9,6 +9,7 @@ use super::{
 };
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use time::OffsetDateTime;
 
 pub(super) const COLUMNS: Columns = &[("id", Kind::Ids), ("name", Kind::Texts), ("type", Kind::Texts)];
 
@@ -16,6 +17,21 @@ impl Prefect3 {
     /// A pool by name, or the server's answer.
     pub(super) fn pool_or_404(&self, name: &str) -> Outcome<&super::WorkPool> {
         self.work_pool(name).ok_or_else(|| detail(404, format!("Work pool \"{name}\" not found.")))
+    }
+
+    /// Pauses a pool or lets it go on.
+    pub(super) fn pause_pool(&mut self, name: &str, is_paused: bool, now: OffsetDateTime) {
+        let Some(id) = self.work_pool(name).map(|pool| pool.id.clone()) else { return };
+        let online = self.workers.iter().any(|worker| worker.work_pool_id == id && worker.online);
+        if let Some(pool) = self.work_pool_mut(name) {
+            pool.is_paused = is_paused;
+            pool.updated = now;
+            pool.status = match (is_paused, online) {
+                (true, _) => Status::Paused,
+                (false, true) => Status::Ready,
+                (false, false) => Status::NotReady,
+            };
+        }
     }
 }
 
@@ -86,9 +102,12 @@ pub(super) fn update(call: &mut Call<'_>) -> Outcome {
     let description = fields.text("description")?;
     let is_paused = fields.boolean("is_paused")?;
     let limit = fields.integer("concurrency_limit", 0)?;
-    let id = call.prefect3.pool_or_404(&call.parameter(0))?.id.clone();
-    let online = call.prefect3.workers.iter().any(|worker| worker.work_pool_id == id && worker.online);
-    let Some(pool) = call.prefect3.work_pool_mut(&call.parameter(0)) else { return Ok(Answer::empty()) };
+    let name = call.parameter(0);
+    call.prefect3.pool_or_404(&name)?;
+    if let Some(is_paused) = is_paused {
+        call.prefect3.pause_pool(&name, is_paused, call.now);
+    }
+    let Some(pool) = call.prefect3.work_pool_mut(&name) else { return Ok(Answer::empty()) };
     if fields.has("description") {
         pool.description = description;
     }
@@ -97,14 +116,6 @@ pub(super) fn update(call: &mut Call<'_>) -> Outcome {
     }
     if let Some(template) = template {
         pool.base_job_template = template;
-    }
-    if let Some(is_paused) = is_paused {
-        pool.is_paused = is_paused;
-        pool.status = match (is_paused, online) {
-            (true, _) => Status::Paused,
-            (false, true) => Status::Ready,
-            (false, false) => Status::NotReady,
-        };
     }
     pool.updated = call.now;
     Ok(Answer::empty())
