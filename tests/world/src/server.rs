@@ -139,7 +139,6 @@ async fn dispatch(world: &World, route: &route::Route, parts: Parts, body: Bytes
         "ssm" => ssm::handle(world, &scope, &route.operation, &body),
         "sqs" => sqs::handle(),
         "ec2" => ec2::handle(world, &scope, &route.operation, &body),
-        "sqs" => sqs::handle(),
         "sts" => sts::handle(world, &parts.headers, &route.operation, &body),
         "s3" => s3::handle(world, &parts.uri),
         "lambda" => lambda::handle(world, &parts, &body),
