@@ -6,7 +6,7 @@
 //! Tests and the demo put things in and look at what became of them through [`seed`], [`container`] and
 //! [`mod@control`].
 //!
-//! WebSockets are refused; clients then use these requests alone.
+//! There are no web sockets: clients then use these requests alone.
 //!
 //! The journal's service is `prefect3`; its operations are the names in [`routes`], e.g. `set_state`,
 //! `get_scheduled_flow_runs`, `flow_runs/filter`, `heartbeat`, `update_flow_run` (the infrastructure's id), `labels`.
