@@ -53,7 +53,7 @@ deployment: tools-deploy ## the templates: lint, `sam build`, and what they give
 	$(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy
 
 .PHONY: conformance
-conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 ## the fakes against the real Prefect agents and moto
+conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-3.8 ## the fakes against real Prefect agents and servers, and moto
 	cargo test --locked --workspace --no-run
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 
