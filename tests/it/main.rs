@@ -21,6 +21,7 @@ mod launching;
 mod max_polls;
 mod network;
 mod once;
+mod prefect3;
 mod queue;
 mod requests;
 mod rotation;
