@@ -6,7 +6,7 @@ use crate::{
     control, ec2, ecs,
     io::{Connection, WorldListener},
     journal::headers_of,
-    lambda, prefect1, prefect3, route, s3, sqs, ssm, sts,
+    lambda, logs, prefect1, prefect3, route, s3, sqs, ssm, sts,
 };
 use axum::{
     Router,
@@ -137,6 +137,7 @@ async fn dispatch(world: &World, route: &route::Route, parts: Parts, body: Bytes
         "prefect3" => prefect3::handle(world.clone(), &parts, body).await,
         "ecs" => ecs::handle(world, &scope, &route.operation, &body).await,
         "ssm" => ssm::handle(world, &scope, &route.operation, &body),
+        "logs" => logs::handle(world, &scope, &route.operation, &body),
         "sqs" => sqs::handle(),
         "ec2" => ec2::handle(world, &scope, &route.operation, &body),
         "sts" => sts::handle(world, &parts.headers, &route.operation, &body),

@@ -1,8 +1,8 @@
 //! The shared state, and the handle that tests, servers and the control API hold on it.
 
 use crate::{
-    Fault, Request, ec2, ecs, faults::Faults, io::WorldListener, journal::Journal, lambda, prefect1, prefect3, s3,
-    server, ssm, sts,
+    Fault, Request, ec2, ecs, faults::Faults, io::WorldListener, journal::Journal, lambda, logs, prefect1, prefect3,
+    s3, server, ssm, sts,
 };
 use std::{
     net::SocketAddr,
@@ -35,6 +35,8 @@ pub struct State {
     pub ecs: ecs::Ecs,
     /// Parameter Store.
     pub ssm: ssm::Ssm,
+    /// CloudWatch Logs.
+    pub logs: logs::Logs,
     /// VPCs and subnets.
     pub ec2: ec2::Ec2,
     /// Security Token Service.
@@ -146,6 +148,18 @@ impl World {
     /// Moves the world's clock forward.
     pub fn advance(&self, by: Duration) {
         self.lock().clock_ahead += by;
+        self.notify();
+    }
+
+    /// Lets time pass for programs that look at the machine's own clock: all that Prefect and ECS know happened that much
+    /// earlier, and what is to come comes earlier.
+    pub fn grow_older(&self, by: Duration) {
+        let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
+        let mut state = self.lock();
+        state.prefect1.grow_older(by);
+        state.prefect3.grow_older(by);
+        state.ecs.grow_older(by);
+        drop(state);
         self.notify();
     }
 
