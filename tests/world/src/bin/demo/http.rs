@@ -30,12 +30,12 @@ async fn exchange(method: &str, url: &str, headers: &[(&str, &str)], body: Optio
     let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
     let body = body.map(Value::to_string).unwrap_or_default();
     // Version 1.0: the answer ends with the connection, and comes in one piece.
-    let mut request = format!("{method} /{path} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {}\r\n", body.len());
-    for (name, value) in headers.iter().chain(&[("content-type", "application/json")]) {
-        request += &format!("{name}: {value}\r\n");
-    }
+    let line = format!("{method} /{path} HTTP/1.0");
+    let length = body.len().to_string();
+    let own = [("host", address), ("content-type", "application/json"), ("content-length", length.as_str())];
+    let headers: String = own.iter().chain(headers).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all((request + "\r\n" + &body).as_bytes()).await?;
+    stream.write_all(format!("{line}\r\n{headers}\r\n{body}").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer)

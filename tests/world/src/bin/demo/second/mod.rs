@@ -102,9 +102,9 @@ impl Act<'_> {
     /// Somebody cancels a flow run whose container waits for a place.
     async fn cancel(&self) -> Result<Scheduled, Error> {
         let tasks = self.cloud.aws.ecs_tasks();
-        let waiting = tasks.iter().rev().filter(|task| task.last_status == "PROVISIONING").map(flow_run_of);
+        let mut waiting = tasks.iter().rev().filter(|task| task.last_status == "PROVISIONING").map(flow_run_of);
         let of_task = |id: &str| self.server.flow_runs.iter().find(|run| run.id == id && run.completes());
-        let run = waiting.filter_map(of_task).next().ok_or("every task has begun: none is left to be cancelled")?;
+        let run = waiting.find_map(of_task).ok_or("every task has begun: none is left to be cancelled")?;
         let state = json!({"state": {"type": "CANCELLING", "name": "Cancelling"}});
         self.server.post(&format!("/flow_runs/{}/set_state", run.id), &state).await?;
         Ok(run.clone())
