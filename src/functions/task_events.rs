@@ -3,7 +3,7 @@
 use crate::aws::ecs::TaggedTask;
 use crate::aws::{AgentAws, AwsClients, AwsError};
 use crate::clock::Clock;
-use crate::config::{AgentConfig, Environment, Generation, LoadedAgent, Parameter, Root, load};
+use crate::config::{AgentConfig, Environment, Generation, LoadedAgent, Parameter, Prefect1Config, Root, load};
 use crate::poll::{PrefectKit, Unassembled};
 use crate::prefect3::api::version_of;
 use crate::task_events::decision::Rules;
@@ -156,7 +156,9 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         let unassembled = |error| TaskEventsError::Agent { agent: name.clone(), error };
         let told = match &config.generation {
             Generation::One(one) => {
-                let orchestrator = kit.prefect1(config, one).await.map_err(unassembled)?;
+                // Nothing is launched here, so nothing that launches are made of is read.
+                let one = Prefect1Config { task_definition: None, run_task_kwargs: None, ..one.clone() };
+                let orchestrator = kit.prefect1(config, &one).await.map_err(unassembled)?;
                 let performer = self.performer(&orchestrator, &aws, config, Watched::One, "");
                 performer.tell(event, owner, known).await
             }

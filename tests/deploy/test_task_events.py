@@ -82,7 +82,7 @@ def test_it_may_do_exactly_this(stack, full_stack):
     own = {
         "logs:CreateLogStream", "logs:PutLogEvents", "logs:GetLogEvents", "sqs:SendMessage",
         "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath",
-        "ecs:DescribeTasks", "ecs:DescribeTaskDefinition", "ecs:DeregisterTaskDefinition",
+        "ecs:DescribeTasks", "ecs:ListTasks", "ecs:DescribeTaskDefinition", "ecs:DeregisterTaskDefinition",
     }  # fmt: skip
     assert allowed(stack, "TaskEventsRole") == own
     assert allowed(full_stack, "TaskEventsRole") - own == {"kms:Decrypt", "sts:AssumeRole"} | VPC
@@ -103,6 +103,7 @@ def test_it_looks_where_poll_launches(stack, full_stack):
         seen = statements(each, "TaskEventsRole")["SeeTasks"]
         assert seen["Resource"] == f"{ECS}:task/*"
         assert seen["Condition"] == statements(each, "PollRole")["RunTasks"]["Condition"]
+        assert statements(each, "TaskEventsRole")["FindTasks"] == statements(each, "PollRole")["FindTasks"]
 
 
 def test_it_reads_the_logs_of_flow_runs_only(stack, full_stack):

@@ -67,8 +67,10 @@ pub(super) fn bounded(text: &str) -> String {
 /// What the server said to a proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
-    /// The run is in the proposed state, by this proposal or by the same one sent before.
+    /// The run is in the proposed state, by this proposal.
     Done,
+    /// It is in the proposed state, by the same proposal sent before: by this process, or by another one of this agent.
+    Already,
     /// It is not, and why.
     No(String),
 }
@@ -82,8 +84,11 @@ pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
     let is_proposed_type = kind == proposed["type"].as_str().unwrap_or_default();
     let id = &proposed["state_details"]["transition_id"];
     let is_this_one = !id.is_null() && state["state_details"]["transition_id"] == *id;
-    if is_proposed_type && (status == "ACCEPT" || is_this_one) {
+    if is_proposed_type && status == "ACCEPT" {
         return Ok(Said::Done);
+    }
+    if is_proposed_type && is_this_one {
+        return Ok(Said::Already);
     }
     let reason = answer["details"]["reason"].as_str().or_else(|| state["message"].as_str());
     let name = state["name"].as_str().unwrap_or(kind);

@@ -202,6 +202,9 @@ fn claimed(sent: Sent, proposed: &Value) -> Claimed {
     let answer = sent.answer.and_then(|answer| answer.json()).and_then(|answer| states::said(&answer, proposed));
     match answer {
         Ok(Said::Done) => Claimed::Ours,
+        Ok(Said::Already) if sent.repeated => Claimed::Ours,
+        // Whoever claimed it launches it; should that one die, the claim is finished as any other without a task.
+        Ok(Said::Already) => Claimed::Refused("another invocation of this agent has claimed it".into()),
         // What was refused may be a repetition of what was accepted; another state may lie over that by now.
         Ok(Said::No(reason)) if sent.repeated => Claimed::Unknown(reason),
         Ok(Said::No(reason)) => Claimed::Refused(reason),
@@ -214,7 +217,7 @@ fn claimed(sent: Sent, proposed: &Value) -> Claimed {
 /// What became of a state that ends a claim or a run.
 fn ended(sent: Sent, proposed: &Value) -> Result<(), ApiError> {
     match sent.answer.and_then(|answer| answer.json()).and_then(|answer| states::said(&answer, proposed)) {
-        Ok(Said::Done) => Ok(()),
+        Ok(Said::Done | Said::Already) => Ok(()),
         Ok(Said::No(reason)) => Err(ApiError::NotOurs(reason)),
         Err(error) if is_missing(&error) => Err(ApiError::NotOurs("the run no longer exists".into())),
         Err(error) => Err(error),

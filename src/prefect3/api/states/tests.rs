@@ -38,10 +38,10 @@ fn every_answer_to_a_claim_has_its_meaning() {
     };
     let foreign = state("PENDING", "Pending");
     assert_eq!(answer("ACCEPT", claimed_state(), json!(null)), Said::Done);
-    assert_eq!(answer("REJECT", claimed_state(), json!("already made this state transition")), Said::Done);
+    assert_eq!(answer("REJECT", claimed_state(), json!("already made this state transition")), Said::Already);
     let no = |said: Said, words: &[&str]| match said {
         Said::No(reason) => assert!(words.iter().all(|word| reason.contains(word)), "{reason}"),
-        Said::Done => panic!("{words:?}"),
+        Said::Done | Said::Already => panic!("{words:?}"),
     };
     no(answer("ABORT", foreign.clone(), json!("is in a PENDING state")), &["ABORT", "PENDING", "(it is Pending)"]);
     no(answer("REJECT", foreign, json!("already made")), &["REJECT", "already made"]);

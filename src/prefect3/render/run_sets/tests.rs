@@ -25,7 +25,7 @@ fn what_differs_from_the_pool_is_the_runs_own() {
 
 #[test]
 fn credentials_are_the_runs_own_when_its_variables_say_something_else() {
-    let definition = json!({"cpu": "{{ cpu }}"});
+    let definition = json!({"family": "f", "cpu": "{{ cpu }}"});
     let template = json!({"task_definition": definition, "aws_credentials": {"aws_access_key_id": "{{ key }}", "aws_secret_access_key": "pool",
         "region_name": "{{ region }}"}});
     let chosen = |template: &Value, variables: Value| {
