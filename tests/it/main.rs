@@ -24,6 +24,7 @@ mod network;
 mod once;
 mod prefect3;
 mod queue;
+mod recovery;
 mod requests;
 mod rotation;
 mod secrets;
