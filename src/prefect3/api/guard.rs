@@ -11,6 +11,8 @@ pub(super) struct Look {
     pub run: Run,
     /// `transition_id` of the claim that it is in, if it is in one.
     pub claim: Option<String>,
+    /// The process that made the claim, where it says so.
+    pub session: Option<String>,
 }
 
 /// Whether the claim may be given back, or the run be ended as never launched.

@@ -48,6 +48,7 @@ use names::Names;
 use pool::Pool;
 use queue::Pages;
 use records::Records;
+use runs::Author;
 use serde_json::Value;
 use standing::Verdicts;
 use std::collections::HashMap;
@@ -105,6 +106,7 @@ pub struct Prefect3 {
     credential: Credential,
     marked_as: String,
     names: Names,
+    session: String,
     region: String,
     now: Now,
     read_only: bool,
@@ -136,6 +138,7 @@ impl Prefect3 {
             credential,
             marked_as,
             names,
+            session,
             region,
             now,
             read_only,
@@ -178,6 +181,11 @@ impl Prefect3 {
     /// Name of the work pool.
     fn work_pool(&self) -> &str {
         &self.config.generation.work_pool
+    }
+
+    /// Whose marks the states carry.
+    fn author(&self) -> Author<'_> {
+        Author { identity: self.names.identity(), session: &self.session }
     }
 
     fn claimant(&self) -> Claimant<'_> {

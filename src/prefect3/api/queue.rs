@@ -25,8 +25,17 @@ pub(super) struct Pages {
     handed: usize,
 }
 
-/// Launches given back before, and how many of them for want of capacity; or why that cannot be known.
-type Earlier = HashMap<String, Result<(u32, u32), String>>;
+/// What is known of a run that waits for a retry.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    /// Launches given back before, and how many of them for want of capacity.
+    attempts: (u32, u32),
+    /// It was given back by an agent like this one, and so waits for better times.
+    is_given_back: bool,
+}
+
+/// Runs that wait for a retry; or why nothing can be known of them.
+type Retries = HashMap<String, Result<Retry, String>>;
 
 impl Prefect3 {
     /// One page of due runs. An invocation hands out `limit` runs at most.
@@ -40,9 +49,9 @@ impl Prefect3 {
         let queue = self.rows_of(queue)?;
         let full = queue.len() >= rows;
         let (runs, unreadable) = readable(queue);
-        let earlier = self.earlier_attempts(&runs).await;
+        let retries = self.retries(&runs).await;
         let mut page =
-            page(runs, unreadable, &earlier, self.config.prefetch, window.now, &|run| run.epoch(&self.names));
+            page(runs, unreadable, &retries, self.config.prefetch, window.now, &|run| run.epoch(&self.names));
         page.full = full;
         page.queue_error = beside.err();
         lock(&self.pages).handed += page.runs.len();
@@ -87,21 +96,22 @@ impl Prefect3 {
     }
 
     /// What was tried before of the runs that wait for a retry. The rows of a poll have no state to tell.
-    async fn earlier_attempts(&self, runs: &[Run]) -> Earlier {
+    async fn retries(&self, runs: &[Run]) -> Retries {
         let waiting: Vec<&str> = runs.iter().filter(|run| run.state_name() == "AwaitingRetry").map(Run::id).collect();
         let chunks = waiting.chunks(PAGE_ROWS).map(|ids| async move {
             let read = async { self.transport.read(&requests::flow_runs(ids)).await?.list() };
             match read.await {
-                Ok(rows) => readable(rows)
-                    .0
-                    .into_iter()
-                    .filter_map(|run| Some((run.id().to_owned(), Ok(attempts(run.state.as_ref()?)))))
-                    .collect(),
+                Ok(rows) => readable(rows).0.iter().filter_map(retry).collect(),
                 Err(error) => ids.iter().map(|id| ((*id).to_owned(), Err(error.to_string()))).collect::<Vec<_>>(),
             }
         });
         join_all(chunks).await.into_iter().flatten().collect()
     }
+}
+
+fn retry(run: &Run) -> Option<(String, Result<Retry, String>)> {
+    let state = run.state.as_ref()?;
+    Some((run.id().to_owned(), Ok(Retry { attempts: attempts(state), is_given_back: state.mark.is_some() })))
 }
 
 /// Rows that are runs, and rows that are not.
@@ -118,10 +128,11 @@ pub(super) fn readable(rows: Vec<Value>) -> (Vec<Run>, Vec<Unreadable>) {
 
 /// A page of runs in the order of the answer, which is that of the queues' priorities. Runs start up to `prefetch`
 /// early, to hide how long a task takes to start: the server keeps a flow from running before its time. So none is held.
+/// What was given back waits for its time, though: that is what it was given back for.
 fn page(
     runs: Vec<Run>,
     mut unreadable: Vec<Unreadable>,
-    earlier: &Earlier,
+    retries: &Retries,
     prefetch: Duration,
     now: OffsetDateTime,
     epoch: &dyn Fn(&Run) -> String,
@@ -130,15 +141,16 @@ fn page(
     let mut due: Vec<DueRun<Detail>> = Vec::with_capacity(runs.len());
     // From the end: no run may start later than the ones that come after it, or it would lose its place.
     for run in runs.into_iter().rev() {
-        let attempts = match earlier.get(run.id()) {
+        let scheduled = run.time("next_scheduled_start_time").or_else(|| run.time("expected_start_time"));
+        let attempts = match retries.get(run.id()) {
             Some(Err(why)) => {
                 unreadable.push((run.id().to_owned(), format!("its earlier attempts cannot be read: {why}")));
                 continue;
             }
-            Some(Ok(attempts)) => *attempts,
+            Some(Ok(retry)) if retry.is_given_back && scheduled.is_some_and(|scheduled| scheduled > now) => continue,
+            Some(Ok(retry)) => retry.attempts,
             None => (0, 0),
         };
-        let scheduled = run.time("next_scheduled_start_time").or_else(|| run.time("expected_start_time"));
         start_time = scheduled.map_or(start_time, |scheduled| start_time.min(scheduled - prefetch));
         due.push(run.turn(epoch(&run), start_time, attempts));
     }

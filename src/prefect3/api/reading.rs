@@ -18,7 +18,10 @@ impl Prefect3 {
     }
 
     fn run_now(&self, look: &Look) -> RunNow {
-        let mark = look.claim.as_ref().map(|claim| {
+        // Another invocation of this agent may have made the claim that we tried to make: then it launches.
+        let by_another = look.session.as_ref().is_some_and(|session| *session != self.session);
+        let claim = look.claim.as_ref().filter(|_| !by_another);
+        let mark = claim.map(|claim| {
             let known = look.run.state.as_ref().and_then(|state| state.mark.as_ref());
             let (attempt, refusals) = known.map_or((1, 0), |mark| (mark.attempt, mark.capacity_refusals));
             self.claimant().mark(claim, attempt, refusals)
@@ -52,13 +55,12 @@ impl Prefect3 {
 
     async fn look(&self, run: Run) -> Result<Look, ApiError> {
         let claim = match &run.state {
-            Some(state) if state.is_claim() => state.transition_id.clone(),
-            Some(state) if state.kind == "PENDING" => {
-                newest_claim(&self.history(run.id()).await?).and_then(|claim| claim.transition_id.clone())
-            }
+            Some(state) if state.is_claim() => Some(state.clone()),
+            Some(state) if state.kind == "PENDING" => newest_claim(&self.history(run.id()).await?).cloned(),
             _ => None,
         };
-        Ok(Look { run, claim })
+        let (claim, session) = claim.map_or((None, None), |claim| (claim.transition_id, claim.session));
+        Ok(Look { run, claim, session })
     }
 
     /// All states of a run.

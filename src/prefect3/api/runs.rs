@@ -12,6 +12,9 @@ use time::OffsetDateTime;
 /// A row that cannot be understood: the run's id (as far as known) and why.
 pub(super) type Unreadable = (String, String);
 
+/// The field of a mark that names the process.
+const SESSION: &str = "session";
+
 /// A flow run as the API shows it.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
@@ -38,6 +41,8 @@ pub(super) struct State {
     pub transition_id: Option<String>,
     /// Our mark in its `data`, with the identity of the agent as it was written.
     pub mark: Option<Mark>,
+    /// Which process left the mark.
+    pub session: Option<String>,
 }
 
 impl State {
@@ -51,6 +56,7 @@ impl State {
             timestamp: state["timestamp"].as_str().and_then(times::parse),
             transition_id: text(&state["state_details"]["transition_id"]),
             mark: mark_in(&state["data"]),
+            session: text(&state["data"][Mark::KEY][SESSION]),
         })
     }
 
@@ -60,10 +66,22 @@ impl State {
     }
 }
 
-/// `data` of a state with a mark.
-pub(super) fn data_with(mark: &Mark, identity: &str) -> Value {
-    let mark = Mark { agent: identity.to_owned(), ..mark.clone() };
-    Value::Object(Map::from_iter([(Mark::KEY.to_owned(), serde_json::json!(mark))]))
+/// Who leaves a mark.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Author<'a> {
+    /// The agent and its deployment.
+    pub identity: &'a str,
+    /// The process: of two invocations at once, only one has made a claim that both tried to make.
+    pub session: &'a str,
+}
+
+impl Author<'_> {
+    /// `data` of a state with a mark.
+    pub(super) fn data(self, mark: &Mark) -> Value {
+        let mut mark = serde_json::json!(Mark { agent: self.identity.to_owned(), ..mark.clone() });
+        mark[SESSION] = self.session.into();
+        Value::Object(Map::from_iter([(Mark::KEY.to_owned(), mark)]))
+    }
 }
 
 fn mark_in(data: &Value) -> Option<Mark> {

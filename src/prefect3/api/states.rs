@@ -1,6 +1,6 @@
 //! The states that are proposed, and what became of a proposal. Pure.
 
-use super::runs::data_with;
+use super::runs::{Author, State};
 use crate::orchestrator::{ApiError, Mark};
 use crate::times;
 use serde_json::{Value, json};
@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 const MAX_MESSAGE_CHARS: usize = 10_000;
 
 /// A claim.
-pub(super) fn pending(mark: &Mark, identity: &str) -> Value {
+pub(super) fn pending(mark: &Mark, author: Author<'_>) -> Value {
     json!({
-        "type": "PENDING", "name": "Pending", "message": null, "data": data_with(mark, identity),
+        "type": "PENDING", "name": "Pending", "message": null, "data": author.data(mark),
         "state_details": { "transition_id": mark.token },
     })
 }
@@ -21,11 +21,11 @@ pub(super) fn pending(mark: &Mark, identity: &str) -> Value {
 /// leaves the state as it is, where a late `Scheduled` would be replaced and its `data` be lost.
 pub(super) fn awaiting_retry(
     mark: &Mark,
-    identity: &str,
+    author: Author<'_>,
     (at, reason, transition_id): (OffsetDateTime, &str, &str),
 ) -> Value {
     json!({
-        "type": "SCHEDULED", "name": "AwaitingRetry", "message": bounded(reason), "data": data_with(mark, identity),
+        "type": "SCHEDULED", "name": "AwaitingRetry", "message": bounded(reason), "data": author.data(mark),
         "state_details": { "scheduled_time": times::iso(at), "transition_id": transition_id },
     })
 }
@@ -69,10 +69,21 @@ pub(super) fn bounded(text: &str) -> String {
 pub(super) enum Said {
     /// The run is in the proposed state, by this proposal.
     Done,
-    /// It is in the proposed state, by the same proposal sent before: by this process, or by another one of this agent.
-    Already,
+    /// It is in the proposed state, by the same proposal sent before.
+    Already(By),
     /// It is not, and why.
     No(String),
+}
+
+/// Who sent a proposal before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// This process.
+    Us,
+    /// Another process of this agent: an invocation at the same time.
+    Another,
+    /// One or the other: the server keeps no `data` that would tell.
+    Somebody,
 }
 
 /// Reads the answer to a proposal of a state of this type.
@@ -81,19 +92,31 @@ pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
     let status = status.ok_or_else(|| ApiError::Malformed("the answer to a new state has no `status`".into()))?;
     let state = &answer["state"];
     let kind = state["type"].as_str().unwrap_or_default();
-    let is_proposed_type = kind == proposed["type"].as_str().unwrap_or_default();
-    let id = &proposed["state_details"]["transition_id"];
-    let is_this_one = !id.is_null() && state["state_details"]["transition_id"] == *id;
-    if is_proposed_type && status == "ACCEPT" {
-        return Ok(Said::Done);
-    }
-    if is_proposed_type && is_this_one {
-        return Ok(Said::Already);
+    if kind == proposed["type"].as_str().unwrap_or_default() {
+        if status == "ACCEPT" {
+            return Ok(Said::Done);
+        }
+        if let Some(by) = sent_before(state, proposed) {
+            return Ok(Said::Already(by));
+        }
     }
     let reason = answer["details"]["reason"].as_str().or_else(|| state["message"].as_str());
     let name = state["name"].as_str().unwrap_or(kind);
     let now = if name.is_empty() { String::new() } else { format!(" (it is {name})") };
     Ok(Said::No(format!("Prefect said {status}: {}{now}", reason.unwrap_or("no reason was given"))))
+}
+
+/// Who has sent this very proposal before, if the state stems from it.
+fn sent_before(state: &Value, proposed: &Value) -> Option<By> {
+    let (state, proposed) = (State::read(state)?, State::read(proposed)?);
+    if proposed.transition_id.is_none() || state.transition_id != proposed.transition_id {
+        return None;
+    }
+    Some(match state.session {
+        None => By::Somebody,
+        session if session == proposed.session => By::Us,
+        _ => By::Another,
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::names::Names;
-use super::runs::Run;
+use super::runs::{Author, Run};
 use super::{Config, Detail, Prefect3, Setup};
 use crate::aws::test_server::{Reply, Request, Server, json};
 use crate::config::{AgentSecrets, ApiKeyDelivery, Prefect3Config, StoredSecret, WorkerRules};
@@ -18,6 +18,7 @@ use time::macros::datetime;
 pub(super) const KEY: &str = "pnu_fakekey";
 pub(super) const MARKED_AS: &str = "/root/etl";
 pub(super) const IDENTITY: &str = "123456789012/eu-west-1/root/etl";
+pub(super) const AUTHOR: Author<'static> = Author { identity: IDENTITY, session: "1" };
 pub(super) const POOL: &str = "ecs pool";
 pub(super) const RUN: &str = "8449522c-244c-499e-8a08-131a70e53c42";
 pub(super) const STATE: &str = "01a20411-6240-7d37-a705-fa8bc3845180";
@@ -168,8 +169,7 @@ pub(super) fn state(kind: &str, name: &str) -> Value {
 /// PENDING, as our own claim of the run in [`due_row`] leaves it.
 pub(super) fn claimed_state() -> Value {
     let mut state = state("PENDING", "Pending");
-    let mark = Mark { agent: IDENTITY.into(), cluster: "etl".into(), ..mark() };
-    state["data"] = json!({Mark::KEY: mark});
+    state["data"] = AUTHOR.data(&mark());
     state["state_details"]["transition_id"] = json!(claim_id());
     state
 }

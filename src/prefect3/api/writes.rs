@@ -3,7 +3,7 @@
 use super::answer::{is_missing, is_refused};
 use super::guard::{Look, may_cancel, may_end_claim};
 use super::requests::{self, Request};
-use super::states::{self, Said};
+use super::states::{self, By, Said};
 use super::transport::Sent;
 use super::{Detail, Prefect3, lock};
 use crate::launch::Place;
@@ -153,14 +153,14 @@ impl Prefect3 {
     }
 
     fn pending(&self, claim: &Claim<'_, Detail>) -> Value {
-        states::pending(claim.mark, self.names.identity())
+        states::pending(claim.mark, self.author())
     }
 
     fn awaiting_retry(&self, run: &GiveBack<'_, Detail>, now: OffsetDateTime) -> Value {
         let refusals = run.mark.capacity_refusals + u32::from(run.for_capacity);
         let mark = Mark { capacity_refusals: refusals, ..run.mark.clone() };
         let id = self.names.end_of_claim(&run.run.flow_run_id, &run.mark.token, "AwaitingRetry");
-        states::awaiting_retry(&mark, self.names.identity(), (now + run.delay, &run.reason, &id))
+        states::awaiting_retry(&mark, self.author(), (now + run.delay, &run.reason, &id))
     }
 
     fn crashed(&self, run: &Ending<'_, Detail>) -> Value {
@@ -201,10 +201,10 @@ fn cancellation(run: &Ending<'_, Detail>) -> Request {
 fn claimed(sent: Sent, proposed: &Value) -> Claimed {
     let answer = sent.answer.and_then(|answer| answer.json()).and_then(|answer| states::said(&answer, proposed));
     match answer {
-        Ok(Said::Done) => Claimed::Ours,
-        Ok(Said::Already) if sent.repeated => Claimed::Ours,
+        Ok(Said::Done | Said::Already(By::Us)) => Claimed::Ours,
+        Ok(Said::Already(By::Somebody)) if sent.repeated => Claimed::Ours,
         // Whoever claimed it launches it; should that one die, the claim is finished as any other without a task.
-        Ok(Said::Already) => Claimed::Refused("another invocation of this agent has claimed it".into()),
+        Ok(Said::Already(_)) => Claimed::Refused("another invocation of this agent has claimed it".into()),
         // What was refused may be a repetition of what was accepted; another state may lie over that by now.
         Ok(Said::No(reason)) if sent.repeated => Claimed::Unknown(reason),
         Ok(Said::No(reason)) => Claimed::Refused(reason),
@@ -217,7 +217,7 @@ fn claimed(sent: Sent, proposed: &Value) -> Claimed {
 /// What became of a state that ends a claim or a run.
 fn ended(sent: Sent, proposed: &Value) -> Result<(), ApiError> {
     match sent.answer.and_then(|answer| answer.json()).and_then(|answer| states::said(&answer, proposed)) {
-        Ok(Said::Done | Said::Already) => Ok(()),
+        Ok(Said::Done | Said::Already(_)) => Ok(()),
         Ok(Said::No(reason)) => Err(ApiError::NotOurs(reason)),
         Err(error) if is_missing(&error) => Err(ApiError::NotOurs("the run no longer exists".into())),
         Err(error) => Err(error),

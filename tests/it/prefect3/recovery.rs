@@ -101,7 +101,7 @@ async fn a_claim_of_another_agent_of_ours_is_its_own_matter() {
 async fn a_young_claim_is_left_to_whoever_is_launching_it() {
     let scene = Scene::new().await;
     let run = orphan(&scene).await;
-    scene.change(&run, |run| run.states.last_mut().unwrap().timestamp += time::Duration::minutes(10));
+    scene.age(&run, -10);
     let report = scene.poll().await;
     assert_eq!((&report["foreign_pending"], scene.tasks().len()), (&json!(0), 0), "{report:#}");
 }

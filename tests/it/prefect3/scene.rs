@@ -92,9 +92,10 @@ impl Scene {
         });
     }
 
-    /// Makes the state that a run is in older than it is.
+    /// Makes the states of a run older than they are; younger by a negative number.
     pub(super) fn age(&self, id: &str, minutes: i64) {
-        self.change(id, |run| run.states.last_mut().unwrap().timestamp -= time::Duration::minutes(minutes));
+        let by = time::Duration::minutes(minutes);
+        self.change(id, |run| run.states.iter_mut().for_each(|state| state.timestamp -= by));
     }
 
     /// Makes a run that waits for its retry due now.

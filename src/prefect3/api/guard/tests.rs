@@ -5,7 +5,7 @@ use super::*;
 use serde_json::Value;
 
 fn look(state: Value, claim: Option<&str>) -> Look {
-    Look { run: read(row_in(state)), claim: claim.map(str::to_owned) }
+    Look { run: read(row_in(state)), claim: claim.map(str::to_owned), session: None }
 }
 
 fn why(result: Result<(), ApiError>) -> String {
@@ -50,7 +50,7 @@ fn what_ended_is_paused_or_is_being_cancelled_is_left_alone() {
 #[test]
 fn only_what_is_being_cancelled_or_is_due_as_it_was_is_cancelled() {
     assert_eq!(may_cancel(&due(), Some(&look(state("CANCELLING", "Cancelling"), None)), ""), Ok(()));
-    let as_it_was = Look { run: read(due_row()), claim: None };
+    let as_it_was = Look { run: read(due_row()), claim: None, session: None };
     assert_eq!(may_cancel(&due(), Some(&as_it_was), &claim_id()), Ok(()));
     assert!(why(may_cancel(&due(), Some(&as_it_was), "newer")).contains("Scheduled"));
     assert!(why(may_cancel(&due(), None, "")).contains("no longer exists"));

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::test_support::unavailable;
 use super::super::test_support::{
-    IDENTITY, NOW, RUN, STATE, agent, call, calls, claim_id, due_row, mark, no_content, pool_row, row_in, setup, state,
-    stranger, window, with,
+    AUTHOR, IDENTITY, NOW, RUN, STATE, agent, call, calls, claim_id, due_row, mark, no_content, pool_row, row_in,
+    setup, state, stranger, window, with,
 };
 use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json};
@@ -113,6 +113,27 @@ async fn what_was_tried_before_is_read_for_the_runs_that_wait_for_a_retry() {
     let page = agent(&server).due_runs(&window()).await.unwrap();
     let tried: Vec<_> = page.runs.iter().map(|run| (run.attempts, run.capacity_refusals, run.has_history)).collect();
     assert_eq!(tried, [(3, 2, true), (0, 0, true)], "the other one was scheduled anew");
+}
+
+#[tokio::test]
+async fn what_was_given_back_waits_for_its_time_and_prefects_own_retries_start_early() {
+    let launched = async |mark: Value| {
+        let server = Server::start(move |request| {
+            let mut waiting = due_row();
+            waiting["state_name"] = json!("AwaitingRetry");
+            waiting["next_scheduled_start_time"] = json!("2026-11-22T16:23:05Z");
+            let mut state = state("SCHEDULED", "AwaitingRetry");
+            state["data"] = mark.clone();
+            match call(request).as_str() {
+                "POST /flow_runs/filter" => json(200, &json!([row_in(state)])),
+                _ => usual(request, &[waiting]),
+            }
+        })
+        .await;
+        agent(&server).due_runs(&window()).await.unwrap().runs.len()
+    };
+    assert_eq!(launched(json!(null)).await, 1);
+    assert_eq!(launched(AUTHOR.data(&mark())).await, 0);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::claims::{Claimant, attempts};
 use super::super::test_support::{
-    IDENTITY, MARKED_AS, NOW, RUN, STATE, claimed_state, due_row, mark, names, read, row_in, state,
+    AUTHOR, IDENTITY, MARKED_AS, NOW, RUN, STATE, claimed_state, due_row, mark, names, read, row_in, state,
 };
 use super::*;
 use proptest::prelude::*;
@@ -76,8 +76,8 @@ fn a_run_that_ended_before_it_began_did_not_start() {
 
 #[test]
 fn a_mark_is_written_with_the_identity_of_the_agent() {
-    let data = data_with(&mark(), IDENTITY);
-    assert_eq!(data[Mark::KEY]["agent"], IDENTITY);
+    let data = AUTHOR.data(&mark());
+    assert_eq!((&data[Mark::KEY]["agent"], &data[Mark::KEY]["session"]), (&json!(IDENTITY), &json!("1")));
     assert_eq!(mark_in(&data), Some(Mark { agent: IDENTITY.into(), ..mark() }));
     for other in [json!(null), json!("x"), json!({Mark::KEY: "x"}), json!({"type": "unpersisted"}), json!([1])] {
         assert_eq!(mark_in(&other), None, "{other}");

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::test_support::{IDENTITY, NOW, claim_id, claimed_state, mark, state};
+use super::super::test_support::{AUTHOR, IDENTITY, NOW, claim_id, claimed_state, mark, state};
 use super::*;
 
 #[test]
 fn a_claim_names_itself_and_carries_our_mark() {
-    let state = pending(&mark(), IDENTITY);
+    let state = pending(&mark(), AUTHOR);
     assert_eq!((state["type"].as_str(), state["name"].as_str()), (Some("PENDING"), Some("Pending")));
     assert_eq!(state["state_details"], json!({"transition_id": claim_id()}));
     assert_eq!(state["data"][Mark::KEY]["agent"], IDENTITY);
@@ -12,7 +12,7 @@ fn a_claim_names_itself_and_carries_our_mark() {
 
 #[test]
 fn what_is_given_back_waits_under_a_name_that_the_server_leaves_alone() {
-    let state = awaiting_retry(&mark(), IDENTITY, (NOW, "no capacity", "id"));
+    let state = awaiting_retry(&mark(), AUTHOR, (NOW, "no capacity", "id"));
     assert_eq!((state["type"].as_str(), state["name"].as_str()), (Some("SCHEDULED"), Some("AwaitingRetry")));
     assert_eq!(state["message"], "no capacity");
     let details = json!({"scheduled_time": "2026-11-22T16:23:00.488868+00:00", "transition_id": "id"});
@@ -32,16 +32,23 @@ fn a_crash_is_told_in_the_workers_words_and_in_bounds() {
 /// What the server answers to our claim, and what that means.
 #[test]
 fn every_answer_to_a_claim_has_its_meaning() {
-    let claim = pending(&mark(), IDENTITY);
+    let claim = pending(&mark(), AUTHOR);
     let answer = |status: &str, state: Value, reason: Value| {
         said(&json!({"status": status, "state": state, "details": {"reason": reason}}), &claim).unwrap()
     };
     let foreign = state("PENDING", "Pending");
     assert_eq!(answer("ACCEPT", claimed_state(), json!(null)), Said::Done);
-    assert_eq!(answer("REJECT", claimed_state(), json!("already made this state transition")), Said::Already);
+    let already = |state: Value| answer("REJECT", state, json!("already made this state transition"));
+    assert_eq!(already(claimed_state()), Said::Already(By::Us));
+    let mut of_another = claimed_state();
+    of_another["data"][Mark::KEY]["session"] = json!("2");
+    assert_eq!(already(of_another), Said::Already(By::Another));
+    let mut without_data = claimed_state();
+    without_data["data"] = json!(null);
+    assert_eq!(already(without_data), Said::Already(By::Somebody), "a server may drop data");
     let no = |said: Said, words: &[&str]| match said {
         Said::No(reason) => assert!(words.iter().all(|word| reason.contains(word)), "{reason}"),
-        Said::Done | Said::Already => panic!("{words:?}"),
+        Said::Done | Said::Already(_) => panic!("{words:?}"),
     };
     no(answer("ABORT", foreign.clone(), json!("is in a PENDING state")), &["ABORT", "PENDING", "(it is Pending)"]);
     no(answer("REJECT", foreign, json!("already made")), &["REJECT", "already made"]);

@@ -50,6 +50,20 @@ async fn a_claim_whose_first_answer_was_lost_is_sent_again_under_the_same_id() {
 }
 
 #[tokio::test]
+async fn a_claim_of_another_invocation_of_this_agent_is_that_ones_to_launch() {
+    let already = |state: &Value| refused("REJECT", state, "This run has already made this state transition.");
+    let mut theirs = claimed_state();
+    theirs["data"][Mark::KEY]["session"] = json!("2");
+    let mut nobodys = claimed_state();
+    nobodys["data"] = json!(null);
+    for replies in [vec![already(&theirs)], vec![Reply::Drop, already(&theirs)], vec![already(&nobodys)]] {
+        let (claimed, _) = claim_with(replies).await;
+        assert!(matches!(&claimed, Claimed::Refused(why) if why.contains("another invocation")), "{claimed:?}");
+    }
+    assert_eq!(claim_with(vec![Reply::Drop, already(&nobodys)]).await.0, Claimed::Ours);
+}
+
+#[tokio::test]
 async fn a_refusal_is_believed_unless_an_earlier_try_may_have_been_accepted() {
     let abort = refused("ABORT", &state("PENDING", "Submitting"), "is in a PENDING state");
     let (claimed, _) = claim_with(vec![abort.clone()]).await;
@@ -209,6 +223,9 @@ async fn reading_again_shows_epoch_and_mark() {
     let claimed = now(row_in(claimed_state()), Vec::new()).await;
     let found = claimed[0].as_ref().unwrap();
     assert!(mark().is_claim_of(found.mark.as_ref()) && found.epoch != claim_id());
+    let mut of_another_process = claimed_state();
+    of_another_process["data"][Mark::KEY]["session"] = json!("2");
+    assert_eq!(now(row_in(of_another_process), Vec::new()).await[0].as_ref().unwrap().mark, None);
     let hidden = now(row_in(state("PENDING", "Submitting")), vec![claimed_state()]).await;
     assert!(mark().is_claim_of(hidden[0].as_ref().unwrap().mark.as_ref()));
     let foreign = now(row_in(state("PENDING", "Pending")), Vec::new()).await;
