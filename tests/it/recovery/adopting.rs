@@ -31,6 +31,17 @@ async fn a_task_that_runs_by_now_is_found_too() {
 }
 
 #[tokio::test]
+async fn a_changed_configuration_does_not_hide_the_task() {
+    for prefect in Prefect::BOTH {
+        let scene = Scene::new(prefect).await;
+        let runs = scene.launched_unheard_of(1).await;
+        scene.configure_anew("other");
+        let report = scene.polled_after(ORPHAN_AFTER).await;
+        scene.are_recovered(&runs, &report);
+    }
+}
+
+#[tokio::test]
 async fn a_flow_that_began_by_itself_needs_nobody() {
     for prefect in Prefect::BOTH {
         let scene = Scene::new(prefect).await;

@@ -23,10 +23,7 @@ async fn runs_whose_poll_was_killed_between_claim_and_launch_get_their_one_task(
         let first = sent.iter().take(3).map(|request| request.json()["clientToken"].as_str().map(str::to_owned));
         assert_eq!(tokens, first.collect(), "{prefect:?}: with the tokens of their claims");
         let report = scene.polled_after(ORPHAN_AFTER).await;
-        assert!(
-            ids(&report, "recovered").is_empty() && scene.world().ecs_tasks().len() == 3,
-            "{prefect:?}: {report:#}"
-        );
+        assert_eq!((&report["ok"], scene.world().ecs_tasks().len()), (&json!(true), 3), "{prefect:?}: {report:#}");
     }
 }
 
@@ -89,19 +86,14 @@ async fn what_was_configured_meanwhile_holds_but_the_launch_goes_to_the_cluster_
         let mut sent = scene.world().requests("ecs", "RunTask");
         let first = sent.remove(0).json();
         scene.world().ecs_cluster("other");
-        prefect.agent(&scene.deployment, "etl", json!({"env_vars": {"STAGE": "new"}}));
-        if prefect == Prefect::One {
-            prefect.agent(&scene.deployment, "etl", json!({"cluster": "other", "env_vars": {"STAGE": "new"}}));
-        } else {
-            let cluster = json!({"cluster": "other", "env": {"STAGE": "new"}});
-            let variables = cluster.as_object().unwrap().clone();
-            scene.world().prefect3(|prefect3| prefect3.deployments[0].job_variables = variables);
-        }
+        scene.configure_anew("other");
         let report = scene.polled_after(ORPHAN_AFTER).await;
         scene.are_recovered(&runs, &report);
         let task = &scene.world().ecs_tasks()[0];
         assert_eq!(task.client_token.as_deref(), first["clientToken"].as_str(), "{prefect:?}");
         assert!(task.cluster_arn.ends_with(":cluster/default"), "{prefect:?}: {}", task.cluster_arn);
+        let pid = scene.run(&runs[0]).pid;
+        assert!(pid.is_none_or(|pid| pid.starts_with(&format!("{}::", task.cluster_arn))), "{prefect:?}");
         assert!(task.request.to_string().contains("STAGE"), "{prefect:?}: {}", task.request);
     }
 }

@@ -72,6 +72,21 @@ impl Scene {
         runs
     }
 
+    /// From now on launches go to another cluster, with another variable in their environment.
+    pub(super) fn configure_anew(&self, cluster: &str) {
+        self.world().ecs_cluster(cluster);
+        match self.prefect {
+            Prefect::One => {
+                let extra = json!({"cluster": cluster, "env_vars": {"STAGE": "new"}});
+                self.prefect.agent(&self.deployment, "etl", extra);
+            }
+            Prefect::Three => {
+                let variables = json!({"cluster": cluster, "env": {"STAGE": "new"}}).as_object().unwrap().clone();
+                self.world().prefect3(|prefect3| prefect3.deployments[0].job_variables = variables);
+            }
+        }
+    }
+
     /// One poll of a new process, so much later; the report of `etl`.
     pub(super) async fn polled_after(&self, seconds: u64) -> Value {
         time_passes(self.world(), seconds);
