@@ -63,6 +63,7 @@ async fn process(world: World, connection: Connection, parts: Parts, body: Bytes
         });
         (number, hits, state.faults.latency)
     };
+    world.notify();
     let (mut response, cut) = perform(&world, &connection, &route, parts, body, &hits).await;
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;

@@ -117,8 +117,8 @@ impl World {
         self.inner.changed.notify_waiters();
     }
 
-    /// Waits until `holds` is true of the state, looking after every request and every [`World::notify`]; false when
-    /// `limit` is over first.
+    /// Waits until `holds` is true of the state, looking when a request comes, when it is answered, and after every
+    /// [`World::notify`]; false when `limit` is over first.
     pub async fn wait_until(&self, limit: Duration, mut holds: impl FnMut(&State) -> bool) -> bool {
         let end = Instant::now() + limit;
         loop {
