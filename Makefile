@@ -27,7 +27,7 @@ demo: ## the real lambda binary in a local world, and on a real Prefect 3 server
 	scripts/demo.sh $(if $(KEEP),--keep)
 
 .PHONY: bench
-bench: release ## the speed budget, side by side with the Python agents (five minutes)
+bench: release ## the speed budget, side by side with the Python agents (seven minutes)
 	scripts/bench.sh
 
 .PHONY: lint
