@@ -6,6 +6,7 @@
 mod golden_observer;
 mod golden_prefect1;
 mod golden_prefect3;
+mod prefect;
 mod support;
 
 mod agent_settings;
@@ -23,9 +24,11 @@ mod network;
 mod once;
 mod prefect3;
 mod queue;
+mod recovery;
 mod requests;
 mod rotation;
 mod secrets;
 mod start_up;
+mod task_events;
 mod telemetry;
 mod tls;
