@@ -11,6 +11,7 @@ mod support;
 
 mod agent_settings;
 mod agents;
+mod cancelling;
 mod command;
 mod definitions;
 mod documents;
@@ -18,6 +19,7 @@ mod faults;
 mod health;
 mod history;
 mod holding;
+mod kills;
 mod launching;
 mod max_polls;
 mod network;
