@@ -148,13 +148,12 @@ fn with_secrets(
     let config = read_agent(text, source, environment);
     let mut problems = Vec::new();
     let generation = config.as_ref().ok().map(|config| &config.generation);
-    let of_prefect_1 = |rules, problems: &mut _, warnings: &mut _| {
-        of_agent(&parameters, rules, (root, source), environment, problems, warnings)
-    };
     let secrets = match generation {
         Some(Generation::Three(_)) => of_worker(&parameters, environment, &mut problems, warnings),
-        Some(Generation::One(one)) => of_prefect_1(Some(one.rules), &mut problems, warnings),
-        None => of_prefect_1(None, &mut problems, warnings),
+        Some(Generation::One(one)) => {
+            of_agent(&parameters, Some(one.rules), (root, source), environment, &mut problems, warnings)
+        }
+        None => of_agent(&parameters, None, (root, source), environment, &mut problems, warnings),
     };
     match config {
         Ok(config) if problems.is_empty() => Ok((config, secrets)),

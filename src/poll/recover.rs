@@ -145,10 +145,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 self.promise_kept();
             }
             let launched = launched.await;
-            let since = orphans
-                .iter()
-                .find(|orphan| std::ptr::eq(&raw const orphan.run, launched.run))
-                .map(|orphan| orphan.since);
+            let since = orphans.iter().find(|orphan| orphan.run.token == launched.run.token).map(|orphan| orphan.since);
             let settlement = match launched.settlement {
                 Settlement::Leave(reason) if since.is_some_and(|since| self.turn.is_hopeless(since)) => {
                     // ECS knows of no task, minutes after the request: a new turn looks once more before it launches.
