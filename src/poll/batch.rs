@@ -38,6 +38,8 @@ pub(super) struct Launched<'r, D> {
     pub(super) mark: Mark,
     pub(super) place: Place,
     pub(super) settlement: Settlement,
+    /// Its claim is an earlier poll's.
+    pub(super) is_orphan: bool,
 }
 
 impl<D> Candidate<'_, D> {
@@ -164,7 +166,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             _ => {}
         }
         let settlement = Settlement::of(outcome, mark.attempt, self.turn.rules.max_launch_attempts);
-        Launched { run, mark, place, settlement }
+        Launched { run, mark, place, settlement, is_orphan: false }
     }
 
     async fn launch_prepared(

@@ -155,7 +155,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 }
                 settlement => settlement,
             };
-            Launched { settlement, ..launched }
+            Launched { settlement, is_orphan: true, ..launched }
         });
         join_all(launches).await
     }

@@ -23,7 +23,7 @@ async fn an_orphaned_claim_is_launched_with_its_own_token() {
     let scene = Scene::new().await;
     let run = orphan(&scene).await;
     let report = scene.poll().await;
-    assert_eq!(ids(&report, "launched"), [run.clone()], "{report:#}");
+    assert_eq!(ids(&report, "recovered"), [run.clone()], "{report:#}");
     let [task] = scene.tasks().try_into().unwrap();
     assert_eq!(task.client_token, scene.state(&run).details.transition_id);
     assert_eq!(scene.history(&run), ["Scheduled", "Pending"]);
@@ -37,7 +37,7 @@ async fn an_orphan_under_a_sub_state_is_known_by_its_history() {
     scene.deployment.world.prefect3_set_state(&run, &json!({"type": "PENDING", "name": "Submitting"})).unwrap();
     scene.age(&run, 5);
     let report = scene.poll().await;
-    assert_eq!(ids(&report, "launched"), [run], "{report:#}");
+    assert_eq!(ids(&report, "recovered"), [run], "{report:#}");
     assert_eq!(scene.tasks().len(), 1);
 }
 
@@ -47,7 +47,7 @@ async fn a_server_that_keeps_no_data_in_states_tells_by_the_id_alone() {
     let run = orphan(&scene).await;
     scene.change(&run, |run| run.states.iter_mut().for_each(|state| state.data = json!(null)));
     let report = scene.poll().await;
-    assert_eq!(ids(&report, "launched"), [run], "{report:#}");
+    assert_eq!(ids(&report, "recovered"), [run], "{report:#}");
 }
 
 #[tokio::test]
