@@ -5,7 +5,7 @@
 //! history tells.
 
 use super::names::{Names, is_derived};
-use super::runs::{Run, State};
+use super::runs::{Row, State};
 use crate::orchestrator::Mark;
 use time::OffsetDateTime;
 
@@ -29,7 +29,7 @@ pub(super) struct Claimant<'a> {
 
 impl Claimant<'_> {
     /// By the current state of a PENDING run alone.
-    pub(super) fn by_state(self, run: &Run) -> Whose {
+    pub(super) fn by_state(self, run: &Row) -> Whose {
         let Some(state) = &run.state else { return Whose::Untold };
         if !state.is_claim() {
             return Whose::Untold;

@@ -1,14 +1,14 @@
 //! What may be overwritten: only what is still our claim. A run that ended, is paused or is being cancelled never is.
 //! Pure.
 
-use super::runs::Run;
+use super::runs::Row;
 use crate::orchestrator::{ApiError, DueRun};
 
 /// A flow run as it is now.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
     /// The run.
-    pub run: Run,
+    pub run: Row,
     /// `transition_id` of the claim that it is in, if it is in one.
     pub claim: Option<String>,
     /// The process that made the claim, where it says so.

@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::claims::attempts;
 use super::requests::{self, PAGE_ROWS};
-use super::runs::{Run, Unreadable};
+use super::runs::{Row, Unreadable};
 use super::{Detail, Prefect3, lock};
 use crate::orchestrator::{ApiError, DuePage, DueRun, Window};
 use futures_util::future::{Either, join, join_all, select};
@@ -96,8 +96,8 @@ impl Prefect3 {
     }
 
     /// What was tried before of the runs that wait for a retry. The rows of a poll have no state to tell.
-    async fn retries(&self, runs: &[Run]) -> Retries {
-        let waiting: Vec<&str> = runs.iter().filter(|run| run.state_name() == "AwaitingRetry").map(Run::id).collect();
+    async fn retries(&self, runs: &[Row]) -> Retries {
+        let waiting: Vec<&str> = runs.iter().filter(|run| run.state_name() == "AwaitingRetry").map(Row::id).collect();
         let chunks = waiting.chunks(PAGE_ROWS).map(|ids| async move {
             let read = async { self.transport.read(&requests::flow_runs(ids)).await?.list() };
             match read.await {
@@ -109,16 +109,16 @@ impl Prefect3 {
     }
 }
 
-fn retry(run: &Run) -> Option<(String, Result<Retry, String>)> {
+fn retry(run: &Row) -> Option<(String, Result<Retry, String>)> {
     let state = run.state.as_ref()?;
     Some((run.id().to_owned(), Ok(Retry { attempts: attempts(state), is_given_back: state.mark.is_some() })))
 }
 
 /// Rows that are runs, and rows that are not.
-pub(super) fn readable(rows: Vec<Value>) -> (Vec<Run>, Vec<Unreadable>) {
+pub(super) fn readable(rows: Vec<Value>) -> (Vec<Row>, Vec<Unreadable>) {
     let (mut runs, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
-        match Run::read(row) {
+        match Row::read(row) {
             Ok(run) => runs.push(run),
             Err(why) => unreadable.push(why),
         }
@@ -130,12 +130,12 @@ pub(super) fn readable(rows: Vec<Value>) -> (Vec<Run>, Vec<Unreadable>) {
 /// early, to hide how long a task takes to start: the server keeps a flow from running before its time. So none is held.
 /// What was given back waits for its time, though: that is what it was given back for.
 fn page(
-    runs: Vec<Run>,
+    runs: Vec<Row>,
     mut unreadable: Vec<Unreadable>,
     retries: &Retries,
     prefetch: Duration,
     now: OffsetDateTime,
-    epoch: &dyn Fn(&Run) -> String,
+    epoch: &dyn Fn(&Row) -> String,
 ) -> DuePage<Detail> {
     let mut start_time = now;
     let mut due: Vec<DueRun<Detail>> = Vec::with_capacity(runs.len());

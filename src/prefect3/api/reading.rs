@@ -5,7 +5,7 @@ use super::claims::newest_claim;
 use super::guard::Look;
 use super::queue::readable;
 use super::requests::{self, PAGE_ROWS};
-use super::runs::{Run, State};
+use super::runs::{Row, State};
 use crate::orchestrator::{ApiError, RunNow};
 use futures_util::future::join_all;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 impl Prefect3 {
     /// Runs as they are now, in the terms of what was observed of them.
     pub(super) async fn runs_now(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
-        let looks = self.looks(ids).await?.into_iter().map(|look| look.transpose()).collect::<Result<Vec<_>, _>>()?;
+        let looks = self.looks(ids).await?.into_iter().map(Option::transpose).collect::<Result<Vec<_>, _>>()?;
         Ok(looks.iter().map(|look| look.as_ref().map(|look| self.run_now(look))).collect())
     }
 
@@ -36,7 +36,7 @@ impl Prefect3 {
         let chunks = ids
             .chunks(PAGE_ROWS)
             .map(|ids| async move { self.transport.read(&requests::flow_runs(ids)).await?.list() });
-        let mut runs: HashMap<String, Run> = HashMap::new();
+        let mut runs: HashMap<String, Row> = HashMap::new();
         for rows in join_all(chunks).await {
             let (readable, unreadable) = readable(rows?);
             for (flow_run_id, reason) in unreadable {
@@ -53,7 +53,7 @@ impl Prefect3 {
         Ok(join_all(looks).await)
     }
 
-    async fn look(&self, run: Run) -> Result<Look, ApiError> {
+    async fn look(&self, run: Row) -> Result<Look, ApiError> {
         let claim = match &run.state {
             Some(state) if state.is_claim() => Some(state.clone()),
             Some(state) if state.kind == "PENDING" => newest_claim(&self.history(run.id()).await?).cloned(),

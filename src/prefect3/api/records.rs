@@ -113,7 +113,7 @@ impl Prefect3 {
         let flows = unknown(&self.records.flows, flow_runs().map(|run| &run.flow_id));
         let deployments = unknown(&self.records.deployments, flow_runs().filter_map(|run| run.deployment_id.as_ref()));
         join(
-            self.read_into(&self.records.flows, &flows, requests::flows, |row| serde_json::from_value(row)),
+            self.read_into(&self.records.flows, &flows, requests::flows, serde_json::from_value),
             self.read_into(&self.records.deployments, &deployments, requests::deployments, |row| {
                 let tags = tags(&row["tags"]);
                 Ok(Deployed { deployment: serde_json::from_value(row)?, tags })

@@ -92,7 +92,7 @@ fn by_id(what: &str, ids: &[&str]) -> Value {
 
 /// Runs of a pool that are claimed and have not begun, or are being cancelled; the oldest first.
 pub(super) fn standing(work_pool: &str, offset: usize) -> Request {
-    let mut body = in_pool(work_pool, json!({"state": {"type": {"any_": ["PENDING", "CANCELLING"]}}}));
+    let mut body = in_pool(work_pool, &json!({"state": {"type": {"any_": ["PENDING", "CANCELLING"]}}}));
     body["sort"] = json!("EXPECTED_START_TIME_ASC");
     body["offset"] = json!(offset);
     Request::post("/flow_runs/filter".into(), body)
@@ -101,12 +101,12 @@ pub(super) fn standing(work_pool: &str, offset: usize) -> Request {
 /// Runs of a pool that were cancelled and ended since then, the latest first.
 pub(super) fn cancelled(work_pool: &str, since: OffsetDateTime) -> Request {
     let filter = json!({"state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": times::iso(since)}});
-    let mut body = in_pool(work_pool, filter);
+    let mut body = in_pool(work_pool, &filter);
     body["sort"] = json!("END_TIME_DESC");
     Request::post("/flow_runs/filter".into(), body)
 }
 
-fn in_pool(work_pool: &str, flow_runs: Value) -> Value {
+fn in_pool(work_pool: &str, flow_runs: &Value) -> Value {
     let work_pools = json!({"name": {"any_": [work_pool]}});
     json!({"flow_runs": flow_runs, "work_pools": work_pools, "limit": PAGE_ROWS, "offset": 0})
 }

@@ -17,7 +17,7 @@ const SESSION: &str = "session";
 
 /// A flow run as the API shows it.
 #[derive(Debug, Clone)]
-pub(super) struct Run {
+pub(super) struct Row {
     /// What rendering needs, and everything else in `others`.
     pub flow_run: Arc<FlowRun>,
     /// Id of its current state.
@@ -88,7 +88,7 @@ fn mark_in(data: &Value) -> Option<Mark> {
     serde_json::from_value(data.get(Mark::KEY)?.clone()).ok()
 }
 
-impl Run {
+impl Row {
     /// Reads a row of a filter or of a poll.
     pub(super) fn read(row: Value) -> Result<Self, Unreadable> {
         let id = row["id"].as_str().filter(|id| !id.is_empty()).unwrap_or("?").to_owned();

@@ -4,7 +4,7 @@
 use super::claims::Whose;
 use super::queue::readable;
 use super::requests::{self, PAGE_ROWS};
-use super::runs::Run;
+use super::runs::Row;
 use super::writes::task_of;
 use super::{Detail, Prefect3, lock};
 use crate::orchestrator::{ApiError, CancellingRun, ClaimedRun, Standing};
@@ -52,13 +52,13 @@ impl Prefect3 {
         let (standing, cancelled) = join(self.standing_runs(), self.recently_cancelled(now)).await;
         let (pending, cancelling): (Vec<_>, Vec<_>) = standing?.into_iter().partition(|run| run.kind() == "PENDING");
         let (claimed, foreign) = self.claims_among(pending, now, orphan_after).await;
-        let is_served = |run: &&Run| self.serves(run);
+        let is_served = |run: &&Row| self.serves(run);
         let cancelling = cancelling.iter().chain(&cancelled).filter(is_served).filter_map(|run| self.cancelling(run));
         Ok(Standing { claimed, foreign, cancelling: cancelling.collect() })
     }
 
     /// PENDING and CANCELLING runs of the pool.
-    async fn standing_runs(&self) -> Result<Vec<Run>, ApiError> {
+    async fn standing_runs(&self) -> Result<Vec<Row>, ApiError> {
         let (mut runs, mut seen) = (Vec::new(), HashSet::new());
         for page in 0..MAX_PAGES {
             let request = requests::standing(self.work_pool(), page * PAGE_ROWS);
@@ -75,7 +75,7 @@ impl Prefect3 {
 
     /// Runs that are Cancelled and have had a task, which may live on: a server writes CANCELLED after a while whether
     /// somebody has stopped the task or not. Servers of Prefect 2 neither do so nor know the filter.
-    async fn recently_cancelled(&self, now: OffsetDateTime) -> Vec<Run> {
+    async fn recently_cancelled(&self, now: OffsetDateTime) -> Vec<Row> {
         if self.unserved.end_times.load(Ordering::Relaxed) {
             return Vec::new();
         }
@@ -94,7 +94,7 @@ impl Prefect3 {
     /// Claims of ours that are old enough to be looked after, and how many claims are others'.
     async fn claims_among(
         &self,
-        pending: Vec<Run>,
+        pending: Vec<Row>,
         now: OffsetDateTime,
         orphan_after: Duration,
     ) -> (Vec<ClaimedRun<Detail>>, usize) {
@@ -129,7 +129,7 @@ impl Prefect3 {
     }
 
     /// Reads the histories of some of these runs, of others with every poll.
-    async fn told_by_history(&self, mut runs: Vec<Run>, now: OffsetDateTime) -> Vec<(Run, Whose)> {
+    async fn told_by_history(&self, mut runs: Vec<Row>, now: OffsetDateTime) -> Vec<(Row, Whose)> {
         if runs.len() > MAX_HISTORIES {
             let polls =
                 u64::try_from(now.unix_timestamp()).unwrap_or_default() / self.config.poll_interval.as_secs().max(1);
@@ -152,18 +152,18 @@ impl Prefect3 {
     }
 
     /// A worker labels the runs that it takes.
-    fn is_labelled_by_another(&self, run: &Run) -> bool {
+    fn is_labelled_by_another(&self, run: &Row) -> bool {
         let worker = run.flow_run.others.get("labels").and_then(|labels| labels["prefect.worker.name"].as_str());
         worker.is_some_and(|worker| worker != self.config.name)
     }
 
     /// Whether the run is in one of the served queues.
-    fn serves(&self, run: &Run) -> bool {
+    fn serves(&self, run: &Row) -> bool {
         let queues = &self.config.generation.work_queues;
         queues.is_empty() || run.text("work_queue_name").is_none_or(|queue| queues.iter().any(|known| known == queue))
     }
 
-    fn cancelling(&self, run: &Run) -> Option<CancellingRun<Detail>> {
+    fn cancelling(&self, run: &Row) -> Option<CancellingRun<Detail>> {
         let since = run.state.as_ref()?.timestamp?;
         Some(CancellingRun {
             run: run.turn(run.epoch(&self.names), since, (0, 0)),
@@ -175,12 +175,12 @@ impl Prefect3 {
     }
 }
 
-fn since(run: &Run, now: OffsetDateTime) -> OffsetDateTime {
+fn since(run: &Row, now: OffsetDateTime) -> OffsetDateTime {
     run.state.as_ref().and_then(|state| state.timestamp).unwrap_or(now)
 }
 
 /// A row that cannot be understood waits for a person, and holds up nobody.
-fn understood(rows: Vec<serde_json::Value>) -> Vec<Run> {
+fn understood(rows: Vec<serde_json::Value>) -> Vec<Row> {
     let (runs, unreadable) = readable(rows);
     for (flow_run_id, reason) in unreadable {
         tracing::warn!(flow_run_id, reason, "a run cannot be understood");

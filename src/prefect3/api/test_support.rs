@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::names::Names;
-use super::runs::{Author, Run};
+use super::runs::{Author, Row};
 use super::{Config, Detail, Prefect3, Setup};
 use crate::aws::test_server::{Reply, Request, Server, json};
 use crate::config::{AgentSecrets, ApiKeyDelivery, Prefect3Config, StoredSecret, WorkerRules};
@@ -183,8 +183,8 @@ pub(super) fn deployment_row() -> Value {
            "tags": ["team-a", "nightly"]})
 }
 
-pub(super) fn read(row: Value) -> Run {
-    Run::read(row).expect("readable")
+pub(super) fn read(row: Value) -> Row {
+    Row::read(row).expect("readable")
 }
 
 pub(super) fn due() -> DueRun<Detail> {

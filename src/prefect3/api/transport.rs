@@ -20,8 +20,7 @@ use tokio::time::Instant;
 /// poll has five.
 const IN_FLIGHT: usize = 6;
 /// Pauses before repetitions. `SQLite` servers answer 503 while their database is locked.
-const REPETITIONS: [Duration; 3] =
-    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1000)];
+const REPETITIONS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1)];
 
 const API_VERSION_HEADER: &str = "x-prefect-api-version";
 /// The version that all servers of Prefect 2 and 3 speak.

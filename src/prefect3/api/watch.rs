@@ -2,7 +2,7 @@
 
 use super::claims::{Whose, newest_claim};
 use super::guard::Look;
-use super::runs::Run as Row;
+use super::runs::Row;
 use super::{Detail, Prefect3, requests, states};
 use crate::orchestrator::{ApiError, DueRun, Watched};
 use crate::task_events::run::{Phase, Run};

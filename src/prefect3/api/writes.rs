@@ -20,15 +20,15 @@ const MAX_LINES: usize = 200;
 
 impl Rehearsable for Prefect3 {
     fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
-        claims.iter().map(|claim| self.proposal(claim.run, &self.pending(claim)).shown()).collect()
+        claims.iter().map(|claim| proposal(claim.run, &self.pending(claim)).shown()).collect()
     }
 
     fn give_back_requests(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Value> {
-        runs.iter().map(|run| self.proposal(run.run, &self.awaiting_retry(run, now)).shown()).collect()
+        runs.iter().map(|run| proposal(run.run, &self.awaiting_retry(run, now)).shown()).collect()
     }
 
     fn fail_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
-        runs.iter().map(|run| self.proposal(run.run, &self.crashed(run)).shown()).collect()
+        runs.iter().map(|run| proposal(run.run, &self.crashed(run)).shown()).collect()
     }
 
     fn record_requests(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> Vec<Value> {
@@ -53,7 +53,7 @@ impl Prefect3 {
     pub(super) async fn claim_runs(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
         let claims = claims.iter().map(|claim| async {
             let state = self.pending(claim);
-            let sent = self.transport.repeatable(&self.proposal(claim.run, &state)).await;
+            let sent = self.transport.repeatable(&proposal(claim.run, &state)).await;
             claimed(sent, &state)
         });
         join_all(claims).await
@@ -74,7 +74,7 @@ impl Prefect3 {
         now: OffsetDateTime,
     ) -> Vec<Result<(), ApiError>> {
         let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
-        let guarded = self.guarded(&owners, |run, look| may_end_claim(run, look)).await;
+        let guarded = self.guarded(&owners, may_end_claim).await;
         let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
             if look?.run.pid().is_some() {
                 self.forget_task(run.run).await;
@@ -95,7 +95,7 @@ impl Prefect3 {
     /// Ends claimed runs as Crashed, unless something happened to them meanwhile.
     pub(super) async fn crash_runs(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
         let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
-        let guarded = self.guarded(&owners, |run, look| may_end_claim(run, look)).await;
+        let guarded = self.guarded(&owners, may_end_claim).await;
         let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
             look?;
             self.propose(run.run, &self.crashed(run)).await
@@ -136,7 +136,7 @@ impl Prefect3 {
     }
 
     pub(super) async fn propose(&self, run: &DueRun<Detail>, state: &Value) -> Result<(), ApiError> {
-        ended(self.transport.repeatable(&self.proposal(run, state)).await, state)
+        ended(self.transport.repeatable(&proposal(run, state)).await, state)
     }
 
     /// Writes log lines.
@@ -146,10 +146,6 @@ impl Prefect3 {
             answer?;
         }
         Ok(())
-    }
-
-    fn proposal(&self, run: &DueRun<Detail>, state: &Value) -> Request {
-        requests::set_state(&run.flow_run_id, state, false)
     }
 
     fn pending(&self, claim: &Claim<'_, Detail>) -> Value {
@@ -193,6 +189,10 @@ impl Prefect3 {
         };
         lines.chunks(MAX_LINES).map(move |lines| requests::logs(lines.iter().map(&entry).collect()))
     }
+}
+
+fn proposal(run: &DueRun<Detail>, state: &Value) -> Request {
+    requests::set_state(&run.flow_run_id, state, false)
 }
 
 fn cancellation(run: &Ending<'_, Detail>) -> Request {

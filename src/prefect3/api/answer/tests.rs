@@ -12,7 +12,7 @@ fn success_is_read_as_json_a_list_or_a_text() {
     assert_eq!(answer("[1]").list(), Ok(vec![json!(1)]));
     assert_eq!(
         (answer("\"id\"").text(), answer("id\n").text(), answer("").text()),
-        ("id".into(), "id".into(), "".into())
+        ("id".into(), "id".into(), String::new())
     );
     assert!(matches!(answer("{}").list(), Err(ApiError::Malformed(text)) if text == "no list: {}"));
     assert!(matches!(answer("<html>").json(), Err(ApiError::Malformed(text)) if text == "no JSON: <html>"));

@@ -32,13 +32,13 @@ fn odd_rows_are_named_and_say_why() {
     let broken = |change: fn(&mut Value)| {
         let mut row = due_row();
         change(&mut row);
-        Run::read(row).unwrap_err()
+        Row::read(row).unwrap_err()
     };
     assert_eq!(broken(|row| row["id"] = json!(null)).0, "?");
     assert_eq!(broken(|row| row["state_id"] = json!(null)), (RUN.into(), "the run has no `state_id`".into()));
     let (id, why) = broken(|row| row["name"] = json!(7));
     assert!(id == RUN && why.contains("expected a string"), "{why}");
-    assert_eq!(Run::read(Value::Null).unwrap_err().0, "?");
+    assert_eq!(Row::read(Value::Null).unwrap_err().0, "?");
 }
 
 #[test]
@@ -126,7 +126,7 @@ proptest! {
         }
         let names = names();
         let claimant = Claimant { names: &names, marked_as: MARKED_AS };
-        if let Ok(run) = Run::read(row) {
+        if let Ok(run) = Row::read(row) {
             let _ = claimant.by_state(&run);
             let states: Vec<State> = run.state.iter().cloned().collect();
             let _ = claimant.by_history(run.id(), &states);
@@ -139,6 +139,6 @@ proptest! {
     /// Nor is any value at all.
     #[test]
     fn no_value_is_too_odd(value in anything()) {
-        let _ = (State::read(&value), Run::read(value));
+        let _ = (State::read(&value), Row::read(value));
     }
 }
