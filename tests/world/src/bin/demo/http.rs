@@ -33,7 +33,8 @@ async fn exchange(method: &str, url: &str, headers: &[(&str, &str)], body: Optio
     let line = format!("{method} /{path} HTTP/1.0");
     let length = body.len().to_string();
     let own = [("host", address), ("content-type", "application/json"), ("content-length", length.as_str())];
-    let headers: String = own.iter().chain(headers).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers: Vec<String> = own.iter().chain(headers).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = headers.concat();
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("{line}\r\n{headers}\r\n{body}").as_bytes()).await?;
     let mut answer = String::new();
