@@ -23,11 +23,11 @@ help: ## this list
 test: lint docs unit release deployment conformance demo ## everything that CI runs
 
 .PHONY: demo
-demo: ## a local world: seeded flow runs, polled and launched by the real lambda binary
-	scripts/demo.sh
+demo: ## the real lambda binary in a local world, and on a real Prefect 3 server (KEEP=1: until ctrl-c, to explore)
+	scripts/demo.sh $(if $(KEEP),--keep)
 
 .PHONY: bench
-bench: release ## the speed budget, side by side with the Python agents (five minutes)
+bench: release ## the speed budget, side by side with the Python agents (seven minutes)
 	scripts/bench.sh
 
 .PHONY: lint

@@ -256,11 +256,14 @@ pub struct Mark {
     pub capacity_refusals: u32,
     /// The launch's `clientToken`.
     pub token: String,
-    /// The cluster the launch goes to; empty = the account's default cluster.
+    /// The cluster the launch goes to, [`Mark::DEFAULT_CLUSTER`] when none is configured; empty = not known.
     pub cluster: String,
 }
 
 impl Mark {
+    /// Where ECS looks when a request names no cluster.
+    pub const DEFAULT_CLUSTER: &str = "default";
+
     /// The field that holds a mark, in whatever a state has room for.
     pub const KEY: &str = "prefect_serverless_agent";
 

@@ -1,6 +1,6 @@
 """A real Prefect 3 server with a work pool of type `ecs`, deployed flows and due flow runs.
 
-    scripts/prefect3.sh --runs 6
+    scripts/prefect3.sh --runs 7
 
 prints one line of JSON when all is there, and serves until its standard input ends or it is told to stop. Nothing
 remains: database and log live in a temporary directory unless `--home` names one.
@@ -22,7 +22,7 @@ from prefect3.seed import seed  # noqa: E402
 
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/prefect3.sh", description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=6, help="how many flow runs are scheduled (default 6)")
+    parser.add_argument("--runs", type=int, default=7, help="how many flow runs are scheduled (default 7)")
     parser.add_argument("--pool", default="demo-ecs", help="name of the work pool (default demo-ecs)")
     parser.add_argument("--port", type=int, help="of the server; default: a free one")
     parser.add_argument("--home", type=Path, help="where the server keeps its database; default: a temporary directory")
@@ -52,6 +52,9 @@ def serve(given, home):
 
 
 def stop(*_):
+    # Once: whatever comes while the server ends must not leave it behind.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(0)
 
 

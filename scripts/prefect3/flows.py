@@ -1,5 +1,7 @@
 """The flows of the demo: what a container runs when it is told to execute a flow run."""
 
+import os
+import signal
 import time
 
 from prefect import flow, task
@@ -34,3 +36,12 @@ def report(customer: str = "everybody", seconds: float = 0.5) -> None:
 def fragile() -> None:
     """Fails, as flows do."""
     raise ValueError("there is no such table: orders_2019")
+
+
+@flow(log_prints=True)
+def hungry(gigabytes: int = 6) -> None:
+    """Takes more memory than its container has."""
+    print(f"loading {gigabytes} GB of orders at once")
+    # What the kernel does about it: the whole container is gone, with the process that would tell of the flow's end.
+    os.killpg(os.getpgid(os.getppid()), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A small team's Prefect: a work pool of type `ecs`, three deployments, flow runs that are due."""
+"""A small team's Prefect: a work pool of type `ecs`, four deployments, flow runs that are due."""
 
 import itertools
 from datetime import datetime, timedelta, timezone
@@ -14,10 +14,11 @@ RUNS = [
     ("nightly", {"source": "customers", "rows": 5000}, 0),
     ("reports", {"customer": "Ada"}, 0),
     ("fragile", {}, 0),
+    ("hungry", {}, 0),
     ("reports", {"customer": "Grace", "seconds": 1.5}, 10),
     ("nightly", {"source": "invoices", "rows": 20}, 10),
 ]
-FLOWS = {"nightly": "etl", "reports": "report", "fragile": "fragile"}
+FLOWS = {"nightly": "etl", "reports": "report", "fragile": "fragile", "hungry": "hungry"}
 
 
 def seed(url, pool, runs):

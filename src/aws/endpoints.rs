@@ -18,7 +18,7 @@ pub enum Service {
     Lambda,
     /// Security Token Service.
     Sts,
-    /// CloudWatch Logs.
+    /// `CloudWatch` Logs.
     Logs,
 }
 

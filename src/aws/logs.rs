@@ -1,4 +1,4 @@
-//! CloudWatch Logs: the last lines of a container.
+//! `CloudWatch` Logs: the last lines of a container.
 
 use super::AwsError;
 use super::endpoints::Service;
@@ -16,7 +16,7 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Calls CloudWatch Logs with these credentials.
+    /// Calls `CloudWatch` Logs with these credentials.
     pub fn new(signed: Signed) -> Self {
         Self { signed }
     }

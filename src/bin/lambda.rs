@@ -74,7 +74,8 @@ async fn task_event(
     function: &TaskEventsFunction<SystemClock>,
     event: LambdaEvent<Value>,
 ) -> Result<Value, Diagnostic> {
-    match function.handle(&event.payload).await {
+    // Boxed: it is large, and waits for its event as long as the process lives.
+    match Box::pin(function.handle(&event.payload)).await {
         Ok(told) => Ok(json!(told)),
         Err(error) => {
             tracing::error!(%error, "a task event was not dealt with");

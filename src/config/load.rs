@@ -150,13 +150,10 @@ fn with_secrets(
     let generation = config.as_ref().ok().map(|config| &config.generation);
     let secrets = match generation {
         Some(Generation::Three(_)) => of_worker(&parameters, environment, &mut problems, warnings),
-        _ => {
-            let rules = generation.and_then(|generation| match generation {
-                Generation::One(one) => Some(one.rules),
-                Generation::Three(_) => None,
-            });
-            of_agent(&parameters, rules, (root, source), environment, &mut problems, warnings)
+        Some(Generation::One(one)) => {
+            of_agent(&parameters, Some(one.rules), (root, source), environment, &mut problems, warnings)
         }
+        None => of_agent(&parameters, None, (root, source), environment, &mut problems, warnings),
     };
     match config {
         Ok(config) if problems.is_empty() => Ok((config, secrets)),

@@ -193,10 +193,10 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// that role.
     async fn aws_of(&self, event: &TaskEvent, config: Option<&AgentConfig>, agents: &[LoadedAgent]) -> Arc<AgentAws> {
         let own_role = config.and_then(|config| config.assume_role_arn.as_deref());
-        let roles = agents.iter().filter_map(|agent| agent.result.as_ref().ok()?.0.assume_role_arn.as_deref());
+        let mut roles = agents.iter().filter_map(|agent| agent.result.as_ref().ok()?.0.assume_role_arn.as_deref());
         let reaches =
             |role: &&str| event.account.as_deref().is_some_and(|account| role.split(':').nth(4) == Some(account));
-        let role = own_role.or_else(|| roles.filter(reaches).next());
+        let role = own_role.or_else(|| roles.find(reaches));
         self.aws.for_agent(event.region.as_deref(), role).await
     }
 

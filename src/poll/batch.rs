@@ -211,7 +211,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             attempt: run.attempts + 1,
             capacity_refusals: run.capacity_refusals,
             token: run.token.clone(),
-            cluster: place.cluster.clone(),
+            cluster: named(&place.cluster),
         }
     }
 
@@ -230,6 +230,11 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             self.turn.ledger.throttled();
         }
     }
+}
+
+/// A cluster by its name, also when a request would leave it out.
+pub(super) fn named(cluster: &str) -> String {
+    if cluster.is_empty() { Mark::DEFAULT_CLUSTER.to_owned() } else { cluster.to_owned() }
 }
 
 /// The candidates in chunks of at most `size`, in order.

@@ -41,7 +41,9 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     /// The launch as it is sent: on-demand where Spot was refused too often.
     pub(super) fn spec(&self, run: &DueRun<O::Detail>, rendered: Rendered) -> LaunchSpec {
         let Rendered { mut spec, warning } = rendered;
-        warning.iter().for_each(|warning| self.turn.ledger.warn(warning));
+        if let Some(warning) = warning {
+            self.turn.ledger.warn(&warning);
+        }
         let fallback_after = self.turn.rules.spot_fallback_after;
         if let Some((run_task, reason)) = spot::on_demand(&spec.run_task, run.capacity_refusals, fallback_after) {
             tracing::info!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, reason, "spot fallback");

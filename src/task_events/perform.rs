@@ -180,13 +180,13 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
                 }
                 (Action::End { message }, Some(watched)) => {
                     let ended = self.orchestrator.end_dead(&watched.run, &message).await;
-                    if !self.done(ended, "ended", told)? {
+                    if !done(ended, "ended", told)? {
                         break;
                     }
                 }
                 (Action::Cancelled { message }, Some(watched)) => {
                     let ended = self.orchestrator.cancelled(&[Ending { run: &watched.run, message }]).await;
-                    if !self.done(first(ended), "cancelled", told)? {
+                    if !done(first(ended), "cancelled", told)? {
                         break;
                     }
                 }
@@ -194,7 +194,7 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
                     let Some(mark) = &watched.mark else { continue };
                     let run = GiveBack { run: &watched.run, mark, reason, for_capacity, delay };
                     let given = self.orchestrator.give_back(&[run], self.clock.now()).await;
-                    if !self.done(first(given), "given back", told)? {
+                    if !done(first(given), "given back", told)? {
                         break;
                     }
                 }
@@ -215,21 +215,6 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         }
         self.log(&lines, told).await;
         Ok(())
-    }
-
-    /// Whether a change of the run was made; a run that moved on meanwhile is left as it is.
-    fn done(&self, result: Result<(), ApiError>, what: &'static str, told: &mut Told) -> Result<bool, Trouble> {
-        match result {
-            Ok(()) => {
-                told.done.push(what);
-                Ok(true)
-            }
-            Err(ApiError::NotOurs(why)) => {
-                told.why = why;
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn post(&self, body: &Value, told: &mut Told) {
@@ -260,6 +245,21 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         let Some(stream) = stream else { return Vec::new() };
         let lines = self.logs.last_lines(stream.region.as_deref(), &stream.group, &stream.stream, max_lines).await;
         lines.unwrap_or_else(|error| not_read(&error))
+    }
+}
+
+/// Whether a change of the run was made; a run that moved on meanwhile is left as it is.
+fn done(result: Result<(), ApiError>, what: &'static str, told: &mut Told) -> Result<bool, Trouble> {
+    match result {
+        Ok(()) => {
+            told.done.push(what);
+            Ok(true)
+        }
+        Err(ApiError::NotOurs(why)) => {
+            told.why = why;
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

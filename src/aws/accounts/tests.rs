@@ -28,8 +28,8 @@ async fn any_service() -> Server {
     .await
 }
 
-fn keys() -> Option<Credentials> {
-    Some(Credentials::new("AKIDRUN", "secret", Some("token-of-run".into()), None, "test"))
+fn keys() -> Credentials {
+    Credentials::new("AKIDRUN", "secret", Some("token-of-run".into()), None, "test")
 }
 
 fn role() -> Option<Map<String, Value>> {
@@ -55,7 +55,7 @@ async fn a_runs_own_keys_and_region_sign_all_its_calls() {
     let server = any_service().await;
     let aws = server.clients().await;
     let own = aws.for_agent(None, None).await;
-    let account = Account { region: Some("us-west-2".into()), keys: keys(), ..Account::default() };
+    let account = Account { region: Some("us-west-2".into()), keys: Some(keys()), ..Account::default() };
     let theirs = aws.for_account(&own, &account);
     theirs.renew().await.unwrap();
     theirs.ecs.list_tasks(None, "x").await.unwrap();
@@ -75,7 +75,7 @@ async fn a_runs_own_keys_and_region_sign_all_its_calls() {
 #[tokio::test]
 async fn a_role_is_assumed_once_with_the_keys_at_hand() {
     for (keys, agents_role, with) in
-        [(keys(), None, "AKIDRUN"), (None, None, "AKIDOWN"), (None, Some(AGENTS_ROLE), "AKIDLAUNCHER")]
+        [(Some(keys()), None, "AKIDRUN"), (None, None, "AKIDOWN"), (None, Some(AGENTS_ROLE), "AKIDLAUNCHER")]
     {
         let server = any_service().await;
         let aws = server.clients().await;

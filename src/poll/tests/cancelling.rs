@@ -58,16 +58,13 @@ async fn every_cancelled_run_is_treated_as_the_table_says() {
         assert!(report.ok, "case {number}: {report:?}");
         assert_eq!(stopped.len(), usize::from(case.is_stopped), "case {number}: {stopped:?}");
         let told: Vec<_> = report.cancelled.iter().map(|run| run.reason.as_str()).collect();
-        match case.ended {
-            Some(message) => {
-                assert_eq!(run.state, "Cancelled", "case {number}: {report:?}");
-                assert!(run.message.starts_with(message), "case {number}: {run:?}");
-                assert_eq!(told, [run.message.as_str()], "case {number}");
-            }
-            None => {
-                assert_eq!((run.state, told.len()), (case.state, 0), "case {number}: {report:?}");
-                assert!(!world.lock().calls.contains(&"cancelled"), "case {number}");
-            }
+        if let Some(message) = case.ended {
+            assert_eq!(run.state, "Cancelled", "case {number}: {report:?}");
+            assert!(run.message.starts_with(message), "case {number}: {run:?}");
+            assert_eq!(told, [run.message.as_str()], "case {number}");
+        } else {
+            assert_eq!((run.state, told.len()), (case.state, 0), "case {number}: {report:?}");
+            assert!(!world.lock().calls.contains(&"cancelled"), "case {number}");
         }
     }
 }

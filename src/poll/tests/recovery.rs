@@ -50,16 +50,22 @@ async fn an_orphan_is_launched_with_the_token_of_its_claim() {
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_goes_to_the_cluster_it_was_made_for() {
-    let world = Fakes::new();
-    world.lock().cluster = "old";
-    world.schedule("a", 0);
-    world.lock().outcomes.insert("a".into(), [unknown()].into());
-    world.poll().await;
-    world.lock().cluster = "new";
-    patience().await;
-    world.poll().await;
-    let clusters: Vec<_> = world.lock().sent.iter().map(|(_, cluster)| cluster.clone()).collect();
-    assert_eq!(clusters, ["old", "old"], "a token is good for one cluster");
+    // The account's default cluster is one of them.
+    for (old, new) in [("old", "new"), ("", "new"), ("old", ""), ("default", "")] {
+        let world = Fakes::new();
+        world.lock().cluster = old;
+        world.schedule("a", 0);
+        world.lock().outcomes.insert("a".into(), [unknown()].into());
+        world.poll().await;
+        world.lock().cluster = new;
+        patience().await;
+        world.poll().await;
+        let clusters: Vec<_> = world.lock().sent.iter().map(|(_, cluster)| cluster.clone()).collect();
+        assert_eq!(clusters.len(), 2, "{old:?} then {new:?}");
+        let same =
+            |one: &str, other: &str| one == other || [one, other].iter().all(|name| ["", "default"].contains(name));
+        assert!(same(&clusters[0], &clusters[1]), "a token is good for one cluster: {clusters:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -165,10 +165,12 @@ impl Prefect3 {
     }
 
     fn task_record(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> Request {
-        let cluster = match lock(&self.clusters).get(&run.flow_run_id) {
+        let configured = match lock(&self.clusters).get(&run.flow_run_id) {
             Some(configured) => configured.clone(),
             None => Some(task.place.cluster.clone()).filter(|cluster| !cluster.is_empty()),
         };
+        // A claim is finished where it was made, whatever is configured by now.
+        let cluster = configured.filter(|cluster| may_be_in(&task.task_arn, cluster));
         let cluster = cluster.unwrap_or_else(|| cluster_of(&task.task_arn));
         requests::record_task(&run.flow_run_id, Some(&format!("{cluster}::{}", task.task_arn)))
     }
@@ -224,14 +226,23 @@ fn ended(sent: Sent, proposed: &Value) -> Result<(), ApiError> {
     }
 }
 
-/// ARN of the cluster of a task: `…:task/<cluster>/<id>`; older ARNs do not name it.
+/// ARN of the cluster of a task.
 fn cluster_of(task_arn: &str) -> String {
     match task_arn.split_once(":task/") {
-        Some((prefix, rest)) => {
-            format!("{prefix}:cluster/{}", rest.split_once('/').map_or("default", |(name, _)| name))
-        }
+        Some((prefix, _)) => format!("{prefix}:cluster/{}", cluster_name(task_arn).unwrap_or("default")),
         None => "default".to_owned(),
     }
+}
+
+/// Name of the cluster of a task: `…:task/<cluster>/<id>`; older ARNs do not tell.
+fn cluster_name(task_arn: &str) -> Option<&str> {
+    let (_, rest) = task_arn.split_once(":task/")?;
+    rest.split_once('/').map(|(name, _)| name)
+}
+
+/// Whether a task is in a cluster, given by name or ARN, as far as its own ARN tells.
+fn may_be_in(task_arn: &str, cluster: &str) -> bool {
+    cluster_name(task_arn).is_none_or(|name| cluster.rsplit('/').next() == Some(name))
 }
 
 /// The task that an `infrastructure_pid` names: `<cluster>::<ARN>`.

@@ -1,7 +1,7 @@
 //! Invocations whose time is short: they end by themselves, and what they claimed is launched.
 
-use super::scenes::due;
 use super::watch::Watched;
+use crate::prefect::due;
 use crate::support::{Deployment, agent, ids};
 use futures_util::future::join_all;
 use futures_util::stream::{StreamExt, iter};

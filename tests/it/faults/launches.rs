@@ -1,7 +1,7 @@
 //! What becomes of a launch whose answer is lost, refused, or another's.
 
-use super::scenes::due;
 use super::watch::Watched;
+use crate::prefect::due;
 use crate::support::{Deployment, agent, ids};
 use serde_json::{Value, json};
 use std::time::Duration;

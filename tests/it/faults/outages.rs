@@ -1,7 +1,7 @@
 //! Whole services that are away, refuse us, or answer something else.
 
-use super::scenes::due;
 use super::watch::Watched;
+use crate::prefect::due;
 use crate::support::{DEADLINE, Deployment, KEY, ROOT, agent, ids};
 use serde_json::{Value, json};
 use world::{Fault, FaultKind};

@@ -1,5 +1,6 @@
 //! Polls under observation: what must hold after each, and at the end.
 
+use crate::prefect::time_passes;
 use crate::support::{Deployment, KEY, ROOT};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,14 +120,7 @@ impl Watched {
 
     /// Time passes for Prefect and AWS: what starts later starts that much earlier.
     pub(crate) fn time_passes(&self, seconds: u64) {
-        let world = &self.deployment.world;
-        world.advance(Duration::from_secs(seconds));
-        world.prefect1(|prefect1| {
-            for run in &mut prefect1.flow_runs {
-                let task_states = run.task_runs.iter_mut().flat_map(|task_run| task_run.states.iter_mut());
-                run.states.iter_mut().chain(task_states).for_each(|state| shift(state, seconds));
-            }
-        });
+        time_passes(&self.deployment.world, seconds);
     }
 
     /// Runs that a poll should find due now.
@@ -303,15 +297,6 @@ impl Watched {
             requests.join("\n  ")
         )
     }
-}
-
-/// A state was set earlier, and starts earlier.
-fn shift(state: &mut StateRecord, seconds: u64) {
-    use time::format_description::well_known::Rfc3339;
-    state.timestamp -= Duration::from_secs(seconds);
-    let Some(start) = state.start_time() else { return };
-    let earlier = start - Duration::from_secs(seconds);
-    state.serialized["start_time"] = json!(earlier.format(&Rfc3339).unwrap());
 }
 
 /// Submitted; a Running run: its due task runs are.

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Service and operation, as the journal and the faults name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// `prefect1`, `prefect3`, `ecs`, `ssm`, `sqs`, `ec2`, `sts`, `s3`, `lambda`, `_world`, or `unknown`.
+    /// `prefect1`, `prefect3`, `ecs`, `ssm`, `logs`, `sqs`, `ec2`, `sts`, `s3`, `lambda`, `_world`, or `unknown`.
     pub service: &'static str,
     /// The operation's name.
     pub operation: String,
@@ -40,6 +40,7 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
         match service {
             "AmazonSSM" => return to("ssm", operation),
             "AmazonSQS" => return to("sqs", operation),
+            "Logs_20140328" => return to("logs", operation),
             "AmazonEC2ContainerServiceV20141113" => return to("ecs", operation),
             _ => {}
         }

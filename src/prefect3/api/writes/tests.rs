@@ -242,13 +242,19 @@ async fn a_task_is_written_down_as_the_worker_does() {
     let server = replying(vec![no_content()]).await;
     let prefect = agent(&server);
     let old = "arn:aws:ecs:eu-west-1:123456789012:task/0123";
-    for (cluster, arn) in [("etl", TASK), ("", TASK), ("", old), ("", "odd")] {
+    for (cluster, arn) in [("etl", TASK), ("", TASK), ("", old), ("", "odd"), ("elsewhere", TASK), ("etl", old)] {
         prefect.record_task(&due(), &of(cluster, arn)).await;
     }
     let pids: Vec<_> = server.requests().iter().map(|request| request.json()["infrastructure_pid"].clone()).collect();
     let default = "arn:aws:ecs:eu-west-1:123456789012:cluster/default";
-    let expected =
-        [format!("etl::{TASK}"), format!("{CLUSTER}::{TASK}"), format!("{default}::{old}"), "default::odd".into()];
+    let expected = [
+        format!("etl::{TASK}"),
+        format!("{CLUSTER}::{TASK}"),
+        format!("{default}::{old}"),
+        "default::odd".into(),
+        format!("{CLUSTER}::{TASK}"),
+        format!("etl::{old}"),
+    ];
     assert_eq!(pids, expected.map(Value::from));
     assert_eq!(calls(&server)[0], PATCH);
 }

@@ -44,6 +44,7 @@ impl Task {
     fn set_status(&mut self, status: &str, now: OffsetDateTime) {
         status.clone_into(&mut self.last_status);
         self.version += 1;
+        self.changed_at = now;
         if status == "RUNNING" {
             self.started_at = self.started_at.or(Some(now));
         }

@@ -2,11 +2,14 @@
 
 mod containers;
 mod definitions;
+mod event;
 mod fargate;
 mod flow_run;
 mod lifecycle;
 mod listing;
+mod logging;
 mod network;
+mod older;
 mod register;
 mod run_task;
 mod task;

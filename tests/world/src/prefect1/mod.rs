@@ -16,6 +16,7 @@ mod filter;
 mod http;
 pub mod lazarus;
 mod model;
+mod older;
 mod order;
 mod queue;
 mod register;

@@ -27,6 +27,7 @@ mod flows;
 mod http;
 mod limits;
 mod model;
+mod older;
 mod orchestrate;
 mod pool;
 mod queues;

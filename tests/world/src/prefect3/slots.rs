@@ -45,6 +45,15 @@ impl Version {
     }
 }
 
+impl Leases {
+    /// All of them run out that much earlier.
+    pub(super) fn grow_older(&mut self, by: Duration) {
+        for lease in self.0.values_mut() {
+            lease.expires -= by;
+        }
+    }
+}
+
 impl Prefect3 {
     fn grace(&self, deployment_id: &str) -> Duration {
         let own = self.deployment(deployment_id).and_then(|deployment| deployment.grace_period_seconds);
