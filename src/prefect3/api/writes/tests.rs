@@ -265,12 +265,12 @@ async fn a_pid_begins_with_the_cluster_of_the_configuration_not_with_that_of_the
     let prefect = agent(&server);
     let mut task = task();
     "only in the request".clone_into(&mut task.place.cluster);
-    for configured in [None, Some("configured".to_owned())] {
+    for configured in [None, Some("etl".to_owned())] {
         super::super::lock(&prefect.clusters).insert(RUN.to_owned(), configured);
         prefect.record_task(&due(), &task).await;
     }
     let pids: Vec<_> = server.requests().iter().map(|request| request.json()["infrastructure_pid"].clone()).collect();
-    assert_eq!(pids, [format!("{CLUSTER}::{TASK}"), format!("configured::{TASK}")].map(Value::from));
+    assert_eq!(pids, [format!("{CLUSTER}::{TASK}"), format!("etl::{TASK}")].map(Value::from));
 }
 
 #[test]
