@@ -1,0 +1,85 @@
+//! What must hold at every single step, whatever happens. Said in the world's terms: nothing here knows how a poll works.
+
+mod launches;
+mod reports;
+mod writes;
+
+pub use writes::{Write, Wrote};
+
+use crate::gate::ActorId;
+use crate::run::RunId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use time::OffsetDateTime;
+
+/// Launches of one run before it fails with the whole story.
+pub const MAX_LAUNCH_ATTEMPTS: u32 = 5;
+
+/// What was seen so far, and what of it should not have been.
+#[derive(Debug, Default)]
+pub struct Audit {
+    /// What should not have happened, in words.
+    pub violations: Vec<String>,
+    /// What happened, where somebody wants to know.
+    pub story: Option<Vec<String>>,
+    /// What is counted.
+    pub counts: Counts,
+    /// What each process knows of each run: the number of its states, and when it was read.
+    seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
+    /// Claims that Prefect took: run and token, and when the run was due.
+    claims: BTreeMap<(RunId, String), OffsetDateTime>,
+    /// Tokens with which each run was tried, since it was scheduled anew.
+    tried: BTreeMap<RunId, BTreeSet<String>>,
+    /// What each token was sent with, by the configuration at that time.
+    bodies: HashMap<(String, u32, u32), u64>,
+    /// Which configuration each process has.
+    configured: BTreeMap<ActorId, u32>,
+}
+
+/// What is counted over a history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tasks of ours.
+    pub launches: u64,
+    /// Tasks of ours for a run that had another one.
+    pub duplicates: u64,
+    /// Runs that failed because all attempts were used.
+    pub given_up: u64,
+    /// Runs that failed for what they say themselves.
+    pub bad: u64,
+    /// Runs that failed for nothing but a transient fault.
+    pub wronged: u64,
+    /// Claims that Prefect took.
+    pub claims: u64,
+    /// Claims over a change that nobody could have seen: where a server takes them.
+    pub raced: u64,
+}
+
+impl Audit {
+    /// Something happened.
+    pub fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(what());
+        }
+    }
+
+    /// Something happened that should not have.
+    pub fn violated(&mut self, what: String) {
+        self.note(|| format!("VIOLATION: {what}"));
+        self.violations.push(what);
+    }
+
+    /// A process read a run, which had so many states then.
+    pub fn saw(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
+        self.seen.insert((actor, run), (version, now));
+    }
+
+    /// A process follows this configuration from now on.
+    pub fn configured(&mut self, actor: ActorId, revision: u32) {
+        self.configured.insert(actor, revision);
+    }
+
+    /// The run was scheduled anew, without a word of earlier attempts.
+    pub fn begins_anew(&mut self, run: RunId) {
+        self.tried.remove(&run);
+    }
+}

@@ -1,0 +1,268 @@
+//! Processes side by side: the driver lets them through the gate one by one, lets time pass when all wait, and kills.
+
+mod mischief;
+
+pub use mischief::{Delays, Faults, Mischief};
+
+use crate::call::Generation;
+use crate::fault::{Fault, Kind};
+use crate::gate::{ActorId, Side, Ticket};
+use crate::port::{Port, Shared};
+use crate::process::{Process, Start};
+use crate::schedule::Schedule;
+use crate::{prefect1, prefect3};
+use prefect_serverless_agent::poll::AgentReport;
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// What goes on in a process; a Python agent has nothing to report.
+type Work = Pin<Box<dyn Future<Output = Option<AgentReport>> + Send>>;
+
+struct Actor {
+    id: ActorId,
+    work: Work,
+    /// Its process, if it is one of ours: warm for the next poll.
+    process: Option<Process>,
+    /// When its invocation is over.
+    over_at: OffsetDateTime,
+    /// How often it was polled, and after how many times it is killed.
+    polls: usize,
+    killed_after: Option<usize>,
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// Polls that began.
+    pub polls: u64,
+    /// Processes that were killed.
+    pub kills: u64,
+    /// Faults, by kind.
+    pub faults: BTreeMap<Kind, u64>,
+    /// Runs that were found without a task and got one, or had one.
+    pub recovered: u64,
+    /// Runs that were given a task.
+    pub launched: u64,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Somebody went through the gate.
+    Passed,
+    /// Time passed.
+    Waited,
+    /// Nobody is there.
+    Idle,
+}
+
+/// The driver.
+pub struct Driver {
+    /// The world.
+    pub shared: Arc<Shared>,
+    /// Who goes next.
+    pub schedule: Schedule,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// How long calls take.
+    pub delays: Delays,
+    /// What was counted.
+    pub stats: Stats,
+    /// Reports of our polls, in the order they ended.
+    pub reports: Vec<AgentReport>,
+    /// Warm processes without work.
+    warm: Vec<Process>,
+    actors: Vec<Actor>,
+    numbers: u32,
+}
+
+impl Driver {
+    /// Nobody is there yet.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            schedule: Schedule::First,
+            faults: Faults::None,
+            delays: Delays::None,
+            stats: Stats::default(),
+            reports: Vec::new(),
+            warm: Vec::new(),
+            actors: Vec::new(),
+            numbers: 0,
+        }
+    }
+
+    /// True time.
+    pub fn now(&self) -> OffsetDateTime {
+        self.shared.timeline.now()
+    }
+
+    /// How many processes work.
+    pub fn working(&self) -> usize {
+        self.actors.len()
+    }
+
+    /// A process polls: a warm one where there is one and one is wanted, else a cold one with this clock and rate.
+    pub fn poll(&mut self, time: Duration, warm: bool, (skew, launch_rate): (time::Duration, Option<f64>)) -> ActorId {
+        self.numbers += 1;
+        let start = Start { actor: ActorId(self.numbers), skew, launch_rate };
+        let known = if warm { self.warm.pop() } else { None };
+        let process = known.unwrap_or_else(|| Process::start(&self.shared, start));
+        self.stats.polls += 1;
+        let (id, polling) = (process.actor(), process.poll(time));
+        self.shared.world().audit.note(|| format!("{id:?} polls for {time:?}"));
+        let work = Box::pin(async move { Some(polling.await) });
+        let over_at = self.now() + time;
+        self.actors.push(Actor { id, work, process: Some(process), over_at, polls: 0, killed_after: None });
+        id
+    }
+
+    /// Kills a process once it was polled so many times.
+    pub fn kill_after(&mut self, id: ActorId, polls: usize) {
+        if let Some(actor) = self.actors.iter_mut().find(|actor| actor.id == id) {
+            actor.killed_after = Some(polls);
+        }
+    }
+
+    /// A Python agent polls.
+    pub fn python(&mut self) {
+        self.numbers += 1;
+        let id = ActorId(self.numbers);
+        let port = Port::new(Arc::clone(&self.shared), id, time::Duration::ZERO);
+        let generation = self.shared.world().generation;
+        let work: Work = Box::pin(async move {
+            match generation {
+                Generation::One => prefect1::python_poll(port).await,
+                Generation::Three => prefect3::python_poll(port).await,
+            }
+            None
+        });
+        let over_at = self.now() + Duration::from_secs(3600);
+        self.actors.push(Actor { id, work, process: None, over_at, polls: 0, killed_after: None });
+    }
+
+    /// Kills the process at this place among those that work: nothing of it goes on.
+    pub fn kill(&mut self, place: usize) {
+        if place < self.actors.len() {
+            let actor = self.actors.remove(place);
+            self.shared.world().audit.note(|| format!("{:?} is killed", actor.id));
+            self.stats.kills += 1;
+        }
+    }
+
+    /// All warm processes end.
+    pub fn freeze(&mut self) {
+        self.warm.clear();
+    }
+
+    /// Goes on until this time, or until so many went through the gate.
+    pub async fn run(&mut self, until: OffsetDateTime, mut passes: usize) {
+        while self.now() < until && passes > 0 {
+            match self.step(until).await {
+                Step::Passed => passes -= 1,
+                Step::Waited => {}
+                Step::Idle => return self.shared.timeline.wait_until(until).await,
+            }
+        }
+    }
+
+    /// Goes on until all processes have ended.
+    pub async fn run_out(&mut self) {
+        let far = self.now() + Duration::from_secs(3600);
+        while self.step(far).await != Step::Idle {}
+    }
+
+    /// Goes on with the next thing to do, not beyond this time.
+    pub async fn step(&mut self, until: OffsetDateTime) -> Step {
+        self.work_on(None).await;
+        if self.actors.is_empty() {
+            return Step::Idle;
+        }
+        if let Some(ticket) = self.schedule.choose(&self.shared.gate.waiting()) {
+            let leave = (self.fault_of(ticket), self.delays.next());
+            self.shared.gate.release(ticket, leave);
+            self.work_on(Some(ticket.actor)).await;
+            return Step::Passed;
+        }
+        let over_at = self.actors.iter().map(|actor| actor.over_at).min().unwrap_or(until);
+        self.wait(until.min(over_at)).await;
+        self.end_invocations();
+        Step::Waited
+    }
+
+    fn fault_of(&mut self, ticket: Ticket) -> Option<Fault> {
+        let is_ours = self.actors.iter().any(|actor| actor.id == ticket.actor && actor.process.is_some());
+        if ticket.side == Side::After || !is_ours {
+            return None;
+        }
+        let fault = self.faults.choose(ticket.call, self.shared.timeline.now())?;
+        *self.stats.faults.entry(fault.kind).or_default() += 1;
+        self.shared.world().audit.note(|| format!("{:?} of {:?} goes wrong: {fault:?}", ticket.call, ticket.actor));
+        Some(fault)
+    }
+
+    /// Polls the processes, or one of them. Those that end are gone.
+    async fn work_on(&mut self, only: Option<ActorId>) {
+        let mut place = 0;
+        while let Some(actor) = self.actors.get_mut(place) {
+            if only.is_some_and(|only| only != actor.id) {
+                place += 1;
+                continue;
+            }
+            let polled = poll_fn(|context| Poll::Ready(actor.work.as_mut().poll(context))).await;
+            actor.polls += 1;
+            match polled {
+                Poll::Ready(report) => {
+                    let actor = self.actors.remove(place);
+                    self.ended(actor.process, report);
+                }
+                Poll::Pending if actor.killed_after.is_some_and(|polls| actor.polls >= polls) => self.kill(place),
+                Poll::Pending => place += 1,
+            }
+        }
+    }
+
+    fn ended(&mut self, process: Option<Process>, report: Option<AgentReport>) {
+        self.warm.extend(process);
+        if let Some(report) = report {
+            self.stats.launched += u64::try_from(report.launched.len()).unwrap_or_default();
+            self.stats.recovered += u64::try_from(report.recovered.len()).unwrap_or_default();
+            {
+                let mut world = self.shared.world();
+                let world = &mut *world;
+                world.audit.reported(&report, &world.ecs);
+            }
+            self.reports.push(report);
+        }
+    }
+
+    /// An invocation that is over is killed. That never happens to a poll that minds its time.
+    fn end_invocations(&mut self) {
+        let now = self.now();
+        while let Some(place) = self.actors.iter().position(|actor| actor.over_at <= now) {
+            let id = self.actors.get(place).map(|actor| actor.id);
+            self.shared.world().audit.violated(format!("{id:?} did not end in time"));
+            self.kill(place);
+        }
+    }
+
+    /// Lets time pass until somebody wakes up, but not beyond this time.
+    async fn wait(&self, until: OffsetDateTime) {
+        let mut sleep = Box::pin(self.shared.timeline.wait_until(until));
+        let mut was_polled = false;
+        poll_fn(|context| {
+            let is_over = sleep.as_mut().poll(context).is_ready();
+            if is_over || was_polled {
+                return Poll::Ready(());
+            }
+            was_polled = true;
+            Poll::Pending
+        })
+        .await;
+    }
+}
