@@ -7,12 +7,12 @@ use prefect_serverless_agent::orchestrator::{ApiError, Claimed};
 use serde_json::Value;
 
 /// The fault as the client says it. What the call did all the same does not matter to a reader.
-pub fn api_error<T>((fault, _): (Fault, Option<T>)) -> ApiError {
+pub(crate) fn api_error<T>((fault, _): (Fault, Option<T>)) -> ApiError {
     error(fault)
 }
 
 /// The fault as the client says it.
-pub fn error(fault: Fault) -> ApiError {
+pub(crate) fn error(fault: Fault) -> ApiError {
     match fault.kind {
         Kind::NotSent => ApiError::Unreachable { api: "http://prefect".into(), reason: "connection refused".into() },
         Kind::Timeout | Kind::Slow => ApiError::NoAnswer("timed out".into()),
@@ -27,12 +27,12 @@ pub fn error(fault: Fault) -> ApiError {
 }
 
 /// The API said no.
-pub fn refused(message: &str) -> ApiError {
+pub(crate) fn refused(message: &str) -> ApiError {
     ApiError::Refused { message: message.to_owned(), errors: Value::Null }
 }
 
 /// A claim whose request went wrong.
-pub fn claimed(fault: Fault) -> Claimed {
+pub(crate) fn claimed(fault: Fault) -> Claimed {
     let error = error(fault);
     match fault.kind {
         Kind::NotSent | Kind::TooMany | Kind::Unauthorised => Claimed::NotMade(error),

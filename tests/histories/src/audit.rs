@@ -29,8 +29,9 @@ pub struct Audit {
     claims: BTreeMap<(RunId, String), OffsetDateTime>,
     /// Tokens with which each run was tried, since it was scheduled anew.
     tried: BTreeMap<RunId, BTreeSet<String>>,
-    /// What each token was sent with, by the configuration at that time.
-    bodies: HashMap<(String, u32, u32), u64>,
+    /// What each token was sent with, by the configuration at that time: a fingerprint without the definition, and the
+    /// definition.
+    bodies: HashMap<(String, u32), (u64, String)>,
     /// Which configuration each process has.
     configured: BTreeMap<ActorId, u32>,
 }

@@ -50,7 +50,7 @@ pub fn clean_polls() -> u64 {
 pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since: OffsetDateTime) -> Standing {
     let Some(phase) = world.phase(run) else { return Standing::Fine };
     let live = || world.ecs.tasks_of(run).filter(|task| task.is_live());
-    let open = |why: &str| Standing::Open(format!("{run}: {why} ({phase:?})"));
+    let open = |why: &str| Standing::Open(format!("{run:?}: {why} ({phase:?})"));
     let task = || {
         if live().any(|task| !is_doomed(task)) {
             return Some(Standing::Fine);
@@ -58,12 +58,14 @@ pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since:
         live().next().map(|_| Standing::Doomed)
     };
     match &phase {
-        Phase::Ended(End::Cancelled) if since(world, run) >= cancelled_since && live().any(|task| task.is_ours()) => {
+        Phase::Ended(End::Cancelled) if since(world, run) >= cancelled_since && live().any(|task| task.is_ours() && task.cluster == world.config.cluster) => {
             open("cancelled, and its task lives")
         }
         Phase::Ended(_) | Phase::Waiting => Standing::Fine,
         Phase::Scheduled(at) if *at > now + Duration::from_secs(90) => Standing::Fine,
+        Phase::Scheduled(_) if world.is_limited(run) => Standing::Others,
         Phase::Scheduled(_) => open("due"),
+        Phase::Cancelling if !world.was_ours(run) && !world.revives() => Standing::Others,
         Phase::Cancelling => open("to be cancelled"),
         Phase::Claimed(mark) => task().unwrap_or_else(|| {
             let is_ours = mark.as_ref().is_some_and(|mark| mark.agent == MARKED_AS);

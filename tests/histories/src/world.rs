@@ -100,7 +100,7 @@ impl World {
             Generation::One => self.one.schedule(run, start_time, now),
             Generation::Three => self.three.schedule(run, start_time, now),
         }
-        self.audit.note(|| format!("{run} is scheduled for {start_time}, {flavour:?}"));
+        self.audit.note(|| format!("{run:?} is scheduled for {start_time}, {flavour:?}"));
         run
     }
 
@@ -158,6 +158,19 @@ impl World {
         self.generation == Generation::One && self.lazarus
     }
 
+    /// Whether an agent of ours takes part in the run's cancellation: Prefect 1's has to have claimed it once.
+    pub fn was_ours(&self, run: RunId) -> bool {
+        let marked = |row: &prefect1::FlowRun| row.marked_by.contains(crate::process::MARKED_AS);
+        self.generation == Generation::Three || self.one.runs.get(&run).is_some_and(marked)
+    }
+
+    /// Whether a limit keeps this run from being claimed, as long as others go on.
+    pub fn is_limited(&self, run: RunId) -> bool {
+        let limit = if self.generation == Generation::One { self.one.rules.limit } else { self.three.limit };
+        let goes_on = |other: &RunId| *other != run && matches!(self.phase(*other), Some(Phase::Claimed(_) | Phase::Running(_)));
+        limit.is_some_and(|limit| self.runs().filter(goes_on).count() >= limit)
+    }
+
     /// The server's own services, as often as they are at work.
     fn services(&mut self, now: OffsetDateTime) {
         match self.generation {
@@ -167,7 +180,7 @@ impl World {
                 let revived = self.one.services(|run| ecs.runs_flow(run), now);
                 for run in revived {
                     self.audit.begins_anew(run);
-                    self.audit.note(|| format!("{run} is brought back, or given up, by Prefect"));
+                    self.audit.note(|| format!("{run:?} is brought back, or given up, by Prefect"));
                 }
             }
             Generation::Three if now - self.served >= SERVICES_EVERY => {
@@ -188,7 +201,7 @@ impl World {
     pub fn stopping(&mut self, actor: ActorId, index: usize, run: RunId, now: OffsetDateTime) {
         let (phase, version) = (self.phase(run), self.version(run));
         self.audit.stops(actor, run, phase.as_ref(), version);
-        self.audit.note(|| format!("{run}: {actor:?} stops task {index}"));
+        self.audit.note(|| format!("{run:?}: {actor:?} stops task {index}"));
         self.stop_task(index, now);
     }
 
@@ -221,7 +234,7 @@ impl World {
                 task.runs_flow = false;
             }
         }
-        self.audit.note(|| format!("{run}: {event:?} at {at}"));
+        self.audit.note(|| format!("{run:?}: {event:?} at {at}"));
     }
 
     fn flow_begins(&mut self, index: usize, run: RunId, at: OffsetDateTime) {

@@ -12,7 +12,7 @@ impl Audit {
         for (run, arn) in launched.chain(recovered) {
             let is_true = ecs.tasks.iter().any(|task| task.arn == *arn && task.run.to_string() == *run);
             if !is_true {
-                self.violated(format!("{run}: reported with task {arn}, which is not its own"));
+                self.violated(format!("{run:?}: reported with task {arn}, which is not its own"));
             }
         }
         if report.ok == report.error.is_some() {

@@ -62,7 +62,7 @@ impl Audit {
     /// A state was set.
     pub fn wrote(&mut self, wrote: Wrote) {
         let Wrote { actor, run, before, version, now, write } = wrote;
-        self.note(|| format!("{run}: {actor:?} writes {write:?} over {before:?} at {now}"));
+        self.note(|| format!("{run:?}: {actor:?} writes {write:?} over {before:?} at {now}"));
         let holds = |token: &str| match &before {
             Phase::Claimed(mark) => mark.as_ref().is_some_and(|mark| mark.token == token),
             Phase::Running(marks) => marks.iter().any(|mark| mark.token == token),
@@ -82,7 +82,7 @@ impl Audit {
             let read = self.seen.get(&(actor, run)).copied();
             let knew = read.is_none_or(|(seen, at)| seen == version || now - at > window);
             if knew {
-                self.violated(format!("{run}: {write:?} over {before:?} (state {version}, read {read:?}, now {now})"));
+                self.violated(format!("{run:?}: {write:?} over {before:?} (state {version}, read {read:?}, now {now})"));
             }
         }
         self.account(run, write);
@@ -109,7 +109,7 @@ impl Audit {
             self.counts.given_up += 1;
         } else {
             self.counts.wronged += 1;
-            self.violated(format!("{run}: failed after {tried} attempts: {message}"));
+            self.violated(format!("{run:?}: failed after {tried} attempts: {message}"));
         }
     }
 

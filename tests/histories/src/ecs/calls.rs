@@ -46,7 +46,7 @@ impl EcsCalls for SimEcs {
         {
             let mut world = self.0.world();
             let world = &mut *world;
-            world.audit.run_task(self.0.actor, body, now, world.ecs.families.deregistered);
+            world.audit.run_task(self.0.actor, body, now, &world.ecs.families);
         }
         match self.0.call(Call::RunTask, |arrival| run_task(arrival, body)).await {
             Ok(Ok(task)) => Ok(RunTaskAnswer { tasks: vec![task], failures: Vec::new() }),

@@ -10,8 +10,6 @@ const PREFIX: &str = "arn:aws:ecs:eu-west-1:123456789012:task-definition/";
 #[derive(Debug, Default)]
 pub struct Families {
     families: BTreeMap<String, Vec<Revision>>,
-    /// Counts the definitions that were deregistered.
-    pub deregistered: u32,
 }
 
 #[derive(Debug)]
@@ -37,12 +35,16 @@ impl Families {
     /// Deregisters all of them.
     pub fn deregister_all(&mut self) {
         self.families.values_mut().flatten().for_each(|revision| revision.is_active = false);
-        self.deregistered += 1;
     }
 
     /// Whether a definition of this name is there and active.
     pub fn is_active(&self, name: &str) -> bool {
         self.find(name).is_some_and(|(_, _, revision)| revision.is_active)
+    }
+
+    /// Whether two definitions were registered with the same words.
+    pub fn say_the_same(&self, one: &str, other: &str) -> bool {
+        one == other || self.find(one).map(|found| &found.2.body) == self.find(other).map(|found| &found.2.body)
     }
 
     /// A definition by ARN, or the latest active one of a family.

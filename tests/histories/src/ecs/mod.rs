@@ -10,6 +10,7 @@ mod tokens;
 pub use calls::{SimEc2, SimEcs};
 pub use definitions::Families;
 pub use run_task::Refusal;
+pub(crate) use run_task::fingerprint;
 pub use tasks::{Event, Fate, Fates, Status, Task, Then};
 pub(crate) use tasks::seconds;
 pub use tokens::Tokens;

@@ -34,7 +34,7 @@ pub struct Done {
 }
 
 /// The fingerprint of a request.
-pub fn fingerprint(body: &Map<String, Value>) -> u64 {
+pub(crate) fn fingerprint(body: &Map<String, Value>) -> u64 {
     let mut hasher = DefaultHasher::new();
     Value::Object(body.clone()).to_string().hash(&mut hasher);
     hasher.finish()

@@ -240,11 +240,11 @@ fn to_give_back(
 /// Whether a run may be failed.
 fn may_fail(run: &DueRun<Detail>, look: Option<&FlowRun>) -> Result<(), ApiError> {
     let look = look.ok_or_else(|| left("the run cannot be read"))?;
-    let is_foreign = look.state.mark.as_ref().is_some_and(|mark| mark.epoch != run.epoch);
+    let is_claim = |state: &State| state.mark.as_ref().is_some_and(|mark| mark.token == run.token);
+    let claims_task_run = |task: &super::TaskRun| task.state.kind == Kind::Submitted && is_claim(&task.state);
     match look.state.kind {
-        Kind::Submitted if is_foreign => Err(left("the run is claimed for another turn")),
-        Kind::Scheduled | Kind::Submitted => Ok(()),
-        Kind::Running if run.is_task_retry => Ok(()),
+        Kind::Submitted if is_claim(&look.state) => Ok(()),
+        Kind::Running if run.is_task_retry && look.task_runs.iter().any(claims_task_run) => Ok(()),
         kind => Err(left(&format!("the run is {} now", kind.text()))),
     }
 }
