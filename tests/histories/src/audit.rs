@@ -25,8 +25,12 @@ pub struct Audit {
     pub counts: Counts,
     /// What each process knows of each run: the number of its states, and when it was read.
     seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
-    /// Claims that Prefect took: run and token, and when the run was due.
-    claims: BTreeMap<(RunId, String), OffsetDateTime>,
+    /// Claims that Prefect took, by run and token: when the run was due, and when it was claimed first.
+    claims: BTreeMap<(RunId, String), (OffsetDateTime, OffsetDateTime)>,
+    /// When each run was scheduled anew by somebody else.
+    anew: BTreeMap<RunId, OffsetDateTime>,
+    /// When each process looked for tasks of each run.
+    looked: BTreeMap<(ActorId, RunId), OffsetDateTime>,
     /// Tokens with which each run was tried, since it was scheduled anew.
     tried: BTreeMap<RunId, BTreeSet<String>>,
     /// What each token was sent with, by the configuration at that time: a fingerprint without the definition, and the
@@ -51,8 +55,10 @@ pub struct Counts {
     pub wronged: u64,
     /// Claims that Prefect took.
     pub claims: u64,
-    /// Claims over a change that nobody could have seen: where a server takes them.
+    /// States that we set over a change that the writer could not have seen, where a server takes them.
     pub raced: u64,
+    /// Tasks of ours beside one that was started in the very moment in which somebody scheduled the run anew.
+    pub crossed: u64,
 }
 
 impl Audit {
@@ -79,8 +85,14 @@ impl Audit {
         self.configured.insert(actor, revision);
     }
 
-    /// The run was scheduled anew, without a word of earlier attempts.
-    pub fn begins_anew(&mut self, run: RunId) {
+    /// Somebody else scheduled the run anew, without a word of earlier attempts.
+    pub fn begins_anew(&mut self, run: RunId, now: OffsetDateTime) {
         self.tried.remove(&run);
+        self.anew.insert(run, now);
+    }
+
+    /// A process asked ECS for the tasks of a run.
+    pub fn looked(&mut self, actor: ActorId, run: RunId, now: OffsetDateTime) {
+        self.looked.insert((actor, run), now);
     }
 }

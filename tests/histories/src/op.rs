@@ -131,17 +131,14 @@ impl Op {
         match (self, generation) {
             (Self::Cancel(_), Generation::One) => drop(world.one.cancel(run, now)),
             (Self::Cancel(_), Generation::Three) => drop(world.three.cancel(run, now)),
-            // `ListTasks` shows a new task a little later than it is there: nothing helps a run that is scheduled anew
-            // within these few seconds.
-            (Self::Restart(_), _) if world.ecs.tasks_of(run).any(|task| task.listed_from > now) => {}
             (Self::Restart(_), Generation::One) => {
                 world.one.set_by_hand(run, prefect1::State::scheduled(now), now);
-                world.audit.begins_anew(run);
+                world.audit.begins_anew(run, now);
             }
             (Self::Restart(_), Generation::Three) => {
                 let anew = Proposal::plain(prefect3::Kind::Scheduled, "Scheduled");
                 world.three.set_by_hand(run, Proposal { scheduled: Some(now), ..anew }, now);
-                world.audit.begins_anew(run);
+                world.audit.begins_anew(run, now);
             }
             (Self::Pause(_), Generation::One) => {
                 world.one.set_by_hand(run, prefect1::State::plain(prefect1::Kind::Paused), now);

@@ -179,7 +179,7 @@ impl World {
                 let ecs = &self.ecs;
                 let revived = self.one.services(|run| ecs.runs_flow(run), now);
                 for run in revived {
-                    self.audit.begins_anew(run);
+                    self.audit.begins_anew(run, now);
                     self.audit.note(|| format!("{run:?} is brought back, or given up, by Prefect"));
                 }
             }

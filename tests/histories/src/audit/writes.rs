@@ -85,14 +85,14 @@ impl Audit {
                 self.violated(format!("{run:?}: {write:?} over {before:?} (state {version}, read {read:?}, now {now})"));
             }
         }
-        self.account(run, write);
+        self.account(run, write, now);
     }
 
-    fn account(&mut self, run: RunId, write: Write) {
+    fn account(&mut self, run: RunId, write: Write, now: OffsetDateTime) {
         match write {
             Write::Claim { mark, due } => {
                 self.counts.claims += 1;
-                self.claims.insert((run, mark.token), due);
+                self.claims.entry((run, mark.token)).or_insert((due, now));
             }
             Write::Fail { message, flavour, .. } => self.failed(run, &message, flavour),
             Write::GiveBack(_) | Write::Cancelled => {}

@@ -5,6 +5,7 @@ use super::tasks::Status;
 use crate::call::Call;
 use crate::fault::{Fault, Kind};
 use crate::port::{Arrival, Port};
+use crate::run::RunId;
 use prefect_serverless_agent::aws::AwsError;
 use prefect_serverless_agent::aws::ecs::{DescribedDefinition, RunTaskAnswer, Task};
 use prefect_serverless_agent::launch::calls::{EcsCalls, NetworkCalls};
@@ -88,6 +89,9 @@ impl EcsCalls for SimEcs {
     async fn list_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
         let list = |arrival: &mut Arrival<'_>| {
             let now = arrival.now;
+            if let Some(run) = started_by.rsplit('/').next().and_then(RunId::parse) {
+                arrival.world.audit.looked(arrival.actor, run, now);
+            }
             let asked = arrival.world.ecs.tasks.iter().filter(|task| task.started_by.as_deref() == Some(started_by));
             let here = asked.filter(|task| Some(task.cluster.as_str()) == cluster && task.listed_from <= now);
             let known = here.filter(|task| task.stopped_at.is_none_or(|stopped| now - stopped < MEMORY));

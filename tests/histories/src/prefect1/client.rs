@@ -120,12 +120,7 @@ impl Orchestrator for Client {
     async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<Detail>, ApiError> {
         let (before, cancelled_since) = (now - orphan_after, now - CANCELLED_MEMORY);
         let read = |arrival: &mut Arrival<'_>| {
-            let standing = standing(&arrival.world.one, before, cancelled_since);
-            let claimed = standing.claimed.iter().map(|claimed| claimed.run.detail.run);
-            let cancelling = standing.cancelling.iter().map(|cancelling| cancelling.run.detail.run);
-            let runs: Vec<RunId> = claimed.chain(cancelling).collect();
-            arrival.saw(&runs);
-            standing
+            standing(&arrival.world.one, before, cancelled_since)
         };
         self.port.call(Call::Standing, read).await.map_err(answers::api_error)
     }
