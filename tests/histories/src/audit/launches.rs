@@ -60,20 +60,23 @@ impl Audit {
     }
 
     /// Whether nobody could have known of the other task: its run was claimed, then scheduled anew by somebody else, and
-    /// the process looked for tasks before ECS showed it, which takes a few seconds. Neither Prefect nor ECS has anything
-    /// that would fence a launch against that.
+    /// the process read the run before that, or looked for tasks before ECS showed this one, which takes a few seconds.
+    /// Neither Prefect nor ECS has anything that would fence a launch against that.
     fn crossed(&self, actor: ActorId, other: &Task) -> bool {
+        let Some(anew) = self.anew.get(&other.run) else { return false };
         let claim = other.token.clone().and_then(|token| self.claims.get(&(other.run, token)));
-        let anew = self.anew.get(&other.run);
+        let was_given_up = claim.is_some_and(|(_, claimed)| anew >= claimed);
         let looked = self.looked.get(&(actor, other.run));
-        let was_given_up = claim.zip(anew).is_some_and(|((_, claimed), anew)| anew >= claimed);
-        was_given_up && looked.is_some_and(|looked| *looked < other.listed_from || *looked <= other.created_at)
+        let looked_too_early = looked.is_some_and(|at| *at < other.listed_from || *at <= other.created_at);
+        let read_before = self.seen.get(&(actor, other.run)).is_some_and(|(_, read)| read <= anew);
+        (was_given_up && looked_too_early) || read_before
     }
 
     /// A process asks a task of ours to stop. It may when the run was given up or cancelled, as far as it could know.
     pub fn stops(&mut self, actor: ActorId, run: RunId, phase: Option<&Phase>, version: u64) {
         let may = matches!(phase, Some(Phase::Scheduled(_) | Phase::Cancelling | Phase::Ended(_)) | None);
-        if !may && self.knew(actor, run, version) {
+        let knew = self.seen.get(&(actor, run)).is_none_or(|(seen, _)| *seen == version);
+        if !may && knew {
             self.violated(format!("{run:?}: its task is stopped although the run is {phase:?}"));
         }
     }

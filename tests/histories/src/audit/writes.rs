@@ -112,11 +112,6 @@ impl Audit {
             self.violated(format!("{run:?}: failed after {tried} attempts: {message}"));
         }
     }
-
-    /// Whether a process knows the run's present state.
-    pub(super) fn knew(&self, actor: ActorId, run: RunId, version: u64) -> bool {
-        self.seen.get(&(actor, run)).is_none_or(|(seen, _)| *seen == version)
-    }
 }
 
 /// A Running run is claimed by its task runs; a flow run's own claim is not for it.

@@ -167,7 +167,9 @@ impl Orchestrator for Client {
         let standing = self
             .rows(Call::Standing, |run, row| {
                 let state = row.state()?;
-                let cancelled = state.kind == Kind::Cancelled && now - state.at < CANCELLED_MEMORY && row.pid.is_some();
+                // A pid that could not be written down is no reason to forget a task that runs.
+                let may_have_task = row.pid.is_some() || row.run_count > 0;
+                let cancelled = state.kind == Kind::Cancelled && now - state.at < CANCELLED_MEMORY && may_have_task;
                 let stands = matches!(state.kind, Kind::Pending | Kind::Cancelling) || cancelled;
                 stands.then(|| (run, row.clone()))
             })
