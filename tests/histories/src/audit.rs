@@ -25,7 +25,7 @@ pub struct Audit {
     pub counts: Counts,
     /// What each process knows of each run: the number of its states, and when it was read.
     seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
-    /// Claims that Prefect took, by run and token: when the run was due, and when it was claimed first.
+    /// Claims that Prefect took, by run and token: when the run was due, and when it was read before its first claim.
     claims: BTreeMap<(RunId, String), (OffsetDateTime, OffsetDateTime)>,
     /// When each run was scheduled anew by somebody else.
     anew: BTreeMap<RunId, OffsetDateTime>,

@@ -4,7 +4,7 @@ mod mischief;
 
 pub use mischief::{Delays, Faults, Mischief};
 
-use crate::call::Generation;
+use crate::call::{Call, Generation};
 use crate::fault::{Fault, Kind};
 use crate::gate::{ActorId, Side, Ticket};
 use crate::port::{Port, Shared};
@@ -75,6 +75,8 @@ pub struct Driver {
     pub stats: Stats,
     /// Reports of our polls, in the order they ended.
     pub reports: Vec<AgentReport>,
+    /// How often the last process that ended was polled: so many points there are at which it could have been killed.
+    pub polls_of_last: usize,
     /// Warm processes without work.
     warm: Vec<Process>,
     actors: Vec<Actor>,
@@ -91,6 +93,7 @@ impl Driver {
             delays: Delays::None,
             stats: Stats::default(),
             reports: Vec::new(),
+            polls_of_last: 0,
             warm: Vec::new(),
             actors: Vec::new(),
             numbers: 0,
@@ -171,6 +174,17 @@ impl Driver {
         }
     }
 
+    /// Goes on until somebody is about to send this.
+    pub async fn run_to(&mut self, call: Call) {
+        let far = self.now() + Duration::from_secs(3600);
+        let is_there = |ticket: &Ticket| ticket.call == call && ticket.side == Side::Before;
+        while !self.shared.gate.waiting().iter().any(is_there) {
+            if self.step(far).await == Step::Idle {
+                return;
+            }
+        }
+    }
+
     /// Goes on until all processes have ended.
     pub async fn run_out(&mut self) {
         let far = self.now() + Duration::from_secs(3600);
@@ -219,6 +233,7 @@ impl Driver {
             match polled {
                 Poll::Ready(report) => {
                     let actor = self.actors.remove(place);
+                    self.polls_of_last = actor.polls;
                     self.ended(actor.process, report);
                 }
                 Poll::Pending if actor.killed_after.is_some_and(|polls| actor.polls >= polls) => self.kill(place),

@@ -123,7 +123,7 @@ async fn until_passed(driver: &mut Driver, passes: usize) {
 }
 
 /// Faults stop, and polls come every minute, until nothing is open or there were enough of them.
-async fn settle(driver: &mut Driver, skew: i64) -> u64 {
+pub(crate) async fn settle(driver: &mut Driver, skew: i64) -> u64 {
     driver.faults = Faults::None;
     driver.delays = Delays::None;
     driver.run_out().await;

@@ -137,7 +137,7 @@ impl Op {
             }
             (Self::Restart(_), Generation::Three) => {
                 let anew = Proposal::plain(prefect3::Kind::Scheduled, "Scheduled");
-                world.three.set_by_hand(run, Proposal { scheduled: Some(now), ..anew }, now);
+                world.three.set_by_hand(run, Proposal { scheduled: Some(now + Duration::from_micros(1)), ..anew }, now);
                 world.audit.begins_anew(run, now);
             }
             (Self::Pause(_), Generation::One) => {

@@ -1,1 +1,7 @@
-#[test] fn t() {}
+//! The poll's core in simulated worlds: every call × every fault, every point a crash, pollers side by side, histories.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod crashes;
+mod interleaved;
+mod pairs;
+mod random;

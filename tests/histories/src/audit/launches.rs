@@ -5,7 +5,10 @@ use crate::ecs::{Families, Status, Task, fingerprint};
 use crate::gate::ActorId;
 use crate::run::{Phase, RunId, run_of};
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
+
+/// What is decided in one poll is done within this time.
+const MOMENT: Duration = Duration::seconds(60);
 
 impl Audit {
     /// `RunTask` is about to be sent. `now`: the time as its process knows it.
@@ -49,7 +52,7 @@ impl Audit {
         let lives = |other: &&Task| other.index != task.index && other.is_ours() && other.status != Status::Stopped;
         // Tasks are looked for where the agent launches: after a move to another cluster nobody looks at the old one.
         for other in tasks.filter(lives).filter(|other| other.cluster == task.cluster) {
-            if self.crossed(actor, other) {
+            if self.crossed(actor, task, other) {
                 self.counts.crossed += 1;
                 continue;
             }
@@ -59,17 +62,20 @@ impl Audit {
         }
     }
 
-    /// Whether nobody could have known of the other task: its run was claimed, then scheduled anew by somebody else, and
-    /// the process read the run before that, or looked for tasks before ECS showed this one, which takes a few seconds.
-    /// Neither Prefect nor ECS has anything that would fence a launch against that.
-    fn crossed(&self, actor: ActorId, other: &Task) -> bool {
-        let Some(anew) = self.anew.get(&other.run) else { return false };
-        let claim = other.token.clone().and_then(|token| self.claims.get(&(other.run, token)));
-        let was_given_up = claim.is_some_and(|(_, claimed)| anew >= claimed);
-        let looked = self.looked.get(&(actor, other.run));
+    /// Whether nobody could have known of the other task: a moment ago somebody else scheduled the run anew, and either
+    /// this launch is of a claim that was decided on before, or the other one is, and the process looked for tasks
+    /// before ECS showed it, which takes a few seconds. Neither Prefect nor ECS has anything that fences a launch
+    /// against that.
+    fn crossed(&self, actor: ActorId, task: &Task, other: &Task) -> bool {
+        let run = task.run;
+        let Some(anew) = self.anew.get(&run).filter(|anew| task.created_at - **anew <= MOMENT) else { return false };
+        let decided_before = |task: &Task| {
+            let claim = task.token.clone().and_then(|token| self.claims.get(&(run, token)));
+            claim.is_some_and(|(_, read_at)| read_at <= anew)
+        };
+        let looked = self.looked.get(&(actor, run));
         let looked_too_early = looked.is_some_and(|at| *at < other.listed_from || *at <= other.created_at);
-        let read_before = self.seen.get(&(actor, other.run)).is_some_and(|(_, read)| read <= anew);
-        (was_given_up && looked_too_early) || read_before
+        decided_before(task) || (decided_before(other) && looked_too_early)
     }
 
     /// A process asks a task of ours to stop. It may when the run was given up or cancelled, as far as it could know.

@@ -85,14 +85,15 @@ impl Audit {
                 self.violated(format!("{run:?}: {write:?} over {before:?} (state {version}, read {read:?}, now {now})"));
             }
         }
-        self.account(run, write, now);
+        let read_at = self.seen.get(&(actor, run)).map_or(now, |(_, at)| *at);
+        self.account(run, write, read_at);
     }
 
-    fn account(&mut self, run: RunId, write: Write, now: OffsetDateTime) {
+    fn account(&mut self, run: RunId, write: Write, read_at: OffsetDateTime) {
         match write {
             Write::Claim { mark, due } => {
                 self.counts.claims += 1;
-                self.claims.entry((run, mark.token)).or_insert((due, now));
+                self.claims.entry((run, mark.token)).or_insert((due, read_at));
             }
             Write::Fail { message, flavour, .. } => self.failed(run, &message, flavour),
             Write::GiveBack(_) | Write::Cancelled => {}

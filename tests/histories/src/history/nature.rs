@@ -52,7 +52,12 @@ fn setting(rng: &mut Rng, generation: Generation) -> Setting {
     let cloud = rng.chance(300);
     Setting {
         generation,
-        one: prefect1::Rules { version_locking: cloud, lock: rng.chance(700), limit: limit.filter(|_| cloud || generation == Generation::Three) },
+        one: prefect1::Rules {
+            version_locking: cloud,
+            lock: rng.chance(700),
+            limit: limit.filter(|_| cloud || generation == Generation::Three),
+            queue_only: rng.chance(100),
+        },
         ecs: ecs::Rules {
             remembers_refusals: rng.chance(500),
             answers_as_then: rng.chance(500),

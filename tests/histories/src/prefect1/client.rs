@@ -55,15 +55,18 @@ impl Client {
     async fn rows(&self, call: Call, window: &Window) -> Result<Vec<DueRun<Detail>>, ApiError> {
         let times = (window.now, window.before, window.now - RETRY_BUFFER);
         let read = |arrival: &mut Arrival<'_>| {
+            if call == Call::DueRuns && arrival.world.one.rules.queue_only {
+                return Err(answers::refused("field 'flow_run' not found in type: 'query_root'"));
+            }
             let rows = &arrival.world.one.runs;
             let mut due: Vec<_> = rows.iter().filter_map(|(run, row)| rows::due_run(*run, row, times)).collect();
             due.sort_by_key(|run| run.start_time);
             due.truncate(PAGE);
             let seen: Vec<RunId> = due.iter().map(|run| run.detail.run).collect();
             arrival.saw(&seen);
-            due
+            Ok(due)
         };
-        self.port.call(call, read).await.map_err(answers::api_error)
+        self.port.call(call, read).await.map_err(answers::api_error)?
     }
 
     /// Reads runs; the number of the world's rows that are there.

@@ -17,6 +17,8 @@ pub struct Rules {
     pub lock: bool,
     /// Prefect Cloud's limit of runs of a flow at the same time.
     pub limit: Option<usize>,
+    /// It refuses the agent's own query of due runs, so that the queue is asked as Python's agents do.
+    pub queue_only: bool,
 }
 
 /// Type of a state.

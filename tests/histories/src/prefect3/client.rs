@@ -69,15 +69,17 @@ impl Client {
         Ok(rows)
     }
 
-    /// What was tried before of the runs that wait for a retry: the rows of a poll have no state to tell.
-    async fn attempts(&self, rows: &[(RunId, FlowRun)]) -> Result<Vec<(RunId, (u32, u32))>, ApiError> {
+    /// What was tried before of the runs that wait for a retry, and in which state: the rows of a poll have no state to
+    /// tell.
+    async fn attempts(&self, rows: &[(RunId, FlowRun)]) -> Result<Vec<(RunId, u64, (u32, u32))>, ApiError> {
         let waits = |row: &FlowRun| row.state().is_some_and(|state| state.name == "AwaitingRetry");
         if !rows.iter().any(|(_, row)| waits(row)) {
             return Ok(Vec::new());
         }
         let asked: Vec<RunId> = rows.iter().filter(|(_, row)| waits(row)).map(|(run, _)| *run).collect();
         let told = |state: &State| state.mark.as_ref().map_or((0, 0), |mark| (mark.attempt, mark.capacity_refusals));
-        self.rows(Call::Details, |run, row| asked.contains(&run).then(|| Some((run, told(row.state()?))))?).await
+        let told = |run, row: &FlowRun| row.state().map(|state| (run, state.id, told(state)));
+        self.rows(Call::Details, |run, row| told(run, row).filter(|_| asked.contains(&run))).await
     }
 
     async fn history(&self, run: RunId) -> Result<Vec<State>, ApiError> {
@@ -155,7 +157,12 @@ impl Orchestrator for Client {
                     continue;
                 }
                 Err(_) => (0, 0),
-                Ok(known) => known.iter().find(|(id, _)| *id == run).map_or((0, 0), |(_, attempts)| *attempts),
+                Ok(known) => match known.iter().find(|(id, ..)| *id == run) {
+                    // It changed between the two requests.
+                    Some((_, id, _)) if *id != state.id => continue,
+                    Some((.., attempts)) => *attempts,
+                    None => (0, 0),
+                },
             };
             let start_time = row.next.map_or(window.now, |next| (next - PREFETCH).min(window.now));
             runs.push(claims::turn(run, &row, claims::epoch(run, state.id), start_time, earlier));

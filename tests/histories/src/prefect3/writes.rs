@@ -7,6 +7,7 @@ use crate::answers;
 use crate::audit::{Write, Wrote};
 use crate::call::Call;
 use crate::port::Arrival;
+use crate::process::PREFETCH;
 use crate::run::{End, RunId};
 use futures_util::future::join_all;
 use prefect_serverless_agent::orchestrator::{ApiError, Claim, Claimed, DueRun, Ending, GiveBack, Mark};
@@ -48,7 +49,8 @@ impl Client {
             may_end_claim(given.run, look.first().and_then(Option::as_ref))?;
             let refusals = given.mark.capacity_refusals + u32::from(given.for_capacity);
             let proposal = Proposal {
-                scheduled: Some(now + given.delay),
+                // Runs are launched early by the prefetch: the delay counts from there on.
+                scheduled: Some(now + given.delay + PREFETCH),
                 transition_id: Some(format!("back-{}", given.run.token)),
                 mark: Some(Mark { capacity_refusals: refusals, ..given.mark.clone() }),
                 ..Proposal::plain(Kind::Scheduled, "AwaitingRetry")
