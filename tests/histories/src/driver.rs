@@ -42,6 +42,8 @@ pub struct Stats {
     pub polls: u64,
     /// Processes that were killed.
     pub kills: u64,
+    /// Calls of our processes, by kind.
+    pub calls: BTreeMap<Call, usize>,
     /// Faults, by kind.
     pub faults: BTreeMap<Kind, u64>,
     /// Runs that were found without a task and got one, or had one.
@@ -214,6 +216,7 @@ impl Driver {
         if ticket.side == Side::After || !is_ours {
             return None;
         }
+        *self.stats.calls.entry(ticket.call).or_default() += 1;
         let fault = self.faults.choose(ticket.call, self.shared.timeline.now())?;
         *self.stats.faults.entry(fault.kind).or_default() += 1;
         self.shared.world().audit.note(|| format!("{:?} of {:?} goes wrong: {fault:?}", ticket.call, ticket.actor));

@@ -62,6 +62,20 @@ impl Script {
         }
     }
 
+    /// The same without what it can do without and still go wrong.
+    #[must_use]
+    pub fn shrunk(&self) -> Self {
+        let mut script = self.clone();
+        for place in (0..script.ops.len()).rev() {
+            let mut less = script.clone();
+            less.ops.remove(place);
+            if !less.play(false).violations.is_empty() {
+                script = less;
+            }
+        }
+        script
+    }
+
     async fn played(&self, told: bool) -> Outcome {
         let mut world = World::new(self.nature.setting.clone());
         world.audit.story = told.then(Vec::new);

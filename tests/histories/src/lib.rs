@@ -15,6 +15,7 @@
 //! | [`history`], [`op`] | random histories, and what happens in them |
 //! | [`audit`], [`model`] | what must hold at every step, and at the end |
 //! | [`scene`] | small worlds for the tests |
+//! | [`table`] | what came of many histories |
 //!
 //! [`Orchestrator`]: prefect_serverless_agent::orchestrator::Orchestrator
 //! [`EcsCalls`]: prefect_serverless_agent::launch::calls::EcsCalls
@@ -40,4 +41,5 @@ pub mod rng;
 pub mod run;
 pub mod scene;
 pub mod schedule;
+pub mod table;
 pub mod world;

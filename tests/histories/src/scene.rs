@@ -14,6 +14,7 @@ use crate::run::{Config, Flavour, RunId, object};
 use crate::world::{Setting, World};
 use crate::{history, prefect1, prefect3};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A situation.
@@ -109,7 +110,7 @@ impl Scene {
 
     async fn set(self, driver: &mut Driver) {
         match self {
-            Self::Due | Self::QueueOnly | Self::Limited | Self::OtherDefinition => {
+            Self::Due | Self::QueueOnly | Self::OtherDefinition => {
                 schedule(driver, Flavour::Good, 0);
                 schedule(driver, Flavour::Good, 0);
             }
@@ -118,14 +119,19 @@ impl Scene {
             Self::Unrenderable => drop((schedule(driver, Flavour::Unrenderable, 0), schedule(driver, Flavour::Good, 0))),
             Self::NoCapacity | Self::GivenBack => drop(schedule(driver, Flavour::Good, 0)),
             Self::Orphan | Self::ObservedOrphan => orphan(driver).await,
-            Self::DeadTask | Self::EarlierTask | Self::Cancelling | Self::CancelledEarly | Self::TaskRetry => {
-                self.launched(driver).await;
-            }
+            Self::DeadTask
+            | Self::EarlierTask
+            | Self::Cancelling
+            | Self::CancelledEarly
+            | Self::TaskRetry
+            | Self::Limited => self.launched(driver).await,
         }
         match self {
             Self::QueueOnly => driver.shared.world().one.rules.queue_only = true,
-            Self::Limited => limit(driver),
-            Self::ObservedOrphan => observe(driver),
+            Self::ObservedOrphan => {
+                observe(driver);
+                pass(driver, ORPHAN_AFTER.as_secs() + 1).await;
+            }
             Self::OtherDefinition => register_another(driver),
             Self::NoCapacity => shortage(driver, 30),
             Self::GivenBack => {
@@ -155,6 +161,10 @@ impl Scene {
         until_flow_runs(driver, run).await;
         match self {
             Self::EarlierTask => schedule_anew(driver, run),
+            Self::Limited => {
+                limit(driver);
+                schedule(driver, Flavour::Good, 0);
+            }
             Self::Cancelling => {
                 cancel(driver, run);
                 pass(driver, CANCEL_GRACE.as_secs() + 1).await;
@@ -213,21 +223,11 @@ fn observe(driver: &Driver) {
     }
 }
 
-/// As many runs as are allowed are in progress.
+/// No more runs than one are allowed at the same time.
 fn limit(driver: &Driver) {
-    let now = driver.now();
     let mut world = driver.shared.world();
-    let run = world.schedule(Flavour::Good, now, now);
-    match world.generation {
-        Generation::One => {
-            world.one.rules.limit = Some(1);
-            world.one.begin_flow(run, now);
-        }
-        Generation::Three => {
-            world.three.limit = Some(1);
-            world.three.begin_flow(run, now);
-        }
-    }
+    world.one.rules.limit = Some(1);
+    world.three.limit = Some(1);
 }
 
 fn register_another(driver: &Driver) {
@@ -278,6 +278,17 @@ fn schedule_anew(driver: &Driver, run: RunId) {
         }
     }
     world.audit.begins_anew(run, now);
+}
+
+/// How often a poll of the situation sends each call.
+pub fn calls(scene: Scene, generation: Generation) -> BTreeMap<Call, usize> {
+    let poll = async |driver: &mut Driver| {
+        driver.stats.calls.clear();
+        driver.poll(INVOCATION, false, PLAIN);
+        driver.run_out().await;
+        std::mem::take(&mut driver.stats.calls)
+    };
+    scene.play(generation, 0, poll).unwrap_or_default()
 }
 
 /// One poll of the situation with this fault in the n-th call of its kind; whether it happened.
