@@ -23,11 +23,11 @@ help: ## this list
 test: lint docs unit release deployment conformance demo ## everything that CI runs
 
 .PHONY: demo
-demo: ## a local world: seeded flow runs, polled and launched by the real lambda binary
-	scripts/demo.sh
+demo: ## the real lambda binary in a local world, and on a real Prefect 3 server (KEEP=1: until ctrl-c, to explore)
+	scripts/demo.sh $(if $(KEEP),--keep)
 
 .PHONY: bench
-bench: release ## the speed budget, side by side with the Python agents (five minutes)
+bench: release ## the speed budget, side by side with the Python agents (seven minutes)
 	scripts/bench.sh
 
 .PHONY: lint
@@ -53,7 +53,7 @@ deployment: tools-deploy ## the templates: lint, `sam build`, and what they give
 	$(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy
 
 .PHONY: conformance
-conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 ## the fakes against the real Prefect agents and moto
+conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-3.8 ## the fakes against real Prefect agents and servers, and moto
 	cargo test --locked --workspace --no-run
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The speed budget: the `lambda` binary and the real Python agents against the same fakes, in one run.
+"""The speed budget: the `lambda` binary and the real Python agents against the same fakes, in one run; and the binary
+against a real Prefect 3 server.
 
 `make bench` builds and installs all it needs and starts this. It prints one table, and exits with 1 when a limit is
 missed. `side_by_side.py launches memory` measures only these.
@@ -22,6 +23,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests/conformance")]
 import functions  # noqa: E402
 import peers  # noqa: E402
 import processes  # noqa: E402
+import real_server  # noqa: E402
 
 TARGET = Path(os.environ.get("PSA_TARGET", HERE.parent / "target"))
 LAMBDA = TARGET / "lambda/lambda/bootstrap"
@@ -283,6 +285,10 @@ def measure_size(_, table):
     table.at_most("deployment zip", None, len(packed.getvalue()) / 1e6, 4, "MB")
 
 
+def measure_prefect3(world, table):
+    real_server.measure(world, table, LAMBDA)
+
+
 MEASURES = {
     "requests": measure_requests,
     "launches": measure_launches,
@@ -290,6 +296,7 @@ MEASURES = {
     "start": measure_start,
     "first-byte": measure_first_byte,
     "memory": measure_memory,
+    "prefect3": measure_prefect3,
     "size": measure_size,
 }
 

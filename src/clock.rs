@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 /// The one source of time. Real in production, under a test's control in tests.
-pub trait Clock: Send + Sync {
+pub trait Clock: Send + Sync + 'static {
     /// The current time, UTC.
     fn now(&self) -> OffsetDateTime;
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The sockets of a function that was frozen longer than this are likely dead.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A server of Prefect 2 or 3 closes connections that were idle for 5 s.
+pub const WORKER_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Redirects that are followed at most, within one host.
 const MAX_REDIRECTS: usize = 3;
 /// Longer answers are not read: no poll has so much to say, and memory is bounded.
@@ -55,10 +57,15 @@ pub enum SendError {
 ///
 /// Each request sets its own time limit; a connection is given up after 3 s.
 pub fn client(ca_pem: Option<&str>) -> Result<reqwest::Client, ClientError> {
+    client_idle_for(POOL_IDLE_TIMEOUT, ca_pem)
+}
+
+/// As [`client`]; connections that were idle for longer than this are not used again.
+pub fn client_idle_for(idle: Duration, ca_pem: Option<&str>) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls(ca_pem)?)
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_idle_timeout(idle)
         .tcp_nodelay(true)
         .redirect(Policy::custom(redirect))
         .user_agent(USER_AGENT)

@@ -12,10 +12,12 @@
 //! | [`launch`] | epoch, token, task definitions, the outcome of a launch; the seam to a platform |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
+//! | [`task_events`] | a task's change of state → what is to be done about its flow run (pure) |
 //! | [`aws`] | thin adapters: SSM, ECS, EC2, S3, Lambda |
 //! | [`functions`] | the Lambda functions: events in, answers out |
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`http_client`] | the one HTTP client for Prefect: TLS, time limits, what an error says about the effect |
+//! | `transport`, `times` | what the ways to both Prefect APIs have in common |
 //! | [`cli`] | the `agent` command: one poll, a dry run, the long-lived loop |
 //! | `python_text`, `slug` | texts exactly as Python and its slugify write them (pure) |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
@@ -36,4 +38,7 @@ pub mod prefect3;
 mod python_text;
 mod slug;
 pub mod state;
+pub mod task_events;
 pub mod telemetry;
+mod times;
+mod transport;

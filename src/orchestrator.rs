@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 
 /// What Prefect calls the process that polls: an API that knows due flow runs and keeps their states.
 ///
-/// Contract for implementors: no method retries a write whose outcome is unknown; [`Orchestrator::claim`] says
-/// [`Claimed::Unknown`] instead and the caller resolves it with [`Orchestrator::reread`].
+/// Contract for implementors: no method repeats a write whose outcome is unknown, unless it names itself so that the API
+/// carries it out once; [`Orchestrator::claim`] says [`Claimed::Unknown`] instead and the caller resolves it with
+/// [`Orchestrator::reread`].
 pub trait Orchestrator: Send + Sync {
     /// What this generation of Prefect says about a due run beyond [`DueRun`]'s own fields.
     type Detail: Clone + Send + Sync + 'static;
@@ -63,8 +64,8 @@ pub trait Orchestrator: Send + Sync {
     /// run that ended, is paused or is being cancelled is left as it is: [`ApiError::NotOurs`].
     fn fail(&self, runs: &[Ending<'_, Self::Detail>]) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
 
-    /// Ends runs that are being cancelled as Cancelled, each with its message. One entry per run, in order. A run that is
-    /// not being cancelled any more is left as it is: [`ApiError::NotOurs`].
+    /// Ends runs as Cancelled that are being cancelled, or that are [`RenderError::Gone`] and still due, each with its
+    /// message. One entry per run, in order. Any other run is left as it is: [`ApiError::NotOurs`].
     fn cancelled(&self, runs: &[Ending<'_, Self::Detail>]) -> impl Future<Output = Vec<Result<(), ApiError>>> + Send;
 
     /// Writes lines to the runs' logs. Best effort: callers ignore the outcome except for logging it.
@@ -73,6 +74,37 @@ pub trait Orchestrator: Send + Sync {
     /// Tells others of launched runs (Prefect 2 and 3: events and labels). Best effort, off the launch path: it comes
     /// when everything else is done, and ends by itself when it takes too long.
     fn announce(&self, launched: &[(DueRun<Self::Detail>, TaskOfRun)]) -> impl Future<Output = ()> + Send;
+}
+
+/// What is asked and told of a run whose task has changed, besides what a poll does.
+pub trait TaskWatch: Orchestrator {
+    /// The run as it is now; `None` = the API does not know it.
+    fn watch(&self, flow_run_id: &str) -> impl Future<Output = Result<Option<Watched<Self::Detail>>, ApiError>> + Send;
+
+    /// Ends a run whose task is dead as Failed (Prefect 1) or Crashed (2/3). To be called right after
+    /// [`TaskWatch::watch`]; a run that the API itself protects is left as it is: [`ApiError::NotOurs`].
+    fn end_dead(&self, run: &DueRun<Self::Detail>, message: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Says that the run's task waits for its start, where the API has a state for it (Prefect 3).
+    fn propose_pending(
+        &self,
+        run: &DueRun<Self::Detail>,
+        message: &str,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Posts an event, where the API takes events (Prefect 2 and 3).
+    fn post_event(&self, event: &Value) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
+
+/// A run as it is now, for whoever looks after its task.
+#[derive(Debug, Clone)]
+pub struct Watched<D> {
+    /// The run, with the epoch and token of its current claim.
+    pub run: DueRun<D>,
+    /// The mark of its claim, if it is one of this agent's.
+    pub mark: Option<Mark>,
+    /// How far it is.
+    pub now: crate::task_events::run::Run,
 }
 
 /// How claims are sent.
@@ -224,11 +256,17 @@ pub struct Mark {
     pub capacity_refusals: u32,
     /// The launch's `clientToken`.
     pub token: String,
-    /// The cluster the launch goes to; empty = the account's default cluster.
+    /// The cluster the launch goes to, [`Mark::DEFAULT_CLUSTER`] when none is configured; empty = not known.
     pub cluster: String,
 }
 
 impl Mark {
+    /// Where ECS looks when a request names no cluster.
+    pub const DEFAULT_CLUSTER: &str = "default";
+
+    /// The field that holds a mark, in whatever a state has room for.
+    pub const KEY: &str = "prefect_serverless_agent";
+
     /// Whether the mark found on a run stems from the same claim as this one. Numbers of attempts do not matter: the
     /// token names run and epoch.
     pub fn is_claim_of(&self, found: Option<&Self>) -> bool {
@@ -329,6 +367,8 @@ pub struct Rendered {
 pub enum RenderError {
     /// Never, as the run stands.
     Refused(RunRefusal),
+    /// What the run belongs to is gone: it is ended as Cancelled, with this message.
+    Gone(String),
     /// Not now: something it refers to cannot be read at the moment.
     NotNow(String),
 }

@@ -6,6 +6,7 @@ use super::ecs::Ecs;
 use super::endpoints::{Endpoints, Service};
 use super::http::{AwsHttp, Limits};
 use super::lambda::Lambda;
+use super::logs::Logs;
 use super::s3::S3;
 use super::signed::Signed;
 use super::ssm::Ssm;
@@ -21,7 +22,7 @@ use aws_smithy_async::time::SystemTimeSource;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 #[cfg(test)]
 mod tests;
@@ -44,8 +45,8 @@ pub struct AwsClients {
     /// The functions of this deployment.
     pub lambda: Lambda,
     sdk: SdkConfig,
-    own: Signed,
-    http: AwsHttp,
+    pub(super) own: Signed,
+    pub(super) account: OnceCell<String>,
     agents: Mutex<HashMap<AgentKey, Arc<AgentAws>>>,
 }
 
@@ -57,21 +58,13 @@ type AgentKey = (String, Option<String>);
 pub struct AgentAws {
     /// Where tasks are launched.
     pub region: String,
-    /// The role that was assumed for it.
-    pub role: Option<String>,
     /// Tasks.
     pub ecs: Ecs,
     /// The default network.
     pub ec2: Ec2,
-    ecs_url: String,
-    http: AwsHttp,
-}
-
-impl AgentAws {
-    /// Opens a connection to ECS, where a launch goes first. Best effort; nothing is signed.
-    pub async fn warm_up(&self) {
-        self.http.warm_up(&self.ecs_url).await;
-    }
+    /// What containers wrote.
+    pub logs: Logs,
+    pub(super) signed: Signed,
 }
 
 /// The clients cannot be built: no region, no credentials, an unusable certificate.
@@ -112,7 +105,7 @@ impl AwsClients {
         let provider = sdk.credentials_provider().ok_or_else(|| ClientsError("no AWS credentials".into()))?;
         let credentials = Cached::new(provider);
         let sdk = sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials.clone())).build();
-        let own = Signed::new(&region, endpoints, http.clone(), credentials);
+        let own = Signed::new(&region, endpoints, http, credentials);
         Ok(Self {
             ssm: Ssm::new(ssm_client(&sdk, &own.endpoints)),
             s3: S3::new(own.clone()),
@@ -120,7 +113,7 @@ impl AwsClients {
             region,
             sdk,
             own,
-            http,
+            account: OnceCell::new(),
             agents: Mutex::default(),
         })
     }
@@ -139,23 +132,26 @@ impl AwsClients {
     }
 
     async fn build(&self, region: &str, role: Option<&str>) -> AgentAws {
-        let mut sdk = self.sdk.to_builder().region(Region::new(region.to_owned())).build();
         let mut signed = self.own.in_region(region);
         if let Some(role) = role {
-            let credentials = Cached::new(SharedCredentialsProvider::new(self.assume(role).await));
-            signed = Signed::new(region, self.own.endpoints.clone(), self.http.clone(), credentials.clone());
-            // The base configuration's identity cache, if any, belongs to the base credentials.
-            let mut builder = sdk.into_builder();
-            builder.set_identity_cache(None);
-            sdk = builder.credentials_provider(SharedCredentialsProvider::new(credentials)).build();
+            signed = signed.with(Cached::new(SharedCredentialsProvider::new(self.assume(role).await)));
         }
+        self.agent_aws(signed)
+    }
+
+    /// All clients with this region, these endpoints and credentials.
+    pub(super) fn agent_aws(&self, signed: Signed) -> AgentAws {
+        let mut sdk = self.sdk.to_builder().region(Region::new(signed.region.clone()));
+        // The base configuration's identity cache, if any, belongs to the base credentials.
+        sdk.set_identity_cache(None);
+        let credentials = SharedCredentialsProvider::new(signed.credentials().clone());
+        let sdk = sdk.credentials_provider(credentials).build();
         AgentAws {
-            region: region.to_owned(),
-            role: role.map(ToOwned::to_owned),
+            region: signed.region.clone(),
             ecs: Ecs::new(ecs_client(&sdk, &signed.endpoints)),
-            ecs_url: signed.endpoint(Service::Ecs),
-            http: self.http.clone(),
-            ec2: Ec2::new(signed),
+            ec2: Ec2::new(signed.clone()),
+            logs: Logs::new(signed.clone()),
+            signed,
         }
     }
 

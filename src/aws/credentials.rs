@@ -1,10 +1,16 @@
 //! Credentials, read once and shared by the SDK's calls and those we sign ourselves.
 
+use super::AwsError;
+use super::http::chain;
+use super::sts::Sts;
 use crate::config::Environment;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as CredentialsFuture;
 use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider};
+use serde_json::{Map, Value};
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
@@ -32,6 +38,12 @@ impl Cached {
         Self { provider, current: Arc::default() }
     }
 
+    /// Makes sure that there are credentials that last a while. What went wrong comes as the provider said it, where
+    /// AWS was asked.
+    pub async fn renew(&self) -> std::result::Result<(), AwsError> {
+        self.get().await.map(drop).map_err(|error| said_by_aws(&error))
+    }
+
     async fn get(&self) -> Result {
         let mut current = self.current.lock().await;
         if let Some(credentials) = current.as_ref().filter(|credentials| is_fresh(credentials, SystemTime::now())) {
@@ -50,6 +62,17 @@ impl Cached {
     }
 }
 
+fn said_by_aws(error: &CredentialsError) -> AwsError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(said) = current.downcast_ref::<AwsError>() {
+            return said.clone();
+        }
+        cause = current.source();
+    }
+    AwsError::Credentials(chain(error))
+}
+
 fn is_fresh(credentials: &Credentials, now: SystemTime) -> bool {
     credentials.expiry().is_none_or(|end| end > now + RENEW_BEFORE)
 }
@@ -63,55 +86,35 @@ impl ProvideCredentials for Cached {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
+/// The credentials of a role, assumed whenever it is asked for them. Wants a [`Cached`] around it.
+pub struct AssumedRole {
+    sts: Sts,
+    parameters: Map<String, Value>,
+}
 
-    #[derive(Debug, Default)]
-    struct Counting {
-        calls: Arc<AtomicU64>,
-        lifetime: Duration,
-    }
-
-    impl ProvideCredentials for Counting {
-        fn provide_credentials<'a>(&'a self) -> CredentialsFuture<'a>
-        where
-            Self: 'a,
-        {
-            let call = self.calls.fetch_add(1, Ordering::SeqCst);
-            let end = SystemTime::now() + self.lifetime;
-            CredentialsFuture::ready(Ok(Credentials::new(format!("id{call}"), "s", None, Some(end), "test")))
-        }
-    }
-
-    async fn calls_for_three_uses(lifetime: Duration) -> u64 {
-        let calls = Arc::new(AtomicU64::new(0));
-        let cached = Cached::new(SharedCredentialsProvider::new(Counting { calls: calls.clone(), lifetime }));
-        for _ in 0..3 {
-            cached.provide_credentials().await.unwrap();
-        }
-        calls.load(Ordering::SeqCst)
-    }
-
-    #[tokio::test]
-    async fn credentials_are_kept_until_shortly_before_they_end() {
-        assert_eq!(calls_for_three_uses(Duration::from_hours(1)).await, 1);
-        assert_eq!(calls_for_three_uses(Duration::from_secs(200)).await, 3);
-    }
-
-    #[test]
-    fn the_environment_needs_key_and_secret() {
-        let environment = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Environment>()
-        };
-        assert!(from_env(&environment(&[("AWS_ACCESS_KEY_ID", "AK")])).is_none());
-        let found = from_env(&environment(&[
-            ("AWS_ACCESS_KEY_ID", "AK"),
-            ("AWS_SECRET_ACCESS_KEY", "SK"),
-            ("AWS_SESSION_TOKEN", "T"),
-        ]));
-        assert_eq!(found.unwrap().session_token(), Some("T"));
+impl AssumedRole {
+    /// Assumes the role at this STS, with these parameters of `AssumeRole`.
+    pub fn new(sts: Sts, parameters: Map<String, Value>) -> Self {
+        Self { sts, parameters }
     }
 }
+
+/// Its parameters are the user's own: not shown.
+impl fmt::Debug for AssumedRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AssumedRole").finish_non_exhaustive()
+    }
+}
+
+impl ProvideCredentials for AssumedRole {
+    fn provide_credentials<'a>(&'a self) -> CredentialsFuture<'a>
+    where
+        Self: 'a,
+    {
+        let assume = self.sts.assume_role(&self.parameters);
+        CredentialsFuture::new(async { assume.await.map_err(CredentialsError::provider_error) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@ use super::AwsError;
 use super::endpoints::Service;
 use super::signed::{Call, Signed};
 use super::xml::{self, Element};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 #[cfg(test)]
 mod tests;
@@ -71,19 +70,6 @@ impl Ec2 {
     }
 
     async fn query(&self, fields: &[(&str, &str)]) -> Result<Element, AwsError> {
-        let body: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", form_value(value))).collect();
-        let call = Call {
-            service: Service::Ec2,
-            method: http::Method::POST,
-            url: format!("{}/", self.signed.endpoint(Service::Ec2)),
-            headers: vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8".into())],
-            body: body.join("&").into(),
-        };
-        xml::expect(&self.signed.read(&call).await?)
+        xml::expect(&self.signed.read(&Call::query(&self.signed, Service::Ec2, fields)).await?)
     }
-}
-
-fn form_value(value: &str) -> String {
-    const UNRESERVED: percent_encoding::AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-    utf8_percent_encode(value, &UNRESERVED).to_string()
 }

@@ -4,6 +4,7 @@ use super::AwsError;
 use super::raw::Wire;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 #[cfg(test)]
@@ -54,6 +55,15 @@ pub struct Task {
     pub stop_code: Option<String>,
     /// `createdAt`
     pub created_at: Option<OffsetDateTime>,
+}
+
+/// What `DescribeTasks` says of a task beyond [`Task`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TaggedTask {
+    /// `version`: counts the task's changes.
+    pub version: Option<i64>,
+    /// `tags`, by key.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A task definition as `DescribeTaskDefinition` answers it, in the API's own spelling.
@@ -134,6 +144,26 @@ impl Ecs {
         }
         let body = in_cluster(cluster, json!({"tasks": task_arns}));
         tasks(&exchange!(self.client.describe_tasks(), &body)?)
+    }
+
+    /// `DescribeTasks` of one task with its tags: its `version`, and the tags. `None` = ECS no longer knows it.
+    pub async fn describe_tagged_task(
+        &self,
+        cluster: Option<&str>,
+        task_arn: &str,
+    ) -> Result<Option<TaggedTask>, AwsError> {
+        let body = in_cluster(cluster, json!({"tasks": [task_arn], "include": ["TAGS"]}));
+        let answer = exchange!(self.client.describe_tasks(), &body)?;
+        let Some(task) = array(&answer, "tasks").next().and_then(Value::as_object) else { return Ok(None) };
+        let tags =
+            array(task, "tags").filter_map(|tag| Some((text(tag, "key")?, text(tag, "value").unwrap_or_default())));
+        Ok(Some(TaggedTask { version: task.get("version").and_then(Value::as_i64), tags: tags.collect() }))
+    }
+
+    /// `DeregisterTaskDefinition`.
+    pub async fn deregister_task_definition(&self, arn: &str) -> Result<(), AwsError> {
+        let body = object(json!({"taskDefinition": arn}));
+        exchange!(self.client.deregister_task_definition(), &body).map(drop)
     }
 
     /// Tasks that run or are to run, by `startedBy` → ARNs.

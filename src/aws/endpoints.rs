@@ -18,6 +18,8 @@ pub enum Service {
     Lambda,
     /// Security Token Service.
     Sts,
+    /// `CloudWatch` Logs.
+    Logs,
 }
 
 impl Service {
@@ -30,6 +32,8 @@ impl Service {
             Self::S3 => "AWS_ENDPOINT_URL_S3",
             Self::Lambda => "AWS_ENDPOINT_URL_LAMBDA",
             Self::Sts => "AWS_ENDPOINT_URL_STS",
+            // The service's id is of two words.
+            Self::Logs => "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
         }
     }
 
@@ -42,6 +46,7 @@ impl Service {
             Self::S3 => "s3",
             Self::Lambda => "lambda",
             Self::Sts => "sts",
+            Self::Logs => "logs",
         }
     }
 }
@@ -64,12 +69,18 @@ impl Endpoints {
         if get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Self::default();
         }
-        let services = [Service::Ecs, Service::Ssm, Service::Ec2, Service::S3, Service::Lambda, Service::Sts]
-            .map(Service::variable);
+        let services =
+            [Service::Ecs, Service::Ssm, Service::Ec2, Service::S3, Service::Lambda, Service::Sts, Service::Logs]
+                .map(Service::variable);
         Self {
             everywhere: get("AWS_ENDPOINT_URL"),
             by_service: services.into_iter().filter_map(|variable| Some((variable, get(variable)?))).collect(),
         }
+    }
+
+    /// One address for every service.
+    pub fn everywhere(url: &str) -> Self {
+        Self { everywhere: Some(url.trim().trim_end_matches('/').to_owned()), by_service: HashMap::new() }
     }
 
     /// The overridden endpoint of a service, without a trailing slash.

@@ -12,6 +12,7 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::{Duration, SystemTime};
 
 #[cfg(test)]
@@ -46,6 +47,24 @@ pub struct Call {
     pub body: Bytes,
 }
 
+/// In the values of a form all but the unreserved characters are encoded.
+const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+impl Call {
+    /// A call of the query protocol: a form with these fields.
+    pub(super) fn query<T: AsRef<str>>(signed: &Signed, service: Service, fields: &[(T, T)]) -> Self {
+        let field =
+            |(name, value): &(T, T)| format!("{}={}", name.as_ref(), utf8_percent_encode(value.as_ref(), IN_FORM));
+        Self {
+            service,
+            method: http::Method::POST,
+            url: format!("{}/", signed.endpoint(service)),
+            headers: vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8".into())],
+            body: fields.iter().map(field).collect::<Vec<_>>().join("&").into(),
+        }
+    }
+}
+
 impl Signed {
     /// Signs with these credentials.
     pub fn new(region: &str, endpoints: Endpoints, http: AwsHttp, credentials: Cached) -> Self {
@@ -56,6 +75,22 @@ impl Signed {
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         Self { region: region.to_owned(), ..self.clone() }
+    }
+
+    /// The same, signing with other credentials.
+    #[must_use]
+    pub(super) fn with(&self, credentials: Cached) -> Self {
+        Self { credentials, ..self.clone() }
+    }
+
+    /// Opens a connection to a service ahead of its first use. Best effort; nothing is signed.
+    pub(super) async fn warm_up(&self, service: Service) {
+        self.http.warm_up(&self.endpoint(service)).await;
+    }
+
+    /// What is signed with.
+    pub(super) fn credentials(&self) -> &Cached {
+        &self.credentials
     }
 
     /// The endpoint of a service, without a trailing slash.

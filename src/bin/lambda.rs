@@ -6,6 +6,7 @@ use prefect_serverless_agent::clock::SystemClock;
 use prefect_serverless_agent::config::Environment;
 use prefect_serverless_agent::functions::health::HealthFunction;
 use prefect_serverless_agent::functions::poll::{Failure, answer, handle, log_lines};
+use prefect_serverless_agent::functions::task_events::TaskEventsFunction;
 use prefect_serverless_agent::functions::{Handler, parameter_root};
 use prefect_serverless_agent::health::request::UrlEvent;
 use prefect_serverless_agent::poll::{Deployment, Invocation, Source};
@@ -42,6 +43,10 @@ async fn run(environment: Environment) -> Result<(), lambda_runtime::Error> {
             }
             lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| poll(&deployment, event))).await
         }
+        Handler::TaskEvents => {
+            let function = TaskEventsFunction::new(root, aws, environment, SystemClock);
+            lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| task_event(&function, event))).await
+        }
         Handler::Health => {
             let function = HealthFunction::new(root, aws, environment, SystemClock);
             lambda_runtime::run(service_fn(|event: LambdaEvent<UrlEvent>| health(&function, event))).await
@@ -62,6 +67,21 @@ async fn poll(deployment: &Deployment<SystemClock>, event: LambdaEvent<Value>) -
 
 async fn health(function: &HealthFunction<SystemClock>, event: LambdaEvent<UrlEvent>) -> Result<Value, Diagnostic> {
     Ok(json!(function.handle(event.payload).await))
+}
+
+/// An error is what Lambda delivers again.
+async fn task_event(
+    function: &TaskEventsFunction<SystemClock>,
+    event: LambdaEvent<Value>,
+) -> Result<Value, Diagnostic> {
+    // Boxed: it is large, and waits for its event as long as the process lives.
+    match Box::pin(function.handle(&event.payload)).await {
+        Ok(told) => Ok(json!(told)),
+        Err(error) => {
+            tracing::error!(%error, "a task event was not dealt with");
+            Err(Diagnostic { error_type: "TaskEventFailed".to_owned(), error_message: error.to_string() })
+        }
+    }
 }
 
 fn diagnostic(failure: Failure) -> Diagnostic {

@@ -111,8 +111,12 @@ fn agent(reader: &mut Reader<'_>, source: &Source<'_>) -> AgentConfig {
         reader.elsewhere(PREFECT_1, true, "a key of Prefect 0.15 and 1", "nothing with Prefect 2 and 3");
     }
     let interval = seconds(reader, "poll_interval_seconds", 1, 60);
-    let name = reader.key("name", values::text);
-    let name = if is_prefect_1 { reader.fallback(name, env::NAME, as_text(values::text)) } else { name };
+    let name = if is_prefect_1 {
+        let name = reader.key("name", values::text);
+        reader.fallback(name, env::NAME, as_text(values::text))
+    } else {
+        reader.key("name", values::worker_name)
+    };
     let max_polls = "a whole number of at least 0, or null for no limit";
     let fallback_after = "a whole number of at least 1, or null for never";
     let (grace, lines) = if is_prefect_1 { (CANCEL_GRACE, FORWARD_LOG_LINES) } else { after_the_launch(reader) };

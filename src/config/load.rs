@@ -27,6 +27,8 @@ pub struct LoadedAgent {
     pub agent: String,
     /// Name of the parameter, or path of the file.
     pub parameter: String,
+    /// ARN of the parameter.
+    pub arn: Option<String>,
     /// When the parameter was last written.
     pub last_modified: Option<OffsetDateTime>,
     /// What came of it.
@@ -58,7 +60,8 @@ pub fn from_file(text: &str, path: &str, environment: &Environment) -> LoadedAge
     let source = Source { parameter: path, agent: "agent", local_files: true };
     let mut warnings = Vec::new();
     let result = with_secrets(text, &source, &Root::new(""), AgentParameters::default(), environment, &mut warnings);
-    LoadedAgent { agent: source.agent.to_owned(), parameter: path.to_owned(), last_modified: None, result }
+    let (agent, parameter) = (source.agent.to_owned(), path.to_owned());
+    LoadedAgent { agent, parameter, arn: None, last_modified: None, result }
 }
 
 /// The secret parameters of one agent.
@@ -127,6 +130,7 @@ fn load_agent(
     LoadedAgent {
         agent: agent.to_owned(),
         parameter: parameter.name.clone(),
+        arn: parameter.arn.clone(),
         last_modified: parameter.last_modified,
         result,
     }
@@ -146,13 +150,10 @@ fn with_secrets(
     let generation = config.as_ref().ok().map(|config| &config.generation);
     let secrets = match generation {
         Some(Generation::Three(_)) => of_worker(&parameters, environment, &mut problems, warnings),
-        _ => {
-            let rules = generation.and_then(|generation| match generation {
-                Generation::One(one) => Some(one.rules),
-                Generation::Three(_) => None,
-            });
-            of_agent(&parameters, rules, (root, source), environment, &mut problems, warnings)
+        Some(Generation::One(one)) => {
+            of_agent(&parameters, Some(one.rules), (root, source), environment, &mut problems, warnings)
         }
+        None => of_agent(&parameters, None, (root, source), environment, &mut problems, warnings),
     };
     match config {
         Ok(config) if problems.is_empty() => Ok((config, secrets)),

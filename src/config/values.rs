@@ -90,7 +90,7 @@ pub(super) fn labels(value: &Value) -> Parsed<Vec<String>> {
     let Value::Array(items) = value else {
         return match value {
             Value::String(_) => text(value).map(|label| vec![label]),
-            _ => refuse(describe(value), "a list of texts, or one text, which is the one label"),
+            _ => refuse(describe(value), "a list of texts, or one text, which is the only one"),
         };
     };
     let mut labels = Vec::with_capacity(items.len());
@@ -142,6 +142,12 @@ pub(super) fn prefect_settings(value: &Value) -> Parsed<Vec<(String, String)>> {
     let problems: Vec<Problem> =
         foreign.map(|(name, _)| Problem::at(path_key(name), "a variable of this name", allowed)).collect();
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// A worker's name: a part of addresses of Prefect's API.
+pub(super) fn worker_name(value: &Value) -> Parsed<String> {
+    let name = text(value)?;
+    if name.contains(['/', '%']) { refuse(describe(value), "a name without \"/\" and \"%\"") } else { Ok(name) }
 }
 
 /// A name that an environment variable can have.

@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod poll;
+pub mod task_events;
 
 use crate::config::{Environment, Root};
 
@@ -12,13 +13,15 @@ pub enum Handler {
     Poll,
     /// Started by its Function URL.
     Health,
+    /// Started by `EventBridge` when a task changes its state.
+    TaskEvents,
 }
 
 /// Why a function cannot start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// The handler names no function of ours.
-    #[error("unknown handler {0:?}: set the function's Handler to poll or health")]
+    #[error("unknown handler {0:?}: set the function's Handler to poll, health or task-events")]
     Handler(String),
     /// The functions need to know where their parameters are.
     #[error(
@@ -33,6 +36,7 @@ impl Handler {
         match environment.get("_HANDLER").map(String::as_str) {
             None | Some("" | "bootstrap" | "lambda" | "poll") => Ok(Self::Poll),
             Some("health") => Ok(Self::Health),
+            Some("task-events") => Ok(Self::TaskEvents),
             Some(other) => Err(StartError::Handler(other.to_owned())),
         }
     }
@@ -60,6 +64,7 @@ mod tests {
             ("bootstrap", Handler::Poll),
             ("lambda", Handler::Poll),
             ("health", Handler::Health),
+            ("task-events", Handler::TaskEvents),
         ] {
             assert_eq!(Handler::from_environment(&environment(&[("_HANDLER", handler)])), Ok(expected));
         }

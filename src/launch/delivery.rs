@@ -1,5 +1,6 @@
 //! How a flow run gets its API key: as a container secret where that is possible, else in its environment.
 
+use super::place::AwsCredentials;
 use super::{Definition, LaunchSpec};
 use crate::config::{AgentSecrets, ApiKeyDelivery};
 use crate::orchestrator::RunRefusal;
@@ -21,8 +22,8 @@ pub struct Delivered {
 /// Applies `api_key_delivery` to a launch.
 ///
 /// A secret needs a definition of ours with an execution role, and a key that is stored in the tasks' own account.
-/// `assume_role_arn` is the role tasks are launched with, if it is not the agent's own. Refused only under
-/// [`ApiKeyDelivery::Secret`].
+/// `assume_role_arn` is the role that the agent launches with, if it is not its own; credentials that the run brings
+/// along count before it. Refused only under [`ApiKeyDelivery::Secret`].
 pub fn deliver(
     spec: LaunchSpec,
     mode: ApiKeyDelivery,
@@ -60,6 +61,8 @@ enum Obstacle {
     NotStored,
     #[error("the key lies in account {key}, the task runs in account {task}")]
     OtherAccount { key: String, task: String },
+    #[error("the run brings its own AWS keys, and nothing tells whose account they belong to")]
+    UnknownAccount,
 }
 
 impl Obstacle {
@@ -68,6 +71,7 @@ impl Obstacle {
             Self::NotOurs => "Give the run an image or a task_definition instead of a task_definition_arn",
             Self::NoExecutionRole => "Set execution_role_arn to a role that may read the key's parameter",
             Self::NotStored => "Store the key as a SecureString under {root}/secrets/{agent}/",
+            Self::UnknownAccount => "Write the execution role, or the cluster, as a full ARN",
             Self::OtherAccount { .. } => "Store a copy of the key in the account of the tasks",
         }
     }
@@ -76,9 +80,11 @@ impl Obstacle {
 fn as_secret(spec: &LaunchSpec, secrets: &AgentSecrets, assume_role_arn: Option<&str>) -> Result<LaunchSpec, Obstacle> {
     let Definition::Own(definition) = &spec.definition else { return Err(Obstacle::NotOurs) };
     let role = execution_role(definition, &spec.run_task).ok_or(Obstacle::NoExecutionRole)?;
-    let task_account = account(role)
-        .or_else(|| account(text(&spec.run_task, "cluster")?))
-        .or_else(|| assume_role_arn.and_then(account));
+    let written = account(role).or_else(|| account(text(&spec.run_task, "cluster")?));
+    let task_account = match written {
+        Some(account) => Some(account),
+        None => account_of(&spec.worker.credentials, assume_role_arn)?,
+    };
 
     let flow = spec.worker.flow_container.as_deref().unwrap_or(FLOW);
     let mut entries = Vec::with_capacity(spec.key_variables.len());
@@ -100,6 +106,18 @@ fn as_secret(spec: &LaunchSpec, secrets: &AgentSecrets, assume_role_arn: Option<
     let mut run_task = spec.run_task.clone();
     remove_from_overrides(&mut run_task, flow, &names, secrets);
     Ok(LaunchSpec { definition: Definition::Own(definition), run_task, ..spec.clone() })
+}
+
+/// The account that a launch's credentials lead to; `None` = nothing says that it is not the agent's own.
+fn account_of<'a>(
+    credentials: &'a AwsCredentials,
+    assume_role_arn: Option<&'a str>,
+) -> Result<Option<&'a str>, Obstacle> {
+    match &credentials.assume_role_arn {
+        Some(role) => Ok(account(role)),
+        None if credentials.access_key_id.is_some() => Err(Obstacle::UnknownAccount),
+        None => Ok(assume_role_arn.and_then(account)),
+    }
 }
 
 fn execution_role<'a>(definition: &'a Map<String, Value>, run_task: &'a Map<String, Value>) -> Option<&'a str> {

@@ -14,6 +14,7 @@ use super::request::{Settled, run_task_body};
 use super::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch};
 use crate::clock::Clock;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// Launches flow runs as ECS tasks, for one region and one set of credentials. Kept for the life of the process: it
@@ -23,7 +24,7 @@ pub struct EcsLauncher<E, N, C> {
     ecs: E,
     network: N,
     clock: C,
-    rate: LaunchRate,
+    rate: Arc<LaunchRate>,
     definitions: DefinitionCache,
     /// Definitions that exist, by name.
     described: Keyed<Flight<Map<String, Value>>>,
@@ -36,13 +37,13 @@ pub struct EcsLauncher<E, N, C> {
 type Roles = Vec<(String, String)>;
 
 impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
-    /// `launch_rate`: calls of `RunTask` per second; `None` = unlimited.
-    pub fn new(ecs: E, network: N, clock: C, launch_rate: Option<f64>) -> Self {
+    /// `rate`: calls of `RunTask` per second, which launchers may share.
+    pub fn new(ecs: E, network: N, clock: C, rate: Arc<LaunchRate>) -> Self {
         Self {
             ecs,
             network,
             clock,
-            rate: LaunchRate::new(launch_rate),
+            rate,
             definitions: DefinitionCache::default(),
             described: Keyed::default(),
             default_network: Flight::default(),
@@ -171,15 +172,15 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
     }
 
     async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
-        self.find_live_tasks(&place.cluster, started_by).await
+        self.find_live_tasks(place, started_by).await
     }
 
     async fn live_task(&self, place: &Place, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
-        self.find_live_task(&place.cluster, task_arn).await
+        self.find_live_task(place, task_arn).await
     }
 
     async fn stop(&self, place: &Place, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
-        self.stop_task(&place.cluster, task_arn, reason).await
+        self.stop_task(place, task_arn, reason).await
     }
 }
 

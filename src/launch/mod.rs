@@ -14,8 +14,10 @@
 //! | [`request_check`] | values of the wrong type in a launch (pure) |
 //! | [`outcome`] | what an answer of ECS means (pure) |
 //! | [`rate`] | how fast tasks are started |
-//! | [`ecs`] | [`Launcher`] for ECS: all of it together |
+//! | [`ecs`] | [`Launcher`] for ECS: all of it together, for one account and region |
+//! | [`accounts`] | [`Launcher`] of an agent: its own account, and those of runs with credentials of their own |
 
+pub mod accounts;
 pub mod calls;
 pub mod definition_cache;
 pub mod definitions;

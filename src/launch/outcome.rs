@@ -80,6 +80,9 @@ fn answered(operation: &str, status: u16, code: &str, message: &str, origin: &Or
     }
     match origin.fault(status, code, message) {
         Fault::Agent => LaunchOutcome::AgentTrouble(remedy::with(&text, code, &lower)),
+        Fault::Run if origin.brings_keys() && origin::is_about_caller(code) => {
+            LaunchOutcome::Permanent(remedy::of_keys(&text))
+        }
         Fault::Run => LaunchOutcome::Permanent(remedy::with(&text, code, &lower)),
     }
 }
@@ -132,7 +135,7 @@ fn is_throttling(status: u16, code: &str, lower: &str) -> bool {
 }
 
 /// No room now, perhaps later. A capacity provider that does not exist is not among these.
-fn is_capacity(lower: &str) -> bool {
+pub(crate) fn is_capacity(lower: &str) -> bool {
     const TEXTS: [&str; 8] = [
         "capacity is unavailable",
         "no capacity",

@@ -32,12 +32,23 @@ pub struct AwsCredentials {
     pub assume_role_kwargs: Map<String, Value>,
     /// `endpoint_url`, `verify`, `use_ssl`, `config` and `api_version` for the clients.
     pub client_parameters: Map<String, Value>,
+    /// Those of [`CHOSEN_ACCOUNT`] and [`CHOSEN_KEYS`] that are among the launch's
+    /// [`run_sets`](super::LaunchSpec::run_sets): what the run itself decided, as opposed to its agent or work pool.
+    pub set_by_run: Vec<String>,
 }
+
+/// Among [`run_sets`](super::LaunchSpec::run_sets): the run decided on some of its credentials, be it only the region.
+pub const CHOSEN_ACCOUNT: &str = "aws_credentials";
+
+/// Among [`run_sets`](super::LaunchSpec::run_sets): the run brought access keys.
+pub const CHOSEN_KEYS: &str = "aws_credentials.aws_access_key_id";
 
 impl AwsCredentials {
     /// Whether the agent's own clients serve this launch.
     pub fn are_the_agents_own(&self) -> bool {
         self.access_key_id.is_none()
+            && self.secret_access_key.is_none()
+            && self.session_token.is_none()
             && self.profile_name.is_none()
             && self.region_name.is_none()
             && self.assume_role_arn.is_none()
@@ -55,7 +66,7 @@ impl AwsCredentials {
         Some(body)
     }
 
-    /// The same for the same credentials, and tells nothing of them: what clients are kept by.
+    /// The same for the same credentials, whoever chose them, and tells nothing of them: what clients are kept by.
     pub fn fingerprint(&self) -> String {
         let secret = |secret: &Option<SecretString>| secret.as_ref().map(|s| s.expose_secret().to_owned());
         let parts = (

@@ -7,12 +7,11 @@ use super::plan::Limits;
 use super::prefect::Prefect;
 use super::report::AgentReport;
 use super::turn::{Rules, Turn};
-use crate::aws::ec2::Ec2;
+use crate::aws::AwsError;
 use crate::aws::ecs::Ecs;
-use crate::aws::{AgentAws, AwsError};
 use crate::clock::Clock;
 use crate::config::AgentConfig;
-use crate::launch::ecs::EcsLauncher;
+use crate::launch::accounts::{AccountsLauncher, AwsConnect};
 use crate::orchestrator::Rehearsable;
 use crate::state::polls::{PollCounter, Turn as Number};
 use crate::state::{Counts, ErrorKind, Registration, Status};
@@ -72,13 +71,13 @@ pub struct Overrides {
 }
 
 /// An agent that can poll.
-pub struct Agent<C> {
+pub struct Agent<C: Clock + Clone> {
     /// Its configuration, before settings kept in the backend.
     pub config: AgentConfig,
     /// `<root>/<agent>`: what its claims are marked with.
     pub(super) marked_as: String,
     pub(super) prefect: Prefect,
-    pub(super) launcher: EcsLauncher<Ecs, Ec2, C>,
+    pub(super) launcher: AccountsLauncher<AgentConnect<C>, C>,
     pub(super) counter: Counter,
     pub(super) clock: C,
     overrides: Overrides,
@@ -90,8 +89,11 @@ pub struct Agent<C> {
     connected: AtomicBool,
 }
 
+/// How an agent reaches ECS: directly.
+pub(super) type AgentConnect<C> = AwsConnect<C, fn(Ecs) -> Ecs>;
+
 /// What an agent is made of.
-pub(super) struct Parts<C> {
+pub(super) struct Parts<C: Clock + Clone> {
     pub(super) config: AgentConfig,
     pub(super) marked_as: String,
     pub(super) prefect: Prefect,
@@ -99,13 +101,14 @@ pub(super) struct Parts<C> {
     pub(super) status: Status,
     pub(super) overrides: Overrides,
     pub(super) rehearsal: Option<Rehearsal<C>>,
-    pub(super) clock: C,
+    pub(super) connect: AgentConnect<C>,
 }
 
 impl<C: Clock + Clone> Agent<C> {
-    pub(super) fn new(parts: Parts<C>, aws: &AgentAws) -> Self {
-        let Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, clock } = parts;
-        let launcher = EcsLauncher::new(aws.ecs.clone(), aws.ec2.clone(), clock.clone(), config.launch_rate);
+    pub(super) fn new(parts: Parts<C>) -> Self {
+        let Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, connect } = parts;
+        let clock = connect.clock.clone();
+        let launcher = AccountsLauncher::of_agent(connect);
         Self {
             config,
             marked_as,
@@ -166,7 +169,8 @@ impl<C: Clock + Clone> Agent<C> {
             ledger.trouble(error.kind(), &error.to_string());
             return taken;
         }
-        self.prefect.warnings().iter().for_each(|warning| ledger.warn(warning));
+        let warn = || self.prefect.warnings().iter().for_each(|warning| ledger.warn(warning));
+        warn();
         let number = match self.number(invocation, taken).await {
             Ok(Number::Poll(number)) => number,
             Ok(Number::Stopped(polls)) => {
@@ -182,7 +186,10 @@ impl<C: Clock + Clone> Agent<C> {
         let rules = self.rules(invocation);
         match &self.prefect {
             Prefect::One(one) => self.turn(rules, &**one, ledger).await,
+            Prefect::Three(three) => self.turn(rules, &**three, ledger).await,
         }
+        // Some of what may need a person shows only beside the queue.
+        warn();
         Some(number)
     }
 

@@ -1,32 +1,49 @@
 //! From a loaded configuration to an agent that can poll: its documents, its certificate authority, its clients.
 
-use super::agent::{Agent, Counter, Overrides, Parts};
+use super::agent::{Agent, AgentConnect, Counter, Overrides, Parts};
 use super::dry_run::{Record, Rehearsal};
+use super::identity::Identity;
 use super::prefect::Prefect;
 use crate::aws::AwsClients;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Document, Generation, Prefect1Config, apply_backend_settings};
+use crate::config::{
+    AgentConfig, AgentSecrets, Document, Generation, LoadedAgent, Prefect1Config, Prefect3Config, Root,
+    apply_backend_settings,
+};
 use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text};
+use crate::http_client;
+use crate::launch::accounts::AwsConnect;
+use crate::launch::rate::LaunchRate;
 use crate::orchestrator::{RenderError, RunRefusal};
 use crate::prefect1::LoadTemplate;
 use crate::prefect1::api::{Documents, Prefect1, Setup};
+use crate::prefect3;
+use crate::prefect3::api::Prefect3;
 use crate::state::{ErrorKind, Status};
 use serde_json::{Map, Value};
+use std::convert;
 use std::sync::Arc;
 
 /// What an agent is assembled from.
 pub(super) struct Kit<C> {
-    pub(super) aws: Arc<AwsClients>,
-    pub(super) clock: C,
+    pub(super) prefect: PrefectKit<C>,
     pub(super) config: AgentConfig,
-    pub(super) secrets: AgentSecrets,
-    pub(super) marked_as: String,
     pub(super) counter: Counter,
     pub(super) status: Status,
-    pub(super) local_files: LocalFiles,
     pub(super) overrides: Overrides,
     /// Set for a dry run: where its requests are noted.
     pub(super) dry_run: Option<Record>,
+}
+
+/// What an agent's way to its Prefect API is made of, besides its configuration.
+pub struct PrefectKit<C> {
+    pub(super) aws: Arc<AwsClients>,
+    pub(super) clock: C,
+    pub(super) secrets: AgentSecrets,
+    pub(super) identity: Identity,
+    pub(super) local_files: LocalFiles,
+    /// Nothing is registered and the agent shows no sign of life.
+    pub(super) read_only: bool,
 }
 
 /// Why an agent cannot be assembled.
@@ -42,41 +59,92 @@ pub struct Unassembled {
 impl<C: Clock + Clone> Kit<C> {
     /// Reads what lies elsewhere and builds the agent. Sends nothing to Prefect.
     pub(super) async fn assemble(self) -> Result<Agent<C>, Unassembled> {
-        let ca_pem = match &self.config.ca_bundle {
-            Some(text) => Some(resolve_text(text, &self.aws).await.map_err(|error| cannot_read("ca_bundle", &error))?),
-            None => None,
+        let Self { prefect: kit, config, counter, status, overrides, dry_run } = self;
+        let role = config.assume_role_arn.as_deref();
+        let own = kit.aws.for_agent(config.region_name.as_deref(), role).await;
+        let prefect = match &config.generation {
+            Generation::One(one) => Prefect::One(Box::new(kit.prefect1(&config, one).await?)),
+            Generation::Three(three) => Prefect::Three(Box::new(kit.prefect3(&config, three, &own.region).await?)),
         };
-        let http =
-            crate::http_client::client(ca_pem.as_deref()).map_err(|error| wrong(format!("ca_bundle: {error}")))?;
-        let prefect = match self.config.generation.clone() {
-            Generation::One(one) => Prefect::One(Box::new(self.prefect1(one, http).await?)),
-            Generation::Three(_) => return Err(wrong("not served yet".into())),
-        };
-        let role = self.config.assume_role_arn.as_deref();
-        let aws = self.aws.for_agent(self.config.region_name.as_deref(), role).await;
-        let Self { config, secrets, marked_as, counter, status, clock, overrides, dry_run, .. } = self;
-        let rehearsal = dry_run.map(|record| Rehearsal::new(&config, &secrets, record, &aws, clock.clone()));
-        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, clock }, &aws))
+        let PrefectKit { aws, clock, secrets, identity, .. } = kit;
+        let rate = Arc::new(LaunchRate::new(config.launch_rate));
+        let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
+        let rehearsal = dry_run.map(|record| Rehearsal::new(&config.agent, &secrets, record, &connect));
+        let marked_as = identity.marked_as;
+        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, connect }))
+    }
+}
+
+impl<C: Clock + Clone> PrefectKit<C> {
+    /// For an agent that is configured by a parameter, and whose runs are only looked after: it does not register.
+    pub fn of_parameter(
+        aws: Arc<AwsClients>,
+        clock: C,
+        root: &Root,
+        agent: &LoadedAgent,
+        secrets: &AgentSecrets,
+    ) -> Self {
+        let marked_as = format!("{}/{}", root.as_str(), agent.agent);
+        let identity = Identity { parameter_arn: agent.arn.clone(), marked_as };
+        let (secrets, local_files) = (secrets.clone(), LocalFiles::Refused);
+        Self { aws, clock, secrets, identity, local_files, read_only: true }
     }
 
-    async fn prefect1(&self, one: Prefect1Config, http: reqwest::Client) -> Result<Prefect1, Unassembled> {
+    /// Prefect 0.15 and 1.
+    pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, Unassembled> {
+        let http = http_client::client(self.ca_pem(config).await?.as_deref());
+        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
         let (task_definition, run_task_kwargs) = tokio::join!(
             self.document("task_definition_path", one.task_definition.as_ref(), &http),
             self.document("run_task_kwargs_path", one.run_task_kwargs.as_ref(), &http),
         );
         let setup = Setup {
-            config: self.config.clone().with(one),
+            config: config.clone().with(one.clone()),
             secrets: self.secrets.clone(),
             documents: Documents {
                 task_definition: task_definition?,
                 run_task_kwargs: run_task_kwargs?.unwrap_or_default(),
             },
-            marked_as: self.marked_as.clone(),
+            marked_as: self.identity.marked_as.clone(),
             apply_settings: apply_backend_settings,
             load_template: template_loader(&self.aws, &http, self.local_files),
-            read_only: self.dry_run.is_some(),
+            read_only: self.read_only,
         };
         Prefect1::new(setup, http).map_err(|error| Unassembled { kind: error.kind(), message: error.to_string() })
+    }
+
+    /// Prefect 2 and 3. `region`: where tasks are launched.
+    pub async fn prefect3(
+        &self,
+        config: &AgentConfig,
+        three: &Prefect3Config,
+        region: &str,
+    ) -> Result<Prefect3, Unassembled> {
+        let ca_pem = self.ca_pem(config).await?;
+        let http = http_client::client_idle_for(http_client::WORKER_IDLE_TIMEOUT, ca_pem.as_deref());
+        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        let clock = self.clock.clone();
+        let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
+        let setup = prefect3::api::Setup {
+            config: config.clone().with(three.clone()),
+            secrets: self.secrets.clone(),
+            marked_as: self.identity.marked_as.clone(),
+            identity: self.identity.text(&self.aws).await?,
+            session,
+            region: region.to_owned(),
+            now: Arc::new(move || clock.now()),
+            read_only: self.read_only,
+        };
+        Prefect3::new(setup, http).map_err(|error| Unassembled { kind: error.kind(), message: error.to_string() })
+    }
+
+    async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, Unassembled> {
+        match &config.ca_bundle {
+            Some(text) => {
+                resolve_text(text, &self.aws).await.map(Some).map_err(|error| cannot_read("ca_bundle", &error))
+            }
+            None => Ok(None),
+        }
     }
 
     async fn document(

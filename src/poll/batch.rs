@@ -38,6 +38,8 @@ pub(super) struct Launched<'r, D> {
     pub(super) mark: Mark,
     pub(super) place: Place,
     pub(super) settlement: Settlement,
+    /// Its claim is an earlier poll's.
+    pub(super) is_orphan: bool,
 }
 
 impl<D> Candidate<'_, D> {
@@ -164,7 +166,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             _ => {}
         }
         let settlement = Settlement::of(outcome, mark.attempt, self.turn.rules.max_launch_attempts);
-        Launched { run, mark, place, settlement }
+        Launched { run, mark, place, settlement, is_orphan: false }
     }
 
     async fn launch_prepared(
@@ -209,7 +211,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             attempt: run.attempts + 1,
             capacity_refusals: run.capacity_refusals,
             token: run.token.clone(),
-            cluster: place.cluster.clone(),
+            cluster: named(&place.cluster),
         }
     }
 
@@ -228,6 +230,11 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             self.turn.ledger.throttled();
         }
     }
+}
+
+/// A cluster by its name, also when a request would leave it out.
+pub(super) fn named(cluster: &str) -> String {
+    if cluster.is_empty() { Mark::DEFAULT_CLUSTER.to_owned() } else { cluster.to_owned() }
 }
 
 /// The candidates in chunks of at most `size`, in order.

@@ -60,7 +60,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 }
                 (Ok(rendered), None) => Ok(rendered.spec.place()),
                 (Err(_), Some(task)) => Ok(task.place.clone()),
-                (Err(RenderError::Refused(_)), None) => Ok(Place::default()),
+                (Err(RenderError::Refused(_) | RenderError::Gone(_)), None) => Ok(Place::default()),
                 (Err(RenderError::NotNow(reason)), None) => Err(reason),
             });
         let stopped = cancelling.iter().zip(places).map(|(cancelling, place)| async move {

@@ -1,8 +1,9 @@
 //! All agents of a deployment, side by side, and what a warm process keeps of them.
 
 use super::agent::{Agent, Counter, Invocation, Overrides};
-use super::assembly::{Kit, Unassembled};
+use super::assembly::{Kit, PrefectKit, Unassembled};
 use super::dry_run::Record;
+use super::identity::Identity;
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
@@ -76,7 +77,7 @@ pub enum PollError {
 }
 
 /// A deployment: where its agents are configured, and what this process keeps of them.
-pub struct Deployment<C> {
+pub struct Deployment<C: Clock + Clone> {
     source: Source,
     environment: Environment,
     aws: Arc<AwsClients>,
@@ -88,20 +89,20 @@ pub struct Deployment<C> {
 }
 
 /// What is kept between invocations.
-struct Warm<C> {
+struct Warm<C: Clock + Clone> {
     loaded_at: Option<OffsetDateTime>,
     slots: BTreeMap<String, Slot<C>>,
 }
 
 /// One configured agent.
-struct Slot<C> {
+struct Slot<C: Clock + Clone> {
     /// What the agent was assembled from; `None` when its configuration is wrong.
     made_of: Option<(AgentConfig, AgentSecrets)>,
     agent: Result<Arc<Agent<C>>, Unassembled>,
     enabled: bool,
 }
 
-impl<C> Clone for Slot<C> {
+impl<C: Clock + Clone> Clone for Slot<C> {
     fn clone(&self) -> Self {
         Self { made_of: self.made_of.clone(), agent: self.agent.clone(), enabled: self.enabled }
     }
@@ -350,18 +351,22 @@ impl<C: Clock + Clone> Deployment<C> {
         if let Some(known) = unchanged.clone().filter(|_| !config.refers_elsewhere()) {
             return known;
         }
-        let kit = Kit {
+        let prefect = PrefectKit {
             aws: Arc::clone(&self.aws),
             clock: self.clock.clone(),
-            config: config.clone(),
             secrets: secrets.clone(),
-            marked_as: format!("{}/{}", self.name(), loaded.agent),
-            counter: self.counter(&loaded.agent),
-            status,
+            identity: Identity { parameter_arn: loaded.arn, marked_as: format!("{}/{}", self.name(), loaded.agent) },
             local_files: match &self.source {
                 Source::Parameters(_) => LocalFiles::Refused,
                 Source::File { .. } => LocalFiles::Allowed,
             },
+            read_only: self.dry_run.is_some(),
+        };
+        let kit = Kit {
+            prefect,
+            config: config.clone(),
+            counter: self.counter(&loaded.agent),
+            status,
             overrides: self.overrides,
             dry_run: self.dry_run.clone(),
         };

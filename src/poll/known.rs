@@ -14,6 +14,9 @@ impl Known {
     /// This launch has a task.
     pub fn insert(&self, token: &str) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.iter().any(|known| known == token) {
+            return;
+        }
         if tokens.len() == CAPACITY {
             tokens.pop_front();
         }
@@ -23,5 +26,30 @@ impl Known {
     /// Whether this launch was seen to have a task.
     pub fn contains(&self, token: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_inserted_is_known_and_the_oldest_is_forgotten_first() {
+        let known = Known::default();
+        assert!(!known.contains("0"));
+        for token in 0..=CAPACITY {
+            known.insert(&token.to_string());
+        }
+        assert!(!known.contains("0") && known.contains("1") && known.contains(&CAPACITY.to_string()));
+    }
+
+    #[test]
+    fn what_is_known_takes_no_more_room_when_it_is_seen_again() {
+        let known = Known::default();
+        known.insert("first");
+        for _ in 0..=CAPACITY {
+            known.insert("again");
+        }
+        assert!(known.contains("first") && known.contains("again"));
     }
 }

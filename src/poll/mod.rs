@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `deployment.rs` | all agents side by side, what a warm process keeps |
 //! | `agent.rs`, `assembly.rs` | one agent: what it is made of, its poll from counter to status |
+//! | `identity.rs` | what names an agent among all deployments |
 //! | `prefect.rs` | the agent's Prefect API, whichever generation it is |
 //! | `turn.rs` | one agent's turn: asks the queue until it is empty, performs what the plan says |
 //! | `plan.rs` | pure: which runs are launched now, held, or left for a later poll |
@@ -25,6 +26,7 @@ pub mod claims;
 pub mod deployment;
 pub mod dry_run;
 pub mod history;
+mod identity;
 pub mod known;
 pub mod ledger;
 pub mod plan;
@@ -39,6 +41,6 @@ pub mod turn;
 mod tests;
 
 pub use agent::{Agent, Invocation, Overrides};
-pub use assembly::Unassembled;
+pub use assembly::{PrefectKit, Unassembled};
 pub use deployment::{Deployment, PollError, Selection, Source};
 pub use report::{AgentReport, Report};

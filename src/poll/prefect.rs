@@ -2,6 +2,7 @@
 
 use crate::orchestrator::{ApiError, Orchestrator};
 use crate::prefect1::api::Prefect1;
+use crate::prefect3::api::Prefect3;
 use crate::state::Registration;
 use tokio::time::Instant;
 
@@ -9,6 +10,8 @@ use tokio::time::Instant;
 pub(super) enum Prefect {
     /// Prefect 0.15 and 1.
     One(Box<Prefect1>),
+    /// Prefect 2 and 3.
+    Three(Box<Prefect3>),
 }
 
 impl Prefect {
@@ -16,6 +19,7 @@ impl Prefect {
     pub(super) async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
         match self {
             Self::One(one) => one.connect(remembered).await,
+            Self::Three(three) => three.connect(remembered).await,
         }
     }
 
@@ -23,6 +27,7 @@ impl Prefect {
     pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
         match self {
             Self::One(one) => one.set_deadline(deadline),
+            Self::Three(three) => three.set_deadline(deadline),
         }
     }
 
@@ -30,6 +35,7 @@ impl Prefect {
     pub(super) async fn warm_up(&self) {
         match self {
             Self::One(one) => one.warm_up().await,
+            Self::Three(three) => three.warm_up().await,
         }
     }
 
@@ -37,6 +43,7 @@ impl Prefect {
     pub(super) fn max_polls(&self) -> Option<u64> {
         match self {
             Self::One(one) => one.effective_config().max_polls,
+            Self::Three(three) => three.max_polls(),
         }
     }
 
@@ -44,6 +51,7 @@ impl Prefect {
     pub(super) fn warnings(&self) -> Vec<String> {
         match self {
             Self::One(one) => one.warnings(),
+            Self::Three(three) => three.warnings(),
         }
     }
 }

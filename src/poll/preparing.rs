@@ -5,7 +5,7 @@ use super::history::{Earlier, decide};
 use super::ledger::Fate;
 use crate::clock::Clock;
 use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, Place, spot};
-use crate::orchestrator::{DueRun, Orchestrator, RenderError, Rendered};
+use crate::orchestrator::{ApiError, DueRun, Ending, Orchestrator, RenderError, Rendered};
 use crate::state::ErrorKind;
 use futures_util::future::join_all;
 use std::future::Future;
@@ -25,6 +25,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             match rendered {
                 Ok(rendered) => self.in_preparing_time(run, self.prepare(run, self.spec(run, rendered))).await,
                 Err(RenderError::Refused(refusal)) => Some(self.failing(run, refusal.0)),
+                Err(RenderError::Gone(message)) => {
+                    self.end_gone(run, message).await;
+                    None
+                }
                 Err(RenderError::NotNow(reason)) => {
                     self.fate(run, Fate::Deferred(reason));
                     None
@@ -37,13 +41,31 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     /// The launch as it is sent: on-demand where Spot was refused too often.
     pub(super) fn spec(&self, run: &DueRun<O::Detail>, rendered: Rendered) -> LaunchSpec {
         let Rendered { mut spec, warning } = rendered;
-        warning.iter().for_each(|warning| self.turn.ledger.warn(warning));
+        if let Some(warning) = warning {
+            self.turn.ledger.warn(&warning);
+        }
         let fallback_after = self.turn.rules.spot_fallback_after;
         if let Some((run_task, reason)) = spot::on_demand(&spec.run_task, run.capacity_refusals, fallback_after) {
             tracing::info!(agent = self.turn.rules.agent, flow_run_id = run.flow_run_id, reason, "spot fallback");
             spec.run_task = run_task;
         }
         spec
+    }
+
+    /// What the run belonged to is gone: nobody can launch it any more.
+    async fn end_gone(&self, run: &DueRun<O::Detail>, message: String) {
+        let ending = Ending { run, message: message.clone() };
+        let answer = self.turn.orchestrator.cancelled(std::slice::from_ref(&ending)).await.pop();
+        let fate = match answer {
+            Some(Ok(())) => Fate::Cancelled(message),
+            Some(Err(ApiError::NotOurs(now))) => Fate::Skipped(now),
+            Some(Err(error)) => {
+                self.turn.ledger.trouble(error.kind(), &error.to_string());
+                Fate::Deferred(format!("{message} (that could not be written: {error})"))
+            }
+            None => Fate::Deferred(message),
+        };
+        self.fate(run, fate);
     }
 
     /// What takes too long leaves the run for a later poll.
@@ -64,14 +86,15 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let mark = self.mark(run, &place);
         if run.has_history {
             match self.earlier_task(run, &place).await {
-                Earlier::None => {}
-                Earlier::Adopt(task_arn) => {
+                Ok(Earlier::None) => {}
+                Ok(Earlier::Adopt(task_arn)) => {
                     return Some(Candidate { run, mark, place, intent: Intent::Adopt { task_arn } });
                 }
-                Earlier::Wait(reason) => {
+                Ok(Earlier::Wait(reason)) => {
                     self.fate(run, Fate::Deferred(reason));
                     return None;
                 }
+                Err(message) => return Some(Candidate { run, mark, place, intent: Intent::Fail { message } }),
             }
         }
         match self.turn.launcher.prepare(&run.flow_run_id, &spec, &self.identity(run)).await {
@@ -106,29 +129,31 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
     }
 
-    async fn earlier_task(&self, run: &DueRun<O::Detail>, place: &Place) -> Earlier {
+    /// What an earlier task means; an error = the run can never be launched as it stands.
+    async fn earlier_task(&self, run: &DueRun<O::Detail>, place: &Place) -> Result<Earlier, String> {
         let started_by = self.identity(run).started_by;
         let tasks = match self.turn.launcher.live_tasks(place, &started_by).await {
             Ok(tasks) => tasks,
             Err(outcome) => {
+                let outcome = lasting(outcome, place)?;
                 let reason = self.why_not_prepared(outcome);
-                return Earlier::Wait(format!("cannot tell whether an earlier task lives: {reason}"));
+                return Ok(Earlier::Wait(format!("cannot tell whether an earlier task lives: {reason}")));
             }
         };
         let decision = decide(&tasks, run.is_task_retry);
         if !decision.stop.is_empty()
             && let Err(reason) = self.check_unchanged(run).await
         {
-            return Earlier::Wait(reason);
+            return Ok(Earlier::Wait(reason));
         }
         for task_arn in &decision.stop {
             let reason = "Flow run was started again";
             if let Err(outcome) = self.turn.launcher.stop(place, task_arn, reason).await {
                 let reason = self.why_not_prepared(outcome);
-                return Earlier::Wait(format!("earlier task {task_arn} cannot be stopped: {reason}"));
+                return Ok(Earlier::Wait(format!("earlier task {task_arn} cannot be stopped: {reason}")));
             }
         }
-        decision.earlier
+        Ok(decision.earlier)
     }
 
     /// A run that was claimed meanwhile has a new task, which must not be taken for an earlier one.
@@ -145,5 +170,14 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     fn failing<'r>(&self, run: &'r DueRun<O::Detail>, message: String) -> Candidate<'r, O::Detail> {
         let place = Place::default();
         Candidate { run, mark: self.mark(run, &place), place, intent: Intent::Fail { message } }
+    }
+}
+
+/// Why a run's tasks will never be seen, as an error: credentials that it brings along do not reach them, and so would
+/// not reach a new one either.
+pub(super) fn lasting(outcome: LaunchOutcome, place: &Place) -> Result<LaunchOutcome, String> {
+    match outcome {
+        LaunchOutcome::Permanent(message) if !place.credentials.are_the_agents_own() => Err(message),
+        outcome => Ok(outcome),
     }
 }

@@ -1,13 +1,14 @@
 //! Claims of ours without a task: a process died between claim and launch, or ECS never answered. They are finished with
 //! the same token, or their task is adopted.
 
-use super::batch::{Candidate, Intent, Job, Launched};
+use super::batch::{Candidate, Intent, Job, Launched, named};
 use super::ledger::Fate;
+use super::preparing::lasting;
 use super::settle::Settlement;
 use super::turn::Turn;
 use crate::clock::Clock;
 use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place};
-use crate::orchestrator::{ClaimedRun, Orchestrator, RenderError, TaskOfRun};
+use crate::orchestrator::{ClaimedRun, Mark, Orchestrator, RenderError, RunRefusal, TaskOfRun};
 use futures_util::future::join_all;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -61,7 +62,9 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                     let spec = in_claimed_cluster(self.spec(&orphan.run, rendered), orphan);
                     self.in_preparing_time(&orphan.run, self.orphan_candidate(orphan, spec)).await
                 }
-                Err(RenderError::Refused(refusal)) => Some(candidate(orphan, Intent::Fail { message: refusal.0 })),
+                Err(RenderError::Refused(RunRefusal(message)) | RenderError::Gone(message)) => {
+                    Some(candidate(orphan, Intent::Fail { message }))
+                }
                 Err(RenderError::NotNow(reason)) => {
                     self.fate(&orphan.run, Fate::Deferred(reason));
                     None
@@ -86,6 +89,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let tasks = match self.turn.launcher.live_tasks(&place, &identity.started_by).await {
             Ok(tasks) => tasks,
             Err(outcome) => {
+                let outcome = match lasting(outcome, &place) {
+                    Ok(outcome) => outcome,
+                    Err(message) => return Some(candidate(orphan, Intent::Fail { message })),
+                };
                 let reason = self.why_not_prepared(outcome);
                 let reason = format!("claimed, and it cannot be told whether it has a task: {reason}");
                 self.fate(&orphan.run, Fate::Deferred(reason));
@@ -138,8 +145,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 self.promise_kept();
             }
             let launched = launched.await;
-            let since =
-                orphans.iter().find(|orphan| std::ptr::eq(&orphan.run, launched.run)).map(|orphan| orphan.since);
+            let since = orphans.iter().find(|orphan| orphan.run.token == launched.run.token).map(|orphan| orphan.since);
             let settlement = match launched.settlement {
                 Settlement::Leave(reason) if since.is_some_and(|since| self.turn.is_hopeless(since)) => {
                     // ECS knows of no task, minutes after the request: a new turn looks once more before it launches.
@@ -148,7 +154,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 }
                 settlement => settlement,
             };
-            Launched { settlement, ..launched }
+            Launched { settlement, is_orphan: true, ..launched }
         });
         join_all(launches).await
     }
@@ -162,9 +168,13 @@ fn candidate<D>(orphan: &ClaimedRun<D>, intent: Intent) -> Candidate<'_, D> {
 
 /// A token is good for one cluster: the launch goes where the claim said, whatever is configured by now.
 fn in_claimed_cluster<D>(mut spec: LaunchSpec, orphan: &ClaimedRun<D>) -> LaunchSpec {
-    let cluster = &orphan.mark.cluster;
-    if !cluster.is_empty() && spec.place().cluster != *cluster {
-        spec.run_task.insert("cluster".into(), json!(cluster));
+    let claimed = orphan.mark.cluster.as_str();
+    let is_there = claimed.is_empty() || claimed == named(&spec.place().cluster);
+    match claimed {
+        _ if is_there => {}
+        // As the claim's own request was, byte for byte.
+        Mark::DEFAULT_CLUSTER => drop(spec.run_task.remove("cluster")),
+        claimed => drop(spec.run_task.insert("cluster".into(), json!(claimed))),
     }
     spec
 }

@@ -109,13 +109,16 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     }
 
     async fn settle_quietly(&self, launched: Launched<'_, O::Detail>) {
-        let Launched { run, mark, place, settlement } = launched;
+        let Launched { run, mark, place, settlement, is_orphan } = launched;
         let agent = self.turn.rules.agent.as_str();
         let (flow_run_id, epoch) = (run.flow_run_id.as_str(), mark.epoch.as_str());
         match settlement {
             Settlement::Launched { task_arn, adopted } => {
                 tracing::info!(agent, flow_run_id, epoch, task_arn, adopted, "flow run launched");
-                self.fate(run, Fate::Launched { task_arn: task_arn.clone(), adopted });
+                let to = task_arn.clone();
+                let fate =
+                    if is_orphan { Fate::Recovered { task_arn: to } } else { Fate::Launched { task_arn: to, adopted } };
+                self.fate(run, fate);
                 self.has_task(run, TaskOfRun { place, task_arn }).await;
             }
             Settlement::Leave(reason) => {

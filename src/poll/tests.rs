@@ -1,6 +1,9 @@
 //! The turn against a small in-memory Prefect and platform, with virtual time.
 #![allow(clippy::struct_excessive_bools, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cancelling;
 mod fakes;
+mod pipeline;
+mod recovery;
 mod safety;
 mod turns;

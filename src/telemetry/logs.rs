@@ -51,9 +51,13 @@ fn most(filter: &Targets) -> LevelFilter {
     Layer::<Registry>::max_level_hint(filter).unwrap_or(LevelFilter::TRACE)
 }
 
-/// At `trace` the AWS SDK prints whole answers, Parameter Store's secrets among them: nobody may ask for that.
+/// At `trace` the AWS SDK prints whole answers, Parameter Store's secrets among them, and the Lambda runtime whole events: a
+/// task's environment, a caller's token. Nobody may ask for that.
 fn without_bodies() -> FilterFn<fn(&Metadata<'_>) -> bool> {
-    filter_fn(|metadata| *metadata.level() != Level::TRACE || !metadata.target().starts_with("aws_"))
+    filter_fn(|metadata| {
+        let target = metadata.target();
+        *metadata.level() != Level::TRACE || !(target.starts_with("aws_") || target.starts_with("lambda_runtime"))
+    })
 }
 
 /// Logs as JSON on standard output, for Lambda. A second call does nothing.

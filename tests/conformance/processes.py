@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -13,11 +12,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOLS = Path(os.environ.get("PSA_TOOLS", ROOT / ".tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from prefect3 import server  # noqa: E402
+from prefect3.server import ROOT, TOOLS, end, free_port  # noqa: E402
+
 WORLD = Path(os.environ.get("PSA_WORLD", ROOT / "target/debug/world"))
 START_SECONDS = 30
-AGENT_SECONDS = 90
+AGENT_SECONDS = 120
 
 AWS_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -27,22 +29,13 @@ AWS_ENVIRONMENT = {
 }
 
 
-def end(process):
-    """Ends a process of ours, gently first."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(timeout=10)
-
-
 class World:
     """The project's fakes, and their control API."""
 
     def __init__(self, addresses):
         self.aws = addresses["aws"]
         self.prefect1 = addresses["prefect1"]
+        self.prefect3 = addresses["prefect3"]
         self.control = addresses["control"]
 
     def ask(self, path, body=None):
@@ -85,12 +78,6 @@ def running_world():
         end(process)
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @contextlib.contextmanager
 def running_moto():
     port = free_port()
@@ -125,6 +112,30 @@ def run_agent(version, world, home, environment=None, **arguments):
     done = subprocess.run(
         [TOOLS / name / "bin/python", Path(__file__).with_name("agent.py")],
         input=json.dumps({"max_polls": 1, **arguments}),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=AGENT_SECONDS,
+    )
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log
+    return log
+
+
+def run_worker(world, api, pool, home, *options, **settings):
+    """One poll of the real worker of Prefect 3, which launches on ECS. Returns its log."""
+    command = ["prefect", "worker", "start", "--type", "ecs", "--pool", pool, "--name", "real worker", "--run-once"]
+    environment = server.environment(
+        home,
+        PREFECT_API_URL=api.url,
+        PREFECT_LOGGING_LEVEL="DEBUG",
+        AWS_ENDPOINT_URL=world.aws,
+        **AWS_ENVIRONMENT,
+        **settings,
+    )
+    done = subprocess.run(
+        [*command, "--install-policy", "never", *options],
+        executable=server.BIN / "prefect",
         env=environment,
         capture_output=True,
         text=True,

@@ -44,6 +44,13 @@ def cluster_stack(**parameters):
     return evaluate(yaml_parse((ROOT / "infra/cluster.yaml").read_text()), parameters)
 
 
+def forward_stack(**parameters):
+    """Resources and outputs of a deployment of infra/forward-events.yaml, in another account unless told otherwise."""
+    bus = "arn:aws:events:eu-west-1:210987654321:event-bus/default"
+    template = yaml_parse((ROOT / "infra/forward-events.yaml").read_text())
+    return evaluate(template, {"EventBusArn": bus, **parameters})
+
+
 def evaluate(template, parameters):
     """Evaluates conditions and functions. References to resources stay recognisable: `{Ref}` / `{GetAtt: [name, attribute]}`."""
     declared = template["Parameters"]
@@ -51,7 +58,7 @@ def evaluate(template, parameters):
     assert not unknown, f"the template has no parameters {unknown}"
     values = dict(PSEUDO)
     for name, declaration in declared.items():
-        value = str(parameters.get(name, declaration["Default"]))
+        value = str(parameters[name] if name in parameters else declaration["Default"])
         pattern = declaration.get("AllowedPattern")
         assert not pattern or re.search(pattern, value), f"{name} refuses {value!r}"
         is_list = declaration["Type"] == "CommaDelimitedList"

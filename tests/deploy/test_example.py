@@ -1,17 +1,21 @@
-"""The example configuration fits the stacks that the project deploys."""
+"""The example configurations fit the stacks that the project deploys."""
 
 import re
 
 import expansion
+import pytest
 from samcli.yamlhelper import yaml_parse
 
-
-def example():
-    return yaml_parse((expansion.ROOT / "infra/agent.example.yaml").read_text())
+EXAMPLES = ["infra/agent.example.yaml", "infra/agent.prefect3.example.yaml"]
 
 
-def test_it_fits_in_a_standard_parameter():
-    text = (expansion.ROOT / "infra/agent.example.yaml").read_text()
+def example(path="infra/agent.example.yaml"):
+    return yaml_parse((expansion.ROOT / path).read_text())
+
+
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_it_fits_in_a_standard_parameter(path):
+    text = (expansion.ROOT / path).read_text()
     assert len(text.encode()) <= 4096
 
 
@@ -26,6 +30,7 @@ def test_it_names_what_the_cluster_stack_creates():
         assert f":role{resources[role]['Properties']['Path']}" in agent[key]
 
 
-def test_its_period_is_the_schedules():
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_its_period_is_the_schedules(path):
     minutes = int(re.match(r"rate\((\d+) minute", expansion.expanded_source()["Parameters"]["PollSchedule"]["Default"])[1])
-    assert example()["poll_interval_seconds"] == minutes * 60
+    assert example(path)["poll_interval_seconds"] == minutes * 60

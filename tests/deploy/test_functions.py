@@ -3,7 +3,7 @@
 import expansion
 import pytest
 
-FUNCTIONS = {"PollFunction": "poll", "HealthFunction": "health"}
+FUNCTIONS = {"PollFunction": "poll", "HealthFunction": "health", "TaskEventsFunction": "task-events"}
 
 
 def of_type(stack, kind):
@@ -21,7 +21,7 @@ def test_the_functions_are_told_apart_by_their_handler_only(stack):
         (item["Metadata"], *(str(item["Properties"][key]) for key in ("Code", "Runtime", "Architectures")))
         for item in functions.values()
     ]
-    assert same[0] == same[1], "functions that differ here are built twice"
+    assert all(other == same[0] for other in same), "functions that differ here are built twice"
     assert same[0][0] == {
         "BuildMethod": "rust-cargolambda",
         "BuildProperties": {"Binary": "lambda", "CargoLambdaFlags": ["--locked"]},
@@ -38,11 +38,13 @@ def test_architecture_is_a_parameter(stack, full_stack):
 def test_environment_is_complete(stack):
     poll = properties(stack, "PollFunction")["Environment"]["Variables"]
     health = properties(stack, "HealthFunction")["Environment"]["Variables"]
+    task_events = properties(stack, "TaskEventsFunction")["Environment"]["Variables"]
     assert poll == {
         "PARAMETER_ROOT": "/prefect-serverless-agent/prod",
         "RUST_LOG": "warn,prefect_serverless_agent=INFO,lambda=INFO",
     }
     assert health == {**poll, "POLL_FUNCTION_NAME": {"Ref": "PollFunction"}}
+    assert task_events == poll
 
 
 def test_a_poll_has_time_to_hold_its_launches(stack):
@@ -76,21 +78,27 @@ def test_impossible_parameter_roots_are_refused(root):
         expansion.expand(ParameterRoot=root)
 
 
-def test_asynchronous_invocations_are_never_repeated(stack):
+def invoke_configs(stack):
     configs = [item["Properties"] for item in of_type(stack, "AWS::Lambda::EventInvokeConfig").values()]
-    assert {config["FunctionName"]["Ref"] for config in configs} == set(FUNCTIONS)
-    for config in configs:
-        assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
+    return {config["FunctionName"]["Ref"]: config for config in configs}
+
+
+def test_polls_and_looks_at_health_are_never_repeated(stack):
+    configs = invoke_configs(stack)
+    assert set(configs) == set(FUNCTIONS)
+    for name in ("PollFunction", "HealthFunction"):
+        assert (configs[name]["MaximumRetryAttempts"], configs[name]["MaximumEventAgeInSeconds"]) == (0, 60)
 
 
 def test_the_health_url_wants_iam_unless_told_otherwise(stack, full_stack):
     (url,) = of_type(stack, "AWS::Lambda::Url").values()
     assert url["Properties"] == {"TargetFunctionArn": {"Ref": "HealthFunction"}, "AuthType": "AWS_IAM"}
-    assert of_type(stack, "AWS::Lambda::Permission") == {}
+    assert {item["Properties"]["Principal"] for item in of_type(stack, "AWS::Lambda::Permission").values()} == {"events.amazonaws.com"}
 
     (url,) = of_type(full_stack, "AWS::Lambda::Url").values()
     assert url["Properties"]["AuthType"] == "NONE"
     permissions = [item["Properties"] for item in of_type(full_stack, "AWS::Lambda::Permission").values()]
+    permissions = [permission for permission in permissions if permission["Principal"] == "*"]
     health = {"FunctionName": {"Ref": "HealthFunction"}, "Principal": "*"}
     assert permissions == [
         {**health, "Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"},
@@ -109,6 +117,7 @@ def test_logs_are_json_and_expire(stack):
         assert logging["LogGroup"]["Ref"] in groups
     assert properties(stack, "PollFunction")["LoggingConfig"]["LogGroup"] == {"Ref": "PollLogGroup"}
     assert properties(stack, "HealthFunction")["LoggingConfig"]["LogGroup"] == {"Ref": "HealthLogGroup"}
+    assert properties(stack, "TaskEventsFunction")["LoggingConfig"]["LogGroup"] == {"Ref": "TaskEventsLogGroup"}
 
 
 def test_no_concurrency_is_reserved_unless_asked_for(stack, full_stack):
@@ -127,12 +136,17 @@ def test_the_vpc_is_optional(stack, full_stack):
     assert "VpcConfig" not in properties(full_stack, "HealthFunction"), "it would lose its way to Lambda's API"
 
 
-def test_alarms_are_optional_and_watch_polls(stack, full_stack):
+def test_alarms_are_optional_and_watch_polls_and_failures(stack, full_stack):
     assert of_type(stack, "AWS::CloudWatch::Alarm") == {}
     alarms = [item["Properties"] for item in of_type(full_stack, "AWS::CloudWatch::Alarm").values()]
-    assert {alarm["MetricName"] for alarm in alarms} == {"Errors", "Invocations"}
+    polls = [{"Name": "FunctionName", "Value": {"Ref": "PollFunction"}}]
+    failures = [{"Name": "QueueName", "Value": {"GetAtt": ["TaskEventsFailures", "QueueName"]}}]
+    assert {alarm["MetricName"]: alarm["Dimensions"] for alarm in alarms} == {
+        "Errors": polls,
+        "Invocations": polls,
+        "ApproximateNumberOfMessagesVisible": failures,
+    }
     for alarm in alarms:
-        assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "PollFunction"}}]
         assert alarm["AlarmActions"] == ["arn:aws:sns:eu-west-1:123456789012:oncall"]
 
 
@@ -145,6 +159,10 @@ def test_outputs_tell_what_a_person_needs_next(stack):
         "PollRoleArn": {"GetAtt": ["PollRole", "Arn"]},
         "HealthFunctionName": {"Ref": "HealthFunction"},
         "HealthUrl": {"GetAtt": ["HealthFunctionUrl", "FunctionUrl"]},
+        "TaskEventsFunctionName": {"Ref": "TaskEventsFunction"},
+        "TaskEventsRoleArn": {"GetAtt": ["TaskEventsRole", "Arn"]},
+        "TaskEventsFailuresUrl": {"Ref": "TaskEventsFailures"},
+        "EventBusArn": "arn:aws:events:eu-west-1:123456789012:event-bus/default",
     }
 
 

@@ -13,6 +13,7 @@ EVERYWHERE = {
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
     "ecr:GetAuthorizationToken",
+    "ecs:DeregisterTaskDefinition",
     "ecs:DescribeTaskDefinition",
     "ecs:ListTaskDefinitions",
     "ecs:ListTasks",
@@ -52,7 +53,7 @@ def allowed(stack, role):
     return {action for statement in statements(stack, role).values() for action in listed(statement["Action"])}
 
 
-@pytest.fixture(params=["defaults", "everything", "cluster", "cluster-everything"])
+@pytest.fixture(params=["defaults", "everything", "cluster", "cluster-everything", "forward"])
 def any_stack(request, stack, full_stack):
     match request.param:
         case "defaults":
@@ -61,6 +62,8 @@ def any_stack(request, stack, full_stack):
             return full_stack
         case "cluster":
             return expansion.cluster_stack()
+        case "forward":
+            return expansion.forward_stack(PermissionsBoundaryArn="arn:aws:iam::123456789012:policy/boundary")
         case _:
             return expansion.cluster_stack(
                 SecretsKeyArn="arn:aws:kms:eu-west-1:123456789012:key/k",
@@ -100,6 +103,7 @@ def test_each_function_has_its_own_role(stack):
     assert functions == {
         "PollFunction": {"GetAtt": ["PollRole", "Arn"]},
         "HealthFunction": {"GetAtt": ["HealthRole", "Arn"]},
+        "TaskEventsFunction": {"GetAtt": ["TaskEventsRole", "Arn"]},
     }
 
 
@@ -120,11 +124,13 @@ def test_who_may_assume_the_roles(stack):
         "ScheduleRole": {"Service": "scheduler.amazonaws.com"},
         "PollRole": {"Service": "lambda.amazonaws.com"},
         "HealthRole": {"Service": "lambda.amazonaws.com"},
+        "TaskEventsRole": {"Service": "lambda.amazonaws.com"},
     }
     assert services(expansion.cluster_stack()) == {
         "ExecutionRole": {"Service": "ecs-tasks.amazonaws.com"},
         "TaskRole": {"Service": "ecs-tasks.amazonaws.com"},
     }
+    assert services(expansion.forward_stack()) == {"ForwardRole": {"Service": "events.amazonaws.com"}}
 
 
 def test_poll_may_do_exactly_this(stack):
@@ -205,7 +211,11 @@ def test_health_reads_no_api_keys_and_starts_only_polls(stack, full_stack):
 
 
 def test_logs_go_to_the_functions_own_group(stack):
-    for role, group in (("PollRole", "PollLogGroup"), ("HealthRole", "HealthLogGroup")):
+    for role, group in (
+        ("PollRole", "PollLogGroup"),
+        ("HealthRole", "HealthLogGroup"),
+        ("TaskEventsRole", "TaskEventsLogGroup"),
+    ):
         assert statements(stack, role)["WriteLogs"]["Resource"] == {"GetAtt": [group, "Arn"]}
 
 

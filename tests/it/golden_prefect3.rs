@@ -151,7 +151,7 @@ fn allowed(family: &str) -> String {
 }
 
 /// Adds a line for every place where two values differ. An absent key and `null` are not the same.
-fn compare(out: &mut Vec<String>, place: &str, expected: &Value, got: &Value) {
+pub(crate) fn compare(out: &mut Vec<String>, place: &str, expected: &Value, got: &Value) {
     match (expected, got) {
         (Value::Object(expected), Value::Object(got)) => {
             let keys: BTreeSet<&String> = expected.keys().chain(got.keys()).collect();

@@ -7,9 +7,10 @@ use world::prefect1::FlowRunSpec;
 use world::route::Scope;
 use world::ssm::Put;
 
-/// A `health` function that knows which function to poke.
+/// A `health` function that knows which function to poke, and says all that it can.
 async fn health_function(deployment: &Deployment) -> LambdaProcess {
-    deployment.options("health").env("POLL_FUNCTION_NAME", "world-poll").start().await.unwrap()
+    let options = deployment.options("health").env("POLL_FUNCTION_NAME", "world-poll");
+    options.env("RUST_LOG", "trace").start().await.unwrap()
 }
 
 /// What API Gateway's payload format 2.0 says of a request.

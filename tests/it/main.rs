@@ -3,12 +3,15 @@
 // What reads best in a story.
 #![allow(clippy::needless_pass_by_value, clippy::cloned_ref_to_slice_refs, clippy::duration_suboptimal_units)]
 
+mod golden_observer;
 mod golden_prefect1;
 mod golden_prefect3;
+mod prefect;
 mod support;
 
 mod agent_settings;
 mod agents;
+mod cancelling;
 mod command;
 mod definitions;
 mod documents;
@@ -16,14 +19,18 @@ mod faults;
 mod health;
 mod history;
 mod holding;
+mod kills;
 mod launching;
 mod max_polls;
 mod network;
 mod once;
+mod prefect3;
 mod queue;
+mod recovery;
 mod requests;
 mod rotation;
 mod secrets;
 mod start_up;
+mod task_events;
 mod telemetry;
 mod tls;

@@ -43,13 +43,13 @@ async fn an_idle_cold_start_asks_for_little() {
     deployment.poll().await;
     let asked: Vec<_> =
         deployment.world.requests("*", "*").into_iter().map(|request| (request.service, request.operation)).collect();
-    assert_eq!(deployment.world.count("prefect1", "*"), 2, "{asked:?}");
+    assert_eq!(deployment.world.count("prefect1", "*"), 3, "side by side: {asked:?}");
     assert_eq!(
         deployment.world.count("ssm", "*"),
         4,
         "configuration, secrets, state; the status at the end: {asked:?}"
     );
-    assert_eq!(asked.len(), 6, "{asked:?}");
+    assert_eq!(asked.len(), 7, "{asked:?}");
 }
 
 /// The largest number of `RunTask` calls within any second.

@@ -140,7 +140,7 @@ async fn the_registration_is_remembered_by_the_next_cold_process() {
     deployment.poll().await;
     let requests = deployment.prefect_requests();
     let second: Vec<_> = requests[before..].iter().map(|request| request.operation.as_str()).collect();
-    assert_eq!(second.len(), 2, "the look and the sign of life are all that is sent: {second:?}");
+    assert_eq!(second.len(), 3, "two looks and the sign of life are all that is sent: {second:?}");
     for request in &requests[before..] {
         assert_eq!(request.header("x-prefect-agent-id"), Some(agent_id.as_str()), "{}", request.operation);
     }

@@ -9,8 +9,11 @@ mod near;
 mod properties;
 mod settings;
 mod valid;
+mod worker;
+mod worker_loading;
+mod worker_properties;
 
-use super::{AgentConfig, ConfigErrors, Environment, Generation, Prefect1Config, Source, read_agent};
+use super::{AgentConfig, ConfigErrors, Environment, Generation, Prefect1Config, Prefect3Config, Source, read_agent};
 
 /// Environment variables of a test.
 fn environment(variables: &[(&str, &str)]) -> Environment {
@@ -35,6 +38,13 @@ fn one(config: &AgentConfig) -> &Prefect1Config {
     match &config.generation {
         Generation::One(one) => one,
         Generation::Three(_) => panic!("an agent of Prefect 2 or 3"),
+    }
+}
+
+fn three(config: &AgentConfig) -> &Prefect3Config {
+    match &config.generation {
+        Generation::Three(three) => three,
+        Generation::One(_) => panic!("an agent of Prefect 1"),
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 /// Any text that is not blank: quotes, line breaks, what looks like numbers or YAML, any alphabet.
-fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> impl Strategy<Value = String> {
     let tricky = prop::sample::select(vec![
         "null", "~", "5", "0.15", "yes", "true", "- a", "a: b", "#x", "'", "\"", "\t\\", "*a", "!b",
     ]);
@@ -125,9 +125,14 @@ fn prefect_1() -> impl Strategy<Value = Prefect1Config> {
     })
 }
 
+/// A configuration of Prefect 0.15 or 1.
+pub(super) fn agent() -> impl Strategy<Value = AgentConfig> {
+    (prefect_1(), common()).prop_map(|(one, config)| config.with(Generation::One(one)))
+}
+
 prop_compose! {
-    pub(super) fn agent()(
-        one in prefect_1(),
+    /// What the generations have in common.
+    pub(super) fn common()(
         enabled in any::<bool>(),
         api in "https?://[a-z]{1,8}(:[1-9][0-9]{0,3})?(/[a-z]{1,5}){0,2}",
         ca_bundle in option::of("ssm://[a-z/]{1,9}"),
@@ -141,25 +146,23 @@ prop_compose! {
         max_launch_attempts in 1..=u32::MAX,
         spot_fallback_after in option::of(1..=u32::MAX),
         max_polls in option::of(0..=i64::MAX.unsigned_abs()),
-    ) -> AgentConfig {
+    ) -> AgentConfig<()> {
         AgentConfig {
             agent: "etl".to_owned(), enabled, api, ca_bundle, name, poll_interval, prefetch, launch_rate, env_vars,
             region_name, assume_role_arn, api_key_delivery, orphan_after, max_launch_attempts, spot_fallback_after,
-            max_polls, cancel_grace: Duration::from_secs(90), forward_log_lines: 50, generation: Generation::One(one),
+            max_polls, cancel_grace: Duration::from_secs(90), forward_log_lines: 50, generation: (),
         }
     }
 }
 
-/// The configuration as somebody would write it.
-pub(super) fn written(config: &AgentConfig) -> Map<String, Value> {
-    let one = one(config);
+/// The configuration as somebody would write it: what the generations have in common.
+pub(super) fn written_in_common<G>(config: &AgentConfig<G>) -> Map<String, Value> {
     let delivery = match config.api_key_delivery {
         ApiKeyDelivery::Auto => "auto",
         ApiKeyDelivery::Secret => "secret",
         ApiKeyDelivery::Environment => "environment",
     };
     let value = json!({
-        "prefect": if one.rules == Rules::V1 { json!(1) } else { json!(0.15) },
         "enabled": config.enabled,
         "api": config.api,
         "ca_bundle": config.ca_bundle,
@@ -174,10 +177,21 @@ pub(super) fn written(config: &AgentConfig) -> Map<String, Value> {
         "orphan_after_seconds": config.orphan_after.as_secs(),
         "max_launch_attempts": config.max_launch_attempts,
         "spot_fallback_after": config.spot_fallback_after,
+        "max_polls": config.max_polls,
+    });
+    let Value::Object(map) = value else { panic!("an object") };
+    map
+}
+
+/// A configuration of Prefect 0.15 or 1 as somebody would write it.
+pub(super) fn written(config: &AgentConfig) -> Map<String, Value> {
+    let one = one(config);
+    let mut map = written_in_common(config);
+    let value = json!({
+        "prefect": if one.rules == Rules::V1 { json!(1) } else { json!(0.15) },
         "backend": one.backend.as_str(),
         "tenant_id": one.tenant_id,
         "labels": one.labels,
-        "max_polls": config.max_polls,
         "agent_config_id": one.agent_config_id,
         "no_cloud_logs": one.no_cloud_logs,
         "logging_level": one.logging_level,
@@ -186,7 +200,8 @@ pub(super) fn written(config: &AgentConfig) -> Map<String, Value> {
         "task_role_arn": one.task_role_arn,
         "execution_role_arn": one.execution_role_arn,
     });
-    let Value::Object(mut map) = value else { panic!("an object") };
+    let Value::Object(own) = value else { panic!("an object") };
+    map.extend(own);
     for (key, document) in [("task_definition", &one.task_definition), ("run_task_kwargs", &one.run_task_kwargs)] {
         match document {
             Some(Document::Inline(inline)) => map.insert(key.to_owned(), Value::Object(inline.clone())),

@@ -121,6 +121,30 @@ fn the_account_of_the_tasks_is_also_told_by_cluster_and_assumed_role() {
 }
 
 #[test]
+fn credentials_of_the_run_decide_on_the_account_where_nothing_else_does() {
+    let launch = |role: &str, credentials: AwsCredentials| {
+        let mut spec = own(json!({"executionRoleArn": role, "containerDefinitions": [{"name": "flow"}]}));
+        spec.worker.credentials = credentials;
+        spec
+    };
+    let keys = || AwsCredentials { access_key_id: Some("AKIA".into()), ..AwsCredentials::default() };
+    let role = |account: &str| AwsCredentials {
+        assume_role_arn: Some(format!("arn:aws:iam::{account}:role/flows")),
+        ..AwsCredentials::default()
+    };
+    let region = AwsCredentials { region_name: Some("eu-west-2".into()), ..AwsCredentials::default() };
+    assert!(auto(launch("exec", keys())).warning.unwrap().contains("whose account"));
+    assert_eq!(auto(launch(ROLE, keys())).warning, None, "the execution role is in the tasks' account");
+    assert_eq!(auto(launch("exec", region)).warning, None, "another region of the same account");
+    assert!(auto(launch("exec", role("333333333333"))).warning.unwrap().contains("333333333333"));
+    assert_eq!(auto(launch("exec", role("111111111111"))).warning, None);
+    let launchers = Some("arn:aws:iam::444444444444:role/launcher");
+    let spec = launch("exec", role("111111111111"));
+    let delivered = deliver(spec, ApiKeyDelivery::Auto, &secrets(), launchers).unwrap();
+    assert_eq!(delivered.warning, None, "the run's own role counts before the agent's");
+}
+
+#[test]
 fn each_variable_gets_the_secret_whose_value_it_had() {
     let secrets = AgentSecrets {
         api_key: Some(stored_as("pcu_key", Some(KEY_ARN))),

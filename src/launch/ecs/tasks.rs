@@ -6,7 +6,7 @@ use crate::aws::ecs::Task;
 use crate::clock::Clock;
 use crate::launch::calls::{EcsCalls, NetworkCalls};
 use crate::launch::outcome::{Origin, refusal};
-use crate::launch::{LaunchOutcome, LiveTask};
+use crate::launch::{LaunchOutcome, LiveTask, Place};
 use futures_util::future::try_join_all;
 use serde_json::Map;
 
@@ -17,18 +17,18 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     /// Tasks of `started_by` that have not stopped; none where there is no such cluster.
     pub(super) async fn find_live_tasks(
         &self,
-        cluster: &str,
+        place: &Place,
         started_by: &str,
     ) -> Result<Vec<LiveTask>, LaunchOutcome> {
-        let cluster = named(cluster);
+        let cluster = named(place);
         let arns = match self.ecs.list_tasks(cluster, started_by).await {
             Ok(arns) => arns,
             // The launch itself will say so, to whoever named the cluster.
             Err(AwsError::Answer { code, .. }) if code == "ClusterNotFoundException" => return Ok(Vec::new()),
-            Err(error) => return Err(of_agent("ListTasks", error)),
+            Err(error) => return Err(refused("ListTasks", error, place)),
         };
         let pages = arns.chunks(DESCRIBE_MAX).map(|page| self.ecs.describe_tasks(cluster, page));
-        let described = try_join_all(pages).await.map_err(|error| of_agent("DescribeTasks", error))?;
+        let described = try_join_all(pages).await.map_err(|error| refused("DescribeTasks", error, place))?;
         let described: Vec<_> = described.into_iter().flatten().collect();
         let as_listed = |arn: String| match described.iter().find(|task| task.task_arn == arn) {
             Some(task) => live(task),
@@ -41,21 +41,21 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     /// One task that has not stopped; `None` where ECS knows of none.
     pub(super) async fn find_live_task(
         &self,
-        cluster: &str,
+        place: &Place,
         task_arn: &str,
     ) -> Result<Option<LiveTask>, LaunchOutcome> {
-        match self.ecs.describe_tasks(named(cluster), &[task_arn.to_owned()]).await {
+        match self.ecs.describe_tasks(named(place), &[task_arn.to_owned()]).await {
             Ok(tasks) => Ok(tasks.first().and_then(live)),
             Err(AwsError::Answer { code, .. }) if code == "ClusterNotFoundException" => Ok(None),
-            Err(error) => Err(of_agent("DescribeTasks", error)),
+            Err(error) => Err(refused("DescribeTasks", error, place)),
         }
     }
 
     /// Asks a task to stop; one that ECS does not know has stopped.
-    pub(super) async fn stop_task(&self, cluster: &str, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
-        match self.ecs.stop_task(named(cluster), task_arn, reason).await {
+    pub(super) async fn stop_task(&self, place: &Place, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
+        match self.ecs.stop_task(named(place), task_arn, reason).await {
             Err(AwsError::Answer { message, .. }) if message.to_lowercase().contains("task was not found") => Ok(()),
-            Err(error) => Err(of_agent("StopTask", error)),
+            Err(error) => Err(refused("StopTask", error, place)),
             Ok(()) => Ok(()),
         }
     }
@@ -69,11 +69,12 @@ fn live(task: &Task) -> Option<LiveTask> {
     })
 }
 
-fn named(cluster: &str) -> Option<&str> {
-    (!cluster.is_empty()).then_some(cluster)
+fn named(place: &Place) -> Option<&str> {
+    (!place.cluster.is_empty()).then_some(place.cluster.as_str())
 }
 
-/// These calls contain nothing of the run's own but the cluster.
-fn of_agent(operation: &str, error: AwsError) -> LaunchOutcome {
-    refusal(operation, error, &Origin { flow_run_id: "", run_sets: &[], run_task: &Map::new() })
+/// These calls contain nothing of the run's own but the cluster, and perhaps the credentials.
+fn refused(operation: &str, error: AwsError, place: &Place) -> LaunchOutcome {
+    let origin = Origin { flow_run_id: "", run_sets: &place.credentials.set_by_run, run_task: &Map::new() };
+    refusal(operation, error, &origin)
 }

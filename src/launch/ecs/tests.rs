@@ -15,7 +15,7 @@ type Room = EcsLauncher<FakeAws, FakeAws, JumpingClock>;
 /// A launcher on a new world; the world is in its `ecs`.
 fn room() -> Room {
     let aws = FakeAws::default();
-    EcsLauncher::new(aws.clone(), aws, JumpingClock::new(), None)
+    EcsLauncher::new(aws.clone(), aws, JumpingClock::new(), Arc::new(LaunchRate::new(None)))
 }
 
 fn identity() -> LaunchIdentity {

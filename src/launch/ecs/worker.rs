@@ -69,7 +69,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
 }
 
 fn chooses_network(origin: &Origin<'_>) -> bool {
-    origin.run_sets.iter().any(|key| key == "networkConfiguration")
+    origin.sets("networkConfiguration")
 }
 
 /// A network that is not as it should be is the run's fault where the run chose it.

@@ -1,5 +1,6 @@
 //! Whose fault a refusal is: the run's, when it complains about what the run itself configured, else the agent's.
 
+use crate::launch::place::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use serde_json::{Map, Value};
 
 /// What a refused request was made of.
@@ -47,9 +48,15 @@ const ACCESS_DENIED: [&str; 5] =
     ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized", "UnauthorizedException"];
 
 impl Origin<'_> {
-    /// Whether the run's own configuration decided this.
-    pub(super) fn sets(&self, key: &str) -> bool {
-        self.run_sets.iter().any(|set| set == key)
+    /// Whether the run's own configuration decided this. One that chose its account or region decided everything: what
+    /// is not as it should be there is so for this run.
+    pub(in crate::launch) fn sets(&self, key: &str) -> bool {
+        self.run_sets.iter().any(|set| set == key || set == CHOSEN_ACCOUNT)
+    }
+
+    /// Whether the run brought the access keys that are complained about.
+    pub(super) fn brings_keys(&self) -> bool {
+        self.run_sets.iter().any(|set| set == CHOSEN_KEYS)
     }
 
     fn sets_any(&self, keys: &[&str]) -> Fault {
@@ -60,8 +67,8 @@ impl Origin<'_> {
     pub(super) fn fault(&self, status: u16, code: &str, message: &str) -> Fault {
         let lower = message.to_lowercase();
         let denied = ACCESS_DENIED.contains(&code);
-        if CREDENTIALS.contains(&code) {
-            Fault::Agent
+        if is_about_caller(code) {
+            if self.brings_keys() { Fault::Run } else { Fault::Agent }
         } else if is_about_role(denied, &lower) {
             self.role_fault(message)
         } else if denied && self.sets("taskDefinition") && is_about_foreign_definition(message) {
@@ -120,6 +127,11 @@ impl Origin<'_> {
     }
 }
 
+/// Whether AWS does not know, or does not trust, whoever asks.
+pub(super) fn is_about_caller(code: &str) -> bool {
+    CREDENTIALS.contains(&code)
+}
+
 fn is_about_role(denied: bool, lower: &str) -> bool {
     const TEXTS: [&str; 4] =
         ["role is not valid", "unable to assume the role", "unable to assume role", "invalid role"];
@@ -175,3 +187,6 @@ fn role_in(message: &str) -> Option<&str> {
 fn last_segment(role: &str) -> &str {
     role.rsplit('/').next().unwrap_or(role)
 }
+
+#[cfg(test)]
+mod tests;

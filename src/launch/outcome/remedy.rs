@@ -1,10 +1,14 @@
 //! What to do about a refusal: one sentence per kind of text.
 
 /// Words of AWS's text in lower case (all of an entry must be there), and what to do then. The first entry that fits counts.
-const REMEDIES: [(&[&str], &str); 17] = [
+const REMEDIES: [(&[&str], &str); 18] = [
     (
         &["iam:passrole"],
         "Let the agent's role pass this role to ecs-tasks.amazonaws.com (iam:PassRole; see the PassRole parameter of the template).",
+    ),
+    (
+        &["sts:assumerole"],
+        "Allow sts:AssumeRole in the role's trust policy and in the policy of whoever assumes it, or correct `assume_role_arn` (and `ExternalId`) of `aws_credentials`.",
     ),
     (&["not authorized to perform"], "Allow the action in the policy of the agent's role."),
     (&["executionrolearn"], "Set `execution_role_arn` in the run configuration or the agent's configuration."),
@@ -48,6 +52,11 @@ pub(super) fn with(text: &str, code: &str, lower: &str) -> String {
     let remedy = REMEDIES.iter().find(|(words, _)| fits(words)).map(|(_, remedy)| *remedy);
     let remedy = remedy.unwrap_or_else(|| by_code(code));
     format!("{}. {remedy}", text.trim_end().trim_end_matches('.'))
+}
+
+/// `text`, in which AWS refuses keys that the run brought along.
+pub(super) fn of_keys(text: &str) -> String {
+    format!("{}. Check the access keys and the region in `aws_credentials`.", text.trim_end().trim_end_matches('.'))
 }
 
 fn by_code(code: &str) -> &'static str {

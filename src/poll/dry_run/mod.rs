@@ -8,15 +8,14 @@ mod prefect;
 #[cfg(test)]
 mod tests;
 
+use super::agent::AgentConnect;
 use super::known::Known;
 use super::ledger::Ledger;
 use super::turn::{Rules, Turn};
-use crate::aws::AgentAws;
-use crate::aws::ec2::Ec2;
 use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets};
-use crate::launch::ecs::EcsLauncher;
+use crate::config::AgentSecrets;
+use crate::launch::accounts::{AccountsLauncher, AwsConnect};
 use crate::orchestrator::Rehearsable;
 use ecs::RecordedEcs;
 use prefect::Rehearsed;
@@ -108,19 +107,29 @@ impl Recorder {
 }
 
 /// An agent's other side of the seams.
-pub(super) struct Rehearsal<C> {
+pub(super) struct Rehearsal<C: Clock + Clone> {
     recorder: Arc<Recorder>,
-    launcher: EcsLauncher<RecordedEcs<Ecs>, Ec2, Unhurried<C>>,
+    launcher: AccountsLauncher<RecordedConnect<C>, Unhurried<C>>,
     clock: Unhurried<C>,
 }
 
+/// How ECS is reached in a dry run: through the record.
+type RecordedConnect<C> = AwsConnect<Unhurried<C>, Box<dyn Fn(Ecs) -> RecordedEcs<Ecs> + Send + Sync>>;
+
 impl<C: Clock + Clone> Rehearsal<C> {
-    pub(super) fn new(config: &AgentConfig, secrets: &AgentSecrets, record: Record, aws: &AgentAws, clock: C) -> Self {
-        let recorder = Arc::new(Recorder::new(&config.agent, record, secrets));
-        let clock = Unhurried(clock);
-        let ecs = RecordedEcs::new(aws.ecs.clone(), Arc::clone(&recorder));
-        let launcher = EcsLauncher::new(ecs, aws.ec2.clone(), clock.clone(), config.launch_rate);
-        Self { recorder, launcher, clock }
+    /// For the agent of this name that `connect` launches for.
+    pub(super) fn new(agent: &str, secrets: &AgentSecrets, record: Record, connect: &AgentConnect<C>) -> Self {
+        let recorder = Arc::new(Recorder::new(agent, record, secrets));
+        let clock = Unhurried(connect.clock.clone());
+        let of_launches = Arc::clone(&recorder);
+        let connect: RecordedConnect<C> = AwsConnect {
+            aws: Arc::clone(&connect.aws),
+            own: Arc::clone(&connect.own),
+            clock: clock.clone(),
+            rate: Arc::clone(&connect.rate),
+            wrap: Box::new(move |ecs| RecordedEcs::new(ecs, Arc::clone(&of_launches))),
+        };
+        Self { recorder, launcher: AccountsLauncher::of_agent(connect), clock }
     }
 
     /// A whole turn, as a poll performs it.

@@ -1,21 +1,20 @@
 //! An orchestrator and a platform in memory, with virtual time, whose answers a test can spoil.
 
+mod platform;
+mod prefect;
+
 use crate::clock::Clock;
+use crate::launch::place::AwsCredentials;
 use crate::launch::rate::LaunchRate;
-use crate::launch::{
-    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, TransientCause,
-};
+use crate::launch::{LaunchOutcome, LiveTask, Place};
 use crate::orchestrator::{
-    ApiError, Batching, CancellingRun, Claim, Claimed, ClaimedRun, DuePage, DueRun, Ending, GiveBack, Mark,
-    Orchestrator, RenderError, Rendered, RunLog, RunNow, RunRefusal, Standing, TaskOfRun, Window,
+    ApiError, Batching, CancellingRun, Claim, Claimed, ClaimedRun, DueRun, Mark, RunLog, TaskOfRun,
 };
 use crate::poll::AgentReport;
 use crate::poll::known::Known;
 use crate::poll::ledger::Ledger;
 use crate::poll::plan::Limits;
 use crate::poll::turn::{Rules, Turn};
-use crate::state::Registration;
-use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -26,6 +25,8 @@ use time::macros::datetime;
 pub(super) const ORPHAN_AFTER: Duration = Duration::from_mins(2);
 /// A cancelled flow that runs gets this long.
 pub(super) const GRACE: Duration = Duration::from_secs(90);
+/// The mark of this agent's claims.
+const MARKED_AS: &str = "/root/etl";
 pub(super) const START: OffsetDateTime = datetime!(2026-11-24 12:00:00 UTC);
 
 /// A clock that follows tokio's paused time.
@@ -106,6 +107,20 @@ pub(super) struct State {
     pub(super) standing_error: Option<ApiError>,
     /// Launched runs that others were told of.
     pub(super) announced: Vec<String>,
+    /// `clientToken` and cluster of every launch.
+    pub(super) sent: Vec<(String, String)>,
+    /// Outcomes of the next looks for tasks.
+    pub(super) look_outcomes: VecDeque<LaunchOutcome>,
+    /// Runs that are being cancelled cannot be ended: what the API says.
+    pub(super) cancelled_error: Option<ApiError>,
+    /// How long a launch takes.
+    pub(super) launching_takes: Duration,
+    /// The cluster that is configured.
+    pub(super) cluster: &'static str,
+    /// Credentials that runs bring along.
+    pub(super) credentials: AwsCredentials,
+    /// What happened to whom, in order: `claim`, `launch`, `task`, `log` and `announce`.
+    pub(super) timeline: Vec<(&'static str, String)>,
 }
 
 impl Default for State {
@@ -136,6 +151,13 @@ impl Default for State {
             foreign: 0,
             standing_error: None,
             announced: Vec::new(),
+            sent: Vec::new(),
+            look_outcomes: VecDeque::new(),
+            cancelled_error: None,
+            launching_takes: Duration::ZERO,
+            cluster: "",
+            credentials: AwsCredentials::default(),
+            timeline: Vec::new(),
         }
     }
 }
@@ -151,24 +173,24 @@ pub(super) struct Fakes {
 
 impl Fakes {
     pub(super) fn new() -> Self {
-        Self::with_launch_rate(None)
-    }
-
-    pub(super) fn with_launch_rate(per_second: Option<f64>) -> Self {
         let clock = TestClock(tokio::time::Instant::now());
         Self {
             state: Mutex::default(),
             clock,
-            launch_rate: per_second,
-            rate: LaunchRate::new(per_second),
+            launch_rate: None,
+            rate: LaunchRate::new(None),
             known: Known::default(),
             batching: Batching { claims: 100, at_once: 1 },
         }
     }
 
-    /// An API that takes one claim per request.
-    pub(super) fn one_by_one(at_once: usize) -> Self {
-        Self { batching: Batching { claims: 1, at_once }, ..Self::new() }
+    pub(super) fn with_launch_rate(per_second: Option<f64>) -> Self {
+        Self { launch_rate: per_second, rate: LaunchRate::new(per_second), ..Self::new() }
+    }
+
+    /// The same, with an API that takes one claim per request, so many requests side by side.
+    pub(super) fn one_by_one(self, at_once: usize) -> Self {
+        Self { batching: Batching { claims: 1, at_once }, ..self }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -192,6 +214,41 @@ impl Fakes {
         self.lock().runs.insert(id.to_owned(), run);
     }
 
+    /// A run that was claimed by this agent `seconds` ago and has nobody to launch it.
+    pub(super) fn orphan(&self, id: &str, seconds: i64) {
+        self.schedule(id, -seconds);
+        let mut state = self.lock();
+        let mark = Mark {
+            agent: MARKED_AS.into(),
+            epoch: "1".into(),
+            attempt: 1,
+            capacity_refusals: 0,
+            token: token(id, 1),
+            cluster: String::new(),
+        };
+        state.now = self.clock.now() - time::Duration::seconds(seconds);
+        state.submit(id, &mark);
+    }
+
+    /// A run that a user cancelled `seconds` ago.
+    pub(super) fn cancelling(&self, id: &str, state: &'static str, seconds: i64) {
+        self.schedule(id, -seconds);
+        let since = self.clock.now() - time::Duration::seconds(seconds);
+        let mut all = self.lock();
+        let run = all.runs.get_mut(id).unwrap();
+        (run.state, run.since) = (state, since);
+    }
+
+    /// Tasks of a run: last and desired status.
+    pub(super) fn tasks(&self, id: &str, statuses: &[(&str, &str)]) {
+        let task = |(last, desired): &(&str, &str)| LiveTask {
+            task_arn: format!("task/{id}/{last}"),
+            last_status: (*last).to_owned(),
+            desired_status: (*desired).to_owned(),
+        };
+        self.lock().live.insert(format!("prefect/etl/{id}"), statuses.iter().map(task).collect());
+    }
+
     pub(super) fn run(&self, id: &str) -> Run {
         self.lock().runs[id].clone()
     }
@@ -202,7 +259,7 @@ impl Fakes {
         let stop_claiming = self.clock.now() + Duration::from_secs(seconds);
         let rules = Rules {
             agent: "etl".into(),
-            marked_as: "/root/etl".into(),
+            marked_as: MARKED_AS.into(),
             prefetch: Duration::from_mins(1),
             max_launch_attempts: 3,
             spot_fallback_after: None,
@@ -257,6 +314,10 @@ impl State {
         run.since = now;
     }
 
+    fn happened(&mut self, what: &'static str, id: &str) {
+        self.timeline.push((what, id.to_owned()));
+    }
+
     fn claimed(&self) -> impl Iterator<Item = ClaimedRun<()>> {
         let submitted = self.runs.iter().filter(|(_, run)| run.state == "Submitted");
         submitted.filter_map(|(id, run)| {
@@ -301,209 +362,5 @@ impl State {
             }
             None => Claimed::Refused("State update failed: this run has already been submitted.".into()),
         }
-    }
-}
-
-impl Orchestrator for Fakes {
-    type Detail = ();
-
-    fn batching(&self) -> Batching {
-        self.batching
-    }
-
-    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<()>, ApiError> {
-        let state = self.lock();
-        if let Some(error) = &state.standing_error {
-            return Err(error.clone());
-        }
-        let claimed = state.claimed().filter(|claimed| now - claimed.since >= orphan_after).collect();
-        Ok(Standing { claimed, foreign: state.foreign, cancelling: state.cancelling().collect() })
-    }
-
-    async fn record_task(&self, run: &DueRun<()>, task: &TaskOfRun) {
-        let mut state = self.lock();
-        if let Some(run) = state.runs.get_mut(&run.flow_run_id) {
-            run.task_arn = Some(task.task_arn.clone());
-        }
-    }
-
-    async fn cancelled(&self, runs: &[Ending<'_, ()>]) -> Vec<Result<(), ApiError>> {
-        let mut state = self.lock();
-        state.calls.push("cancelled");
-        let end = |ending: &Ending<'_, ()>| {
-            let run = state.runs.get_mut(&ending.run.flow_run_id).unwrap();
-            (run.state, run.message) = ("Cancelled", ending.message.clone());
-            Ok(())
-        };
-        runs.iter().map(end).collect()
-    }
-
-    async fn announce(&self, launched: &[(DueRun<()>, TaskOfRun)]) {
-        self.lock().announced.extend(launched.iter().map(|(run, _)| run.flow_run_id.clone()));
-    }
-
-    async fn connect(&self, _: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
-        Ok(None)
-    }
-
-    async fn due_runs(&self, window: &Window) -> Result<DuePage<()>, ApiError> {
-        let mut state = self.lock();
-        state.calls.push("due_runs");
-        let mut due: Vec<_> = state
-            .runs
-            .iter()
-            .filter(|(_, run)| run.state == "Scheduled" && run.start_time <= window.before)
-            .map(|(id, run)| Self::due(id, run))
-            .collect();
-        due.sort_by_key(|run| run.start_time);
-        let page_size = state.page_size.unwrap_or(200);
-        let full = due.len() >= page_size;
-        due.truncate(page_size);
-        Ok(DuePage { runs: due, unreadable: Vec::new(), full, queue_error: None })
-    }
-
-    async fn reread(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
-        let mut state = self.lock();
-        state.calls.push("reread");
-        if let Some(id) = state.claimed_by_another_before_reread.take() {
-            let run = state.runs.get_mut(&id).unwrap();
-            (run.state, run.version) = ("Submitted", run.version + 1);
-        }
-        if state.reread_fails {
-            return Err(unanswered());
-        }
-        let now = |id: &String| {
-            state.runs.get(id).map(|run| RunNow {
-                epoch: run.version.to_string(),
-                state: run.state.to_owned(),
-                mark: run.mark.clone(),
-            })
-        };
-        Ok(ids.iter().map(now).collect())
-    }
-
-    async fn render(&self, runs: &[&DueRun<()>]) -> Vec<Result<Rendered, RenderError>> {
-        let state = self.lock();
-        let spec = LaunchSpec {
-            definition: Definition::Own(Map::new()),
-            run_task: Map::new(),
-            infer_network: false,
-            key_variables: Vec::new(),
-            run_sets: Vec::new(),
-            worker: crate::launch::worker::WorkerPart::default(),
-        };
-        let render = |run: &&DueRun<()>| match state.refusals.get(&run.flow_run_id) {
-            Some(refusal) => Err(RenderError::Refused(RunRefusal(refusal.clone()))),
-            None => Ok(Rendered { spec: spec.clone(), warning: None }),
-        };
-        runs.iter().map(render).collect()
-    }
-
-    async fn claim(&self, claims: &[Claim<'_, ()>]) -> Vec<Claimed> {
-        let takes = self.lock().claiming_takes;
-        tokio::time::sleep(takes).await;
-        let mut state = self.lock();
-        state.now = self.clock.now();
-        state.calls.push("claim");
-        claims.iter().map(|claim| state.claim(claim)).collect()
-    }
-
-    async fn give_back(&self, runs: &[GiveBack<'_, ()>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
-        let mut state = self.lock();
-        state.calls.push("give_back");
-        for given in runs {
-            let run = state.runs.get_mut(&given.run.flow_run_id).unwrap();
-            if run.state != "Submitted" {
-                return runs.iter().map(|_| Err(ApiError::NotOurs(format!("it is {} now", run.state)))).collect();
-            }
-            run.state = "Scheduled";
-            run.version += 1;
-            run.mark = None;
-            run.attempts = given.mark.attempt;
-            run.start_time = now + given.delay;
-            run.message = given.reason.clone();
-        }
-        runs.iter().map(|_| Ok(())).collect()
-    }
-
-    async fn fail(&self, runs: &[Ending<'_, ()>]) -> Vec<Result<(), ApiError>> {
-        let mut state = self.lock();
-        state.calls.push("fail");
-        for ending in runs {
-            let run = state.runs.get_mut(&ending.run.flow_run_id).unwrap();
-            if run.state != "Submitted" {
-                return runs.iter().map(|_| Err(ApiError::NotOurs(format!("it is {} now", run.state)))).collect();
-            }
-            run.state = "Failed";
-            run.message = ending.message.clone();
-        }
-        runs.iter().map(|_| Ok(())).collect()
-    }
-
-    async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
-        if self.lock().log_hangs {
-            std::future::pending::<()>().await;
-        }
-        let mut state = self.lock();
-        state.calls.push("log");
-        state.logs.extend_from_slice(lines);
-        if state.log_fails { Err(unanswered()) } else { Ok(()) }
-    }
-}
-
-impl Launcher for Fakes {
-    async fn prepare(
-        &self,
-        flow_run_id: &str,
-        _: &LaunchSpec,
-        identity: &LaunchIdentity,
-    ) -> Result<PreparedLaunch, LaunchOutcome> {
-        let again = self.lock().hangs_when_prepared_again && self.lock().prepared.iter().any(|id| id == flow_run_id);
-        self.lock().prepared.push(flow_run_id.to_owned());
-        if again || self.lock().hanging.contains(&flow_run_id) {
-            std::future::pending::<()>().await;
-        }
-        if let Some(outcome) = self.lock().prepare_outcomes.pop_front() {
-            return Err(outcome);
-        }
-        let mut run_task = Map::new();
-        run_task.insert("clientToken".into(), Value::from(identity.token.clone()));
-        run_task.insert("startedBy".into(), json!(identity.started_by));
-        let place = Place::default();
-        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets: Vec::new(), place })
-    }
-
-    async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
-        if !self.rate.wait(&self.clock, deadline).await {
-            return LaunchOutcome::Transient { reason: "No time was left".into(), cause: TransientCause::NoTime };
-        }
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let id = launch.flow_run_id.clone();
-        assert_eq!(state.runs[&id].state, "Submitted", "{id} is launched without a claim");
-        state.launches.push((id.clone(), now));
-        if state.cancel_on_launch {
-            let run = state.runs.get_mut(&id).unwrap();
-            (run.state, run.mark) = ("Cancelled", None);
-        }
-        let next = state.outcomes.get_mut(&id).and_then(VecDeque::pop_front);
-        next.unwrap_or_else(|| LaunchOutcome::Started { task_arn: format!("task/{id}") })
-    }
-
-    fn room(&self, deadline: OffsetDateTime) -> Option<usize> {
-        self.rate.free_until(self.clock.now(), deadline)
-    }
-
-    async fn live_task(&self, _: &Place, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
-        Ok(self.lock().live.values().flatten().find(|task| task.task_arn == task_arn).cloned())
-    }
-
-    async fn live_tasks(&self, _: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
-        Ok(self.lock().live.get(started_by).cloned().unwrap_or_default())
-    }
-
-    async fn stop(&self, _: &Place, task_arn: &str, _: &str) -> Result<(), LaunchOutcome> {
-        self.lock().stopped.push(task_arn.to_owned());
-        Ok(())
     }
 }

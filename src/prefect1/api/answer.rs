@@ -1,11 +1,9 @@
 //! What a GraphQL answer says. Errors are looked for on every status; `data` may be partly null.
 
 use crate::orchestrator::ApiError;
+use crate::transport::errors::excerpt;
 use serde_json::{Map, Value};
 use std::time::Duration;
-
-/// How much of a body that is no JSON an error shows.
-const EXCERPT_CHARS: usize = 300;
 
 /// A successful HTTP answer: data and errors may both be there, one error per refused field.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -122,12 +120,6 @@ fn errors_of(json: &Value) -> Vec<GraphqlError> {
         Value::Array(errors) => errors.iter().map(GraphqlError::read).collect(),
         other => vec![GraphqlError::read(other)],
     }
-}
-
-fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_CHARS * 4)]);
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() { "(empty body)".into() } else { text.chars().take(EXCERPT_CHARS).collect() }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use time::OffsetDateTime;
 
 /// Key of our mark in a state's `context`.
-pub(super) const MARK_KEY: &str = "prefect_serverless_agent";
+pub(super) const MARK_KEY: &str = Mark::KEY;
 /// Hexadecimal digits of a task-retry epoch.
 const EPOCH_DIGITS: usize = 20;
 

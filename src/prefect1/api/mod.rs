@@ -5,9 +5,9 @@
 //! | `transport` | one request: headers, time limits, retries of reads, errors without secrets |
 //! | `answer` | HTTP answer → data and errors (pure) |
 //! | `document`, `queries`, `states` | what is sent (pure) |
-//! | `rows`, `epoch`, `times` | rows → due runs, epochs, runs as they are now (pure) |
+//! | `rows`, `epoch` | rows → due runs, epochs, runs as they are now (pure) |
 //! | `outcome`, `guard` | what became of aliased writes; what may be overwritten (pure) |
-//! | `start_up`, `queue`, `standing`, `writes` | the conversations |
+//! | `start_up`, `queue`, `standing`, `writes`, `watch` | the conversations |
 
 mod answer;
 mod credential;
@@ -21,14 +21,14 @@ mod rows;
 mod standing;
 mod start_up;
 mod states;
-mod times;
 mod transport;
+mod watch;
 mod writes;
 
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
 use crate::orchestrator::{
     ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog,
-    RunNow, Standing, TaskOfRun, Window,
+    RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect1::launches::{LoadTemplate, Renderer};
 use crate::prefect1::render::{AgentSettings, FlowRun};
@@ -284,6 +284,26 @@ impl Orchestrator for Prefect1 {
 
     /// Prefect 1 tells nobody.
     async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) {}
+}
+
+impl TaskWatch for Prefect1 {
+    async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
+        self.watched_run(flow_run_id).await
+    }
+
+    async fn end_dead(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
+        self.fail_dead(&run.flow_run_id, message).await
+    }
+
+    /// Prefect 1 has no state for it.
+    async fn propose_pending(&self, _: &DueRun<Detail>, _: &str) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Prefect 1 takes no events.
+    async fn post_event(&self, _: &Value) -> Result<(), ApiError> {
+        Ok(())
+    }
 }
 
 /// What is behind these locks is valid after every statement, so a poisoned one is as good.

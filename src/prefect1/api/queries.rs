@@ -2,8 +2,8 @@
 
 use super::Config;
 use super::document::Document;
-use super::times;
 use crate::orchestrator::Window;
+use crate::times;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
@@ -167,18 +167,18 @@ pub(super) struct Standing<'a> {
 pub(super) fn standing(scope: &Scope, standing: &Standing<'_>) -> Document {
     let rows = |limit: usize| format!("order_by: {{ state_timestamp: asc }}, limit: {limit}");
     let query = format!(
-        "query($claimed: flow_run_bool_exp!, $foreign: flow_run_bool_exp!, $cancelling: flow_run_bool_exp!) {{ \
+        "query standing($claimed: flow_run_bool_exp!, $foreign: flow_run_bool_exp!, $cancelling: flow_run_bool_exp!) {{ \
          claimed: flow_run(where: $claimed, {}) {{ {SELECTION} state_timestamp \
          task_runs(where: {{ state: {{ _eq: \"Submitted\" }} }}) \
          {{ id version task_id serialized_state state_timestamp }} }} \
-         foreign: flow_run(where: $foreign, {}) {{ id }} \
+         foreign: flow_run(where: $foreign, {}) {{ id labels }} \
          cancelling: flow_run(where: $cancelling, {}) {{ {SELECTION} state_timestamp start_time }} }}",
         rows(STANDING_ROWS),
         rows(FOREIGN_ROWS),
         rows(STANDING_ROWS),
     );
+    // Marks tell our runs; labels are compared here, since not every server can.
     let scoped = |mut filter: Value| {
-        filter["labels"] = labels_filter(&scope.labels);
         if let Some(tenant_id) = &scope.tenant_id {
             filter["tenant_id"] = json!({ "_eq": tenant_id });
         }
@@ -192,6 +192,23 @@ pub(super) fn standing(scope: &Scope, standing: &Standing<'_>) -> Document {
             "cancelling": scoped(standing.cancelling()),
         }),
     )
+}
+
+/// A run whose task has changed, with its claims and those of its task runs that wait or are claimed.
+pub(super) fn watched(flow_run_id: &str) -> Document {
+    let query = format!(
+        "query watch($id: uuid!) {{ flow_run(where: {{ id: {{ _eq: $id }} }}) {{ {SELECTION} state_timestamp start_time \
+         states(where: {{ state: {{ _eq: \"Submitted\" }} }}) {{ timestamp }} \
+         task_runs(where: {{ state: {{ _in: [{}, \"Submitted\"] }} }}) \
+         {{ id version task_id serialized_state state_timestamp }} }} }}",
+        scheduled_like!()
+    );
+    Document::new(&query, json!({ "id": flow_run_id }))
+}
+
+/// Whether an agent with these labels takes a run with those.
+pub(super) fn takes(agent: &[String], run: &[&str]) -> bool {
+    run.iter().all(|label| agent.iter().any(|known| known == label)) && (agent.is_empty() || !run.is_empty())
 }
 
 /// Log lines, many in one call.

@@ -2,10 +2,11 @@
 
 use super::epoch::{self, MARK_KEY};
 use super::queries::Times;
-use super::{Detail, SCHEDULED_LIKE, times};
+use super::{Detail, SCHEDULED_LIKE};
 use crate::launch::token::client_token;
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect1::render::{FlowRun, TaskRun};
+use crate::times;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use time::OffsetDateTime;

@@ -5,10 +5,11 @@ use super::document::{SetState, Target};
 use super::epoch::MARK_KEY;
 use super::queries::Standing as Query;
 use super::rows::{self, Unreadable};
-use super::{Detail, Prefect1, queries, states, times};
+use super::{Detail, Prefect1, queries, states};
 use crate::launch::token::client_token;
 use crate::orchestrator::{ApiError, CancellingRun, ClaimedRun, DueRun, Ending, Mark, Standing};
 use crate::prefect1::render::{FlowRun, TaskRun};
+use crate::times;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,7 @@ impl Prefect1 {
         let (claimed, foreign, cancelling) = (of("claimed")?, of("foreign")?, of("cancelling")?);
         Ok(Standing {
             claimed: claimed.iter().filter_map(|row| readable(claimed_run(row, &self.marked_as))).flatten().collect(),
-            foreign: foreign.len(),
+            foreign: foreign.iter().filter(|row| is_for(row, &scope.labels)).count(),
             cancelling: cancelling.iter().filter_map(|row| readable(cancelling_run(row))).collect(),
         })
     }
@@ -62,6 +63,12 @@ impl Prefect1 {
         }
         self.set_all(&set, results).await
     }
+}
+
+/// Whether a run is for an agent with these labels.
+fn is_for(row: &Value, labels: &[String]) -> bool {
+    let of_run: Vec<&str> = row["labels"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    queries::takes(labels, &of_run)
 }
 
 /// The state that ends a cancelled run.
@@ -105,7 +112,7 @@ fn claimed_run(row: &Value, marked_as: &str) -> Result<Option<ClaimedRun<Detail>
     Ok(Some(ClaimedRun { run: claimed(flow_run, is_task_retry, &mark, since), mark, since, has_recorded_task: false }))
 }
 
-fn claimed(flow_run: FlowRun, is_task_retry: bool, mark: &Mark, since: OffsetDateTime) -> DueRun<Detail> {
+pub(super) fn claimed(flow_run: FlowRun, is_task_retry: bool, mark: &Mark, since: OffsetDateTime) -> DueRun<Detail> {
     DueRun {
         flow_run_id: flow_run.id.clone(),
         name: flow_run.name.clone().unwrap_or_default(),
@@ -121,7 +128,7 @@ fn claimed(flow_run: FlowRun, is_task_retry: bool, mark: &Mark, since: OffsetDat
 }
 
 /// The state within a claim: as it was when the run was due.
-fn as_received(submitted: &Value) -> Value {
+pub(super) fn as_received(submitted: &Value) -> Value {
     let inner = &submitted["state"];
     if inner.is_object() { inner.clone() } else { json!({"type": "Scheduled", "message": "Flow run scheduled."}) }
 }
@@ -143,7 +150,7 @@ fn cancelling_run(row: &Value) -> Result<CancellingRun<Detail>, Unreadable> {
     Ok(CancellingRun { run: claimed(flow_run, false, &mark, since), since, task: None, is_over, has_started })
 }
 
-fn timestamp(row: &Value) -> Option<OffsetDateTime> {
+pub(super) fn timestamp(row: &Value) -> Option<OffsetDateTime> {
     times::parse(row["state_timestamp"].as_str()?)
 }
 

@@ -1,8 +1,8 @@
 //! The states that an agent sets. The server adds what is left out (`_result`, `cached_inputs`, `__version__`).
 
 use super::epoch::MARK_KEY;
-use super::times;
 use crate::orchestrator::Mark;
+use crate::times;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 

@@ -4,19 +4,16 @@ use super::answer::{self, Answer, GraphqlError};
 use super::document::Document;
 use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use crate::transport::errors::{explain, is_passing};
+use crate::transport::headers::{self, header, retry_after, unprintable, without_userinfo};
+use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The time that one request may take at most.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pauses before the repetitions of a read.
 const READ_RETRIES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
-/// A shorter secret is not looked for in texts: it would blank ordinary words.
-const MIN_REDACTED: usize = 6;
 
 const TENANT_HEADER: &str = "x-prefect-tenant-id";
 const CORE_VERSION_HEADER: &str = "x-prefect-core-version";
@@ -37,9 +34,9 @@ pub(super) struct Transport {
     url: String,
     shown_url: String,
     authorization: Option<HeaderValue>,
-    credential: Option<SecretString>,
+    redaction: Redaction,
     core_version: &'static str,
-    deadline: Mutex<Option<Instant>>,
+    deadline: Deadline,
 }
 
 impl Transport {
@@ -52,29 +49,18 @@ impl Transport {
     ) -> Result<Self, ApiError> {
         let authorization = credential.as_ref().map(authorization).transpose()?;
         let (url, shown_url) = (api.to_owned(), without_userinfo(api));
-        Ok(Self { client, url, shown_url, authorization, credential, core_version, deadline: Mutex::new(None) })
+        let redaction = Redaction::of(credential);
+        Ok(Self { client, url, shown_url, authorization, redaction, core_version, deadline: Deadline::default() })
     }
 
     /// No request goes on beyond `deadline`.
     pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
+        self.deadline.set(deadline);
     }
 
-    /// Opens a connection ahead of its first use, if that takes a TLS handshake. It says nothing of who asks, any answer
-    /// will do, and so will none.
+    /// Opens a connection ahead of its first use; see [`warm_up`].
     pub(super) async fn warm_up(&self) {
-        if !self.url.starts_with("https:") {
-            return;
-        }
-        let asked = self.client.get(&self.url).timeout(REQUEST_TIMEOUT).send().await.map_err(http_client::classify);
-        let answered = match asked {
-            // Read to its end, so that the connection can be used again.
-            Ok(response) => http_client::body(response).await.map(drop),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = answered {
-            tracing::debug!(api = self.shown_url, ?error, "no connection yet");
-        }
+        warm_up(&self.client, &self.url, &self.shown_url).await;
     }
 
     /// Sends what changes nothing, or nothing when repeated. Repeated up to twice, at once, after a failed or broken
@@ -82,7 +68,7 @@ impl Transport {
     pub(super) async fn read(&self, sender: Sender<'_>, document: &Document) -> Result<Answer, ApiError> {
         for pause in READ_RETRIES {
             let (answer, again) = self.attempt(sender, document).await;
-            if !again || self.time_left().is_none_or(|left| left <= pause) {
+            if !again || self.deadline.time_left().is_none_or(|left| left <= pause) {
                 return answer;
             }
             tokio::time::sleep(pause).await;
@@ -103,8 +89,8 @@ impl Transport {
                 (Ok(answer), again)
             }
             Err(Trouble::Sending(error)) => {
-                let again = matches!(error, SendError::NotSent(_) | SendError::NoAnswer { timed_out: false, .. });
-                (Err(self.explain(error)), again)
+                let again = is_passing(&error);
+                (Err(explain(error, &self.shown_url)), again)
             }
             Err(Trouble::Api(error)) => {
                 let again = matches!(error, ApiError::Status { status: 502..=504, .. });
@@ -115,7 +101,8 @@ impl Transport {
     }
 
     async fn exchange(&self, sender: Sender<'_>, document: &Document) -> Result<Answer, Trouble> {
-        let left = self.time_left().ok_or_else(|| Trouble::Sending(SendError::NotSent("no time is left".into())))?;
+        let left =
+            self.deadline.time_left().ok_or_else(|| Trouble::Sending(SendError::NotSent("no time is left".into())))?;
         let request = self
             .client
             .post(&self.url)
@@ -144,50 +131,15 @@ impl Transport {
         Ok(headers)
     }
 
-    /// `None` = the time is up.
-    fn time_left(&self) -> Option<Duration> {
-        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        match deadline {
-            None => Some(REQUEST_TIMEOUT),
-            Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero()),
-        }
-    }
-
-    fn explain(&self, error: SendError) -> ApiError {
-        match error {
-            SendError::Impossible(reason) => ApiError::Configuration(format!("api: {}: {reason}", self.shown_url)),
-            SendError::NotSent(reason) => ApiError::Unreachable { api: self.shown_url.clone(), reason },
-            SendError::NoAnswer { reason, timed_out: true } => ApiError::NoAnswer(format!("timed out: {reason}")),
-            SendError::NoAnswer { reason, .. } => ApiError::NoAnswer(reason),
-            SendError::TooLong => ApiError::Malformed("longer than 20 MiB".into()),
-        }
-    }
-
     /// The same, with the credential blanked wherever a server or proxy echoed it in an error.
     fn redacted(&self, answer: Result<Answer, ApiError>) -> Result<Answer, ApiError> {
-        let secret = self.credential.as_ref().map(|credential| credential.expose_secret().trim());
-        let Some(secret) = secret.filter(|secret| secret.len() >= MIN_REDACTED) else { return answer };
-        let clean = |text: String| text.replace(secret, "[redacted]");
-        match answer {
-            Ok(answer) => {
-                let errors = answer.errors.into_iter().map(|error| GraphqlError {
-                    message: clean(error.message),
-                    raw: clean_value(error.raw, &clean),
-                    ..error
-                });
-                Ok(Answer { data: answer.data, errors: errors.collect() })
-            }
-            Err(ApiError::Unreachable { api, reason }) => Err(ApiError::Unreachable { api, reason: clean(reason) }),
-            Err(ApiError::NoAnswer(text)) => Err(ApiError::NoAnswer(clean(text))),
-            Err(ApiError::Unauthorised(text)) => Err(ApiError::Unauthorised(clean(text))),
-            Err(ApiError::Status { status, text }) => Err(ApiError::Status { status, text: clean(text) }),
-            Err(ApiError::Malformed(text)) => Err(ApiError::Malformed(clean(text))),
-            Err(ApiError::Refused { message, errors }) => {
-                Err(ApiError::Refused { message: clean(message), errors: clean_value(errors, &clean) })
-            }
-            Err(ApiError::Configuration(text)) => Err(ApiError::Configuration(clean(text))),
-            Err(error @ (ApiError::Throttled { .. } | ApiError::NotOurs(_))) => Err(error),
-        }
+        let Answer { data, errors } = answer.map_err(|error| self.redaction.error(error))?;
+        let clean = |error: GraphqlError| GraphqlError {
+            message: self.redaction.text(error.message),
+            raw: self.redaction.value(error.raw),
+            ..error
+        };
+        Ok(Answer { data, errors: errors.into_iter().map(clean).collect() })
     }
 }
 
@@ -198,45 +150,7 @@ enum Trouble {
 }
 
 fn authorization(credential: &SecretString) -> Result<HeaderValue, ApiError> {
-    let value = format!("Bearer {}", credential.expose_secret().trim());
-    let mut value = header(&value).ok_or_else(|| unprintable("authorization"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn header(value: &str) -> Option<HeaderValue> {
-    HeaderValue::from_str(value).ok()
-}
-
-/// Names the header, never its value.
-fn unprintable(name: &str) -> ApiError {
-    ApiError::Configuration(format!(
-        "what is configured for the HTTP header {name} holds characters no header may have"
-    ))
-}
-
-/// `Retry-After` in seconds; dates are not worth the trouble.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// A URL for people: without `user:password@` and query.
-fn without_userinfo(api: &str) -> String {
-    let Ok(mut url) = reqwest::Url::parse(api) else { return "the configured URL".into() };
-    // A URL that cannot have a user has none to remove.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.as_str().trim_end_matches('/').to_owned()
-}
-
-fn clean_value(value: Value, clean: &impl Fn(String) -> String) -> Value {
-    match value {
-        Value::String(text) => Value::String(clean(text)),
-        Value::Array(items) => items.into_iter().map(|item| clean_value(item, clean)).collect(),
-        Value::Object(map) => map.into_iter().map(|(key, item)| (key, clean_value(item, clean))).collect(),
-        other => other,
-    }
+    headers::authorization(&format!("Bearer {}", credential.expose_secret().trim()))
 }
 
 #[cfg(test)]

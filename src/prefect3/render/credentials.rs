@@ -35,6 +35,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> AwsCredentials {
         profile_name: filled(inner.text("profile_name")),
         region_name: filled(inner.text("region_name")),
         client_parameters: inner.object("aws_client_parameters"),
+        set_by_run: Vec::new(),
         assume_role_arn: filled(inner.text("assume_role_arn")),
         assume_role_kwargs: match given.get("assume_role_kwargs") {
             None => Map::new(),

@@ -8,7 +8,7 @@ use super::run_sets::run_sets;
 use super::task_definition::task_definition;
 use super::template::{Values, apply};
 use super::{FlowRunContext, Generation, WorkerSettings, labels, variables};
-use crate::launch::place::AwsCredentials;
+use crate::launch::place::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::launch::request_check::{definition_problems, request_problems};
 use crate::launch::worker::{Complete, Completion, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
@@ -50,11 +50,17 @@ impl Job {
             Some(_) => None,
             None => Some(task_definition(worker, run, &configuration)?),
         };
+        // What is written stands for keys or not: a block may hold nothing but a role.
+        let brings_keys = configuration.aws_credentials.access_key_id.is_some();
         let without = variables::populate(worker, &run.work_pool.base_job_template, Map::new()).unwrap_or_default();
+        let mut run_sets = run_sets(populated, &without);
+        run_sets.retain(|set| set != CHOSEN_KEYS || brings_keys);
+        let chosen = run_sets.iter().filter(|set| [CHOSEN_ACCOUNT, CHOSEN_KEYS].contains(&set.as_str()));
+        configuration.aws_credentials.set_by_run = chosen.cloned().collect();
         Ok(Self {
             flow_run_id: run.flow_run.id.clone(),
             key_variables: key_variables(worker, &configuration.env),
-            run_sets: run_sets(populated, &without),
+            run_sets,
             configuration,
             definition,
         })

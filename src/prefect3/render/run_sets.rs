@@ -1,5 +1,6 @@
 //! What a run's own job variables decided about its launch, as opposed to its work pool.
 
+use crate::launch::place::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use serde_json::{Map, Value};
 
 /// Keys as in [`LaunchSpec::run_sets`](crate::launch::LaunchSpec::run_sets): what is different without job variables.
@@ -15,10 +16,11 @@ pub(super) fn run_sets(with: &Map<String, Value>, without: &Map<String, Value>) 
             }
         }
     }
-    let elsewhere: [(&str, &[&[&str]]); 5] = [
+    let elsewhere: [(&str, &[&[&str]]); 6] = [
         ("cluster", &[&["cluster"]]),
         ("networkConfiguration", &[&["vpc_id"], &["network_configuration"]]),
         ("tags", &[&["labels"]]),
+        (CHOSEN_ACCOUNT, &[&["aws_credentials"]]),
         (
             "overrides.taskRoleArn",
             &[&["task_run_request", "overrides", "taskRoleArn"], &["task_definition", "taskRoleArn"]],
@@ -33,7 +35,21 @@ pub(super) fn run_sets(with: &Map<String, Value>, without: &Map<String, Value>) 
             sets.push(key.into());
         }
     }
+    if keys_differ(with.get("aws_credentials"), without.get("aws_credentials")) {
+        sets.push(CHOSEN_KEYS.into());
+    }
     sets
+}
+
+/// A reference to a block is compared as it is written: what it brings along comes from whoever wrote it.
+fn keys_differ(with: Option<&Value>, without: Option<&Value>) -> bool {
+    const KEYS: [&str; 3] = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
+    match (with, without) {
+        (Some(Value::Object(with)), Some(Value::Object(without))) => {
+            KEYS.iter().any(|key| with.get(*key) != without.get(*key))
+        }
+        (with, without) => with != without,
+    }
 }
 
 fn at<'a>(configuration: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use world::prefect1::{FlowRunSpec, FlowSpec};
 
 /// The operations that change nothing.
-const READS: [&str; 9] = [
+const READS: [&str; 10] = [
     "GetParametersByPath",
     "GetParameter",
     "DescribeTaskDefinition",
@@ -17,6 +17,7 @@ const READS: [&str; 9] = [
     "DescribeSubnets",
     "auth_info",
     "flow_run",
+    "standing",
 ];
 
 /// The requests of a dry run, operation and body text. Panics when it wrote anything.
@@ -105,8 +106,8 @@ async fn a_dry_run_shows_held_launches_without_holding_them_and_failures_too() {
     let headings: Vec<&str> = ended.stdout.lines().filter(|line| line.contains(". etl: ")).collect();
     let expected = [
         "1. etl: prefect claim",
-        "2. etl: prefect log",
-        "3. etl: prefect fail",
+        "2. etl: prefect fail",
+        "3. etl: prefect log",
         "4. etl: ecs RegisterTaskDefinition",
         "5. etl: prefect claim, not before 20",
         "6. etl: ecs RunTask, not before 20",

@@ -1,7 +1,7 @@
 //! Claims whose answers are lost, and what is believed about them.
 
-use super::scenes::due;
 use super::watch::Watched;
+use crate::prefect::due;
 use crate::support::{Deployment, agent, ids};
 use serde_json::json;
 use std::time::Duration;

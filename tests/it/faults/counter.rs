@@ -1,7 +1,7 @@
 //! The poll counter of `max_polls` under faults: never a poll without a number, never more polls than numbers.
 
-use super::scenes::due;
 use super::watch::Watched;
+use crate::prefect::due;
 use crate::support::{Deployment, ROOT, agent};
 use serde_json::{Value, json};
 use world::{Fault, FaultKind};

@@ -19,7 +19,11 @@ pub(crate) fn fails_the_poll(scene: Scene, operation: &str, occurrence: u32, kin
         // Reads of Prefect are repeated after trouble of the way there. Our own look at the queue is replaced by the
         // queue's, once, unless fewer requests are asked for.
         "flow_run" if occurrence == 0 => always || kind == "429",
-        "auth_info" | "register_agent" | "get_runs_in_queue" | "flow_run" => always || !is_repeated_by_us(kind),
+        // A server that does not know what it was asked is a warning: launches do not depend on it.
+        "standing" if is_refusal(kind) => false,
+        "auth_info" | "register_agent" | "standing" | "get_runs_in_queue" | "flow_run" => {
+            always || !is_repeated_by_us(kind)
+        }
         // A claim whose answer is unclear is looked for and sent again.
         "set_flow_run_states" | "set_task_run_states" => matches!(kind, "401" | "429") || (always && !has_effect(kind)),
         // ECS and EC2: runs wait, unless it would hit every run until somebody does something.
@@ -44,6 +48,22 @@ fn has_effect(kind: &str) -> bool {
             | "empty body"
             | "null data after"
     )
+}
+
+/// An answer that says no, or that cannot be understood.
+fn is_refusal(kind: &str) -> bool {
+    const KINDS: [&str; 9] = [
+        "200 html",
+        "malformed",
+        "empty body",
+        "errors without data",
+        "null data",
+        "null data after",
+        "null field",
+        "service down",
+        "API_ERROR",
+    ];
+    KINDS.contains(&kind)
 }
 
 fn is_repeated_by_us(kind: &str) -> bool {

@@ -1,7 +1,7 @@
 //! What becomes of a launch whose answer is lost, refused, or another's.
 
-use super::scenes::due;
 use super::watch::Watched;
+use crate::prefect::due;
 use crate::support::{Deployment, agent, ids};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -172,8 +172,7 @@ async fn want_of_capacity_gives_the_run_back_for_later_with_the_reason_and_count
     watched.time_passes(60);
     let later = watched.polled().await;
     assert_eq!(ids(agent(&later, "etl"), "launched"), [run], "{later:#}");
-    assert_eq!(watched.check_end(), Vec::<String>::new(), "{}", watched.story());
-    assert_eq!(watched.wrong, Vec::<String>::new());
+    watched.ends_well();
 }
 
 #[tokio::test]
@@ -219,8 +218,7 @@ async fn without_permission_claims_are_given_back_uncounted_and_the_poll_fails_b
     }
     watched.deployment.world.lock().faults.clear();
     watched.poll_until_quiet(true).await;
-    assert_eq!(watched.check_end(), Vec::<String>::new(), "{}", watched.story());
-    assert_eq!(watched.wrong, Vec::<String>::new());
+    watched.ends_well();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Whole services that are away, refuse us, or answer something else.
 
-use super::scenes::due;
 use super::watch::Watched;
+use crate::prefect::due;
 use crate::support::{DEADLINE, Deployment, KEY, ROOT, agent, ids};
 use serde_json::{Value, json};
 use world::{Fault, FaultKind};
@@ -44,7 +44,7 @@ async fn an_api_that_is_away_fails_the_invocation_and_health_says_why() {
 
     watched.deployment.agent("etl", json!({"prefetch_seconds": 0}));
     watched.poll_cold().await;
-    assert_eq!(watched.check_end(), Vec::<String>::new(), "{}", watched.story());
+    watched.ends_well();
     let (status, body) = health(&watched.deployment).await;
     assert_eq!((status, &body["agents"]["etl"]["error"]), (json!(200), &Value::Null), "{body:#}");
 }
@@ -103,8 +103,7 @@ async fn html_in_place_of_the_api_fails_the_poll_and_is_shown_in_part() {
         assert!(error.contains("Maintenance") && error.len() < 1000, "{status}: {error}");
         watched.deployment.world.lock().faults.clear();
         watched.poll_until_quiet(true).await;
-        assert_eq!(watched.check_end(), Vec::<String>::new(), "{}", watched.story());
-        assert_eq!(watched.wrong, Vec::<String>::new());
+        watched.ends_well();
     }
 }
 
@@ -131,8 +130,7 @@ async fn without_connection_to_an_aws_service_nothing_is_claimed_and_nothing_los
         assert_eq!(watched.deployment.state_of(&watched.runs[0]), "Scheduled", "{service}");
         assert_eq!(watched.deployment.world.count("prefect1", "set_flow_run_states"), 0, "{service}");
         watched.poll_cold().await;
-        assert_eq!(watched.check_end(), Vec::<String>::new(), "{}", watched.story());
-        assert_eq!(watched.wrong, Vec::<String>::new());
+        watched.ends_well();
     }
 }
 
@@ -145,7 +143,7 @@ async fn without_parameter_store_the_invocation_fails_and_says_what_cannot_be_re
     assert_eq!(error.error_type, "PollFailed");
     assert!(error.error_message.contains(ROOT) && error.error_message.contains("connect"), "{error:?}");
     watched.poll().await;
-    assert_eq!(watched.check_end(), Vec::<String>::new(), "{}", watched.story());
+    watched.ends_well();
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! The polls into which faults are put.
 
 use super::watch::Watched;
+use crate::prefect::due;
 use crate::support::Deployment;
 use serde_json::{Value, json};
 use world::ecs::Stop;
-use world::prefect1::{FlowRunSpec, FlowSpec, TaskRunSpec};
+use world::prefect1::{FlowRunSpec, TaskRunSpec};
 
 /// A situation in which an agent polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,16 +90,6 @@ impl Scene {
         }
         watched
     }
-}
-
-/// A run of a flow that was due a moment ago.
-pub(crate) fn due(flow: &str) -> FlowRunSpec {
-    let flow = FlowSpec {
-        id: Some("6c9a2b1e-0a61-4a3c-9a4e-5c3c6d1f0a01".into()),
-        name: flow.to_owned(),
-        ..FlowSpec::default()
-    };
-    FlowRunSpec { flow, start_in_seconds: -1.0, ..FlowRunSpec::default() }
 }
 
 /// All runs become due again, as Lazarus or a person does it: one's task waits, one's runs, one's has stopped.

@@ -18,13 +18,14 @@
 //! | POST `ecs/cluster` `{"name"}` | makes a cluster |
 //! | POST `ecs/refuse` | refuses the next `RunTask` calls ([`crate::ecs::Refusal`]) |
 //! | POST `ecs/status` `{"task", "status"}`, `ecs/stop` `{"task", "code", "reason", "exit_code"}` | moves a task on, or ends it |
-//! | GET or POST `prefect1/{command}` | Prefect 1's own commands |
+//! | GET or POST `prefect1/{command}` | Prefect 1's own commands ([`mod@crate::prefect1::control`]) |
+//! | GET or POST `prefect3/{command}` | Prefect 2's and 3's own commands ([`mod@crate::prefect3::control`]) |
 
 use crate::{
     Fault, State, World,
     answer::json,
     ecs::{Refusal, Stop, Task},
-    prefect1,
+    prefect1, prefect3,
     route::{Form, Scope},
     ssm::Put,
 };
@@ -44,10 +45,11 @@ pub async fn handle(world: &World, parts: &Parts, body: &Bytes) -> Response {
     let input = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(body) };
     let result = match input {
         Err(error) => Err(format!("the body is no JSON: {error}")),
-        Ok(input) => match path.strip_prefix("prefect1/") {
-            Some(command) => prefect1::control(&mut world.lock(), command, input),
-            None if parts.method == Method::GET => look(&world.lock(), path, parts.uri.query().unwrap_or_default()),
-            None => change(world, path, &input),
+        Ok(input) => match path.split_once('/') {
+            Some(("prefect1", command)) => prefect1::control(&mut world.lock(), command, input),
+            Some(("prefect3", command)) => prefect3::control(&mut world.lock(), command, input),
+            _ if parts.method == Method::GET => look(&world.lock(), path, parts.uri.query().unwrap_or_default()),
+            _ => change(world, path, &input),
         },
     };
     world.notify();

@@ -14,7 +14,7 @@ pub struct Request {
     pub at_ms: f64,
     /// Milliseconds since 1970, by the machine's clock: for scripts that started a process themselves.
     pub at_epoch_ms: f64,
-    /// `prefect1`, `ecs`, `ssm`, `ec2`, `sts`, `s3` or `lambda`; `unknown` for what no fake serves.
+    /// `prefect1`, `prefect3`, `ecs`, `ssm`, `logs`, `sqs`, `ec2`, `sts`, `s3` or `lambda`; `unknown` for what no fake serves.
     pub service: String,
     /// The operation's name, e.g. `RunTask`; for Prefect 1 the root fields of the GraphQL document, each once,
     /// in order, joined by `,`.

@@ -3,7 +3,8 @@
 //! | path | speaks |
 //! |---|---|
 //! | `/prefect1`, `/prefect1/graphql` | Prefect 1 GraphQL ([`prefect1`]) |
-//! | `/` with `X-Amz-Target` | ECS ([`ecs`]) and SSM ([`ssm`]), JSON 1.1 |
+//! | `/prefect3/api/…`, also under `/accounts/{id}/workspaces/{id}` | the REST API of Prefect 2 and 3 ([`prefect3`]) |
+//! | `/` with `X-Amz-Target` | ECS ([`ecs`]), SSM ([`ssm`]), CloudWatch Logs ([`logs`]) and SQS ([`sqs`]), JSON |
 //! | `/` with a form `Action` | EC2 ([`ec2`]) and STS ([`sts`]), XML |
 //! | `/2015-03-31/functions/{name}/invocations` | Lambda Invoke ([`lambda`]) |
 //! | any other signed GET | S3, path style ([`s3`]) |
@@ -22,12 +23,15 @@ pub mod faults;
 pub mod io;
 pub mod journal;
 pub mod lambda;
+pub mod logs;
 pub mod prefect1;
+pub mod prefect3;
 pub mod process;
 pub mod route;
 pub mod runtime_api;
 pub mod s3;
 pub mod server;
+pub mod sqs;
 pub mod ssm;
 pub mod sts;
 pub mod world;

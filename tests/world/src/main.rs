@@ -55,6 +55,9 @@ struct Serve {
     /// Lets tasks stop by themselves after this long.
     #[arg(long, requires = "task_step_ms")]
     task_run_ms: Option<u64>,
+    /// Lets tasks that live by themselves take their Prefect 3 flow runs along.
+    #[arg(long, requires = "task_step_ms")]
+    task_flow_runs: bool,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -81,6 +84,7 @@ async fn run(serve: Serve) -> std::io::Result<()> {
     world.latency(Duration::from_millis(serve.latency_ms));
     {
         let mut state = world.lock();
+        state.ecs.options.flow_runs = serve.task_flow_runs;
         state.ecs.options.containers = serve.run_containers.then(|| containers(&serve));
         state.ecs.options.lifecycle =
             serve.task_step_ms.map(|step_ms| Lifecycle { step_ms, run_ms: serve.task_run_ms });
@@ -89,7 +93,7 @@ async fn run(serve: Serve) -> std::io::Result<()> {
     let url = running.url();
     println!(
         "{}",
-        json!({"url": url, "aws": url, "prefect1": running.prefect1_url(), "control": format!("{url}/_world"), "pid": std::process::id()})
+        json!({"url": url, "aws": url, "prefect1": running.prefect1_url(), "prefect3": running.prefect3_url(), "control": format!("{url}/_world"), "pid": std::process::id()})
     );
     let limit = async {
         match serve.for_seconds {

@@ -202,9 +202,14 @@ impl LambdaProcess {
         self.stdout() + &self.stderr()
     }
 
+    /// Kills it (SIGKILL), whatever it is doing.
+    pub fn kill(&self) {
+        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).start_kill();
+    }
+
     /// Kills it and waits until it is gone.
     pub async fn stop(self) {
-        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).start_kill();
+        self.kill();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.exit()).await;
     }
 }

@@ -1,6 +1,6 @@
 //! Which service and operation a request is for.
 
-use crate::{ACCOUNT, REGION};
+use crate::{ACCOUNT, REGION, prefect3};
 use apollo_compiler::ast::{Definition, Document, Selection};
 use axum::http::{HeaderMap, Method, Uri};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Service and operation, as the journal and the faults name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// `prefect1`, `ecs`, `ssm`, `ec2`, `sts`, `s3`, `lambda`, `_world`, or `unknown`.
+    /// `prefect1`, `prefect3`, `ecs`, `ssm`, `logs`, `sqs`, `ec2`, `sts`, `s3`, `lambda`, `_world`, or `unknown`.
     pub service: &'static str,
     /// The operation's name.
     pub operation: String,
@@ -29,6 +29,9 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
     {
         return to("prefect1", root_fields(body));
     }
+    if let Some(operation) = prefect3::routes::operation(method, path) {
+        return to("prefect3", operation);
+    }
     if path.starts_with("/2015-03-31/functions/") && path.ends_with("/invocations") {
         return to("lambda", "Invoke");
     }
@@ -36,6 +39,8 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
     if let Some((service, operation)) = text("x-amz-target").split_once('.') {
         match service {
             "AmazonSSM" => return to("ssm", operation),
+            "AmazonSQS" => return to("sqs", operation),
+            "Logs_20140328" => return to("logs", operation),
             "AmazonEC2ContainerServiceV20141113" => return to("ecs", operation),
             _ => {}
         }
@@ -54,8 +59,8 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
     to("unknown", format!("{method} {path}"))
 }
 
-/// The root fields of a GraphQL document in a request body, each once, in order, joined by `,`.
-/// `invalid` when body or document cannot be read.
+/// What a GraphQL document in a request body asks for: the name of its operation if it has one, else its root fields, each
+/// once, in order, joined by `,`. `invalid` when body or document cannot be read.
 pub fn root_fields(body: &[u8]) -> String {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let Some(Ok(document)) = request["query"].as_str().map(|query| Document::parse(query, "request.graphql")) else {
@@ -64,6 +69,9 @@ pub fn root_fields(body: &[u8]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for definition in &document.definitions {
         if let Definition::OperationDefinition(operation) = definition {
+            if let Some(name) = &operation.name {
+                return name.to_string();
+            }
             for selection in &operation.selection_set {
                 if let Selection::Field(field) = selection
                     && !names.contains(&field.name.as_str())

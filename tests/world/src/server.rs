@@ -6,7 +6,7 @@ use crate::{
     control, ec2, ecs,
     io::{Connection, WorldListener},
     journal::headers_of,
-    lambda, prefect1, route, s3, ssm, sts,
+    lambda, logs, prefect1, prefect3, route, s3, sqs, ssm, sts,
 };
 use axum::{
     Router,
@@ -63,6 +63,7 @@ async fn process(world: World, connection: Connection, parts: Parts, body: Bytes
         });
         (number, hits, state.faults.latency)
     };
+    world.notify();
     let (mut response, cut) = perform(&world, &connection, &route, parts, body, &hits).await;
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
@@ -134,8 +135,11 @@ async fn dispatch(world: &World, route: &route::Route, parts: Parts, body: Bytes
     let scope = world.lock().sts.scope(&parts.headers);
     match route.service {
         "prefect1" => prefect1::handle(world.clone(), parts.headers, body).await,
+        "prefect3" => prefect3::handle(world.clone(), &parts, body).await,
         "ecs" => ecs::handle(world, &scope, &route.operation, &body).await,
         "ssm" => ssm::handle(world, &scope, &route.operation, &body),
+        "logs" => logs::handle(world, &scope, &route.operation, &body),
+        "sqs" => sqs::handle(),
         "ec2" => ec2::handle(world, &scope, &route.operation, &body),
         "sts" => sts::handle(world, &parts.headers, &route.operation, &body),
         "s3" => s3::handle(world, &parts.uri),

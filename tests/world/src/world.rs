@@ -1,8 +1,8 @@
 //! The shared state, and the handle that tests, servers and the control API hold on it.
 
 use crate::{
-    Fault, Request, ec2, ecs, faults::Faults, io::WorldListener, journal::Journal, lambda, prefect1, s3, server, ssm,
-    sts,
+    Fault, Request, ec2, ecs, faults::Faults, io::WorldListener, journal::Journal, lambda, logs, prefect1, prefect3,
+    s3, server, ssm, sts,
 };
 use std::{
     net::SocketAddr,
@@ -29,10 +29,14 @@ struct Inner {
 pub struct State {
     /// Prefect 1's API.
     pub prefect1: prefect1::Prefect1,
+    /// The API of Prefect 2 and 3.
+    pub prefect3: prefect3::Prefect3,
     /// Elastic Container Service.
     pub ecs: ecs::Ecs,
     /// Parameter Store.
     pub ssm: ssm::Ssm,
+    /// CloudWatch Logs.
+    pub logs: logs::Logs,
     /// VPCs and subnets.
     pub ec2: ec2::Ec2,
     /// Security Token Service.
@@ -113,8 +117,8 @@ impl World {
         self.inner.changed.notify_waiters();
     }
 
-    /// Waits until `holds` is true of the state, looking after every request and every [`World::notify`]; false when
-    /// `limit` is over first.
+    /// Waits until `holds` is true of the state, looking when a request comes, when it is answered, and after every
+    /// [`World::notify`]; false when `limit` is over first.
     pub async fn wait_until(&self, limit: Duration, mut holds: impl FnMut(&State) -> bool) -> bool {
         let end = Instant::now() + limit;
         loop {
@@ -144,6 +148,18 @@ impl World {
     /// Moves the world's clock forward.
     pub fn advance(&self, by: Duration) {
         self.lock().clock_ahead += by;
+        self.notify();
+    }
+
+    /// Lets time pass for programs that look at the machine's own clock: all that Prefect and ECS know happened that much
+    /// earlier, and what is to come comes earlier.
+    pub fn grow_older(&self, by: Duration) {
+        let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
+        let mut state = self.lock();
+        state.prefect1.grow_older(by);
+        state.prefect3.grow_older(by);
+        state.ecs.grow_older(by);
+        drop(state);
         self.notify();
     }
 
@@ -197,6 +213,17 @@ impl RunningWorld {
     /// The address of Prefect 1's API.
     pub fn prefect1_url(&self) -> String {
         format!("{}/prefect1", self.url())
+    }
+
+    /// The address of the API of Prefect 2 and 3, as of a self-hosted server: `PREFECT_API_URL`.
+    pub fn prefect3_url(&self) -> String {
+        format!("{}/prefect3/api", self.url())
+    }
+
+    /// The same API under an account and a workspace, as of Prefect Cloud.
+    pub fn prefect3_cloud_url(&self) -> String {
+        let (account, workspace) = (prefect3::CLOUD_ACCOUNT, prefect3::CLOUD_WORKSPACE);
+        format!("{}/accounts/{account}/workspaces/{workspace}", self.prefect3_url())
     }
 }
 

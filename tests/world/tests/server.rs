@@ -339,3 +339,36 @@ async fn a_function_process_that_ends_early_is_reported_with_its_output() {
     let missing = LambdaOptions::new("/no/such/binary", &world.url()).start().await.err().unwrap();
     assert!(missing.to_string().starts_with("/no/such/binary cannot be started"), "{missing}");
 }
+
+#[tokio::test]
+async fn prefect3_meets_the_same_faults_as_the_others() {
+    let world = World::start().await;
+    let id = world.prefect3_run(world::prefect3::RunSpec::default());
+    let set_state = format!("POST /prefect3/api/flow_runs/{id}/set_state");
+    let pending = json!({"state": {"type": "PENDING"}}).to_string();
+    let state = || world.prefect3_flow_run(&id).unwrap().state_name().to_owned();
+    for (kind, expected) in [(FaultKind::DropBefore, "Scheduled"), (FaultKind::DropAfter, "Pending")] {
+        world.fault(Fault::new("prefect3", "set_state", kind).when_body_contains("PENDING"));
+        assert_eq!(raw(&world, &set_state, &[], &pending).await, "");
+        assert_eq!(state(), expected);
+    }
+    world.fault(Fault::new("prefect3", "flow_runs/filter", FaultKind::Html { status: 503 }));
+    let filter = "POST /prefect3/api/flow_runs/filter";
+    let answer = raw(&world, filter, &[], "{}").await;
+    assert!(split(&answer).0 == 503 && answer.contains("<html>"), "{answer}");
+    assert_eq!(split(&raw(&world, filter, &[], "{}").await).0, 200);
+    let counts = control(&world, "GET /_world/counts", &Value::Null).await;
+    assert_eq!(counts["prefect3"], json!({"set_state": 2, "flow_runs/filter": 2}));
+    let runs = control(&world, "GET /_world/prefect3/runs", &Value::Null).await;
+    assert_eq!((&runs[0]["id"], &runs[0]["state_name"]), (&json!(id), &json!("Pending")));
+    assert!(world.prefect3_cloud_url().starts_with(&format!("{}/accounts/", world.prefect3_url())));
+}
+
+#[tokio::test]
+async fn there_are_no_queues() {
+    let world = World::start().await;
+    let answer = raw(&world, "POST /", &[("x-amz-target", "AmazonSQS.GetQueueUrl")], "{\"QueueName\": \"q\"}").await;
+    let told =
+        (split(&answer).0, answer.contains("x-amzn-query-error: AWS.SimpleQueueService.NonExistentQueue;Sender"));
+    assert_eq!(told, (400, true), "{answer}");
+}

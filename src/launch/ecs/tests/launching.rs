@@ -213,7 +213,7 @@ async fn past_the_deadline_nothing_is_started() {
 async fn launches_keep_to_the_rate_and_those_without_a_slot_are_known_not_started() {
     let aws = FakeAws::default();
     aws.world().run_task_answers = (0..100).map(|_| Ok(started(T1))).collect();
-    let room = EcsLauncher::new(aws.clone(), aws.clone(), JumpingClock::new(), Some(20.0));
+    let room = EcsLauncher::new(aws.clone(), aws.clone(), JumpingClock::new(), Arc::new(LaunchRate::new(Some(20.0))));
     let deadline = START + Duration::from_millis(1500);
     assert_eq!(Launcher::room(&room, deadline), Some(40));
     let launch = prepared();

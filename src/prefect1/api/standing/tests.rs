@@ -25,7 +25,10 @@ fn mark() -> Mark {
 }
 
 fn rows(claimed: &[Value], foreign: usize, cancelling: &[Value]) -> Reply {
-    let foreign: Vec<Value> = (0..foreign).map(|number| json!({"id": format!("f{number}")})).collect();
+    let foreign: Vec<Value> =
+        (0..foreign).map(|number| json!({"id": format!("f{number}"), "labels": ["prod"]})).collect();
+    let of_others = [json!({"id": "x", "labels": ["dev"]}), json!({"id": "y", "labels": []})];
+    let foreign = [foreign, of_others.to_vec()].concat();
     ok(json!({"claimed": claimed, "foreign": foreign, "cancelling": cancelling}))
 }
 
@@ -53,7 +56,6 @@ async fn a_claim_of_ours_comes_back_as_the_run_it_claimed() {
     assert_eq!(variables["claimed"]["_or"][0]["state_timestamp"], json!({"_lte": "2026-11-22T16:39:05.123899+00:00"}));
     assert_eq!(variables["foreign"]["_not"]["serialized_state"], json!({"_contains": contains}));
     for field in ["claimed", "foreign", "cancelling"] {
-        assert_eq!(variables[field]["labels"], json!({"_contained_in": ["prod"], "_neq": []}), "{field}");
         assert!(variables[field]["tenant_id"].is_object(), "{field}");
     }
 }

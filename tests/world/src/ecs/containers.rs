@@ -1,6 +1,6 @@
 //! Containers as local processes: the fake's way to really run a flow.
 
-use super::{Stop, Task};
+use super::{Stop, Task, logging::lines};
 use crate::{World, world::State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -167,8 +167,10 @@ async fn process(world: &World, arn: &str, options: &ContainerOptions, plan: &Pl
     {
         let mut state = world.lock();
         state.ecs.processes.pids.remove(arn);
+        let written = tail(&output.stdout) + &tail(&output.stderr);
+        state.container_writes(arn, &plan.container, lines(&written));
         if let Some(task) = state.ecs.task_mut(arn) {
-            task.output = tail(&output.stdout) + &tail(&output.stderr);
+            task.output = written;
         }
     }
     let mut stop = Stop::exited(exit_code(output.status));

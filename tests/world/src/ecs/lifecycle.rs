@@ -1,6 +1,6 @@
 //! The lives of tasks: what a test, time, or `StopTask` makes of them.
 
-use super::{Ecs, Lifecycle, Task, listing::page};
+use super::{Ecs, Lifecycle, Task, flow_run, listing::page};
 use crate::{World, answer::ServiceError, route::Scope, world::epoch_seconds};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -44,6 +44,7 @@ impl Task {
     fn set_status(&mut self, status: &str, now: OffsetDateTime) {
         status.clone_into(&mut self.last_status);
         self.version += 1;
+        self.changed_at = now;
         if status == "RUNNING" {
             self.started_at = self.started_at.or(Some(now));
         }
@@ -212,8 +213,16 @@ pub(super) fn start(world: &World, arn: &str, lifecycle: Lifecycle) {
                 return;
             }
         }
+        let flow_runs = world.lock().ecs.options.flow_runs;
+        if flow_runs && let Some(exit_code) = flow_run::begin(&world, &arn).await {
+            world.ecs_stop(&arn, &Stop::exited(exit_code));
+            return;
+        }
         if let Some(run_ms) = lifecycle.run_ms {
             tokio::time::sleep(Duration::from_millis(run_ms)).await;
+            if flow_runs {
+                flow_run::end(&world, &arn);
+            }
             world.ecs_stop(&arn, &Stop::exited(0));
         }
     });

@@ -2,10 +2,14 @@
 
 mod containers;
 mod definitions;
+mod event;
 mod fargate;
+mod flow_run;
 mod lifecycle;
 mod listing;
+mod logging;
 mod network;
+mod older;
 mod register;
 mod run_task;
 mod task;
@@ -76,6 +80,9 @@ pub struct Options {
     pub capacity_providers: Option<Vec<String>>,
     /// How tasks live by themselves; none: they stay `PROVISIONING` until a test says otherwise.
     pub lifecycle: Option<Lifecycle>,
+    /// Whether tasks that live by themselves take their Prefect 3 flow runs along: Running when they are, Completed
+    /// before they stop. A task whose run was cancelled stops at once.
+    pub flow_runs: bool,
     /// Runs the containers' commands as local processes; takes the place of `lifecycle`.
     pub containers: Option<ContainerOptions>,
 }
@@ -92,6 +99,7 @@ impl Default for Options {
             register_rate: None,
             capacity_providers: None,
             lifecycle: None,
+            flow_runs: false,
             containers: None,
         }
     }

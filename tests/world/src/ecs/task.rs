@@ -40,6 +40,8 @@ pub struct Task {
     pub started_at: Option<OffsetDateTime>,
     /// `stoppedAt`
     pub stopped_at: Option<OffsetDateTime>,
+    /// When it last changed.
+    pub changed_at: OffsetDateTime,
     /// The fields that never change.
     pub(super) fixed: Map<String, Value>,
     pub(super) scope: Scope,
@@ -94,6 +96,7 @@ impl Task {
             created_at: now,
             started_at: None,
             stopped_at: None,
+            changed_at: now,
             fixed: fixed(definition, request),
             scope: scope.clone(),
             output: String::new(),

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod events;
+
 use super::{Refusal, Stop, handle};
 use crate::{World, route::Scope};
 use axum::body::{Bytes, to_bytes};

@@ -84,6 +84,20 @@ impl Tokens {
     }
 }
 
+impl Tokens {
+    /// All requests came that much earlier, and the remembered answers say so.
+    pub(super) fn grow_older(&mut self, by: time::Duration) {
+        for known in self.0.values_mut() {
+            known.at -= by;
+            for task in known.answer["tasks"].as_array_mut().into_iter().flatten() {
+                if let Some(created) = task["createdAt"].as_f64() {
+                    task["createdAt"] = json!(created - by.as_seconds_f64());
+                }
+            }
+        }
+    }
+}
+
 impl Remembered {
     /// The earlier of a day, and an hour after the last of its tasks stopped.
     fn expired(&self, tasks: &[Task], now: OffsetDateTime) -> bool {

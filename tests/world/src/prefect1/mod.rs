@@ -16,6 +16,7 @@ mod filter;
 mod http;
 pub mod lazarus;
 mod model;
+mod older;
 mod order;
 mod queue;
 mod register;
@@ -26,7 +27,7 @@ mod state_schema;
 mod states;
 mod switches;
 mod task_states;
-mod times;
+pub(crate) mod times;
 mod write_logs;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ const MICROSECONDS: &[BorrowedFormatItem<'_>] = format_description!(
 );
 
 /// Reads ISO 8601; a space for the `T` and a missing offset (UTC) are allowed.
-pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
+pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
     let text = text.trim().replacen(' ', "T", 1);
     OffsetDateTime::parse(&text, &Rfc3339).or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339)).ok()
 }
@@ -28,7 +28,7 @@ pub(super) fn json(at: Option<OffsetDateTime>) -> Value {
 }
 
 /// A UUID in its usual form; none when the text is no UUID.
-pub(super) fn uuid(text: &str) -> Option<String> {
+pub(crate) fn uuid(text: &str) -> Option<String> {
     uuid::Uuid::parse_str(text).ok().map(|id| id.to_string())
 }
 

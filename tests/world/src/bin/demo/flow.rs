@@ -1,14 +1,10 @@
 //! `prefect execute flow-run`, as it runs in the containers: reads its environment like the real one, and walks its
 //! flow run through the states over the API.
 
-use crate::Error;
+use crate::{Error, http};
 use serde_json::{Value, json};
 use std::{collections::HashMap, process::ExitCode, time::Duration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 /// The program's name on the containers' `PATH`.
 pub(crate) const NAME: &str = "prefect";
@@ -93,25 +89,21 @@ fn variable<'a>(environment: &'a HashMap<String, String>, name: &str) -> Result<
 
 /// The API that the environment names.
 struct Api {
-    address: String,
-    path: String,
-    key: Option<String>,
+    url: String,
+    authorization: Option<String>,
 }
 
 impl Api {
     fn of(environment: &HashMap<String, String>) -> Result<Self, Error> {
-        let url = variable(environment, "PREFECT__CLOUD__API")?;
-        let rest = url.strip_prefix("http://").ok_or("the demo's API is served over plain http")?;
-        let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let url = variable(environment, "PREFECT__CLOUD__API")?.to_owned();
         let key = match variable(environment, "PREFECT__BACKEND")? {
             "server" => None,
             _ => Some(
                 variable(environment, "PREFECT__CLOUD__API_KEY")
-                    .or_else(|_| variable(environment, "PREFECT__CLOUD__AUTH_TOKEN"))?
-                    .to_owned(),
+                    .or_else(|_| variable(environment, "PREFECT__CLOUD__AUTH_TOKEN"))?,
             ),
         };
-        Ok(Self { address: address.to_owned(), path: format!("/{path}"), key })
+        Ok(Self { url, authorization: key.map(|key| format!("Bearer {key}")) })
     }
 
     async fn set_flow_run(&self, id: &str, version: i64, kind: &str, message: &str) -> Result<(), Error> {
@@ -128,29 +120,13 @@ impl Api {
 
     /// The data of an answer without errors.
     async fn ask(&self, query: &str, variables: Value) -> Result<Value, Error> {
-        let body = json!({"query": query, "variables": variables}).to_string();
-        let answer = tokio::time::timeout(LIMIT, self.send(&body)).await.map_err(|_| "the API does not answer")??;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or("the API's answer has no body")?;
-        let mut answer: Value = serde_json::from_str(body)?;
-        if !head.starts_with("HTTP/1.1 200") || !answer["errors"].is_null() {
-            return Err(format!("the API refused: {}: {body}", head.lines().next().unwrap_or_default()).into());
+        let body = json!({"query": query, "variables": variables});
+        let authorization = self.authorization.iter().map(|value| ("authorization", value.as_str()));
+        let headers: Vec<_> = authorization.chain([("user-agent", USER_AGENT)]).collect();
+        let (status, mut answer) = http::ask(LIMIT, "POST", &self.url, &headers, Some(&body)).await?;
+        if status != 200 || !answer["errors"].is_null() {
+            return Err(format!("the API refused: {status}: {answer}").into());
         }
         Ok(answer["data"].take())
-    }
-
-    async fn send(&self, body: &str) -> Result<String, Error> {
-        let key = self.key.as_ref().map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
-        let head = format!(
-            "POST {} HTTP/1.1\r\nhost: {}\r\nuser-agent: {USER_AGENT}\r\n{key}content-type: application/json\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n",
-            self.path,
-            self.address,
-            body.len()
-        );
-        let mut stream = TcpStream::connect(&self.address).await?;
-        stream.write_all((head + body).as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
     }
 }

@@ -1,38 +1,52 @@
-//! `make demo`: flow runs of many kinds in a local world, polled and launched by the real `lambda` binary.
+//! `make demo`: two acts. Flow runs of many kinds in a local world, then flows of a real Prefect 3 server; polled and
+//! launched by the real `lambda` binary.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`runs`] | the flow runs, taken from recorded ones, and what is to become of each |
-//! | [`deployment`] | the world: Prefect Cloud, a Prefect Server, AWS, the agents' configuration |
-//! | [`story`] | what happens, in order: invocations, a cancellation, health, pokes |
-//! | [`flow`] | `prefect execute flow-run`, as it runs in the containers |
-//! | [`verdict`] | whether each run ended as it should |
-//! | [`page`], [`ink`] | what is printed |
+//! | [`runs`] | the first act's flow runs, taken from recorded ones, and what is to become of each |
+//! | [`deployment`] | its world: Prefect Cloud, a Prefect Server, AWS, the agents' configuration |
+//! | [`story`] | what happens in it, in order: invocations, a cancellation, health, pokes |
+//! | [`flow`] | `prefect execute flow-run`, as it runs in its containers |
+//! | [`verdict`] | whether each of its runs ended as it should |
+//! | [`second`] | the second act |
+//! | [`page`], [`ink`], [`http`] | what is printed, and how; how APIs are asked |
 
 mod deployment;
 mod flow;
+mod http;
 mod ink;
 mod page;
 mod runs;
+mod second;
 mod story;
 mod verdict;
 
 use clap::Parser;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use second::server::ServerProcess;
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Whatever went wrong; it is only shown.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// The whole demo takes a few seconds; when it hangs, it ends after this.
-const LIMIT: Duration = Duration::from_secs(20);
+/// The first act takes a few seconds; when it hangs, it ends after this.
+const LIMIT: Duration = Duration::from_mins(1);
 
-/// Flow runs of many kinds in a local world, polled and launched by the real `lambda` binary.
+/// Flow runs of many kinds, polled and launched by the real `lambda` binary: in a local world, then of a real Prefect 3
+/// server.
 #[derive(Parser)]
 struct Arguments {
     /// The `lambda` binary; by default the one beside this program.
     #[arg(long)]
     lambda: Option<PathBuf>,
+    /// Keeps the Prefect server and its agent running after the second act, until ctrl-c.
+    #[arg(long)]
+    keep: bool,
 }
 
 #[tokio::main]
@@ -58,14 +72,27 @@ async fn demo(arguments: Arguments) -> Result<bool, Error> {
         None => std::env::current_exe()?.with_file_name("lambda"),
     };
     let mut terminate = signal(SignalKind::terminate())?;
-    // Whichever way this ends, what it started ends with it: dropping the world and the functions kills their processes.
-    tokio::select! {
-        ended = tokio::time::timeout(LIMIT, story::tell(&lambda)) => match ended {
-            Ok(Ok(story)) => Ok(page::show(&story)),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(format!("not done after {} s", LIMIT.as_secs()).into()),
-        },
-        _ = terminate.recv() => Err("terminated".into()),
-        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
-    }
+    let mut server = second::prepare()?;
+    let ended = OnceCell::new();
+    // Whichever way this ends, what it started ends with it: dropping the worlds and the functions kills their processes.
+    let outcome = tokio::select! {
+        played = acts(&lambda, &mut server, arguments.keep, &ended) => played,
+        _ = terminate.recv() => interrupted("terminated", &ended),
+        _ = tokio::signal::ctrl_c() => interrupted("interrupted", &ended),
+    };
+    server.end().await;
+    outcome.map(|()| ended.into_inner().unwrap_or_default())
+}
+
+/// When both acts are over, somebody explores, and has done so.
+fn interrupted(how: &str, ended: &OnceCell<bool>) -> Result<(), Error> {
+    ended.get().map(drop).ok_or_else(|| how.into())
+}
+
+/// Both acts; `ended` gets whether all ended as it should.
+async fn acts(lambda: &Path, server: &mut ServerProcess, keep: bool, ended: &OnceCell<bool>) -> Result<(), Error> {
+    let story = tokio::time::timeout(LIMIT, story::tell(lambda)).await;
+    let story = story.map_err(|_| format!("the first act is not done after {} s", LIMIT.as_secs()))??;
+    let first = page::show(&story);
+    second::play(lambda, server, keep, first, ended).await
 }

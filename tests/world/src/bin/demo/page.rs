@@ -36,7 +36,7 @@ pub(crate) fn show(story: &Story) -> bool {
     conclude(ink, story, &wrong)
 }
 
-fn mark(ink: Ink, good: bool) -> String {
+pub(crate) fn mark(ink: Ink, good: bool) -> String {
     if good { ink.good("✔") } else { ink.bad("✘") }
 }
 
@@ -67,13 +67,13 @@ fn show_poll(ink: Ink, poll: &Poll) -> Vec<String> {
 }
 
 /// An agent's report in a line.
-fn summary(agent: &Value) -> String {
+pub(crate) fn summary(agent: &Value) -> String {
     if agent["stopped"] == true {
         return "stopped: max_polls is reached".to_owned();
     }
     let count = |list: &str| agent[list].as_array().map_or(0, Vec::len);
     let mut parts = vec![format!("poll {}: {} ready", agent["poll"], agent["ready"])];
-    for list in ["launched", "failed", "deferred", "skipped", "warnings"] {
+    for list in ["launched", "failed", "deferred", "skipped", "recovered", "cancelled", "warnings"] {
         match count(list) {
             0 => {}
             1 => parts.push(format!("1 {}", list.trim_end_matches('s'))),

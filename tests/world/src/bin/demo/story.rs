@@ -18,7 +18,7 @@ use world::{LambdaProcess, Request, World, runtime_api::Invocation};
 /// What the `poll` function has for an invocation, as in the template.
 const DEADLINE: Duration = Duration::from_mins(2);
 /// How long a function may take to start, and the tasks to begin and to end.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What happened.
 pub(crate) struct Story {
@@ -106,7 +106,7 @@ async fn counted(deployment: &Deployment, poll: impl Future<Output = Poll>) -> P
 }
 
 /// What `EventBridge` Scheduler sends when a schedule names no input of its own.
-fn scheduler_event() -> Value {
+pub(crate) fn scheduler_event() -> Value {
     json!({
         "version": "0",
         "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa",

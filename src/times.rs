@@ -5,7 +5,7 @@ use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
 /// Reads a time: `T` or a space, any fraction, `Z`, `+00:00`, `+0000` or no offset at all (UTC, as in Python).
-pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
+pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
     let text = text.trim();
     let text = if text.as_bytes().get(10) == Some(&b' ') { text.replacen(' ', "T", 1) } else { text.to_owned() };
     OffsetDateTime::parse(&text, &Rfc3339)
@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
 }
 
 /// Writes a time as Python's `isoformat` does: UTC, six digits, `+00:00`.
-pub(super) fn iso(time: OffsetDateTime) -> String {
+pub(crate) fn iso(time: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]+00:00");
     // Formatting fails for years beyond 9999 only, which no clock here shows.
     time.to_offset(UtcOffset::UTC).format(&format).unwrap_or_default()

@@ -1,0 +1,85 @@
+//! STS: whose credentials these are, and those of roles to assume.
+
+use super::AwsError;
+use super::endpoints::Service;
+use super::signed::{Call, Signed};
+use super::xml::{self, Element};
+use aws_credential_types::Credentials;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+#[cfg(test)]
+mod tests;
+
+/// A client for one region and one set of credentials.
+#[derive(Debug, Clone)]
+pub struct Sts {
+    signed: Signed,
+}
+
+impl Sts {
+    /// Calls STS with these credentials.
+    pub fn new(signed: Signed) -> Self {
+        Self { signed }
+    }
+
+    /// `AssumeRole` with these parameters, in the API's own spelling → the session's credentials.
+    pub async fn assume_role(&self, parameters: &Map<String, Value>) -> Result<Credentials, AwsError> {
+        let mut fields = Vec::new();
+        for (name, value) in parameters {
+            flatten(name, value, &mut fields);
+        }
+        let answer = self.ask("AssumeRole", fields).await?;
+        let session = answer.child("AssumeRoleResult").and_then(|result| result.child("Credentials"));
+        session
+            .and_then(credentials)
+            .ok_or_else(|| AwsError::Malformed("AssumeRole answered no complete credentials".into()))
+    }
+
+    /// `GetCallerIdentity` → the number of the account.
+    pub async fn account(&self) -> Result<String, AwsError> {
+        let answer = self.ask("GetCallerIdentity", Vec::new()).await?;
+        let account = answer.child("GetCallerIdentityResult").and_then(|result| result.text_of("Account"));
+        account
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| AwsError::Malformed("GetCallerIdentity answered no account".into()))
+    }
+
+    async fn ask(&self, action: &str, parameters: Vec<(String, String)>) -> Result<Element, AwsError> {
+        let named = [("Action", action), ("Version", "2011-06-15")].map(|(name, value)| (name.into(), value.into()));
+        let fields: Vec<_> = named.into_iter().chain(parameters).collect();
+        xml::expect(&self.signed.read(&Call::query(&self.signed, Service::Sts, &fields)).await?)
+    }
+}
+
+/// A parameter as the query protocol writes it: members of lists and objects get fields of their own.
+fn flatten(name: &str, value: &Value, fields: &mut Vec<(String, String)>) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => fields.push((name.to_owned(), text.clone())),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(&format!("{name}.member.{}", index + 1), item, fields);
+            }
+        }
+        Value::Object(map) => {
+            for (key, value) in map {
+                flatten(&format!("{name}.{key}"), value, fields);
+            }
+        }
+        Value::Bool(_) | Value::Number(_) => fields.push((name.to_owned(), value.to_string())),
+    }
+}
+
+fn credentials(session: &Element) -> Option<Credentials> {
+    let text = |name| session.text_of(name).map(ToOwned::to_owned);
+    let end = OffsetDateTime::parse(session.text_of("Expiration")?, &Rfc3339).ok()?;
+    Some(Credentials::new(
+        text("AccessKeyId")?,
+        text("SecretAccessKey")?,
+        Some(text("SessionToken")?),
+        Some(end.into()),
+        "AssumeRole",
+    ))
+}

@@ -1,0 +1,175 @@
+//! The Prefect API.
+
+use super::{Fakes, unanswered};
+use crate::clock::Clock;
+use crate::launch::worker::WorkerPart;
+use crate::launch::{Definition, LaunchSpec};
+use crate::orchestrator::{
+    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog,
+    RunNow, RunRefusal, Standing, TaskOfRun, Window,
+};
+use crate::state::Registration;
+use serde_json::{Map, json};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+impl Orchestrator for Fakes {
+    type Detail = ();
+
+    fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    async fn standing(&self, _: OffsetDateTime, _: Duration) -> Result<Standing<()>, ApiError> {
+        let state = self.lock();
+        if let Some(error) = &state.standing_error {
+            return Err(error.clone());
+        }
+        // Young claims may be left out, but need not be.
+        Ok(Standing {
+            claimed: state.claimed().collect(),
+            foreign: state.foreign,
+            cancelling: state.cancelling().collect(),
+        })
+    }
+
+    async fn record_task(&self, run: &DueRun<()>, task: &TaskOfRun) {
+        let mut state = self.lock();
+        if let Some(run) = state.runs.get_mut(&run.flow_run_id) {
+            run.task_arn = Some(task.task_arn.clone());
+        }
+    }
+
+    async fn cancelled(&self, runs: &[Ending<'_, ()>]) -> Vec<Result<(), ApiError>> {
+        let mut state = self.lock();
+        state.calls.push("cancelled");
+        let end = |ending: &Ending<'_, ()>| {
+            if let Some(error) = &state.cancelled_error {
+                return Err(error.clone());
+            }
+            let run = state.runs.get_mut(&ending.run.flow_run_id).unwrap();
+            (run.state, run.message) = ("Cancelled", ending.message.clone());
+            Ok(())
+        };
+        runs.iter().map(end).collect()
+    }
+
+    async fn announce(&self, launched: &[(DueRun<()>, TaskOfRun)]) {
+        let mut state = self.lock();
+        state.happened("announce", "");
+        state.announced.extend(launched.iter().map(|(run, _)| run.flow_run_id.clone()));
+    }
+
+    async fn connect(&self, _: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
+        Ok(None)
+    }
+
+    async fn due_runs(&self, window: &Window) -> Result<DuePage<()>, ApiError> {
+        let mut state = self.lock();
+        state.calls.push("due_runs");
+        let mut due: Vec<_> = state
+            .runs
+            .iter()
+            .filter(|(_, run)| run.state == "Scheduled" && run.start_time <= window.before)
+            .map(|(id, run)| Self::due(id, run))
+            .collect();
+        due.sort_by_key(|run| run.start_time);
+        let page_size = state.page_size.unwrap_or(200);
+        let full = due.len() >= page_size;
+        due.truncate(page_size);
+        Ok(DuePage { runs: due, unreadable: Vec::new(), full, queue_error: None })
+    }
+
+    async fn reread(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        let mut state = self.lock();
+        state.calls.push("reread");
+        if let Some(id) = state.claimed_by_another_before_reread.take() {
+            let run = state.runs.get_mut(&id).unwrap();
+            (run.state, run.version) = ("Submitted", run.version + 1);
+        }
+        if state.reread_fails {
+            return Err(unanswered());
+        }
+        let now = |id: &String| {
+            state.runs.get(id).map(|run| RunNow {
+                epoch: run.version.to_string(),
+                state: run.state.to_owned(),
+                mark: run.mark.clone(),
+            })
+        };
+        Ok(ids.iter().map(now).collect())
+    }
+
+    async fn render(&self, runs: &[&DueRun<()>]) -> Vec<Result<Rendered, RenderError>> {
+        let state = self.lock();
+        let cluster = Some(state.cluster).filter(|cluster| !cluster.is_empty());
+        let spec = LaunchSpec {
+            definition: Definition::Own(Map::new()),
+            run_task: cluster.map(|cluster| ("cluster".to_owned(), json!(cluster))).into_iter().collect(),
+            infer_network: false,
+            key_variables: Vec::new(),
+            run_sets: Vec::new(),
+            worker: WorkerPart { credentials: state.credentials.clone(), ..WorkerPart::default() },
+        };
+        let render = |run: &&DueRun<()>| match state.refusals.get(&run.flow_run_id) {
+            Some(refusal) => Err(RenderError::Refused(RunRefusal(refusal.clone()))),
+            None => Ok(Rendered { spec: spec.clone(), warning: None }),
+        };
+        runs.iter().map(render).collect()
+    }
+
+    async fn claim(&self, claims: &[Claim<'_, ()>]) -> Vec<Claimed> {
+        let takes = self.lock().claiming_takes;
+        tokio::time::sleep(takes).await;
+        let mut state = self.lock();
+        state.now = self.clock.now();
+        state.calls.push("claim");
+        for claim in claims {
+            state.happened("claim", &claim.run.flow_run_id);
+        }
+        claims.iter().map(|claim| state.claim(claim)).collect()
+    }
+
+    async fn give_back(&self, runs: &[GiveBack<'_, ()>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
+        let mut state = self.lock();
+        state.calls.push("give_back");
+        for given in runs {
+            let run = state.runs.get_mut(&given.run.flow_run_id).unwrap();
+            if run.state != "Submitted" {
+                return runs.iter().map(|_| Err(ApiError::NotOurs(format!("it is {} now", run.state)))).collect();
+            }
+            run.state = "Scheduled";
+            run.version += 1;
+            run.mark = None;
+            run.attempts = given.mark.attempt;
+            run.start_time = now + given.delay;
+            run.message = given.reason.clone();
+        }
+        runs.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn fail(&self, runs: &[Ending<'_, ()>]) -> Vec<Result<(), ApiError>> {
+        let mut state = self.lock();
+        state.calls.push("fail");
+        for ending in runs {
+            let run = state.runs.get_mut(&ending.run.flow_run_id).unwrap();
+            if run.state != "Submitted" {
+                return runs.iter().map(|_| Err(ApiError::NotOurs(format!("it is {} now", run.state)))).collect();
+            }
+            run.state = "Failed";
+            run.message = ending.message.clone();
+        }
+        runs.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
+        if self.lock().log_hangs {
+            std::future::pending::<()>().await;
+        }
+        let mut state = self.lock();
+        state.calls.push("log");
+        state.happened("log", "");
+        state.logs.extend_from_slice(lines);
+        if state.log_fails { Err(unanswered()) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,69 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::*;
+use serde_json::json;
+
+fn error(status: u16, body: &str) -> ApiError {
+    read(status, None, Bytes::from(body.to_owned())).expect_err("an error")
+}
+
+#[test]
+fn success_is_read_as_json_a_list_or_a_text() {
+    let answer = |body: &'static str| read(201, None, Bytes::from_static(body.as_bytes())).unwrap();
+    assert_eq!(answer("[1]").list(), Ok(vec![json!(1)]));
+    assert_eq!(
+        (answer("\"id\"").text(), answer("id\n").text(), answer("").text()),
+        ("id".into(), "id".into(), String::new())
+    );
+    assert!(matches!(answer("{}").list(), Err(ApiError::Malformed(text)) if text == "no list: {}"));
+    assert!(matches!(answer("<html>").json(), Err(ApiError::Malformed(text)) if text == "no JSON: <html>"));
+}
+
+#[test]
+fn a_servers_words_are_found_wherever_it_puts_them() {
+    let said = |body: &str| error(404, body).to_string();
+    assert!(said(r#"{"detail":"Work pool \"x\" not found."}"#).ends_with(r#"HTTP 404: Work pool "x" not found."#));
+    assert!(said(r#"{"exception_message":"Flow run not found"}"#).ends_with("Flow run not found"));
+    assert!(said("<html> not\nhere </html>").ends_with("<html> not here </html>"));
+    assert!(said("").ends_with("(empty body)"));
+    let problems = r#"{"exception_message":"Invalid request received.","exception_detail":[
+        {"loc":["body","limit"],"msg":"too many"},{"loc":["body",0],"msg":"bad"}]}"#;
+    let refused = error(422, problems);
+    assert!(
+        matches!(&refused, ApiError::Refused { message, .. }
+        if message == "Invalid request received. body.limit: too many; body.0: bad"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn each_status_has_its_kind_of_error() {
+    assert!(matches!(error(401, r#"{"exception_message":"Unauthorized"}"#), ApiError::Unauthorised(_)));
+    assert!(matches!(error(403, "{}"), ApiError::Unauthorised(_)));
+    let throttled = read(429, Some(Duration::from_secs(3)), Bytes::new());
+    assert_eq!(throttled, Err(ApiError::Throttled { retry_after: Some(Duration::from_secs(3)) }));
+    assert!(matches!(error(409, r#"{"detail":"exists"}"#), ApiError::Refused { .. }));
+    for status in [301, 404, 405, 408, 500, 503] {
+        assert!(
+            matches!(error(status, r#"{"detail":"x"}"#), ApiError::Status { status: s, .. } if s == status),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn only_what_the_server_certainly_did_not_do_is_refused() {
+    for error in [error(404, ""), error(422, "{}"), error(401, ""), error(429, ""), error(302, "")] {
+        assert!(is_refused(&error), "{error}");
+    }
+    for error in [error(500, ""), error(503, ""), ApiError::NoAnswer("x".into()), ApiError::Malformed("x".into())] {
+        assert!(!is_refused(&error), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_route_is_not_a_missing_thing() {
+    let (thing, route, method) =
+        (error(404, r#"{"detail":"Flow run not found"}"#), error(404, r#"{"detail":"Not Found"}"#), error(405, ""));
+    assert!(is_missing(&thing) && !is_no_route(&thing));
+    assert!(is_no_route(&route) && is_no_route(&method));
+}

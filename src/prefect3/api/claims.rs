@@ -1,0 +1,96 @@
+//! Whose claim a PENDING run is. Pure.
+//!
+//! A claim of ours has a `transition_id` that follows from the SCHEDULED state before it, and our mark in its `data`.
+//! Sub-states (`Submitting`, `InfrastructurePending`), which others may put over it, carry neither: then the run's
+//! history tells.
+
+use super::names::{Names, is_derived};
+use super::runs::{Row, State};
+use crate::orchestrator::Mark;
+use time::OffsetDateTime;
+
+/// Whose claim it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Whose {
+    /// Ours, and since when.
+    Ours(Mark, OffsetDateTime),
+    /// Another's.
+    Foreign,
+    /// The state does not tell; the run's history does.
+    Untold,
+}
+
+/// Who asks: the names it gives, and `<root>/<agent>`, with which the poll compares.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claimant<'a> {
+    pub names: &'a Names,
+    pub marked_as: &'a str,
+}
+
+impl Claimant<'_> {
+    /// By the current state of a PENDING run alone.
+    pub(super) fn by_state(self, run: &Row) -> Whose {
+        let Some(state) = &run.state else { return Whose::Untold };
+        if !state.is_claim() {
+            return Whose::Untold;
+        }
+        match (self.marked(state), &state.transition_id) {
+            (Some(ours), _) => ours,
+            // A server that drops `data` leaves the id, which only the state before the claim explains.
+            (None, Some(id)) if state.mark.is_none() && is_derived(id) => Whose::Untold,
+            _ => Whose::Foreign,
+        }
+    }
+
+    /// By all of a run's states, in any order: those of the newest claim and before it.
+    pub(super) fn by_history(self, flow_run_id: &str, states: &[State]) -> Whose {
+        let Some(claim) = newest_claim(states) else { return Whose::Foreign };
+        if states.iter().any(|state| state.kind != "PENDING" && state.timestamp > claim.timestamp) {
+            // That claim is over; whoever made the run PENDING again did not claim it as we do.
+            return Whose::Foreign;
+        }
+        if let Some(ours) = self.marked(claim) {
+            return ours;
+        }
+        let Some(id) = &claim.transition_id else { return Whose::Foreign };
+        // A run that is late gets another SCHEDULED state while we look: any of them may be the one we saw.
+        let before = states.iter().filter(|state| state.kind == "SCHEDULED" && state.timestamp <= claim.timestamp);
+        let seen = before.filter(|state| self.names.claim(flow_run_id, &state.id) == *id).max_by_key(|s| s.timestamp);
+        let (Some(seen), Some(since)) = (seen, claim.timestamp) else { return Whose::Foreign };
+        let (attempts, capacity_refusals) = attempts(seen);
+        Whose::Ours(self.mark(id, attempts + 1, capacity_refusals), since)
+    }
+
+    /// By the mark in a claim.
+    fn marked(self, claim: &State) -> Option<Whose> {
+        let mark = claim.mark.as_ref()?;
+        let is_ours = mark.agent == self.names.identity() && claim.transition_id.as_ref() == Some(&mark.token);
+        let ours = Mark { agent: self.marked_as.to_owned(), ..mark.clone() };
+        is_ours.then_some(Whose::Ours(ours, claim.timestamp?))
+    }
+
+    /// The mark that a claim with this `transition_id` would have if it were ours.
+    pub(super) fn mark(self, transition_id: &str, attempt: u32, capacity_refusals: u32) -> Mark {
+        Mark {
+            agent: self.marked_as.to_owned(),
+            epoch: transition_id.to_owned(),
+            attempt,
+            capacity_refusals,
+            token: transition_id.to_owned(),
+            cluster: String::new(),
+        }
+    }
+}
+
+/// The newest state that a claim wrote.
+pub(super) fn newest_claim(states: &[State]) -> Option<&State> {
+    states.iter().filter(|state| state.is_claim()).max_by_key(|state| state.timestamp)
+}
+
+/// Launches that were given back before a SCHEDULED state, and how many of them for want of capacity.
+pub(super) fn attempts(scheduled: &State) -> (u32, u32) {
+    scheduled.mark.as_ref().map_or((0, 0), |mark| (mark.attempt, mark.capacity_refusals))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::super::test_support::{
+    IDENTITY, MARKED_AS, RUN, STATE, claim_id, claimed_state, mark, names, read, row_in, state, stranger,
+};
+use super::*;
+use serde_json::{Value, json};
+use time::macros::datetime;
+
+const SINCE: OffsetDateTime = datetime!(2026-11-22 16:20 UTC);
+
+fn by_state(state: Value) -> Whose {
+    let names = names();
+    Claimant { names: &names, marked_as: MARKED_AS }.by_state(&read(row_in(state)))
+}
+
+fn by_history(states: &[Value]) -> Whose {
+    let names = names();
+    let states: Vec<State> = states.iter().filter_map(State::read).collect();
+    Claimant { names: &names, marked_as: MARKED_AS }.by_history(RUN, &states)
+}
+
+/// The same state `minute` minutes past four.
+fn at(mut state: Value, minute: u8) -> Value {
+    state["timestamp"] = json!(format!("2026-11-22T16:{minute:02}:00Z"));
+    state
+}
+
+fn scheduled(id: &str) -> Value {
+    let mut scheduled = state("SCHEDULED", "Scheduled");
+    scheduled["id"] = json!(id);
+    scheduled
+}
+
+fn without_data(mut state: Value) -> Value {
+    state["data"] = json!(null);
+    state
+}
+
+#[test]
+fn a_claim_with_our_mark_is_ours() {
+    assert_eq!(by_state(claimed_state()), Whose::Ours(mark(), SINCE));
+}
+
+#[test]
+fn claims_of_others_are_foreign() {
+    let mut random = state("PENDING", "Pending");
+    random["state_details"]["transition_id"] = json!("16c5f7ac-c5a4-4a0e-a26d-25cff0b2dfb8");
+    assert_eq!(by_state(random), Whose::Foreign);
+    assert_eq!(by_state(state("PENDING", "Pending")), Whose::Foreign, "a claim may have no id at all");
+    let mut other = claimed_state();
+    other["data"][Mark::KEY]["agent"] = json!("123456789012/eu-west-1/other/etl");
+    assert_eq!(by_state(other), Whose::Foreign);
+    let mut copied = claimed_state();
+    copied["state_details"]["transition_id"] = json!(stranger().claim(RUN, STATE));
+    assert_eq!(by_state(copied), Whose::Foreign, "a mark without its id proves nothing");
+}
+
+#[test]
+fn sub_states_and_derived_ids_without_a_mark_are_told_by_the_history() {
+    for name in ["Submitting", "InfrastructurePending"] {
+        assert_eq!(by_state(state("PENDING", name)), Whose::Untold);
+    }
+    assert_eq!(by_state(without_data(claimed_state())), Whose::Untold);
+}
+
+#[test]
+fn a_history_tells_what_lies_under_a_sub_state() {
+    let history = [at(scheduled(STATE), 10), at(claimed_state(), 20), at(state("PENDING", "Submitting"), 21)];
+    assert_eq!(by_history(&history), Whose::Ours(mark(), SINCE));
+    let mut theirs = state("PENDING", "Pending");
+    theirs["state_details"]["transition_id"] = json!("16c5f7ac-c5a4-4a0e-a26d-25cff0b2dfb8");
+    let history = [at(scheduled(STATE), 10), at(theirs, 20), at(state("PENDING", "Submitting"), 21)];
+    assert_eq!(by_history(&history), Whose::Foreign);
+    assert_eq!(by_history(&[]), Whose::Foreign);
+}
+
+#[test]
+fn an_id_that_follows_from_the_state_before_it_is_ours_also_without_a_mark() {
+    let mut given_back = scheduled(STATE);
+    given_back["data"] =
+        json!({Mark::KEY: Mark { agent: IDENTITY.into(), attempt: 2, capacity_refusals: 1, ..mark() }});
+    let claim = without_data(claimed_state());
+    // The run was renamed Late between our look and our claim.
+    let history = [at(claim.clone(), 20), at(scheduled("late"), 15), at(given_back, 10)];
+    let expected = Mark { attempt: 3, capacity_refusals: 1, cluster: String::new(), ..mark() };
+    assert_eq!(by_history(&history), Whose::Ours(expected, SINCE));
+    assert_eq!(by_history(&[at(claim.clone(), 20), at(scheduled("another"), 10)]), Whose::Foreign);
+    assert_eq!(
+        by_history(&[at(claim, 20), at(scheduled(STATE), 30)]),
+        Whose::Foreign,
+        "what came later proves nothing"
+    );
+}
+
+#[test]
+fn a_claim_that_was_given_back_is_over() {
+    let history = [
+        at(scheduled(STATE), 10),
+        at(claimed_state(), 20),
+        at(scheduled("again"), 25),
+        at(state("PENDING", "Submitting"), 30),
+    ];
+    assert_eq!(by_history(&history), Whose::Foreign);
+    let newer = claim_id();
+    let mut again = claimed_state();
+    again["state_details"]["transition_id"] = json!(names().claim(RUN, "again"));
+    again["data"][Mark::KEY]["token"] = again["state_details"]["transition_id"].clone();
+    let history =
+        [at(claimed_state(), 20), at(scheduled("again"), 25), at(again, 30), at(state("PENDING", "Submitting"), 31)];
+    assert!(matches!(by_history(&history), Whose::Ours(mark, _) if mark.token != newer));
+}

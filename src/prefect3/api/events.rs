@@ -1,0 +1,82 @@
+//! The events and labels by which a worker tells others of the runs it has launched. Pure.
+
+use super::records::{Belongings, tags};
+use crate::prefect3::render::{FlowRun, WorkPool};
+use crate::slug::slug;
+use crate::times;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use time::OffsetDateTime;
+
+/// The worker that tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Teller<'a> {
+    pub name: &'a str,
+    /// Version of the Prefect whose worker this stands for.
+    pub prefect_version: &'a str,
+    pub work_pool: &'a WorkPool,
+}
+
+/// A run that has a task.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Launched<'a> {
+    pub flow_run: &'a FlowRun,
+    /// Unknown where it was launched by an earlier process.
+    pub belongings: Option<&'a Belongings>,
+}
+
+impl Teller<'_> {
+    /// `prefect.worker.submitted-flow-run`. `id` is the same for the same launch.
+    pub(super) fn submitted(self, id: &str, launched: Launched<'_>, now: OffsetDateTime) -> Value {
+        let name = self.name;
+        json!({
+            "id": id, "occurred": times::iso(now), "event": "prefect.worker.submitted-flow-run",
+            "resource": {
+                "prefect.resource.id": format!("prefect.worker.ecs.{}", slug(name, usize::MAX)),
+                "prefect.resource.name": name,
+                "prefect.version": self.prefect_version,
+                "prefect.worker-type": "ecs",
+            },
+            "related": self.related(launched),
+            "payload": {}, "follows": null,
+        })
+    }
+
+    fn related(self, launched: Launched<'_>) -> Vec<Value> {
+        let Launched { flow_run, belongings } = launched;
+        let deployment = belongings.and_then(|known| known.deployment.as_ref());
+        let flow = belongings.map(|known| known.flow.name.as_str());
+        let deployment_name = deployment.map(|known| known.deployment.name.as_str());
+        let mut related: Vec<Value> = Vec::new();
+        related.extend(flow_run.deployment_id.as_ref().map(|id| resource("deployment", id, deployment_name)));
+        related.push(resource("flow", &flow_run.flow_id, flow));
+        related.push(resource("flow-run", &flow_run.id, Some(&flow_run.name)));
+        let of_run = flow_run.others.get("tags").map(tags).unwrap_or_default();
+        let of_deployment = deployment.map(|known| known.tags.clone()).unwrap_or_default();
+        let tags: BTreeSet<String> = of_run.into_iter().chain(of_deployment).collect();
+        related.extend(tags.iter().map(|tag| resource("tag", tag, None)));
+        related.push(resource("work-pool", &self.work_pool.id, Some(&self.work_pool.name)));
+        related
+    }
+
+    /// The labels that a worker writes on its flow runs.
+    pub(super) fn labels(self) -> Value {
+        json!({
+            "prefect.worker.name": self.name,
+            "prefect.worker.type": "ecs",
+            "prefect.work-pool.name": self.work_pool.name,
+            "prefect.work-pool.id": self.work_pool.id,
+        })
+    }
+}
+
+fn resource(kind: &str, id: &str, name: Option<&str>) -> Value {
+    let mut resource = json!({"prefect.resource.id": format!("prefect.{kind}.{id}"), "prefect.resource.role": kind});
+    if let Some(name) = name {
+        resource["prefect.resource.name"] = json!(name);
+    }
+    resource
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::super::records::Deployed;
+use super::super::test_support::{DEPLOYMENT, FLOW, NOW, RUN, deployment_row, due, flow_row, pool_row};
+use super::*;
+use std::sync::Arc;
+
+fn belongings() -> Belongings {
+    let row = deployment_row();
+    let deployed = Deployed { tags: tags(&row["tags"]), deployment: serde_json::from_value(row).unwrap() };
+    Belongings { flow: Arc::new(serde_json::from_value(flow_row()).unwrap()), deployment: Some(Arc::new(deployed)) }
+}
+
+#[test]
+fn the_event_is_the_one_that_the_worker_sends() {
+    let (pool, run, belongings) = (serde_json::from_value(pool_row()).unwrap(), due(), belongings());
+    let teller = Teller { name: "My worker", prefect_version: "3.8.8", work_pool: &pool };
+    let launched = Launched { flow_run: &run.detail.flow_run, belongings: Some(&belongings) };
+    let resource = |kind: &str, id: &str, name: &str| json!({"prefect.resource.id": format!("prefect.{kind}.{id}"), "prefect.resource.role": kind, "prefect.resource.name": name});
+    let tag =
+        |name: &str| json!({"prefect.resource.id": format!("prefect.tag.{name}"), "prefect.resource.role": "tag"});
+    let expected = json!({
+        "id": "event-1", "occurred": "2026-11-22T16:23:00.488868+00:00", "event": "prefect.worker.submitted-flow-run",
+        "resource": {
+            "prefect.resource.id": "prefect.worker.ecs.my-worker", "prefect.resource.name": "My worker",
+            "prefect.version": "3.8.8", "prefect.worker-type": "ecs",
+        },
+        "related": [
+            resource("deployment", DEPLOYMENT, "daily"), resource("flow", FLOW, "hello"),
+            resource("flow-run", RUN, "utopian-lemming"), tag("nightly"), tag("team-a"),
+            resource("work-pool", &pool.id, &pool.name),
+        ],
+        "payload": {}, "follows": null,
+    });
+    assert_eq!(teller.submitted("event-1", launched, NOW), expected);
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let (pool, run) = (serde_json::from_value(pool_row()).unwrap(), due());
+    let teller = Teller { name: "w", prefect_version: "3.8.8", work_pool: &pool };
+    let event = teller.submitted("id", Launched { flow_run: &run.detail.flow_run, belongings: None }, NOW);
+    assert_eq!(
+        event["related"][0],
+        json!({"prefect.resource.id": format!("prefect.deployment.{DEPLOYMENT}"), "prefect.resource.role": "deployment"})
+    );
+}
+
+#[test]
+fn the_labels_name_worker_and_pool() {
+    let pool = serde_json::from_value(pool_row()).unwrap();
+    let labels = Teller { name: "w", prefect_version: "3.8.8", work_pool: &pool }.labels();
+    let expected = json!({"prefect.worker.name": "w", "prefect.worker.type": "ecs", "prefect.work-pool.name": pool.name, "prefect.work-pool.id": pool.id});
+    assert_eq!(labels, expected);
+}

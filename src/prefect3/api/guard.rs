@@ -1,0 +1,44 @@
+//! What may be overwritten: only what is still our claim. A run that ended, is paused or is being cancelled never is.
+//! Pure.
+
+use super::runs::Row;
+use crate::orchestrator::{ApiError, DueRun};
+
+/// A flow run as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
+    /// The run.
+    pub run: Row,
+    /// `transition_id` of the claim that it is in, if it is in one.
+    pub claim: Option<String>,
+    /// The process that made the claim, where it says so.
+    pub session: Option<String>,
+}
+
+/// Whether the claim may be given back, or the run be ended as never launched.
+pub(super) fn may_end_claim<D>(run: &DueRun<D>, look: Option<&Look>) -> Result<(), ApiError> {
+    let look = look.ok_or_else(|| left("the run no longer exists"))?;
+    match (look.run.kind(), &look.claim) {
+        ("PENDING", Some(claim)) if *claim == run.token => Ok(()),
+        ("PENDING", _) => Err(left("the run is claimed by another worker")),
+        _ => Err(left(&format!("the run is {} now", look.run.state_name()))),
+    }
+}
+
+/// Whether the run may be ended as Cancelled: it is being cancelled, or is due as it was (its deployment is gone).
+/// `epoch`: the one that its state now begins.
+pub(super) fn may_cancel<D>(run: &DueRun<D>, look: Option<&Look>, epoch: &str) -> Result<(), ApiError> {
+    let look = look.ok_or_else(|| left("the run no longer exists"))?;
+    match look.run.kind() {
+        "CANCELLING" => Ok(()),
+        "SCHEDULED" if epoch == run.epoch => Ok(()),
+        _ => Err(left(&format!("the run is {} now", look.run.state_name()))),
+    }
+}
+
+fn left(why: &str) -> ApiError {
+    ApiError::NotOurs(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

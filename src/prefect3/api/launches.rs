@@ -1,0 +1,135 @@
+//! The launches of due runs: what they refer to is read, then everything else is decided purely.
+
+use super::records::{Belongings, Missing};
+use super::{Detail, Prefect3, lock};
+use crate::launch::delivery::{Delivered, deliver};
+use crate::orchestrator::{DueRun, RenderError, Rendered, RunRefusal};
+use crate::prefect3::render::{
+    FlowRunContext, Job, WorkPool, WorkerSettings, populate, resolve_blocks, resolve_variables,
+};
+use futures_util::future::join;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+/// A run whose configuration is known up to its references.
+struct Populated {
+    belongings: Belongings,
+    configuration: Map<String, Value>,
+}
+
+/// A run whose blocks are resolved.
+struct Resolved {
+    populated: Populated,
+    /// With the values of its blocks; those may refer to variables.
+    configuration: Map<String, Value>,
+}
+
+impl Prefect3 {
+    /// One entry per run, in order.
+    pub(super) async fn launches(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
+        if runs.is_empty() {
+            return Vec::new();
+        }
+        let pool = match join(self.pool(), self.read_records(runs)).await.0 {
+            Ok(pool) => pool,
+            Err(error) => {
+                let reason = format!("the work pool cannot be read: {error}");
+                return runs.iter().map(|_| Err(RenderError::NotNow(reason.clone()))).collect();
+            }
+        };
+        let worker = self.worker_settings();
+        let populated: Vec<_> = runs.iter().map(|run| self.populated(&worker, &pool, run)).collect();
+        let blocks = self.read_blocks(populated.iter().flatten().map(|run| &run.configuration)).await;
+        let resolved: Vec<Result<Resolved, RenderError>> = populated
+            .into_iter()
+            .map(|populated| {
+                let populated = populated?;
+                let blocks = blocks.of(&populated.configuration).map_err(RenderError::NotNow)?;
+                let configuration = resolve_blocks(&populated.configuration, &blocks).map_err(RenderError::Refused)?;
+                Ok(Resolved { populated, configuration })
+            })
+            .collect();
+        let variables = self.read_variables(resolved.iter().flatten().map(|run| &run.configuration)).await;
+        let launches = resolved.into_iter().zip(runs).map(|(resolved, run)| {
+            let Resolved { populated, configuration } = resolved?;
+            let variables = variables.of(&configuration).map_err(RenderError::NotNow)?;
+            let configuration = resolve_variables(&configuration, &variables);
+            self.rendered(
+                &worker,
+                &context(run, &populated.belongings, &pool),
+                &populated.configuration,
+                &configuration,
+            )
+            .map_err(RenderError::Refused)
+        });
+        launches.collect()
+    }
+
+    fn populated(
+        &self,
+        worker: &WorkerSettings,
+        pool: &WorkPool,
+        run: &DueRun<Detail>,
+    ) -> Result<Populated, RenderError> {
+        let belongings = self.records.of(run).map_err(|missing| match missing {
+            Missing::Deployment(id) => RenderError::Gone(format!("Deployment {id} no longer exists, cancelled run.")),
+            Missing::Flow(id) => {
+                RenderError::Refused(RunRefusal(format!("ObjectNotFound: there is no flow with id {id}")))
+            }
+            Missing::Unread(why) => RenderError::NotNow(why),
+        })?;
+        let configuration = populate(worker, &context(run, &belongings, pool)).map_err(RenderError::Refused)?;
+        Ok(Populated { belongings, configuration })
+    }
+
+    fn rendered(
+        &self,
+        worker: &WorkerSettings,
+        run: &FlowRunContext<'_>,
+        populated: &Map<String, Value>,
+        resolved: &Map<String, Value>,
+    ) -> Result<Rendered, RunRefusal> {
+        let job = Job::new(worker, run, populated, resolved)?;
+        let cluster = job.cluster().map(str::to_owned);
+        lock(&self.clusters).insert(run.flow_run.id.clone(), cluster);
+        let role = self.config.assume_role_arn.as_deref();
+        let Delivered { spec, warning } =
+            deliver(job.launch_spec()?, self.config.api_key_delivery, &self.secrets, role)?;
+        Ok(Rendered { spec, warning })
+    }
+
+    /// What launches depend on, of this agent.
+    fn worker_settings(&self) -> WorkerSettings {
+        let three = &self.config.generation;
+        let api = || ("PREFECT_API_URL".to_owned(), self.config.api.clone());
+        let settings = || three.worker_env.iter().chain(&self.config.env_vars).cloned();
+        let secret = |(name, value): (String, String)| (name, SecretString::from(value));
+        let keys =
+            [("PREFECT_API_AUTH_STRING", &self.credential.auth_string), ("PREFECT_API_KEY", &self.credential.api_key)];
+        let keys = keys.into_iter().filter_map(|(name, key)| Some((name.to_owned(), key.clone()?)));
+        let regions = ["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.to_owned(), self.region.clone()));
+        WorkerSettings {
+            generation: three.rules,
+            worker_name: self.config.name.clone(),
+            worker_id: self.worker_id(),
+            prefect_version: self.prefect_version().to_owned(),
+            default_image: three.image.clone(),
+            region: self.region.clone(),
+            base_environment: std::iter::once(secret(api())).chain(keys).chain(settings().map(secret)).collect(),
+            // Without keys: whoever edits the work pool can read what stands here.
+            process_environment: regions.into_iter().chain([api()]).chain(settings()).collect(),
+        }
+    }
+}
+
+fn context<'a>(run: &'a DueRun<Detail>, belongings: &'a Belongings, pool: &'a WorkPool) -> FlowRunContext<'a> {
+    FlowRunContext {
+        flow_run: &run.detail.flow_run,
+        deployment: belongings.deployment.as_deref().map(|known| &known.deployment),
+        flow: &belongings.flow,
+        work_pool: pool,
+    }
+}
+
+#[cfg(test)]
+mod tests;

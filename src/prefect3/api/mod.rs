@@ -1,0 +1,278 @@
+//! The REST API of Prefect 2 and 3, served as a worker of one `ecs` work pool.
+//!
+//! | part | what happens there |
+//! |---|---|
+//! | `transport`, `csrf` | one request: headers, few at once, time limits, repetitions, errors without secrets |
+//! | `answer`, `credential` | HTTP answer → JSON or error; what goes into `Authorization` (pure) |
+//! | `requests`, `states`, `events` | what is sent (pure) |
+//! | `names` | epochs and other names that follow from what they name (pure) |
+//! | `runs`, `claims`, `guard` | rows → flow runs; whose a claim is; what may be overwritten (pure) |
+//! | `pool`, `records`, `references` | what rendering needs: the pool, flows and deployments, blocks and variables |
+//! | `queue`, `standing`, `reading`, `writes`, `launches`, `announce`, `watch` | the conversations |
+
+mod announce;
+mod answer;
+mod claims;
+mod credential;
+mod csrf;
+mod events;
+mod guard;
+mod launches;
+mod names;
+mod pool;
+mod queue;
+mod reading;
+mod records;
+mod references;
+mod requests;
+mod runs;
+mod standing;
+mod states;
+#[cfg(test)]
+mod test_support;
+mod transport;
+mod watch;
+mod writes;
+
+use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
+use crate::orchestrator::{
+    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog,
+    RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
+};
+use crate::prefect3::render::FlowRun;
+use crate::state::Registration;
+use announce::Unserved;
+use claims::Claimant;
+use credential::Credential;
+use names::Names;
+use pool::Pool;
+use queue::Pages;
+use records::Records;
+use runs::Author;
+use serde_json::Value;
+use standing::Verdicts;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use transport::Transport;
+
+/// Version of Prefect whose worker an agent stands for.
+pub fn version_of(rules: WorkerRules) -> &'static str {
+    match rules {
+        WorkerRules::Two => "2.20.27",
+        WorkerRules::Three => "3.8.8",
+    }
+}
+
+/// The configuration of an agent of Prefect 2 or 3.
+pub type Config = AgentConfig<Prefect3Config>;
+
+/// Tells the time, for what is dated: log lines and events.
+pub type Now = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
+
+/// What one agent needs to serve its work pool.
+pub struct Setup {
+    /// Its configuration.
+    pub config: Config,
+    /// Its secrets.
+    pub secrets: AgentSecrets,
+    /// `<root>/<agent>`: what the poll compares marks with.
+    pub marked_as: String,
+    /// Names the agent and its deployment, here and in every other account: its claims are known by it.
+    pub identity: String,
+    /// Names this process, among all of them.
+    pub session: String,
+    /// Where tasks are launched unless their credentials say otherwise.
+    pub region: String,
+    /// Tells the time.
+    pub now: Now,
+    /// Nothing is written and the agent shows no sign of life: for a dry run.
+    pub read_only: bool,
+}
+
+/// What Prefect 2 and 3 say about a due run.
+#[derive(Debug, Clone)]
+pub struct Detail {
+    /// The run as the API describes it.
+    pub flow_run: Arc<FlowRun>,
+}
+
+/// Prefect 2 and 3 as an [`Orchestrator`]: one agent and its work pool.
+pub struct Prefect3 {
+    config: Config,
+    secrets: AgentSecrets,
+    credential: Credential,
+    marked_as: String,
+    names: Names,
+    session: String,
+    region: String,
+    now: Now,
+    read_only: bool,
+    transport: Transport,
+    /// Held while the pool is read, so that it is read once.
+    pool: tokio::sync::Mutex<Pool>,
+    /// What a person should know about the pool.
+    warnings: Mutex<Vec<String>>,
+    records: Records,
+    pages: Mutex<Pages>,
+    /// Only Prefect Cloud gives one.
+    worker_id: Mutex<Option<String>>,
+    /// The cluster as the configuration of each rendered run has it, by flow run: what its pid begins with.
+    clusters: Mutex<HashMap<String, Option<String>>>,
+    verdicts: Verdicts,
+    unserved: Unserved,
+}
+
+impl Prefect3 {
+    /// Sends nothing. Fails when key, auth string or API cannot be put into a request.
+    pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
+        let Setup { config, secrets, marked_as, identity, session, region, now, read_only } = setup;
+        let (credential, names) = (Credential::of(&secrets), Names::new(identity));
+        let csrf_client = names.csrf_client(&session);
+        let transport = Transport::new(http, &config.api, &credential, &config.name, csrf_client)?;
+        Ok(Self {
+            config,
+            secrets,
+            credential,
+            marked_as,
+            names,
+            session,
+            region,
+            now,
+            read_only,
+            transport,
+            pool: tokio::sync::Mutex::default(),
+            warnings: Mutex::default(),
+            records: Records::default(),
+            pages: Mutex::default(),
+            worker_id: Mutex::default(),
+            clusters: Mutex::default(),
+            verdicts: Verdicts::default(),
+            unserved: Unserved::default(),
+        })
+    }
+
+    /// No request goes on beyond `deadline`; each takes 15 s at most. To be set for every invocation, with which the
+    /// queue begins anew.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        *lock(&self.pages) = Pages::default();
+        lock(&self.clusters).clear();
+        self.records.begin_poll();
+        self.transport.set_deadline(deadline);
+    }
+
+    /// Opens a connection to an API that speaks TLS. Best effort: nothing is lost when it fails.
+    pub async fn warm_up(&self) {
+        self.transport.warm_up().await;
+    }
+
+    /// Polls before the agent stops.
+    pub fn max_polls(&self) -> Option<u64> {
+        self.config.max_polls
+    }
+
+    /// What a person should know about the work pool, once it was read.
+    pub fn warnings(&self) -> Vec<String> {
+        lock(&self.warnings).clone()
+    }
+
+    /// Name of the work pool.
+    fn work_pool(&self) -> &str {
+        &self.config.generation.work_pool
+    }
+
+    /// Whose marks the states carry.
+    fn author(&self) -> Author<'_> {
+        Author { identity: self.names.identity(), session: &self.session }
+    }
+
+    fn claimant(&self) -> Claimant<'_> {
+        Claimant { names: &self.names, marked_as: &self.marked_as }
+    }
+
+    fn worker_id(&self) -> Option<String> {
+        lock(&self.worker_id).clone()
+    }
+}
+
+impl Orchestrator for Prefect3 {
+    type Detail = Detail;
+
+    /// A claim is a request. A run waits for its own claim and task only: few are ever claimed and not launched.
+    fn batching(&self) -> Batching {
+        Batching { claims: 1, at_once: 12 }
+    }
+
+    async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
+        Ok(self.known_worker(remembered).await)
+    }
+
+    async fn due_runs(&self, window: &Window) -> Result<DuePage<Detail>, ApiError> {
+        self.page(window).await
+    }
+
+    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<Detail>, ApiError> {
+        self.what_stands(now, orphan_after).await
+    }
+
+    async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        self.runs_now(flow_run_ids).await
+    }
+
+    async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
+        self.launches(runs).await
+    }
+
+    async fn claim(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
+        self.claim_runs(claims).await
+    }
+
+    async fn record_task(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
+        self.write_pid(run, task).await;
+    }
+
+    async fn give_back(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
+        self.give_runs_back(runs, now).await
+    }
+
+    async fn fail(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+        self.crash_runs(runs).await
+    }
+
+    async fn cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+        self.end_cancelled(runs).await
+    }
+
+    async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
+        self.write_log(lines).await
+    }
+
+    async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) {
+        self.tell_others(launched).await;
+    }
+}
+
+impl TaskWatch for Prefect3 {
+    async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
+        self.watched_run(flow_run_id).await
+    }
+
+    async fn end_dead(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
+        self.crash_dead(run, message).await
+    }
+
+    async fn propose_pending(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
+        self.say_pending(run, message).await
+    }
+
+    async fn post_event(&self, event: &Value) -> Result<(), ApiError> {
+        self.tell_event(event).await
+    }
+}
+
+/// What is behind these locks is valid after every statement, so a poisoned one is as good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,164 @@
+//! The work pool: its base job template, read beside every poll, and the worker's sign of life in it.
+
+use super::answer::{is_missing, is_no_route};
+use super::{Prefect3, lock, requests};
+use crate::config::WorkerRules;
+use crate::orchestrator::ApiError;
+use crate::prefect3::render::WorkPool;
+use crate::state::Registration;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A template read longer ago is not used: people change it.
+const USED_FOR: Duration = Duration::from_mins(5);
+
+/// What a pool without a template gets, by whose worker fills it.
+const TEMPLATE_2: &str = include_str!("templates/prefect2.json");
+const TEMPLATE_3: &str = include_str!("templates/prefect3.json");
+
+/// What is known of the work pool.
+#[derive(Debug, Default)]
+pub(super) struct Pool(Option<(Arc<WorkPool>, Instant)>);
+
+impl Pool {
+    /// The pool as it was read last.
+    pub(super) fn known(&self) -> Option<Arc<WorkPool>> {
+        self.0.as_ref().map(|(pool, _)| Arc::clone(pool))
+    }
+}
+
+impl Prefect3 {
+    /// The pool as it was read a moment ago, beside the queue.
+    pub(super) async fn pool(&self) -> Result<Arc<WorkPool>, ApiError> {
+        let mut known = self.pool.lock().await;
+        match &known.0 {
+            Some((pool, read_at)) if read_at.elapsed() < USED_FOR => Ok(Arc::clone(pool)),
+            _ => self.read_pool_into(&mut known).await,
+        }
+    }
+
+    /// The pool, read now.
+    pub(super) async fn read_pool(&self) -> Result<Arc<WorkPool>, ApiError> {
+        let mut known = self.pool.lock().await;
+        self.read_pool_into(&mut known).await
+    }
+
+    async fn read_pool_into(&self, known: &mut Pool) -> Result<Arc<WorkPool>, ApiError> {
+        let answer = self.transport.read(&requests::work_pool(self.work_pool())).await;
+        let mut row = answer.map_err(|error| self.about_pool(error))?.json()?;
+        if !row["base_job_template"].is_object() {
+            row["base_job_template"] = Value::Object(Map::new());
+        }
+        self.look_at(&row);
+        let mut pool: WorkPool =
+            serde_json::from_value(row).map_err(|error| ApiError::Malformed(format!("the work pool: {error}")))?;
+        if pool.base_job_template.is_empty() {
+            pool.base_job_template = default_template(self.config.generation.rules)?;
+            self.fill(&pool.base_job_template).await;
+        }
+        let pool = Arc::new(pool);
+        known.0 = Some((Arc::clone(&pool), Instant::now()));
+        Ok(pool)
+    }
+
+    /// Notes what a person should know.
+    fn look_at(&self, row: &Value) {
+        let kind = row["type"].as_str().unwrap_or_default();
+        let wrong = (kind != "ecs").then(|| {
+            format!(
+                "work_pool: {:?} is a work pool of type {kind:?}: flow runs are launched as if it were \"ecs\"",
+                self.work_pool()
+            )
+        });
+        *lock(&self.warnings) = wrong.into_iter().collect();
+    }
+
+    /// Writes the template that was missing. Flow runs are launched by it also when that fails.
+    async fn fill(&self, template: &Map<String, Value>) {
+        if self.read_only {
+            return;
+        }
+        if let Err(error) =
+            self.transport.repeatable(&requests::fill_work_pool(self.work_pool(), template)).await.answer
+        {
+            tracing::warn!(work_pool = self.work_pool(), %error, "the empty base job template was not filled");
+        }
+    }
+
+    /// The worker of an earlier process. Prefect Cloud gives workers ids, which flow runs and logs name; only there
+    /// something is asked, once.
+    pub(super) async fn known_worker(&self, remembered: Option<&Registration>) -> Option<Registration> {
+        if !self.is_cloud() {
+            return None;
+        }
+        let identity = self.names.registration(&[&self.config.api, self.work_pool(), &self.config.name]);
+        if let Some(known) = remembered.filter(|known| known.identity == identity) {
+            *lock(&self.worker_id) = Some(known.agent_id.clone());
+            return Some(known.clone());
+        }
+        if !self.read_only
+            && let Err(error) = self.heartbeat().await
+        {
+            // The poll's own heartbeat will say so where it counts.
+            tracing::warn!(%error, "the worker's id is not known");
+        }
+        self.worker_id().map(|agent_id| Registration { agent_id, tenant_id: None, identity, settings: None })
+    }
+
+    /// The worker's sign of life.
+    pub(super) async fn heartbeat(&self) -> Result<(), ApiError> {
+        let wants_id =
+            self.is_cloud() && self.worker_id().is_none() && !self.unserved.worker_ids.load(Ordering::Relaxed);
+        let request = |return_id| {
+            let interval = self.config.poll_interval.as_secs();
+            requests::heartbeat(self.work_pool(), &self.config.name, interval, return_id)
+        };
+        let mut answer = self.transport.repeatable(&request(wants_id)).await.answer;
+        if wants_id && matches!(answer, Err(ApiError::Refused { .. })) {
+            self.unserved.worker_ids.store(true, Ordering::Relaxed);
+            answer = self.transport.repeatable(&request(false)).await.answer;
+        }
+        let said = answer.map_err(|error| self.about_pool(error))?.text();
+        if wants_id && let Ok(id) = uuid::Uuid::try_parse(&said) {
+            *lock(&self.worker_id) = Some(id.to_string());
+        }
+        Ok(())
+    }
+
+    /// Prefect Cloud: its API's address names account and workspace.
+    pub(super) fn is_cloud(&self) -> bool {
+        self.config.api.contains("/accounts/") && self.config.api.contains("/workspaces/")
+    }
+
+    /// What an error means whose request named the pool and its queues.
+    pub(super) fn about_pool(&self, error: ApiError) -> ApiError {
+        let name = self.work_pool();
+        match &error {
+            _ if is_no_route(&error) => ApiError::Configuration(format!(
+                "api: {} answers, but not as a Prefect API: the address of a server ends in /api, that of Prefect Cloud in \
+                 /workspaces/<id>",
+                self.config.api
+            )),
+            ApiError::Status { text, .. } if is_missing(&error) => ApiError::Configuration(format!(
+                "work_pool: Prefect says: {text} Create it (`prefect work-pool create --type ecs {name:?}`), or correct \
+                 `work_pool` and `work_queues`."
+            )),
+            _ => error,
+        }
+    }
+}
+
+/// What the worker of a generation writes into a pool without a template.
+fn default_template(rules: WorkerRules) -> Result<Map<String, Value>, ApiError> {
+    let template = match rules {
+        WorkerRules::Two => TEMPLATE_2,
+        WorkerRules::Three => TEMPLATE_3,
+    };
+    serde_json::from_str(template).map_err(|error| ApiError::Malformed(format!("the built-in template: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

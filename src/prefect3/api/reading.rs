@@ -1,0 +1,71 @@
+//! Runs read again: as they are now, and whose claim they are in.
+
+use super::Prefect3;
+use super::claims::newest_claim;
+use super::guard::Look;
+use super::queue::readable;
+use super::requests::{self, PAGE_ROWS};
+use super::runs::{Row, State};
+use crate::orchestrator::{ApiError, RunNow};
+use futures_util::future::join_all;
+use std::collections::HashMap;
+
+impl Prefect3 {
+    /// Runs as they are now, in the terms of what was observed of them.
+    pub(super) async fn runs_now(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        let looks = self.looks(ids).await?.into_iter().map(Option::transpose).collect::<Result<Vec<_>, _>>()?;
+        Ok(looks.iter().map(|look| look.as_ref().map(|look| self.run_now(look))).collect())
+    }
+
+    fn run_now(&self, look: &Look) -> RunNow {
+        // Another invocation of this agent may have made the claim that we tried to make: then it launches.
+        let by_another = look.session.as_ref().is_some_and(|session| *session != self.session);
+        let claim = look.claim.as_ref().filter(|_| !by_another);
+        let mark = claim.map(|claim| {
+            let known = look.run.state.as_ref().and_then(|state| state.mark.as_ref());
+            let (attempt, refusals) = known.map_or((1, 0), |mark| (mark.attempt, mark.capacity_refusals));
+            self.claimant().mark(claim, attempt, refusals)
+        });
+        RunNow { epoch: look.run.epoch(&self.names), state: look.run.kind().to_owned(), mark }
+    }
+
+    /// Reads runs; one entry per id, in order, `None` for what is not there. A run in a sub-state of PENDING whose history
+    /// cannot be read has an error of its own.
+    pub(super) async fn looks(&self, ids: &[String]) -> Result<Vec<Option<Result<Look, ApiError>>>, ApiError> {
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let chunks = ids
+            .chunks(PAGE_ROWS)
+            .map(|ids| async move { self.transport.read(&requests::flow_runs(ids)).await?.list() });
+        let mut runs: HashMap<String, Row> = HashMap::new();
+        for rows in join_all(chunks).await {
+            let (readable, unreadable) = readable(rows?);
+            for (flow_run_id, reason) in unreadable {
+                tracing::warn!(flow_run_id, reason, "a run cannot be understood");
+            }
+            runs.extend(readable.into_iter().map(|run| (run.id().to_owned(), run)));
+        }
+        let looks = ids.iter().map(|id| runs.get(*id).cloned()).map(|run| async {
+            match run {
+                Some(run) => Some(self.look(run).await),
+                None => None,
+            }
+        });
+        Ok(join_all(looks).await)
+    }
+
+    async fn look(&self, run: Row) -> Result<Look, ApiError> {
+        let claim = match &run.state {
+            Some(state) if state.is_claim() => Some(state.clone()),
+            Some(state) if state.kind == "PENDING" => newest_claim(&self.history(run.id()).await?).cloned(),
+            _ => None,
+        };
+        let (claim, session) = claim.map_or((None, None), |claim| (claim.transition_id, claim.session));
+        Ok(Look { run, claim, session })
+    }
+
+    /// All states of a run.
+    pub(super) async fn history(&self, flow_run_id: &str) -> Result<Vec<State>, ApiError> {
+        let rows = self.transport.read(&requests::history(flow_run_id)).await?.list()?;
+        Ok(rows.iter().filter_map(State::read).collect())
+    }
+}

@@ -1,0 +1,163 @@
+//! What is sent. Pure.
+
+use crate::prefect3::render::BlockReference;
+use crate::times;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+/// Rows of one answer at most: the server's own limit.
+pub(super) const PAGE_ROWS: usize = 200;
+
+/// What stands in a path segment as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// One request, below the API's base URL.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Request {
+    /// Method.
+    pub method: Method,
+    /// Path and query, percent-encoded.
+    pub path: String,
+    /// JSON body.
+    pub body: Option<Value>,
+}
+
+impl Request {
+    fn get(path: String) -> Self {
+        Self { method: Method::GET, path, body: None }
+    }
+
+    fn post(path: String, body: Value) -> Self {
+        Self { method: Method::POST, path, body: Some(body) }
+    }
+
+    fn patch(path: String, body: Value) -> Self {
+        Self { method: Method::PATCH, path, body: Some(body) }
+    }
+
+    /// For a dry run.
+    pub(super) fn shown(&self) -> Value {
+        json!({"method": self.method.as_str(), "path": self.path, "body": self.body})
+    }
+}
+
+fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+pub(super) fn work_pool(name: &str) -> Request {
+    Request::get(format!("/work_pools/{}", segment(name)))
+}
+
+/// Gives a pool without a template one.
+pub(super) fn fill_work_pool(name: &str, base_job_template: &Map<String, Value>) -> Request {
+    Request::patch(format!("/work_pools/{}", segment(name)), json!({"base_job_template": base_job_template}))
+}
+
+/// The worker's sign of life. Prefect calls it offline after three intervals without one.
+pub(super) fn heartbeat(work_pool: &str, worker: &str, interval_seconds: u64, return_id: bool) -> Request {
+    let mut body = json!({"name": worker, "heartbeat_interval_seconds": interval_seconds});
+    if return_id {
+        body["return_id"] = json!(true);
+    }
+    Request::post(format!("/work_pools/{}/workers/heartbeat", segment(work_pool)), body)
+}
+
+/// The due runs of a pool's queues (none = all), by the priority of their queue, then by their time.
+pub(super) fn due_runs(work_pool: &str, queues: &[String], before: OffsetDateTime, limit: usize) -> Request {
+    let body = json!({"work_queue_names": queues, "scheduled_before": times::iso(before), "limit": limit});
+    Request::post(format!("/work_pools/{}/get_scheduled_flow_runs", segment(work_pool)), body)
+}
+
+/// Flow runs, up to [`PAGE_ROWS`] of them.
+pub(super) fn flow_runs(ids: &[&str]) -> Request {
+    Request::post("/flow_runs/filter".into(), by_id("flow_runs", ids))
+}
+
+/// Flows, up to [`PAGE_ROWS`] of them.
+pub(super) fn flows(ids: &[&str]) -> Request {
+    Request::post("/flows/filter".into(), by_id("flows", ids))
+}
+
+/// Deployments, up to [`PAGE_ROWS`] of them.
+pub(super) fn deployments(ids: &[&str]) -> Request {
+    Request::post("/deployments/filter".into(), by_id("deployments", ids))
+}
+
+fn by_id(what: &str, ids: &[&str]) -> Value {
+    json!({what: {"id": {"any_": ids}}, "limit": PAGE_ROWS, "offset": 0})
+}
+
+/// Runs of a pool that are claimed and have not begun, or are being cancelled; the oldest first.
+pub(super) fn standing(work_pool: &str, offset: usize) -> Request {
+    let mut body = in_pool(work_pool, &json!({"state": {"type": {"any_": ["PENDING", "CANCELLING"]}}}));
+    body["sort"] = json!("EXPECTED_START_TIME_ASC");
+    body["offset"] = json!(offset);
+    Request::post("/flow_runs/filter".into(), body)
+}
+
+/// Runs of a pool that were cancelled and ended since then, the latest first.
+pub(super) fn cancelled(work_pool: &str, since: OffsetDateTime) -> Request {
+    let filter = json!({"state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": times::iso(since)}});
+    let mut body = in_pool(work_pool, &filter);
+    body["sort"] = json!("END_TIME_DESC");
+    Request::post("/flow_runs/filter".into(), body)
+}
+
+fn in_pool(work_pool: &str, flow_runs: &Value) -> Value {
+    let work_pools = json!({"name": {"any_": [work_pool]}});
+    json!({"flow_runs": flow_runs, "work_pools": work_pools, "limit": PAGE_ROWS, "offset": 0})
+}
+
+/// All states that a run has had.
+pub(super) fn history(flow_run_id: &str) -> Request {
+    Request::get(format!("/flow_run_states/?flow_run_id={}", segment(flow_run_id)))
+}
+
+/// Proposes a state. `force` leaves the server's rules aside.
+pub(super) fn set_state(flow_run_id: &str, state: &Value, force: bool) -> Request {
+    Request::post(format!("/flow_runs/{}/set_state", segment(flow_run_id)), json!({"state": state, "force": force}))
+}
+
+/// Writes down a run's task; `None` = it has none.
+pub(super) fn record_task(flow_run_id: &str, pid: Option<&str>) -> Request {
+    Request::patch(format!("/flow_runs/{}", segment(flow_run_id)), json!({"infrastructure_pid": pid}))
+}
+
+/// Adds labels to a run.
+pub(super) fn labels(flow_run_id: &str, labels: &Value) -> Request {
+    Request::patch(format!("/flow_runs/{}/labels", segment(flow_run_id)), labels.clone())
+}
+
+/// A block document with its secrets.
+pub(super) fn block(reference: &BlockReference) -> Request {
+    let path = match reference {
+        BlockReference::Named { type_slug, name } => {
+            format!("/block_types/slug/{}/block_documents/name/{}", segment(type_slug), segment(name))
+        }
+        BlockReference::Id(id) => format!("/block_documents/{}", segment(id)),
+    };
+    Request::get(format!("{path}?include_secrets=true"))
+}
+
+pub(super) fn variable(name: &str) -> Request {
+    Request::get(format!("/variables/name/{}", segment(name)))
+}
+
+pub(super) fn logs(lines: Vec<Value>) -> Request {
+    Request::post("/logs/".into(), Value::Array(lines))
+}
+
+pub(super) fn events(events: Vec<Value>) -> Request {
+    Request::post("/events".into(), Value::Array(events))
+}
+
+/// Asks for a client's CSRF token.
+pub(super) fn csrf_token(client: &str) -> Request {
+    Request::get(format!("/csrf-token?client={}", segment(client)))
+}
+
+#[cfg(test)]
+mod tests;

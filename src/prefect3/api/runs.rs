@@ -1,0 +1,180 @@
+//! Rows of the API → flow runs and their states. Pure; a row that is odd is said to be so, and harms no other.
+
+use super::Detail;
+use super::names::Names;
+use crate::orchestrator::{DueRun, Mark};
+use crate::prefect3::render::FlowRun;
+use crate::times;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// A row that cannot be understood: the run's id (as far as known) and why.
+pub(super) type Unreadable = (String, String);
+
+/// The field of a mark that names the process.
+const SESSION: &str = "session";
+
+/// A flow run as the API shows it.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// What rendering needs, and everything else in `others`.
+    pub flow_run: Arc<FlowRun>,
+    /// Id of its current state.
+    pub state_id: String,
+    /// Its current state; the rows of a poll have none.
+    pub state: Option<State>,
+}
+
+/// A state of a flow run.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct State {
+    /// Id.
+    pub id: String,
+    /// Type, e.g. `PENDING`.
+    pub kind: String,
+    /// Name, e.g. `Submitting`.
+    pub name: String,
+    /// When the run got into it.
+    pub timestamp: Option<OffsetDateTime>,
+    /// `state_details.transition_id`.
+    pub transition_id: Option<String>,
+    /// Our mark in its `data`, with the identity of the agent as it was written.
+    pub mark: Option<Mark>,
+    /// Which process left the mark.
+    pub session: Option<String>,
+}
+
+impl State {
+    /// Reads a state; `None` when it has no type.
+    pub(super) fn read(state: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        Some(Self {
+            id: text(&state["id"]).unwrap_or_default(),
+            kind: text(&state["type"])?,
+            name: text(&state["name"]).unwrap_or_default(),
+            timestamp: state["timestamp"].as_str().and_then(times::parse),
+            transition_id: text(&state["state_details"]["transition_id"]),
+            mark: mark_in(&state["data"]),
+            session: text(&state["data"][Mark::KEY][SESSION]),
+        })
+    }
+
+    /// PENDING as a claim writes it; workers and observers put other names over it.
+    pub(super) fn is_claim(&self) -> bool {
+        self.kind == "PENDING" && self.name == "Pending"
+    }
+}
+
+/// Who leaves a mark.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Author<'a> {
+    /// The agent and its deployment.
+    pub identity: &'a str,
+    /// The process: of two invocations at once, only one has made a claim that both tried to make.
+    pub session: &'a str,
+}
+
+impl Author<'_> {
+    /// `data` of a state with a mark.
+    pub(super) fn data(self, mark: &Mark) -> Value {
+        let mut mark = serde_json::json!(Mark { agent: self.identity.to_owned(), ..mark.clone() });
+        mark[SESSION] = self.session.into();
+        Value::Object(Map::from_iter([(Mark::KEY.to_owned(), mark)]))
+    }
+}
+
+fn mark_in(data: &Value) -> Option<Mark> {
+    serde_json::from_value(data.get(Mark::KEY)?.clone()).ok()
+}
+
+impl Row {
+    /// Reads a row of a filter or of a poll.
+    pub(super) fn read(row: Value) -> Result<Self, Unreadable> {
+        let id = row["id"].as_str().filter(|id| !id.is_empty()).unwrap_or("?").to_owned();
+        let unreadable = |why: String| (id.clone(), why);
+        if id == "?" {
+            return Err(unreadable("the run has no id".into()));
+        }
+        let state = State::read(&row["state"]);
+        let state_id = row["state_id"].as_str().map(str::to_owned).or_else(|| state.as_ref().map(|s| s.id.clone()));
+        let state_id = state_id.filter(|id| !id.is_empty());
+        let state_id = state_id.ok_or_else(|| unreadable("the run has no `state_id`".into()))?;
+        let mut flow_run: FlowRun = serde_json::from_value(row).map_err(|error| unreadable(error.to_string()))?;
+        flow_run.others.shift_remove("state");
+        Ok(Self { flow_run: Arc::new(flow_run), state_id, state })
+    }
+
+    /// Id of the run.
+    pub(super) fn id(&self) -> &str {
+        &self.flow_run.id
+    }
+
+    /// Type of its state.
+    pub(super) fn kind(&self) -> &str {
+        self.state.as_ref().map(|state| state.kind.as_str()).or_else(|| self.text("state_type")).unwrap_or_default()
+    }
+
+    /// Name of its state.
+    pub(super) fn state_name(&self) -> &str {
+        self.state.as_ref().map(|state| state.name.as_str()).or_else(|| self.text("state_name")).unwrap_or_default()
+    }
+
+    /// `infrastructure_pid`: a task of this run, or of an earlier turn of it.
+    pub(super) fn pid(&self) -> Option<&str> {
+        self.text("infrastructure_pid")
+    }
+
+    /// A field that is a text and not empty.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.flow_run.others.get(key)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// A field that is a time.
+    pub(super) fn time(&self, key: &str) -> Option<OffsetDateTime> {
+        times::parse(self.text(key)?)
+    }
+
+    /// Whether the flow has begun at some time. A run that ended before it began shows its end as its start.
+    pub(super) fn has_started(&self) -> bool {
+        self.text("start_time").is_some_and(|start| self.text("end_time") != Some(start))
+    }
+
+    /// Whether an earlier turn may have a task: it ran, it has a pid, or it was scheduled anew since it was made.
+    pub(super) fn has_history(&self) -> bool {
+        let run_count = self.flow_run.others.get("run_count").and_then(Value::as_u64).unwrap_or_default();
+        // The server itself moves what waits for a concurrency slot; such a run was refused, so it has no task.
+        let waits_for_slot = self.state_name() == "AwaitingConcurrencySlot";
+        let moved = self.text("next_scheduled_start_time") != self.text("expected_start_time") && !waits_for_slot;
+        run_count > 0 || self.pid().is_some() || self.state_name() == "AwaitingRetry" || moved
+    }
+
+    /// The run as the planner knows it. `attempts` are the launches and refusals before this turn.
+    pub(super) fn turn(
+        &self,
+        epoch: String,
+        start_time: OffsetDateTime,
+        (attempts, capacity_refusals): (u32, u32),
+    ) -> DueRun<Detail> {
+        DueRun {
+            flow_run_id: self.flow_run.id.clone(),
+            name: self.flow_run.name.clone(),
+            start_time,
+            token: epoch.clone(),
+            epoch,
+            has_history: self.has_history(),
+            is_task_retry: false,
+            attempts,
+            capacity_refusals,
+            detail: Detail { flow_run: Arc::clone(&self.flow_run) },
+        }
+    }
+
+    /// The epoch that the current state begins, if it is a SCHEDULED one; of any other state no run is due.
+    pub(super) fn epoch(&self, names: &Names) -> String {
+        names.claim(&self.flow_run.id, &self.state_id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! The states that are proposed, and what became of a proposal. Pure.
+
+use super::runs::{Author, State};
+use crate::orchestrator::{ApiError, Mark};
+use crate::times;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+/// Characters of a message at most: no person reads more.
+const MAX_MESSAGE_CHARS: usize = 10_000;
+
+/// A claim.
+pub(super) fn pending(mark: &Mark, author: Author<'_>) -> Value {
+    json!({
+        "type": "PENDING", "name": "Pending", "message": null, "data": author.data(mark),
+        "state_details": { "transition_id": mark.token },
+    })
+}
+
+/// A claim that is given back: due again later, with the reason and what was tried so far. Under this name the server
+/// leaves the state as it is, where a late `Scheduled` would be replaced and its `data` be lost.
+pub(super) fn awaiting_retry(
+    mark: &Mark,
+    author: Author<'_>,
+    (at, reason, transition_id): (OffsetDateTime, &str, &str),
+) -> Value {
+    json!({
+        "type": "SCHEDULED", "name": "AwaitingRetry", "message": bounded(reason), "data": author.data(mark),
+        "state_details": { "scheduled_time": times::iso(at), "transition_id": transition_id },
+    })
+}
+
+/// Never launched, in the words of Prefect's worker.
+pub(super) fn crashed(message: &str, transition_id: &str) -> Value {
+    let message = bounded(&format!("Failed to submit flow run to infrastructure: {message}"));
+    json!({
+        "type": "CRASHED", "name": "Crashed", "message": message, "state_details": { "transition_id": transition_id },
+    })
+}
+
+/// The task of a run that was launched is dead.
+pub(super) fn dead(message: &str, transition_id: &str) -> Value {
+    json!({
+        "type": "CRASHED", "name": "Crashed", "message": bounded(message),
+        "state_details": { "transition_id": transition_id },
+    })
+}
+
+/// The task waits for its start.
+pub(super) fn infrastructure_pending(message: &str) -> Value {
+    json!({"type": "PENDING", "name": "InfrastructurePending", "message": bounded(message)})
+}
+
+/// Cancelled, for good.
+pub(super) fn cancelled(message: &str) -> Value {
+    json!({"type": "CANCELLED", "name": "Cancelled", "message": bounded(message)})
+}
+
+/// A text of bounded length.
+pub(super) fn bounded(text: &str) -> String {
+    match text.char_indices().nth(MAX_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}… (cut)", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// What the server said to a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The run is in the proposed state, by this proposal.
+    Done,
+    /// It is in the proposed state, by the same proposal sent before.
+    Already(By),
+    /// It is not, and why.
+    No(String),
+}
+
+/// Who sent a proposal before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// This process.
+    Us,
+    /// Another process of this agent: an invocation at the same time.
+    Another,
+    /// One or the other: the server keeps no `data` that would tell.
+    Somebody,
+}
+
+/// Reads the answer to a proposal of a state of this type.
+pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
+    let status = answer["status"].as_str();
+    let status = status.ok_or_else(|| ApiError::Malformed("the answer to a new state has no `status`".into()))?;
+    let state = &answer["state"];
+    let kind = state["type"].as_str().unwrap_or_default();
+    if kind == proposed["type"].as_str().unwrap_or_default() {
+        if status == "ACCEPT" {
+            return Ok(Said::Done);
+        }
+        if let Some(by) = sent_before(state, proposed) {
+            return Ok(Said::Already(by));
+        }
+    }
+    let reason = answer["details"]["reason"].as_str().or_else(|| state["message"].as_str());
+    let name = state["name"].as_str().unwrap_or(kind);
+    let now = if name.is_empty() { String::new() } else { format!(" (it is {name})") };
+    Ok(Said::No(format!("Prefect said {status}: {}{now}", reason.unwrap_or("no reason was given"))))
+}
+
+/// Who has sent this very proposal before, if the state stems from it.
+fn sent_before(state: &Value, proposed: &Value) -> Option<By> {
+    let (state, proposed) = (State::read(state)?, State::read(proposed)?);
+    if proposed.transition_id.is_none() || state.transition_id != proposed.transition_id {
+        return None;
+    }
+    Some(match state.session {
+        None => By::Somebody,
+        session if session == proposed.session => By::Us,
+        _ => By::Another,
+    })
+}
+
+#[cfg(test)]
+mod tests;

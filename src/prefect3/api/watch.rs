@@ -1,0 +1,63 @@
+//! A run whose task has changed: as it is now, its end, and what others are told of its task.
+
+use super::claims::{Whose, newest_claim};
+use super::guard::Look;
+use super::runs::Row;
+use super::{Detail, Prefect3, requests, states};
+use crate::orchestrator::{ApiError, DueRun, Watched};
+use crate::task_events::run::{Phase, Run};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+impl Prefect3 {
+    /// The run as it is now.
+    pub(super) async fn watched_run(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
+        let looks = self.looks(&[flow_run_id.to_owned()]).await?;
+        let Some(Look { run, claim, .. }) = looks.into_iter().next().flatten().transpose()? else { return Ok(None) };
+        let phase = Phase::of_prefect_3(run.kind());
+        let lives = matches!(phase, Phase::Claimed | Phase::Running | Phase::Cancelling);
+        let states = if lives { self.history(flow_run_id).await? } else { Vec::new() };
+        let newest = newest_claim(&states);
+        let mark = match (phase, self.claimant().by_state(&run)) {
+            (Phase::Claimed, Whose::Ours(mark, _)) => Some(mark),
+            (Phase::Claimed, Whose::Untold) => match self.claimant().by_history(flow_run_id, &states) {
+                Whose::Ours(mark, _) => Some(mark),
+                Whose::Foreign | Whose::Untold => None,
+            },
+            _ => None,
+        };
+        let now = Run {
+            phase,
+            claimed_at: newest.and_then(|claim| claim.timestamp),
+            infrastructure_pid: run.pid().map(str::to_owned),
+            attempt: mark.as_ref().map(|mark| mark.attempt),
+            has_run: run.has_started(),
+            waits_for_task_runs: false,
+        };
+        let token = claim.or_else(|| newest.and_then(|claim| claim.transition_id.clone())).unwrap_or_default();
+        let earlier = mark.as_ref().map_or((0, 0), |mark| (mark.attempt.saturating_sub(1), mark.capacity_refusals));
+        Ok(Some(Watched { run: turn(&run, token, earlier), mark, now }))
+    }
+
+    /// CRASHED, for good. The server protects runs that ended or are being cancelled.
+    pub(super) async fn crash_dead(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
+        let id = self.names.end_of_claim(&run.flow_run_id, &run.token, "Dead");
+        self.propose(run, &states::dead(message, &id)).await
+    }
+
+    /// PENDING, named `InfrastructurePending`. Servers older than this state refuse it.
+    pub(super) async fn say_pending(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
+        let request = requests::set_state(&run.flow_run_id, &states::infrastructure_pending(message), false);
+        self.transport.write(&request).await.map(drop)
+    }
+
+    /// Posts one event.
+    pub(super) async fn tell_event(&self, event: &Value) -> Result<(), ApiError> {
+        self.transport.write(&requests::events(vec![event.clone()])).await.map(drop)
+    }
+}
+
+fn turn(run: &Row, token: String, earlier: (u32, u32)) -> DueRun<Detail> {
+    let since = run.state.as_ref().and_then(|state| state.timestamp).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    run.turn(token, since, earlier)
+}

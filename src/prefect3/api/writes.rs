@@ -1,0 +1,263 @@
+//! What an agent writes: claims, tasks, runs given back, crashed and cancelled ones, log lines.
+
+use super::answer::{is_missing, is_refused};
+use super::guard::{Look, may_cancel, may_end_claim};
+use super::requests::{self, Request};
+use super::states::{self, By, Said};
+use super::transport::Sent;
+use super::{Detail, Prefect3, lock};
+use crate::launch::Place;
+use crate::orchestrator::{
+    ApiError, Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Mark, Rehearsable, RunLog, TaskOfRun,
+};
+use crate::times;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+/// Log lines of one request at most; a line has 10,000 characters at most.
+const MAX_LINES: usize = 200;
+
+impl Rehearsable for Prefect3 {
+    fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
+        claims.iter().map(|claim| proposal(claim.run, &self.pending(claim)).shown()).collect()
+    }
+
+    fn give_back_requests(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Value> {
+        runs.iter().map(|run| proposal(run.run, &self.awaiting_retry(run, now)).shown()).collect()
+    }
+
+    fn fail_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
+        runs.iter().map(|run| proposal(run.run, &self.crashed(run)).shown()).collect()
+    }
+
+    fn record_requests(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> Vec<Value> {
+        vec![self.task_record(run, task).shown()]
+    }
+
+    fn cancelled_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
+        runs.iter().map(|run| cancellation(run).shown()).collect()
+    }
+
+    fn log_requests(&self, lines: &[RunLog]) -> Vec<Value> {
+        self.log_bodies(lines).map(|request| request.shown()).collect()
+    }
+
+    fn announce_requests(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<Value> {
+        self.announcements(launched).iter().map(Request::shown).collect()
+    }
+}
+
+impl Prefect3 {
+    /// Claims, each by a request of its own, side by side.
+    pub(super) async fn claim_runs(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
+        let claims = claims.iter().map(|claim| async {
+            let state = self.pending(claim);
+            let sent = self.transport.repeatable(&proposal(claim.run, &state)).await;
+            claimed(sent, &state)
+        });
+        join_all(claims).await
+    }
+
+    /// Writes down a run's task. Best effort.
+    pub(super) async fn write_pid(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
+        if let Err(error) = self.transport.repeatable(&self.task_record(run, task)).await.answer {
+            let (flow_run_id, task_arn) = (run.flow_run_id.as_str(), task.task_arn.as_str());
+            tracing::warn!(flow_run_id, task_arn, %error, "the flow run's task was not written down");
+        }
+    }
+
+    /// Gives back what is still ours: it is read again first, so that nothing a person or the flow did is overwritten.
+    pub(super) async fn give_runs_back(
+        &self,
+        runs: &[GiveBack<'_, Detail>],
+        now: OffsetDateTime,
+    ) -> Vec<Result<(), ApiError>> {
+        let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
+        let guarded = self.guarded(&owners, may_end_claim).await;
+        let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
+            if look?.run.pid().is_some() {
+                self.forget_task(run.run).await;
+            }
+            self.propose(run.run, &self.awaiting_retry(run, now)).await
+        });
+        join_all(writes).await
+    }
+
+    /// The task that the run names is that of an earlier launch. Best effort.
+    async fn forget_task(&self, run: &DueRun<Detail>) {
+        let request = requests::record_task(&run.flow_run_id, None);
+        if let Err(error) = self.transport.repeatable(&request).await.answer {
+            tracing::warn!(flow_run_id = run.flow_run_id, %error, "the flow run still names an earlier task");
+        }
+    }
+
+    /// Ends claimed runs as Crashed, unless something happened to them meanwhile.
+    pub(super) async fn crash_runs(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+        let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
+        let guarded = self.guarded(&owners, may_end_claim).await;
+        let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
+            look?;
+            self.propose(run.run, &self.crashed(run)).await
+        });
+        join_all(writes).await
+    }
+
+    /// Ends runs that are still being cancelled, or whose deployment is gone.
+    pub(super) async fn end_cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+        let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
+        let epoch = |look: Option<&Look>| look.map(|look| look.run.epoch(&self.names)).unwrap_or_default();
+        let guarded = self.guarded(&owners, |run, look| may_cancel(run, look, &epoch(look))).await;
+        let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
+            look?;
+            let sent = self.transport.repeatable(&cancellation(run)).await;
+            ended(sent, &states::cancelled(&run.message))
+        });
+        join_all(writes).await
+    }
+
+    /// Reads runs and asks of each whether it may be changed.
+    async fn guarded(
+        &self,
+        runs: &[&DueRun<Detail>],
+        may: impl Fn(&DueRun<Detail>, Option<&Look>) -> Result<(), ApiError>,
+    ) -> Vec<Result<Look, ApiError>> {
+        let ids: Vec<String> = runs.iter().map(|run| run.flow_run_id.clone()).collect();
+        let looks = match self.looks(&ids).await {
+            Ok(looks) => looks,
+            Err(error) => return runs.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let allowed = runs.iter().zip(looks).map(|(run, look)| {
+            let look = look.transpose()?;
+            may(run, look.as_ref())?;
+            look.ok_or_else(|| ApiError::NotOurs("the run no longer exists".into()))
+        });
+        allowed.collect()
+    }
+
+    pub(super) async fn propose(&self, run: &DueRun<Detail>, state: &Value) -> Result<(), ApiError> {
+        ended(self.transport.repeatable(&proposal(run, state)).await, state)
+    }
+
+    /// Writes log lines.
+    pub(super) async fn write_log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
+        let requests: Vec<Request> = self.log_bodies(lines).collect();
+        for answer in join_all(requests.iter().map(|request| self.transport.write(request))).await {
+            answer?;
+        }
+        Ok(())
+    }
+
+    fn pending(&self, claim: &Claim<'_, Detail>) -> Value {
+        states::pending(claim.mark, self.author())
+    }
+
+    fn awaiting_retry(&self, run: &GiveBack<'_, Detail>, now: OffsetDateTime) -> Value {
+        let refusals = run.mark.capacity_refusals + u32::from(run.for_capacity);
+        let mark = Mark { capacity_refusals: refusals, ..run.mark.clone() };
+        let id = self.names.end_of_claim(&run.run.flow_run_id, &run.mark.token, "AwaitingRetry");
+        states::awaiting_retry(&mark, self.author(), (now + run.delay, &run.reason, &id))
+    }
+
+    fn crashed(&self, run: &Ending<'_, Detail>) -> Value {
+        let id = self.names.end_of_claim(&run.run.flow_run_id, &run.run.token, "Crashed");
+        states::crashed(&run.message, &id)
+    }
+
+    fn task_record(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> Request {
+        let configured = match lock(&self.clusters).get(&run.flow_run_id) {
+            Some(configured) => configured.clone(),
+            None => Some(task.place.cluster.clone()).filter(|cluster| !cluster.is_empty()),
+        };
+        // A claim is finished where it was made, whatever is configured by now.
+        let cluster = configured.filter(|cluster| may_be_in(&task.task_arn, cluster));
+        let cluster = cluster.unwrap_or_else(|| cluster_of(&task.task_arn));
+        requests::record_task(&run.flow_run_id, Some(&format!("{cluster}::{}", task.task_arn)))
+    }
+
+    fn log_bodies<'a>(&'a self, lines: &'a [RunLog]) -> impl Iterator<Item = Request> + 'a {
+        let (now, worker_id) = (times::iso((self.now)()), self.worker_id());
+        let entry = move |line: &RunLog| {
+            let mut entry = json!({
+                "name": "prefect.flow_runs.worker", "level": level(line.level), "message": states::bounded(&line.message),
+                "timestamp": now, "flow_run_id": line.flow_run_id,
+            });
+            if let Some(id) = &worker_id {
+                entry["worker_id"] = json!(id);
+            }
+            entry
+        };
+        lines.chunks(MAX_LINES).map(move |lines| requests::logs(lines.iter().map(&entry).collect()))
+    }
+}
+
+fn proposal(run: &DueRun<Detail>, state: &Value) -> Request {
+    requests::set_state(&run.flow_run_id, state, false)
+}
+
+fn cancellation(run: &Ending<'_, Detail>) -> Request {
+    requests::set_state(&run.run.flow_run_id, &states::cancelled(&run.message), true)
+}
+
+/// What became of a claim.
+fn claimed(sent: Sent, proposed: &Value) -> Claimed {
+    let answer = sent.answer.and_then(|answer| answer.json()).and_then(|answer| states::said(&answer, proposed));
+    match answer {
+        Ok(Said::Done | Said::Already(By::Us)) => Claimed::Ours,
+        Ok(Said::Already(By::Somebody)) if sent.repeated => Claimed::Ours,
+        // Whoever claimed it launches it; should that one die, the claim is finished as any other without a task.
+        Ok(Said::Already(_)) => Claimed::Refused("another invocation of this agent has claimed it".into()),
+        // What was refused may be a repetition of what was accepted; another state may lie over that by now.
+        Ok(Said::No(reason)) if sent.repeated => Claimed::Unknown(reason),
+        Ok(Said::No(reason)) => Claimed::Refused(reason),
+        Err(error) if sent.repeated || !is_refused(&error) => Claimed::Unknown(error.to_string()),
+        Err(error) if is_missing(&error) => Claimed::Refused("it no longer exists".into()),
+        Err(error) => Claimed::NotMade(error),
+    }
+}
+
+/// What became of a state that ends a claim or a run.
+fn ended(sent: Sent, proposed: &Value) -> Result<(), ApiError> {
+    match sent.answer.and_then(|answer| answer.json()).and_then(|answer| states::said(&answer, proposed)) {
+        Ok(Said::Done | Said::Already(_)) => Ok(()),
+        Ok(Said::No(reason)) => Err(ApiError::NotOurs(reason)),
+        Err(error) if is_missing(&error) => Err(ApiError::NotOurs("the run no longer exists".into())),
+        Err(error) => Err(error),
+    }
+}
+
+/// ARN of the cluster of a task.
+fn cluster_of(task_arn: &str) -> String {
+    match task_arn.split_once(":task/") {
+        Some((prefix, _)) => format!("{prefix}:cluster/{}", cluster_name(task_arn).unwrap_or("default")),
+        None => "default".to_owned(),
+    }
+}
+
+/// Name of the cluster of a task: `…:task/<cluster>/<id>`; older ARNs do not tell.
+fn cluster_name(task_arn: &str) -> Option<&str> {
+    let (_, rest) = task_arn.split_once(":task/")?;
+    rest.split_once('/').map(|(name, _)| name)
+}
+
+/// Whether a task is in a cluster, given by name or ARN, as far as its own ARN tells.
+fn may_be_in(task_arn: &str, cluster: &str) -> bool {
+    cluster_name(task_arn).is_none_or(|name| cluster.rsplit('/').next() == Some(name))
+}
+
+/// The task that an `infrastructure_pid` names: `<cluster>::<ARN>`.
+pub(super) fn task_of(pid: &str) -> TaskOfRun {
+    let (cluster, task_arn) = pid.split_once("::").unwrap_or(("", pid));
+    TaskOfRun { place: Place { cluster: cluster.to_owned(), ..Place::default() }, task_arn: task_arn.to_owned() }
+}
+
+fn level(level: LogLevel) -> u8 {
+    match level {
+        LogLevel::Info => 20,
+        LogLevel::Warning => 30,
+        LogLevel::Error => 40,
+    }
+}
+
+#[cfg(test)]
+mod tests;

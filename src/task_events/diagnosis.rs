@@ -1,0 +1,194 @@
+//! Why a task ended: what ECS says → a cause, whether it can pass by itself, a sentence and a remedy for people.
+
+mod texts;
+
+use super::event::{Container, TaskEvent};
+use super::run::Generation;
+
+/// Names of the variable that tells a container which flow run is its, of all generations of Prefect.
+const RUN_VARIABLES: [&str; 2] = ["PREFECT__FLOW_RUN_ID", "PREFECT__CONTEXT__FLOW_RUN_ID"];
+
+/// Exit code of a process that was killed.
+const KILLED: i64 = 137;
+/// Exit code of a process that was asked to end.
+const TERMINATED: i64 = 143;
+
+/// Why a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A person or a program stopped it.
+    StoppedByUser,
+    /// Fargate Spot took its capacity back.
+    SpotInterruption,
+    /// The host under it was taken away, or failed.
+    Host,
+    /// ECS itself stopped it.
+    Scheduler,
+    /// A container used more memory than it may.
+    OutOfMemory,
+    /// An image could not be pulled.
+    ImagePull,
+    /// No room for it.
+    Capacity,
+    /// Its network interface did not come up, or something could not be reached.
+    Network,
+    /// A secret of its definition could not be read.
+    Secret,
+    /// Something else that its definition asks for is not there: a log group, a volume, a file.
+    Preparation,
+    /// A container's process could not be started.
+    ContainerStart,
+    /// ECS never got it started, for a reason that is not in this table.
+    FailedToStart,
+    /// A container exited with this code, not 0.
+    ExitCode(i64),
+    /// Containers ended without an exit code.
+    NoExitCode,
+    /// All that counts exited with 0.
+    ExitedWithZero,
+}
+
+/// What is known about a task's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Why.
+    pub cause: Cause,
+    /// Whether its containers had begun to run.
+    pub had_started: bool,
+    /// Whether another attempt has a chance without anybody changing anything.
+    pub can_pass: bool,
+    /// What happened, with ECS's own words.
+    pub sentence: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+impl Diagnosis {
+    /// Of a task that has stopped.
+    pub fn of(event: &TaskEvent, generation: Generation) -> Self {
+        let counting = counting(event, flow_container(event, generation));
+        let text = all_said(event, &counting);
+        let cause = cause(event, &counting, &text);
+        let blamed = blamed(event, &counting, cause);
+        Self {
+            cause,
+            had_started: had_started(event),
+            can_pass: texts::can_pass(cause, &text),
+            sentence: texts::sentence(cause, &names(&blamed), said(event, &blamed, cause)),
+            remedy: texts::remedy(cause),
+        }
+    }
+
+    /// In few words.
+    pub fn summary(&self) -> &'static str {
+        texts::summary(self.cause)
+    }
+}
+
+/// The container that runs the flow, as far as the event tells: the one that is told which run is its, else the one with
+/// the usual name, else the only one.
+pub fn flow_container(event: &TaskEvent, generation: Generation) -> Option<&Container> {
+    let containers = &event.task.containers;
+    let by_name = |name: &str| containers.iter().find(|container| container.name.as_deref() == Some(name));
+    let overrides = event.task.overrides.container_overrides.iter();
+    let mut told = overrides.filter(|container| {
+        container
+            .environment
+            .iter()
+            .any(|variable| variable.name.as_deref().is_some_and(|n| RUN_VARIABLES.contains(&n)))
+    });
+    let told = told.next().filter(|_| told.next().is_none()).and_then(|told| told.name.as_deref());
+    let only = match containers.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    };
+    told.and_then(by_name).or_else(|| by_name(generation.usual_container())).or(only)
+}
+
+fn had_started(event: &TaskEvent) -> bool {
+    event.task.started_at.is_some() || event.task.containers.iter().any(|container| container.exit_code.is_some())
+}
+
+/// The order of the questions is part of the answer: what ECS did to the task comes before what became of its containers.
+/// `text`: as [`all_said`].
+fn cause(event: &TaskEvent, counting: &[&Container], text: &str) -> Cause {
+    match event.task.stop_code.as_deref() {
+        Some("SpotInterruption") => return Cause::SpotInterruption,
+        Some("TerminationNotice" | "InfrastructureHealth") => return Cause::Host,
+        Some("UserInitiated") => return Cause::StoppedByUser,
+        Some("ServiceSchedulerInitiated") => return Cause::Scheduler,
+        _ => {}
+    }
+    if ran_out_of_memory(event, counting) {
+        return Cause::OutOfMemory;
+    }
+    if !had_started(event) {
+        if let Some(cause) = texts::cause_before_start(text) {
+            return cause;
+        }
+        if event.task.stop_code.as_deref() == Some("TaskFailedToStart") {
+            return Cause::FailedToStart;
+        }
+    }
+    let codes: Vec<_> = counting.iter().map(|container| container.exit_code).collect();
+    match codes.iter().flatten().find(|code| **code != 0) {
+        Some(code) => Cause::ExitCode(*code),
+        None if codes.is_empty() || codes.contains(&None) => Cause::NoExitCode,
+        None => Cause::ExitedWithZero,
+    }
+}
+
+/// In a container that counts; or in another one, when those that count were ended from outside: it took them along.
+fn ran_out_of_memory(event: &TaskEvent, counting: &[&Container]) -> bool {
+    let ended_from_outside = |container: &&Container| matches!(container.exit_code, None | Some(KILLED | TERMINATED));
+    texts::is_out_of_memory(reason_of_task(event))
+        || counting.iter().copied().any(is_out_of_memory)
+        || (counting.iter().all(ended_from_outside) && event.task.containers.iter().any(is_out_of_memory))
+}
+
+/// The containers whose end counts: the flow's, or all of them where that is not known.
+fn counting<'e>(event: &'e TaskEvent, flow: Option<&'e Container>) -> Vec<&'e Container> {
+    flow.map_or_else(|| event.task.containers.iter().collect(), |flow| vec![flow])
+}
+
+/// The containers that a cause is about. Memory may have run out in a sidecar.
+fn blamed<'e>(event: &'e TaskEvent, counting: &[&'e Container], cause: Cause) -> Vec<&'e Container> {
+    let of = |blame: &dyn Fn(&Container) -> bool| counting.iter().copied().filter(|c| blame(c)).collect();
+    match cause {
+        Cause::OutOfMemory => event.task.containers.iter().filter(|container| is_out_of_memory(container)).collect(),
+        Cause::ExitCode(code) => of(&|container| container.exit_code == Some(code)),
+        Cause::NoExitCode => of(&|container| container.exit_code.is_none()),
+        _ => counting.to_vec(),
+    }
+}
+
+fn is_out_of_memory(container: &Container) -> bool {
+    container.reason.as_deref().is_some_and(texts::is_out_of_memory)
+}
+
+fn reason_of_task(event: &TaskEvent) -> &str {
+    event.task.stopped_reason.as_deref().unwrap_or_default()
+}
+
+/// All that ECS says, in lower case.
+fn all_said(event: &TaskEvent, counting: &[&Container]) -> String {
+    let reasons = counting.iter().filter_map(|container| container.reason.as_deref());
+    reasons.chain([reason_of_task(event)]).collect::<Vec<_>>().join("\n").to_lowercase()
+}
+
+/// ECS's own words, for people: those about the container or those about the task, whichever say more. About the end of a
+/// process only the container's do.
+fn said<'e>(event: &'e TaskEvent, blamed: &[&'e Container], cause: Cause) -> &'e str {
+    let about_container = blamed.iter().find_map(|container| container.reason.as_deref()).unwrap_or_default();
+    let of_process = matches!(cause, Cause::OutOfMemory | Cause::ExitCode(_) | Cause::ExitedWithZero);
+    let about_task = if of_process { "" } else { reason_of_task(event) };
+    if about_container.len() > about_task.len() { about_container } else { about_task }
+}
+
+fn names(containers: &[&Container]) -> String {
+    let names = containers.iter().map(|container| format!("'{}'", container.name.as_deref().unwrap_or("?")));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! Does what was decided about a run whose task changed.
+
+use super::container_log::log_stream;
+use super::decision::{Action, Decision, Look, Rules, Seen, decide, needs_run};
+use super::event::TaskEvent;
+use super::whose::{Launched, Owner, Tags};
+use crate::aws::AwsError;
+use crate::aws::logs::Logs;
+use crate::clock::Clock;
+use crate::launch::calls::EcsCalls;
+use crate::launch::token::started_by;
+use crate::orchestrator::{ApiError, Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};
+use serde::Serialize;
+use serde_json::Value;
+use std::future::Future;
+
+/// The call for a container's log; see [`Logs::last_lines`].
+pub trait LogCalls: Send + Sync {
+    /// The last `limit` lines of a stream, oldest first.
+    fn last_lines(
+        &self,
+        region: Option<&str>,
+        group: &str,
+        stream: &str,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
+}
+
+impl LogCalls for Logs {
+    async fn last_lines(
+        &self,
+        region: Option<&str>,
+        group: &str,
+        stream: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, AwsError> {
+        Self::last_lines(self, region, group, stream, limit).await
+    }
+}
+
+/// One agent's part in an event, and all it works with.
+#[derive(Debug)]
+pub struct Performer<'a, O, E, L, C> {
+    /// The agent's Prefect API.
+    pub orchestrator: &'a O,
+    /// ECS where the task is.
+    pub ecs: &'a E,
+    /// The log of its containers.
+    pub logs: &'a L,
+    /// Time.
+    pub clock: &'a C,
+    /// The agent's name in the deployment.
+    pub agent: &'a str,
+    /// What the agent is configured to.
+    pub rules: Rules<'a>,
+}
+
+/// What is known of the task beyond its event.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Its tags; empty when they cannot be read any more.
+    pub tags: Tags,
+    /// Its `version` as ECS describes it now, if it was asked.
+    pub version: Option<i64>,
+}
+
+/// What came of an event, for the function's answer and its log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Told {
+    /// The agent; `None` = nobody's task.
+    pub agent: Option<String>,
+    /// Id of the flow run, if the task has one.
+    pub flow_run_id: Option<String>,
+    /// What was done, in order.
+    pub done: Vec<&'static str>,
+    /// Why.
+    pub why: String,
+}
+
+/// Why an event is worth another delivery.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Trouble {
+    /// The Prefect API.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// AWS.
+    #[error("{0}")]
+    Aws(AwsError),
+}
+
+impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C> {
+    /// Tells Prefect what the event says; `None` = this agent's Prefect does not know the run.
+    pub async fn tell(&self, event: &TaskEvent, owner: &Owner, known: &Known) -> Result<Option<Told>, Trouble> {
+        let mut told = Told {
+            agent: Some(self.agent.to_owned()),
+            flow_run_id: Some(owner.flow_run_id.clone()),
+            ..Told::default()
+        };
+        let mut look = Look::First;
+        // Two looks at most: a second one decides for good.
+        loop {
+            let needed = needs_run(event, self.rules.generation);
+            let watched = if needed { self.orchestrator.watch(&owner.flow_run_id).await? } else { None };
+            if needed && watched.is_none() && owner.agents.len() > 1 {
+                return Ok(None);
+            }
+            let decision = self.decide(event, owner, known, watched.as_ref(), look);
+            told.why = decision.why;
+            let again = decision.actions.iter().find_map(|action| match action {
+                Action::LookAgain(after) => Some(*after),
+                _ => None,
+            });
+            if let Some(watched) = &watched
+                && changes_run(&decision.actions)
+                && let Some(other) = self.other_live_task(event, owner).await?
+            {
+                told.why = format!("another task of the flow run lives: {other}");
+                let rest = decision.actions.into_iter().filter(|action| matches!(action, Action::PostEvent(_)));
+                self.perform(event, Some(watched), rest.collect(), &mut told).await?;
+                return Ok(Some(told));
+            }
+            self.perform(event, watched.as_ref(), decision.actions, &mut told).await?;
+            let (Some(after), Look::First) = (again, look) else { return Ok(Some(told)) };
+            self.clock.sleep_until(self.clock.now() + after).await;
+            look = Look::Second;
+        }
+    }
+
+    fn decide(
+        &self,
+        event: &TaskEvent,
+        owner: &Owner,
+        known: &Known,
+        watched: Option<&Watched<O::Detail>>,
+        look: Look,
+    ) -> Decision {
+        let run = watched.map(|watched| &watched.now);
+        let seen = Seen { now: self.clock.now(), tags: &known.tags, run, task_version: known.version, look };
+        decide(event, owner, &seen, &self.rules)
+    }
+
+    /// A task of ours that lives although this one has stopped: then this one was of an earlier turn, whatever the times
+    /// say. Only tasks of ours can be found.
+    async fn other_live_task(&self, event: &TaskEvent, owner: &Owner) -> Result<Option<String>, Trouble> {
+        if owner.launched != Launched::Here {
+            return Ok(None);
+        }
+        let cluster = event.task.cluster_arn.as_deref();
+        let started_by = started_by(self.agent, &owner.flow_run_id);
+        let arns = match self.ecs.list_tasks(cluster, &started_by).await {
+            Ok(arns) => arns,
+            Err(AwsError::Answer { code, .. }) if code == "ClusterNotFoundException" => return Ok(None),
+            Err(error) => return Err(Trouble::Aws(error)),
+        };
+        let others: Vec<String> = arns.into_iter().filter(|arn| *arn != event.task_arn).collect();
+        if others.is_empty() {
+            return Ok(None);
+        }
+        let tasks = self.ecs.describe_tasks(cluster, &others).await.map_err(Trouble::Aws)?;
+        let stopped = |arn: &String| tasks.iter().any(|task| task.task_arn == *arn && task.last_status == "STOPPED");
+        Ok(others.into_iter().find(|arn| !stopped(arn)))
+    }
+
+    async fn perform(
+        &self,
+        event: &TaskEvent,
+        watched: Option<&Watched<O::Detail>>,
+        actions: Vec<Action>,
+        told: &mut Told,
+    ) -> Result<(), Trouble> {
+        let mut lines = Vec::new();
+        for action in actions {
+            match (action, watched) {
+                (Action::PostEvent(body), _) => self.post(&body, told).await,
+                (Action::ProposePending { message }, Some(watched)) => {
+                    match self.orchestrator.propose_pending(&watched.run, &message).await {
+                        Ok(()) => told.done.push("proposed pending"),
+                        Err(error) => tracing::debug!(%error, "the run's task waits, and Prefect does not say so"),
+                    }
+                }
+                (Action::End { message }, Some(watched)) => {
+                    let ended = self.orchestrator.end_dead(&watched.run, &message).await;
+                    if !done(ended, "ended", told)? {
+                        break;
+                    }
+                }
+                (Action::Cancelled { message }, Some(watched)) => {
+                    let ended = self.orchestrator.cancelled(&[Ending { run: &watched.run, message }]).await;
+                    if !done(first(ended), "cancelled", told)? {
+                        break;
+                    }
+                }
+                (Action::GiveBack { reason, for_capacity, delay }, Some(watched)) => {
+                    let Some(mark) = &watched.mark else { continue };
+                    let run = GiveBack { run: &watched.run, mark, reason, for_capacity, delay };
+                    let given = self.orchestrator.give_back(&[run], self.clock.now()).await;
+                    if !done(first(given), "given back", told)? {
+                        break;
+                    }
+                }
+                (Action::Log { level, message }, Some(watched)) => {
+                    lines.push(RunLog { flow_run_id: watched.run.flow_run_id.clone(), level, message });
+                }
+                (Action::ForwardLogs { container, max_lines }, Some(watched)) => {
+                    let forwarded = self.container_lines(event, container.as_deref(), max_lines).await;
+                    let line = |message| RunLog {
+                        flow_run_id: watched.run.flow_run_id.clone(),
+                        level: LogLevel::Info,
+                        message,
+                    };
+                    lines.extend(forwarded.into_iter().map(line));
+                }
+                _ => {}
+            }
+        }
+        self.log(&lines, told).await;
+        Ok(())
+    }
+
+    async fn post(&self, body: &Value, told: &mut Told) {
+        match self.orchestrator.post_event(body).await {
+            Ok(()) => told.done.push("event posted"),
+            Err(error) => tracing::warn!(agent = self.agent, %error, "the event of a task was not posted"),
+        }
+    }
+
+    async fn log(&self, lines: &[RunLog], told: &mut Told) {
+        if lines.is_empty() {
+            return;
+        }
+        match self.orchestrator.log(lines).await {
+            Ok(()) => told.done.push("logged"),
+            Err(error) => tracing::warn!(agent = self.agent, %error, "run logs were not written"),
+        }
+    }
+
+    /// The last lines of a container, as far as they can be had.
+    async fn container_lines(&self, event: &TaskEvent, container: Option<&str>, max_lines: u32) -> Vec<String> {
+        let Some(definition) = event.task.task_definition_arn.as_deref() else { return Vec::new() };
+        let described = match self.ecs.describe_task_definition(definition).await {
+            Ok(described) => described.definition,
+            Err(error) => return not_read(&error),
+        };
+        let stream = log_stream(&described, container, event.task_id(), self.rules.generation);
+        let Some(stream) = stream else { return Vec::new() };
+        let lines = self.logs.last_lines(stream.region.as_deref(), &stream.group, &stream.stream, max_lines).await;
+        lines.unwrap_or_else(|error| not_read(&error))
+    }
+}
+
+/// Whether a change of the run was made; a run that moved on meanwhile is left as it is.
+fn done(result: Result<(), ApiError>, what: &'static str, told: &mut Told) -> Result<bool, Trouble> {
+    match result {
+        Ok(()) => {
+            told.done.push(what);
+            Ok(true)
+        }
+        Err(ApiError::NotOurs(why)) => {
+            told.why = why;
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn not_read(error: &AwsError) -> Vec<String> {
+    tracing::warn!(%error, "the last lines of a container cannot be read");
+    Vec::new()
+}
+
+fn first(results: Vec<Result<(), ApiError>>) -> Result<(), ApiError> {
+    results.into_iter().next().unwrap_or(Ok(()))
+}
+
+fn changes_run(actions: &[Action]) -> bool {
+    let changes = |action: &Action| {
+        matches!(action, Action::End { .. } | Action::GiveBack { .. } | Action::Cancelled { .. } | Action::LookAgain(_))
+    };
+    actions.iter().any(changes)
+}

@@ -1,0 +1,39 @@
+//! Headers of a request, and URLs as people see them.
+
+use crate::orchestrator::ApiError;
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use std::time::Duration;
+
+/// A value that a header may have.
+pub(crate) fn header(value: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(value).ok()
+}
+
+/// `Authorization`; it shows in no debug text.
+pub(crate) fn authorization(value: &str) -> Result<HeaderValue, ApiError> {
+    let mut value = header(value).ok_or_else(|| unprintable("authorization"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Names the header, never its value.
+pub(crate) fn unprintable(name: &str) -> ApiError {
+    ApiError::Configuration(format!(
+        "what is configured for the HTTP header {name} holds characters no header may have"
+    ))
+}
+
+/// `Retry-After` in seconds; dates are not worth the trouble.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// A URL for people: without `user:password@` and query.
+pub(crate) fn without_userinfo(api: &str) -> String {
+    let Ok(mut url) = reqwest::Url::parse(api) else { return "the configured URL".into() };
+    // A URL that cannot have a user has none to remove.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.as_str().trim_end_matches('/').to_owned()
+}

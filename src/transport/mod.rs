@@ -1,0 +1,32 @@
+//! What the ways to both Prefect APIs have in common: time limits, headers, errors without secrets.
+
+pub(crate) mod deadline;
+pub(crate) mod errors;
+pub(crate) mod headers;
+pub(crate) mod redaction;
+
+pub(crate) use deadline::Deadline;
+pub(crate) use redaction::Redaction;
+
+use crate::http_client;
+use std::time::Duration;
+
+/// The time that one request may take at most.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Opens a connection ahead of its first use, if that takes a TLS handshake. It says nothing of who asks, any answer
+/// will do, and so will none. `shown` stands for the URL in logs.
+pub(crate) async fn warm_up(client: &reqwest::Client, url: &str, shown: &str) {
+    if !url.starts_with("https:") {
+        return;
+    }
+    let asked = client.get(url).timeout(REQUEST_TIMEOUT).send().await.map_err(http_client::classify);
+    let answered = match asked {
+        // Read to its end, so that the connection can be used again.
+        Ok(response) => http_client::body(response).await.map(drop),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = answered {
+        tracing::debug!(api = shown, ?error, "no connection yet");
+    }
+}

@@ -1,0 +1,12 @@
+//! Prefect 2 and 3: an agent that serves an `ecs` work pool, against the fake of the REST API.
+
+mod access;
+mod accounts;
+mod cancelling;
+mod claims;
+mod giving_back;
+mod launching;
+mod once;
+mod pool;
+mod recovery;
+mod scene;

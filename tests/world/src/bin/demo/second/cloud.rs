@@ -1,0 +1,72 @@
+//! An AWS account in which the functions are deployed, for one agent that serves the server's work pool.
+
+use super::server::Server;
+use crate::{Error, story::scheduler_event};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+use world::{LambdaOptions, LambdaProcess, RunningWorld, World, ecs::ContainerOptions, runtime_api::Invocation};
+
+const ROOT: &str = "/prefect-serverless-agent/demo";
+/// The agent.
+pub(crate) const AGENT: &str = "flows";
+/// Seconds between polls, while everything keeps running.
+pub(crate) const INTERVAL: u64 = 10;
+/// Containers that run at once.
+pub(crate) const AT_ONCE: usize = 2;
+/// A container takes five seconds on an idle machine; one that takes so long hangs.
+const CONTAINER_SECONDS: u64 = 200;
+/// How long a function may take to start.
+const INIT: Duration = Duration::from_secs(30);
+/// What an invocation has, as in the template.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// The account, and its functions.
+pub(crate) struct Cloud {
+    pub(crate) aws: RunningWorld,
+    pub(crate) poll: LambdaProcess,
+    pub(crate) task_events: LambdaProcess,
+}
+
+/// One invocation of `poll`.
+pub(crate) struct Polled {
+    pub(crate) answer: Invocation,
+    pub(crate) took: Duration,
+}
+
+impl Cloud {
+    /// Deploys the functions.
+    pub(crate) async fn new(lambda: &Path, server: &Server) -> Result<Self, Error> {
+        let aws = World::start().await;
+        let base_env = server.container_environment.clone();
+        let work_dir = base_env.get("HOME").map(Into::into);
+        aws.lock().ecs.options.containers = Some(ContainerOptions {
+            base_env,
+            work_dir,
+            max_seconds: CONTAINER_SECONDS,
+            at_once: AT_ONCE,
+            step_ms: 100,
+            ..ContainerOptions::default()
+        });
+        let config = format!(
+            "prefect: 3\napi: {}\nwork_pool: {}\npoll_interval_seconds: {INTERVAL}\nprefetch_seconds: 10\n",
+            server.api, server.work_pool.name
+        );
+        aws.put_parameter(&format!("{ROOT}/config/{AGENT}"), &config);
+        let start = async |handler: &str| -> Result<LambdaProcess, Error> {
+            let function = LambdaOptions::new(lambda, &aws.url()).handler(handler).parameter_root(ROOT).start().await?;
+            function.ready(INIT).await.map_err(|error| error.error_message)?;
+            Ok(function)
+        };
+        let (poll, task_events) = (start("poll").await?, start("task-events").await?);
+        Ok(Self { aws, poll, task_events })
+    }
+
+    /// One invocation of `poll`, as the schedule makes it.
+    pub(crate) async fn poll(&self) -> Polled {
+        let begun = Instant::now();
+        let answer = self.poll.invoke(scheduler_event(), DEADLINE).await;
+        Polled { answer, took: begun.elapsed() }
+    }
+}

@@ -1,0 +1,163 @@
+//! The second act: a real Prefect 3 server, real flows, and the agent that serves their work pool.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`server`] | the server, a process |
+//! | [`cloud`] | the AWS account with the functions; its containers run `prefect flow-run execute` |
+//! | [`events`] | what `EventBridge` does: tells the `task-events` function what becomes of tasks |
+//! | [`run`] | what became of a flow run, and whether that is right |
+//! | [`page`] | what is printed |
+
+mod cloud;
+mod events;
+mod page;
+mod run;
+pub(crate) mod server;
+
+use crate::{Error, ink::Ink};
+use cloud::{Cloud, INTERVAL, Polled};
+use page::Page;
+use run::{Expected, Run};
+use serde_json::{Value, json};
+use server::{Scheduled, Server, ServerProcess};
+use std::{cell::OnceCell, collections::HashSet, path::Path, time::Duration};
+use time::OffsetDateTime;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use world::ecs::Task;
+
+/// Name of the work pool.
+const POOL: &str = "demo-ecs";
+/// Flow runs that are scheduled: one by one `RUNS` of `scripts/prefect3/seed.py`.
+const RUNS: usize = 7;
+/// The act takes half a minute on an idle machine; when it hangs, it ends after this.
+const LIMIT: Duration = Duration::from_mins(4);
+
+/// Starts the server, which takes a while.
+pub(crate) fn prepare() -> Result<ServerProcess, Error> {
+    ServerProcess::start(POOL, RUNS)
+}
+
+/// Plays it. `ended` gets whether all ended as it should, the first act's runs too; then it goes on if it is to `keep`
+/// everything running.
+pub(crate) async fn play(
+    lambda: &Path,
+    server: &mut ServerProcess,
+    keep: bool,
+    first: bool,
+    ended: &OnceCell<bool>,
+) -> Result<(), Error> {
+    let server = server.ready().await?;
+    let cloud = Cloud::new(lambda, &server).await?;
+    let (sender, stopped) = unbounded_channel();
+    let page = Page { ink: Ink::of_stdout(), server: &server, began: OffsetDateTime::now_utc() };
+    let mut act = Act { server: &server, cloud: &cloud, page, stopped, wrong: Vec::new() };
+    let story = async {
+        let good = tokio::time::timeout(LIMIT, act.perform()).await;
+        let good = good.map_err(|_| format!("not done after {} s\n{}", LIMIT.as_secs(), server.log_tail()))??;
+        let _ = ended.set(first && good);
+        if keep { act.explore().await } else { Ok(()) }
+    };
+    tokio::select! {
+        ended = story => ended,
+        error = events::deliver(&cloud, sender) => {
+            Err(format!("a task's event was not handled: {}: {}", error.error_type, error.error_message).into())
+        }
+    }
+}
+
+/// What it is played with.
+struct Act<'a> {
+    server: &'a Server,
+    cloud: &'a Cloud,
+    page: Page<'a>,
+    /// Tasks whose end the `task-events` function was told of.
+    stopped: UnboundedReceiver<Task>,
+    /// What is wrong, beside single flow runs.
+    wrong: Vec<String>,
+}
+
+impl Act<'_> {
+    /// The story; whether all ended as it should.
+    async fn perform(&mut self) -> Result<bool, Error> {
+        self.page.opening(&self.server.get("/admin/version").await?);
+        self.page.began = OffsetDateTime::now_utc();
+        let polled = self.cloud.poll().await;
+        self.poll("EventBridge Scheduler, cold start", &polled, |report| count(report, "launched") == RUNS);
+        let cancelled = self.cancel().await?;
+        let polled = self.cloud.poll().await;
+        let what = format!("the next one: somebody has cancelled {}", cancelled.name);
+        self.poll(&what, &polled, |report| count(report, "cancelled") == 1);
+        let good = self.follow(&cancelled.id).await?;
+        let polled = self.cloud.poll().await;
+        println!();
+        self.poll("the next one: nothing is due", &polled, |report| report["ready"] == 0);
+        self.page.conclude(good, RUNS, &self.wrong);
+        Ok(good == RUNS && self.wrong.is_empty())
+    }
+
+    fn poll(&mut self, what: &str, polled: &Polled, as_expected: impl Fn(&Value) -> bool) {
+        self.wrong.extend(self.page.poll(what, polled, as_expected));
+    }
+
+    /// Somebody cancels a flow run whose container waits for a place.
+    async fn cancel(&self) -> Result<Scheduled, Error> {
+        let tasks = self.cloud.aws.ecs_tasks();
+        let mut waiting = tasks.iter().rev().filter(|task| task.last_status == "PROVISIONING").map(flow_run_of);
+        let of_task = |id: &str| self.server.flow_runs.iter().find(|run| run.id == id && run.completes());
+        let run = waiting.find_map(of_task).ok_or("every task has begun: none is left to be cancelled")?;
+        let state = json!({"state": {"type": "CANCELLING", "name": "Cancelling"}});
+        self.server.post(&format!("/flow_runs/{}/set_state", run.id), &state).await?;
+        Ok(run.clone())
+    }
+
+    /// Shows every flow run as its task ends; how many ended as they should.
+    async fn follow(&mut self, cancelled: &str) -> Result<usize, Error> {
+        let mut open: HashSet<String> = self.server.flow_runs.iter().map(|run| run.id.clone()).collect();
+        let mut good = 0;
+        self.page.heading();
+        while !open.is_empty() {
+            let task = self.stopped.recv().await.ok_or("no more events of tasks")?;
+            let id = flow_run_of(&task);
+            if !open.remove(id) {
+                self.wrong.push(format!("flow run {id} has another task, {}", task.arn));
+                continue;
+            }
+            let run = Run::read(self.server, id, Some(&task)).await?;
+            let expected = if id == cancelled { Expected::CANCELLED } else { Expected::of(&run.deployment) };
+            let wrong = expected.wrong(&run);
+            self.page.run(&run, wrong.as_deref());
+            good += usize::from(wrong.is_none());
+        }
+        Ok(good)
+    }
+
+    /// Goes on until it is dropped.
+    async fn explore(&mut self) -> Result<(), Error> {
+        self.page.exploring();
+        let mut schedule = tokio::time::interval(Duration::from_secs(INTERVAL));
+        loop {
+            tokio::select! {
+                _ = schedule.tick() => {
+                    let polled = self.cloud.poll().await;
+                    if let Err(error) = &polled.answer {
+                        eprintln!("poll: {}: {}", error.error_type, error.error_message);
+                    }
+                }
+                Some(task) = self.stopped.recv() => {
+                    let run = Run::read(self.server, flow_run_of(&task), Some(&task)).await?;
+                    self.page.run(&run, None);
+                }
+            }
+        }
+    }
+}
+
+/// How long a list of a report is.
+fn count(report: &Value, list: &str) -> usize {
+    report[list].as_array().map_or(0, Vec::len)
+}
+
+/// Id of the flow run that a task was started for: `prefect/<agent>/<flow run>`.
+fn flow_run_of(task: &Task) -> &str {
+    task.started_by.as_deref().and_then(|by| by.rsplit('/').next()).unwrap_or_default()
+}
