@@ -51,6 +51,8 @@ pub struct Counts {
     pub given_up: u64,
     /// Runs that failed for what they say themselves.
     pub bad: u64,
+    /// Runs that failed because their task was dead.
+    pub dead: u64,
     /// Runs that failed for nothing but a transient fault.
     pub wronged: u64,
     /// Claims that Prefect took.

@@ -9,6 +9,8 @@ pub enum Service {
     Ecs,
     /// EC2.
     Ec2,
+    /// CloudWatch Logs.
+    Logs,
 }
 
 /// Which generation of Prefect an agent serves.
@@ -83,6 +85,16 @@ calls! {
     Log: Prefect, true, true;
     /// Prefect 3: events and labels.
     Announce: Prefect, false, true;
+    /// A run whose task has changed is read.
+    Watch: Prefect, true, true;
+    /// A run whose task is dead fails.
+    EndDead: Prefect, true, true;
+    /// Prefect 3: a run's task waits for its start.
+    ProposePending: Prefect, false, true;
+    /// Prefect 3: an event of a task.
+    PostEvent: Prefect, false, true;
+    /// The last lines of a container's log.
+    ContainerLog: Logs, true, true;
     /// `RunTask`
     RunTask: Ecs, true, true;
     /// `RegisterTaskDefinition`
@@ -113,6 +125,8 @@ impl Call {
                 | Self::GiveBack
                 | Self::Fail
                 | Self::Cancelled
+                | Self::EndDead
+                | Self::ProposePending
                 | Self::RecordTask
                 | Self::RunTask
                 | Self::RegisterTaskDefinition

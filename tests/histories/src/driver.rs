@@ -10,7 +10,7 @@ use crate::gate::{ActorId, Side, Ticket};
 use crate::port::{Port, Shared};
 use crate::process::{Process, Start};
 use crate::schedule::Schedule;
-use crate::{prefect1, prefect3};
+use crate::{prefect1, prefect3, task_events};
 use prefect_serverless_agent::poll::AgentReport;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -28,6 +28,8 @@ struct Actor {
     work: Work,
     /// Its process, if it is one of ours: warm for the next poll.
     process: Option<Process>,
+    /// Its calls may go wrong; a Python agent's do not.
+    is_ours: bool,
     /// When its invocation is over.
     over_at: OffsetDateTime,
     /// How often it was polled, and after how many times it is killed.
@@ -40,6 +42,8 @@ struct Actor {
 pub struct Stats {
     /// Polls that began.
     pub polls: u64,
+    /// Events of tasks that were delivered.
+    pub events: u64,
     /// Processes that were killed.
     pub kills: u64,
     /// Calls of our processes, by kind.
@@ -123,8 +127,38 @@ impl Driver {
         self.shared.world().audit.note(|| format!("{id:?} polls for {time:?}"));
         let work = Box::pin(async move { Some(polling.await) });
         let over_at = self.now() + time;
-        self.actors.push(Actor { id, work, process: Some(process), over_at, polls: 0, killed_after: None });
+        self.add(id, work, Some(process), true, over_at);
         id
+    }
+
+    fn add(&mut self, id: ActorId, work: Work, process: Option<Process>, is_ours: bool, over_at: OffsetDateTime) {
+        self.actors.push(Actor { id, work, process, is_ours, over_at, polls: 0, killed_after: None });
+    }
+
+    /// The function `task-events` gets the next event that has arrived, if there is one.
+    pub fn deliver(&mut self) -> Option<ActorId> {
+        let letter = {
+            let now = self.now();
+            self.shared.world().mail.arrived(now)?
+        };
+        self.numbers += 1;
+        let id = ActorId(self.numbers);
+        let port = Port::new(Arc::clone(&self.shared), id, time::Duration::ZERO);
+        let generation = self.shared.world().generation;
+        self.stats.events += 1;
+        let work: Work = Box::pin(tokio::task::unconstrained(async move {
+            task_events::handle(port, generation, letter).await;
+            None
+        }));
+        let over_at = self.now() + Duration::from_secs(3600);
+        self.add(id, work, None, true, over_at);
+        Some(id)
+    }
+
+    /// When the next thing happens outside: to a task, or by mail.
+    fn next_outside(&self) -> Option<OffsetDateTime> {
+        let world = self.shared.world();
+        [world.next_event(), world.mail.next_at()].into_iter().flatten().min()
     }
 
     /// Kills a process once it was polled so many times.
@@ -140,15 +174,15 @@ impl Driver {
         let id = ActorId(self.numbers);
         let port = Port::new(Arc::clone(&self.shared), id, time::Duration::ZERO);
         let generation = self.shared.world().generation;
-        let work: Work = Box::pin(async move {
+        let work: Work = Box::pin(tokio::task::unconstrained(async move {
             match generation {
                 Generation::One => prefect1::python_poll(port).await,
                 Generation::Three => prefect3::python_poll(port).await,
             }
             None
-        });
+        }));
         let over_at = self.now() + Duration::from_secs(3600);
-        self.actors.push(Actor { id, work, process: None, over_at, polls: 0, killed_after: None });
+        self.add(id, work, None, false, over_at);
     }
 
     /// Kills the process at this place among those that work: nothing of it goes on.
@@ -171,9 +205,16 @@ impl Driver {
             match self.step(until).await {
                 Step::Passed => passes -= 1,
                 Step::Waited => {}
-                Step::Idle => return self.shared.timeline.wait_until(until).await,
+                Step::Idle => self.idle(until).await,
             }
         }
+    }
+
+    /// Nobody works: time passes until something happens outside, but not beyond this time.
+    async fn idle(&mut self, until: OffsetDateTime) {
+        let next = self.next_outside().map_or(until, |next| until.min(next));
+        self.shared.timeline.wait_until(next).await;
+        self.deliver();
     }
 
     /// Goes on until somebody is about to send this.
@@ -206,13 +247,15 @@ impl Driver {
             return Step::Passed;
         }
         let over_at = self.actors.iter().map(|actor| actor.over_at).min().unwrap_or(until);
-        self.wait(until.min(over_at)).await;
+        let arrives = self.shared.world().mail.next_at().unwrap_or(until);
+        self.wait(until.min(over_at).min(arrives)).await;
+        self.deliver();
         self.end_invocations();
         Step::Waited
     }
 
     fn fault_of(&mut self, ticket: Ticket) -> Option<Fault> {
-        let is_ours = self.actors.iter().any(|actor| actor.id == ticket.actor && actor.process.is_some());
+        let is_ours = self.actors.iter().any(|actor| actor.id == ticket.actor && actor.is_ours);
         if ticket.side == Side::After || !is_ours {
             return None;
         }

@@ -10,7 +10,8 @@
 //! | [`call`], [`fault`] | the calls of a poll, and what can go wrong with each |
 //! | [`gate`], [`port`] | every call passes the gate twice; the driver decides who goes next |
 //! | [`world`], [`prefect1`], [`prefect3`], [`ecs`], [`run`] | what is outside, with the servers' own rules |
-//! | [`process`] | the real core in one process |
+//! | [`process`], [`task_events`] | the real cores of the functions `poll` and `task-events` |
+//! | [`mail`] | events of tasks on their way |
 //! | [`driver`], [`schedule`] | processes side by side, killed, delayed; who goes next |
 //! | [`history`], [`op`] | random histories, and what happens in them |
 //! | [`audit`], [`model`] | what must hold at every step, and at the end |
@@ -31,6 +32,7 @@ pub mod ecs;
 pub mod fault;
 pub mod gate;
 pub mod history;
+pub mod mail;
 pub mod model;
 pub mod op;
 pub mod port;
@@ -42,4 +44,5 @@ pub mod run;
 pub mod scene;
 pub mod schedule;
 pub mod table;
+pub mod task_events;
 pub mod world;

@@ -161,7 +161,7 @@ impl Op {
     pub fn random(rng: &mut Rng, generation: Generation) -> Self {
         let run = u32::try_from(rng.below(8)).unwrap_or_default();
         match rng.below(100) {
-            0..22 => Self::schedule(rng),
+            0..22 => Self::schedule(rng, generation),
             22..32 => Self::Cancel(run),
             32..42 => Self::Restart(run),
             42..45 => Self::Pause(run),
@@ -182,10 +182,11 @@ impl Op {
     }
 
     /// A run is scheduled: mostly a good one, soon.
-    pub fn schedule(rng: &mut Rng) -> Self {
-        let flavour = match rng.below(10) {
+    pub fn schedule(rng: &mut Rng, generation: Generation) -> Self {
+        let flavour = match rng.below(12) {
             0 => Flavour::Unrenderable,
             1 => Flavour::Unlaunchable,
+            2 if generation == Generation::Three => Flavour::Gone,
             _ => Flavour::Good,
         };
         let seconds = if rng.chance(600) { 0 } else { rng.between(1, 150) };

@@ -10,6 +10,7 @@ use crate::run::Config;
 use crate::{prefect1, prefect3};
 use prefect_serverless_agent::launch::Place;
 use prefect_serverless_agent::launch::ecs::EcsLauncher;
+use prefect_serverless_agent::launch::rate::LaunchRate;
 use prefect_serverless_agent::orchestrator::Orchestrator;
 use prefect_serverless_agent::poll::AgentReport;
 use prefect_serverless_agent::poll::agent::MARGIN;
@@ -140,9 +141,13 @@ impl Process {
     }
 }
 
+fn rate(per_second: Option<f64>) -> Arc<LaunchRate> {
+    Arc::new(LaunchRate::new(per_second))
+}
+
 impl<O> Inner<O> {
     fn new(port: Port, shared: &Arc<Shared>, orchestrator: O, launch_rate: Option<f64>) -> Self {
-        let launcher = EcsLauncher::new(SimEcs(port.clone()), SimEc2(port.clone()), port.clock, launch_rate);
+        let launcher = EcsLauncher::new(SimEcs(port.clone()), SimEc2(port.clone()), port.clock, rate(launch_rate));
         Self {
             configured_at: std::sync::Mutex::new(port.now()),
             port,

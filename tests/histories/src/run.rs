@@ -35,6 +35,8 @@ pub enum Flavour {
     Unrenderable,
     /// ECS refuses it for what it says itself.
     Unlaunchable,
+    /// Prefect 3: its deployment was deleted; it ends as Cancelled.
+    Gone,
 }
 
 impl Flavour {
@@ -100,6 +102,9 @@ impl Config {
     pub fn render(&self, run: RunId, flavour: Flavour) -> Result<Rendered, RenderError> {
         if flavour == Flavour::Unrenderable {
             return Err(RenderError::Refused(RunRefusal("only `ECSRun` is supported".into())));
+        }
+        if flavour == Flavour::Gone {
+            return Err(RenderError::Gone("Deployment no longer exists, cancelled run.".into()));
         }
         let definition = object(json!({
             "family": "prefect-flow", "networkMode": "awsvpc", "cpu": "256", "memory": "512",

@@ -5,6 +5,7 @@ use crate::clock::Timeline;
 use crate::driver::{Driver, Faults};
 use crate::ecs::{self, Status};
 use crate::fault::Fault;
+use crate::mail::Post;
 use crate::model::{self, Standing};
 use crate::port::Shared;
 use crate::prefect3::Proposal;
@@ -185,6 +186,7 @@ fn setting(generation: Generation) -> Setting {
         one: prefect1::Rules { version_locking: false, lock: true, limit: None, queue_only: false },
         ecs: ecs::Rules { remembers_refusals: false, answers_as_then: true, lag: 0 },
         fates: ecs::Fates { harm: 0, retries: false },
+        post: Post { silent: true, lost: 0, repeated: 0, late: 0 },
         config: Config::default(),
         lazarus: false,
         rng: Rng::new(7),

@@ -19,9 +19,10 @@ pub struct Table {
 }
 
 /// The rows, in order: the name and whether it has to be 0.
-const ROWS: [(&str, bool); 19] = [
+const ROWS: [(&str, bool); 21] = [
     ("runs", false),
     ("polls", false),
+    ("events of tasks delivered", false),
     ("claims", false),
     ("launches", false),
     ("runs that got a task, as polls reported", false),
@@ -30,6 +31,7 @@ const ROWS: [(&str, bool); 19] = [
     ("faults", false),
     ("runs failed for what they say themselves", false),
     ("runs failed after all attempts", false),
+    ("runs failed because their task was dead", false),
     ("runs left to others", false),
     ("writes over a change nobody could have seen", false),
     ("launches crossing a run scheduled anew", false),
@@ -56,6 +58,7 @@ impl Table {
         let values = [
             outcome.runs,
             stats.polls,
+            stats.events,
             counts.claims,
             counts.launches,
             stats.launched,
@@ -64,6 +67,7 @@ impl Table {
             stats.faults.values().sum(),
             counts.bad,
             counts.given_up,
+            counts.dead,
             outcome.others,
             counts.raced,
             counts.crossed,

@@ -5,6 +5,7 @@ use crate::call::Generation;
 use crate::clock::START;
 use crate::gate::ActorId;
 use crate::ecs::{self, Ecs, Event, Status, Then, seconds};
+use crate::mail::{Mail, Post};
 use crate::rng::Rng;
 use crate::run::{Config, Flavour, Phase, RunId};
 use crate::{prefect1, prefect3};
@@ -43,6 +44,8 @@ pub struct World {
     pub last_error: Option<ErrorKind>,
     /// What must hold.
     pub audit: Audit,
+    /// Events of tasks on their way.
+    pub mail: Mail,
     /// Chance of its own.
     pub rng: Rng,
     lazarus: bool,
@@ -63,6 +66,8 @@ pub struct Setting {
     pub ecs: ecs::Rules,
     /// What becomes of tasks.
     pub fates: ecs::Fates,
+    /// What becomes of events.
+    pub post: Post,
     /// What the agent is configured to.
     pub config: Config,
     /// Prefect 1: Lazarus and the zombie killer are at work.
@@ -84,6 +89,7 @@ impl World {
             flavours: Vec::new(),
             last_error: None,
             audit: Audit::default(),
+            mail: Mail::new(setting.post),
             rng: setting.rng,
             lazarus: setting.lazarus,
             served: START,
@@ -207,6 +213,10 @@ impl World {
 
     /// A task ends at once, without a word: a host dies, Spot takes it back.
     pub fn kill_task(&mut self, index: usize, now: OffsetDateTime) {
+        if let Some(task) = self.ecs.tasks.get_mut(index) {
+            task.stop_code = "SpotInterruption";
+            task.stopped_reason = "Your Spot Task was interrupted.";
+        }
         self.happens(Event::Stopped(index), now);
     }
 
@@ -215,11 +225,13 @@ impl World {
         let Some(task) = self.ecs.tasks.get_mut(index).filter(|task| task.status != Status::Stopped) else { return };
         let run = task.run;
         match event {
-            Event::Pending(_) => task.status = Status::Pending,
-            Event::Running(_) if task.is_ending => {}
+            Event::Pending(_) => task.changes(Status::Pending),
+            Event::Running(_) if task.is_ending => return,
             Event::Running(_) => {
-                task.status = Status::Running;
+                task.changes(Status::Running);
+                task.started_at = Some(at);
                 let dies = task.fate.then == Then::DiesBefore;
+                task.exit_code = dies.then_some(1);
                 let next = if dies { Event::Stopped(index) } else { Event::Begins(index) };
                 self.plan([(at + seconds(PROCESS_STARTS), next)]);
             }
@@ -228,13 +240,19 @@ impl World {
             Event::Ends(_) if task.is_ending => {}
             Event::Ends(_) => self.flow_ends(index, run, at),
             Event::Stopped(_) => {
-                task.status = Status::Stopped;
+                task.never_starts();
+                task.changes(Status::Stopped);
                 task.is_ending = true;
                 task.stopped_at = Some(at);
                 task.runs_flow = false;
             }
         }
         self.audit.note(|| format!("{run:?}: {event:?} at {at}"));
+        if !matches!(event, Event::Begins(_) | Event::Ends(_))
+            && let Some(task) = self.ecs.tasks.get(index)
+        {
+            self.mail.post(task, &mut self.rng, at);
+        }
     }
 
     fn flow_begins(&mut self, index: usize, run: RunId, at: OffsetDateTime) {
@@ -251,7 +269,10 @@ impl World {
                 task.runs_flow = fate.then != Then::Hangs;
                 (fate.then != Then::Hangs).then_some((at + seconds(fate.takes), Event::Ends(index)))
             }
-            None => Some((at + seconds(PROCESS_ENDS), Event::Stopped(index))),
+            None => {
+                task.exit_code = Some(0);
+                Some((at + seconds(PROCESS_ENDS), Event::Stopped(index)))
+            }
         };
         self.plan(next);
     }
@@ -259,6 +280,7 @@ impl World {
     fn flow_ends(&mut self, index: usize, run: RunId, at: OffsetDateTime) {
         let Some(task) = self.ecs.tasks.get_mut(index) else { return };
         task.runs_flow = false;
+        task.exit_code = Some(if task.fate.then == Then::DiesWithin { 139 } else { 0 });
         match (task.fate.then, self.generation) {
             (Then::DiesWithin, _) => {}
             (Then::RetriesLater, Generation::One) => self.one.retry_task(run, at + seconds(660 + task.fate.takes), at),

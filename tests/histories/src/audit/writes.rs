@@ -16,6 +16,9 @@ const CLAIM_WINDOW: Duration = Duration::seconds(55);
 /// Other states are set right after the run was read: within one answer and one request.
 const WRITE_WINDOW: Duration = Duration::seconds(35);
 
+/// Before a run is ended for its dead task, other tasks of it are looked for by two calls.
+const WATCH_WINDOW: Duration = Duration::seconds(75);
+
 /// A state that one of our processes sets.
 #[derive(Debug)]
 pub struct Wrote {
@@ -54,8 +57,10 @@ pub enum Write {
         /// What the run brings along.
         flavour: Flavour,
     },
-    /// Cancelled.
-    Cancelled,
+    /// Cancelled, since a user wished it; or since the run's deployment is gone.
+    Cancelled(Flavour),
+    /// Failed or Crashed, since its task is dead.
+    Dead,
 }
 
 impl Audit {
@@ -75,7 +80,11 @@ impl Audit {
             }
             Write::GiveBack(mark) => (holds(&mark.token), WRITE_WINDOW),
             Write::Fail { token, .. } => (holds(token), WRITE_WINDOW),
-            Write::Cancelled => (before == Phase::Cancelling, WRITE_WINDOW),
+            Write::Cancelled(flavour) => {
+                let is_gone = *flavour == Flavour::Gone && matches!(before, Phase::Scheduled(_));
+                (before == Phase::Cancelling || is_gone, WRITE_WINDOW)
+            }
+            Write::Dead => (matches!(before, Phase::Claimed(_) | Phase::Running(_)), WATCH_WINDOW),
         };
         if !may {
             self.counts.raced += 1;
@@ -96,7 +105,8 @@ impl Audit {
                 self.claims.entry((run, mark.token)).or_insert((due, read_at));
             }
             Write::Fail { message, flavour, .. } => self.failed(run, &message, flavour),
-            Write::GiveBack(_) | Write::Cancelled => {}
+            Write::Dead => self.counts.dead += 1,
+            Write::GiveBack(_) | Write::Cancelled(_) => {}
         }
     }
 

@@ -32,6 +32,11 @@ pub(super) fn error(fault: Fault, started: Vec<String>) -> AwsError {
     }
 }
 
+/// A call to CloudWatch Logs that went wrong.
+pub(crate) fn log_error(fault: Fault) -> AwsError {
+    error(fault, Vec::new())
+}
+
 fn conflict(resource_ids: Vec<String>) -> AwsError {
     let message = "The clientToken was used with other parameters".to_owned();
     AwsError::Answer { status: 400, code: "ConflictException".into(), message, resource_ids }
@@ -68,7 +73,7 @@ pub(super) fn described(task: &Task) -> ecs::Task {
         last_status: task.status.text().into(),
         desired_status: if has_stopped || task.is_ending { "STOPPED" } else { "RUNNING" }.into(),
         started_by: task.started_by.clone(),
-        stopped_reason: has_stopped.then(|| "it stopped".to_owned()),
+        stopped_reason: has_stopped.then(|| task.stopped_reason.to_owned()),
         stop_code: has_stopped.then(|| task.stop_code.to_owned()),
         created_at: Some(task.created_at),
     }

@@ -7,6 +7,8 @@ mod run_task;
 mod tasks;
 mod tokens;
 
+pub(crate) use answers::log_error;
+
 pub use calls::{SimEc2, SimEcs};
 pub use definitions::Families;
 pub use run_task::Refusal;

@@ -72,7 +72,11 @@ impl Ecs {
             status: Status::Provisioning,
             is_ending: false,
             stopped_at: None,
+            started_at: None,
             stop_code: "EssentialContainerExited",
+            stopped_reason: "Essential container in task exited",
+            exit_code: None,
+            version: 1,
             fate: self.fates.next(&mut self.rng),
             runs_flow: false,
         };

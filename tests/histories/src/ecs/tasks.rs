@@ -120,8 +120,16 @@ pub struct Task {
     pub is_ending: bool,
     /// When it stopped.
     pub stopped_at: Option<OffsetDateTime>,
+    /// When its containers had started.
+    pub started_at: Option<OffsetDateTime>,
     /// `stopCode`
     pub stop_code: &'static str,
+    /// `stoppedReason`
+    pub stopped_reason: &'static str,
+    /// What its container exited with; `None` = it never ran, or nobody saw it end.
+    pub exit_code: Option<i64>,
+    /// Counts its changes.
+    pub version: i64,
     /// What becomes of it.
     pub fate: Fate,
     /// The flow's process runs, and gives signs of life.
@@ -132,6 +140,25 @@ impl Task {
     /// Whether this program started it.
     pub fn is_ours(&self) -> bool {
         self.started_by.is_some()
+    }
+
+    /// It gets into this state.
+    pub(crate) fn changes(&mut self, status: Status) {
+        self.status = status;
+        self.version += 1;
+    }
+
+    /// Says why, if it stops by itself before anything of it ran.
+    pub(crate) fn never_starts(&mut self) {
+        if self.started_at.is_some() || self.is_ending || self.stop_code == "SpotInterruption" {
+            return;
+        }
+        self.stop_code = "TaskFailedToStart";
+        self.stopped_reason = match self.fate.takes % 3 {
+            0 => "Timeout waiting for network interface provisioning to complete.",
+            1 => "CannotPullContainerError: pull image manifest has been retried 5 time(s): not found",
+            _ => "Capacity is unavailable at this time. Please try again later or in a different availability zone",
+        };
     }
 
     /// It runs, or will.
@@ -179,6 +206,8 @@ impl Ecs {
         let task = self.tasks.get_mut(index).filter(|task| task.status != Status::Stopped && !task.is_ending)?;
         task.is_ending = true;
         task.stop_code = "UserInitiated";
+        task.stopped_reason = "Task stopped by user";
+        task.exit_code = (task.status == Status::Running).then_some(137);
         let most = if task.status == Status::Running { 45 } else { 10 };
         Some((now + seconds(self.rng.between(1, most)), Event::Stopped(index)))
     }

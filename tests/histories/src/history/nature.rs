@@ -5,6 +5,7 @@ use crate::call::Generation;
 use crate::driver::{Delays, Mischief};
 use crate::ecs;
 use crate::fault::Kind;
+use crate::mail::Post;
 use crate::op::{Op, Tick, When};
 use crate::prefect1;
 use crate::rng::Rng;
@@ -35,7 +36,7 @@ pub(super) fn script(seed: u64) -> Script {
     let nature = Nature { seed, setting: setting(rng, generation), chance: rng.fork(), mischief: mischief(rng), delays: delays(rng), skew };
     let mut ops = Vec::new();
     for _ in 0..rng.between(1, 3) {
-        ops.push((When::After(0), Op::schedule(rng)));
+        ops.push((When::After(0), Op::schedule(rng, generation)));
     }
     for _ in 0..rng.between(2, 8) {
         ops.push((gap(rng), tick(rng, skew)));
@@ -64,6 +65,12 @@ fn setting(rng: &mut Rng, generation: Generation) -> Setting {
             lag: if rng.chance(500) { rng.below(5000) } else { 0 },
         },
         fates: ecs::Fates { harm: rng.pick(0, &[100, 300, 600]), retries: generation == Generation::One },
+        post: Post {
+            silent: rng.chance(300),
+            lost: rng.pick(0, &[100, 500]),
+            repeated: rng.pick(0, &[300]),
+            late: rng.pick(2, &[60, 1000]),
+        },
         config: Config { spot: rng.chance(300), infer_network: rng.chance(700), ..Config::default() },
         lazarus: rng.chance(500),
         rng: rng.fork(),

@@ -5,6 +5,7 @@ mod python;
 mod rows;
 mod server;
 mod services;
+mod watch;
 mod writes;
 
 pub use client::Client;

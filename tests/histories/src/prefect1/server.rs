@@ -105,6 +105,8 @@ pub struct FlowRun {
     pub heartbeat: OffsetDateTime,
     /// When its flow began, if ever.
     pub started: Option<OffsetDateTime>,
+    /// When it was Submitted last, or one of its task runs.
+    pub submitted_at: Option<OffsetDateTime>,
     /// How often Lazarus brought it back.
     pub resurrections: u32,
     /// Its task runs, as far as they matter.
@@ -162,6 +164,7 @@ impl Server {
             since: now,
             heartbeat: now,
             started: None,
+            submitted_at: None,
             resurrections: 0,
             task_runs: Vec::new(),
             marked_by: BTreeSet::new(),
@@ -219,6 +222,9 @@ impl Server {
         task_run.since = now;
         task_run.state = set.state.clone();
         row.marked_by.extend(marks);
+        if set.state.kind == Kind::Submitted {
+            row.submitted_at = Some(now);
+        }
         Ok(Status::Success)
     }
 
@@ -257,7 +263,10 @@ impl FlowRun {
                 self.started = self.started.or(Some(now));
                 self.heartbeat = now;
             }
-            Kind::Submitted => self.heartbeat = now,
+            Kind::Submitted => {
+                self.submitted_at = Some(now);
+                self.heartbeat = now;
+            }
             _ => {}
         }
         self.marked_by.extend(state.mark.as_ref().map(|mark| mark.agent.clone()));

@@ -8,7 +8,7 @@ use crate::audit::{Write, Wrote};
 use crate::call::Call;
 use crate::fault::Fault;
 use crate::port::Arrival;
-use crate::run::{End, RunId};
+use crate::run::{End, Flavour, RunId};
 use prefect_serverless_agent::orchestrator::{ApiError, Claim, Claimed, DueRun, Ending, GiveBack, Mark};
 use time::OffsetDateTime;
 
@@ -16,10 +16,10 @@ use time::OffsetDateTime;
 type Written = Option<Result<Status, String>>;
 
 /// A state and what it is for the audit; `owner`: the place of its run in the request.
-struct Change {
-    owner: usize,
-    set: SetState,
-    write: Write,
+pub(super) struct Change {
+    pub(super) owner: usize,
+    pub(super) set: SetState,
+    pub(super) write: Write,
 }
 
 impl Client {
@@ -126,7 +126,7 @@ impl Client {
             let set = of_flow_run(run.run.detail.run, None, State::plain(Kind::Cancelled));
             results.push(match look {
                 Some(Kind::Cancelling) => {
-                    changes.push(Change { owner, set, write: Write::Cancelled });
+                    changes.push(Change { owner, set, write: Write::Cancelled(Flavour::Good) });
                     Ok(())
                 }
                 other => Err(ApiError::NotOurs(format!("the run is {other:?} now"))),
@@ -135,7 +135,7 @@ impl Client {
         self.set_all(Call::Cancelled, changes, results).await
     }
 
-    async fn set_all(
+    pub(super) async fn set_all(
         &self,
         call: Call,
         changes: Vec<Change>,

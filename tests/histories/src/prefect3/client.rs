@@ -71,18 +71,27 @@ impl Client {
 
     /// What was tried before of the runs that wait for a retry, and in which state: the rows of a poll have no state to
     /// tell.
-    async fn attempts(&self, rows: &[(RunId, FlowRun)]) -> Result<Vec<(RunId, u64, (u32, u32))>, ApiError> {
+    async fn attempts(&self, rows: &[(RunId, FlowRun)]) -> Result<Vec<(RunId, State)>, ApiError> {
         let waits = |row: &FlowRun| row.state().is_some_and(|state| state.name == "AwaitingRetry");
         if !rows.iter().any(|(_, row)| waits(row)) {
             return Ok(Vec::new());
         }
         let asked: Vec<RunId> = rows.iter().filter(|(_, row)| waits(row)).map(|(run, _)| *run).collect();
-        let told = |state: &State| state.mark.as_ref().map_or((0, 0), |mark| (mark.attempt, mark.capacity_refusals));
-        let told = |run, row: &FlowRun| row.state().map(|state| (run, state.id, told(state)));
+        let told = |run, row: &FlowRun| row.state().map(|state| (run, state.clone()));
         self.rows(Call::Details, |run, row| told(run, row).filter(|_| asked.contains(&run))).await
     }
 
-    async fn history(&self, run: RunId) -> Result<Vec<State>, ApiError> {
+    /// Writes down a run's task, or that it has none. Best effort.
+    pub(super) async fn record(&self, run: RunId, pid: Option<String>) {
+        let record = |arrival: &mut Arrival<'_>| {
+            if let Some(row) = arrival.world.three.runs.get_mut(&run) {
+                row.pid = pid;
+            }
+        };
+        let _ = self.port.call(Call::RecordTask, record).await;
+    }
+
+    pub(super) async fn history(&self, run: RunId) -> Result<Vec<State>, ApiError> {
         let read = |arrival: &mut Arrival<'_>| arrival.world.three.runs.get(&run).map(|row| row.states.clone());
         let states = self.port.call(Call::History, read).await.map_err(answers::api_error)?;
         Ok(states.unwrap_or_default())
@@ -157,10 +166,14 @@ impl Orchestrator for Client {
                     continue;
                 }
                 Err(_) => (0, 0),
-                Ok(known) => match known.iter().find(|(id, ..)| *id == run) {
+                Ok(known) => match known.iter().find(|(id, _)| *id == run) {
                     // It changed between the two requests.
-                    Some((_, id, _)) if *id != state.id => continue,
-                    Some((.., attempts)) => *attempts,
+                    Some((_, told)) if told.id != state.id => continue,
+                    // What was given back waits for its time.
+                    Some((_, told)) if told.mark.is_some() && row.next.is_some_and(|next| next > window.now) => continue,
+                    Some((_, told)) => {
+                        told.mark.as_ref().map_or((0, 0), |mark| (mark.attempt, mark.capacity_refusals))
+                    }
                     None => (0, 0),
                 },
             };
@@ -210,12 +223,7 @@ impl Orchestrator for Client {
     }
 
     async fn record_task(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
-        let record = |arrival: &mut Arrival<'_>| {
-            if let Some(row) = arrival.world.three.runs.get_mut(&run.detail.run) {
-                row.pid = Some(format!("{}::{}", task.place.cluster, task.task_arn));
-            }
-        };
-        let _ = self.port.call(Call::RecordTask, record).await;
+        self.record(run.detail.run, Some(format!("{}::{}", task.place.cluster, task.task_arn))).await;
     }
 
     async fn give_back(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {

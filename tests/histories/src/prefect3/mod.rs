@@ -5,6 +5,7 @@ mod client;
 mod python;
 mod server;
 mod services;
+mod watch;
 mod writes;
 
 pub use client::Client;

@@ -1,5 +1,6 @@
 //! The states of flow runs, and the rules by which the server takes them.
 
+use crate::gate::ActorId;
 use crate::run::{End, Phase, RunId};
 use prefect_serverless_agent::orchestrator::Mark;
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ pub struct State {
     pub transition_id: Option<String>,
     /// The mark in its `data`.
     pub mark: Option<Mark>,
+    /// Which process wrote it there.
+    pub author: Option<ActorId>,
 }
 
 /// A proposed state.
@@ -62,12 +65,14 @@ pub struct Proposal {
     pub transition_id: Option<String>,
     /// The mark in its `data`.
     pub mark: Option<Mark>,
+    /// Which process writes it there.
+    pub author: Option<ActorId>,
 }
 
 impl Proposal {
     /// A state without more to say.
     pub fn plain(kind: Kind, name: &'static str) -> Self {
-        Self { kind, name, scheduled: None, transition_id: None, mark: None }
+        Self { kind, name, scheduled: None, transition_id: None, mark: None, author: None }
     }
 }
 
@@ -76,8 +81,8 @@ impl Proposal {
 pub enum Verdict {
     /// It is the state now.
     Accept,
-    /// It is the state already, by the same proposal.
-    Replayed,
+    /// It is the state already, by the same proposal of this process.
+    Replayed(Option<ActorId>),
     /// It is not, and perhaps another is.
     Reject,
     /// It is not.
@@ -137,7 +142,7 @@ impl Server {
         let state = row.state()?;
         let same = proposal.transition_id.is_some() && state.transition_id == proposal.transition_id;
         if same && state.kind == proposal.kind {
-            return Some(Verdict::Replayed);
+            return Some(Verdict::Replayed(state.author));
         }
         let verdict = rule(state, &proposal, row.pid.is_some());
         match verdict {
@@ -159,7 +164,7 @@ impl Server {
     pub fn put(&mut self, run: RunId, proposal: Proposal, now: OffsetDateTime) {
         self.states += 1;
         let Some(row) = self.runs.get_mut(&run) else { return };
-        let Proposal { kind, name, scheduled, transition_id, mark } = proposal;
+        let Proposal { kind, name, scheduled, transition_id, mark, author } = proposal;
         if kind == Kind::Scheduled {
             row.next = Some(scheduled.unwrap_or(now));
         }
@@ -167,7 +172,7 @@ impl Server {
             row.run_count += 1;
         }
         row.end = None;
-        row.states.push(State { id: self.states, kind, name, at: now, scheduled, transition_id, mark });
+        row.states.push(State { id: self.states, kind, name, at: now, scheduled, transition_id, mark, author });
     }
 
     fn is_full(&self, run: RunId, proposal: &Proposal) -> bool {

@@ -7,7 +7,6 @@ use crate::answers;
 use crate::audit::{Write, Wrote};
 use crate::call::Call;
 use crate::port::Arrival;
-use crate::process::PREFETCH;
 use crate::run::{End, RunId};
 use futures_util::future::join_all;
 use prefect_serverless_agent::orchestrator::{ApiError, Claim, Claimed, DueRun, Ending, GiveBack, Mark};
@@ -28,11 +27,13 @@ impl Client {
         let proposal = Proposal {
             transition_id: Some(claim.mark.token.clone()),
             mark: Some(claim.mark.clone()),
+            author: Some(self.port.actor),
             ..Proposal::plain(Kind::Pending, "Pending")
         };
         let write = Write::Claim { mark: claim.mark.clone(), due: claim.run.start_time };
         match self.port.call(Call::Claim, |arrival| arrival.propose(run, proposal, write)).await {
-            Ok(Some(Verdict::Accept | Verdict::Replayed)) => Claimed::Ours,
+            Ok(Some(Verdict::Accept)) => Claimed::Ours,
+            Ok(Some(Verdict::Replayed(author))) if author == Some(self.port.actor) => Claimed::Ours,
             Ok(verdict) => Claimed::Refused(format!("Prefect said {verdict:?}")),
             Err((fault, _)) => answers::claimed(fault),
         }
@@ -46,11 +47,14 @@ impl Client {
         let given = runs.iter().map(|given| async move {
             let run = given.run.detail.run;
             let look = self.looks(Call::LookToGiveBack, &[run]).await?;
-            may_end_claim(given.run, look.first().and_then(Option::as_ref))?;
+            let look = look.first().and_then(Option::as_ref);
+            may_end_claim(given.run, look)?;
+            if look.is_some_and(|look| look.pid.is_some()) {
+                self.record(run, None).await;
+            }
             let refusals = given.mark.capacity_refusals + u32::from(given.for_capacity);
             let proposal = Proposal {
-                // Runs are launched early by the prefetch: the delay counts from there on.
-                scheduled: Some(now + given.delay + PREFETCH),
+                scheduled: Some(now + given.delay),
                 transition_id: Some(format!("back-{}", given.run.token)),
                 mark: Some(Mark { capacity_refusals: refusals, ..given.mark.clone() }),
                 ..Proposal::plain(Kind::Scheduled, "AwaitingRetry")
@@ -83,14 +87,15 @@ impl Client {
                 Kind::Scheduled if epoch(run, state) == ending.run.epoch => {}
                 kind => return Err(left(&format!("the run is {kind:?} now"))),
             }
-            self.write(Call::Cancelled, run, Proposal::plain(Kind::Cancelled, "Cancelled"), Write::Cancelled).await
+            let write = Write::Cancelled(self.port.world().flavour(run));
+            self.write(Call::Cancelled, run, Proposal::plain(Kind::Cancelled, "Cancelled"), write).await
         });
         join_all(ended).await
     }
 
-    async fn write(&self, call: Call, run: RunId, proposal: Proposal, write: Write) -> Result<(), ApiError> {
+    pub(super) async fn write(&self, call: Call, run: RunId, proposal: Proposal, write: Write) -> Result<(), ApiError> {
         match self.port.call(call, |arrival| arrival.propose(run, proposal, write)).await {
-            Ok(Some(Verdict::Accept | Verdict::Replayed)) => Ok(()),
+            Ok(Some(Verdict::Accept | Verdict::Replayed(_))) => Ok(()),
             Ok(verdict) => Err(left(&format!("Prefect said {verdict:?}"))),
             Err((fault, _)) => Err(answers::error(fault)),
         }
@@ -122,6 +127,6 @@ fn may_end_claim(run: &DueRun<Detail>, look: Option<&FlowRun>) -> Result<(), Api
     }
 }
 
-fn left(why: &str) -> ApiError {
+pub(super) fn left(why: &str) -> ApiError {
     ApiError::NotOurs(why.to_owned())
 }
