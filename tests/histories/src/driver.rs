@@ -9,6 +9,7 @@ use crate::fault::{Fault, Kind};
 use crate::gate::{ActorId, Side, Ticket};
 use crate::port::{Port, Shared};
 use crate::process::{Process, Start};
+use crate::rng::Rng;
 use crate::schedule::Schedule;
 use crate::{prefect1, prefect3, task_events};
 use prefect_serverless_agent::poll::AgentReport;
@@ -77,6 +78,8 @@ pub struct Driver {
     pub faults: Faults,
     /// How long calls take.
     pub delays: Delays,
+    /// So many of a thousand calls are a process's last.
+    pub fragile: (Rng, u64),
     /// What was counted.
     pub stats: Stats,
     /// Reports of our polls, in the order they ended.
@@ -97,6 +100,7 @@ impl Driver {
             schedule: Schedule::First,
             faults: Faults::None,
             delays: Delays::None,
+            fragile: (Rng::new(0), 0),
             stats: Stats::default(),
             reports: Vec::new(),
             polls_of_last: 0,
@@ -241,6 +245,9 @@ impl Driver {
             return Step::Idle;
         }
         if let Some(ticket) = self.schedule.choose(&self.shared.gate.waiting()) {
+            if self.dies_at(ticket) {
+                return Step::Passed;
+            }
             let leave = (self.fault_of(ticket), self.delays.next());
             self.shared.gate.release(ticket, leave);
             self.work_on(Some(ticket.actor)).await;
@@ -252,6 +259,16 @@ impl Driver {
         self.deliver();
         self.end_invocations();
         Step::Waited
+    }
+
+    /// A process may die at any call, before its effect or after it.
+    fn dies_at(&mut self, ticket: Ticket) -> bool {
+        let (rng, per_mille) = &mut self.fragile;
+        if *per_mille == 0 || !rng.chance(*per_mille) {
+            return false;
+        }
+        let place = self.actors.iter().position(|actor| actor.id == ticket.actor);
+        place.map(|place| self.kill(place)).is_some()
     }
 
     fn fault_of(&mut self, ticket: Ticket) -> Option<Fault> {

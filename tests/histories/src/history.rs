@@ -84,6 +84,7 @@ impl Script {
         driver.schedule = Schedule::Random(self.nature.chance.clone());
         driver.faults = Faults::Random(self.nature.mischief.clone());
         driver.delays = self.nature.delays.clone();
+        driver.fragile = self.nature.fragile.clone();
         for (when, op) in &self.ops {
             match when {
                 When::After(millis) => driver.run(driver.now() + Duration::from_millis(*millis), usize::MAX).await,
@@ -140,6 +141,7 @@ async fn until_passed(driver: &mut Driver, passes: usize) {
 pub(crate) async fn settle(driver: &mut Driver, skew: i64) -> u64 {
     driver.faults = Faults::None;
     driver.delays = Delays::None;
+    driver.fragile.1 = 0;
     driver.run_out().await;
     {
         let mut world = driver.shared.world();

@@ -104,7 +104,7 @@ fn letter(task: &Task, now: OffsetDateTime) -> Letter {
         ..Detail::default()
     };
     let event = TaskEvent {
-        id: Some(format!("event-{}-{}", task.index, task.version)),
+        id: Some(format!("00000000-0000-4000-9000-{:08}{:04}", task.index, task.version)),
         time: Some(now),
         region: Some("eu-west-1".into()),
         account: Some("123456789012".into()),

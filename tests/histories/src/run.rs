@@ -108,7 +108,12 @@ impl Config {
         }
         let definition = object(json!({
             "family": "prefect-flow", "networkMode": "awsvpc", "cpu": "256", "memory": "512",
-            "containerDefinitions": [{"name": "flow", "image": format!("image:{}", self.image)}],
+            "containerDefinitions": [{
+                "name": "flow", "image": format!("image:{}", self.image), "logConfiguration": {
+                    "logDriver": "awslogs",
+                    "options": {"awslogs-group": "flows", "awslogs-region": "eu-west-1", "awslogs-stream-prefix": "a"},
+                },
+            }],
         }));
         let cpu = if flavour == Flavour::Unlaunchable { "7" } else { "256" };
         let mut run_task = object(json!({

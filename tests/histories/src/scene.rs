@@ -5,6 +5,7 @@ use crate::clock::Timeline;
 use crate::driver::{Driver, Faults};
 use crate::ecs::{self, Status};
 use crate::fault::Fault;
+use crate::gate::ActorId;
 use crate::mail::Post;
 use crate::model::{self, Standing};
 use crate::port::Shared;
@@ -53,6 +54,16 @@ pub enum Scene {
     Limited,
     /// The family has a definition of another content.
     OtherDefinition,
+    /// An event tells that a task died while its flow ran.
+    DeadFlow,
+    /// An event tells that a task could not start.
+    FailedStart,
+    /// An event tells that a task's container died before its flow began.
+    DeadContainer,
+    /// An event tells that a task waits for its start (Prefect 3).
+    Waits,
+    /// An event tells that the task of a run that is being cancelled has stopped.
+    CancelledDead,
 }
 
 /// Time of the invocations that are looked at.
@@ -63,7 +74,7 @@ pub const PLAIN: (time::Duration, Option<f64>) = (time::Duration::ZERO, None);
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Due,
         Self::Soon,
         Self::NoCapacity,
@@ -80,15 +91,34 @@ impl Scene {
         Self::QueueOnly,
         Self::Limited,
         Self::OtherDefinition,
+        Self::DeadFlow,
+        Self::FailedStart,
+        Self::DeadContainer,
+        Self::Waits,
+        Self::CancelledDead,
     ];
 
     /// Whether there is such a situation in this generation of Prefect.
     pub fn is_of(self, generation: Generation) -> bool {
         match self {
-            Self::ObservedOrphan => generation == Generation::Three,
+            Self::ObservedOrphan | Self::Waits => generation == Generation::Three,
             Self::TaskRetry | Self::QueueOnly => generation == Generation::One,
             _ => true,
         }
+    }
+
+    /// Whether it is an event that is looked at, and not a poll.
+    pub fn is_event(self) -> bool {
+        matches!(self, Self::DeadFlow | Self::FailedStart | Self::DeadContainer | Self::Waits | Self::CancelledDead)
+    }
+
+    /// What is looked at begins: a poll by a cold or a warm process, or an event.
+    pub fn begin(self, driver: &mut Driver, warm: bool) -> ActorId {
+        if !self.is_event() {
+            return driver.poll(INVOCATION, warm, PLAIN);
+        }
+        send_event(driver);
+        driver.deliver().unwrap_or(ActorId(0))
     }
 
     /// Plays it: a world is made, the situation brought about, then `then` goes on. `warm`: so many warm processes that
@@ -125,7 +155,12 @@ impl Scene {
             | Self::Cancelling
             | Self::CancelledEarly
             | Self::TaskRetry
-            | Self::Limited => self.launched(driver).await,
+            | Self::Limited
+            | Self::DeadFlow
+            | Self::FailedStart
+            | Self::DeadContainer
+            | Self::Waits
+            | Self::CancelledDead => self.launched(driver).await,
         }
         match self {
             Self::QueueOnly => driver.shared.world().one.rules.queue_only = true,
@@ -150,17 +185,26 @@ impl Scene {
         let run = schedule(driver, Flavour::Good, 0);
         driver.poll(INVOCATION, false, PLAIN);
         driver.run_out().await;
-        if self == Self::CancelledEarly {
-            cancel(driver, run);
-            return;
-        }
-        if self == Self::DeadTask {
-            pass(driver, 20).await;
-            kill_task(driver, run);
-            return pass(driver, ORPHAN_AFTER.as_secs()).await;
-        }
-        until_flow_runs(driver, run).await;
         match self {
+            Self::CancelledEarly => return cancel(driver, run),
+            Self::DeadTask => {
+                pass(driver, 20).await;
+                kill_task(driver, run);
+                return pass(driver, ORPHAN_AFTER.as_secs()).await;
+            }
+            Self::FailedStart | Self::DeadContainer => {
+                pass(driver, 20).await;
+                return die(driver, run, self == Self::DeadContainer);
+            }
+            Self::Waits => return pass(driver, 6).await,
+            _ => until_flow_runs(driver, run).await,
+        }
+        match self {
+            Self::DeadFlow => die(driver, run, true),
+            Self::CancelledDead => {
+                cancel(driver, run);
+                die(driver, run, true);
+            }
             Self::EarlierTask => schedule_anew(driver, run),
             Self::Limited => {
                 limit(driver);
@@ -256,6 +300,29 @@ fn kill_task(driver: &Driver, run: RunId) {
     }
 }
 
+/// The run's task stops: its container died, or could not be started.
+fn die(driver: &Driver, run: RunId, had_container: bool) {
+    let now = driver.now();
+    let mut world = driver.shared.world();
+    let Some(index) = world.ecs.tasks_of(run).map(|task| task.index).last() else { return };
+    if let Some(task) = world.ecs.tasks.get_mut(index) {
+        task.started_at = had_container.then_some(now);
+        task.exit_code = had_container.then_some(1);
+        task.fate.takes = 0;
+    }
+    world.stop_at_once(index, now);
+}
+
+/// The last task has changed its state: an event tells so.
+fn send_event(driver: &Driver) {
+    let now = driver.now();
+    let mut world = driver.shared.world();
+    let world = &mut *world;
+    if let Some(task) = world.ecs.tasks.last() {
+        world.mail.send(task, now, now);
+    }
+}
+
 async fn until_flow_runs(driver: &mut Driver, run: RunId) {
     let runs = |driver: &Driver| {
         let world = driver.shared.world();
@@ -286,17 +353,17 @@ fn schedule_anew(driver: &Driver, run: RunId) {
 pub fn calls(scene: Scene, generation: Generation) -> BTreeMap<Call, usize> {
     let poll = async |driver: &mut Driver| {
         driver.stats.calls.clear();
-        driver.poll(INVOCATION, false, PLAIN);
+        scene.begin(driver, false);
         driver.run_out().await;
         std::mem::take(&mut driver.stats.calls)
     };
     scene.play(generation, 0, poll).unwrap_or_default()
 }
 
-/// One poll of the situation with this fault in the n-th call of its kind; whether it happened.
-pub async fn poll_with(driver: &mut Driver, call: Call, nth: usize, fault: Fault) -> bool {
+/// A poll, or an event, of the situation with this fault in the n-th call of its kind; whether it happened.
+pub async fn play_with(scene: Scene, driver: &mut Driver, call: Call, nth: usize, fault: Fault) -> bool {
     driver.faults = Faults::Nth { call, left: nth, fault, hit: false };
-    driver.poll(INVOCATION, false, PLAIN);
+    scene.begin(driver, false);
     driver.run_out().await;
     let faults = std::mem::replace(&mut driver.faults, Faults::None);
     matches!(faults, Faults::Nth { hit: true, .. })

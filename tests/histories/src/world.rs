@@ -211,6 +211,11 @@ impl World {
         self.stop_task(index, now);
     }
 
+    /// A task has stopped.
+    pub fn stop_at_once(&mut self, index: usize, now: OffsetDateTime) {
+        self.happens(Event::Stopped(index), now);
+    }
+
     /// A task ends at once, without a word: a host dies, Spot takes it back.
     pub fn kill_task(&mut self, index: usize, now: OffsetDateTime) {
         if let Some(task) = self.ecs.tasks.get_mut(index) {

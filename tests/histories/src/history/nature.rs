@@ -25,6 +25,8 @@ pub struct Nature {
     pub mischief: Mischief,
     /// How long things take.
     pub delays: Delays,
+    /// So many of a thousand calls are a process's last.
+    pub fragile: (Rng, u64),
     /// Seconds that processes' clocks are off by.
     pub skew: i64,
 }
@@ -33,12 +35,25 @@ pub(super) fn script(seed: u64) -> Script {
     let rng = &mut Rng::new(seed);
     let generation = if rng.chance(500) { Generation::One } else { Generation::Three };
     let skew = if rng.chance(300) { i64::try_from(rng.below(61)).unwrap_or_default() - 30 } else { 0 };
-    let nature = Nature { seed, setting: setting(rng, generation), chance: rng.fork(), mischief: mischief(rng), delays: delays(rng), skew };
+    let nature = Nature {
+        seed,
+        setting: setting(rng, generation),
+        chance: rng.fork(),
+        mischief: mischief(rng),
+        delays: delays(rng),
+        fragile: (rng.fork(), rng.pick(0, &[0, 10, 50])),
+        skew,
+    };
     let mut ops = Vec::new();
     for _ in 0..rng.between(1, 3) {
         ops.push((When::After(0), Op::schedule(rng, generation)));
     }
-    for _ in 0..rng.between(2, 8) {
+    // Only long histories use up all attempts of a run.
+    let polls = if rng.chance(50) { rng.between(15, 30) } else { rng.between(2, 8) };
+    if polls > 8 && rng.chance(500) {
+        ops.push((When::After(0), Op::Shortage(3_600, false)));
+    }
+    for _ in 0..polls {
         ops.push((gap(rng), tick(rng, skew)));
         for _ in 0..rng.below(4) {
             let when = if rng.chance(600) { When::Gates(rng.index(30)) } else { When::After(rng.below(50_000)) };
