@@ -1,7 +1,7 @@
 //! The real `agent` command: one poll, a dry run, the long-lived loop.
 
 mod dry_run;
-mod process;
+pub(crate) mod process;
 mod start;
 
 use crate::support::{Deployment, KEY, ROOT};

@@ -163,7 +163,9 @@ async fn check(prefect: Prefect) {
     let wrong: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).cloned().collect();
     let (mut moments, mut polls) = (BTreeMap::<String, usize>::new(), BTreeMap::<usize, usize>::new());
     for (killed, took) in outcomes.into_iter().flatten() {
-        killed.into_iter().for_each(|moment| *moments.entry(moment).or_default() += 1);
+        for moment in killed {
+            *moments.entry(moment).or_default() += 1;
+        }
         *polls.entry(took).or_default() += 1;
     }
     println!(

@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod cancelling;
 mod claims;
+mod dry_run;
 mod giving_back;
 mod launching;
 mod once;

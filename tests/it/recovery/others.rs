@@ -5,7 +5,7 @@ use crate::prefect::{Phase, Prefect};
 use serde_json::{Value, json};
 
 /// Claims of a Python agent or worker: without a mark.
-async fn of_python(scene: &Scene, count: usize) -> Vec<String> {
+fn of_python(scene: &Scene, count: usize) -> Vec<String> {
     let runs = scene.runs(count);
     for run in &runs {
         scene.prefect.bring(scene.world(), run, Phase::Claimed);
@@ -21,7 +21,7 @@ fn histories(scene: &Scene, runs: &[String]) -> Vec<Vec<String>> {
 async fn claims_without_our_mark_are_counted_and_never_touched() {
     for prefect in Prefect::BOTH {
         let scene = Scene::new(prefect).await;
-        let theirs = of_python(&scene, 2).await;
+        let theirs = of_python(&scene, 2);
         let ours = scene.claimed_and_not_launched(1).await;
         let before = histories(&scene, &theirs);
         let report = scene.polled_after(ORPHAN_AFTER).await;

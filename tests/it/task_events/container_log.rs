@@ -22,7 +22,7 @@ async fn with_log(prefect: Prefect, extra: Value) -> Scene {
     let scene = Scene::with(prefect, config).await;
     let variables = json!({"configure_cloudwatch_logs": true, "execution_role_arn": ROLE});
     let set = |deployment: &mut world::prefect3::Deployment| {
-        deployment.job_variables = variables.as_object().unwrap().clone();
+        deployment.job_variables.clone_from(variables.as_object().unwrap());
     };
     scene.world().prefect3(|prefect3| prefect3.deployments.iter_mut().for_each(set));
     scene

@@ -124,7 +124,7 @@ mod tests {
         answer["events"].as_array().unwrap().iter().map(|event| event["message"].as_str().unwrap()).collect()
     }
 
-    fn get(more: Value) -> Result<Value, ServiceError> {
+    fn get(more: &Value) -> Result<Value, ServiceError> {
         let mut input = json!({"logGroupName": "g", "logStreamName": "s"});
         input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         logs().get_log_events(&Scope::default(), &input)
@@ -132,14 +132,14 @@ mod tests {
 
     #[test]
     fn the_last_events_come_first_and_in_their_order() {
-        assert_eq!(messages(&get(json!({})).unwrap()), ["one", "two", "three"]);
-        let last = get(json!({"limit": 2, "startFromHead": false})).unwrap();
+        assert_eq!(messages(&get(&json!({})).unwrap()), ["one", "two", "three"]);
+        let last = get(&json!({"limit": 2, "startFromHead": false})).unwrap();
         assert_eq!(messages(&last), ["two", "three"]);
-        let before = get(json!({"limit": 2, "nextToken": last["nextBackwardToken"]})).unwrap();
+        let before = get(&json!({"limit": 2, "nextToken": last["nextBackwardToken"]})).unwrap();
         assert_eq!(messages(&before), ["one"]);
-        let first = get(json!({"limit": 2, "startFromHead": true})).unwrap();
+        let first = get(&json!({"limit": 2, "startFromHead": true})).unwrap();
         assert_eq!(messages(&first), ["one", "two"]);
-        assert_eq!(messages(&get(json!({"nextToken": first["nextForwardToken"]})).unwrap()), ["three"]);
+        assert_eq!(messages(&get(&json!({"nextToken": first["nextForwardToken"]})).unwrap()), ["three"]);
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
             (json!({"limit": 10_001}), "InvalidParameterException"),
             (json!({"nextToken": "x"}), "InvalidParameterException"),
         ] {
-            assert_eq!(get(more.clone()).unwrap_err().code, code, "{more}");
+            assert_eq!(get(&more).unwrap_err().code, code, "{more}");
         }
     }
 }

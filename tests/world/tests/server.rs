@@ -239,7 +239,8 @@ async fn containers_run_as_processes_with_overrides_and_secrets() {
 async fn a_container_is_killed_with_all_it_started_when_its_task_is_stopped_or_takes_too_long() {
     let world = World::start().await;
     world.lock().ecs.options.containers = Some(ContainerOptions { max_seconds: 1, ..ContainerOptions::default() });
-    let arn = run_container(&world, "sleep 30; echo late", &json!([])).await;
+    // What has a session of its own keeps the output open until it ends.
+    let arn = run_container(&world, "setsid sleep 30; echo late", &json!([])).await;
     let start = Instant::now();
     let task = stopped(&world, &arn).await;
     assert_eq!(task.containers[1].exit_code, Some(137), "{task:?}");

@@ -259,6 +259,20 @@ async fn a_task_is_written_down_as_the_worker_does() {
     assert_eq!(calls(&server)[0], PATCH);
 }
 
+#[tokio::test]
+async fn a_pid_begins_with_the_cluster_of_the_configuration_not_with_that_of_the_request() {
+    let server = replying(vec![no_content()]).await;
+    let prefect = agent(&server);
+    let mut task = task();
+    "only in the request".clone_into(&mut task.place.cluster);
+    for configured in [None, Some("configured".to_owned())] {
+        super::super::lock(&prefect.clusters).insert(RUN.to_owned(), configured);
+        prefect.record_task(&due(), &task).await;
+    }
+    let pids: Vec<_> = server.requests().iter().map(|request| request.json()["infrastructure_pid"].clone()).collect();
+    assert_eq!(pids, [format!("{CLUSTER}::{TASK}"), format!("configured::{TASK}")].map(Value::from));
+}
+
 #[test]
 fn a_pid_is_split_at_its_first_colons() {
     let task = task_of("arn:x:cluster/a::arn:x:task/a::b");

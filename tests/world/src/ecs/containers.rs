@@ -60,13 +60,13 @@ impl Processes {
     /// Ends the process of a task, and what it started.
     pub(super) fn end(&mut self, arn: &str) {
         if let Some(pid) = self.pids.remove(arn) {
-            kill_group(pid);
+            kill_all(pid);
         }
     }
 
     pub(super) fn end_all(&mut self) {
         for (_, pid) in self.pids.drain() {
-            kill_group(pid);
+            kill_all(pid);
         }
     }
 }
@@ -77,17 +77,39 @@ impl Drop for Processes {
     }
 }
 
-/// Kills a process that leads a group, with its group.
-fn kill_group(pid: u32) {
-    let group = format!("-{pid}");
+/// Kills a process that leads a group, with its group and all that descends from it: in a container nothing outlives the
+/// first process.
+fn kill_all(pid: u32) {
+    let whole: Vec<String> = descendants(pid).into_iter().map(|pid| pid.to_string()).collect();
     let kill = std::process::Command::new("kill")
-        .args(["-KILL", "--", &group])
+        .args(["-KILL", "--", &format!("-{pid}")])
+        .args(whole)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
     if let Err(error) = kill {
         eprintln!("world: process group {pid} cannot be ended: {error}");
     }
+}
+
+/// Processes that a process started, that these started, and so on; some have groups of their own.
+fn descendants(pid: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut found = vec![pid];
+    let mut at = 0;
+    while let Some(&parent) = found.get(at) {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.split_off(1)
+}
+
+/// The process that started a process: `pid (name) state parent …`.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// What is to be run.

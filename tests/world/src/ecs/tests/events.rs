@@ -45,7 +45,7 @@ async fn all_containers_are_named_in_the_overrides_of_an_event() {
     assert_eq!(overrides.iter().map(|one| &one["name"]).collect::<Vec<_>>(), ["flow", "otel"]);
 }
 
-fn with_log(options: Value) -> Value {
+fn with_log(options: &Value) -> Value {
     let mut definition = definition();
     definition["executionRoleArn"] = json!("arn:aws:iam::123456789012:role/execution");
     definition["containerDefinitions"][0]["logConfiguration"] = json!({"logDriver": "awslogs", "options": options});
@@ -56,7 +56,7 @@ fn with_log(options: Value) -> Value {
 async fn a_container_writes_to_the_stream_of_its_configuration() {
     let world = World::new();
     let options = json!({"awslogs-group": "/flows", "awslogs-region": "eu-west-1", "awslogs-stream-prefix": "p"});
-    ok(&world, "RegisterTaskDefinition", with_log(options)).await;
+    ok(&world, "RegisterTaskDefinition", with_log(&options)).await;
     let task = started(&world).await;
     assert!(world.ecs_container_writes(&task, "flow", ["one", "two"]));
     assert!(!world.ecs_container_writes(&task, "other", ["three"]));
