@@ -100,6 +100,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
         let patient = cancelling.has_started && now - cancelling.since < self.turn.rules.cancel_grace;
         let decision = decide(&tasks, patient);
+        if !decision.stop.is_empty() {
+            // A run that was started again meanwhile has a new task, which must not be taken for the cancelled one.
+            self.check_unchanged(&cancelling.run).await?;
+        }
         for task_arn in &decision.stop {
             self.turn.launcher.stop(place, task_arn, STOP_REASON).await.map_err(trouble)?;
             let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());

@@ -157,13 +157,13 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     }
 
     /// A run that was claimed meanwhile has a new task, which must not be taken for an earlier one.
-    async fn check_unchanged(&self, run: &DueRun<O::Detail>) -> Result<(), String> {
+    pub(super) async fn check_unchanged(&self, run: &DueRun<O::Detail>) -> Result<(), String> {
         let now = self.turn.orchestrator.reread(std::slice::from_ref(&run.flow_run_id)).await;
         match now.map(|mut runs| runs.pop().flatten()) {
             Ok(Some(now)) if now.epoch == run.epoch => Ok(()),
-            Ok(Some(now)) => Err(format!("changed before its launch: it is {}", now.state)),
-            Ok(None) => Err("was deleted before its launch".to_owned()),
-            Err(error) => Err(format!("could not be read again before an earlier task is stopped: {error}")),
+            Ok(Some(now)) => Err(format!("changed meanwhile: it is {}", now.state)),
+            Ok(None) => Err("was deleted meanwhile".to_owned()),
+            Err(error) => Err(format!("could not be read again before its task is stopped: {error}")),
         }
     }
 

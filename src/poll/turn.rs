@@ -217,6 +217,8 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         let mut open = true;
         while open || !waiting.is_empty() {
             tokio::select! {
+                // In a fixed order, so that the same things happen again in a world that is the same.
+                biased;
                 next = held.recv(), if open => match next {
                     Some((page, batch)) => waiting.push(self.launch_later(page, batch)),
                     None => open = false,

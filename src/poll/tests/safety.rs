@@ -114,3 +114,19 @@ async fn a_definition_that_cannot_be_prepared_again_in_time_gives_the_run_back()
     let report = world.poll().await;
     assert_eq!((world.run("a").state, world.run("a").attempts), ("Scheduled", 0), "{report:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_run_that_was_started_again_keeps_its_new_task() {
+    let world = Fakes::new();
+    world.schedule("a", 0);
+    world.lock().runs.get_mut("a").unwrap().state = "Cancelled";
+    world.lock().live.insert("prefect/etl/a".into(), running("task/new"));
+    // A person starts the run again, and another invocation launches it, between our look at the run and at its tasks.
+    world.lock().claimed_by_another_before_reread = Some("a".into());
+    let report = world.poll().await;
+    assert!(world.lock().stopped.is_empty(), "{report:?}");
+
+    world.lock().runs.get_mut("a").unwrap().state = "Cancelled";
+    world.poll().await;
+    assert_eq!(world.lock().stopped, ["task/new"], "a run that is still cancelled loses its task");
+}

@@ -62,14 +62,19 @@ fn claimed_by_us<'a>(run: &GiveBack<'a, Detail>, task_runs: &[TaskRun]) -> Vec<&
     run.run.detail.flow_run.task_runs.iter().filter(|task_run| claimed(&task_run.id)).collect()
 }
 
-/// Whether a run may be failed.
+/// Whether a run may be failed: it is in this turn's claim. What somebody scheduled anew since is another turn.
 pub(super) fn may_fail(run: &DueRun<Detail>, look: Option<&Look>) -> Result<(), ApiError> {
     let look = look.ok_or_else(|| left("the run cannot be read"))?;
-    let is_foreign = look.mark.as_ref().is_some_and(|mark| mark.epoch != run.epoch);
+    let is_claim = |mark: Option<&Mark>| mark.is_some_and(|mark| mark.token == run.token);
+    let claims_task_run = |task_run: &TaskRun| {
+        let state = &task_run.serialized_state;
+        state["type"] == "Submitted" && is_claim(mark_of(state).as_ref())
+    };
     match look.state.as_str() {
-        "Submitted" if is_foreign => Err(left("the run is claimed for another turn")),
-        "Scheduled" | "Submitted" => Ok(()),
-        "Running" if run.is_task_retry => Ok(()),
+        "Submitted" if is_claim(look.mark.as_ref()) => Ok(()),
+        "Submitted" => Err(left("the run is claimed by another agent or for another turn")),
+        "Running" if run.is_task_retry && look.task_runs.iter().any(claims_task_run) => Ok(()),
+        "Running" if run.is_task_retry => Err(left("its task runs are no longer claimed by this agent")),
         state => Err(left(&format!("the run is {state} now"))),
     }
 }

@@ -82,7 +82,8 @@ impl Prefect3 {
         let request = requests::cancelled(self.work_pool(), now - CANCELLED_MEMORY);
         let rows = async { self.transport.read(&request).await?.list() };
         match rows.await {
-            Ok(rows) => understood(rows).into_iter().filter(|run| run.pid().is_some()).collect(),
+            // A pid that could not be written down is no reason to forget a task that runs.
+            Ok(rows) => understood(rows).into_iter().filter(|run| run.pid().is_some() || run.has_started()).collect(),
             Err(error) => {
                 self.unserved.end_times.store(matches!(error, ApiError::Refused { .. }), Ordering::Relaxed);
                 tracing::warn!(%error, "runs that were cancelled a short while ago cannot be looked for");

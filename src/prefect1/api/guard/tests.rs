@@ -77,17 +77,29 @@ fn of_a_task_retry_only_the_task_runs_with_our_mark_go_back() {
 }
 
 #[test]
-fn a_run_that_ended_is_never_failed() {
+fn only_a_run_in_this_turns_claim_is_failed() {
     let run = due(&scheduled_row());
     let ours = states::submitted_flow_run(&mark_for(&run), &Value::Null);
-    let another_turn = states::submitted_flow_run(&Mark { epoch: "9".into(), ..mark_for(&run) }, &Value::Null);
+    let another_turn = Mark { epoch: "9".into(), token: "another".into(), ..mark_for(&run) };
+    let another_turn = states::submitted_flow_run(&another_turn, &Value::Null);
     let may = |state: &str, serialized: &Value| may_fail(&run, Some(&now(state, serialized, &Value::Null))).is_ok();
-    assert!(may("Submitted", &ours) && may("Submitted", &json!({})) && may("Scheduled", &json!({})));
-    assert!(!may("Submitted", &another_turn));
+    assert!(may("Submitted", &ours));
+    assert!(!may("Submitted", &another_turn), "claimed for another turn");
+    assert!(!may("Submitted", &json!({})), "claimed by a Python agent");
+    assert!(!may("Scheduled", &json!({})), "scheduled anew by a person or by Lazarus");
     for state in ["Success", "Failed", "Cancelled", "Cancelling", "Paused", "Running", "TimedOut", "Skipped"] {
         assert!(!may(state, &json!({})), "{state}");
     }
     assert!(may_fail(&run, None).is_err());
+}
+
+#[test]
+fn a_task_retry_is_failed_while_one_of_its_task_runs_is_in_its_claim() {
     let retry = due(&retry_row());
-    assert!(may_fail(&retry, Some(&now("Running", &Value::Null, &Value::Null))).is_ok());
+    let id = retry.detail.flow_run.task_runs[0].id.clone();
+    let claimed_task = claimed(&task_row(&id, 1), &mark_for(&retry));
+    let may = |state: &str, tasks: Value| may_fail(&retry, Some(&now(state, &Value::Null, &tasks))).is_ok();
+    assert!(may("Running", json!([claimed_task])));
+    assert!(!may("Running", json!([task_row(&id, 2)])), "its task run waits again");
+    assert!(!may("Cancelling", json!([claimed_task])));
 }

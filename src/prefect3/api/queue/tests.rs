@@ -93,6 +93,30 @@ async fn full_pages_are_followed_by_others_up_to_the_limit() {
     assert_eq!(prefect.due_runs(&window()).await.unwrap().runs.len(), 200, "the next poll begins anew");
 }
 
+/// The state of a due row that waits for a retry.
+fn waiting_state() -> Value {
+    let mut state = state("SCHEDULED", "AwaitingRetry");
+    state["id"] = json!(STATE);
+    state
+}
+
+#[tokio::test]
+async fn a_run_that_was_taken_and_given_back_between_two_requests_is_left_to_a_later_poll() {
+    let server = Server::start(|request| {
+        let mut waiting = due_row();
+        waiting["state_name"] = json!("AwaitingRetry");
+        let mut given_back_since = waiting_state();
+        given_back_since["id"] = json!("01a20411-0000-7000-8000-000000000000");
+        match call(request).as_str() {
+            "POST /flow_runs/filter" => json(200, &json!([row_in(given_back_since)])),
+            _ => usual(request, &[waiting]),
+        }
+    })
+    .await;
+    let page = agent(&server).due_runs(&window()).await.unwrap();
+    assert!(page.runs.is_empty() && page.unreadable.is_empty(), "{:?}", page.runs);
+}
+
 #[tokio::test]
 async fn what_was_tried_before_is_read_for_the_runs_that_wait_for_a_retry() {
     let server = Server::start(|request| {
@@ -101,7 +125,7 @@ async fn what_was_tried_before_is_read_for_the_runs_that_wait_for_a_retry() {
         match call(request).as_str() {
             "POST /flow_runs/filter" => {
                 assert_eq!(request.json()["flow_runs"]["id"]["any_"], json!([RUN]));
-                let mut given_back = state("SCHEDULED", "AwaitingRetry");
+                let mut given_back = waiting_state();
                 let mark = Mark { agent: IDENTITY.into(), attempt: 3, capacity_refusals: 2, ..mark() };
                 given_back["data"] = json!({Mark::KEY: mark});
                 json(200, &json!([row_in(given_back)]))
@@ -122,7 +146,7 @@ async fn what_was_given_back_waits_for_its_time_and_prefects_own_retries_start_e
             let mut waiting = due_row();
             waiting["state_name"] = json!("AwaitingRetry");
             waiting["next_scheduled_start_time"] = json!("2026-11-22T16:23:05Z");
-            let mut state = state("SCHEDULED", "AwaitingRetry");
+            let mut state = waiting_state();
             state["data"] = mark.clone();
             match call(request).as_str() {
                 "POST /flow_runs/filter" => json(200, &json!([row_in(state)])),

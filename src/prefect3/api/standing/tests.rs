@@ -152,10 +152,13 @@ async fn runs_cancelled_a_short_while_ago_are_over_and_looked_at_when_they_had_a
     over["infrastructure_pid"] = json!("etl::arn:task");
     let mut never = row_in(state("CANCELLED", "Cancelled"));
     never["id"] = json!("never launched");
-    let server = server(Vec::new(), vec![over, never]).await;
+    let mut without_pid = row_in(state("CANCELLED", "Cancelled"));
+    without_pid["id"] = json!("began, and its pid was not written down");
+    without_pid["start_time"] = json!("2026-11-22T16:10:00.000000Z");
+    let server = server(Vec::new(), vec![over, never, without_pid]).await;
     let standing = agent(&server).standing(NOW, ORPHAN_AFTER).await.unwrap();
-    assert_eq!(standing.cancelling.len(), 1);
-    assert!(standing.cancelling[0].is_over);
+    assert_eq!(standing.cancelling.len(), 2);
+    assert!(standing.cancelling.iter().all(|run| run.is_over && run.run.flow_run_id != "never launched"));
     let asked =
         server.requests().iter().map(Request::json).find(|body| body["flow_runs"]["end_time"].is_object()).unwrap();
     assert_eq!(asked["flow_runs"]["end_time"], json!({"after_": "2026-11-22T16:08:00.488868+00:00"}));

@@ -1,0 +1,100 @@
+//! What must hold at every single step, whatever happens. Said in the world's terms: nothing here knows how a poll works.
+
+mod launches;
+mod reports;
+mod writes;
+
+pub use writes::{Write, Wrote};
+
+use crate::gate::ActorId;
+use crate::run::RunId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use time::OffsetDateTime;
+
+/// Launches of one run before it fails with the whole story.
+pub const MAX_LAUNCH_ATTEMPTS: u32 = 5;
+
+/// What was seen so far, and what of it should not have been.
+#[derive(Debug, Default)]
+pub struct Audit {
+    /// What should not have happened, in words.
+    pub violations: Vec<String>,
+    /// What happened, where somebody wants to know.
+    pub story: Option<Vec<String>>,
+    /// What is counted.
+    pub counts: Counts,
+    /// What each process knows of each run: the number of its states, and when it was read.
+    seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
+    /// Claims that Prefect took, by run and token: when the run was due, and when it was read before its first claim.
+    claims: BTreeMap<(RunId, String), (OffsetDateTime, OffsetDateTime)>,
+    /// When each run was scheduled anew by somebody else.
+    anew: BTreeMap<RunId, OffsetDateTime>,
+    /// When each process looked for tasks of each run.
+    looked: BTreeMap<(ActorId, RunId), OffsetDateTime>,
+    /// Tokens with which each run was tried, since it was scheduled anew.
+    tried: BTreeMap<RunId, BTreeSet<String>>,
+    /// What each token was sent with, by the configuration at that time: a fingerprint without the definition, and the
+    /// definition.
+    bodies: HashMap<(String, u32), (u64, String)>,
+    /// Which configuration each process has.
+    configured: BTreeMap<ActorId, u32>,
+}
+
+/// What is counted over a history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tasks of ours.
+    pub launches: u64,
+    /// Tasks of ours for a run that had another one.
+    pub duplicates: u64,
+    /// Runs that failed because all attempts were used.
+    pub given_up: u64,
+    /// Runs that failed for what they say themselves.
+    pub bad: u64,
+    /// Runs that failed because their task was dead.
+    pub dead: u64,
+    /// Runs that failed for nothing but a transient fault.
+    pub wronged: u64,
+    /// Claims that Prefect took.
+    pub claims: u64,
+    /// States that we set over a change that the writer could not have seen, where a server takes them.
+    pub raced: u64,
+    /// Tasks of ours beside one that was started in the very moment in which somebody scheduled the run anew.
+    pub crossed: u64,
+}
+
+impl Audit {
+    /// Something happened.
+    pub fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(what());
+        }
+    }
+
+    /// Something happened that should not have.
+    pub fn violated(&mut self, what: String) {
+        self.note(|| format!("VIOLATION: {what}"));
+        self.violations.push(what);
+    }
+
+    /// A process read a run, which had so many states then.
+    pub fn saw(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
+        self.seen.insert((actor, run), (version, now));
+    }
+
+    /// A process follows this configuration from now on.
+    pub fn configured(&mut self, actor: ActorId, revision: u32) {
+        self.configured.insert(actor, revision);
+    }
+
+    /// Somebody else scheduled the run anew, without a word of earlier attempts.
+    pub fn begins_anew(&mut self, run: RunId, now: OffsetDateTime) {
+        self.tried.remove(&run);
+        self.anew.insert(run, now);
+    }
+
+    /// A process asked ECS for the tasks of a run.
+    pub fn looked(&mut self, actor: ActorId, run: RunId, now: OffsetDateTime) {
+        self.looked.insert((actor, run), now);
+    }
+}

@@ -1,0 +1,132 @@
+//! States that we set: never over what is not ours to change, as far as one can know.
+//!
+//! Between reading a run and writing its state lies a request's time, in which others may change it. Where a server takes
+//! such a write all the same, nobody can help it; so what counts is whether the writer could have known.
+
+use super::{Audit, MAX_LAUNCH_ATTEMPTS};
+use crate::gate::ActorId;
+use crate::run::{Flavour, Phase, RunId};
+use prefect_serverless_agent::orchestrator::Mark;
+use time::{Duration, OffsetDateTime};
+
+/// What is known of a run for longer than this is read again before its claim (5 s); then a launch is prepared (15 s) and
+/// the claim is sent, which may take as long as a request takes, both ways (2 × 15 s).
+const CLAIM_WINDOW: Duration = Duration::seconds(55);
+
+/// Other states are set right after the run was read: within one answer and one request.
+const WRITE_WINDOW: Duration = Duration::seconds(35);
+
+/// Before a run is ended for its dead task, other tasks of it are looked for by two calls.
+const WATCH_WINDOW: Duration = Duration::seconds(75);
+
+/// A state that one of our processes sets.
+#[derive(Debug)]
+pub struct Wrote {
+    /// Which process.
+    pub actor: ActorId,
+    /// Of which run.
+    pub run: RunId,
+    /// What the run was.
+    pub before: Phase,
+    /// The number of its states until then.
+    pub version: u64,
+    /// When.
+    pub now: OffsetDateTime,
+    /// What.
+    pub write: Write,
+}
+
+/// What is written.
+#[derive(Debug)]
+pub enum Write {
+    /// A claim that Prefect took. Prefect 1's claims of task runs leave the run Running.
+    Claim {
+        /// Its mark.
+        mark: Mark,
+        /// When the run was due.
+        due: OffsetDateTime,
+    },
+    /// A claim given back.
+    GiveBack(Mark),
+    /// Failed or Crashed.
+    Fail {
+        /// The turn's token.
+        token: String,
+        /// The message.
+        message: String,
+        /// What the run brings along.
+        flavour: Flavour,
+    },
+    /// Cancelled, since a user wished it; or since the run's deployment is gone.
+    Cancelled(Flavour),
+    /// Failed or Crashed, since its task is dead.
+    Dead,
+}
+
+impl Audit {
+    /// A state was set.
+    pub fn wrote(&mut self, wrote: Wrote) {
+        let Wrote { actor, run, before, version, now, write } = wrote;
+        self.note(|| format!("{run:?}: {actor:?} writes {write:?} over {before:?} at {now}"));
+        let holds = |token: &str| match &before {
+            Phase::Claimed(mark) => mark.as_ref().is_some_and(|mark| mark.token == token),
+            Phase::Running(marks) => marks.iter().any(|mark| mark.token == token),
+            _ => false,
+        };
+        let (may, window) = match &write {
+            Write::Claim { mark, .. } => {
+                let is_due = matches!(before, Phase::Scheduled(_) | Phase::Running(_)) && !is_flow_claim_of_running(&before, mark);
+                (is_due || holds(&mark.token), CLAIM_WINDOW)
+            }
+            Write::GiveBack(mark) => (holds(&mark.token), WRITE_WINDOW),
+            Write::Fail { token, .. } => (holds(token), WRITE_WINDOW),
+            Write::Cancelled(flavour) => {
+                let is_gone = *flavour == Flavour::Gone && matches!(before, Phase::Scheduled(_));
+                (before == Phase::Cancelling || is_gone, WRITE_WINDOW)
+            }
+            Write::Dead => (matches!(before, Phase::Claimed(_) | Phase::Running(_)), WATCH_WINDOW),
+        };
+        if !may {
+            self.counts.raced += 1;
+            let read = self.seen.get(&(actor, run)).copied();
+            let knew = read.is_none_or(|(seen, at)| seen == version || now - at > window);
+            if knew {
+                self.violated(format!("{run:?}: {write:?} over {before:?} (state {version}, read {read:?}, now {now})"));
+            }
+        }
+        let read_at = self.seen.get(&(actor, run)).map_or(now, |(_, at)| *at);
+        self.account(run, write, read_at);
+    }
+
+    fn account(&mut self, run: RunId, write: Write, read_at: OffsetDateTime) {
+        match write {
+            Write::Claim { mark, due } => {
+                self.counts.claims += 1;
+                self.claims.entry((run, mark.token)).or_insert((due, read_at));
+            }
+            Write::Fail { message, flavour, .. } => self.failed(run, &message, flavour),
+            Write::Dead => self.counts.dead += 1,
+            Write::GiveBack(_) | Write::Cancelled(_) => {}
+        }
+    }
+
+    /// A run fails for what it says itself, or when all attempts were made.
+    fn failed(&mut self, run: RunId, message: &str, flavour: Flavour) {
+        let tried = self.tried.get(&run).map_or(0, std::collections::BTreeSet::len);
+        let used_up = tried >= usize::try_from(MAX_LAUNCH_ATTEMPTS).unwrap_or(usize::MAX);
+        if flavour.is_bad() {
+            self.counts.bad += 1;
+        } else if message.contains("Not launched after") && used_up {
+            self.counts.given_up += 1;
+        } else {
+            self.counts.wronged += 1;
+            self.violated(format!("{run:?}: failed after {tried} attempts: {message}"));
+        }
+    }
+}
+
+/// A Running run is claimed by its task runs; a flow run's own claim is not for it.
+fn is_flow_claim_of_running(before: &Phase, mark: &Mark) -> bool {
+    // The epoch of a flow run's claim is its version; that of task runs is longer.
+    matches!(before, Phase::Running(_)) && mark.epoch.len() < 20
+}

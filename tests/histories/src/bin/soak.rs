@@ -1,0 +1,78 @@
+//! Plays random histories by the million and prints the table of what came of them.
+
+use clap::Parser;
+use histories::history::Script;
+use histories::table::Table;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Plays random histories and prints what came of them.
+#[derive(Parser)]
+struct Args {
+    /// How many.
+    #[arg(long, default_value_t = 1_000_000)]
+    histories: u64,
+    /// The first seed; the others follow.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Threads; each plays its own share.
+    #[arg(long, default_value_t = 2)]
+    threads: u64,
+    /// Tells the story of this seed instead, then what is left of it when all is removed that it can do without.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// How often is said how far it is.
+const NEWS: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let is_well = if let Some(seed) = args.seed { tell(seed) } else { soak(&args) };
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether nothing went wrong.
+fn soak(args: &Args) -> bool {
+    let started = Instant::now();
+    let played = AtomicU64::new(0);
+    let threads = args.threads.max(1);
+    let share = |thread: u64| {
+        let mut table = Table::default();
+        let mut news = Instant::now();
+        for seed in (args.first + thread..args.first + args.histories).step_by(usize::try_from(threads).unwrap_or(1)) {
+            let outcome = Script::of(seed).play(false);
+            if let Some(violation) = outcome.violations.first() {
+                println!("seed {seed}: {violation}");
+            }
+            table.add(&outcome);
+            let played = played.fetch_add(1, Ordering::Relaxed) + 1;
+            if thread == 0 && news.elapsed() >= NEWS {
+                news = Instant::now();
+                eprintln!("{played} histories after {} s", started.elapsed().as_secs());
+            }
+        }
+        table
+    };
+    let table = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|thread| scope.spawn(move || share(thread))).collect();
+        workers.into_iter().filter_map(|worker| worker.join().ok()).fold(Table::default(), Table::with)
+    });
+    println!("{}", table.text(started.elapsed()));
+    table.is_well() && table.histories == args.histories
+}
+
+fn tell(seed: u64) -> bool {
+    let script = Script::of(seed);
+    let outcome = script.play(true);
+    outcome.story.iter().for_each(|line| println!("{line}"));
+    if outcome.violations.is_empty() {
+        return true;
+    }
+    println!("\nWhat is left of it:");
+    let shrunk = script.shrunk();
+    shrunk.ops.iter().for_each(|op| println!("  {op:?}"));
+    shrunk.play(true).story.iter().for_each(|line| println!("{line}"));
+    false
+}

@@ -1,0 +1,346 @@
+//! Processes side by side: the driver lets them through the gate one by one, lets time pass when all wait, and kills.
+
+mod mischief;
+
+pub use mischief::{Delays, Faults, Mischief};
+
+use crate::call::{Call, Generation};
+use crate::fault::{Fault, Kind};
+use crate::gate::{ActorId, Side, Ticket};
+use crate::port::{Port, Shared};
+use crate::process::{Process, Start};
+use crate::rng::Rng;
+use crate::schedule::Schedule;
+use crate::{prefect1, prefect3, task_events};
+use prefect_serverless_agent::poll::AgentReport;
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// What goes on in a process; a Python agent has nothing to report.
+type Work = Pin<Box<dyn Future<Output = Option<AgentReport>> + Send>>;
+
+struct Actor {
+    id: ActorId,
+    work: Work,
+    /// Its process, if it is one of ours: warm for the next poll.
+    process: Option<Process>,
+    /// Its calls may go wrong; a Python agent's do not.
+    is_ours: bool,
+    /// When its invocation is over.
+    over_at: OffsetDateTime,
+    /// How often it was polled, and after how many times it is killed.
+    polls: usize,
+    killed_after: Option<usize>,
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// Polls that began.
+    pub polls: u64,
+    /// Events of tasks that were delivered.
+    pub events: u64,
+    /// Processes that were killed.
+    pub kills: u64,
+    /// Calls of our processes, by kind.
+    pub calls: BTreeMap<Call, usize>,
+    /// Faults, by kind.
+    pub faults: BTreeMap<Kind, u64>,
+    /// Runs that were found without a task and got one, or had one.
+    pub recovered: u64,
+    /// Runs that were given a task.
+    pub launched: u64,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Somebody went through the gate.
+    Passed,
+    /// Time passed.
+    Waited,
+    /// Nobody is there.
+    Idle,
+}
+
+/// The driver.
+pub struct Driver {
+    /// The world.
+    pub shared: Arc<Shared>,
+    /// Who goes next.
+    pub schedule: Schedule,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// How long calls take.
+    pub delays: Delays,
+    /// So many of a thousand calls are a process's last.
+    pub fragile: (Rng, u64),
+    /// What was counted.
+    pub stats: Stats,
+    /// Reports of our polls, in the order they ended.
+    pub reports: Vec<AgentReport>,
+    /// How often the last process that ended was polled: so many points there are at which it could have been killed.
+    pub polls_of_last: usize,
+    /// Warm processes without work.
+    warm: Vec<Process>,
+    actors: Vec<Actor>,
+    numbers: u32,
+}
+
+impl Driver {
+    /// Nobody is there yet.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            schedule: Schedule::First,
+            faults: Faults::None,
+            delays: Delays::None,
+            fragile: (Rng::new(0), 0),
+            stats: Stats::default(),
+            reports: Vec::new(),
+            polls_of_last: 0,
+            warm: Vec::new(),
+            actors: Vec::new(),
+            numbers: 0,
+        }
+    }
+
+    /// True time.
+    pub fn now(&self) -> OffsetDateTime {
+        self.shared.timeline.now()
+    }
+
+    /// How many processes work.
+    pub fn working(&self) -> usize {
+        self.actors.len()
+    }
+
+    /// A process polls: a warm one where there is one and one is wanted, else a cold one with this clock and rate.
+    pub fn poll(&mut self, time: Duration, warm: bool, (skew, launch_rate): (time::Duration, Option<f64>)) -> ActorId {
+        self.numbers += 1;
+        let start = Start { actor: ActorId(self.numbers), skew, launch_rate };
+        let known = if warm { self.warm.pop() } else { None };
+        let process = known.unwrap_or_else(|| Process::start(&self.shared, start));
+        self.stats.polls += 1;
+        let (id, polling) = (process.actor(), process.poll(time));
+        self.shared.world().audit.note(|| format!("{id:?} polls for {time:?}"));
+        let work = Box::pin(async move { Some(polling.await) });
+        let over_at = self.now() + time;
+        self.add(id, work, Some(process), true, over_at);
+        id
+    }
+
+    fn add(&mut self, id: ActorId, work: Work, process: Option<Process>, is_ours: bool, over_at: OffsetDateTime) {
+        self.actors.push(Actor { id, work, process, is_ours, over_at, polls: 0, killed_after: None });
+    }
+
+    /// The function `task-events` gets the next event that has arrived, if there is one.
+    pub fn deliver(&mut self) -> Option<ActorId> {
+        let letter = {
+            let now = self.now();
+            self.shared.world().mail.arrived(now)?
+        };
+        self.numbers += 1;
+        let id = ActorId(self.numbers);
+        let port = Port::new(Arc::clone(&self.shared), id, time::Duration::ZERO);
+        let generation = self.shared.world().generation;
+        self.stats.events += 1;
+        let work: Work = Box::pin(tokio::task::unconstrained(async move {
+            task_events::handle(port, generation, letter).await;
+            None
+        }));
+        let over_at = self.now() + Duration::from_secs(3600);
+        self.add(id, work, None, true, over_at);
+        Some(id)
+    }
+
+    /// When the next thing happens outside: to a task, or by mail.
+    fn next_outside(&self) -> Option<OffsetDateTime> {
+        let world = self.shared.world();
+        [world.next_event(), world.mail.next_at()].into_iter().flatten().min()
+    }
+
+    /// Kills a process once it was polled so many times.
+    pub fn kill_after(&mut self, id: ActorId, polls: usize) {
+        if let Some(actor) = self.actors.iter_mut().find(|actor| actor.id == id) {
+            actor.killed_after = Some(polls);
+        }
+    }
+
+    /// A Python agent polls.
+    pub fn python(&mut self) {
+        self.numbers += 1;
+        let id = ActorId(self.numbers);
+        let port = Port::new(Arc::clone(&self.shared), id, time::Duration::ZERO);
+        let generation = self.shared.world().generation;
+        let work: Work = Box::pin(tokio::task::unconstrained(async move {
+            match generation {
+                Generation::One => prefect1::python_poll(port).await,
+                Generation::Three => prefect3::python_poll(port).await,
+            }
+            None
+        }));
+        let over_at = self.now() + Duration::from_secs(3600);
+        self.add(id, work, None, false, over_at);
+    }
+
+    /// Kills the process at this place among those that work: nothing of it goes on.
+    pub fn kill(&mut self, place: usize) {
+        if place < self.actors.len() {
+            let actor = self.actors.remove(place);
+            self.shared.world().audit.note(|| format!("{:?} is killed", actor.id));
+            self.stats.kills += 1;
+        }
+    }
+
+    /// All warm processes end.
+    pub fn freeze(&mut self) {
+        self.warm.clear();
+    }
+
+    /// Goes on until this time, or until so many went through the gate.
+    pub async fn run(&mut self, until: OffsetDateTime, mut passes: usize) {
+        while self.now() < until && passes > 0 {
+            match self.step(until).await {
+                Step::Passed => passes -= 1,
+                Step::Waited => {}
+                Step::Idle => self.idle(until).await,
+            }
+        }
+    }
+
+    /// Nobody works: time passes until something happens outside, but not beyond this time.
+    async fn idle(&mut self, until: OffsetDateTime) {
+        let next = self.next_outside().map_or(until, |next| until.min(next));
+        self.shared.timeline.wait_until(next).await;
+        self.deliver();
+    }
+
+    /// Goes on until somebody is about to send this.
+    pub async fn run_to(&mut self, call: Call) {
+        let far = self.now() + Duration::from_secs(3600);
+        let is_there = |ticket: &Ticket| ticket.call == call && ticket.side == Side::Before;
+        while !self.shared.gate.waiting().iter().any(is_there) {
+            if self.step(far).await == Step::Idle {
+                return;
+            }
+        }
+    }
+
+    /// Goes on until all processes have ended.
+    pub async fn run_out(&mut self) {
+        let far = self.now() + Duration::from_secs(3600);
+        while self.step(far).await != Step::Idle {}
+    }
+
+    /// Goes on with the next thing to do, not beyond this time.
+    pub async fn step(&mut self, until: OffsetDateTime) -> Step {
+        self.work_on(None).await;
+        if self.actors.is_empty() {
+            return Step::Idle;
+        }
+        if let Some(ticket) = self.schedule.choose(&self.shared.gate.waiting()) {
+            if self.dies_at(ticket) {
+                return Step::Passed;
+            }
+            let leave = (self.fault_of(ticket), self.delays.next());
+            self.shared.gate.release(ticket, leave);
+            self.work_on(Some(ticket.actor)).await;
+            return Step::Passed;
+        }
+        let over_at = self.actors.iter().map(|actor| actor.over_at).min().unwrap_or(until);
+        let arrives = self.shared.world().mail.next_at().unwrap_or(until);
+        self.wait(until.min(over_at).min(arrives)).await;
+        self.deliver();
+        self.end_invocations();
+        Step::Waited
+    }
+
+    /// A process may die at any call, before its effect or after it.
+    fn dies_at(&mut self, ticket: Ticket) -> bool {
+        let (rng, per_mille) = &mut self.fragile;
+        if *per_mille == 0 || !rng.chance(*per_mille) {
+            return false;
+        }
+        let place = self.actors.iter().position(|actor| actor.id == ticket.actor);
+        place.map(|place| self.kill(place)).is_some()
+    }
+
+    fn fault_of(&mut self, ticket: Ticket) -> Option<Fault> {
+        let is_ours = self.actors.iter().any(|actor| actor.id == ticket.actor && actor.is_ours);
+        if ticket.side == Side::After || !is_ours {
+            return None;
+        }
+        *self.stats.calls.entry(ticket.call).or_default() += 1;
+        let fault = self.faults.choose(ticket.call, self.shared.timeline.now())?;
+        *self.stats.faults.entry(fault.kind).or_default() += 1;
+        self.shared.world().audit.note(|| format!("{:?} of {:?} goes wrong: {fault:?}", ticket.call, ticket.actor));
+        Some(fault)
+    }
+
+    /// Polls the processes, or one of them. Those that end are gone.
+    async fn work_on(&mut self, only: Option<ActorId>) {
+        let mut place = 0;
+        while let Some(actor) = self.actors.get_mut(place) {
+            if only.is_some_and(|only| only != actor.id) {
+                place += 1;
+                continue;
+            }
+            let polled = poll_fn(|context| Poll::Ready(actor.work.as_mut().poll(context))).await;
+            actor.polls += 1;
+            match polled {
+                Poll::Ready(report) => {
+                    let actor = self.actors.remove(place);
+                    self.polls_of_last = actor.polls;
+                    self.ended(actor.process, report);
+                }
+                Poll::Pending if actor.killed_after.is_some_and(|polls| actor.polls >= polls) => self.kill(place),
+                Poll::Pending => place += 1,
+            }
+        }
+    }
+
+    fn ended(&mut self, process: Option<Process>, report: Option<AgentReport>) {
+        self.warm.extend(process);
+        if let Some(report) = report {
+            self.stats.launched += u64::try_from(report.launched.len()).unwrap_or_default();
+            self.stats.recovered += u64::try_from(report.recovered.len()).unwrap_or_default();
+            {
+                let mut world = self.shared.world();
+                let world = &mut *world;
+                world.audit.reported(&report, &world.ecs);
+            }
+            self.reports.push(report);
+        }
+    }
+
+    /// An invocation that is over is killed. That never happens to a poll that minds its time.
+    fn end_invocations(&mut self) {
+        let now = self.now();
+        while let Some(place) = self.actors.iter().position(|actor| actor.over_at <= now) {
+            let id = self.actors.get(place).map(|actor| actor.id);
+            self.shared.world().audit.violated(format!("{id:?} did not end in time"));
+            self.kill(place);
+        }
+    }
+
+    /// Lets time pass until somebody wakes up, but not beyond this time.
+    async fn wait(&self, until: OffsetDateTime) {
+        let mut sleep = Box::pin(self.shared.timeline.wait_until(until));
+        let mut was_polled = false;
+        poll_fn(|context| {
+            let is_over = sleep.as_mut().poll(context).is_ready();
+            if is_over || was_polled {
+                return Poll::Ready(());
+            }
+            was_polled = true;
+            Poll::Pending
+        })
+        .await;
+    }
+}

@@ -1,0 +1,170 @@
+//! Random histories: everything that happens follows from the seed.
+
+mod nature;
+
+pub use nature::Nature;
+
+use crate::audit::Counts;
+use crate::clock::Timeline;
+use crate::driver::{Delays, Driver, Faults, Stats};
+use crate::model::{self, INTERVAL, Standing};
+use crate::op::{Op, When};
+use crate::port::Shared;
+use crate::process::CANCEL_GRACE;
+use crate::schedule::Schedule;
+use crate::world::World;
+use std::time::Duration;
+
+/// What came of a history.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// What should not have happened, in words.
+    pub violations: Vec<String>,
+    /// Runs that were lost.
+    pub lost: u64,
+    /// Runs that others have to go on with.
+    pub others: u64,
+    /// How many runs there were.
+    pub runs: u64,
+    /// What was counted in the world.
+    pub counts: Counts,
+    /// What was counted of the processes.
+    pub stats: Stats,
+    /// Clean polls until nothing was open.
+    pub clean_polls: u64,
+    /// What happened, if that was asked for.
+    pub story: Vec<String>,
+}
+
+/// What a history is made of.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// The world and its ways.
+    pub nature: Nature,
+    /// What happens.
+    pub ops: Vec<(When, Op)>,
+}
+
+impl Script {
+    /// The history of this seed.
+    pub fn of(seed: u64) -> Self {
+        nature::script(seed)
+    }
+
+    /// Plays it. `told`: with its story.
+    pub fn play(&self, told: bool) -> Outcome {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.played(told)),
+            Err(error) => Outcome { violations: vec![format!("no runtime: {error}")], ..Outcome::default() },
+        }
+    }
+
+    /// The same without what it can do without and still go wrong.
+    #[must_use]
+    pub fn shrunk(&self) -> Self {
+        let mut script = self.clone();
+        for place in (0..script.ops.len()).rev() {
+            let mut less = script.clone();
+            less.ops.remove(place);
+            if !less.play(false).violations.is_empty() {
+                script = less;
+            }
+        }
+        script
+    }
+
+    async fn played(&self, told: bool) -> Outcome {
+        let mut world = World::new(self.nature.setting.clone());
+        world.audit.story = told.then(Vec::new);
+        world.three.limit = self.nature.setting.one.limit;
+        let mut driver = Driver::new(Shared::new(world, Timeline::begin()));
+        driver.schedule = Schedule::Random(self.nature.chance.clone());
+        driver.faults = Faults::Random(self.nature.mischief.clone());
+        driver.delays = self.nature.delays.clone();
+        driver.fragile = self.nature.fragile.clone();
+        for (when, op) in &self.ops {
+            match when {
+                When::After(millis) => driver.run(driver.now() + Duration::from_millis(*millis), usize::MAX).await,
+                When::Gates(passes) => until_passed(&mut driver, *passes).await,
+            }
+            op.happen(&mut driver).await;
+        }
+        let clean_polls = settle(&mut driver, self.nature.skew).await;
+        self.outcome(&driver, clean_polls)
+    }
+
+    fn outcome(&self, driver: &Driver, clean_polls: u64) -> Outcome {
+        let now = driver.now();
+        let mut world = driver.shared.world();
+        let since = now - INTERVAL * u32::try_from(clean_polls).unwrap_or(u32::MAX) - Duration::from_secs(600);
+        let (mut lost, mut others) = (0, 0);
+        for run in world.runs() {
+            match model::standing(&world, run, now, since) {
+                Standing::Open(why) => {
+                    lost += 1;
+                    world.audit.violated(format!("lost: {why}"));
+                }
+                Standing::Others => others += 1,
+                Standing::Fine | Standing::Doomed => {}
+            }
+        }
+        Outcome {
+            seed: self.nature.seed,
+            violations: world.audit.violations.clone(),
+            lost,
+            others,
+            runs: u64::try_from(world.flavours.len()).unwrap_or_default(),
+            counts: world.audit.counts,
+            stats: driver.stats.clone(),
+            clean_polls,
+            story: world.audit.story.take().unwrap_or_default(),
+        }
+    }
+}
+
+async fn until_passed(driver: &mut Driver, passes: usize) {
+    let far = driver.now() + Duration::from_secs(3600);
+    let mut left = passes;
+    while left > 0 {
+        match driver.step(far).await {
+            crate::driver::Step::Passed => left -= 1,
+            crate::driver::Step::Waited => {}
+            crate::driver::Step::Idle => return,
+        }
+    }
+}
+
+/// Faults stop, and polls come every minute, until nothing is open or there were enough of them.
+pub(crate) async fn settle(driver: &mut Driver, skew: i64) -> u64 {
+    driver.faults = Faults::None;
+    driver.delays = Delays::None;
+    driver.fragile.1 = 0;
+    driver.run_out().await;
+    {
+        let mut world = driver.shared.world();
+        world.ecs.shortage = None;
+        world.ecs.fates.harm = 0;
+        world.audit.note(|| "-- faults stop".to_owned());
+    }
+    // A user's last wish has its time.
+    let begun = driver.now() - CANCEL_GRACE;
+    for polls in 0..model::clean_polls() {
+        let next = driver.now() + INTERVAL;
+        driver.poll(Duration::from_secs(120), true, (time::Duration::seconds(skew), None));
+        driver.run_out().await;
+        driver.run(next, usize::MAX).await;
+        let world = driver.shared.world();
+        let now = driver.now();
+        let is_settled = |run| {
+            let standing = model::standing(&world, run, now, begun - Duration::from_secs(600));
+            matches!(standing, Standing::Fine | Standing::Others)
+        };
+        if world.runs().all(is_settled) {
+            return polls + 1;
+        }
+    }
+    model::clean_polls()
+}

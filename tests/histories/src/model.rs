@@ -1,0 +1,102 @@
+//! What must hold in the end: a statement about each run, made of what Prefect and ECS show.
+
+use crate::call::Generation;
+use crate::ecs::{Task, Then};
+use crate::prefect1;
+use crate::process::{MARKED_AS, ORPHAN_AFTER};
+use crate::run::{End, Phase, RunId};
+use crate::world::World;
+use crate::audit::MAX_LAUNCH_ATTEMPTS;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// Clean polls are so far apart.
+pub const INTERVAL: Duration = Duration::from_secs(60);
+
+/// How a run stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It ended, is not due, waits for a person, or has a task that will run it.
+    Fine,
+    /// It has a task that lives, but will come to harm.
+    Doomed,
+    /// Others have to go on: its claim is not ours, or it died while it ran and no event told so.
+    Others,
+    /// It is due, claimed by us, or to be cancelled, and nothing goes on.
+    Open(String),
+}
+
+/// After so many clean polls nothing may be open.
+///
+/// The longest way that a run can have before it, one after the other: a task that will never start is given up after
+/// 15 min; its claim is looked at once it is older than `orphan_after`; a launch of which nobody knows anything is
+/// replayed for `orphan_after` × (attempts + 1), then given back; a run that is given back waits 10 min at most. Where
+/// Lazarus has to bring a run back first, it takes 10 min without a sign of life, and comes every 10 min. An earlier task
+/// is stopped for 45 s before the next launch, and clocks differ by a minute at most. Each step is seen one poll late.
+pub fn clean_polls() -> u64 {
+    let ways = [
+        Duration::from_secs(900),
+        ORPHAN_AFTER,
+        ORPHAN_AFTER * (MAX_LAUNCH_ATTEMPTS + 1),
+        Duration::from_secs(600),
+        Duration::from_secs(1200),
+        Duration::from_secs(45 + 60),
+    ];
+    let steps = u64::try_from(ways.len()).unwrap_or(u64::MAX);
+    ways.iter().sum::<Duration>().as_secs().div_ceil(INTERVAL.as_secs()) + steps
+}
+
+/// How a run stands. `cancelled_since`: what was cancelled before has no task that anybody looks for.
+pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since: OffsetDateTime) -> Standing {
+    let Some(phase) = world.phase(run) else { return Standing::Fine };
+    let live = || world.ecs.tasks_of(run).filter(|task| task.is_live());
+    let open = |why: &str| Standing::Open(format!("{run:?}: {why} ({phase:?})"));
+    let task = || {
+        if live().any(|task| !is_doomed(task)) {
+            return Some(Standing::Fine);
+        }
+        live().next().map(|_| Standing::Doomed)
+    };
+    match &phase {
+        Phase::Ended(End::Cancelled) if since(world, run) >= cancelled_since && live().any(|task| task.is_ours() && task.cluster == world.config.cluster) => {
+            open("cancelled, and its task lives")
+        }
+        Phase::Ended(_) | Phase::Waiting => Standing::Fine,
+        Phase::Scheduled(at) if *at > now + Duration::from_secs(90) => Standing::Fine,
+        Phase::Scheduled(_) if world.is_limited(run) => Standing::Others,
+        Phase::Scheduled(_) => open("due"),
+        Phase::Cancelling if !world.was_ours(run) && !world.revives() => Standing::Others,
+        Phase::Cancelling => open("to be cancelled"),
+        Phase::Claimed(mark) => task().unwrap_or_else(|| {
+            let is_ours = mark.as_ref().is_some_and(|mark| mark.agent == MARKED_AS);
+            if is_ours || world.revives() { open("claimed, without a task") } else { Standing::Others }
+        }),
+        Phase::Running(marks) => task().unwrap_or_else(|| match (marks.is_empty(), waiting_retry(world, run)) {
+            (false, _) => open("task runs claimed, without a task"),
+            (true, Some(at)) if at > now + Duration::from_secs(90) => Standing::Fine,
+            (true, Some(_)) => open("task runs due"),
+            (true, None) if world.revives() => open("running, without a task"),
+            (true, None) => Standing::Others,
+        }),
+    }
+}
+
+fn is_doomed(task: &Task) -> bool {
+    matches!(task.fate.then, Then::NeverStarts | Then::DiesBefore | Then::DiesWithin | Then::RetriesLater)
+}
+
+/// Since when a run is in its state.
+fn since(world: &World, run: RunId) -> OffsetDateTime {
+    let since = match world.generation {
+        Generation::One => world.one.runs.get(&run).map(|row| row.since),
+        Generation::Three => world.three.runs.get(&run).and_then(|row| Some(row.state()?.at)),
+    };
+    since.unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// When a task run of a Running run is to be retried.
+fn waiting_retry(world: &World, run: RunId) -> Option<OffsetDateTime> {
+    let row = world.one.runs.get(&run)?;
+    let waits = row.task_runs.iter().filter(|task| task.state.kind == prefect1::Kind::Retrying);
+    waits.filter_map(|task| task.state.start_time).min()
+}

@@ -1,0 +1,100 @@
+//! Rows → due runs, claims and whose they are, runs as they are now: as the agent reads them.
+
+use super::server::{FlowRun, Kind, State};
+use crate::process::MARKED_AS;
+use crate::run::RunId;
+use prefect_serverless_agent::orchestrator::{DueRun, Mark, RunNow};
+use time::OffsetDateTime;
+
+/// What Prefect 3 says about a due run.
+#[derive(Debug, Clone)]
+pub struct Detail {
+    /// The run.
+    pub run: RunId,
+}
+
+/// Whose claim a PENDING run is in.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Whose {
+    /// Ours, and since when.
+    Ours(Mark, OffsetDateTime),
+    /// Another's.
+    Foreign,
+    /// The state does not tell; the run's history does.
+    Untold,
+}
+
+/// The name of the claim of a run that was seen in this state.
+pub(super) fn epoch(run: RunId, state_id: u64) -> String {
+    format!("{MARKED_AS}-{}-{state_id}", run.0).replace('/', "-")
+}
+
+/// The run as the planner knows it.
+pub(super) fn turn(
+    run: RunId,
+    row: &FlowRun,
+    epoch: String,
+    start_time: OffsetDateTime,
+    (attempts, capacity_refusals): (u32, u32),
+) -> DueRun<Detail> {
+    let id = run.to_string();
+    let name = row.state().map_or("", |state| state.name);
+    let moved = row.next != Some(row.expected) && name != "AwaitingConcurrencySlot";
+    DueRun {
+        name: id.clone(),
+        flow_run_id: id,
+        start_time,
+        token: epoch.clone(),
+        epoch,
+        has_history: row.run_count > 0 || row.pid.is_some() || name == "AwaitingRetry" || moved,
+        is_task_retry: false,
+        attempts,
+        capacity_refusals,
+        detail: Detail { run },
+    }
+}
+
+/// By the current state of a PENDING run alone.
+pub(super) fn by_state(state: &State) -> Whose {
+    if state.name != "Pending" {
+        return Whose::Untold;
+    }
+    marked(state).unwrap_or(Whose::Foreign)
+}
+
+/// By all of a run's states.
+pub(super) fn by_history(states: &[State]) -> Whose {
+    let Some(place) = states.iter().rposition(|state| state.name == "Pending") else { return Whose::Foreign };
+    let (claim, later) = (&states[place], &states[place..]);
+    if later.iter().any(|state| state.kind != Kind::Pending) {
+        return Whose::Foreign;
+    }
+    marked(claim).unwrap_or(Whose::Foreign)
+}
+
+fn marked(claim: &State) -> Option<Whose> {
+    let mark = claim.mark.as_ref().filter(|mark| mark.agent == MARKED_AS)?;
+    Some(Whose::Ours(mark.clone(), claim.at))
+}
+
+/// `transition_id` of the claim that a run is in, if it is in one.
+pub(super) fn claim_of(row: &FlowRun) -> Option<String> {
+    if row.kind() != Kind::Pending {
+        return None;
+    }
+    row.states.iter().rev().find(|state| state.name == "Pending")?.transition_id.clone()
+}
+
+/// A run as it is now.
+pub(super) fn run_now(run: RunId, row: &FlowRun) -> Option<RunNow> {
+    let state = row.state()?;
+    let mark = claim_of(row).map(|claim| Mark {
+        agent: MARKED_AS.to_owned(),
+        epoch: claim.clone(),
+        attempt: state.mark.as_ref().map_or(1, |mark| mark.attempt),
+        capacity_refusals: 0,
+        token: claim,
+        cluster: String::new(),
+    });
+    Some(RunNow { epoch: epoch(run, state.id), state: format!("{:?}", state.kind), mark })
+}

@@ -1,0 +1,27 @@
+//! A share of the random histories of which `make soak` plays a million.
+
+use histories::history::Script;
+
+/// So many are played by every run of the tests.
+const HISTORIES: u64 = 2_000;
+
+#[test]
+fn random_histories_lose_nothing_and_launch_nothing_twice() {
+    let mut launches = 0;
+    for seed in 0..HISTORIES {
+        let outcome = Script::of(seed).play(false);
+        launches += outcome.counts.launches;
+        assert_eq!(outcome.violations, [""; 0], "seed {seed}: `soak --seed {seed}` tells the story");
+    }
+    println!("{HISTORIES} histories, {launches} launches");
+    assert!(launches > HISTORIES, "only {launches} launches: the histories are empty");
+}
+
+#[test]
+fn a_seed_tells_the_same_story_again() {
+    for seed in 0..50 {
+        let (once, again) = (Script::of(seed).play(true), Script::of(seed).play(true));
+        assert_eq!(once.story, again.story, "seed {seed}");
+        assert!(!once.story.is_empty());
+    }
+}
