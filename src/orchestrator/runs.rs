@@ -79,8 +79,8 @@ pub struct ClaimedRun<D> {
     pub mark: Mark,
     /// When it was claimed.
     pub since: OffsetDateTime,
-    /// Whether Prefect knows its task (see [`Orchestrator::record_task`]).
-    pub has_recorded_task: bool,
+    /// ARN of its task, as far as Prefect knows one (see [`super::Orchestrator::record_task`]); may be that of an earlier turn.
+    pub recorded_task: Option<String>,
 }
 
 /// A run that a user cancelled.

@@ -124,8 +124,12 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
 
     /// The claim has its task. That is worth telling only where nobody knew: neither Prefect nor this process.
     async fn adopt_orphan(&self, orphan: &ClaimedRun<O::Detail>, task: TaskOfRun) {
-        if orphan.has_recorded_task || self.turn.known.contains(&orphan.run.token) {
+        if orphan.recorded_task.as_deref() == Some(task.task_arn.as_str()) {
             return;
+        }
+        if self.turn.known.contains(&orphan.run.token) {
+            // Told already; what was not written down then may be now.
+            return self.write_down(&orphan.run, &task).await;
         }
         let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), orphan.run.flow_run_id.as_str());
         tracing::info!(agent, flow_run_id, task_arn = task.task_arn, "the task of a claimed flow run was found");

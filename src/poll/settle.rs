@@ -132,11 +132,16 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     /// A run has its task: written down where Prefect has a place for it, and told to others at the end of the turn.
     pub(super) async fn has_task(&self, run: &DueRun<O::Detail>, task: TaskOfRun) {
         self.turn.known.insert(&run.token);
-        if tokio::time::timeout(RECORDING, self.turn.orchestrator.record_task(run, &task)).await.is_err() {
+        self.write_down(run, &task).await;
+        self.turn.to_announce(run.clone(), task);
+    }
+
+    /// Writes a run's task down where Prefect has a place for it.
+    pub(super) async fn write_down(&self, run: &DueRun<O::Detail>, task: &TaskOfRun) {
+        if tokio::time::timeout(RECORDING, self.turn.orchestrator.record_task(run, task)).await.is_err() {
             let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), run.flow_run_id.as_str());
             tracing::warn!(agent, flow_run_id, "the flow run's task was not written down in time");
         }
-        self.turn.to_announce(run.clone(), task);
     }
 
     async fn change_states(&self, changes: Vec<Launched<'_, O::Detail>>) {

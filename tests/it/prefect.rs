@@ -41,9 +41,11 @@ pub(crate) struct Run {
     pub(crate) history: Vec<String>,
     /// Message of its state.
     pub(crate) message: String,
-    /// When it is to start, if it waits.
-    pub(crate) start: Option<OffsetDateTime>,
-    /// The mark of ours in its state, or null.
+    /// Until when it waits, or one of its task runs does.
+    pub(crate) waits_until: Option<OffsetDateTime>,
+    /// Claimed for launch; of a Running run of Prefect 1: its task runs are.
+    pub(crate) is_claimed: bool,
+    /// The mark of ours in its state, or in that of a claimed task run; or null.
     pub(crate) mark: Value,
     /// Prefect 3: the task that is written down.
     pub(crate) pid: Option<String>,
@@ -182,13 +184,20 @@ fn of_prefect1(run: &prefect1::FlowRun) -> Run {
         _ => Phase::Waiting,
     };
     let state = run.current();
+    let is_running = phase == Phase::Running && !run.task_runs.is_empty();
+    let waiting = run.task_runs.iter().filter(|task_run| is_running && task_run.state() == "Retrying");
+    let waiting = waiting.map(prefect1::TaskRun::current).chain([state.filter(|_| phase == Phase::Waiting)]);
+    let is_submitted = |task_run: &prefect1::TaskRun| task_run.state() == "Submitted";
+    let claimed_tasks = run.task_runs.iter().filter(|task_run| is_submitted(task_run));
+    let states = [state].into_iter().chain(claimed_tasks.map(prefect1::TaskRun::current)).flatten();
     Run {
         id: run.id.clone(),
         phase,
         history: run.history().into_iter().map(str::to_owned).collect(),
         message: state.and_then(StateRecord::message).unwrap_or_default().to_owned(),
-        start: state.and_then(StateRecord::start_time),
-        mark: state.map(|state| state.context()[MARK].clone()).unwrap_or_default(),
+        waits_until: waiting.flatten().filter_map(StateRecord::start_time).min(),
+        is_claimed: phase == Phase::Claimed || (is_running && run.task_runs.iter().all(is_submitted)),
+        mark: states.map(|state| state.context()[MARK].clone()).find(|mark| !mark.is_null()).unwrap_or_default(),
         pid: None,
     }
 }
@@ -210,7 +219,8 @@ fn of_prefect3(run: &prefect3::FlowRun) -> Run {
         phase,
         history: run.history().into_iter().map(str::to_owned).collect(),
         message: state.message.clone().unwrap_or_default(),
-        start: run.next_scheduled_start_time,
+        waits_until: run.next_scheduled_start_time.filter(|_| phase == Phase::Waiting),
+        is_claimed: phase == Phase::Claimed,
         mark: state.data[MARK].clone(),
         pid: run.infrastructure_pid.clone(),
     }

@@ -324,7 +324,7 @@ impl State {
             let mark = run.mark.clone()?;
             let due = Fakes::due(id, run);
             let due = DueRun { epoch: mark.epoch.clone(), token: mark.token.clone(), ..due };
-            Some(ClaimedRun { run: due, mark, since: run.since, has_recorded_task: run.task_arn.is_some() })
+            Some(ClaimedRun { run: due, mark, since: run.since, recorded_task: run.task_arn.clone() })
         })
     }
 

@@ -84,7 +84,19 @@ async fn a_task_that_lives_is_adopted_and_told_once() {
         let report = world.poll().await;
         assert!(report.recovered.is_empty() && report.deferred.is_empty(), "{report:?}");
         assert!(world.lock().launches.is_empty() && world.lock().announced.len() == 1, "{status}");
+        assert!(world.run("a").task_arn.is_some(), "what could not be written down is tried again");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_of_an_earlier_turn_is_not_taken_for_the_one_that_lives() {
+    let world = Fakes::new();
+    world.orphan("a", 600);
+    world.lock().runs.get_mut("a").unwrap().task_arn = Some("task/of-an-earlier-turn".into());
+    world.tasks("a", &[("PENDING", "RUNNING")]);
+    let report = world.poll().await;
+    assert_eq!((report.ok, recovered(&report)), (true, vec![("a", "task/a/PENDING")]), "{report:?}");
+    assert_eq!(world.run("a").task_arn.as_deref(), Some("task/a/PENDING"), "it is written down instead");
 }
 
 #[tokio::test(start_paused = true)]

@@ -109,7 +109,7 @@ fn claimed_run(row: &Value, marked_as: &str) -> Result<Option<ClaimedRun<Detail>
         (mark, timestamp(row))
     };
     let Some(since) = since else { return Err((flow_run.id, "its claim has no `state_timestamp`".into())) };
-    Ok(Some(ClaimedRun { run: claimed(flow_run, is_task_retry, &mark, since), mark, since, has_recorded_task: false }))
+    Ok(Some(ClaimedRun { run: claimed(flow_run, is_task_retry, &mark, since), mark, since, recorded_task: None }))
 }
 
 pub(super) fn claimed(flow_run: FlowRun, is_task_retry: bool, mark: &Mark, since: OffsetDateTime) -> DueRun<Detail> {

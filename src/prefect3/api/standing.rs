@@ -123,8 +123,8 @@ impl Prefect3 {
         }
         let claimed = claimed.into_iter().map(|(run, mark, since)| {
             let earlier = (mark.attempt.saturating_sub(1), mark.capacity_refusals);
-            let has_recorded_task = run.pid().is_some();
-            ClaimedRun { run: run.turn(mark.token.clone(), since, earlier), mark, since, has_recorded_task }
+            let recorded_task = run.pid().map(|pid| task_of(pid).task_arn);
+            ClaimedRun { run: run.turn(mark.token.clone(), since, earlier), mark, since, recorded_task }
         });
         (claimed.collect(), foreign)
     }

@@ -1,21 +1,44 @@
 //! Which faults fail the poll itself, as opposed to single runs that wait for a later poll.
 
-use super::scenes::Scene;
+use super::kinds::Asked;
+
+/// What else there is to a pair.
+pub(crate) struct Case {
+    pub(crate) occurrence: u32,
+    pub(crate) always: bool,
+}
 
 /// Whether a poll in which this happens fails.
-pub(crate) fn fails_the_poll(scene: Scene, operation: &str, occurrence: u32, kind: &str, always: bool) -> bool {
+pub(crate) fn fails_the_poll(service: &str, asked: &Asked, kind: &str, case: &Case) -> bool {
     if kind.starts_with("slow") {
         return false;
     }
+    match service {
+        "prefect1" => of_prefect1(&asked.operation, kind, case),
+        "prefect3" => of_prefect3(&asked.name(), kind, case),
+        "ssm" => of_parameter_store(asked, kind, case.always),
+        // ECS and EC2: runs wait, unless it would hit every run until somebody does something.
+        _ => is_for_the_agent(kind),
+    }
+}
+
+fn of_parameter_store(asked: &Asked, kind: &str, always: bool) -> bool {
+    match (asked.operation.as_str(), asked.about) {
+        // No poll without parameters; a cold start reads them twice when the first time fails.
+        ("GetParametersByPath", _) => always,
+        ("GetParameter", _) => always || !is_repeated_by_sdk(kind),
+        // The number of the poll: what was taken although the answer was lost is found in the history.
+        ("PutParameter", "/polls") => is_for_the_agent(kind) || (always && !has_effect(kind)),
+        // Never: what is written for people decides nothing.
+        _ => false,
+    }
+}
+
+fn of_prefect1(operation: &str, kind: &str, case: &Case) -> bool {
+    let Case { occurrence, always, .. } = *case;
     match operation {
         // Never: what is written for people decides nothing.
         "write_run_logs" => false,
-        "PutParameter" if scene != Scene::Counted => false,
-        // No poll without parameters; a cold start reads them twice when the first time fails.
-        "GetParametersByPath" => always,
-        "GetParameter" => always || !is_repeated_by_sdk(kind),
-        // The number of the poll: what was taken although the answer was lost is found in the history.
-        "PutParameter" => is_for_the_agent(kind) || (always && !has_effect(kind)),
         // Reads of Prefect are repeated after trouble of the way there. Our own look at the queue is replaced by the
         // queue's, once, unless fewer requests are asked for.
         "flow_run" if occurrence == 0 => always || kind == "429",
@@ -25,9 +48,17 @@ pub(crate) fn fails_the_poll(scene: Scene, operation: &str, occurrence: u32, kin
             always || !is_repeated_by_us(kind)
         }
         // A claim whose answer is unclear is looked for and sent again.
-        "set_flow_run_states" | "set_task_run_states" => matches!(kind, "401" | "429") || (always && !has_effect(kind)),
-        // ECS and EC2: runs wait, unless it would hit every run until somebody does something.
-        _ => is_for_the_agent(kind),
+        _ => matches!(kind, "401" | "429") || (always && !has_effect(kind)),
+    }
+}
+
+fn of_prefect3(asked: &str, kind: &str, case: &Case) -> bool {
+    let always = case.always;
+    match asked {
+        "logs" | "events" | "labels" | "update_flow_run" | "flow_runs/filter end_time" => false,
+        "flow_runs/filter CANCELLING" if is_refusal(kind) => false,
+        "set_state PENDING" => matches!(kind, "401" | "429") || (always && !has_effect(kind)),
+        _ => always || !is_repeated_by_us(kind),
     }
 }
 

@@ -2,7 +2,36 @@
 
 use serde_json::json;
 use world::prefect1::FailRule;
-use world::{Fault, FaultKind, World};
+use world::{Fault, FaultKind, Request, World};
+
+/// What a poll asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Asked {
+    pub(crate) operation: String,
+    /// Where one operation serves several purposes: what the body contains for this one.
+    pub(crate) about: &'static str,
+}
+
+/// Operations that serve several purposes, and what tells them in a body. The first that is there counts.
+const ABOUT: [(&str, &[&str]); 3] = [
+    // Runs that were cancelled a while ago, that stand, that are read by their ids.
+    ("flow_runs/filter", &["end_time", "CANCELLING", "\"id\""]),
+    ("set_state", &["\"PENDING\"", "\"SCHEDULED\"", "\"CANCELLED\""]),
+    ("PutParameter", &["/polls", "/status"]),
+];
+
+impl Asked {
+    pub(crate) fn of(request: &Request) -> Self {
+        let known = ABOUT.iter().find(|(operation, _)| *operation == request.operation);
+        let told = known.and_then(|(_, texts)| texts.iter().find(|text| request.body.contains(**text)));
+        Self { operation: request.operation.clone(), about: told.copied().unwrap_or_default() }
+    }
+
+    /// For people, and for the lists of what is expected.
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}", self.operation, self.about.replace('"', "")).trim_end().to_owned()
+    }
+}
 
 /// How a request goes wrong.
 #[derive(Clone, Debug)]
@@ -21,15 +50,16 @@ enum How {
 }
 
 impl Kind {
-    /// Lets the `occurrence`-th (from 0) request of this operation go wrong, or every one from there on.
-    pub(crate) fn inject(&self, world: &World, service: &str, operation: &str, occurrence: u32, always: bool) {
+    /// Lets the `occurrence`-th (from 0) such request go wrong, or every one from there on.
+    pub(crate) fn inject(&self, world: &World, service: &str, asked: &Asked, occurrence: u32, always: bool) {
         let count = if always { u32::MAX } else { 1 };
         match &self.how {
             How::Wire(kind) => {
-                world.fault(Fault::new(service, operation, kind.clone()).skip(occurrence).times(count));
+                let fault = Fault::new(service, &asked.operation, kind.clone()).skip(occurrence).times(count);
+                world.fault(if asked.about.is_empty() { fault } else { fault.when_body_contains(asked.about) });
             }
             How::Field { message, code } => world.prefect1(|prefect1| {
-                let rule = FailRule::new(operation, message);
+                let rule = FailRule::new(&asked.operation, message);
                 prefect1.switches.fail.push(FailRule { code: (*code).to_owned(), times: count, ..rule });
             }),
         }
@@ -91,11 +121,15 @@ pub(crate) fn kinds(service: &str, operation: &str) -> Vec<Kind> {
         wire("slow before", FaultKind::DelayBefore { ms: 300 }),
         wire("slow after", FaultKind::DelayAfter { ms: 300 }),
     ];
-    kinds.extend(if service == "prefect1" { of_prefect(operation) } else { of_aws(service, operation) });
+    kinds.extend(match service {
+        "prefect1" => of_prefect1(operation),
+        "prefect3" => of_prefect3(),
+        _ => of_aws(service, operation),
+    });
     kinds
 }
 
-fn of_prefect(operation: &str) -> Vec<Kind> {
+fn of_prefect1(operation: &str) -> Vec<Kind> {
     let field = |name, message, code| Kind { name, how: How::Field { message, code } };
     let error = json!({"errors": [{"message": "An internal API error occurred.", "extensions": {"code": "INTERNAL_SERVER_ERROR"}}]});
     let null_field = json!({"data": {operation: null}});
@@ -111,6 +145,23 @@ fn of_prefect(operation: &str) -> Vec<Kind> {
             "INTERNAL_SERVER_ERROR",
         ),
         field("API_ERROR", "Unable to complete operation. An internal API error occurred.", "API_ERROR"),
+    ]
+}
+
+fn of_prefect3() -> Vec<Kind> {
+    let busy = json!({"exception_message": "Service Unavailable"}).to_string();
+    let json = "application/json";
+    vec![
+        status("401", 401, &json!({"exception_message": "Unauthorized"}).to_string(), json),
+        // A database that is locked, before its write and after.
+        status("503 busy", 503, &busy, json),
+        status_after("503 busy after", 503, &busy, json),
+        status("500 json", 500, &json!({"exception_message": "Internal Server Error"}).to_string(), json),
+        status("404 json", 404, &json!({"detail": "Not found."}).to_string(), json),
+        status("422", 422, &json!({"detail": [{"loc": ["body"], "msg": "Field required"}]}).to_string(), json),
+        status("null", 200, "null", json),
+        status("other shape", 200, &json!({"state": null, "status": "WHAT"}).to_string(), json),
+        status_after("other shape after", 200, &json!({"ok": true}).to_string(), json),
     ]
 }
 

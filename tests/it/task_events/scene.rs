@@ -54,7 +54,7 @@ impl Scene {
 
     /// Launches a run that waits, when its time has come; ARN of its new task.
     pub(super) async fn launch(&self, run: &str) -> String {
-        let wait = self.run(run).start.map_or(0.0, |start| (start - OffsetDateTime::now_utc()).as_seconds_f64());
+        let wait = self.run(run).waits_until.map_or(0.0, |start| (start - OffsetDateTime::now_utc()).as_seconds_f64());
         if wait > 0.0 {
             self.world().grow_older(Duration::from_secs_f64(wait));
         }

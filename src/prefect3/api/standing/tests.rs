@@ -51,7 +51,7 @@ async fn an_old_claim_of_ours_is_looked_after() {
     let standing = standing(vec![row_in(claimed_state())]).await;
     let [claimed] = standing.claimed.try_into().unwrap();
     assert_eq!((claimed.run.flow_run_id.as_str(), claimed.run.token.as_str()), (RUN, &*claim_id()));
-    assert_eq!((claimed.mark, claimed.has_recorded_task, standing.foreign), (mark(), false, 0));
+    assert_eq!((claimed.mark, claimed.recorded_task, standing.foreign), (mark(), None, 0));
     assert_eq!(claimed.since, time::macros::datetime!(2026-11-22 16:20 UTC));
 }
 
@@ -64,7 +64,10 @@ async fn the_attempts_of_a_claim_are_those_before_it() {
     row["infrastructure_pid"] = json!(format!("{CLUSTER}::{TASK}"));
     let standing = standing(vec![row]).await;
     let claimed = &standing.claimed[0];
-    assert_eq!((claimed.run.attempts, claimed.run.capacity_refusals, claimed.has_recorded_task), (2, 2, true));
+    assert_eq!(
+        (claimed.run.attempts, claimed.run.capacity_refusals, claimed.recorded_task.as_deref()),
+        (2, 2, Some(TASK))
+    );
 }
 
 #[tokio::test]

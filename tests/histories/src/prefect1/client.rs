@@ -177,7 +177,7 @@ fn standing(server: &super::Server, before: OffsetDateTime, cancelled_since: Off
     let mut standing = Standing::default();
     for (run, row) in &server.runs {
         if let Some((due, mark, since)) = rows::claim(*run, row, MARKED_AS).filter(|(_, _, since)| *since <= before) {
-            standing.claimed.push(ClaimedRun { run: due, mark, since, has_recorded_task: false });
+            standing.claimed.push(ClaimedRun { run: due, mark, since, recorded_task: None });
         }
         let is_ours = row.state.mark.as_ref().is_some_and(|mark| mark.agent == MARKED_AS);
         standing.foreign += usize::from(row.state.kind == Kind::Submitted && !is_ours);

@@ -124,8 +124,8 @@ impl Client {
         }
         let claimed = claimed.into_iter().map(|(run, row, mark, since)| {
             let earlier = (mark.attempt.saturating_sub(1), mark.capacity_refusals);
-            let has_recorded_task = row.pid.is_some();
-            ClaimedRun { run: claims::turn(run, &row, mark.token.clone(), since, earlier), mark, since, has_recorded_task }
+            let recorded_task = row.pid.as_deref().and_then(|pid| pid.split_once("::")).map(|(_, arn)| arn.to_owned());
+            ClaimedRun { run: claims::turn(run, &row, mark.token.clone(), since, earlier), mark, since, recorded_task }
         });
         (claimed.collect(), foreign)
     }
