@@ -116,6 +116,14 @@ impl Prefect {
         }
     }
 
+    /// All runs, oldest first.
+    pub(crate) fn runs(self, world: &World) -> Vec<Run> {
+        match self {
+            Self::One => world.flow_runs().iter().map(of_prefect1).collect(),
+            Self::Three => world.prefect3_flow_runs().iter().map(of_prefect3).collect(),
+        }
+    }
+
     /// Brings a run into a phase, as a person or the flow does it.
     pub(crate) fn bring(self, world: &World, id: &str, phase: Phase) {
         let (one, three) = match phase {

@@ -154,7 +154,7 @@ impl Driver {
             task_events::handle(port, generation, letter).await;
             None
         }));
-        let over_at = self.now() + Duration::from_secs(3600);
+        let over_at = self.now() + Duration::from_hours(1);
         self.add(id, work, None, true, over_at);
         Some(id)
     }
@@ -185,7 +185,7 @@ impl Driver {
             }
             None
         }));
-        let over_at = self.now() + Duration::from_secs(3600);
+        let over_at = self.now() + Duration::from_hours(1);
         self.add(id, work, None, false, over_at);
     }
 
@@ -223,7 +223,7 @@ impl Driver {
 
     /// Goes on until somebody is about to send this.
     pub async fn run_to(&mut self, call: Call) {
-        let far = self.now() + Duration::from_secs(3600);
+        let far = self.now() + Duration::from_hours(1);
         let is_there = |ticket: &Ticket| ticket.call == call && ticket.side == Side::Before;
         while !self.shared.gate.waiting().iter().any(is_there) {
             if self.step(far).await == Step::Idle {
@@ -234,7 +234,7 @@ impl Driver {
 
     /// Goes on until all processes have ended.
     pub async fn run_out(&mut self) {
-        let far = self.now() + Duration::from_secs(3600);
+        let far = self.now() + Duration::from_hours(1);
         while self.step(far).await != Step::Idle {}
     }
 
@@ -248,7 +248,7 @@ impl Driver {
             if self.dies_at(ticket) {
                 return Step::Passed;
             }
-            let leave = (self.fault_of(ticket), self.delays.next());
+            let leave = (self.fault_of(ticket), self.delays.draw());
             self.shared.gate.release(ticket, leave);
             self.work_on(Some(ticket.actor)).await;
             return Step::Passed;

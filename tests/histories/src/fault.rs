@@ -104,7 +104,9 @@ impl Kind {
 impl Fault {
     /// Everything that can go wrong with a call.
     pub fn all_of(call: Call) -> impl Iterator<Item = Self> {
-        Kind::ALL.into_iter().flat_map(move |kind| kind.effects(call).iter().map(move |effect| Self { kind, effect: *effect }))
+        Kind::ALL
+            .into_iter()
+            .flat_map(move |kind| kind.effects(call).iter().map(move |effect| Self { kind, effect: *effect }))
     }
 
     /// Answered in the end, as it should be.

@@ -100,12 +100,11 @@ impl Future for Pass<'_> {
         let Some(entry) = waiting.1.iter_mut().find(|entry| entry.ticket.number == number) else {
             return Poll::Pending;
         };
-        match entry.leave {
-            Some(leave) => Poll::Ready(leave),
-            None => {
-                entry.waker.clone_from(context.waker());
-                Poll::Pending
-            }
+        if let Some(leave) = entry.leave {
+            Poll::Ready(leave)
+        } else {
+            entry.waker.clone_from(context.waker());
+            Poll::Pending
         }
     }
 }

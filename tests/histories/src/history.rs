@@ -99,7 +99,7 @@ impl Script {
     fn outcome(&self, driver: &Driver, clean_polls: u64) -> Outcome {
         let now = driver.now();
         let mut world = driver.shared.world();
-        let since = now - INTERVAL * u32::try_from(clean_polls).unwrap_or(u32::MAX) - Duration::from_secs(600);
+        let since = now - INTERVAL * u32::try_from(clean_polls).unwrap_or(u32::MAX) - Duration::from_mins(10);
         let (mut lost, mut others) = (0, 0);
         for run in world.runs() {
             match model::standing(&world, run, now, since) {
@@ -126,7 +126,7 @@ impl Script {
 }
 
 async fn until_passed(driver: &mut Driver, passes: usize) {
-    let far = driver.now() + Duration::from_secs(3600);
+    let far = driver.now() + Duration::from_hours(1);
     let mut left = passes;
     while left > 0 {
         match driver.step(far).await {
@@ -153,13 +153,13 @@ pub(crate) async fn settle(driver: &mut Driver, skew: i64) -> u64 {
     let begun = driver.now() - CANCEL_GRACE;
     for polls in 0..model::clean_polls() {
         let next = driver.now() + INTERVAL;
-        driver.poll(Duration::from_secs(120), true, (time::Duration::seconds(skew), None));
+        driver.poll(Duration::from_mins(2), true, (time::Duration::seconds(skew), None));
         driver.run_out().await;
         driver.run(next, usize::MAX).await;
         let world = driver.shared.world();
         let now = driver.now();
         let is_settled = |run| {
-            let standing = model::standing(&world, run, now, begun - Duration::from_secs(600));
+            let standing = model::standing(&world, run, now, begun - Duration::from_mins(10));
             matches!(standing, Standing::Fine | Standing::Others)
         };
         if world.runs().all(is_settled) {

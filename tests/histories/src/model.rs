@@ -1,17 +1,17 @@
 //! What must hold in the end: a statement about each run, made of what Prefect and ECS show.
 
+use crate::audit::MAX_LAUNCH_ATTEMPTS;
 use crate::call::Generation;
 use crate::ecs::{Task, Then};
 use crate::prefect1;
 use crate::process::{MARKED_AS, ORPHAN_AFTER};
 use crate::run::{End, Phase, RunId};
 use crate::world::World;
-use crate::audit::MAX_LAUNCH_ATTEMPTS;
 use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Clean polls are so far apart.
-pub const INTERVAL: Duration = Duration::from_secs(60);
+pub const INTERVAL: Duration = Duration::from_mins(1);
 
 /// How a run stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +35,11 @@ pub enum Standing {
 /// is stopped for 45 s before the next launch, and clocks differ by a minute at most. Each step is seen one poll late.
 pub fn clean_polls() -> u64 {
     let ways = [
-        Duration::from_secs(900),
+        Duration::from_mins(15),
         ORPHAN_AFTER,
         ORPHAN_AFTER * (MAX_LAUNCH_ATTEMPTS + 1),
-        Duration::from_secs(600),
-        Duration::from_secs(1200),
+        Duration::from_mins(10),
+        Duration::from_mins(20),
         Duration::from_secs(45 + 60),
     ];
     let steps = u64::try_from(ways.len()).unwrap_or(u64::MAX);
@@ -58,7 +58,10 @@ pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since:
         live().next().map(|_| Standing::Doomed)
     };
     match &phase {
-        Phase::Ended(End::Cancelled) if since(world, run) >= cancelled_since && live().any(|task| task.is_ours() && task.cluster == world.config.cluster) => {
+        Phase::Ended(End::Cancelled)
+            if since(world, run) >= cancelled_since
+                && live().any(|task| task.is_ours() && task.cluster == world.config.cluster) =>
+        {
             open("cancelled, and its task lives")
         }
         Phase::Ended(_) | Phase::Waiting => Standing::Fine,

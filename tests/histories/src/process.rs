@@ -33,10 +33,10 @@ pub const AGENT: &str = "etl";
 pub const MARKED_AS: &str = "/psa/etl";
 
 /// How far ahead due runs are looked for.
-pub const PREFETCH: Duration = Duration::from_secs(60);
+pub const PREFETCH: Duration = Duration::from_mins(1);
 
 /// One of our claims without a task after this long is finished.
-pub const ORPHAN_AFTER: Duration = Duration::from_secs(120);
+pub const ORPHAN_AFTER: Duration = Duration::from_mins(2);
 
 /// A cancelled flow that runs gets this long to end by itself.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(90);
@@ -48,7 +48,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A warm process reads its configuration anew after this long.
-const CONFIGURATION_MEMORY: Duration = Duration::from_secs(300);
+const CONFIGURATION_MEMORY: Duration = Duration::from_mins(5);
 
 /// A place in the agent's own account.
 pub fn place_of(cluster: &str) -> Place {

@@ -46,6 +46,7 @@ impl Rng {
     }
 
     /// Another source, whose numbers do not depend on how many are taken from this one afterwards.
+    #[must_use]
     pub fn fork(&mut self) -> Self {
         Self(self.any())
     }

@@ -1,8 +1,8 @@
 //! Flow runs, as both generations of Prefect and everybody else name them.
 
-use prefect_serverless_agent::orchestrator::{Mark, RenderError, Rendered, RunRefusal};
 use prefect_serverless_agent::launch::worker::WorkerPart;
 use prefect_serverless_agent::launch::{Definition, LaunchSpec};
+use prefect_serverless_agent::orchestrator::{Mark, RenderError, Rendered, RunRefusal};
 use serde_json::{Map, Value, json};
 use std::fmt::{self, Display};
 use time::OffsetDateTime;
@@ -124,7 +124,8 @@ impl Config {
             },
         }));
         if self.spot {
-            run_task.insert("capacityProviderStrategy".into(), json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]));
+            run_task
+                .insert("capacityProviderStrategy".into(), json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]));
         } else {
             run_task.insert("launchType".into(), json!("FARGATE"));
         }

@@ -67,7 +67,7 @@ pub enum Scene {
 }
 
 /// Time of the invocations that are looked at.
-pub const INVOCATION: Duration = Duration::from_secs(120);
+pub const INVOCATION: Duration = Duration::from_mins(2);
 
 /// A clock that is right, and no limit of launches.
 pub const PLAIN: (time::Duration, Option<f64>) = (time::Duration::ZERO, None);
@@ -145,10 +145,20 @@ impl Scene {
                 schedule(driver, Flavour::Good, 0);
                 schedule(driver, Flavour::Good, 0);
             }
-            Self::Soon => drop(schedule(driver, Flavour::Good, 20)),
-            Self::Unlaunchable => drop((schedule(driver, Flavour::Unlaunchable, 0), schedule(driver, Flavour::Good, 0))),
-            Self::Unrenderable => drop((schedule(driver, Flavour::Unrenderable, 0), schedule(driver, Flavour::Good, 0))),
-            Self::NoCapacity | Self::GivenBack => drop(schedule(driver, Flavour::Good, 0)),
+            Self::Soon => {
+                schedule(driver, Flavour::Good, 20);
+            }
+            Self::Unlaunchable => {
+                schedule(driver, Flavour::Unlaunchable, 0);
+                schedule(driver, Flavour::Good, 0);
+            }
+            Self::Unrenderable => {
+                schedule(driver, Flavour::Unrenderable, 0);
+                schedule(driver, Flavour::Good, 0);
+            }
+            Self::NoCapacity | Self::GivenBack => {
+                schedule(driver, Flavour::Good, 0);
+            }
             Self::Orphan | Self::ObservedOrphan => orphan(driver).await,
             Self::DeadTask
             | Self::EarlierTask
@@ -377,7 +387,7 @@ pub async fn settled(driver: &mut Driver) -> Vec<String> {
     let world = driver.shared.world();
     let mut wrong = world.audit.violations.clone();
     for run in world.runs() {
-        match model::standing(&world, run, now, begun - Duration::from_secs(600)) {
+        match model::standing(&world, run, now, begun - Duration::from_mins(10)) {
             Standing::Fine => {}
             // What waits for a slot waits for the run that holds it.
             Standing::Others if world.is_limited(run) => {}

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Lambda tries an asynchronous invocation again after one minute, then after two.
-const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(60), Duration::from_secs(120)];
+const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_mins(1), Duration::from_mins(2)];
 
 /// Lines of a container's log.
 const LOG_LINES: u32 = 5;
@@ -38,9 +38,7 @@ pub async fn handle(port: Port, generation: Generation, letter: Letter) -> bool 
         }
         let config = Arc::new(Config::default());
         let done = match generation {
-            Generation::One => {
-                told(&prefect1::Client::new(port.clone(), config), &port, Watched::One, &letter).await
-            }
+            Generation::One => told(&prefect1::Client::new(port.clone(), config), &port, Watched::One, &letter).await,
             Generation::Three => {
                 told(&prefect3::Client::new(port.clone(), config), &port, Watched::TwoOrThree, &letter).await
             }

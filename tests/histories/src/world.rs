@@ -3,8 +3,8 @@
 use crate::audit::Audit;
 use crate::call::Generation;
 use crate::clock::START;
-use crate::gate::ActorId;
 use crate::ecs::{self, Ecs, Event, Status, Then, seconds};
+use crate::gate::ActorId;
 use crate::mail::{Mail, Post};
 use crate::rng::Rng;
 use crate::run::{Config, Flavour, Phase, RunId};
@@ -173,7 +173,8 @@ impl World {
     /// Whether a limit keeps this run from being claimed, as long as others go on.
     pub fn is_limited(&self, run: RunId) -> bool {
         let limit = if self.generation == Generation::One { self.one.rules.limit } else { self.three.limit };
-        let goes_on = |other: &RunId| *other != run && matches!(self.phase(*other), Some(Phase::Claimed(_) | Phase::Running(_)));
+        let goes_on =
+            |other: &RunId| *other != run && matches!(self.phase(*other), Some(Phase::Claimed(_) | Phase::Running(_)));
         limit.is_some_and(|limit| self.runs().filter(goes_on).count() >= limit)
     }
 
@@ -226,7 +227,11 @@ impl World {
     }
 
     fn happens(&mut self, event: Event, at: OffsetDateTime) {
-        let (Event::Pending(index) | Event::Running(index) | Event::Begins(index) | Event::Ends(index) | Event::Stopped(index)) = event;
+        let (Event::Pending(index)
+        | Event::Running(index)
+        | Event::Begins(index)
+        | Event::Ends(index)
+        | Event::Stopped(index)) = event;
         let Some(task) = self.ecs.tasks.get_mut(index).filter(|task| task.status != Status::Stopped) else { return };
         let run = task.run;
         match event {
@@ -240,9 +245,8 @@ impl World {
                 let next = if dies { Event::Stopped(index) } else { Event::Begins(index) };
                 self.plan([(at + seconds(PROCESS_STARTS), next)]);
             }
-            Event::Begins(_) if task.is_ending => {}
+            Event::Begins(_) | Event::Ends(_) if task.is_ending => {}
             Event::Begins(_) => self.flow_begins(index, run, at),
-            Event::Ends(_) if task.is_ending => {}
             Event::Ends(_) => self.flow_ends(index, run, at),
             Event::Stopped(_) => {
                 task.never_starts();

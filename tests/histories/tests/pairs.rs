@@ -35,7 +35,10 @@ fn whatever_goes_wrong_with_whatever_call_every_run_gets_its_one_task() {
 
 fn goes_wrong(scene: Scene, generation: Generation, (call, nth): (Call, usize), fault: Fault) {
     let wrong = scene.play(generation, 0, async |driver| {
-        assert!(play_with(scene, driver, call, nth, fault).await, "{scene:?}, {generation:?}: no {call:?} number {nth}");
+        assert!(
+            play_with(scene, driver, call, nth, fault).await,
+            "{scene:?}, {generation:?}: no {call:?} number {nth}"
+        );
         settled(driver).await
     });
     assert_eq!(wrong.unwrap(), [""; 0], "{scene:?}, {generation:?}: {call:?} number {nth} goes wrong by {fault:?}");

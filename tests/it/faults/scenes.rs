@@ -47,12 +47,11 @@ impl Scene {
             Self::Cold if prefect == Prefect::One => return true,
             // Parameters and networks are the same for all.
             Self::Cold => &["RunTask", "RegisterTaskDefinition"],
-            Self::Warm => &["RunTask"],
+            Self::Warm | Self::Retry => &["RunTask"],
             Self::Again => &["RunTask", "ListTasks", "DescribeTasks", "StopTask"],
             Self::Orphan => &["RunTask", "ListTasks", "DescribeTasks"],
             Self::Cancelling => &["ListTasks", "DescribeTasks", "StopTask"],
             Self::Held | Self::Counted => &[],
-            Self::Retry => &["RunTask"],
         };
         of_ecs.contains(&operation) || self.of_prefect(prefect).contains(&operation)
     }

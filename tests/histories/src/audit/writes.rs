@@ -75,7 +75,8 @@ impl Audit {
         };
         let (may, window) = match &write {
             Write::Claim { mark, .. } => {
-                let is_due = matches!(before, Phase::Scheduled(_) | Phase::Running(_)) && !is_flow_claim_of_running(&before, mark);
+                let is_due = matches!(before, Phase::Scheduled(_) | Phase::Running(_))
+                    && !is_flow_claim_of_running(&before, mark);
                 (is_due || holds(&mark.token), CLAIM_WINDOW)
             }
             Write::GiveBack(mark) => (holds(&mark.token), WRITE_WINDOW),
@@ -91,7 +92,9 @@ impl Audit {
             let read = self.seen.get(&(actor, run)).copied();
             let knew = read.is_none_or(|(seen, at)| seen == version || now - at > window);
             if knew {
-                self.violated(format!("{run:?}: {write:?} over {before:?} (state {version}, read {read:?}, now {now})"));
+                self.violated(format!(
+                    "{run:?}: {write:?} over {before:?} (state {version}, read {read:?}, now {now})"
+                ));
             }
         }
         let read_at = self.seen.get(&(actor, run)).map_or(now, |(_, at)| *at);

@@ -63,7 +63,8 @@ impl Mischief {
             return None;
         }
         let outage = |kind: Kind| matches!(kind, Kind::NotSent | Kind::Timeout | Kind::ServerError | Kind::Html);
-        let fits = |fault: &Fault| if is_out { outage(fault.kind) } else { self.only.is_none_or(|only| only == fault.kind) };
+        let fits =
+            |fault: &Fault| if is_out { outage(fault.kind) } else { self.only.is_none_or(|only| only == fault.kind) };
         let all: Vec<Fault> = Fault::all_of(call).filter(fits).collect();
         all.get(self.rng.index(all.len())).copied()
     }
@@ -80,7 +81,7 @@ pub enum Delays {
 
 impl Delays {
     /// The next one, milliseconds.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         match self {
             Self::None => 0,
             Self::Random(rng) => match rng.below(100) {

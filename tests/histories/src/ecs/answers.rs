@@ -25,9 +25,11 @@ pub(super) fn error(fault: Fault, started: Vec<String>) -> AwsError {
         Kind::Html => answer(502, "", "<html><body>502 Bad Gateway</body></html>"),
         Kind::Malformed => AwsError::Malformed("expected value at line 1 column 1".into()),
         Kind::Conflict => conflict(started),
-        Kind::Unauthorised => {
-            answer(400, "AccessDeniedException", "User: arn:aws:sts::123456789012:assumed-role/poll/x is not authorized")
-        }
+        Kind::Unauthorised => answer(
+            400,
+            "AccessDeniedException",
+            "User: arn:aws:sts::123456789012:assumed-role/poll/x is not authorized",
+        ),
         Kind::NoCapacity | Kind::Failures => answer(400, "ClientException", NO_CAPACITY),
     }
 }

@@ -13,8 +13,8 @@ pub use calls::{SimEc2, SimEcs};
 pub use definitions::Families;
 pub use run_task::Refusal;
 pub(crate) use run_task::fingerprint;
-pub use tasks::{Event, Fate, Fates, Status, Task, Then};
 pub(crate) use tasks::seconds;
+pub use tasks::{Event, Fate, Fates, Status, Task, Then};
 pub use tokens::Tokens;
 
 use crate::rng::Rng;

@@ -90,7 +90,9 @@ impl Ecs {
     fn replayed(&self, known: &tokens::Known, request: u64) -> Result<usize, Refusal> {
         match known.task {
             Some(task) if known.request == request => Ok(task),
-            Some(task) => Err(Refusal::Conflict(self.tasks.get(task).map(|task| task.arn.clone()).into_iter().collect())),
+            Some(task) => {
+                Err(Refusal::Conflict(self.tasks.get(task).map(|task| task.arn.clone()).into_iter().collect()))
+            }
             None if known.request == request => Err(Refusal::NoCapacity),
             None => Err(Refusal::Conflict(Vec::new())),
         }

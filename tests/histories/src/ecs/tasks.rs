@@ -187,7 +187,8 @@ impl Ecs {
     pub(super) fn start(&mut self, mut task: Task, now: OffsetDateTime) -> Vec<(OffsetDateTime, Event)> {
         let index = self.tasks.len();
         task.index = index;
-        let lag = |rng: &mut Rng, most: u64| Duration::milliseconds(i64::try_from(rng.below(most + 1)).unwrap_or_default());
+        let lag =
+            |rng: &mut Rng, most: u64| Duration::milliseconds(i64::try_from(rng.below(most + 1)).unwrap_or_default());
         task.listed_from = now + lag(&mut self.rng, self.rules.lag);
         task.described_from = now + lag(&mut self.rng, self.rules.lag);
         let fate = task.fate;

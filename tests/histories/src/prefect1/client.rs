@@ -122,9 +122,7 @@ impl Orchestrator for Client {
 
     async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<Detail>, ApiError> {
         let (before, cancelled_since) = (now - orphan_after, now - CANCELLED_MEMORY);
-        let read = |arrival: &mut Arrival<'_>| {
-            standing(&arrival.world.one, before, cancelled_since)
-        };
+        let read = |arrival: &mut Arrival<'_>| standing(&arrival.world.one, before, cancelled_since);
         self.port.call(Call::Standing, read).await.map_err(answers::api_error)
     }
 
@@ -142,9 +140,19 @@ impl Orchestrator for Client {
     /// One request stands for the templates that runs may name.
     async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
         let config = self.config();
-        match self.port.call(Call::Records, |arrival| runs.iter().map(|run| arrival.world.flavour(run.detail.run)).collect::<Vec<_>>()).await {
-            Ok(flavours) => runs.iter().zip(flavours).map(|(run, flavour)| config.render(run.detail.run, flavour)).collect(),
-            Err(fault) => runs.iter().map(|_| Err(RenderError::NotNow(answers::api_error(fault.clone()).to_string()))).collect(),
+        match self
+            .port
+            .call(Call::Records, |arrival| {
+                runs.iter().map(|run| arrival.world.flavour(run.detail.run)).collect::<Vec<_>>()
+            })
+            .await
+        {
+            Ok(flavours) => {
+                runs.iter().zip(flavours).map(|(run, flavour)| config.render(run.detail.run, flavour)).collect()
+            }
+            Err(fault) => {
+                runs.iter().map(|_| Err(RenderError::NotNow(answers::api_error(fault.clone()).to_string()))).collect()
+            }
         }
     }
 

@@ -112,7 +112,8 @@ pub(super) fn claim(run: RunId, row: &FlowRun, agent: &str) -> Option<(DueRun<De
             let ours = |task_run: &&TaskRun| task_run.state.kind == Kind::Submitted && is_ours(&task_run.state);
             let marks = row.task_runs.iter().filter(ours).filter_map(|task_run| task_run.state.mark.clone());
             let mark = marks.max_by_key(|mark| mark.attempt)?;
-            let of_it = row.task_runs.iter().filter(ours).filter(|task_run| mark.is_claim_of(task_run.state.mark.as_ref()));
+            let of_it =
+                row.task_runs.iter().filter(ours).filter(|task_run| mark.is_claim_of(task_run.state.mark.as_ref()));
             let of_it: Vec<TaskRun> = of_it.cloned().collect();
             let since = of_it.iter().map(|task_run| task_run.since).max()?;
             let task_runs = of_it.into_iter().map(|task| TaskRun { state: received(&task.state), ..task }).collect();

@@ -59,7 +59,9 @@ impl Client {
                 best[owner] = Some(claimed);
             }
         }
-        best.into_iter().map(|best| best.unwrap_or_else(|| Claimed::Refused("no task run is due any more".into()))).collect()
+        best.into_iter()
+            .map(|best| best.unwrap_or_else(|| Claimed::Refused("no task run is due any more".into())))
+            .collect()
     }
 
     async fn put_back_queued(&self, claims: &[Claim<'_, Detail>], written: &[(usize, Written)]) {
@@ -204,7 +206,8 @@ fn to_give_back(
     let look = look.ok_or_else(|| left("the run cannot be read"))?;
     let refusals = run.mark.capacity_refusals + u32::from(run.for_capacity);
     let mark = Mark { capacity_refusals: refusals, ..run.mark.clone() };
-    let later = |received: &State| State { start_time: Some(now + run.delay), mark: Some(mark.clone()), ..received.clone() };
+    let later =
+        |received: &State| State { start_time: Some(now + run.delay), mark: Some(mark.clone()), ..received.clone() };
     let write = || Write::GiveBack(run.mark.clone());
     let detail = &run.run.detail;
     if run.run.is_task_retry {

@@ -62,7 +62,8 @@ impl Client {
     }
 
     async fn page(&self, window: &Window) -> Result<Vec<(RunId, FlowRun)>, ApiError> {
-        let is_due = |row: &FlowRun| row.kind() == Kind::Scheduled && row.next.is_some_and(|next| next <= window.before);
+        let is_due =
+            |row: &FlowRun| row.kind() == Kind::Scheduled && row.next.is_some_and(|next| next <= window.before);
         let mut rows = self.rows(Call::DueRuns, |run, row| is_due(row).then(|| (run, row.clone()))).await?;
         rows.sort_by_key(|(_, row)| row.next);
         rows.truncate(PAGE);
@@ -108,10 +109,9 @@ impl Client {
             let Some(state) = row.state() else { continue };
             match claims::by_state(state) {
                 Whose::Ours(mark, since) if is_old(since) => claimed.push((run, row, mark, since)),
-                Whose::Ours(..) => {}
                 Whose::Foreign => foreign += 1,
                 Whose::Untold if is_old(state.at) => untold.push((run, row)),
-                Whose::Untold => {}
+                Whose::Ours(..) | Whose::Untold => {}
             }
         }
         let told = join_all(untold.iter().map(|(run, _)| self.history(*run))).await;
@@ -170,10 +170,10 @@ impl Orchestrator for Client {
                     // It changed between the two requests.
                     Some((_, told)) if told.id != state.id => continue,
                     // What was given back waits for its time.
-                    Some((_, told)) if told.mark.is_some() && row.next.is_some_and(|next| next > window.now) => continue,
-                    Some((_, told)) => {
-                        told.mark.as_ref().map_or((0, 0), |mark| (mark.attempt, mark.capacity_refusals))
+                    Some((_, told)) if told.mark.is_some() && row.next.is_some_and(|next| next > window.now) => {
+                        continue;
                     }
+                    Some((_, told)) => told.mark.as_ref().map_or((0, 0), |mark| (mark.attempt, mark.capacity_refusals)),
                     None => (0, 0),
                 },
             };
@@ -213,8 +213,12 @@ impl Orchestrator for Client {
             runs.iter().map(|run| arrival.world.flavour(run.detail.run)).collect::<Vec<_>>()
         };
         match self.port.call(Call::Records, flavours).await {
-            Ok(flavours) => runs.iter().zip(flavours).map(|(run, flavour)| config.render(run.detail.run, flavour)).collect(),
-            Err((fault, _)) => runs.iter().map(|_| Err(RenderError::NotNow(answers::error(fault).to_string()))).collect(),
+            Ok(flavours) => {
+                runs.iter().zip(flavours).map(|(run, flavour)| config.render(run.detail.run, flavour)).collect()
+            }
+            Err((fault, _)) => {
+                runs.iter().map(|_| Err(RenderError::NotNow(answers::error(fault).to_string()))).collect()
+            }
         }
     }
 

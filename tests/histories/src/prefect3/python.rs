@@ -16,7 +16,10 @@ pub async fn poll(port: Port) {
     };
     let Ok(runs) = port.call(Call::DueRuns, due).await else { return };
     for run in runs {
-        let claimed = Proposal { transition_id: Some(format!("python-{:?}-{run}", port.actor)), ..Proposal::plain(Kind::Pending, "Pending") };
+        let claimed = Proposal {
+            transition_id: Some(format!("python-{:?}-{run}", port.actor)),
+            ..Proposal::plain(Kind::Pending, "Pending")
+        };
         if propose(&port, Call::Claim, run, claimed).await != Some(Verdict::Accept) {
             continue;
         }

@@ -177,7 +177,8 @@ impl Server {
 
     fn is_full(&self, run: RunId, proposal: &Proposal) -> bool {
         let counts = |(id, row): (&RunId, &FlowRun)| *id != run && matches!(row.kind(), Kind::Pending | Kind::Running);
-        proposal.name == "Pending" && self.limit.is_some_and(|limit| self.runs.iter().filter(|row| counts(*row)).count() >= limit)
+        proposal.name == "Pending"
+            && self.limit.is_some_and(|limit| self.runs.iter().filter(|row| counts(*row)).count() >= limit)
     }
 
     /// How far a run is.
@@ -203,13 +204,13 @@ impl Server {
 fn rule(state: &State, proposal: &Proposal, has_pid: bool) -> Verdict {
     use Kind::{Cancelled, Cancelling, Completed, Crashed, Failed, Paused, Pending, Running, Scheduled};
     match (state.kind, proposal.kind) {
-        (Scheduled, Cancelling) if !has_pid => Verdict::Reject,
-        (Pending, Pending) if proposal.name == "Pending" || proposal.name == state.name => Verdict::Abort,
-        (Running | Cancelled, Pending) => Verdict::Abort,
-        (Paused, Pending) => Verdict::Reject,
+        (Scheduled, Cancelling) if has_pid => Verdict::Accept,
+        (Pending, Pending) if proposal.name != "Pending" && proposal.name != state.name => Verdict::Accept,
         (Cancelling, Cancelled) => Verdict::Accept,
-        (Cancelling, _) => Verdict::Reject,
-        (Cancelled | Completed | Failed | Crashed, Cancelling | Crashed) => Verdict::Abort,
+        (Scheduled, Cancelling) | (Paused, Pending) | (Cancelling, _) => Verdict::Reject,
+        (Pending | Running | Cancelled, Pending) | (Cancelled | Completed | Failed | Crashed, Cancelling | Crashed) => {
+            Verdict::Abort
+        }
         _ => Verdict::Accept,
     }
 }

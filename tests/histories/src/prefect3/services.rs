@@ -20,7 +20,10 @@ impl Server {
         for run in runs {
             let Some(row) = self.runs.get(&run) else { continue };
             let Some(state) = row.state() else { continue };
-            if state.kind == Kind::Scheduled && state.name == "Scheduled" && row.next.is_some_and(|next| now - next > LATE) {
+            if state.kind == Kind::Scheduled
+                && state.name == "Scheduled"
+                && row.next.is_some_and(|next| now - next > LATE)
+            {
                 // A new state, without the data of the old one.
                 let late = Proposal { scheduled: row.next, ..Proposal::plain(Kind::Scheduled, "Late") };
                 self.put(run, late, now);
@@ -57,7 +60,9 @@ impl Server {
                 return next.map(|next| next + Duration::seconds(1));
             }
             Kind::Scheduled | Kind::Pending | Kind::Running => {}
-            Kind::Paused | Kind::Cancelling | Kind::Cancelled | Kind::Completed | Kind::Failed | Kind::Crashed => return None,
+            Kind::Paused | Kind::Cancelling | Kind::Cancelled | Kind::Completed | Kind::Failed | Kind::Crashed => {
+                return None;
+            }
         }
         self.put(run, Proposal::plain(Kind::Running, "Running"), now);
         Some(now)
@@ -65,7 +70,8 @@ impl Server {
 
     /// The flow ends, well or not.
     pub fn end_flow(&mut self, run: RunId, well: bool, now: OffsetDateTime) {
-        let proposal = if well { Proposal::plain(Kind::Completed, "Completed") } else { Proposal::plain(Kind::Failed, "Failed") };
+        let proposal =
+            if well { Proposal::plain(Kind::Completed, "Completed") } else { Proposal::plain(Kind::Failed, "Failed") };
         if self.runs.get(&run).is_some_and(|row| !row.kind().has_ended() && row.kind() != Kind::Paused) {
             self.propose(run, proposal, now);
         }

@@ -44,7 +44,10 @@ impl TaskWatch for Client {
     }
 
     async fn end_dead(&self, run: &DueRun<Detail>, _: &str) -> Result<(), ApiError> {
-        let dead = Proposal { transition_id: Some(format!("dead-{}", run.token)), ..Proposal::plain(Kind::Crashed, "Crashed") };
+        let dead = Proposal {
+            transition_id: Some(format!("dead-{}", run.token)),
+            ..Proposal::plain(Kind::Crashed, "Crashed")
+        };
         self.write(Call::EndDead, run.detail.run, dead, Write::Dead).await
     }
 
