@@ -113,10 +113,15 @@ impl Ledger {
 fn record(report: &mut AgentReport, flow_run_id: &str, fate: Fate) {
     let flow_run_id = flow_run_id.to_owned();
     match fate {
-        Fate::Launched { task_arn, adopted } => report.launched.push(Launched { flow_run_id, task_arn, adopted }),
+        Fate::Launched { task_arn, adopted } => {
+            report.recovered.retain(|recovered| recovered.task_arn != task_arn);
+            report.launched.push(Launched { flow_run_id, task_arn, adopted });
+        }
         Fate::Deferred(reason) => report.deferred.push(WithReason { flow_run_id, reason }),
         Fate::Skipped(reason) => report.skipped.push(WithReason { flow_run_id, reason }),
         Fate::Failed(reason) => report.failed.push(WithReason { flow_run_id, reason }),
+        // A claimed run that is due once more (for other task runs of it) was launched, and that says it all.
+        Fate::Recovered { task_arn } if report.launched.iter().any(|launched| launched.task_arn == task_arn) => {}
         Fate::Recovered { task_arn } => report.recovered.push(Recovered { flow_run_id, task_arn }),
         Fate::Cancelled(reason) => report.cancelled.push(WithReason { flow_run_id, reason }),
     }

@@ -264,7 +264,7 @@ pub(super) fn mark_for(run: &DueRun<Detail>) -> Mark {
         epoch: run.epoch.clone(),
         attempt: run.attempts + 1,
         capacity_refusals: run.capacity_refusals,
-        token: format!("token-{}", run.epoch),
+        token: run.token.clone(),
         cluster: String::new(),
     }
 }

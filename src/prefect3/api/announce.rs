@@ -8,7 +8,7 @@ use crate::config::WorkerRules;
 use crate::orchestrator::{ApiError, DueRun, TaskOfRun};
 use crate::prefect3::render::WorkPool;
 use futures_util::future::join;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 /// All of it takes at most this long.
@@ -21,8 +21,8 @@ const MAX_EVENTS: usize = 200;
 pub(super) struct Unserved {
     /// Ids of workers.
     pub worker_ids: AtomicBool,
-    /// Filters by the end of runs.
-    pub end_times: AtomicBool,
+    /// Filters by the end of runs: not asked for before this time again (unix seconds).
+    pub end_times: AtomicI64,
     labels: AtomicBool,
     events: AtomicBool,
 }

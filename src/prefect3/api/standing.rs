@@ -17,6 +17,9 @@ use time::OffsetDateTime;
 
 /// A run that has been Cancelled for longer than this has no task that somebody forgot.
 const CANCELLED_MEMORY: Duration = Duration::from_mins(15);
+/// A server that does not know a filter is not asked again for so long; shorter than [`CANCELLED_MEMORY`], so that a
+/// refusal that does not last forgets no run.
+const UNSERVED_FOR: Duration = Duration::from_mins(10);
 /// Pages read at most: a thousand runs.
 const MAX_PAGES: usize = 5;
 /// Histories read in one poll at most.
@@ -76,7 +79,7 @@ impl Prefect3 {
     /// Runs that are Cancelled and have had a task, which may live on: a server writes CANCELLED after a while whether
     /// somebody has stopped the task or not. Servers of Prefect 2 neither do so nor know the filter.
     async fn recently_cancelled(&self, now: OffsetDateTime) -> Vec<Row> {
-        if self.unserved.end_times.load(Ordering::Relaxed) {
+        if now.unix_timestamp() < self.unserved.end_times.load(Ordering::Relaxed) {
             return Vec::new();
         }
         let request = requests::cancelled(self.work_pool(), now - CANCELLED_MEMORY);
@@ -85,7 +88,9 @@ impl Prefect3 {
             // A pid that could not be written down is no reason to forget a task that runs.
             Ok(rows) => understood(rows).into_iter().filter(|run| run.pid().is_some() || run.has_started()).collect(),
             Err(error) => {
-                self.unserved.end_times.store(matches!(error, ApiError::Refused { .. }), Ordering::Relaxed);
+                if matches!(error, ApiError::Refused { .. }) {
+                    self.unserved.end_times.store((now + UNSERVED_FOR).unix_timestamp(), Ordering::Relaxed);
+                }
                 tracing::warn!(%error, "runs that were cancelled a short while ago cannot be looked for");
                 Vec::new()
             }

@@ -100,6 +100,9 @@ pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
             return Ok(Said::Already(by));
         }
     }
+    if !matches!(status, "ACCEPT" | "REJECT" | "ABORT" | "WAIT") {
+        return Err(ApiError::Malformed(format!("the answer to a new state has the status {status}")));
+    }
     let reason = answer["details"]["reason"].as_str().or_else(|| state["message"].as_str());
     let name = state["name"].as_str().unwrap_or(kind);
     let now = if name.is_empty() { String::new() } else { format!(" (it is {name})") };

@@ -1,9 +1,11 @@
 //! Which faults fail the poll itself, as opposed to single runs that wait for a later poll.
 
 use super::kinds::Asked;
+use super::scenes::Scene;
 
 /// What else there is to a pair.
 pub(crate) struct Case {
+    pub(crate) scene: Scene,
     pub(crate) occurrence: u32,
     pub(crate) always: bool,
 }
@@ -35,10 +37,15 @@ fn of_parameter_store(asked: &Asked, kind: &str, always: bool) -> bool {
 }
 
 fn of_prefect1(operation: &str, kind: &str, case: &Case) -> bool {
-    let Case { occurrence, always, .. } = *case;
+    let Case { scene, occurrence, always } = *case;
     match operation {
         // Never: what is written for people decides nothing.
         "write_run_logs" => false,
+        // Nothing is due here: an empty queue stands in for our own look at it. Cancelled runs are read before their
+        // tasks are stopped, and wait if they cannot be.
+        "flow_run" if scene == Scene::Cancelling => occurrence == 0 && kind == "429",
+        // Tasks that were stopped for runs that are not over, as far as can be told.
+        "set_flow_run_states" if scene == Scene::Cancelling => true,
         // Reads of Prefect are repeated after trouble of the way there. Our own look at the queue is replaced by the
         // queue's, once, unless fewer requests are asked for.
         "flow_run" if occurrence == 0 => always || kind == "429",
@@ -55,9 +62,22 @@ fn of_prefect1(operation: &str, kind: &str, case: &Case) -> bool {
 fn of_prefect3(asked: &str, kind: &str, case: &Case) -> bool {
     let always = case.always;
     match asked {
-        "logs" | "events" | "labels" | "update_flow_run" | "flow_runs/filter end_time" => false,
+        // Told to others, and looked at once more by the next poll; and runs wait whose flow, deployment or earlier
+        // attempts cannot be read.
+        "logs"
+        | "events"
+        | "labels"
+        | "update_flow_run"
+        | "flow_runs/filter end_time"
+        | "flows/filter"
+        | "deployments/filter"
+        | "flow_runs/filter id" => false,
+        // Nobody reads the answer to a sign of life.
+        "heartbeat" if is_success(kind) => false,
         "flow_runs/filter CANCELLING" if is_refusal(kind) => false,
-        "set_state PENDING" => matches!(kind, "401" | "429") || (always && !has_effect(kind)),
+        // A run that is gone is nobody's claim.
+        "set_state PENDING" | "set_state CANCELLED" if kind == "404 json" => false,
+        "set_state PENDING" => matches!(kind, "401" | "429" | "422") || (always && !has_effect(kind)),
         _ => always || !is_repeated_by_us(kind),
     }
 }
@@ -78,12 +98,24 @@ fn has_effect(kind: &str) -> bool {
             | "truncated"
             | "empty body"
             | "null data after"
+            | "503 busy after"
+            | "other shape after"
     )
+}
+
+/// An answer whose status says that all is well.
+fn is_success(kind: &str) -> bool {
+    matches!(kind, "200 html" | "malformed" | "truncated" | "empty body" | "null" | "other shape" | "other shape after")
 }
 
 /// An answer that says no, or that cannot be understood.
 fn is_refusal(kind: &str) -> bool {
-    const KINDS: [&str; 9] = [
+    const KINDS: [&str; 14] = [
+        "404 json",
+        "422",
+        "null",
+        "other shape",
+        "other shape after",
         "200 html",
         "malformed",
         "empty body",
@@ -98,7 +130,9 @@ fn is_refusal(kind: &str) -> bool {
 }
 
 fn is_repeated_by_us(kind: &str) -> bool {
-    const KINDS: [&str; 8] = [
+    const KINDS: [&str; 10] = [
+        "503 busy",
+        "503 busy after",
         "closed before",
         "closed after",
         "truncated",

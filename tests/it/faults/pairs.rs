@@ -33,7 +33,7 @@ impl Pair {
 
     /// Whether the poll in which it happens fails, and the invocation with it.
     fn fails_the_poll(&self) -> bool {
-        let case = expected::Case { occurrence: self.occurrence, always: self.always };
+        let case = expected::Case { scene: self.scene, occurrence: self.occurrence, always: self.always };
         expected::fails_the_poll(self.service, &self.asked, self.kind.name, &case)
     }
 

@@ -12,7 +12,7 @@ fn submitted_wraps_what_was_received_and_carries_our_mark() {
         json!({
             "type": "Submitted", "message": "Submitted for execution",
             "context": {"prefect_serverless_agent": {"agent": "/root/etl", "epoch": "1", "attempt": 1,
-                "capacity_refusals": 0, "token": "token-1", "cluster": ""}},
+                "capacity_refusals": 0, "token": &run.token, "cluster": ""}},
             "state": scheduled_row()["serialized_state"],
         })
     );

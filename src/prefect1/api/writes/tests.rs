@@ -213,13 +213,14 @@ async fn what_cannot_be_read_is_not_written() {
 
 #[tokio::test]
 async fn a_failed_write_is_told() {
-    let server = Server::start(|seen, _| match seen.operation() {
+    let run = due(&scheduled_row());
+    let claim = states::submitted_flow_run(&mark_for(&run), &Value::Null);
+    let server = Server::start(move |seen, _| match seen.operation() {
         "flow_run" => ok(json!({"flow_run": [{"id": RUN_ID, "version": 2, "state": "Submitted",
-            "serialized_state": {"type": "Submitted"}}]})),
+            "serialized_state": claim}]})),
         _ => Reply::Json(200, json!({"errors": [{"message": "boom", "path": ["r0"]}], "data": {"r0": null}})),
     })
     .await;
-    let run = due(&scheduled_row());
     let results = prefect(setup(&server.api)).fail(&[Ending { run: &run, message: "x".into() }]).await;
     assert!(matches!(&results[0], Err(ApiError::Refused { message, .. }) if message == "boom"), "{results:?}");
 }

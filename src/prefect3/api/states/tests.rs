@@ -59,6 +59,8 @@ fn every_answer_to_a_claim_has_its_meaning() {
     no(answer("REJECT", cancelled, json!(null)), &["Deployment concurrency limit reached.", "Cancelled"]);
     no(answer("WAIT", json!(null), json!("later")), &["WAIT", "later"]);
     no(answer("ABORT", json!(null), json!(null)), &["ABORT: no reason was given"]);
+    let unheard = said(&json!({"status": "WHAT", "state": null, "details": {}}), &claim);
+    assert!(matches!(unheard, Err(ApiError::Malformed(_))), "what it means cannot be known: {unheard:?}");
     no(answer("ACCEPT", state("RUNNING", "Running"), json!(null)), &["Running"]);
 }
 
