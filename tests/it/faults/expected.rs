@@ -10,18 +10,23 @@ pub(crate) struct Case {
     pub(crate) always: bool,
 }
 
-/// Whether a poll in which this happens fails.
-pub(crate) fn fails_the_poll(service: &str, asked: &Asked, kind: &str, case: &Case) -> bool {
+/// Whether a poll in which this happens fails; `None` = that depends on the order in which requests arrive.
+pub(crate) fn fails_the_poll(service: &str, asked: &Asked, kind: &str, case: &Case) -> Option<bool> {
     if kind.starts_with("slow") {
-        return false;
+        return Some(false);
     }
-    match service {
+    // Cancelled runs are read before their tasks are stopped, and wait if they cannot be; they are read again before
+    // they are ended, and that is trouble.
+    if case.scene == Scene::Cancelling && asked.operation == "flow_run" && case.occurrence > 0 {
+        return None;
+    }
+    Some(match service {
         "prefect1" => of_prefect1(&asked.operation, kind, case),
         "prefect3" => of_prefect3(&asked.name(), kind, case),
         "ssm" => of_parameter_store(asked, kind, case.always),
         // ECS and EC2: runs wait, unless it would hit every run until somebody does something.
         _ => is_for_the_agent(kind),
-    }
+    })
 }
 
 fn of_parameter_store(asked: &Asked, kind: &str, always: bool) -> bool {
@@ -41,9 +46,8 @@ fn of_prefect1(operation: &str, kind: &str, case: &Case) -> bool {
     match operation {
         // Never: what is written for people decides nothing.
         "write_run_logs" => false,
-        // Nothing is due here: an empty queue stands in for our own look at it. Cancelled runs are read before their
-        // tasks are stopped, and wait if they cannot be.
-        "flow_run" if scene == Scene::Cancelling => occurrence == 0 && kind == "429",
+        // Nothing is due here: an empty queue stands in for our own look at it.
+        "flow_run" if scene == Scene::Cancelling => kind == "429",
         // Tasks that were stopped for runs that are not over, as far as can be told.
         "set_flow_run_states" if scene == Scene::Cancelling => true,
         // Reads of Prefect are repeated after trouble of the way there. Our own look at the queue is replaced by the

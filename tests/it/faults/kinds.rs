@@ -76,6 +76,10 @@ impl Kind {
         !waits
     }
 
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
     /// Whether the answer is only late.
     pub(crate) fn is_slow(&self) -> bool {
         matches!(self.how, How::Wire(FaultKind::DelayBefore { .. } | FaultKind::DelayAfter { .. }))
