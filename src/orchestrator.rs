@@ -93,10 +93,13 @@ pub trait TaskWatch: Orchestrator {
     /// [`TaskWatch::watch`]; a run that the API itself protects is left as it is: [`ApiError::NotOurs`].
     fn end_dead(&self, run: &DueRun<Self::Detail>, message: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
 
-    /// Says that the run's task waits for its start, where the API has a state for it (Prefect 3).
+    /// Says that the run's task waits for its start, where the API has a state for it (Prefect 3). `mark`: that of the
+    /// claim, if it is ours. Should the claim be given back in this very moment, the API takes the state all the same;
+    /// the mark is what later polls know it by.
     fn propose_pending(
         &self,
         run: &DueRun<Self::Detail>,
+        mark: Option<&Mark>,
         message: &str,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
 

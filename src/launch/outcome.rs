@@ -42,13 +42,17 @@ pub fn classify(answer: Result<RunTaskAnswer, AwsError>, origin: &Origin<'_>) ->
                 Verdict::AlreadyStarted(resource_ids)
             }
         }
+        // Not ECS's own words: a proxy that gave up on an answer. ECS may have done what was asked.
+        Err(AwsError::Answer { status, code, message, .. }) if status >= 500 && code.is_empty() => {
+            Verdict::NoTask(LaunchOutcome::Unknown(format!("HTTP {status}: {message}")))
+        }
         Err(error) => Verdict::NoTask(refusal("RunTask", error, origin)),
     }
 }
 
 /// What an error means that cannot have started anything. `operation` is the call it answers.
 ///
-/// A 5xx answer to `RunTask` counts as "not started" too: if it did start a task, the run's next turn finds it by
+/// A 5xx answer of ECS to `RunTask` counts as "not started" too: if it did start a task, the run's next turn finds it by
 /// `startedBy` before it launches.
 pub fn refusal(operation: &str, error: AwsError, origin: &Origin<'_>) -> LaunchOutcome {
     match error {

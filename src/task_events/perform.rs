@@ -168,12 +168,15 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         actions: Vec<Action>,
         told: &mut Told,
     ) -> Result<(), Trouble> {
+        // What was read is the sooner acted upon: events come last.
+        let (posts, actions): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action, Action::PostEvent(_)));
         let mut lines = Vec::new();
         for action in actions {
             match (action, watched) {
-                (Action::PostEvent(body), _) => self.post(&body, told).await,
                 (Action::ProposePending { message }, Some(watched)) => {
-                    match self.orchestrator.propose_pending(&watched.run, &message).await {
+                    let mark = watched.mark.as_ref();
+                    match self.orchestrator.propose_pending(&watched.run, mark, &message).await {
                         Ok(()) => told.done.push("proposed pending"),
                         Err(error) => tracing::debug!(%error, "the run's task waits, and Prefect does not say so"),
                     }
@@ -211,6 +214,11 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
                     lines.extend(forwarded.into_iter().map(line));
                 }
                 _ => {}
+            }
+        }
+        for action in posts {
+            if let Action::PostEvent(body) = action {
+                self.post(&body, told).await;
             }
         }
         self.log(&lines, told).await;

@@ -104,7 +104,6 @@ const REFUSALS: &[Row] = &[
     (503, "ServiceUnavailableException", "", &[], Server),
     (503, "ServiceUnavailable", "", &[], Server),
     (500, "InternalFailure", "", &[], Server),
-    (502, "", "<html>", &[], Server),
     (504, "Whatever", "", &["cluster"], Server),
     (400, "ServerException", "", &[], Server),
     (408, "RequestTimeout", "", &[], Server),
@@ -236,6 +235,7 @@ fn every_refusal_is_what_the_table_says() {
 fn what_was_sent_and_not_answered_is_unknown() {
     assert_eq!(kind(&outcome(no_answer(), &[])), Unknown);
     assert_eq!(kind(&outcome(AwsError::Malformed("no JSON".into()), &[])), Unknown);
+    assert_eq!(kind(&outcome(refused(502, "", "<html>"), &[])), Unknown, "a proxy's word, not that of ECS");
 }
 
 #[test]

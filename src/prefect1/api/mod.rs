@@ -27,8 +27,8 @@ mod writes;
 
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
 use crate::orchestrator::{
-    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog,
-    RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
+    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
+    RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect1::launches::{LoadTemplate, Renderer};
 use crate::prefect1::render::{AgentSettings, FlowRun};
@@ -296,7 +296,7 @@ impl TaskWatch for Prefect1 {
     }
 
     /// Prefect 1 has no state for it.
-    async fn propose_pending(&self, _: &DueRun<Detail>, _: &str) -> Result<(), ApiError> {
+    async fn propose_pending(&self, _: &DueRun<Detail>, _: Option<&Mark>, _: &str) -> Result<(), ApiError> {
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Whose claim a PENDING run is. Pure.
 //!
 //! A claim of ours has a `transition_id` that follows from the SCHEDULED state before it, and our mark in its `data`.
-//! Sub-states (`Submitting`, `InfrastructurePending`), which others may put over it, carry neither: then the run's
+//! Sub-states (`Submitting`, `InfrastructurePending`), which others may put over it, have no such id: then the run's
 //! history tells.
 
 use super::names::{Names, is_derived};
@@ -45,9 +45,9 @@ impl Claimant<'_> {
     /// By all of a run's states, in any order: those of the newest claim and before it.
     pub(super) fn by_history(self, flow_run_id: &str, states: &[State]) -> Whose {
         let Some(claim) = newest_claim(states) else { return Whose::Foreign };
-        if states.iter().any(|state| state.kind != "PENDING" && state.timestamp > claim.timestamp) {
-            // That claim is over; whoever made the run PENDING again did not claim it as we do.
-            return Whose::Foreign;
+        let after = states.iter().filter(|state| state.timestamp > claim.timestamp);
+        if let Some(over) = after.filter(|state| state.kind != "PENDING").max_by_key(|state| state.timestamp) {
+            return self.told_too_late(states.iter().filter(|state| state.timestamp > over.timestamp));
         }
         if let Some(ours) = self.marked(claim) {
             return ours;
@@ -59,6 +59,26 @@ impl Claimant<'_> {
         let (Some(seen), Some(since)) = (seen, claim.timestamp) else { return Whose::Foreign };
         let (attempts, capacity_refusals) = attempts(seen);
         Whose::Ours(self.mark(id, attempts + 1, capacity_refusals), since)
+    }
+
+    /// By the states over a claim that is over already. `task-events` may have told of the claim's task in the very moment
+    /// in which the claim was given back: then the run is PENDING, and nobody but us can know that nobody has claimed
+    /// it. It is finished as the claim that it was. Anybody else's state is a claim of theirs.
+    fn told_too_late<'s>(self, states: impl Iterator<Item = &'s State>) -> Whose {
+        let is_ours = |mark: &Mark| mark.agent == self.names.identity();
+        let mut newest: Option<(&Mark, OffsetDateTime)> = None;
+        for state in states {
+            match (&state.mark, state.timestamp) {
+                (Some(mark), Some(at)) if is_ours(mark) && newest.is_none_or(|(_, newest)| at >= newest) => {
+                    newest = Some((mark, at));
+                }
+                (Some(mark), Some(_)) if is_ours(mark) => {}
+                _ => return Whose::Foreign,
+            }
+        }
+        newest.map_or(Whose::Foreign, |(mark, at)| {
+            Whose::Ours(Mark { agent: self.marked_as.to_owned(), ..mark.clone() }, at)
+        })
     }
 
     /// By the mark in a claim.

@@ -36,8 +36,8 @@ mod writes;
 
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
 use crate::orchestrator::{
-    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog,
-    RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
+    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
+    RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect3::render::FlowRun;
 use crate::state::Registration;
@@ -263,8 +263,8 @@ impl TaskWatch for Prefect3 {
         self.crash_dead(run, message).await
     }
 
-    async fn propose_pending(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
-        self.say_pending(run, message).await
+    async fn propose_pending(&self, run: &DueRun<Detail>, mark: Option<&Mark>, message: &str) -> Result<(), ApiError> {
+        self.say_pending(run, mark, message).await
     }
 
     async fn post_event(&self, event: &Value) -> Result<(), ApiError> {

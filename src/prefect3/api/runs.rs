@@ -143,9 +143,9 @@ impl Row {
     /// Whether an earlier turn may have a task: it ran, it has a pid, or it was scheduled anew since it was made.
     pub(super) fn has_history(&self) -> bool {
         let run_count = self.flow_run.others.get("run_count").and_then(Value::as_u64).unwrap_or_default();
-        // The server itself moves what waits for a concurrency slot; such a run was refused, so it has no task.
-        let waits_for_slot = self.state_name() == "AwaitingConcurrencySlot";
-        let moved = self.text("next_scheduled_start_time") != self.text("expected_start_time") && !waits_for_slot;
+        // The server itself moves what waits for a concurrency slot. That was refused; but what was launched before and
+        // given back after an unclear answer may wait for a slot as well, and its state does not tell.
+        let moved = self.text("next_scheduled_start_time") != self.text("expected_start_time");
         run_count > 0 || self.pid().is_some() || self.state_name() == "AwaitingRetry" || moved
     }
 

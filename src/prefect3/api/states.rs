@@ -46,9 +46,13 @@ pub(super) fn dead(message: &str, transition_id: &str) -> Value {
     })
 }
 
-/// The task waits for its start.
-pub(super) fn infrastructure_pending(message: &str) -> Value {
-    json!({"type": "PENDING", "name": "InfrastructurePending", "message": bounded(message)})
+/// The task waits for its start. `data`: the mark of its claim, if that is ours.
+pub(super) fn infrastructure_pending(message: &str, data: Option<Value>) -> Value {
+    let mut state = json!({"type": "PENDING", "name": "InfrastructurePending", "message": bounded(message)});
+    if let Some(data) = data {
+        state["data"] = data;
+    }
+    state
 }
 
 /// Cancelled, for good.

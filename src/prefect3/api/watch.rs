@@ -4,7 +4,7 @@ use super::claims::{Whose, newest_claim};
 use super::guard::Look;
 use super::runs::Row;
 use super::{Detail, Prefect3, requests, states};
-use crate::orchestrator::{ApiError, DueRun, Watched};
+use crate::orchestrator::{ApiError, DueRun, Mark, Watched};
 use crate::task_events::run::{Phase, Run};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -46,8 +46,14 @@ impl Prefect3 {
     }
 
     /// PENDING, named `InfrastructurePending`. Servers older than this state refuse it.
-    pub(super) async fn say_pending(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
-        let request = requests::set_state(&run.flow_run_id, &states::infrastructure_pending(message), false);
+    pub(super) async fn say_pending(
+        &self,
+        run: &DueRun<Detail>,
+        mark: Option<&Mark>,
+        message: &str,
+    ) -> Result<(), ApiError> {
+        let data = mark.map(|mark| self.author().data(mark));
+        let request = requests::set_state(&run.flow_run_id, &states::infrastructure_pending(message, data), false);
         self.transport.write(&request).await.map(drop)
     }
 

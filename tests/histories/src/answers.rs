@@ -42,11 +42,20 @@ pub(crate) fn claimed(fault: Fault) -> Claimed {
 }
 
 impl Arrival<'_> {
-    /// The process learns how far these runs are.
+    /// The process learns how far these runs are, by the way.
     pub fn saw(&mut self, runs: &[RunId]) {
+        self.learns(runs, false);
+    }
+
+    /// The process looks at these runs, to change them.
+    pub fn looks_at(&mut self, runs: &[RunId]) {
+        self.learns(runs, true);
+    }
+
+    fn learns(&mut self, runs: &[RunId], is_look: bool) {
         for run in runs {
             let version = self.world.version(*run);
-            self.world.audit.saw(self.actor, *run, version, self.now);
+            self.world.audit.saw(self.actor, *run, version, self.now, is_look);
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Audit {
     pub counts: Counts,
     /// What each process knows of each run: the number of its states, and when it was read.
     seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
+    /// The same, of runs that it read one by one: before it changes them, and not among others by the way.
+    looks: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
     /// Claims that Prefect took, by run and token: when the run was due, and when it was read before its first claim.
     claims: BTreeMap<(RunId, String), (OffsetDateTime, OffsetDateTime)>,
     /// When each run was scheduled anew by somebody else.
@@ -33,9 +35,12 @@ pub struct Audit {
     looked: BTreeMap<(ActorId, RunId), OffsetDateTime>,
     /// Tokens with which each run was tried, since it was scheduled anew.
     tried: BTreeMap<RunId, BTreeSet<String>>,
-    /// What each token was sent with, by the configuration at that time: a fingerprint without the definition, and the
-    /// definition.
-    bodies: HashMap<(String, u32), (u64, String)>,
+    /// Runs that were scheduled anew while something was written of them that was decided on before: earlier attempts
+    /// go on to count.
+    carried: BTreeSet<RunId>,
+    /// What each token was sent with, by cluster (tokens are good for one) and by the configuration at that time: a
+    /// fingerprint without the definition, and the definition.
+    bodies: HashMap<(String, String, u32), (u64, String)>,
     /// Which configuration each process has.
     configured: BTreeMap<ActorId, u32>,
 }
@@ -77,9 +82,12 @@ impl Audit {
         self.violations.push(what);
     }
 
-    /// A process read a run, which had so many states then.
-    pub fn saw(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
+    /// A process read a run, which had so many states then: among others, or to change it.
+    pub fn saw(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime, is_look: bool) {
         self.seen.insert((actor, run), (version, now));
+        if is_look {
+            self.looks.insert((actor, run), (version, now));
+        }
     }
 
     /// A process follows this configuration from now on.
@@ -90,6 +98,7 @@ impl Audit {
     /// Somebody else scheduled the run anew, without a word of earlier attempts.
     pub fn begins_anew(&mut self, run: RunId, now: OffsetDateTime) {
         self.tried.remove(&run);
+        self.carried.remove(&run);
         self.anew.insert(run, now);
     }
 

@@ -69,6 +69,11 @@ impl Port {
         self.clock.now()
     }
 
+    /// The time, or what the process takes for it, whichever is later.
+    pub fn latest(&self) -> OffsetDateTime {
+        self.clock.now().max(self.shared.timeline.now())
+    }
+
     /// The world, for what is no request: what must hold is looked at there.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.shared.world()

@@ -57,7 +57,7 @@ async fn a_workers_task_that_dies_ends_its_run_in_the_words_of_its_observer() {
     let scene = Scene::new(Prefect::Three).await;
     let (run, task) = of_worker(&scene, POOL).await;
     let told = scene.stops(&task, &Stop::exited(1)).await;
-    assert_eq!(done(&told), ["event posted", "ended", "logged", "definition deregistered"], "{told}");
+    assert_eq!(done(&told), ["ended", "event posted", "logged", "definition deregistered"], "{told}");
     let dead = scene.run(&run);
     let message = "The following containers stopped with a non-zero exit code: ['prefect']";
     assert_eq!((dead.phase, dead.message.as_str()), (Phase::Dead, message));

@@ -92,6 +92,22 @@ fn an_id_that_follows_from_the_state_before_it_is_ours_also_without_a_mark() {
     );
 }
 
+/// `task-events` said that the claim's task waits, while the claim was given back: nobody else will ever take the run.
+#[test]
+fn what_was_told_too_late_over_a_claim_given_back_is_finished_as_that_claim() {
+    let mut waits = state("PENDING", "InfrastructurePending");
+    waits["data"] = claimed_state()["data"].clone();
+    let over = |over: &[Value]| {
+        let history = [at(scheduled(STATE), 5), at(claimed_state(), 10), at(scheduled("again"), 15)];
+        by_history(&[&history, over].concat())
+    };
+    assert_eq!(over(&[at(waits.clone(), 20)]), Whose::Ours(mark(), SINCE));
+    assert_eq!(over(&[at(waits.clone(), 19), at(waits.clone(), 20)]), Whose::Ours(mark(), SINCE), "since the newest");
+    assert_eq!(over(&[at(waits.clone(), 19), at(state("PENDING", "Submitting"), 20)]), Whose::Foreign);
+    waits["data"][Mark::KEY]["agent"] = json!("123456789012/eu-west-1/other/etl");
+    assert_eq!(over(&[at(waits, 20)]), Whose::Foreign, "another agent's");
+}
+
 #[test]
 fn a_claim_that_was_given_back_is_over() {
     let history = [

@@ -54,10 +54,6 @@ fn what_ran_was_launched_or_was_scheduled_anew_may_have_a_task() {
     assert!(has_history(|row| row["infrastructure_pid"] = json!("c::t")));
     assert!(has_history(|row| row["state_name"] = json!("AwaitingRetry")));
     assert!(has_history(|row| row["next_scheduled_start_time"] = json!("2026-11-22T17:00:00Z")));
-    assert!(!has_history(|row| {
-        row["next_scheduled_start_time"] = json!("2026-11-22T17:00:00Z");
-        row["state_name"] = json!("AwaitingConcurrencySlot");
-    }));
 }
 
 #[test]

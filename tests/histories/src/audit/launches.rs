@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 const MOMENT: Duration = Duration::seconds(60);
 
 impl Audit {
-    /// `RunTask` is about to be sent. `now`: the time as its process knows it.
+    /// `RunTask` is about to be sent. `now`: the time, or what its process takes for it if that is later.
     pub fn run_task(&mut self, actor: ActorId, body: &Map<String, Value>, now: OffsetDateTime, families: &Families) {
         let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
         let token = text("clientToken").to_owned();
@@ -32,7 +32,7 @@ impl Audit {
         let mut rest = body.clone();
         rest.insert("taskDefinition".into(), Value::Null);
         let sent = (fingerprint(&rest), definition);
-        let known = self.bodies.insert((token.clone(), configuration), sent.clone());
+        let known = self.bodies.insert((token.clone(), text("cluster").to_owned(), configuration), sent.clone());
         // Two definitions may say the same: two processes registered them at once, or the first one was deregistered.
         let differs = |known: &(u64, String)| known.0 != sent.0 || !families.say_the_same(&known.1, &sent.1);
         if known.as_ref().is_some_and(differs) {

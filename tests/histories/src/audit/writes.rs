@@ -89,7 +89,8 @@ impl Audit {
         };
         if !may {
             self.counts.raced += 1;
-            let read = self.seen.get(&(actor, run)).copied();
+            let reads = if matches!(write, Write::Claim { .. }) { &self.seen } else { &self.looks };
+            let read = reads.get(&(actor, run)).copied();
             let knew = read.is_none_or(|(seen, at)| seen == version || now - at > window);
             if knew {
                 self.violated(format!(
@@ -98,10 +99,15 @@ impl Audit {
             }
         }
         let read_at = self.seen.get(&(actor, run)).map_or(now, |(_, at)| *at);
-        self.account(run, write, read_at);
+        self.account(run, write, read_at, now);
     }
 
-    fn account(&mut self, run: RunId, write: Write, read_at: OffsetDateTime) {
+    fn account(&mut self, run: RunId, write: Write, read_at: OffsetDateTime, now: OffsetDateTime) {
+        if matches!(write, Write::Claim { .. } | Write::GiveBack(_) | Write::Fail { .. })
+            && self.anew.get(&run).is_some_and(|anew| read_at <= *anew && *anew <= now)
+        {
+            self.carried.insert(run);
+        }
         match write {
             Write::Claim { mark, due } => {
                 self.counts.claims += 1;
@@ -116,7 +122,8 @@ impl Audit {
     /// A run fails for what it says itself, or when all attempts were made.
     fn failed(&mut self, run: RunId, message: &str, flavour: Flavour) {
         let tried = self.tried.get(&run).map_or(0, std::collections::BTreeSet::len);
-        let used_up = tried >= usize::try_from(MAX_LAUNCH_ATTEMPTS).unwrap_or(usize::MAX);
+        let enough = tried >= usize::try_from(MAX_LAUNCH_ATTEMPTS).unwrap_or(usize::MAX);
+        let used_up = enough || self.carried.contains(&run);
         if flavour.is_bad() {
             self.counts.bad += 1;
         } else if message.contains("Not launched after") && used_up {

@@ -43,7 +43,7 @@ fn run_task(arrival: &mut Arrival<'_>, body: &Map<String, Value>) -> Result<Task
 
 impl EcsCalls for SimEcs {
     async fn run_task(&self, body: &Map<String, Value>) -> Result<RunTaskAnswer, AwsError> {
-        let now = self.0.now();
+        let now = self.0.latest();
         {
             let mut world = self.0.world();
             let world = &mut *world;

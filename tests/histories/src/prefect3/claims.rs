@@ -39,7 +39,7 @@ pub(super) fn turn(
 ) -> DueRun<Detail> {
     let id = run.to_string();
     let name = row.state().map_or("", |state| state.name);
-    let moved = row.next != Some(row.expected) && name != "AwaitingConcurrencySlot";
+    let moved = row.next != Some(row.expected);
     DueRun {
         name: id.clone(),
         flow_run_id: id,
@@ -66,10 +66,18 @@ pub(super) fn by_state(state: &State) -> Whose {
 pub(super) fn by_history(states: &[State]) -> Whose {
     let Some(place) = states.iter().rposition(|state| state.name == "Pending") else { return Whose::Foreign };
     let (claim, later) = (&states[place], &states[place..]);
-    if later.iter().any(|state| state.kind != Kind::Pending) {
-        return Whose::Foreign;
+    if let Some(over) = later.iter().rposition(|state| state.kind != Kind::Pending) {
+        return told_too_late(&later[over + 1..]);
     }
     marked(claim).unwrap_or(Whose::Foreign)
+}
+
+/// States over a claim that is over already: `task-events` told of the claim's task too late.
+fn told_too_late(states: &[State]) -> Whose {
+    match states.last() {
+        Some(newest) if states.iter().all(|state| marked(state).is_some()) => marked(newest).unwrap_or(Whose::Foreign),
+        _ => Whose::Foreign,
+    }
 }
 
 fn marked(claim: &State) -> Option<Whose> {

@@ -8,7 +8,7 @@ use crate::audit::Write;
 use crate::call::Call;
 use crate::port::Arrival;
 use crate::run::RunId;
-use prefect_serverless_agent::orchestrator::{ApiError, DueRun, TaskWatch, Watched};
+use prefect_serverless_agent::orchestrator::{ApiError, DueRun, Mark, TaskWatch, Watched};
 use prefect_serverless_agent::task_events::run::{Phase, Run};
 use serde_json::Value;
 
@@ -51,10 +51,11 @@ impl TaskWatch for Client {
         self.write(Call::EndDead, run.detail.run, dead, Write::Dead).await
     }
 
-    async fn propose_pending(&self, run: &DueRun<Detail>, _: &str) -> Result<(), ApiError> {
+    async fn propose_pending(&self, run: &DueRun<Detail>, mark: Option<&Mark>, _: &str) -> Result<(), ApiError> {
         let run = run.detail.run;
+        let mark = mark.cloned();
         let propose = |arrival: &mut Arrival<'_>| {
-            let waits = Proposal::plain(Kind::Pending, "InfrastructurePending");
+            let waits = Proposal { mark, ..Proposal::plain(Kind::Pending, "InfrastructurePending") };
             arrival.world.three.propose(run, waits, arrival.now);
         };
         self.port.call(Call::ProposePending, propose).await.map_err(answers::api_error)
