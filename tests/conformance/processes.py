@@ -18,6 +18,7 @@ from prefect3 import server  # noqa: E402
 from prefect3.server import ROOT, TOOLS, end, free_port  # noqa: E402
 
 WORLD = Path(os.environ.get("PSA_WORLD", ROOT / "target/debug/world"))
+LAMBDA = Path(os.environ.get("PSA_LAMBDA", WORLD.with_name("lambda")))
 START_SECONDS = 30
 AGENT_SECONDS = 120
 
@@ -122,9 +123,9 @@ def run_agent(version, world, home, environment=None, **arguments):
     return log
 
 
-def run_worker(world, api, pool, home, *options, **settings):
-    """One poll of the real worker of Prefect 3, which launches on ECS. Returns its log."""
-    command = ["prefect", "worker", "start", "--type", "ecs", "--pool", pool, "--name", "real worker", "--run-once"]
+def _worker(world, api, pool, home, *options, **settings):
+    """Arguments of a process that is the real worker of Prefect 3, which launches on ECS."""
+    command = ["prefect", "worker", "start", "--type", "ecs", "--pool", pool, "--name", "real worker"]
     environment = server.environment(
         home,
         PREFECT_API_URL=api.url,
@@ -133,14 +134,27 @@ def run_worker(world, api, pool, home, *options, **settings):
         **AWS_ENVIRONMENT,
         **settings,
     )
-    done = subprocess.run(
-        [*command, "--install-policy", "never", *options],
-        executable=server.BIN / "prefect",
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=AGENT_SECONDS,
-    )
+    arguments = [*command, "--install-policy", "never", *options]
+    return {"args": arguments, "executable": server.BIN / "prefect", "env": environment}
+
+
+def run_worker(world, api, pool, home, *options, **settings):
+    """One poll of the real worker. Returns its log."""
+    worker = _worker(world, api, pool, home, "--run-once", *options, **settings)
+    done = subprocess.run(**worker, capture_output=True, text=True, timeout=AGENT_SECONDS)
     log = done.stdout + done.stderr
     assert done.returncode == 0, log
     return log
+
+
+@contextlib.contextmanager
+def running_worker(world, api, pool, home, **settings):
+    """The real worker, polling until the block ends; gives its log so far."""
+    log = Path(home) / "worker.log"
+    with log.open("w") as output:
+        worker = _worker(world, api, pool, home, **settings)
+        process = subprocess.Popen(**worker, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        yield log.read_text
+    finally:
+        end(process)

@@ -20,7 +20,8 @@ use tokio::time::Instant;
 /// poll has five.
 const IN_FLIGHT: usize = 6;
 /// Pauses before repetitions. `SQLite` servers answer 503 while their database is locked.
-const REPETITIONS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1)];
+const REPETITIONS: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
 const API_VERSION_HEADER: &str = "x-prefect-api-version";
 /// The version that all servers of Prefect 2 and 3 speak.
@@ -89,7 +90,7 @@ impl Transport {
         self.repeatable(request).await.answer
     }
 
-    /// Sends what changes nothing when it is repeated. Repeated up to three times after a failed or broken connection,
+    /// Sends what changes nothing when it is repeated. Repeated up to four times after a failed or broken connection,
     /// 502, 503 and 504; never after "too many requests", and never when the time was up.
     pub(super) async fn repeatable(&self, request: &Request) -> Sent {
         let mut repeated = false;

@@ -1,5 +1,6 @@
 //! What a Prefect API answers when a call goes wrong.
 
+use crate::call::Call;
 use crate::fault::{Fault, Kind};
 use crate::port::Arrival;
 use crate::run::RunId;
@@ -42,20 +43,22 @@ pub(crate) fn claimed(fault: Fault) -> Claimed {
 }
 
 impl Arrival<'_> {
-    /// The process learns how far these runs are, by the way.
+    /// The process learns how far these runs are that are due.
     pub fn saw(&mut self, runs: &[RunId]) {
-        self.learns(runs, false);
-    }
-
-    /// The process looks at these runs, to change them.
-    pub fn looks_at(&mut self, runs: &[RunId]) {
-        self.learns(runs, true);
-    }
-
-    fn learns(&mut self, runs: &[RunId], is_look: bool) {
         for run in runs {
             let version = self.world.version(*run);
-            self.world.audit.saw(self.actor, *run, version, self.now, is_look);
+            self.world.audit.saw(self.actor, *run, version, self.now);
+        }
+    }
+
+    /// The process looks at these runs by this call, to change them.
+    pub fn looks_at(&mut self, call: Call, runs: &[RunId]) {
+        if call == Call::Reread {
+            return self.saw(runs);
+        }
+        for run in runs {
+            let version = self.world.version(*run);
+            self.world.audit.looked_at(self.actor, *run, version, self.now);
         }
     }
 

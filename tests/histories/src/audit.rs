@@ -23,9 +23,9 @@ pub struct Audit {
     pub story: Option<Vec<String>>,
     /// What is counted.
     pub counts: Counts,
-    /// What each process knows of each run: the number of its states, and when it was read.
+    /// What those who claim know of each run: the number of its states, and when it was read.
     seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
-    /// The same, of runs that it read one by one: before it changes them, and not among others by the way.
+    /// What those who change it in another way know, who look at it for that alone: other parts of the same process.
     looks: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
     /// Claims that Prefect took, by run and token: when the run was due, and when it was read before its first claim.
     claims: BTreeMap<(RunId, String), (OffsetDateTime, OffsetDateTime)>,
@@ -82,12 +82,14 @@ impl Audit {
         self.violations.push(what);
     }
 
-    /// A process read a run, which had so many states then: among others, or to change it.
-    pub fn saw(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime, is_look: bool) {
+    /// A process read a run, which had so many states then, among those that are due.
+    pub fn saw(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
         self.seen.insert((actor, run), (version, now));
-        if is_look {
-            self.looks.insert((actor, run), (version, now));
-        }
+    }
+
+    /// A process read a run to change it.
+    pub fn looked_at(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
+        self.looks.insert((actor, run), (version, now));
     }
 
     /// A process follows this configuration from now on.

@@ -131,7 +131,7 @@ impl World {
     /// Counts the states of a run.
     pub fn version(&self, run: RunId) -> u64 {
         match self.generation {
-            Generation::One => self.one.runs.get(&run).and_then(|row| u64::try_from(row.version).ok()),
+            Generation::One => self.one.runs.get(&run).and_then(|row| u64::try_from(row.states()).ok()),
             Generation::Three => self.three.runs.get(&run).and_then(|row| u64::try_from(row.states.len()).ok()),
         }
         .unwrap_or_default()

@@ -49,7 +49,7 @@ async fn what_may_be_repeated_is_repeated_after_passing_trouble() {
     let server = replying(vec![unavailable()]).await;
     let answer = transport(&server).read(&read_request()).await;
     assert_eq!(answer, Err(ApiError::Status { status: 503, text: "Service Unavailable".into() }));
-    assert_eq!(server.requests().len(), 4, "three repetitions, no more");
+    assert_eq!(server.requests().len(), 5, "four repetitions, no more");
 }
 
 #[tokio::test]

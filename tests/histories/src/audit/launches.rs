@@ -81,7 +81,8 @@ impl Audit {
     /// A process asks a task of ours to stop. It may when the run was given up or cancelled, as far as it could know.
     pub fn stops(&mut self, actor: ActorId, run: RunId, phase: Option<&Phase>, version: u64) {
         let may = matches!(phase, Some(Phase::Scheduled(_) | Phase::Cancelling | Phase::Ended(_)) | None);
-        let knew = self.seen.get(&(actor, run)).is_none_or(|(seen, _)| *seen == version);
+        let reads = [&self.seen, &self.looks].map(|reads| reads.get(&(actor, run)));
+        let knew = reads == [None, None] || reads.into_iter().flatten().any(|(seen, _)| *seen == version);
         if !may && knew {
             self.violated(format!("{run:?}: its task is stopped although the run is {phase:?}"));
         }

@@ -115,7 +115,11 @@ impl Audit {
             }
             Write::Fail { message, flavour, .. } => self.failed(run, &message, flavour),
             Write::Dead => self.counts.dead += 1,
-            Write::GiveBack(_) | Write::Cancelled(_) => {}
+            // Also one that adopted the task of an earlier turn, which then died, was an attempt.
+            Write::GiveBack(mark) => {
+                self.tried.entry(run).or_default().insert(mark.token);
+            }
+            Write::Cancelled(_) => {}
         }
     }
 

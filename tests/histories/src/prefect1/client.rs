@@ -77,7 +77,7 @@ impl Client {
         look: impl Fn(&super::server::FlowRun) -> T + Send + Sync,
     ) -> Result<Vec<Option<T>>, ApiError> {
         let read = |arrival: &mut Arrival<'_>| {
-            arrival.looks_at(ids);
+            arrival.looks_at(call, ids);
             ids.iter().map(|id| arrival.world.one.runs.get(id).map(&look)).collect()
         };
         self.port.call(call, read).await.map_err(answers::api_error)
@@ -130,7 +130,7 @@ impl Orchestrator for Client {
         let ids: Vec<RunId> = flow_run_ids.iter().filter_map(|id| RunId::parse(id)).collect();
         let observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let read = |arrival: &mut Arrival<'_>| {
-            arrival.looks_at(&ids);
+            arrival.saw(&ids);
             let now = |id: &RunId| Some(rows::run_now(arrival.world.one.runs.get(id)?, observed.get(id)));
             ids.iter().map(now).collect()
         };

@@ -253,6 +253,11 @@ impl Server {
 }
 
 impl FlowRun {
+    /// Counts its states and those of its task runs.
+    pub fn states(&self) -> i64 {
+        self.version + self.task_runs.iter().map(|task_run| task_run.version).sum::<i64>()
+    }
+
     /// Puts a state over the present one.
     pub fn put(&mut self, state: State, now: OffsetDateTime) {
         self.version += 1;

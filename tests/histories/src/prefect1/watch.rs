@@ -19,7 +19,7 @@ impl TaskWatch for Client {
     async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
         let Some(run) = RunId::parse(flow_run_id) else { return Ok(None) };
         let read = |arrival: &mut Arrival<'_>| {
-            arrival.looks_at(&[run]);
+            arrival.looks_at(Call::Watch, &[run]);
             arrival.world.one.runs.get(&run).map(|row| watched(run, row))
         };
         self.port.call(Call::Watch, read).await.map_err(answers::api_error)

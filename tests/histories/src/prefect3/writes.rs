@@ -16,7 +16,7 @@ impl Client {
     /// Reads runs as they are.
     pub(super) async fn looks(&self, call: Call, ids: &[RunId]) -> Result<Vec<Option<FlowRun>>, ApiError> {
         let read = |arrival: &mut Arrival<'_>| {
-            arrival.looks_at(ids);
+            arrival.looks_at(call, ids);
             ids.iter().map(|id| arrival.world.three.runs.get(id).cloned()).collect()
         };
         self.port.call(call, read).await.map_err(answers::api_error)

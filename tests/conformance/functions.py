@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import processes
 
-ROOT = "/psa/bench"
+ROOT = "/psa/real"
 ANSWER_SECONDS = 60
 # What an invocation is told to have left.
 DEADLINE_SECONDS = 110
@@ -24,10 +24,10 @@ def environment(aws, runtime_api):
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
         "AWS_ENDPOINT_URL": aws,
         "AWS_REGION": "us-east-1",
-        "AWS_LAMBDA_FUNCTION_NAME": "bench-poll",
+        "AWS_LAMBDA_FUNCTION_NAME": "psa-poll",
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
-        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/bench-poll",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/psa-poll",
         "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]0123456789abcdef",
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         **processes.AWS_ENVIRONMENT,
@@ -75,9 +75,9 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(
             200,
             b"{}",
-            ("Lambda-Runtime-Aws-Request-Id", f"bench-{server.asked}"),
+            ("Lambda-Runtime-Aws-Request-Id", f"request-{server.asked}"),
             ("Lambda-Runtime-Deadline-Ms", str(int((time.time() + DEADLINE_SECONDS) * 1000))),
-            ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:bench-poll"),
+            ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:psa-poll"),
         )
 
     def do_POST(self):
@@ -109,19 +109,33 @@ class Function:
         )
 
     def report(self):
-        """The answer to the event that was sent last: the report of the one agent."""
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while not self.api.answered.acquire(timeout=0.2):
-            assert self.process.poll() is None, f"the function ended with {self.process.returncode}\n{self.output()}"
-            assert time.monotonic() < deadline, f"no answer in {ANSWER_SECONDS} s\n{self.output()}"
-        kind, body = self.api.answers[-1]
+        """The answer to the event that was sent last: the report of the one agent, whose poll went well."""
+        kind, body = self.answer()
         assert kind == "response", f"{kind}: {body.decode()}\n{self.output()}"
         (report,) = json.loads(body)["agents"].values()
         assert report["ok"], report
         return report
 
+    def answer(self):
+        """The answer to the event that was sent last: what it is (response or error), and its body."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while not self.api.answered.acquire(timeout=0.2):
+            assert self.process.poll() is None, f"the function ended with {self.process.returncode}\n{self.output()}"
+            assert time.monotonic() < deadline, f"no answer in {ANSWER_SECONDS} s\n{self.output()}"
+        return self.api.answers[-1]
+
+    def kill(self):
+        """Ends the process at once, whatever it is at."""
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def invoke(self):
+        """One more event for the process, which is warm now; its answer."""
+        self.api.events.release()
+        return self.answer()
+
     def poll_again(self):
-        """One more invocation of the process, which is warm now."""
+        """One more event; the report of a poll that went well."""
         self.api.events.release()
         return self.report()
 
@@ -133,8 +147,7 @@ class Function:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait(timeout=10)
+        self.kill()
         self.api.closing = True
         self.api.events.release()
         self.api.shutdown()
