@@ -57,6 +57,22 @@ conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-3.8 #
 	cargo test --locked --workspace --no-run
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 
+.PHONY: soak
+soak: ## a million random histories in virtual time, and pollers side by side in many more orders (HISTORIES=n)
+	cargo test --locked --profile soak -p histories -- --ignored
+	cargo run --locked --profile soak -p histories --bin soak -- --histories $(or $(HISTORIES),1000000)
+
+.PHONY: kills
+kills: tools-moto tools-prefect-3.8 ## kill -9 at random moments, 500 rounds each: Prefect 1 and a real Prefect 3 server (KILLS=n)
+	cargo build --locked --workspace --bins
+	KILLS=$(or $(KILLS),500) cargo test --locked --workspace --test it kills -- --nocapture
+	KILLS=$(or $(KILLS),500) PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) -s \
+		tests/conformance/test_prefect3_lambda.py -k killed
+
+.PHONY: mutants
+mutants: ## mutation testing of what decides, launches and classifies: hours (SHARD=k/n does an n-th)
+	scripts/mutants.sh $(if $(SHARD),--shard $(SHARD))
+
 .PHONY: fmt
 fmt: ## formats the Rust code
 	cargo fmt --all
