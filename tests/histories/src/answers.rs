@@ -53,12 +53,14 @@ impl Arrival<'_> {
 
     /// The process looks at these runs by this call, to change them.
     pub fn looks_at(&mut self, call: Call, runs: &[RunId]) {
-        if call == Call::Reread {
-            return self.saw(runs);
-        }
         for run in runs {
             let version = self.world.version(*run);
-            self.world.audit.looked_at(self.actor, *run, version, self.now);
+            let audit = &mut self.world.audit;
+            if call == Call::Reread {
+                audit.reread(self.actor, *run, version, self.now);
+            } else {
+                audit.looked_at(self.actor, *run, version, self.now);
+            }
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Audit {
     pub counts: Counts,
     /// What those who claim know of each run: the number of its states, and when it was read.
     seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
+    /// The same, without runs that were read again: the part of a process that cancels does so as well.
+    listed: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
     /// What those who change it in another way know, who look at it for that alone: other parts of the same process.
     looks: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
     /// Claims that Prefect took, by run and token: when the run was due, and when it was read before its first claim.
@@ -84,6 +86,12 @@ impl Audit {
 
     /// A process read a run, which had so many states then, among those that are due.
     pub fn saw(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
+        self.listed.insert((actor, run), (version, now));
+        self.reread(actor, run, version, now);
+    }
+
+    /// A process read a run again.
+    pub fn reread(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
         self.seen.insert((actor, run), (version, now));
     }
 

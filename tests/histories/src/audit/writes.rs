@@ -5,7 +5,7 @@
 
 use super::{Audit, MAX_LAUNCH_ATTEMPTS};
 use crate::gate::ActorId;
-use crate::run::{Flavour, Phase, RunId};
+use crate::run::{End, Flavour, Phase, RunId};
 use prefect_serverless_agent::orchestrator::Mark;
 use time::{Duration, OffsetDateTime};
 
@@ -89,7 +89,11 @@ impl Audit {
         };
         if !may {
             self.counts.raced += 1;
-            let reads = if matches!(write, Write::Claim { .. }) { &self.seen } else { &self.looks };
+            let reads = match (&write, &before) {
+                (Write::Claim { .. }, Phase::Cancelling | Phase::Ended(End::Cancelled)) => &self.listed,
+                (Write::Claim { .. }, _) => &self.seen,
+                _ => &self.looks,
+            };
             let read = reads.get(&(actor, run)).copied();
             let knew = read.is_none_or(|(seen, at)| seen == version || now - at > window);
             if knew {

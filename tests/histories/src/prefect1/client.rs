@@ -130,7 +130,7 @@ impl Orchestrator for Client {
         let ids: Vec<RunId> = flow_run_ids.iter().filter_map(|id| RunId::parse(id)).collect();
         let observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let read = |arrival: &mut Arrival<'_>| {
-            arrival.saw(&ids);
+            arrival.looks_at(Call::Reread, &ids);
             let now = |id: &RunId| Some(rows::run_now(arrival.world.one.runs.get(id)?, observed.get(id)));
             ids.iter().map(now).collect()
         };
