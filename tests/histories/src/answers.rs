@@ -47,20 +47,19 @@ impl Arrival<'_> {
     pub fn saw(&mut self, runs: &[RunId]) {
         for run in runs {
             let version = self.world.version(*run);
-            self.world.audit.saw(self.actor, *run, version, self.now);
+            let is_cancelled = self.world.phase(*run).is_some_and(|phase| phase.is_cancelled());
+            self.world.audit.saw(self.actor, *run, version, self.now, is_cancelled);
         }
     }
 
     /// The process looks at these runs by this call, to change them.
     pub fn looks_at(&mut self, call: Call, runs: &[RunId]) {
+        if call == Call::Reread {
+            return self.saw(runs);
+        }
         for run in runs {
             let version = self.world.version(*run);
-            let audit = &mut self.world.audit;
-            if call == Call::Reread {
-                audit.reread(self.actor, *run, version, self.now);
-            } else {
-                audit.looked_at(self.actor, *run, version, self.now);
-            }
+            self.world.audit.looked_at(self.actor, *run, version, self.now);
         }
     }
 

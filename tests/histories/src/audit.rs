@@ -25,8 +25,9 @@ pub struct Audit {
     pub counts: Counts,
     /// What those who claim know of each run: the number of its states, and when it was read.
     seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
-    /// The same, without runs that were read again: the part of a process that cancels does so as well.
-    listed: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
+    /// The same, of runs that could be claimed when they were read: that one cannot be any more is also read by the part
+    /// of a process that cancels.
+    claimable: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
     /// What those who change it in another way know, who look at it for that alone: other parts of the same process.
     looks: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
     /// Claims that Prefect took, by run and token: when the run was due, and when it was read before its first claim.
@@ -84,15 +85,12 @@ impl Audit {
         self.violations.push(what);
     }
 
-    /// A process read a run, which had so many states then, among those that are due.
-    pub fn saw(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
-        self.listed.insert((actor, run), (version, now));
-        self.reread(actor, run, version, now);
-    }
-
-    /// A process read a run again.
-    pub fn reread(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
+    /// A process read a run that was due, which had so many states then.
+    pub fn saw(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime, is_cancelled: bool) {
         self.seen.insert((actor, run), (version, now));
+        if !is_cancelled {
+            self.claimable.insert((actor, run), (version, now));
+        }
     }
 
     /// A process read a run to change it.

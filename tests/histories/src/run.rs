@@ -63,6 +63,13 @@ pub enum Phase {
     Ended(End),
 }
 
+impl Phase {
+    /// Cancelled, or about to be.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelling | Self::Ended(End::Cancelled))
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {

@@ -5,7 +5,7 @@
 
 use super::{Audit, MAX_LAUNCH_ATTEMPTS};
 use crate::gate::ActorId;
-use crate::run::{End, Flavour, Phase, RunId};
+use crate::run::{Flavour, Phase, RunId};
 use prefect_serverless_agent::orchestrator::Mark;
 use time::{Duration, OffsetDateTime};
 
@@ -89,9 +89,9 @@ impl Audit {
         };
         if !may {
             self.counts.raced += 1;
-            let reads = match (&write, &before) {
-                (Write::Claim { .. }, Phase::Cancelling | Phase::Ended(End::Cancelled)) => &self.listed,
-                (Write::Claim { .. }, _) => &self.seen,
+            let reads = match &write {
+                Write::Claim { .. } if before.is_cancelled() => &self.claimable,
+                Write::Claim { .. } => &self.seen,
                 _ => &self.looks,
             };
             let read = reads.get(&(actor, run)).copied();
