@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 version=27.1.0
 tools="${PSA_TOOLS:-$PWD/.tools}/cargo"
-if [ "$("$tools/bin/cargo-mutants" --version 2>/dev/null)" != "cargo-mutants $version" ]; then
+if [ "$("$tools/bin/cargo-mutants" mutants --version 2>/dev/null)" != "cargo-mutants $version" ]; then
   cargo install cargo-mutants --version "$version" --locked --root "$tools"
 fi
 exec "$tools/bin/cargo-mutants" mutants --package prefect-serverless-agent --colors never "$@"
