@@ -67,7 +67,7 @@ class World:
 @contextlib.contextmanager
 def running_world():
     # The fakes end by themselves, should these tests be killed.
-    command = [WORLD, "serve", "--port", "0", "--for-seconds", "1800"]
+    command = [WORLD, "serve", "--port", "0", "--for-seconds", "7200"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
