@@ -3,7 +3,9 @@
 use crate::aws::ecs::TaggedTask;
 use crate::aws::{AgentAws, AwsClients, AwsError};
 use crate::clock::Clock;
-use crate::config::{AgentConfig, Environment, Generation, LoadedAgent, Parameter, Prefect1Config, Root, load};
+use crate::config::{
+    AgentConfig, ConfigErrors, Environment, Generation, LoadedAgent, Parameter, Prefect1Config, Root, load,
+};
 use crate::poll::{PrefectKit, Unassembled};
 use crate::prefect3::api::version_of;
 use crate::task_events::decision::Rules;
@@ -19,6 +21,9 @@ use tokio::sync::Mutex;
 
 /// A warm process reads configuration and secrets again after this long.
 const CACHED_FOR: Duration = Duration::from_mins(5);
+/// What is not understood by what was read longer ago than this is looked at with what is configured now. Not sooner:
+/// where the tasks of all workers are watched, many events are nobody's.
+const FRESH_FOR: Duration = Duration::from_secs(20);
 
 /// What tells Prefect about tasks that died.
 pub struct TaskEventsFunction<C> {
@@ -51,6 +56,14 @@ pub enum TaskEventsError {
         /// What it was.
         error: Trouble,
     },
+    /// Its configuration is wrong at the moment.
+    #[error("agent {agent}: {error}")]
+    Configuration {
+        /// The agent.
+        agent: String,
+        /// What is wrong.
+        error: ConfigErrors,
+    },
     /// The task cannot be described, so that nobody knows whose it is.
     #[error("the task cannot be described: {0}")]
     Task(AwsError),
@@ -68,19 +81,39 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             Ok(event) => event,
             Err(ignored) => return Ok(ignore(&ignored)),
         };
-        let agents = self.agents(false).await?;
-        let (owner, known) = match self.owner(&event, &agents).await? {
+        let mut agents = self.agents(CACHED_FOR).await?;
+        let mut found = self.owner(&event, &agents).await;
+        // An agent may be younger than what is kept, or be mended by now.
+        let kept_for = match found {
+            Ok(Err(_)) => Some(FRESH_FOR),
+            Err(TaskEventsError::Configuration { .. }) => Some(Duration::ZERO),
+            _ => None,
+        };
+        if let Some(kept_for) = kept_for {
+            agents = self.agents(kept_for).await?;
+            found = self.owner(&event, &agents).await;
+        }
+        let (owner, known) = match found? {
             Ok(found) => found,
             Err(ignored) => return Ok(ignore(&ignored)),
         };
         let mut told = Told { flow_run_id: Some(owner.flow_run_id.clone()), ..Told::default() };
         told.why = "no agent's Prefect knows the flow run".into();
+        let mut trouble = None;
         for name in &owner.agents {
             let Some(agent) = agents.iter().find(|agent| agent.agent == *name) else { continue };
-            if let Some(by_agent) = self.tell(&event, &owner, &known, agent).await? {
-                told = by_agent;
-                break;
+            match self.tell(&event, &owner, &known, agent).await {
+                Ok(Some(by_agent)) => {
+                    (told, trouble) = (by_agent, None);
+                    break;
+                }
+                Ok(None) => {}
+                // One agent's trouble does not keep another from being asked.
+                Err(error) => trouble = Some(error),
             }
+        }
+        if let Some(trouble) = trouble {
+            return Err(trouble);
         }
         self.deregister(&event, &known, &agents, &mut told).await;
         tracing::info!(task_arn = event.task_arn, status = event.last_status, told = %serde_json::json!(told), "task event");
@@ -95,7 +128,17 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     ) -> Result<Result<(Owner, Known), Ignored>, TaskEventsError> {
         let candidates = candidates(agents);
         let owner = match whose::by_started_by(event, &candidates) {
-            Ok(owner) => owner,
+            Ok(Some(owner)) => {
+                // An agent that is there and cannot be made is no stranger: the event is worth another delivery.
+                let broken = |agent: &LoadedAgent| Some((agent.agent.clone(), agent.result.as_ref().err()?.clone()));
+                if let Some((agent, error)) =
+                    agents.iter().filter(|agent| owner.agents.contains(&agent.agent)).find_map(broken)
+                {
+                    return Err(TaskEventsError::Configuration { agent, error });
+                }
+                Some(owner)
+            }
+            Ok(None) => None,
             Err(ignored) => return Ok(Err(ignored)),
         };
         let config = owner.as_ref().and_then(|owner| config_of(agents, owner.agents.first()?));
@@ -131,7 +174,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     ) -> Result<Option<Told>, TaskEventsError> {
         match self.tell_with(event, owner, known, agent).await {
             Err(error) if is_unauthorised(&error) => {
-                let agents = self.agents(true).await?;
+                let agents = self.agents(Duration::ZERO).await?;
                 match agents.iter().find(|renewed| renewed.agent == agent.agent) {
                     Some(renewed) => self.tell_with(event, owner, known, renewed).await,
                     None => Err(error),
@@ -212,11 +255,11 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         }
     }
 
-    /// The configured agents, read again when what is kept is too old, or when asked to.
-    async fn agents(&self, afresh: bool) -> Result<Arc<Vec<LoadedAgent>>, TaskEventsError> {
+    /// The configured agents, read again when what is kept is older than this.
+    async fn agents(&self, kept_for: Duration) -> Result<Arc<Vec<LoadedAgent>>, TaskEventsError> {
         let mut kept = self.agents.lock().await;
         let now = self.clock.now();
-        if let Some((_, agents)) = kept.as_ref().filter(|(at, _)| !afresh && now - *at < CACHED_FOR) {
+        if let Some((_, agents)) = kept.as_ref().filter(|(at, _)| now - *at < kept_for) {
             return Ok(Arc::clone(agents));
         }
         let (config, secrets) = (self.root.config(), self.root.secrets());
@@ -243,15 +286,16 @@ fn config_of<'a>(agents: &'a [LoadedAgent], name: &str) -> Option<&'a AgentConfi
 }
 
 fn candidates(agents: &[LoadedAgent]) -> Vec<Candidate<'_>> {
-    agents.iter().filter_map(candidate).collect()
+    agents.iter().map(candidate).collect()
 }
 
-fn candidate(agent: &LoadedAgent) -> Option<Candidate<'_>> {
-    let work_pool = match &agent.result.as_ref().ok()?.0.generation {
-        Generation::One(_) => None,
-        Generation::Three(three) => Some(three.work_pool.as_str()),
+/// An agent that is configured wrongly is a candidate for its own tasks, but serves no pool.
+fn candidate(agent: &LoadedAgent) -> Candidate<'_> {
+    let work_pool = match agent.result.as_ref().map(|(config, _)| &config.generation) {
+        Ok(Generation::Three(three)) => Some(three.work_pool.as_str()),
+        Ok(Generation::One(_)) | Err(_) => None,
     };
-    Some(Candidate { agent: &agent.agent, work_pool })
+    Candidate { agent: &agent.agent, work_pool }
 }
 
 fn is_unauthorised(error: &TaskEventsError) -> bool {

@@ -92,6 +92,8 @@ pub struct CancellingRun<D> {
     pub since: OffsetDateTime,
     /// Its task, where Prefect knows it.
     pub task: Option<TaskOfRun>,
+    /// The cluster that its claim went to, where only the claim tells.
+    pub cluster: Option<String>,
     /// It is Cancelled already: only a task that lives on is to be stopped.
     pub is_over: bool,
     /// The flow has begun at some time, so that it may be ending by itself.

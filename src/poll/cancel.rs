@@ -58,9 +58,11 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 (Ok(rendered), Some(task)) => {
                     Ok(Place { cluster: task.place.cluster.clone(), ..rendered.spec.place() })
                 }
-                (Ok(rendered), None) => Ok(rendered.spec.place()),
+                (Ok(rendered), None) => Ok(in_cluster(rendered.spec.place(), cancelling)),
                 (Err(_), Some(task)) => Ok(task.place.clone()),
-                (Err(RenderError::Refused(_) | RenderError::Gone(_)), None) => Ok(Place::default()),
+                (Err(RenderError::Refused(_) | RenderError::Gone(_)), None) => {
+                    Ok(in_cluster(Place::default(), cancelling))
+                }
                 (Err(RenderError::NotNow(reason)), None) => Err(reason),
             });
         let stopped = cancelling.iter().zip(places).map(|(cancelling, place)| async move {
@@ -132,6 +134,14 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 }
             }
         }
+    }
+}
+
+/// A place, but in the cluster of the run's claim where that is known.
+fn in_cluster<D>(place: Place, cancelling: &CancellingRun<D>) -> Place {
+    match &cancelling.cluster {
+        Some(cluster) => Place { cluster: cluster.clone(), ..place },
+        None => place,
     }
 }
 

@@ -8,8 +8,8 @@ mod stopped;
 
 use super::event::TaskEvent;
 use super::replicated_event::replicated;
-use super::run::{Generation, Phase, Run};
-use super::whose::{Owner, Tags};
+use super::run::{ClaimedBy, Generation, Phase, Run};
+use super::whose::{Launched, Owner, Tags};
 use crate::orchestrator::LogLevel;
 use serde_json::Value;
 use std::time::Duration;
@@ -138,6 +138,10 @@ fn about_run(event: &TaskEvent, owner: &Owner, run: &Run, seen: &Seen<'_>, rules
         Phase::Ended => nothing("the flow run has ended"),
         Phase::Waiting => nothing("the flow run is scheduled or paused"),
         _ if run.is_of_earlier_turn(event, owner.launched) => nothing("the task is of an earlier turn of the flow run"),
+        // Two deployments may have agents of one name. Whoever claimed the run looks after it.
+        Phase::Claimed if owner.launched == Launched::Here && run.claimed_by == ClaimedBy::AnotherAgent => {
+            nothing("the flow run is claimed by another agent, which looks after it")
+        }
         _ if event.is_stopped() => stopped::Stopped { event, owner, run, look: seen.look, rules }.decide(),
         Phase::Claimed if is_out_of_order(event, seen.task_version) => nothing("the task has changed again since"),
         Phase::Claimed => {

@@ -99,7 +99,8 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         let mut look = Look::First;
         // Two looks at most: a second one decides for good.
         loop {
-            let needed = needs_run(event, self.rules.generation);
+            // Of several agents, the one whose Prefect knows the run is told.
+            let needed = needs_run(event, self.rules.generation) || owner.agents.len() > 1;
             let watched = if needed { self.orchestrator.watch(&owner.flow_run_id).await? } else { None };
             if needed && watched.is_none() && owner.agents.len() > 1 {
                 return Ok(None);
@@ -171,7 +172,7 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         // What was read is the sooner acted upon: events come last.
         let (posts, actions): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::PostEvent(_)));
-        let mut lines = Vec::new();
+        let (mut lines, mut is_refused) = (Vec::new(), false);
         for action in actions {
             match (action, watched) {
                 (Action::ProposePending { message }, Some(watched)) => {
@@ -183,9 +184,8 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
                 }
                 (Action::End { message }, Some(watched)) => {
                     let ended = self.orchestrator.end_dead(&watched.run, &message).await;
-                    if !done(ended, "ended", told)? {
-                        break;
-                    }
+                    // What happened to the task is worth a line in any case; its last lines only if nobody else had any.
+                    is_refused = !done(ended, "ended", told)?;
                 }
                 (Action::Cancelled { message }, Some(watched)) => {
                     let ended = self.orchestrator.cancelled(&[Ending { run: &watched.run, message }]).await;
@@ -204,7 +204,7 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
                 (Action::Log { level, message }, Some(watched)) => {
                     lines.push(RunLog { flow_run_id: watched.run.flow_run_id.clone(), level, message });
                 }
-                (Action::ForwardLogs { container, max_lines }, Some(watched)) => {
+                (Action::ForwardLogs { container, max_lines }, Some(watched)) if !is_refused => {
                     let forwarded = self.container_lines(event, container.as_deref(), max_lines).await;
                     let line = |message| RunLog {
                         flow_run_id: watched.run.flow_run_id.clone(),

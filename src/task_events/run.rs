@@ -39,13 +39,37 @@ pub struct Run {
     pub claimed_at: Option<OffsetDateTime>,
     /// Prefect 2 and 3: `<cluster>::<task ARN>` as its launcher wrote it down; may be that of an earlier turn.
     pub infrastructure_pid: Option<String>,
-    /// Number of the launch attempt in the mark of its claim, from 1; `None` = the claim has no mark of ours.
+    /// Number of the launch attempt in the mark of its claim, from 1; `None` = it is in no claim of ours.
     pub attempt: Option<u32>,
+    /// Whose its newest claim is, also when its flow has begun since.
+    pub claimed_by: ClaimedBy,
     /// Whether its flow ever ran, also in an earlier turn.
     pub has_run: bool,
     /// Prefect 1: a task run waits (see [`is_waiting_task_run`]), so that the flow's process may end although the run
     /// goes on.
     pub waits_for_task_runs: bool,
+}
+
+/// Whose a claim is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimedBy {
+    /// The agent's that was asked.
+    Us,
+    /// Another agent's of this program: its mark says so.
+    AnotherAgent,
+    /// Not known: a Python agent's, or there is none.
+    Unknown,
+}
+
+impl ClaimedBy {
+    /// By whether the agent in a claim's mark is the one that was asked; `None` = there is no mark.
+    pub fn of_mark(is_ours: Option<bool>) -> Self {
+        match is_ours {
+            Some(true) => Self::Us,
+            Some(false) => Self::AnotherAgent,
+            None => Self::Unknown,
+        }
+    }
 }
 
 /// How far a flow run is.
@@ -122,7 +146,7 @@ impl Run {
     /// Whether a task that is older than the claim was adopted by it. We claim a run only when no task of it lives, or one
     /// that has not begun: so a task that had not begun at the claim and ended after it was adopted.
     fn has_adopted(&self, event: &TaskEvent) -> bool {
-        let (Some(claimed), Some(_)) = (self.claimed_at, self.attempt) else { return false };
+        let Some(claimed) = self.claimed_at.filter(|_| self.claimed_by == ClaimedBy::Us) else { return false };
         let after_claim = |time: OffsetDateTime| time > claimed;
         event.task.stopped_at.is_some_and(after_claim) && event.task.started_at.is_none_or(after_claim)
     }

@@ -3,7 +3,7 @@
 
 use super::decision::{Action, Decision, Look, Rules, Seen, decide};
 use super::event::TaskEvent;
-use super::run::{Generation, Phase, Run};
+use super::run::{ClaimedBy, Generation, Phase, Run};
 use super::whose::{Launched, Owner, Tags};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -60,6 +60,7 @@ pub(super) fn run(phase: Phase) -> Run {
         attempt: Some(1),
         has_run: false,
         waits_for_task_runs: false,
+        claimed_by: ClaimedBy::Us,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::golden_prefect3::compare;
 use prefect_serverless_agent::orchestrator::LogLevel;
 use prefect_serverless_agent::task_events::decision::{Action, Look, Rules, Seen, decide};
 use prefect_serverless_agent::task_events::event::TaskEvent;
-use prefect_serverless_agent::task_events::run::{Generation, Phase, Run};
+use prefect_serverless_agent::task_events::run::{ClaimedBy, Generation, Phase, Run};
 use prefect_serverless_agent::task_events::whose::{self, Candidate, Owner, Tags};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -141,6 +141,7 @@ fn run(case: &Value) -> Option<Run> {
         attempt: None,
         has_run: false,
         waits_for_task_runs: false,
+        claimed_by: ClaimedBy::Unknown,
     })
 }
 

@@ -334,6 +334,7 @@ impl State {
             run: Fakes::due(id, run),
             since: run.since,
             task: run.task_arn.clone().map(|task_arn| TaskOfRun { place: Place::default(), task_arn }),
+            cluster: None,
             is_over: run.state == "Cancelled",
             has_started: run.has_started,
         })

@@ -172,7 +172,8 @@ pub(super) fn standing(scope: &Scope, standing: &Standing<'_>) -> Document {
          task_runs(where: {{ state: {{ _eq: \"Submitted\" }} }}) \
          {{ id version task_id serialized_state state_timestamp }} }} \
          foreign: flow_run(where: $foreign, {}) {{ id labels }} \
-         cancelling: flow_run(where: $cancelling, {}) {{ {SELECTION} state_timestamp start_time }} }}",
+         cancelling: flow_run(where: $cancelling, {}) {{ {SELECTION} state_timestamp start_time \
+         states(where: {{ state: {{ _eq: \"Submitted\" }} }}) {{ timestamp serialized_state }} }} }}",
         rows(STANDING_ROWS),
         rows(FOREIGN_ROWS),
         rows(STANDING_ROWS),
@@ -198,7 +199,7 @@ pub(super) fn standing(scope: &Scope, standing: &Standing<'_>) -> Document {
 pub(super) fn watched(flow_run_id: &str) -> Document {
     let query = format!(
         "query watch($id: uuid!) {{ flow_run(where: {{ id: {{ _eq: $id }} }}) {{ {SELECTION} state_timestamp start_time \
-         states(where: {{ state: {{ _eq: \"Submitted\" }} }}) {{ timestamp }} \
+         states(where: {{ state: {{ _eq: \"Submitted\" }} }}) {{ timestamp serialized_state }} \
          task_runs(where: {{ state: {{ _in: [{}, \"Submitted\"] }} }}) \
          {{ id version task_id serialized_state state_timestamp }} }} }}",
         scheduled_like!()

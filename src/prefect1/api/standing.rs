@@ -147,7 +147,18 @@ fn cancelling_run(row: &Value) -> Result<CancellingRun<Detail>, Unreadable> {
         cluster: String::new(),
     };
     let has_started = !row["start_time"].is_null();
-    Ok(CancellingRun { run: claimed(flow_run, false, &mark, since), since, task: None, is_over, has_started })
+    // Where its launch went, whatever is configured by now.
+    let cluster = newest_claim(row).map(|mark| mark.cluster).filter(|cluster| !cluster.is_empty());
+    let run = claimed(flow_run, false, &mark, since);
+    Ok(CancellingRun { run, since, task: None, cluster, is_over, has_started })
+}
+
+/// The mark of the newest Submitted among a run's states, if that has one.
+pub(super) fn newest_claim(row: &Value) -> Option<Mark> {
+    let states = row["states"].as_array()?.iter();
+    let dated = states.filter_map(|state| Some((times::parse(state["timestamp"].as_str()?)?, state)));
+    let (_, newest) = dated.max_by_key(|(timestamp, _)| *timestamp)?;
+    rows::mark_of(&newest["serialized_state"])
 }
 
 pub(super) fn timestamp(row: &Value) -> Option<OffsetDateTime> {

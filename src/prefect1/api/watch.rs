@@ -2,12 +2,12 @@
 
 use super::document::{SetState, Target};
 use super::rows::{self, flow_run_of};
-use super::standing::{as_received, claimed, timestamp};
+use super::standing::{as_received, claimed, newest_claim, timestamp};
 use super::{Detail, Prefect1, queries, states};
 use crate::launch::token::client_token;
 use crate::orchestrator::{ApiError, Mark, Watched};
 use crate::prefect1::render::{FlowRun, TaskRun};
-use crate::task_events::run::{Phase, Run, is_waiting_task_run};
+use crate::task_events::run::{ClaimedBy, Phase, Run, is_waiting_task_run};
 use crate::times;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -50,9 +50,11 @@ fn watched(row: &Value, marked_as: &str) -> Result<Watched<Detail>, rows::Unread
         claimed_at: claimed_at(row),
         infrastructure_pid: None,
         attempt: None,
+        claimed_by: ClaimedBy::Unknown,
         has_run: !row["start_time"].is_null(),
         waits_for_task_runs: flow_run.task_runs.iter().any(waits),
     };
+    let newest = newest_claim(row);
     let mark = match phase {
         Phase::Claimed if is_task_retry => task_mark,
         Phase::Claimed => rows::mark_of(&flow_run.serialized_state).filter(is_ours),
@@ -60,7 +62,8 @@ fn watched(row: &Value, marked_as: &str) -> Result<Watched<Detail>, rows::Unread
     };
     unwrap_claims(&mut flow_run, mark.as_ref(), is_task_retry);
     let since = timestamp(row).or(now.claimed_at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let now = Run { attempt: mark.as_ref().map(|mark| mark.attempt), ..now };
+    let claimed_by = ClaimedBy::of_mark(mark.as_ref().or(newest.as_ref()).map(is_ours));
+    let now = Run { attempt: mark.as_ref().map(|mark| mark.attempt), claimed_by, ..now };
     let named = mark.clone().unwrap_or_else(|| unmarked(&flow_run));
     Ok(Watched { run: claimed(flow_run, is_task_retry, &named, since), mark, now })
 }

@@ -47,6 +47,9 @@ impl Claimant<'_> {
         let Some(claim) = newest_claim(states) else { return Whose::Foreign };
         let after = states.iter().filter(|state| state.timestamp > claim.timestamp);
         if let Some(over) = after.filter(|state| state.kind != "PENDING").max_by_key(|state| state.timestamp) {
+            if over.kind != "SCHEDULED" {
+                return Whose::Foreign;
+            }
             return self.told_too_late(states.iter().filter(|state| state.timestamp > over.timestamp));
         }
         if let Some(ours) = self.marked(claim) {

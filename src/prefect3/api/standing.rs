@@ -175,6 +175,7 @@ impl Prefect3 {
             run: run.turn(run.epoch(&self.names), since, (0, 0)),
             since,
             task: run.pid().map(task_of),
+            cluster: None,
             is_over: run.kind() == "CANCELLED",
             has_started: run.has_started(),
         })

@@ -5,7 +5,7 @@ use super::guard::Look;
 use super::runs::Row;
 use super::{Detail, Prefect3, requests, states};
 use crate::orchestrator::{ApiError, DueRun, Mark, Watched};
-use crate::task_events::run::{Phase, Run};
+use crate::task_events::run::{ClaimedBy, Phase, Run};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -26,8 +26,13 @@ impl Prefect3 {
             },
             _ => None,
         };
+        let claimed_by = match (&mark, newest.and_then(|claim| claim.mark.as_ref())) {
+            (Some(_), _) => ClaimedBy::Us,
+            (None, marked) => ClaimedBy::of_mark(marked.map(|mark| mark.agent == self.names.identity())),
+        };
         let now = Run {
             phase,
+            claimed_by,
             claimed_at: newest.and_then(|claim| claim.timestamp),
             infrastructure_pid: run.pid().map(str::to_owned),
             attempt: mark.as_ref().map(|mark| mark.attempt),

@@ -13,7 +13,7 @@ use crate::launch::request_check::{definition_problems, request_problems};
 use crate::launch::worker::{Complete, Completion, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
 use crate::orchestrator::RunRefusal;
-use crate::python_text::text;
+use crate::python_text::{is_true, text};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::sync::Arc;
@@ -194,8 +194,11 @@ fn name(worker: &WorkerSettings, run: &FlowRunContext<'_>, configured: Option<St
         (Generation::Three, Some(template)) => {
             let context = context(run);
             let values = Values { variables: &context, environment: &worker.process_environment };
-            // A name that is nothing but a missing value stays as it is written.
-            Some(apply(&json!(template), &values).map_or(template, |name| text(&name)))
+            // A name that is nothing but a missing value stays as it is written; one that is nothing at all counts as none.
+            match apply(&json!(template), &values) {
+                Some(name) => is_true(&name).then(|| text(&name)),
+                None => Some(template),
+            }
         }
         (_, configured) => configured,
     };

@@ -118,6 +118,8 @@ impl<'a> Reader<'a> {
         let map = self.object(field);
         for (key, value) in map.iter().filter(|(_, value)| !value.is_string()) {
             let shown = self.shown.get(field).and_then(|shown| shown.get(key));
+            // As pydantic writes a place whose name has dots of its own.
+            let key = if key.contains('.') { format!("`{key}`") } else { key.clone() };
             self.problem(&format!("{field}.{key}"), "string_type", "Input should be a valid string", value, shown);
         }
         map

@@ -41,11 +41,13 @@ fn an_earlier_task_that_our_claim_adopted_is_of_this_turn() {
     let adopted = |event: &TaskEvent| !run(Phase::Claimed).is_of_earlier_turn(event, Launched::Here);
     assert!(adopted(&task(-60, None, 30)), "it waited at the claim and never began");
     assert!(adopted(&task(-60, Some(20), 300)), "it waited at the claim and began later");
+    let runs = run(Phase::Running).is_of_earlier_turn(&task(-60, Some(20), 300), Launched::Here);
+    assert!(!runs, "also when its flow runs by now");
     assert!(!adopted(&task(-60, Some(-30), 30)), "it ran at the claim: such a task is not adopted");
     assert!(!adopted(&task(-60, None, -5)), "it had ended at the claim");
     let waiting = event("PENDING", &json!({"createdAt": "2026-01-02T03:03:00Z"}));
     assert!(!adopted(&waiting), "what waits is nothing to report");
-    let claim_of_others = Run { attempt: None, ..run(Phase::Claimed) };
+    let claim_of_others = Run { attempt: None, claimed_by: ClaimedBy::Unknown, ..run(Phase::Claimed) };
     assert!(claim_of_others.is_of_earlier_turn(&task(-60, None, 30), Launched::Here), "others adopt nothing");
     assert!(run(Phase::Claimed).is_of_earlier_turn(&task(-60, None, 30), Launched::ByWorker), "nor do workers");
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const ACCOUNT: &str = "123456789012";
 const TASK_ID: &str = "0123456789abcdef0123456789abcdef";
+const DEFAULT_TEMPLATE: &str = include_str!("../../../src/prefect3/api/templates/prefect3.json");
 /// How often the worker tries to register a definition and to run a task.
 const ATTEMPTS: usize = 3;
 /// Errors for which the ECS client has an exception type of its own.
@@ -69,7 +70,11 @@ impl<'a> Play<'a> {
     fn run(&mut self) -> Result<(), String> {
         let (worker, deployment) = (worker(self.case), parse::<Option<Deployment>>(&self.case["deployment"]));
         let (flow_run, flow) = (parse::<FlowRun>(&self.case["flow_run"]), parse::<Flow>(&self.case["flow"]));
-        let work_pool = parse::<WorkPool>(&self.case["work_pool"]);
+        let mut work_pool = parse::<WorkPool>(&self.case["work_pool"]);
+        if work_pool.base_job_template.is_empty() {
+            // As the agent fills it when it reads such a pool.
+            work_pool.base_job_template = serde_json::from_str(DEFAULT_TEMPLATE).unwrap();
+        }
         let run =
             FlowRunContext { flow_run: &flow_run, deployment: deployment.as_ref(), flow: &flow, work_pool: &work_pool };
         let populated = populate(&worker, &run).map_err(|refusal| refusal.0)?;

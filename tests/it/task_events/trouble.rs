@@ -40,6 +40,25 @@ async fn fails_then_succeeds(prefect: Prefect, fault: Fault) {
 }
 
 #[tokio::test]
+async fn while_the_agents_configuration_is_wrong_the_invocation_fails() {
+    for prefect in Prefect::BOTH {
+        let scene = Scene::new(prefect).await;
+        let (run, task) = scene.running().await;
+        scene.world().ecs_stop(&task, &Stop::exited(1));
+        let (event, before) = (scene.world().task_event(&task), scene.before(&run));
+        let name = format!("{ROOT}/config/etl");
+        let configured = scene.world().parameter(&name).unwrap();
+        scene.deployment.configure("etl", "labels: [prod");
+        let error = scene.deliver(event.clone()).await.expect_err("a stranger's task would be no error");
+        assert!(error.error_message.contains(&name), "{prefect:?}: {error:?}");
+        scene.is_unchanged(&before);
+        scene.deployment.configure("etl", &configured.value);
+        let told = scene.told(event).await;
+        assert!(done(&told).contains(&"ended") && scene.phase(&run) == Phase::Dead, "{prefect:?}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn while_prefect_is_away_the_invocation_fails() {
     for prefect in Prefect::BOTH {
         for kind in [FaultKind::DropBefore, FaultKind::Html { status: 502 }, unavailable(), FaultKind::MalformedBody] {

@@ -91,3 +91,19 @@ async fn a_task_that_was_adopted_by_a_later_turn_is_that_turns_task() {
         assert_eq!(scene.phase(&run), Phase::Dead, "{prefect:?}");
     }
 }
+
+#[tokio::test]
+async fn an_adopted_task_that_dies_while_its_flow_runs_is_that_turns_task_too() {
+    for prefect in Prefect::BOTH {
+        let scene = Scene::new(prefect).await;
+        let (run, task) = scene.launched().await;
+        prefect.bring(scene.world(), &run, Phase::Waiting);
+        crate::prefect::time_passes(scene.world(), 60);
+        let report = scene.poll().await;
+        assert_eq!(report["launched"][0]["adopted"], Value::Bool(true), "{prefect:?}: {report:#}");
+        scene.world().ecs_set_status(&task, "RUNNING");
+        prefect.bring(scene.world(), &run, Phase::Running);
+        let told = scene.stops(&task, &Stop::exited(137)).await;
+        assert_eq!(scene.phase(&run), Phase::Dead, "{prefect:?}: {told}");
+    }
+}

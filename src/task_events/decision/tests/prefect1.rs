@@ -3,7 +3,7 @@
 use crate::orchestrator::LogLevel;
 use crate::task_events::decision::Action;
 use crate::task_events::run::Generation::One;
-use crate::task_events::run::{Phase, Run};
+use crate::task_events::run::{ClaimedBy, Phase, Run};
 use crate::task_events::testing::{TASK_ARN, end_message, event, first_look, run, state_change, stopped};
 use serde_json::json;
 use std::time::Duration;
@@ -64,8 +64,16 @@ fn after_the_last_attempt_it_fails_with_the_story() {
 
 #[test]
 fn a_claim_without_our_mark_is_not_ours_to_give_back() {
-    let run = Run { attempt: None, ..run(Phase::Claimed) };
+    let run = Run { attempt: None, claimed_by: ClaimedBy::Unknown, ..run(Phase::Claimed) };
     end_message(&first_look(&stopped("TaskFailedToStart", "Timeout waiting for capacity", &[]), &run, One));
+}
+
+/// Two deployments may have agents of one name: then each hears of the other's tasks.
+#[test]
+fn a_run_that_another_agent_has_claimed_is_left_to_that_one() {
+    let run = Run { attempt: None, claimed_by: ClaimedBy::AnotherAgent, ..run(Phase::Claimed) };
+    let event = stopped("TaskFailedToStart", "Timeout waiting for capacity", &[]);
+    assert_eq!(first_look(&event, &run, One).actions, []);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::task_events::decision::{Action, Decision, Look, Seen, decide};
 use crate::task_events::event::TaskEvent;
-use crate::task_events::run::{Generation, Phase, Run};
+use crate::task_events::run::{ClaimedBy, Generation, Phase, Run};
 use crate::task_events::testing::{CLAIMED, NOW, RUN_ID, TASK_ARN, rules, state_change};
 use crate::task_events::whose::{Candidate, Launched, Owner, Tags, by_started_by, by_tags, definition_to_deregister};
 use proptest::prelude::*;
@@ -115,6 +115,8 @@ fn any_run() -> impl Strategy<Value = Run> {
             claimed_at,
             infrastructure_pid,
             attempt,
+            // A mark with an attempt is ours.
+            claimed_by: ClaimedBy::of_mark(attempt.map_or(has_run.then_some(false), |_| Some(true))),
             has_run,
             waits_for_task_runs,
         },

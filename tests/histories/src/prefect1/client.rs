@@ -213,6 +213,7 @@ fn cancelling(run: RunId, row: &super::FlowRun, is_over: bool) -> CancellingRun<
         run: rows::claimed(run, row, row.since, &mark, detail, false),
         since: row.since,
         task: None,
+        cluster: None,
         is_over,
         has_started: row.started.is_some(),
     }

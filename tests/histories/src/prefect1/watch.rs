@@ -12,7 +12,7 @@ use crate::process::MARKED_AS;
 use crate::run::RunId;
 use prefect_serverless_agent::launch::token::client_token;
 use prefect_serverless_agent::orchestrator::{ApiError, DueRun, Mark, TaskWatch, Watched};
-use prefect_serverless_agent::task_events::run::{Phase, Run};
+use prefect_serverless_agent::task_events::run::{ClaimedBy, Phase, Run};
 use serde_json::Value;
 
 impl TaskWatch for Client {
@@ -63,6 +63,7 @@ fn watched(run: RunId, row: &FlowRun) -> Watched<Detail> {
         attempt: mark.as_ref().map(|mark| mark.attempt),
         has_run: row.started.is_some(),
         waits_for_task_runs: row.task_runs.iter().any(waits),
+        claimed_by: ClaimedBy::of_mark((!row.marked_by.is_empty()).then(|| row.marked_by.contains(MARKED_AS))),
     };
     let of_claim = rows::claim(run, row, MARKED_AS).map(|(due, ..)| due).filter(|_| mark.is_some());
     let due = of_claim.unwrap_or_else(|| {

@@ -258,6 +258,7 @@ fn cancelling_run((run, row): &(RunId, FlowRun)) -> Option<CancellingRun<Detail>
         run: claims::turn(*run, row, claims::epoch(*run, state.id), state.at, (0, 0)),
         since: state.at,
         task: task.map(|(cluster, arn)| TaskOfRun { place: place_of(cluster), task_arn: arn.to_owned() }),
+        cluster: None,
         is_over: state.kind == Kind::Cancelled,
         has_started: row.run_count > 0,
     })

@@ -7,9 +7,10 @@ use crate::answers;
 use crate::audit::Write;
 use crate::call::Call;
 use crate::port::Arrival;
+use crate::process::MARKED_AS;
 use crate::run::RunId;
 use prefect_serverless_agent::orchestrator::{ApiError, DueRun, Mark, TaskWatch, Watched};
-use prefect_serverless_agent::task_events::run::{Phase, Run};
+use prefect_serverless_agent::task_events::run::{ClaimedBy, Phase, Run};
 use serde_json::Value;
 
 impl TaskWatch for Client {
@@ -36,6 +37,9 @@ impl TaskWatch for Client {
             attempt: mark.as_ref().map(|mark| mark.attempt),
             has_run: row.run_count > 0,
             waits_for_task_runs: false,
+            claimed_by: ClaimedBy::of_mark(
+                newest.and_then(|claim| claim.mark.as_ref()).map(|mark| mark.agent == MARKED_AS),
+            ),
         };
         let token = claims::claim_of(&row).or_else(|| newest.and_then(|claim| claim.transition_id.clone()));
         let earlier = mark.as_ref().map_or((0, 0), |mark| (mark.attempt.saturating_sub(1), mark.capacity_refusals));
