@@ -120,3 +120,11 @@ proptest! {
         prop_assert_eq!(render(value.clone(), json!({})), Some(value));
     }
 }
+
+#[test]
+fn numbers_keep_every_digit_as_text() {
+    for number in ["99.99999999999999", "0.9452706955539223", "1.5", "18446744073709551615"] {
+        let value: Value = serde_json::from_str(number).unwrap();
+        assert_eq!(crate::python_text::text(&value), number);
+    }
+}
