@@ -78,15 +78,21 @@ async fn a_task_that_was_stopped_for_a_new_turn_does_not_end_it() {
     }
 }
 
+/// A run whose task still waited when it was scheduled anew, so that the next turn adopted it: scene, run and task.
+async fn adopted(prefect: Prefect) -> (Scene, String, String) {
+    let scene = Scene::new(prefect).await;
+    let (run, task) = scene.launched().await;
+    prefect.bring(scene.world(), &run, Phase::Waiting);
+    crate::prefect::time_passes(scene.world(), 60);
+    let report = scene.poll().await;
+    assert_eq!(report["launched"][0]["adopted"], Value::Bool(true), "{prefect:?}: {report:#}");
+    (scene, run, task)
+}
+
 #[tokio::test]
 async fn a_task_that_was_adopted_by_a_later_turn_is_that_turns_task() {
     for prefect in Prefect::BOTH {
-        let scene = Scene::new(prefect).await;
-        let (run, task) = scene.launched().await;
-        prefect.bring(scene.world(), &run, Phase::Waiting);
-        crate::prefect::time_passes(scene.world(), 60);
-        let report = scene.poll().await;
-        assert_eq!(report["launched"][0]["adopted"], Value::Bool(true), "{prefect:?}: {report:#}");
+        let (scene, run, task) = adopted(prefect).await;
         scene.stops(&task, &Stop::exited(1)).await;
         assert_eq!(scene.phase(&run), Phase::Dead, "{prefect:?}");
     }
@@ -95,12 +101,7 @@ async fn a_task_that_was_adopted_by_a_later_turn_is_that_turns_task() {
 #[tokio::test]
 async fn an_adopted_task_that_dies_while_its_flow_runs_is_that_turns_task_too() {
     for prefect in Prefect::BOTH {
-        let scene = Scene::new(prefect).await;
-        let (run, task) = scene.launched().await;
-        prefect.bring(scene.world(), &run, Phase::Waiting);
-        crate::prefect::time_passes(scene.world(), 60);
-        let report = scene.poll().await;
-        assert_eq!(report["launched"][0]["adopted"], Value::Bool(true), "{prefect:?}: {report:#}");
+        let (scene, run, task) = adopted(prefect).await;
         scene.world().ecs_set_status(&task, "RUNNING");
         prefect.bring(scene.world(), &run, Phase::Running);
         let told = scene.stops(&task, &Stop::exited(137)).await;
