@@ -72,6 +72,18 @@ async fn a_task_that_has_not_begun_is_stopped_at_once() {
 }
 
 #[tokio::test]
+async fn its_task_is_looked_for_where_its_claim_went_whatever_is_configured_by_now() {
+    let mut scene = Scene::new().await;
+    let (run, task) = scene.launched("PENDING").await;
+    Prefect::One.agent(&scene.deployment, "etl", json!({"cluster": "another"}));
+    scene.function = scene.deployment.poll_function().await;
+    scene.bring(&run, Phase::Cancelling);
+    let report = scene.poll().await;
+    assert_eq!(ids(&report, "cancelled"), [run.clone()], "{report:#}");
+    scene.is_over(&run, &task);
+}
+
+#[tokio::test]
 async fn a_flow_that_runs_gets_its_time_and_then_its_task_is_stopped() {
     let scene = Scene::new().await;
     let (run, task) = scene.launched("RUNNING").await;

@@ -52,6 +52,17 @@ fn is_registered(scene: &Scene, task: &str) -> bool {
     state.ecs.definitions.iter().any(|known| known.arn == definition && known.active)
 }
 
+/// Two agents serve pools of the same name on different servers. The first one's server is away.
+#[tokio::test]
+async fn of_several_agents_one_that_is_in_trouble_keeps_no_other_from_telling() {
+    let scene = Scene::new(Prefect::Three).await;
+    // In the order of their names, it is asked first. Nobody listens there.
+    Prefect::Three.agent(&scene.deployment, "a-stranger", json!({"api": "http://127.0.0.1:1/api"}));
+    let (run, task) = of_worker(&scene, POOL).await;
+    let told = scene.stops(&task, &Stop::exited(1)).await;
+    assert_eq!((told["agent"].as_str(), scene.phase(&run)), (Some("etl"), Phase::Dead), "{told}");
+}
+
 #[tokio::test]
 async fn a_workers_task_that_dies_ends_its_run_in_the_words_of_its_observer() {
     let scene = Scene::new(Prefect::Three).await;

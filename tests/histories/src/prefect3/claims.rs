@@ -67,6 +67,9 @@ pub(super) fn by_history(states: &[State]) -> Whose {
     let Some(place) = states.iter().rposition(|state| state.name == "Pending") else { return Whose::Foreign };
     let (claim, later) = (&states[place], &states[place..]);
     if let Some(over) = later.iter().rposition(|state| state.kind != Kind::Pending) {
+        if later[over].kind != Kind::Scheduled {
+            return Whose::Foreign;
+        }
         return told_too_late(&later[over + 1..]);
     }
     marked(claim).unwrap_or(Whose::Foreign)
