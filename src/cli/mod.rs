@@ -73,6 +73,11 @@ fn complain(trouble: &Trouble) {
     say(&mut std::io::stderr(), &format!("error: {message}\n{next}"));
 }
 
+/// What is no error.
+fn note(Trouble { message, advice }: &Trouble) {
+    say(&mut std::io::stderr(), &format!("note: {message}\n  next: {advice}\n"));
+}
+
 /// Writes a text. A reader that has gone away (`| head`) is no error.
 fn say(to: &mut impl Write, text: &str) {
     let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());

@@ -3,7 +3,7 @@
 use super::args::PollArgs;
 use super::setting::{Setting, setting};
 use super::table::{self, Palette};
-use super::{Trouble, advice, complain, planned, say};
+use super::{Trouble, advice, complain, note, planned, say};
 use crate::config::Environment;
 use crate::poll::dry_run::Record;
 use crate::poll::{Report, Selection};
@@ -42,7 +42,8 @@ fn say_troubles(report: &Report, selection: &Selection) {
             say(&mut std::io::stderr(), &format!("warning: agent {name}: {warning}\n"));
         }
         if let Some(error) = &agent.error {
-            complain(&Trouble::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind)));
+            let trouble = Trouble::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind));
+            if agent.failed_itself() { complain(&trouble) } else { note(&trouble) }
         }
         if agent.stopped {
             let advice = "raise max_polls, or delete the parameter {root}/state/{agent}/polls to count anew";

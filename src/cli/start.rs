@@ -97,7 +97,12 @@ impl Loop {
         }
         for (agent, report) in &report.agents {
             if let Some(error) = &report.error {
-                tracing::error!(agent, error, next = advice::on_kind(report.error_kind), "the poll failed");
+                let next = advice::on_kind(report.error_kind);
+                if report.failed_itself() {
+                    tracing::error!(agent, error, next, "the poll failed");
+                } else {
+                    tracing::warn!(agent, error, next, "nothing was polled");
+                }
             }
             for warning in &report.warnings {
                 tracing::warn!(agent, warning);

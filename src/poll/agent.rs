@@ -166,7 +166,7 @@ impl<C: Clock + Clone> Agent<C> {
     /// Polls, and says the poll's number.
     async fn poll_within(&self, invocation: &Invocation, taken: Option<u64>, ledger: &Ledger) -> Option<u64> {
         if let Err(error) = self.connect().await {
-            ledger.trouble(error.kind(), &error.to_string());
+            ledger.api_trouble(&error, self.clock.now());
             return taken;
         }
         let warn = || self.prefect.warnings().iter().for_each(|warning| ledger.warn(warning));
@@ -265,6 +265,11 @@ impl<C: Clock + Clone> Agent<C> {
             status.last_success = Some(now);
         }
         status.error = report.error_kind;
+        status.maintenance_until = match report.error_kind {
+            Some(ErrorKind::Maintenance) => report.maintenance_until,
+            Some(kind) if kind.is_explained_by_maintenance() => status.maintenance_until,
+            _ => None,
+        };
         let count = |list: usize| u64::try_from(list).unwrap_or(u64::MAX);
         status.counts = Counts {
             ready: count(report.ready),

@@ -98,6 +98,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
             self.document("task_definition_path", one.task_definition.as_ref(), &http),
             self.document("run_task_kwargs_path", one.run_task_kwargs.as_ref(), &http),
         );
+        let clock = self.clock.clone();
         let setup = Setup {
             config: config.clone().with(one.clone()),
             secrets: self.secrets.clone(),
@@ -108,6 +109,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
             marked_as: self.identity.marked_as.clone(),
             apply_settings: apply_backend_settings,
             load_template: template_loader(&self.aws, &http, self.local_files),
+            now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
         Prefect1::new(setup, http).map_err(|error| Unassembled { kind: error.kind(), message: error.to_string() })

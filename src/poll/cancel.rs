@@ -128,7 +128,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 Ok(()) => self.fate(run, Fate::Cancelled(message)),
                 Err(ApiError::NotOurs(_)) => {}
                 Err(error) => {
-                    self.turn.ledger.trouble(error.kind(), &error.to_string());
+                    self.turn.ledger.api_trouble(&error, self.turn.clock.now());
                     let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), run.flow_run_id.as_str());
                     tracing::warn!(agent, flow_run_id, %error, "a cancelled flow run was not ended");
                 }

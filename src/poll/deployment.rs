@@ -238,6 +238,7 @@ impl<C: Clock + Clone> Deployment<C> {
             polls = known.polls;
             known.last_poll = Some(self.clock.now());
             known.error = Some(trouble.kind);
+            known.maintenance_until = None;
             self.write_status(name, &known, invocation).await;
         }
         let error = Some(trouble.message);

@@ -60,7 +60,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             Some(Ok(())) => Fate::Cancelled(message),
             Some(Err(ApiError::NotOurs(now))) => Fate::Skipped(now),
             Some(Err(error)) => {
-                self.turn.ledger.trouble(error.kind(), &error.to_string());
+                self.turn.ledger.api_trouble(&error, self.turn.clock.now());
                 Fate::Deferred(format!("{message} (that could not be written: {error})"))
             }
             None => Fate::Deferred(message),

@@ -3,6 +3,7 @@
 use crate::state::ErrorKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use time::OffsetDateTime;
 
 /// The report of one invocation, by agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -12,9 +13,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every agent's own poll succeeded.
+    /// Whether no agent's own poll failed. Maintenance of Prefect is no failure: nobody here can do anything about it.
     pub fn ok(&self) -> bool {
-        self.agents.values().all(|agent| agent.ok)
+        !self.agents.values().any(AgentReport::failed_itself)
     }
 }
 
@@ -27,6 +28,9 @@ pub struct AgentReport {
     pub error: Option<String>,
     /// The kind of `error`.
     pub error_kind: Option<ErrorKind>,
+    /// With kind `maintenance`: until when, as Prefect announces it.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub maintenance_until: Option<OffsetDateTime>,
     /// Number of this poll.
     pub poll: u64,
     /// `max_polls` is reached: nothing was polled.
@@ -55,6 +59,13 @@ pub struct AgentReport {
     pub warnings: Vec<String>,
     /// How long the poll took, milliseconds.
     pub duration_ms: u64,
+}
+
+impl AgentReport {
+    /// Its own poll did not work, and not because Prefect is in maintenance.
+    pub fn failed_itself(&self) -> bool {
+        !self.ok && self.error_kind != Some(ErrorKind::Maintenance)
+    }
 }
 
 /// A run that has a task.

@@ -1,8 +1,7 @@
 //! Headers of a request, and URLs as people see them.
 
 use crate::orchestrator::ApiError;
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use std::time::Duration;
+use reqwest::header::HeaderValue;
 
 /// A value that a header may have.
 pub(crate) fn header(value: &str) -> Option<HeaderValue> {
@@ -23,11 +22,6 @@ pub(crate) fn unprintable(name: &str) -> ApiError {
     ))
 }
 
-/// `Retry-After` in seconds; dates are not worth the trouble.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-}
-
 /// A URL for people: without `user:password@` and query.
 pub(crate) fn without_userinfo(api: &str) -> String {
     let Ok(mut url) = reqwest::Url::parse(api) else { return "the configured URL".into() };
@@ -35,5 +29,6 @@ pub(crate) fn without_userinfo(api: &str) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);
+    url.set_fragment(None);
     url.as_str().trim_end_matches('/').to_owned()
 }

@@ -1,5 +1,6 @@
-//! What the ways to both Prefect APIs have in common: time limits, headers, errors without secrets.
+//! What the ways to both Prefect APIs have in common: time limits, pauses, headers, errors without secrets.
 
+pub(crate) mod again;
 pub(crate) mod deadline;
 pub(crate) mod errors;
 pub(crate) mod headers;

@@ -48,7 +48,10 @@ impl Redaction {
                 ApiError::Refused { message: self.text(message), errors: self.value(errors) }
             }
             ApiError::Configuration(text) => ApiError::Configuration(self.text(text)),
-            error @ (ApiError::Throttled { .. } | ApiError::NotOurs(_)) => error,
+            error @ (ApiError::Throttled { .. }
+            | ApiError::Maintenance { .. }
+            | ApiError::NoTime
+            | ApiError::NotOurs(_)) => error,
         }
     }
 }

@@ -21,6 +21,7 @@ mod history;
 mod holding;
 mod kills;
 mod launching;
+mod maintenance;
 mod max_polls;
 mod network;
 mod once;

@@ -25,6 +25,7 @@ mod transport;
 mod watch;
 mod writes;
 
+use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
 use crate::orchestrator::{
     ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
@@ -75,6 +76,8 @@ pub struct Setup {
     pub apply_settings: ApplySettings,
     /// How templates that run configurations name by path are loaded.
     pub load_template: LoadTemplate,
+    /// Tells the time.
+    pub now: Now,
     /// Nothing is registered and the agent shows no sign of life: for a dry run.
     pub read_only: bool,
 }
@@ -153,10 +156,11 @@ impl Session {
 impl Prefect1 {
     /// Sends nothing. Fails when key, token or API cannot be put into a request.
     pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
-        let Setup { config, secrets, documents, marked_as, apply_settings, load_template, read_only } = setup;
+        let Setup { config, secrets, documents, marked_as, apply_settings, load_template, now, read_only } = setup;
         let one = &config.generation;
         let credential = Credential::choose(&secrets, one.rules, one.backend);
-        let transport = Transport::new(http, &config.api, credential.secret().cloned(), one.rules.core_version())?;
+        let version = one.rules.core_version();
+        let transport = Transport::new(http, &config.api, credential.secret().cloned(), version, now)?;
         let tenant_id = one.tenant_id.clone().filter(|_| !credential.is_token());
         let session = Session::new(config.clone(), tenant_id, None, Vec::new(), &documents, &credential);
         Ok(Self {

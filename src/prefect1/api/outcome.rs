@@ -33,6 +33,9 @@ pub(super) fn of_document(answer: Result<Answer, ApiError>, count: usize) -> Vec
 fn of_error(error: ApiError) -> Written {
     let not_made = match &error {
         ApiError::Unreachable { .. }
+        | ApiError::NoTime
+        // Whoever is in maintenance does nothing. A claim that was made all the same is finished like any without a task.
+        | ApiError::Maintenance { .. }
         | ApiError::Unauthorised(_)
         | ApiError::Throttled { .. }
         | ApiError::Refused { .. }

@@ -34,6 +34,7 @@ mod transport;
 mod watch;
 mod writes;
 
+use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
 use crate::orchestrator::{
     ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
@@ -68,9 +69,6 @@ pub fn version_of(rules: WorkerRules) -> &'static str {
 
 /// The configuration of an agent of Prefect 2 or 3.
 pub type Config = AgentConfig<Prefect3Config>;
-
-/// Tells the time, for what is dated: log lines and events.
-pub type Now = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 
 /// What one agent needs to serve its work pool.
 pub struct Setup {
@@ -131,7 +129,7 @@ impl Prefect3 {
         let Setup { config, secrets, marked_as, identity, session, region, now, read_only } = setup;
         let (credential, names) = (Credential::of(&secrets), Names::new(identity));
         let csrf_client = names.csrf_client(&session);
-        let transport = Transport::new(http, &config.api, &credential, &config.name, csrf_client)?;
+        let transport = Transport::new(http, &config.api, &credential, &config.name, csrf_client, Arc::clone(&now))?;
         Ok(Self {
             config,
             secrets,

@@ -13,10 +13,13 @@ use crate::orchestrator::{
 use crate::times;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Log lines of one request at most; a line has 10,000 characters at most.
 const MAX_LINES: usize = 200;
+/// A claim is not held up for longer: what was seen of the run would be too old by then.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Rehearsable for Prefect3 {
     fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
@@ -53,7 +56,8 @@ impl Prefect3 {
     pub(super) async fn claim_runs(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
         let claims = claims.iter().map(|claim| async {
             let state = self.pending(claim);
-            let sent = self.transport.repeatable(&proposal(claim.run, &state)).await;
+            let request = proposal(claim.run, &state).within(CLAIM_PATIENCE);
+            let sent = self.transport.repeatable(&request).await;
             claimed(sent, &state)
         });
         join_all(claims).await

@@ -126,11 +126,19 @@ pub(crate) fn kinds(service: &str, operation: &str) -> Vec<Kind> {
         wire("slow after", FaultKind::DelayAfter { ms: 300 }),
     ];
     kinds.extend(match service {
-        "prefect1" => of_prefect1(operation),
-        "prefect3" => of_prefect3(),
+        "prefect1" => [of_prefect1(operation), of_any_prefect()].concat(),
+        "prefect3" => [of_prefect3(), of_any_prefect()].concat(),
         _ => of_aws(service, operation),
     });
     kinds
+}
+
+/// Prefect asks to come again later: soon, so that it is waited for, and when this poll is over.
+fn of_any_prefect() -> Vec<Kind> {
+    let again = |name, status, asked: &str, maintenance| {
+        wire(name, FaultKind::ComeAgain { status, retry_after: Some(asked.to_owned()), maintenance })
+    };
+    vec![again("503 again", 503, "0.2", false), again("maintenance", 503, "600", true)]
 }
 
 fn of_prefect1(operation: &str) -> Vec<Kind> {
