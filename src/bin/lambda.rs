@@ -5,6 +5,7 @@ use prefect_serverless_agent::aws::AwsClients;
 use prefect_serverless_agent::clock::SystemClock;
 use prefect_serverless_agent::config::Environment;
 use prefect_serverless_agent::functions::health::HealthFunction;
+use prefect_serverless_agent::functions::init_error;
 use prefect_serverless_agent::functions::poll::{Failure, answer, handle, log_lines};
 use prefect_serverless_agent::functions::task_events::TaskEventsFunction;
 use prefect_serverless_agent::functions::{Handler, parameter_root};
@@ -12,6 +13,7 @@ use prefect_serverless_agent::health::request::UrlEvent;
 use prefect_serverless_agent::poll::{Deployment, Invocation, Source};
 use prefect_serverless_agent::telemetry::logs;
 use serde_json::{Value, json};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use time::OffsetDateTime;
@@ -20,15 +22,21 @@ use time::OffsetDateTime;
 const WARM_UP: Duration = Duration::from_millis(1500);
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    let environment: Environment = std::env::vars().collect();
+async fn main() -> ExitCode {
+    // What is not Unicode is nothing that is read here.
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    let environment: Environment = std::env::vars_os().filter_map(text).collect();
     logs::init_json(&environment);
-    if let Err(error) = run(environment).await {
-        // Lambda shows what a process says before it dies; the exit code makes it an Init error.
-        tracing::error!(%error, "the function cannot start");
-        return Err(error);
+    let runtime_api = environment.get("AWS_LAMBDA_RUNTIME_API").cloned();
+    let Err(error) = run(environment).await else { return ExitCode::SUCCESS };
+    // The exit code makes it an Init error; the sentence is shown to whoever invokes the function, and in its log.
+    tracing::error!(%error, "the function cannot start");
+    if let Some(runtime_api) = runtime_api {
+        init_error::tell(&runtime_api, &error.to_string()).await;
     }
-    Ok(())
+    ExitCode::FAILURE
 }
 
 async fn run(environment: Environment) -> Result<(), lambda_runtime::Error> {

@@ -24,6 +24,7 @@ mod table;
 pub use args::Cli;
 
 use crate::config::Environment;
+use crate::state::ErrorKind;
 use crate::telemetry::logs;
 use args::Command;
 use std::io::Write;
@@ -36,11 +37,19 @@ struct Trouble {
     message: String,
     /// What to do next; empty when the message says so itself.
     advice: String,
+    /// The configuration is wrong.
+    is_configuration: bool,
 }
 
 impl Trouble {
     fn new(message: impl std::fmt::Display, advice: impl Into<String>) -> Self {
-        Self { message: message.to_string(), advice: advice.into() }
+        Self { message: message.to_string(), advice: advice.into(), is_configuration: false }
+    }
+
+    /// The configuration is wrong.
+    fn configuration(message: impl std::fmt::Display) -> Self {
+        let advice = advice::on_kind(Some(ErrorKind::Configuration));
+        Self { is_configuration: true, ..Self::new(message, advice) }
     }
 }
 
@@ -68,13 +77,13 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
 }
 
 fn complain(trouble: &Trouble) {
-    let Trouble { message, advice } = trouble;
+    let Trouble { message, advice, .. } = trouble;
     let next = if advice.is_empty() { String::new() } else { format!("  next: {advice}\n") };
     say(&mut std::io::stderr(), &format!("error: {message}\n{next}"));
 }
 
 /// What is no error.
-fn note(Trouble { message, advice }: &Trouble) {
+fn note(Trouble { message, advice, .. }: &Trouble) {
     say(&mut std::io::stderr(), &format!("note: {message}\n  next: {advice}\n"));
 }
 

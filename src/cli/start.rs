@@ -53,10 +53,16 @@ impl Loop {
             let Setting { deployment, selection, invocations } = &self.setting;
             let polled = deployment.poll(selection, &invocations.next()).await;
             self.publish().await;
-            self.tell(&polled);
             if let Some(trouble) = hopeless(&polled).filter(|_| is_first) {
+                // Said once: by whoever ends because of it.
+                if self.json
+                    && let Ok(report) = &polled
+                {
+                    say(&mut std::io::stdout(), &format!("{}\n", json!(report)));
+                }
                 return Err(trouble);
             }
+            self.tell(&polled);
             if self.has_had_its_polls(&polled) {
                 tracing::info!("max_polls is reached");
                 break;
@@ -130,7 +136,7 @@ fn hopeless(polled: &Result<Report, PollError>) -> Option<Trouble> {
             let wrong = |kind| kind == Some(ErrorKind::Configuration);
             let all_wrong = !report.agents.is_empty() && report.agents.values().all(|agent| wrong(agent.error_kind));
             let errors: Vec<_> = report.agents.iter().map(said).collect();
-            all_wrong.then(|| Trouble::new(errors.join("\n"), advice::on_kind(Some(ErrorKind::Configuration))))
+            all_wrong.then(|| Trouble::configuration(errors.join("\n")))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::errors::{ConfigErrors, Parsed, Problem, refuse};
 use super::values::{kind, path_key};
+use super::yaml::parse;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -43,23 +44,6 @@ pub(super) fn written_variables(text: &str) -> HashMap<String, String> {
     }
     // A document that cannot be read this way has other values in it, and those are refused anyway.
     parse::<Written>(text).map(|written| written.env_vars).unwrap_or_default()
-}
-
-fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
-    let options = serde_saphyr::options! {
-        // YAML 1.2: `on`, `no` and `y` are texts; numbers that lose something when read as such are texts too.
-        strict_booleans: true,
-        leading_zero_numbers_as_strings: true,
-        underscored_numbers_as_strings: true,
-        // The text around an error may hold values that nobody should print.
-        with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location().map(|at| format!(" (line {}, column {})", at.line(), at.column()));
-        let message = error.without_snippet().to_string();
-        let place = place.filter(|_| !message.contains("line "));
-        format!("a text that cannot be read: {message}{}", place.unwrap_or_default())
-    })
 }
 
 /// What is wrong with the shape of a document, as far as launches merge into it; AWS checks the rest.

@@ -17,6 +17,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod values;
+mod yaml;
 
 pub use agent::{Source, read_agent};
 pub use documents::{DocumentKind, read_document};

@@ -1,6 +1,7 @@
 //! The Lambda functions: events in, answers out. Told apart by the function's handler, as its environment says.
 
 pub mod health;
+pub mod init_error;
 pub mod poll;
 pub mod task_events;
 

@@ -76,6 +76,8 @@ pub struct Agent<C: Clock + Clone> {
     pub config: AgentConfig,
     /// `<root>/<agent>`: what its claims are marked with.
     pub(super) marked_as: String,
+    /// What to do when its credential is refused.
+    if_refused: String,
     pub(super) prefect: Prefect,
     pub(super) launcher: AccountsLauncher<AgentConnect<C>, C>,
     pub(super) counter: Counter,
@@ -96,6 +98,7 @@ pub(super) type AgentConnect<C> = AwsConnect<C, fn(Ecs) -> Ecs>;
 pub(super) struct Parts<C: Clock + Clone> {
     pub(super) config: AgentConfig,
     pub(super) marked_as: String,
+    pub(super) if_refused: String,
     pub(super) prefect: Prefect,
     pub(super) counter: Counter,
     pub(super) status: Status,
@@ -106,12 +109,13 @@ pub(super) struct Parts<C: Clock + Clone> {
 
 impl<C: Clock + Clone> Agent<C> {
     pub(super) fn new(parts: Parts<C>) -> Self {
-        let Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, connect } = parts;
+        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, rehearsal, connect } = parts;
         let clock = connect.clock.clone();
         let launcher = AccountsLauncher::of_agent(connect);
         Self {
             config,
             marked_as,
+            if_refused,
             prefect,
             launcher,
             counter,
@@ -250,6 +254,7 @@ impl<C: Clock + Clone> Agent<C> {
     fn sum_up(&self, report: &mut AgentReport, number: Option<u64>) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         if report.error_kind == Some(ErrorKind::Unauthorised) {
+            report.error = report.error.take().map(|error| format!("{error}. {}", self.if_refused));
             self.connected.store(false, Ordering::Release);
         }
         report.poll = number.unwrap_or(status.polls);

@@ -4,6 +4,7 @@ use super::agent::{Agent, AgentConnect, Counter, Overrides, Parts};
 use super::dry_run::{Record, Rehearsal};
 use super::identity::Identity;
 use super::prefect::Prefect;
+use super::refused::{Place, remedy};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{
@@ -66,12 +67,18 @@ impl<C: Clock + Clone> Kit<C> {
             Generation::One(one) => Prefect::One(Box::new(kit.prefect1(&config, one).await?)),
             Generation::Three(three) => Prefect::Three(Box::new(kit.prefect3(&config, three, &own.region).await?)),
         };
-        let PrefectKit { aws, clock, secrets, identity, .. } = kit;
+        let PrefectKit { aws, clock, secrets, identity, local_files, .. } = kit;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
         let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
         let rehearsal = dry_run.map(|record| Rehearsal::new(&config.agent, &secrets, record, &connect));
         let marked_as = identity.marked_as;
-        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, connect }))
+        let root = marked_as.strip_suffix(&format!("/{}", config.agent)).map(Root::new);
+        let place = match (&root, local_files) {
+            (Some(root), LocalFiles::Refused) => Place::Parameters(root, &config.agent),
+            _ => Place::Environment,
+        };
+        let if_refused = remedy(&config.generation, &secrets, place);
+        Ok(Agent::new(Parts { config, marked_as, if_refused, prefect, counter, status, overrides, rehearsal, connect }))
     }
 }
 

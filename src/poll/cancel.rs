@@ -74,6 +74,8 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let mut ending = Vec::new();
         for (cancelling, stopped) in cancelling.iter().zip(join_all(stopped).await) {
             match stopped {
+                // The server has written it down already; that a task was stopped is still to be told.
+                Ok(Some(message)) if cancelling.is_over => self.fate(&cancelling.run, Fate::Cancelled(message)),
                 Ok(Some(message)) => ending.push(Ending { run: &cancelling.run, message }),
                 Ok(None) => {}
                 Err(reason) => {
@@ -85,7 +87,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         self.end(ending).await;
     }
 
-    /// Stops what is to be stopped; the message with which the run is to be ended, if it is.
+    /// Stops what is to be stopped; the message with which the run is to be ended, or was stopped although it was over.
     async fn stop_tasks(
         &self,
         cancelling: &CancellingRun<O::Detail>,
@@ -111,8 +113,8 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
             tracing::info!(agent, flow_run_id, task_arn, "the task of a cancelled flow run was stopped");
         }
-        let ends = decision.ends && !cancelling.is_over;
-        Ok(ends.then(|| match decision.stop.first() {
+        let is_told = if cancelling.is_over { !decision.stop.is_empty() } else { decision.ends };
+        Ok(is_told.then(|| match decision.stop.first() {
             Some(task_arn) => format!("Cancelled: task {task_arn} was stopped."),
             None => "Cancelled: no task was running.".to_owned(),
         }))

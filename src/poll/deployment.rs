@@ -154,6 +154,14 @@ impl<C: Clock + Clone> Deployment<C> {
         }
     }
 
+    /// The root of its parameters, if it has one.
+    pub fn root(&self) -> Option<&str> {
+        match &self.source {
+            Source::Parameters(root) => Some(root.as_str()),
+            Source::File { .. } => None,
+        }
+    }
+
     /// Reads the configuration, builds the agents and opens their connections ahead of the first poll: Init has more
     /// of a processor than a small function's invocations. What goes wrong shows when polling.
     pub async fn warm_up(&self) {

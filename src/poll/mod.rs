@@ -33,6 +33,7 @@ pub mod plan;
 mod prefect;
 mod preparing;
 pub mod recover;
+mod refused;
 pub mod report;
 pub mod settle;
 pub mod turn;

@@ -31,7 +31,10 @@ pub fn filter(environment: &Environment, default: &str) -> Targets {
         "critical" | "fatal" => LevelFilter::ERROR,
         other => other.parse().unwrap_or(LevelFilter::INFO),
     };
-    Targets::new().with_default(LevelFilter::WARN).with_target("prefect_serverless_agent", level)
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("prefect_serverless_agent", level);
+    // Where it looked in vain for a region or credentials (an instance's metadata, …) is no news for anybody: what is
+    // missing is our own sentence.
+    filter.with_target("aws_config", LevelFilter::ERROR)
 }
 
 /// One part of `RUST_LOG`. A target alone means all that it says.

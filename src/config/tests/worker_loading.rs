@@ -93,6 +93,7 @@ fn a_token_of_prefect_0_15_is_warned_about() {
 fn agents_of_both_generations_live_side_by_side() {
     let parameter = |name: &str, value: &str| Parameter {
         name: format!("/r/{name}"),
+        is_secure: false,
         value: SecretString::from(value),
         arn: None,
         version: 1,
