@@ -119,6 +119,7 @@ fn spec(name: &str, run: &Value) -> Result<FlowRunSpec, Error> {
             core_version: text(&flow["core_version"]),
             environment: flow["environment"].clone(),
             storage: flow["storage"].clone(),
+            run_config: Value::Null,
             version_locking: false,
         },
         ..FlowRunSpec::default()
