@@ -1,6 +1,8 @@
 //! What a flow's own process asks for besides states and logs: it says that it lives, and looks up its task runs.
 
-use super::{FlowRun, NOT_MAPPED, StateRecord, TaskRun, execute::Context, failure::Failure, state_schema, states, times};
+use super::{
+    FlowRun, NOT_MAPPED, StateRecord, TaskRun, execute::Context, failure::Failure, state_schema, states, times,
+};
 use serde_json::{Value, json};
 
 /// Says that a flow run's process lives.
