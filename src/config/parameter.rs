@@ -12,7 +12,7 @@ pub struct Parameter {
     pub value: SecretString,
     /// ARN.
     pub arn: Option<String>,
-    /// A SecureString; a value that was not asked for in clear text is unreadable then.
+    /// Encrypted (a `SecureString`); a value that was not asked for in clear text is unreadable then.
     pub is_secure: bool,
     /// Counts the writes.
     pub version: i64,

@@ -61,23 +61,19 @@ pub(super) fn remedy(generation: &Generation, secrets: &AgentSecrets, place: Pla
             (auth_string.or(secrets.api_key.as_ref().map(|key| (KEY_3, key))), vec![KEY_3, AUTH_STRING])
         }
     };
-    match shown {
-        Some((kind, secret)) => {
-            let Kind { name, variable, wanted, .. } = kind;
-            match place {
-                Place::Parameters(root, agent) if secret.arn.is_some() => {
-                    format!("It was shown {name} of the parameter {}: write {wanted} there", kind.of(root, agent))
-                }
-                _ => format!("It was shown {name} of the environment variable {variable}: set {wanted}"),
-            }
+    let Some((kind, secret)) = shown else {
+        let places = wanted.iter().map(|kind| match place {
+            Place::Parameters(root, agent) => format!("{} to the parameter {}", kind.wanted, kind.of(root, agent)),
+            Place::Environment => format!("{} to the environment variable {}", kind.wanted, kind.variable),
+        });
+        return format!("The agent has no credential: write {}", places.collect::<Vec<_>>().join(", or "));
+    };
+    let Kind { name, variable, wanted, .. } = kind;
+    match place {
+        Place::Parameters(root, agent) if secret.arn.is_some() => {
+            format!("It was shown {name} of the parameter {}: write {wanted} there", kind.of(root, agent))
         }
-        None => {
-            let places = wanted.iter().map(|kind| match place {
-                Place::Parameters(root, agent) => format!("{} to the parameter {}", kind.wanted, kind.of(root, agent)),
-                Place::Environment => format!("{} to the environment variable {}", kind.wanted, kind.variable),
-            });
-            format!("The agent has no credential: write {}", places.collect::<Vec<_>>().join(", or "))
-        }
+        _ => format!("It was shown {name} of the environment variable {variable}: set {wanted}"),
     }
 }
 

@@ -8,6 +8,7 @@ const CONFIG: &str = "prefect: 3\napi: https://prefect.example/api\nwork_pool: e
 
 fn load_with(secrets: &[(&str, &str)], variables: &[(&str, &str)]) -> Loaded {
     let parameter = |name: String, value: &str| Parameter {
+        is_secure: false,
         arn: Some(format!("arn:aws:ssm:eu-west-1:123456789012:parameter{name}")),
         value: SecretString::from(value),
         name,
