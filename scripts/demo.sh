@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export PSA_TOOLS="${PSA_TOOLS:-$PWD/.tools}"
-scripts/tools.sh prefect-3.8
+scripts/tools.sh prefect-3.9
 # A test is built along so that crates get the features they have under `cargo test --workspace`: else `make demo` and
 # `make test` would each build the AWS crates for themselves.
 cargo build --locked --workspace --bin lambda --bin demo --test server
