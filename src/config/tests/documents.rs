@@ -47,13 +47,14 @@ fn what_is_wrong_with_a_text_is_said_in_words_for_people() {
 
 #[test]
 fn a_message_is_bounded_whatever_is_wrong() {
-    let keys: String = (0..50_000).map(|number| format!("labelz_{number}: 1\n")).collect();
-    for text in [keys, format!("max_polls: {}", "9".repeat(1_000_000)), format!("name: [{}]", "x".repeat(500_000))] {
+    let keys = |count: usize| (0..count).map(|number| format!("labelz_{number}: 1")).collect::<Vec<_>>().join("\n");
+    for text in
+        [keys(50_000), format!("max_polls: {}", "9".repeat(1_000_000)), format!("name: [{}]", "x".repeat(500_000))]
+    {
         let message = read(&text).unwrap_err().to_string();
         assert!(message.len() < 5_000, "{} bytes: {}", message.len(), &message[..200]);
     }
-    let keys: String = (0..30).map(|number| format!("labelz_{number}: 1\n")).collect();
-    let message = read(&keys).unwrap_err().to_string();
+    let message = read(&keys(30)).unwrap_err().to_string();
     assert!(message.contains("in 30 places") && message.ends_with(". And 10 more"), "{message}");
 }
 

@@ -73,9 +73,9 @@ async fn whatever_a_file_holds_the_message_is_short_and_soon() {
     let deployment = Deployment::empty().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("etl.yaml");
-    let keys: String = (0..50_000).map(|number| format!("key_{number}: {number}\n")).collect();
+    let keys: Vec<String> = (0..50_000).map(|number| format!("key_{number}: {number}")).collect();
     for text in [
-        keys,
+        keys.join("\n"),
         format!("poll_interval_seconds: {}\n", "1".repeat(1_000_000)),
         format!("{}: 1\n", "k".repeat(900)),
         format!("labels: {}\n", "[".repeat(100_000)),
