@@ -1,8 +1,8 @@
 //! Text → document, and the shape of the documents that launches build upon.
 
-use super::errors::{ConfigErrors, Parsed, Problem, refuse};
+use super::errors::{ConfigErrors, Problem};
 use super::values::{kind, path_key};
-use super::yaml::parse;
+use super::yaml::{self, parse};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -19,20 +19,20 @@ pub enum DocumentKind {
 /// Reads a document that lies elsewhere (what `task_definition_path` or `run_task_kwargs_path` names); `path` is named
 /// in the errors.
 pub fn read_document(which: DocumentKind, path: &str, text: &str) -> Result<Map<String, Value>, ConfigErrors> {
-    let read = mapping(text).and_then(|document| match shape(which, &document) {
+    let read = yaml::mapping(text, None).and_then(|document| match shape(which, &document) {
         problems if problems.is_empty() => Ok(document),
         problems => Err(problems),
     });
     read.map_err(|problems| ConfigErrors { parameter: path.to_owned(), problems })
 }
 
-/// A YAML or JSON text (JSON is YAML) that is one mapping.
-pub(super) fn mapping(text: &str) -> Parsed<Map<String, Value>> {
-    match parse::<Value>(text) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(other) => refuse(kind(&other), "a mapping (`key: value` lines, or a JSON object)"),
-        Err(found) => refuse(found, "one YAML or JSON document"),
-    }
+/// A document that lies elsewhere, whatever it is, if it means to this program what it means to Prefect's Python. What is
+/// wrong with it, else, as a sentence.
+pub fn read_yaml(text: &str) -> Result<Value, String> {
+    yaml::value(text, None).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        problems.join(". ")
+    })
 }
 
 /// The plain values of `env_vars` as they are written: `1.10` is a number to YAML, but the text `1.10` to a person.

@@ -20,7 +20,7 @@ mod values;
 mod yaml;
 
 pub use agent::{Source, read_agent};
-pub use documents::{DocumentKind, read_document};
+pub use documents::{DocumentKind, read_document, read_yaml};
 pub use errors::{ConfigErrors, Problem};
 pub use load::{Loaded, LoadedAgent, from_file, load};
 pub use parameter::{Parameter, Root, is_agent_name};

@@ -1,8 +1,43 @@
 //! YAML and JSON texts → values, and what is wrong with a text in words for people.
+//!
+//! YAML 1.2 is read, with words refused that YAML 1.1 takes for something else: see `ambiguity`.
 
+mod ambiguity;
+mod one_one;
+#[cfg(test)]
+mod tests;
+
+use super::errors::{Parsed, refuse};
+use super::values::kind;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, UserMessageFormatter};
+
+/// A YAML or JSON text that is one mapping and means the same to Prefect's Python. `as_written`: the key at its top whose
+/// values are texts as they stand there.
+pub(super) fn mapping(text: &str, as_written: Option<&str>) -> Parsed<Map<String, Value>> {
+    match value(text, as_written)? {
+        Value::Object(map) => Ok(map),
+        other => refuse(kind(&other), "a mapping (`key: value` lines, or a JSON object)"),
+    }
+}
+
+/// The same, whatever it is.
+pub(super) fn value(text: &str, as_written: Option<&str>) -> Parsed<Value> {
+    let value = read(text).or_else(|found| refuse(found, "one YAML or JSON document"))?;
+    // JSON has one meaning only.
+    let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    match ambiguity::problems(text, as_written) {
+        problems if problems.is_empty() || is_json() => Ok(value),
+        problems => Err(problems),
+    }
+}
+
+/// A text as a value, whatever it is.
+fn read(text: &str) -> Result<Value, String> {
+    parse(text)
+}
 
 /// Reads a text (JSON is YAML), or says what was found instead of one document.
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
@@ -38,6 +73,7 @@ fn in_words(error: &Error) -> String {
         | Error::TaggedScalarCannotDeserializeIntoString { .. } => {
             "a tag (`!…`) that has no meaning here: write the value without it".to_owned()
         }
+        Error::NonFiniteFloat { .. } => "a number that is none or too large (put a text in quotes)".to_owned(),
         Error::Budget { breach, .. } => too_much(breach),
         Error::AliasReplayCounterOverflow { .. }
         | Error::AliasReplayLimitExceeded { .. }

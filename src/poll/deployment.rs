@@ -156,10 +156,7 @@ impl<C: Clock + Clone> Deployment<C> {
 
     /// The root of its parameters, if it has one.
     pub fn root(&self) -> Option<&str> {
-        match &self.source {
-            Source::Parameters(root) => Some(root.as_str()),
-            Source::File { .. } => None,
-        }
+        if let Source::Parameters(root) = &self.source { Some(root.as_str()) } else { None }
     }
 
     /// Reads the configuration, builds the agents and opens their connections ahead of the first poll: Init has more

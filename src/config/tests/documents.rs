@@ -32,7 +32,6 @@ fn what_is_wrong_with_a_text_is_said_in_words_for_people() {
         (many.as_str(), "too many values"),
         ("prefect: 1\nlabels: [a", "line "),
         ("prefect: [1}", "line "),
-        ("\tprefect: 1", "line "),
         ("a: &x [*x]", "read"),
         ("<<: 5", "`<<` with something that is no mapping"),
     ] {
