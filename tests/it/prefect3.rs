@@ -12,3 +12,4 @@ mod pool;
 mod prefect2;
 mod recovery;
 mod scene;
+mod shapes;

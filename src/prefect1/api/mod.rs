@@ -205,6 +205,7 @@ impl Prefect1 {
             settings: &session.settings,
             secrets: &self.secrets,
             assume_role_arn: self.config.assume_role_arn.as_deref(),
+            unknown_members: self.config.unknown_members,
             load_template: &self.load_template,
         })
         .await
