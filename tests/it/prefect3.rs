@@ -11,3 +11,4 @@ mod once;
 mod pool;
 mod recovery;
 mod scene;
+mod turns;
