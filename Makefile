@@ -23,7 +23,7 @@ help: ## this list
 test: lint docs unit release deployment conformance demo ## everything that CI runs
 
 .PHONY: demo
-demo: ## the real lambda binary in a local world, and on a real Prefect 3 server (KEEP=1: until ctrl-c, to explore)
+demo: ## the real lambda binary: real Prefect 1 flows in a local world, a real Prefect 3 server (KEEP=1: until ctrl-c)
 	scripts/demo.sh $(if $(KEEP),--keep)
 
 .PHONY: bench
