@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 export PSA_TOOLS="${PSA_TOOLS:-$PWD/.tools}"
 # Beside the build, which takes longer: what is not installed by then, the demo waits for when it comes to that scene.
-scripts/tools.sh prefect-1.4 prefect-3.8 >&2 &
+scripts/tools.sh prefect-1.4 prefect-3.9 >&2 &
 # A test is built along so that crates get the features they have under `cargo test --workspace`: else `make demo` and
 # `make test` would each build the AWS crates for themselves.
 cargo build --locked --workspace --bin lambda --bin demo --test server

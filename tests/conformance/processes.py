@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from prefect3 import server  # noqa: E402
-from prefect3.server import ROOT, TOOLS, end, free_port  # noqa: E402
+from prefect_server import server  # noqa: E402
+from prefect_server.server import ROOT, TOOLS, end, free_port  # noqa: E402
 
 WORLD = Path(os.environ.get("PSA_WORLD", ROOT / "target/debug/world"))
 LAMBDA = Path(os.environ.get("PSA_LAMBDA", WORLD.with_name("lambda")))
@@ -136,7 +136,7 @@ def _worker(world, api, pool, home, *options, **settings):
         **settings,
     )
     arguments = [*command, "--install-policy", "never", *options]
-    return {"args": arguments, "executable": server.BIN / "prefect", "env": environment}
+    return {"args": arguments, "executable": server.bin_of() / "prefect", "env": environment}
 
 
 def run_worker(world, api, pool, home, *options, **settings):

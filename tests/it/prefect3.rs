@@ -9,6 +9,7 @@ mod giving_back;
 mod launching;
 mod once;
 mod pool;
+mod prefect2;
 mod recovery;
 mod scene;
 mod turns;

@@ -1,4 +1,4 @@
-//! The real Prefect 3 server: `scripts/prefect3.sh`, which starts it and schedules flow runs.
+//! The real Prefect 3 server: `scripts/prefect-server.sh`, which starts it and schedules flow runs.
 
 use crate::{Error, http::ask, installation::scripts};
 use serde::Deserialize;
@@ -72,7 +72,7 @@ impl Scheduled {
 impl ServerProcess {
     /// Starts it, with so many flow runs scheduled; [`ServerProcess::ready`] waits until it answers.
     pub(crate) fn start(pool: &str, runs: usize) -> Result<Self, Error> {
-        let script = scripts().join("prefect3.sh");
+        let script = scripts().join("prefect-server.sh");
         let mut command = Command::new(&script);
         command.args(["--pool", pool, "--runs", &runs.to_string()]);
         // A group of its own: ctrl-c is for this program, which then ends the server in order.
