@@ -13,3 +13,4 @@ mod prefect2;
 mod recovery;
 mod scene;
 mod shapes;
+mod turns;
