@@ -35,7 +35,7 @@ fn float(word: &str) -> Option<Reading> {
     }
     let (whole, fraction) = rest.split_once('.')?;
     if whole.contains(':') {
-        let seconds = sexagesimal(whole, |first| digits(first))?;
+        let seconds = sexagesimal(whole, digits)?;
         // Its value is of no interest: no other reader takes it for a number.
         return fraction.bytes().all(is_digit_or_underscore).then_some(Reading::Float(sign * to_f64(seconds)));
     }
@@ -44,7 +44,7 @@ fn float(word: &str) -> Option<Reading> {
         None => (fraction, ""),
     };
     let has_exponent = mantissa.len() < fraction.len();
-    let exponent_is_signed = exponent.strip_prefix(['+', '-']).is_some_and(|rest| digits(rest));
+    let exponent_is_signed = exponent.strip_prefix(['+', '-']).is_some_and(digits);
     // Without a digit before the point there is no sign, and a digit after it.
     let is_number = if whole.is_empty() {
         rest == word && mantissa.starts_with(|c: char| c.is_ascii_digit())
