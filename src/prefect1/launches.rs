@@ -2,8 +2,7 @@
 
 use super::api::{Detail, Prefect1};
 use super::render::{self, AgentSettings, TemplatePlace};
-use crate::config::AgentSecrets;
-use crate::launch::delivery::{Delivered, deliver};
+use crate::launch::delivery::{Delivered, Delivery, deliver};
 use crate::orchestrator::{DueRun, RenderError, Rendered, RunRefusal};
 use futures_util::future::{BoxFuture, join_all};
 use serde_json::{Map, Value};
@@ -20,8 +19,7 @@ type Templates = BTreeMap<String, Result<Map<String, Value>, RenderError>>;
 /// What rendering needs to know of an agent.
 pub(super) struct Renderer<'a> {
     pub(super) settings: &'a AgentSettings,
-    pub(super) secrets: &'a AgentSecrets,
-    pub(super) assume_role_arn: Option<&'a str>,
+    pub(super) delivery: &'a Arc<Delivery>,
     pub(super) load_template: &'a LoadTemplate,
 }
 
@@ -71,8 +69,7 @@ impl Renderer<'_> {
         if !problems.is_empty() {
             return Err(refused(RunRefusal(format!("Parameter validation failed:\n{}", problems.join("\n")))));
         }
-        let mode = self.settings.api_key_delivery;
-        let Delivered { spec, warning } = deliver(spec, mode, self.secrets, self.assume_role_arn).map_err(refused)?;
+        let Delivered { spec, warning } = deliver(spec, self.delivery).map_err(refused)?;
         Ok(Rendered { spec, warning })
     }
 }
