@@ -13,4 +13,5 @@ mod pool;
 mod prefect2;
 mod recovery;
 mod scene;
+mod shapes;
 mod turns;

@@ -204,8 +204,13 @@ impl Prefect1 {
     /// Hands out what rendering needs to know.
     pub(super) async fn with_renderer<T>(&self, render: impl AsyncFnOnce(Renderer<'_>) -> T) -> T {
         let session = self.session();
-        render(Renderer { settings: &session.settings, delivery: &self.delivery, load_template: &self.load_template })
-            .await
+        render(Renderer {
+            settings: &session.settings,
+            delivery: &self.delivery,
+            unknown_members: self.config.unknown_members,
+            load_template: &self.load_template,
+        })
+        .await
     }
 
     fn session(&self) -> Arc<Session> {
