@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 fn transport(api: &str) -> Transport {
     let client = http_client::client(None).unwrap();
-    Transport::new(client, api, Some(SecretString::from(KEY)), "0.15.0", Arc::new(|| NOW)).unwrap()
+    let key = Some(SecretString::from(KEY));
+    Transport::new(client, api, key, HeaderMap::new(), "0.15.0", Arc::new(|| NOW)).unwrap()
 }
 
 fn hello() -> Document {
@@ -179,7 +180,8 @@ async fn an_echoed_key_is_blanked_in_every_error() {
 fn a_key_with_a_newline_at_its_end_works_and_one_inside_is_named_without_being_shown() {
     let client = http_client::client(None).unwrap();
     let new = |key: &str| {
-        Transport::new(client.clone(), "http://api", Some(SecretString::from(key)), "1.4.1", Arc::new(|| NOW))
+        let key = Some(SecretString::from(key));
+        Transport::new(client.clone(), "http://api", key, HeaderMap::new(), "1.4.1", Arc::new(|| NOW))
     };
     assert!(new("key\n").is_ok());
     let error = new("pcu\nfakekey").err().unwrap().to_string();

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn transport_of(api: &str, secrets: &AgentSecrets) -> Transport {
     let client = http_client::client(None).unwrap();
-    Transport::new(client, api, &Credential::of(secrets), "Etl wörker", "client-1".into(), Arc::new(|| NOW)).unwrap()
+    let further = headers::further(secrets).unwrap();
+    let (credential, csrf) = (Credential::of(secrets), "client-1".into());
+    Transport::new(client, api, &credential, further, "Etl wörker", csrf, Arc::new(|| NOW)).unwrap()
 }
 
 fn transport(server: &Server) -> Transport {
