@@ -1,4 +1,4 @@
-//! What YAML 1.1 makes of a bare word, as PyYAML reads it: with it Prefect's agents read their documents. Pure.
+//! What YAML 1.1 makes of a bare word, as `PyYAML` reads it: with it Prefect's agents read their documents. Pure.
 
 /// What a bare word means.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,7 +9,7 @@ pub(super) enum Reading {
     Int(Option<i128>),
     Float(f64),
     Text,
-    /// A date, or something that PyYAML takes for a value and then cannot read.
+    /// A date, or something that `PyYAML` takes for a value and then cannot read.
     Other,
 }
 

@@ -3,7 +3,7 @@ use super::one_one::{self, Reading};
 use super::{ambiguity, mapping, read};
 use serde_json::{Value, json};
 
-/// What PyYAML says: text, kind, value. Made by `scripts/yaml_readings.py`.
+/// What `PyYAML` says: text, kind, value. Made by `scripts/yaml_readings.py`.
 fn readings() -> Vec<(String, Reading)> {
     let rows: Vec<(String, String, Value)> = serde_json::from_str(include_str!("readings.json")).unwrap();
     let reading = |kind: &str, value: &Value| match kind {
