@@ -9,7 +9,9 @@ use super::calls::EcsCalls;
 use super::flight::Flight;
 use super::outcome::{Origin, refusal};
 use super::place::AwsCredentials;
-use super::{LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, TransientCause};
+use super::{
+    LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, TransientCause,
+};
 use crate::aws::ecs::Ecs;
 use crate::aws::{Account, AwsError};
 use crate::clock::Clock;
@@ -128,7 +130,7 @@ impl<T: Connect, C: Clock> Launcher for AccountsLauncher<T, C> {
         self.own.room(deadline)
     }
 
-    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
         match self.elsewhere(&place.credentials).await? {
             Some(other) => other.launcher.live_tasks(place, started_by).await,
             None => self.own.live_tasks(place, started_by).await,

@@ -11,7 +11,9 @@ use super::network::{default_network, no_default_network};
 use super::outcome::{Origin, refusal};
 use super::rate::LaunchRate;
 use super::request::{Settled, run_task_body};
-use super::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch};
+use super::{
+    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch,
+};
 use crate::clock::Clock;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -171,7 +173,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
         self.rate.free_until(self.clock.now(), deadline)
     }
 
-    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
         self.find_live_tasks(place, started_by).await
     }
 

@@ -30,6 +30,10 @@ pub fn classify(answer: Result<RunTaskAnswer, AwsError>, origin: &Origin<'_>) ->
     match answer {
         Ok(answer) => match answer.tasks.into_iter().next() {
             Some(task) => Verdict::Task(task),
+            // ECS says why there is no task, or it says nothing at all: then there may be one.
+            None if answer.failures.is_empty() => {
+                Verdict::NoTask(LaunchOutcome::Unknown("RunTask answered neither a task nor a failure".into()))
+            }
             None => Verdict::NoTask(failures::classify(&answer.failures, origin)),
         },
         // The request arrived or it did not: only the token can tell.

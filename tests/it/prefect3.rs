@@ -7,6 +7,7 @@ mod claims;
 mod dry_run;
 mod giving_back;
 mod launching;
+mod odd_answers;
 mod once;
 mod pool;
 mod recovery;

@@ -67,8 +67,6 @@ fn remedy(failures: &[Failure]) -> &'static str {
          or add such instances to the cluster."
     } else if has("MISSING") || has("INACTIVE") {
         "Check the cluster that the run's `run_task_kwargs` name."
-    } else if failures.is_empty() {
-        "ECS started no task and gave no reason: check the run's `run_task_kwargs`, then run the flow again."
     } else {
         "Check the run's configuration against the reason that ECS gives, then run the flow again."
     }
@@ -76,13 +74,8 @@ fn remedy(failures: &[Failure]) -> &'static str {
 
 /// The Python agent's own words: they are what people search for.
 fn python_text(failures: &[Failure], flow_run_id: &str) -> String {
-    let list = if failures.is_empty() {
-        "None".to_owned()
-    } else {
-        let entries: Vec<String> = failures.iter().map(python_dict).collect();
-        format!("[{}]", entries.join(", "))
-    };
-    format!("Failed to start task for flow run {flow_run_id}. Failures: {list}")
+    let entries: Vec<String> = failures.iter().map(python_dict).collect();
+    format!("Failed to start task for flow run {flow_run_id}. Failures: [{}]", entries.join(", "))
 }
 
 fn python_dict(failure: &Failure) -> String {
