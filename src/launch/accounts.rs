@@ -15,7 +15,6 @@ use super::{
 use crate::aws::ecs::Ecs;
 use crate::aws::{Account, AwsError};
 use crate::clock::Clock;
-use serde_json::Map;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -91,7 +90,7 @@ impl<T: Connect, C: Clock> AccountsLauncher<T, C> {
 
 /// What it means that these credentials cannot be had. Only a role has to be asked for.
 fn no_credentials(error: AwsError, credentials: &AwsCredentials) -> LaunchOutcome {
-    let origin = Origin { flow_run_id: "", run_sets: &credentials.set_by_run, run_task: &Map::new() };
+    let origin = Origin { run_sets: &credentials.set_by_run, ..Origin::nobodys() };
     refusal("AssumeRole", error, &origin)
 }
 

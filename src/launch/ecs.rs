@@ -12,7 +12,7 @@ use super::outcome::{Origin, refusal};
 use super::rate::LaunchRate;
 use super::request::{Settled, run_task_body};
 use super::{
-    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch,
+    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, Words,
 };
 use crate::clock::Clock;
 use serde_json::{Map, Value};
@@ -79,7 +79,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
             match self.ecs.describe_task_definition(name).await {
                 Ok(described) => Ok(described.definition),
                 Err(error) => match refusal("DescribeTaskDefinition", error, origin) {
-                    LaunchOutcome::InactiveDefinition => Err(no_such_definition(name)),
+                    LaunchOutcome::InactiveDefinition => Err(no_such_definition(name, origin.words)),
                     other => Err(other),
                 },
             }
@@ -115,7 +115,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         match outcome {
             LaunchOutcome::InactiveDefinition => {
                 let name = launch.run_task.get("taskDefinition").and_then(Value::as_str).unwrap_or_default();
-                if self.definitions.forget(name).await { outcome } else { no_such_definition(name) }
+                if self.definitions.forget(name).await { outcome } else { no_such_definition(name, launch.words) }
             }
             LaunchOutcome::AgentTrouble(_) => {
                 let used = launch.run_task.get("networkConfiguration");
@@ -136,10 +136,14 @@ fn roles_of(definition: &Map<String, Value>) -> Roles {
     ["taskRoleArn", "executionRoleArn"].into_iter().filter_map(role).collect()
 }
 
-fn no_such_definition(name: &str) -> LaunchOutcome {
+fn no_such_definition(name: &str, words: Words) -> LaunchOutcome {
+    let place = match words {
+        Words::Agent => "of the run configuration",
+        Words::Worker => "of the job variables or the work pool",
+    };
     LaunchOutcome::Permanent(format!(
-        "The task definition {name} does not exist or is inactive. Name an active one in `task_definition_arn` of the \
-         run configuration, then run the flow again."
+        "The task definition {name} does not exist or is inactive. Name an active one in `task_definition_arn` {place}, \
+         then run the flow again."
     ))
 }
 
@@ -150,7 +154,8 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
         spec: &LaunchSpec,
         identity: &LaunchIdentity,
     ) -> Result<PreparedLaunch, LaunchOutcome> {
-        let origin = Origin { flow_run_id, run_sets: &spec.run_sets, run_task: &spec.run_task };
+        let words = spec.worker.words;
+        let origin = Origin { flow_run_id, run_sets: &spec.run_sets, run_task: &spec.run_task, words };
         let spec = &*self.completed(spec, &origin).await?;
         let origin = Origin { run_task: &spec.run_task, ..origin };
         let (definition, network) =
@@ -161,6 +166,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
             run_task: run_task_body(&spec.run_task, &settled, identity),
             run_sets: spec.run_sets.clone(),
             place: spec.place(),
+            words,
         })
     }
 

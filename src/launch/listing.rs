@@ -3,7 +3,6 @@
 use super::outcome::{Origin, refusal};
 use super::{LaunchOutcome, Place};
 use crate::aws::AwsError;
-use serde_json::Map;
 
 /// The tasks that ECS lists as stopped, and a warning where it refuses to list them.
 ///
@@ -40,14 +39,13 @@ pub fn refused(operation: &str, error: AwsError, place: &Place) -> LaunchOutcome
             "{operation}: {error}. Flow runs that may have a task already wait until ECS answers this again."
         ));
     }
-    let origin = Origin { flow_run_id: "", run_sets: &place.credentials.set_by_run, run_task: &Map::new() };
+    let origin = Origin { run_sets: &place.credentials.set_by_run, ..Origin::nobodys() };
     refusal(operation, error, &origin)
 }
 
 /// Whether it is the request that ECS refuses: neither for now, nor for who asks, nor for want of a permission.
 fn is_refused_question(operation: &str, error: &AwsError) -> bool {
-    let nobodys = Origin { flow_run_id: "", run_sets: &[], run_task: &Map::new() };
-    matches!(refusal(operation, error.clone(), &nobodys), LaunchOutcome::Permanent(_))
+    matches!(refusal(operation, error.clone(), &Origin::nobodys()), LaunchOutcome::Permanent(_))
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub mod token;
 pub mod worker;
 
 pub use place::Place;
+pub use worker::Words;
 
 use serde_json::{Map, Value};
 use std::future::Future;
@@ -160,6 +161,8 @@ pub struct PreparedLaunch {
     pub run_sets: Vec<String>,
     /// Where it goes.
     pub place: Place,
+    /// Whose words its users know.
+    pub words: Words,
 }
 
 /// The one hook that a platform implements: deploy a flow run.

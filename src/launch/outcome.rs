@@ -86,12 +86,11 @@ fn answered(operation: &str, status: u16, code: &str, message: &str, origin: &Or
     if is_inactive(&lower) {
         return LaunchOutcome::InactiveDefinition;
     }
-    match origin.fault(status, code, message) {
-        Fault::Agent => LaunchOutcome::AgentTrouble(remedy::with(&text, code, &lower)),
-        Fault::Run if origin.brings_keys() && origin::is_about_caller(code) => {
-            LaunchOutcome::Permanent(remedy::of_keys(&text))
-        }
-        Fault::Run => LaunchOutcome::Permanent(remedy::with(&text, code, &lower)),
+    let fault = origin.fault(status, code, message);
+    let text = remedy::with(&text, code, &lower, fault, origin);
+    match fault {
+        Fault::Agent => LaunchOutcome::AgentTrouble(text),
+        Fault::Run => LaunchOutcome::Permanent(text),
     }
 }
 

@@ -27,8 +27,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     /// Sends the request, again while its outcome is unknown, until `deadline`.
     pub(super) async fn run_task_once(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
-        let origin =
-            Origin { flow_run_id: &launch.flow_run_id, run_sets: &launch.run_sets, run_task: &launch.run_task };
+        let origin = Origin {
+            flow_run_id: &launch.flow_run_id,
+            run_sets: &launch.run_sets,
+            run_task: &launch.run_task,
+            words: launch.words,
+        };
         // Why it is not known whether an earlier try started the task.
         let mut doubt: Option<String> = None;
         for replay in 0..=REPLAYS {

@@ -3,7 +3,7 @@
 use super::origin::Origin;
 use super::{is_capacity, is_throttling};
 use crate::aws::ecs::Failure;
-use crate::launch::{LaunchOutcome, TransientCause};
+use crate::launch::{LaunchOutcome, TransientCause, Words};
 
 /// What several failures mean together: the run fails only when nothing among them is worth another try.
 pub(super) fn classify(failures: &[Failure], origin: &Origin<'_>) -> LaunchOutcome {
@@ -22,7 +22,7 @@ pub(super) fn classify(failures: &[Failure], origin: &Origin<'_>) -> LaunchOutco
     } else if has(Kind::Capacity) {
         transient(TransientCause::Capacity)
     } else {
-        LaunchOutcome::Permanent(format!("{text}. {}", remedy(failures)))
+        LaunchOutcome::Permanent(format!("{text}. {}", remedy(failures, origin.words)))
     }
 }
 
@@ -60,13 +60,16 @@ fn kind(failure: &Failure, origin: &Origin<'_>) -> Kind {
     Kind::Permanent
 }
 
-fn remedy(failures: &[Failure]) -> &'static str {
+fn remedy(failures: &[Failure], words: Words) -> &'static str {
     let has = |reason: &str| failures.iter().any(|failure| failure.reason.as_deref() == Some(reason));
     if has("ATTRIBUTE") {
         "No container instance has what the task definition asks for: relax its placement constraints and attributes, \
          or add such instances to the cluster."
     } else if has("MISSING") || has("INACTIVE") {
-        "Check the cluster that the run's `run_task_kwargs` name."
+        match words {
+            Words::Agent => "Check `cluster` in the run's `run_task_kwargs`.",
+            Words::Worker => "Check `cluster` in the job variables.",
+        }
     } else {
         "Check the run's configuration against the reason that ECS gives, then run the flow again."
     }

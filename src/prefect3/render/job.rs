@@ -10,7 +10,7 @@ use super::template::{Values, apply};
 use super::{FlowRunContext, Generation, WorkerSettings, labels, variables};
 use crate::launch::place::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::launch::request_check::{definition_problems, request_problems};
-use crate::launch::worker::{Complete, Completion, WorkerPart};
+use crate::launch::worker::{Complete, Completion, Words, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
 use crate::orchestrator::RunRefusal;
 use crate::python_text::{is_true, text};
@@ -133,6 +133,7 @@ impl Job {
                 tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
                 completion,
                 credentials: self.configuration.aws_credentials.clone(),
+                words: Words::Worker,
             },
         }
     }

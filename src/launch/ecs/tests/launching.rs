@@ -18,6 +18,7 @@ fn prepared() -> PreparedLaunch {
         run_task,
         run_sets: vec!["taskDefinition".into()],
         place: Place::default(),
+        words: Words::default(),
     }
 }
 

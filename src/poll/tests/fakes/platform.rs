@@ -4,6 +4,7 @@ use super::Fakes;
 use crate::clock::Clock;
 use crate::launch::{
     LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, TransientCause,
+    Words,
 };
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
@@ -28,7 +29,7 @@ impl Launcher for Fakes {
         run_task.insert("clientToken".into(), Value::from(identity.token.clone()));
         run_task.insert("startedBy".into(), json!(identity.started_by));
         let (run_sets, place) = (Vec::new(), spec.place());
-        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets, place })
+        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets, place, words: Words::default() })
     }
 
     async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
