@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-from prefect3.rest import Rest
+from prefect_server.rest import Rest
 
 # Of the guarded server; the password has a colon of its own.
 AUTH_STRING = "admin:se:cret"
@@ -29,8 +29,16 @@ class Verdict(NamedTuple):
     reason: str | None
 
 
+# What the fake is a fake of.
+FAKE_VERSION = "3.8.8"
+
+
 class Prefect3(Rest):
     """Each test makes a pool of its own, so that servers can be shared."""
+
+    def __init__(self, url, headers=None, version=FAKE_VERSION):
+        super().__init__(url, headers)
+        self.version = version
 
     def pool(self, **spec):
         """A new work pool's name."""

@@ -10,5 +10,8 @@ mod launching;
 mod odd_answers;
 mod once;
 mod pool;
+mod prefect2;
 mod recovery;
 mod scene;
+mod shapes;
+mod turns;

@@ -2,6 +2,7 @@
 
 use super::Detail;
 use super::names::Names;
+use super::turns::Seen;
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect3::render::FlowRun;
 use crate::times;
@@ -58,6 +59,13 @@ impl State {
             mark: mark_in(&state["data"]),
             session: text(&state["data"][Mark::KEY][SESSION]),
         })
+    }
+
+    /// What names the transition that made it: its `transition_id`, or our mark. Servers before Prefect 2.14.17 keep no
+    /// `transition_id`, but the mark.
+    pub(super) fn made_by(&self) -> Option<&str> {
+        let marked = || self.mark.as_ref().map(|mark| mark.token.as_str());
+        self.transition_id.as_deref().or_else(marked)
     }
 
     /// PENDING as a claim writes it; workers and observers put other names over it.
@@ -166,7 +174,7 @@ impl Row {
             is_task_retry: false,
             attempts,
             capacity_refusals,
-            detail: Detail { flow_run: Arc::clone(&self.flow_run) },
+            detail: Detail { flow_run: Arc::clone(&self.flow_run), seen: Seen::of(self) },
         }
     }
 

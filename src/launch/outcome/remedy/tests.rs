@@ -126,9 +126,10 @@ fn what_remedies_name_exists() {
     keys(&case["flow_run"]["run_config"], &mut of_agent);
     keys(&case["expected"], &mut of_agent);
     // Keys of ECS's requests, the template's parameters, and the name of the account's setting.
-    let shapes = include_str!("../../request_check/shapes.rs");
+    let shapes = include_str!("../../../ecs_model/shapes.txt");
     let template = include_str!("../../../../template.yaml");
-    let of_aws = |name: &str| shapes.contains(&format!("\"{name}\"")) || name == "taskLongArnFormat";
+    let is_member = |line: &str, name: &str| line.split([' ', '!']).nth(1) == Some(name);
+    let of_aws = |name: &str| name == "taskLongArnFormat" || shapes.lines().any(|line| is_member(line, name));
     let of_template = |name: &str| template.contains(&format!("\n  {name}:\n"));
     let others = [CALLER, DENIED, NOT_AWS, CONFIGURATION, KEYS];
     let all = REMEDIES.iter().chain(&BY_CODE).map(|(_, advice)| *advice).chain(others);

@@ -1,6 +1,6 @@
 //! The server's own services: what they would have done by now.
 
-use super::{Generation, Prefect3, RunState, StateType, Status, orchestrate::Rules};
+use super::{Prefect3, RunState, StateType, Status, orchestrate::Rules};
 use time::{Duration, OffsetDateTime};
 
 /// A worker that is silent for so many of its intervals is offline.
@@ -27,7 +27,11 @@ impl Prefect3 {
 
     /// Scheduled runs whose time is over become Late; their time stays.
     pub(super) fn mark_late(&mut self, now: OffsetDateTime) {
-        let limit = now - Duration::seconds(self.switches.late_after_seconds);
+        self.mark_late_from(now - Duration::seconds(self.switches.late_after_seconds), now);
+    }
+
+    /// Scheduled runs whose time was over at `limit` become Late.
+    pub(super) fn mark_late_from(&mut self, limit: OffsetDateTime, now: OffsetDateTime) {
         let late = self.run_ids(|run, state| {
             state.kind == StateType::Scheduled
                 && state.name == "Scheduled"
@@ -44,7 +48,7 @@ impl Prefect3 {
     pub(super) fn end_cancelling(&mut self, now: OffsetDateTime) {
         let switches = &self.switches;
         let Some(seconds) = switches.cancelling_timeout_seconds else { return };
-        if switches.generation == Generation::Two || switches.cloud {
+        if switches.generation.is_two() || switches.cloud {
             return;
         }
         let limit = now - Duration::seconds(seconds);

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Generation {
+    /// Prefect 2.10, in addition: states keep no `transition_id`, and flow runs have no job variables of their own.
+    TwoTen,
     /// Prefect 2.20: no labels, no states below Pending, no concurrency limits of deployments, nobody ends a run that
     /// stays Cancelling, and a Cancelled run is not started again; deployments call their job variables
     /// `infra_overrides`.
@@ -18,9 +20,15 @@ pub enum Generation {
 }
 
 impl Generation {
+    /// Whether it is one of Prefect 2.
+    pub fn is_two(self) -> bool {
+        matches!(self, Self::TwoTen | Self::Two)
+    }
+
     /// The version that the server tells.
     pub fn version(self) -> &'static str {
         match self {
+            Self::TwoTen => "2.10.21",
             Self::Two => "2.20.27",
             Self::Three => "3.8.8",
         }
@@ -90,6 +98,8 @@ pub struct Switches {
     pub slot_wait_seconds: i64,
     /// For how long a slot is held without renewal, seconds.
     pub lease_seconds: i64,
+    /// Requests in whose very moment the Late service is at work.
+    pub late: Option<LateBefore>,
     /// Requests that fail without effect; the first rule that matches is used.
     pub fail: Vec<FailRule>,
 }
@@ -111,6 +121,7 @@ impl Default for Switches {
             cancelling_timeout_seconds: Some(300),
             slot_wait_seconds: 30,
             lease_seconds: 300,
+            late: None,
             fail: Vec::new(),
         }
     }
@@ -118,6 +129,17 @@ impl Default for Switches {
 
 fn forever() -> u32 {
     u32::MAX
+}
+
+/// A moment in which the Late service is at work, however little the runs are late: before each of these requests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateBefore {
+    /// The operation's name, e.g. `set_state`.
+    pub operation: String,
+    /// Only requests whose path and query, or whose body, contain this, e.g. the id of a run.
+    #[serde(default)]
+    pub contains: String,
 }
 
 /// A request that is answered otherwise and has no effect: rate limits, maintenance, one run that always fails.
@@ -140,6 +162,17 @@ pub struct FailRule {
     /// How often; default for ever.
     #[serde(default = "forever")]
     pub times: u32,
+}
+
+impl LateBefore {
+    /// Before such requests.
+    pub fn new(operation: &str, contains: &str) -> Self {
+        Self { operation: operation.to_owned(), contains: contains.to_owned() }
+    }
+
+    pub(super) fn is_before(&self, operation: &str, request: &str) -> bool {
+        self.operation == operation && request.contains(&self.contains)
+    }
 }
 
 impl FailRule {
