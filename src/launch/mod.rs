@@ -63,6 +63,8 @@ pub struct LaunchSpec {
     pub run_sets: Vec<String>,
     /// What the rules of a Prefect 2 or 3 worker add.
     pub worker: worker::WorkerPart,
+    /// The key is delivered once the task definition, which exists, is described.
+    pub pending_delivery: Option<delivery::Pending>,
 }
 
 impl LaunchSpec {
@@ -163,6 +165,8 @@ pub struct PreparedLaunch {
     pub place: Place,
     /// Whose words its users know.
     pub words: Words,
+    /// What a person should know about it; the same words for the same cause.
+    pub warning: Option<String>,
 }
 
 /// The one hook that a platform implements: deploy a flow run.

@@ -14,6 +14,7 @@ fn prepared() -> PreparedLaunch {
     let run_task =
         object(json!({"taskDefinition": "f:1", "cluster": "c", "clientToken": "token", "startedBy": "prefect/etl/1"}));
     PreparedLaunch {
+        warning: None,
         flow_run_id: RUN.into(),
         run_task,
         run_sets: vec!["taskDefinition".into()],
