@@ -25,6 +25,7 @@ mod launching;
 mod maintenance;
 mod max_polls;
 mod network;
+mod odd_answers;
 mod once;
 mod prefect3;
 mod queue;
