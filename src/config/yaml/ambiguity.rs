@@ -115,6 +115,9 @@ impl Walk {
 
 /// What is ambiguous about a bare word, if it is.
 pub(super) fn different(word: &str) -> Option<Problem> {
+    if is_usual_number(word) {
+        return None;
+    }
     let python = one_one::read(word);
     let looks_like_a_number = || word.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
     // What is a text to both begins like one, mostly: no need to ask.
@@ -142,6 +145,11 @@ pub(super) fn different(word: &str) -> Option<Problem> {
         ),
         "the text in quotes, or the value in a spelling that is the same everywhere (true, false, null, 83, 0.5)",
     ))
+}
+
+/// A whole number as everybody writes and reads it: most of those there are.
+fn is_usual_number(word: &str) -> bool {
+    (1..=18).contains(&word.len()) && !word.starts_with('0') && word.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// How this program reads the word.
