@@ -12,4 +12,5 @@ mod pool;
 mod prefect2;
 mod recovery;
 mod scene;
+mod telling;
 mod turns;
