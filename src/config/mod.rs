@@ -1,10 +1,11 @@
 //! Parameters and files → typed configuration. Pure: nothing here reads the environment, a clock or the network.
 //!
-//! [`load()`] reads a deployment's parameters, [`from_file`] one file, [`read_agent`] one text; [`read_document`] reads
+//! [`load()`] reads a deployment's parameters, [`from_file`] one file, [`read_agent`] one text; [`check_document`] checks
 //! what a configuration refers to, [`apply_backend_settings`] adds what Prefect's backend keeps.
 
 mod addresses;
 mod agent;
+mod client_headers;
 mod documents;
 mod environment;
 mod errors;
@@ -14,17 +15,21 @@ mod near;
 mod parameter;
 mod reader;
 mod settings;
+mod shapes;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub use agent::{Source, read_agent};
-pub use documents::{DocumentKind, read_document};
+pub use client_headers::ClientHeaders;
+pub use documents::DocumentKind;
 pub use errors::{ConfigErrors, Problem};
 pub use load::{Loaded, LoadedAgent, from_file, load};
 pub use parameter::{Parameter, Root, is_agent_name};
 pub use settings::apply_backend_settings;
+pub use shapes::check_document;
 
+use crate::ecs_model::UnknownMembers;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -60,6 +65,8 @@ pub struct AgentConfig<G = Generation> {
     pub assume_role_arn: Option<String>,
     /// How a flow run gets its API key.
     pub api_key_delivery: ApiKeyDelivery,
+    /// What becomes of members of ECS requests that we do not know.
+    pub unknown_members: UnknownMembers,
     /// One of our claims without a task after this long is finished.
     pub orphan_after: Duration,
     /// Launches of one run before it fails with the whole story.
@@ -239,6 +246,8 @@ pub struct AgentSecrets {
     pub auth_token: Option<StoredSecret>,
     /// `user:password` of a self-hosted Prefect 2 or 3; it beats an API key.
     pub auth_string: Option<StoredSecret>,
+    /// Further headers of every request to Prefect.
+    pub client_headers: Option<ClientHeaders>,
 }
 
 impl AgentSecrets {
@@ -251,17 +260,25 @@ impl AgentSecrets {
             }
             _ => false,
         };
+        let headers = |secrets: &Self| secrets.client_headers.as_ref().map(|headers| headers.stored.clone());
         let pairs = [
             (&self.api_key, &other.api_key),
             (&self.auth_token, &other.auth_token),
             (&self.auth_string, &other.auth_string),
+            (&headers(self), &headers(other)),
         ];
         pairs.into_iter().all(|(one, other)| same(one, other))
     }
 
-    /// All of them.
+    /// All of them, as they are stored.
     pub fn iter(&self) -> impl Iterator<Item = &StoredSecret> {
-        [&self.api_key, &self.auth_token, &self.auth_string].into_iter().flatten()
+        let headers = self.client_headers.as_ref().map(|headers| &headers.stored);
+        [&self.api_key, &self.auth_token, &self.auth_string].into_iter().flatten().chain(headers)
+    }
+
+    /// The values of the further headers.
+    pub fn header_values(&self) -> impl Iterator<Item = &SecretString> {
+        self.client_headers.iter().flat_map(|headers| &headers.headers).map(|(_, value)| value)
     }
 }
 
@@ -281,6 +298,7 @@ impl<G> AgentConfig<G> {
             region_name,
             assume_role_arn,
             api_key_delivery,
+            unknown_members,
             orphan_after,
             max_launch_attempts,
             spot_fallback_after,
@@ -302,6 +320,7 @@ impl<G> AgentConfig<G> {
             region_name,
             assume_role_arn,
             api_key_delivery,
+            unknown_members,
             orphan_after,
             max_launch_attempts,
             spot_fallback_after,

@@ -4,7 +4,7 @@ use super::batch::{Candidate, Intent, Job};
 use super::history::{Earlier, decide};
 use super::ledger::Fate;
 use crate::clock::Clock;
-use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, Place, spot};
+use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, spot};
 use crate::orchestrator::{ApiError, DueRun, Ending, Orchestrator, RenderError, Rendered};
 use crate::state::ErrorKind;
 use futures_util::future::join_all;
@@ -98,7 +98,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             }
         }
         match self.turn.launcher.prepare(&run.flow_run_id, &spec, &self.identity(run)).await {
-            Ok(prepared) => Some(Candidate { run, mark, place, intent: Intent::Launch(Box::new((spec, prepared))) }),
+            Ok(prepared) => {
+                self.warn_of(&prepared);
+                Some(Candidate { run, mark, place, intent: Intent::Launch(Box::new((spec, prepared))) })
+            }
             Err(LaunchOutcome::Permanent(message)) => {
                 Some(Candidate { run, mark, place, intent: Intent::Fail { message } })
             }
@@ -108,6 +111,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 None
             }
         }
+    }
+
+    pub(super) fn warn_of(&self, prepared: &PreparedLaunch) {
+        prepared.warning.iter().for_each(|warning| self.turn.ledger.warn(warning));
     }
 
     pub(super) fn why_not_prepared(&self, outcome: LaunchOutcome) -> String {
@@ -129,10 +136,19 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
     }
 
+    /// The tasks of a run that have not stopped, as far as the platform tells.
+    pub(super) async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+        let found = self.turn.launcher.live_tasks(place, started_by).await?;
+        if let Some(warning) = found.warning {
+            self.turn.ledger.warn(&warning);
+        }
+        Ok(found.tasks)
+    }
+
     /// What an earlier task means; an error = the run can never be launched as it stands.
     async fn earlier_task(&self, run: &DueRun<O::Detail>, place: &Place) -> Result<Earlier, String> {
         let started_by = self.identity(run).started_by;
-        let tasks = match self.turn.launcher.live_tasks(place, &started_by).await {
+        let tasks = match self.live_tasks(place, &started_by).await {
             Ok(tasks) => tasks,
             Err(outcome) => {
                 let outcome = lasting(outcome, place)?;

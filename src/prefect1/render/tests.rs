@@ -3,12 +3,13 @@
 mod core_version;
 mod environment;
 mod merge;
+mod nothing_lost;
 mod requests;
 mod storage;
 mod template;
 
 use super::{AgentSettings, FlowRun};
-use crate::config::{ApiKeyDelivery, Backend, Rules};
+use crate::config::{Backend, Rules};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
@@ -30,7 +31,6 @@ fn agent(rules: Rules) -> AgentSettings {
         execution_role_arn: None,
         task_definition: None,
         run_task_kwargs: Map::new(),
-        api_key_delivery: ApiKeyDelivery::Environment,
     }
 }
 

@@ -1,16 +1,17 @@
 //! One flow run's job: its configuration, prepared, and the launch that follows from it.
 
 use super::configuration::{Configuration, filled, flow_container_name};
-use super::definition_check::check;
+use super::definition_check;
 use super::environment::{environment, key_variables};
 use super::request::{Request, request};
 use super::run_sets::run_sets;
 use super::task_definition::task_definition;
 use super::template::{Values, apply};
 use super::{FlowRunContext, Generation, WorkerSettings, command, labels, variables};
+use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
 use crate::launch::place::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
-use crate::launch::request_check::{definition_problems, request_problems};
-use crate::launch::worker::{Complete, Completion, WorkerPart};
+use crate::launch::request_check::{definition_problems, refusal, run_task_problems};
+use crate::launch::worker::{Complete, Completion, Words, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
 use crate::orchestrator::RunRefusal;
 use crate::python_text::{is_true, text};
@@ -31,6 +32,9 @@ pub struct Job {
     definition: Option<Map<String, Value>>,
     key_variables: Vec<String>,
     run_sets: Vec<String>,
+    unknown_members: UnknownMembers,
+    /// The configuration before references were resolved, if it has some: what they bring along is not for messages.
+    written: Option<Map<String, Value>>,
 }
 
 impl Job {
@@ -63,6 +67,8 @@ impl Job {
             run_sets,
             configuration,
             definition,
+            unknown_members: worker.unknown_members,
+            written: (populated != resolved).then(|| populated.clone()),
         })
     }
 
@@ -88,9 +94,16 @@ impl Job {
         if let Some(definition) = &self.definition {
             return self.with_definition(definition, Definition::Own(definition.clone()));
         }
+        if let Some(named) = existing(&self.configuration).filter(|named| !named.is_string()) {
+            let named = Map::from_iter([("taskDefinition".to_owned(), named.clone())]);
+            let problems = check(Operation::RunTask, &named, &[], self.unknown_members);
+            self.refuse(&[problems])?;
+        }
         let completion = Completion(Arc::new(self.clone()));
         let request = Request { body: self.configuration.task_run_request.clone(), network: None };
-        Ok(self.spec(request, self.existing(), Some(completion)))
+        let mut spec = self.spec(request, self.existing(), None);
+        spec.worker.completion = Some(completion);
+        Ok(spec)
     }
 
     fn existing(&self) -> Definition {
@@ -104,22 +117,26 @@ impl Job {
         described: &Map<String, Value>,
         definition: Definition,
     ) -> Result<LaunchSpec, RunRefusal> {
-        check(&self.configuration, described)?;
-        let spec = self.spec(request(&self.configuration, described)?, definition, None);
+        definition_check::check(&self.configuration, described)?;
+        let flow = flow_container_name(&self.configuration, described);
+        let spec = self.spec(request(&self.configuration, described)?, definition, Some(flow));
         // The worker does not come to the second request if the first one is refused.
-        let mut problems = definition_problems(&spec);
-        if problems.is_empty() {
-            problems = request_problems(&spec);
-        }
-        if problems.is_empty() {
-            Ok(spec)
-        } else {
-            let problems = problems.join("\n");
-            Err(RunRefusal(format!("ParamValidationError: Parameter validation failed:\n{problems}")))
+        self.refuse(&[definition_problems(&spec, self.unknown_members)])?;
+        self.refuse(&[run_task_problems(&spec, self.unknown_members)])?;
+        Ok(spec)
+    }
+
+    fn refuse(&self, problems: &[Problems<'_>]) -> Result<(), RunRefusal> {
+        let may_show =
+            |value: &Value| self.written.as_ref().is_none_or(|written| written.values().any(|w| holds(w, value)));
+        match refusal(problems, &may_show) {
+            None => Ok(()),
+            Some(text) => Err(RunRefusal(format!("ParamValidationError: {text}"))),
         }
     }
 
-    fn spec(&self, request: Request, definition: Definition, completion: Option<Completion>) -> LaunchSpec {
+    /// `flow_container`: the name of the container that runs the flow, once it is known.
+    fn spec(&self, request: Request, definition: Definition, flow_container: Option<String>) -> LaunchSpec {
         let deregister = self.configuration.auto_deregister_task_definition && self.definition.is_some();
         LaunchSpec {
             definition,
@@ -129,11 +146,13 @@ impl Job {
             run_sets: self.run_sets.clone(),
             worker: WorkerPart {
                 network: request.network,
-                flow_container: self.definition.as_ref().map(|own| flow_container_name(&self.configuration, own)),
+                flow_container,
                 tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
-                completion,
+                completion: None,
                 credentials: self.configuration.aws_credentials.clone(),
+                words: Words::Worker,
             },
+            pending_delivery: None,
         }
     }
 
@@ -174,6 +193,16 @@ impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("flow_run_id", &self.flow_run_id).finish_non_exhaustive()
     }
+}
+
+/// Whether `value` is or is in `whole`.
+fn holds(whole: &Value, value: &Value) -> bool {
+    whole == value
+        || match whole {
+            Value::Object(map) => map.values().any(|inner| holds(inner, value)),
+            Value::Array(items) => items.iter().any(|inner| holds(inner, value)),
+            _ => false,
+        }
 }
 
 fn existing(configuration: &Configuration) -> Option<&Value> {
