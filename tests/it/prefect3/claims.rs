@@ -179,11 +179,13 @@ async fn one_run_that_always_fails_harms_no_other() {
 #[tokio::test]
 async fn a_database_that_is_busy_is_waited_for() {
     let scene = Scene::new().await;
-    scene.runs(10);
+    let runs = scene.runs(10);
     scene.deployment.world.prefect3(|prefect3| {
         prefect3.switches.busy = Some(world::prefect3::Busy { at_once: 4, ms: 5 });
     });
     let report = scene.poll().await;
     assert_eq!(ids(&report, "launched").len(), 10, "{report:#}");
     assert_eq!(scene.tasks().len(), 10);
+    let labelled = |run: &String| scene.flow_run(run).labels.contains_key("prefect.worker.name");
+    assert_eq!((&report["untold"], runs.iter().filter(|run| labelled(run)).count()), (&json!(0), 10), "{report:#}");
 }

@@ -26,7 +26,7 @@ fn asked_at(scene: &Scene, service: &str, operation: &str) -> Vec<f64> {
 async fn a_database_that_is_locked_gets_all_labels_within_one_poll() {
     let scene = Scene::new().await;
     let runs = scene.runs(60);
-    fails(&scene, FailRule::new("labels", 503).times(45));
+    fails(&scene, FailRule::new("labels", 503).times(20));
     let report = scene.poll().await;
     assert_eq!((ids(&report, "launched").len(), &report["untold"]), (60, &json!(0)), "{report:#}");
     assert!(runs.iter().all(|run| is_labelled(&scene, run)));
