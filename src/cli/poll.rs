@@ -7,15 +7,21 @@ use super::{Trouble, advice, complain, planned, say};
 use crate::config::Environment;
 use crate::poll::dry_run::Record;
 use crate::poll::{Report, Selection};
+use crate::redaction::Redaction;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing::Instrument;
 
 /// Polls, and shows the report. Success only if every agent's own poll worked.
-pub(super) async fn poll(args: PollArgs, json: bool, environment: Environment) -> Result<ExitCode, Trouble> {
+pub(super) async fn poll(
+    args: PollArgs,
+    json: bool,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<ExitCode, Trouble> {
     let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
-    let Setting { mut deployment, selection, invocations } = setting(args.setting, environment).await?;
+    let Setting { mut deployment, selection, invocations } = setting(args.setting, environment, redaction).await?;
     let record = args.dry_run.then(Record::default);
     if let Some(record) = &record {
         deployment = deployment.dry_run(record.clone());
@@ -31,18 +37,19 @@ pub(super) async fn poll(args: PollArgs, json: bool, environment: Environment) -
         (Some(record), false) => format!("{}\n{}", planned::text(&record.take()), table::report(&report, palette)),
     };
     say(&mut std::io::stdout(), &shown);
-    say_troubles(&report, &selection);
+    say_troubles(&report, &selection, redaction);
     Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// On standard error: what is wrong with the agents themselves, and what may need a person.
-fn say_troubles(report: &Report, selection: &Selection) {
+fn say_troubles(report: &Report, selection: &Selection, redaction: &Redaction) {
     for (name, agent) in &report.agents {
         for warning in &agent.warnings {
             say(&mut std::io::stderr(), &format!("warning: agent {name}: {warning}\n"));
         }
         if let Some(error) = &agent.error {
-            complain(&Trouble::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind)));
+            let trouble = Trouble::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind));
+            complain(&trouble, redaction);
         }
         if agent.stopped {
             let advice = "raise max_polls, or delete the parameter {root}/state/{agent}/polls to count anew";

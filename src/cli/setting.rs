@@ -7,6 +7,7 @@ use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root};
 use crate::poll::{Deployment, Invocation, Selection, Source};
+use crate::redaction::Redaction;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,12 +24,17 @@ pub(super) struct Setting {
 }
 
 /// Sends nothing yet.
-pub(super) async fn setting(args: SettingArgs, environment: Environment) -> Result<Setting, Trouble> {
+pub(super) async fn setting(
+    args: SettingArgs,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<Setting, Trouble> {
     let source = source(&args, &environment)?;
     let aws = AwsClients::from_env(&environment).await.map_err(|error| Trouble::new(error, AWS))?;
     let selection = if args.agents.is_empty() { Selection::All } else { Selection::Agents(args.agents) };
     let invocations = Invocations::new(Duration::from_secs(args.timeout));
-    Ok(Setting { deployment: Deployment::new(source, environment, Arc::new(aws), SystemClock), selection, invocations })
+    let deployment = Deployment::new(source, environment, Arc::new(aws), SystemClock, redaction.clone());
+    Ok(Setting { deployment, selection, invocations })
 }
 
 /// An argument beats the environment.

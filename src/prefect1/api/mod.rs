@@ -32,6 +32,7 @@ use crate::orchestrator::{
 };
 use crate::prefect1::launches::{LoadTemplate, Renderer};
 use crate::prefect1::render::{AgentSettings, FlowRun};
+use crate::redaction::Redaction;
 use crate::state::Registration;
 use credential::Credential;
 use epoch::Observed;
@@ -75,6 +76,8 @@ pub struct Setup {
     pub apply_settings: ApplySettings,
     /// How templates that run configurations name by path are loaded.
     pub load_template: LoadTemplate,
+    /// What must not be shown.
+    pub redaction: Redaction,
     /// Nothing is registered and the agent shows no sign of life: for a dry run.
     pub read_only: bool,
 }
@@ -153,10 +156,12 @@ impl Session {
 impl Prefect1 {
     /// Sends nothing. Fails when key, token or API cannot be put into a request.
     pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
-        let Setup { config, secrets, documents, marked_as, apply_settings, load_template, read_only } = setup;
+        let Setup { config, secrets, documents, marked_as, apply_settings, load_template, redaction, read_only } =
+            setup;
+        redaction.know_agent(&secrets);
         let one = &config.generation;
         let credential = Credential::choose(&secrets, one.rules, one.backend);
-        let transport = Transport::new(http, &config.api, credential.secret().cloned(), one.rules.core_version())?;
+        let transport = Transport::new(http, &config.api, credential.secret(), one.rules.core_version(), redaction)?;
         let tenant_id = one.tenant_id.clone().filter(|_| !credential.is_token());
         let session = Session::new(config.clone(), tenant_id, None, Vec::new(), &documents, &credential);
         Ok(Self {

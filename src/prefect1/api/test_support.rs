@@ -198,6 +198,7 @@ pub(super) fn setup(api: &str) -> Setup {
         load_template: std::sync::Arc::new(|path| {
             Box::pin(async move { Err(crate::orchestrator::RenderError::NotNow(format!("{path} is not there"))) })
         }),
+        redaction: crate::redaction::Redaction::default(),
         read_only: false,
     }
 }

@@ -4,9 +4,11 @@ use super::answer::{self, Answer, GraphqlError};
 use super::document::Document;
 use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
+use crate::redaction::Redaction;
 use crate::transport::errors::{explain, is_passing};
 use crate::transport::headers::{self, header, retry_after, unprintable, without_userinfo};
-use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
+use crate::transport::{Deadline, REQUEST_TIMEOUT, warm_up};
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
@@ -44,12 +46,12 @@ impl Transport {
     pub(super) fn new(
         client: reqwest::Client,
         api: &str,
-        credential: Option<SecretString>,
+        credential: Option<&SecretString>,
         core_version: &'static str,
+        redaction: Redaction,
     ) -> Result<Self, ApiError> {
-        let authorization = credential.as_ref().map(authorization).transpose()?;
+        let authorization = credential.map(authorization).transpose()?;
         let (url, shown_url) = (api.to_owned(), without_userinfo(api));
-        let redaction = Redaction::of(credential);
         Ok(Self { client, url, shown_url, authorization, redaction, core_version, deadline: Deadline::default() })
     }
 
@@ -108,12 +110,14 @@ impl Transport {
             .post(&self.url)
             .headers(self.headers(sender)?)
             .timeout(left.min(REQUEST_TIMEOUT))
-            .body(document.body().to_string());
+            .body(self.redaction.said(&document.body()));
         let response = request.send().await.map_err(|error| Trouble::Sending(http_client::classify(error)))?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
         let body = http_client::body(response).await.map_err(Trouble::Sending)?;
-        answer::read(status, retry_after, &body).map_err(Trouble::Api)
+        // An answer that is quoted in an error is without secrets before it is.
+        let read = |body: &Bytes| answer::read(status, retry_after, body);
+        read(&body).or_else(|_| read(&self.redaction.answer(&body))).map_err(Trouble::Api)
     }
 
     fn headers(&self, sender: Sender<'_>) -> Result<HeaderMap, Trouble> {

@@ -40,6 +40,7 @@ use crate::orchestrator::{
     RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect3::render::FlowRun;
+use crate::redaction::Redaction;
 use crate::state::Registration;
 use announce::Unserved;
 use claims::Claimant;
@@ -89,6 +90,8 @@ pub struct Setup {
     pub session: String,
     /// Where tasks are launched unless their credentials say otherwise.
     pub region: String,
+    /// What must not be shown.
+    pub redaction: Redaction,
     /// Tells the time.
     pub now: Now,
     /// Nothing is written and the agent shows no sign of life: for a dry run.
@@ -106,6 +109,7 @@ pub struct Detail {
 pub struct Prefect3 {
     config: Config,
     secrets: AgentSecrets,
+    redaction: Redaction,
     credential: Credential,
     marked_as: String,
     names: Names,
@@ -131,13 +135,15 @@ pub struct Prefect3 {
 impl Prefect3 {
     /// Sends nothing. Fails when key, auth string or API cannot be put into a request.
     pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
-        let Setup { config, secrets, marked_as, identity, session, region, now, read_only } = setup;
+        let Setup { config, secrets, marked_as, identity, session, region, redaction, now, read_only } = setup;
+        redaction.know_agent(&secrets);
         let (credential, names) = (Credential::of(&secrets), Names::new(identity));
         let csrf_client = names.csrf_client(&session);
-        let transport = Transport::new(http, &config.api, &credential, &config.name, csrf_client)?;
+        let transport = Transport::new(http, &config.api, &credential, &config.name, csrf_client, redaction.clone())?;
         Ok(Self {
             config,
             secrets,
+            redaction,
             credential,
             marked_as,
             names,
@@ -163,6 +169,7 @@ impl Prefect3 {
         *lock(&self.pages) = Pages::default();
         lock(&self.clusters).clear();
         self.records.begin_poll();
+        self.redaction.forget(&self.config.agent);
         self.transport.set_deadline(deadline);
     }
 

@@ -6,9 +6,10 @@ use super::csrf::{self, CLIENT_HEADER, Csrf, TOKEN_HEADER};
 use super::requests::{self, Request};
 use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
+use crate::redaction::Redaction;
 use crate::transport::errors::{explain, is_passing};
 use crate::transport::headers::{header, retry_after, without_userinfo};
-use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
+use crate::transport::{Deadline, REQUEST_TIMEOUT, warm_up};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -57,6 +58,7 @@ impl Transport {
         credential: &Credential,
         worker_name: &str,
         csrf_client: String,
+        redaction: Redaction,
     ) -> Result<Self, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(API_VERSION_HEADER, API_VERSION);
@@ -68,7 +70,7 @@ impl Transport {
             api: api.to_owned(),
             shown_api: without_userinfo(api),
             headers,
-            redaction: Redaction::of(credential.secrets()),
+            redaction,
             deadline: Deadline::default(),
             csrf: Csrf::new(csrf_client),
             slots: Semaphore::new(IN_FLIGHT),
@@ -113,7 +115,7 @@ impl Transport {
     /// One exchange, and whether it may be repeated.
     async fn attempt(&self, request: &Request) -> (Result<Answer, ApiError>, bool) {
         let (error, again) = match self.exchange(request).await {
-            Ok(raw) => match answer::read(raw.status, raw.retry_after, raw.body) {
+            Ok(raw) => match self.understood(raw) {
                 Ok(answer) => return (Ok(answer), false),
                 Err(error) => {
                     let again = matches!(error, ApiError::Status { status: 502..=504, .. });
@@ -126,6 +128,12 @@ impl Transport {
             }
         };
         (Err(self.redaction.error(error)), again)
+    }
+
+    /// What an answer says. One that is quoted in an error is without secrets before it is.
+    fn understood(&self, raw: Raw) -> Result<Answer, ApiError> {
+        let read = |body: &Bytes| answer::read(raw.status, raw.retry_after, body.clone());
+        read(&raw.body).or_else(|_| read(&self.redaction.answer(&raw.body)))
     }
 
     /// A request, with a CSRF token if the server turned out to want one.
@@ -171,7 +179,7 @@ impl Transport {
         let url = format!("{}{}", self.api, request.path);
         let mut builder = self.client.request(request.method.clone(), url).headers(headers);
         if let Some(body) = &request.body {
-            builder = builder.header(CONTENT_TYPE, "application/json").body(body.to_string());
+            builder = builder.header(CONTENT_TYPE, "application/json").body(self.redaction.said(body));
         }
         let sent = builder.timeout(left.min(REQUEST_TIMEOUT)).send().await;
         let response = sent.map_err(http_client::classify)?;

@@ -5,7 +5,9 @@ use serde_json::json;
 
 fn transport(api: &str) -> Transport {
     let client = http_client::client(None).unwrap();
-    Transport::new(client, api, Some(SecretString::from(KEY)), "0.15.0").unwrap()
+    let (key, redaction) = (SecretString::from(KEY), Redaction::default());
+    redaction.know([key.clone()]);
+    Transport::new(client, api, Some(&key), "0.15.0", redaction).unwrap()
 }
 
 fn hello() -> Document {
@@ -126,7 +128,10 @@ async fn an_echoed_key_is_blanked_in_every_error() {
 #[test]
 fn a_key_with_a_newline_at_its_end_works_and_one_inside_is_named_without_being_shown() {
     let client = http_client::client(None).unwrap();
-    let new = |key: &str| Transport::new(client.clone(), "http://api", Some(SecretString::from(key)), "1.4.1");
+    let new = |key: &str| {
+        let key = SecretString::from(key);
+        Transport::new(client.clone(), "http://api", Some(&key), "1.4.1", Redaction::default())
+    };
     assert!(new("key\n").is_ok());
     let error = new("pcu\nfakekey").err().unwrap().to_string();
     assert!(error.contains("authorization") && !error.contains("fakekey"), "{error}");

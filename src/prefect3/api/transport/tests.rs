@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn transport_of(api: &str, secrets: &AgentSecrets) -> Transport {
     let client = http_client::client(None).unwrap();
-    Transport::new(client, api, &Credential::of(secrets), "Etl wörker", "client-1".into()).unwrap()
+    let redaction = Redaction::default();
+    redaction.know_agent(secrets);
+    Transport::new(client, api, &Credential::of(secrets), "Etl wörker", "client-1".into(), redaction).unwrap()
 }
 
 fn transport(server: &Server) -> Transport {
