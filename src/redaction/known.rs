@@ -53,7 +53,7 @@ impl Redaction {
 
     /// Makes known what an agent uses.
     pub(crate) fn know_agent(&self, secrets: &AgentSecrets) {
-        self.know(secrets.iter().map(|secret| secret.value.clone()));
+        self.know(secrets.iter().map(|secret| secret.value.clone()).chain(secrets.header_values().cloned()));
         self.know(secrets.auth_string.iter().flat_map(|secret| with_password(&secret.value)));
     }
 }

@@ -36,6 +36,7 @@ mod watch;
 mod writes;
 
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
+use crate::launch::delivery::Delivery;
 use crate::orchestrator::{
     ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
     RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
@@ -43,6 +44,7 @@ use crate::orchestrator::{
 use crate::prefect3::render::FlowRun;
 use crate::redaction::Redaction;
 use crate::state::Registration;
+use crate::transport::headers;
 use announce::Unserved;
 use claims::Claimant;
 use credential::Credential;
@@ -112,7 +114,7 @@ pub struct Detail {
 /// Prefect 2 and 3 as an [`Orchestrator`]: one agent and its work pool.
 pub struct Prefect3 {
     config: Config,
-    secrets: AgentSecrets,
+    delivery: Arc<Delivery>,
     redaction: Redaction,
     credential: Credential,
     marked_as: String,
@@ -143,10 +145,13 @@ impl Prefect3 {
         redaction.know_agent(&secrets);
         let (credential, names) = (Credential::of(&secrets), Names::new(identity));
         let csrf_client = names.csrf_client(&session);
-        let transport = Transport::new(http, &config.api, &credential, &config.name, csrf_client, redaction.clone())?;
+        let further = headers::further(&secrets)?;
+        let said = redaction.clone();
+        let transport = Transport::new(http, &config.api, &credential, further, &config.name, csrf_client, said)?;
+        let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
         Ok(Self {
             config,
-            secrets,
+            delivery,
             redaction,
             credential,
             marked_as,

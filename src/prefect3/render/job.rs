@@ -98,7 +98,9 @@ impl Job {
         }
         let completion = Completion(Arc::new(self.clone()));
         let request = Request { body: self.configuration.task_run_request.clone(), network: None };
-        Ok(self.spec(request, self.existing(), Some(completion)))
+        let mut spec = self.spec(request, self.existing(), None);
+        spec.worker.completion = Some(completion);
+        Ok(spec)
     }
 
     fn existing(&self) -> Definition {
@@ -113,7 +115,8 @@ impl Job {
         definition: Definition,
     ) -> Result<LaunchSpec, RunRefusal> {
         definition_check::check(&self.configuration, described)?;
-        let spec = self.spec(request(&self.configuration, described)?, definition, None);
+        let flow = flow_container_name(&self.configuration, described);
+        let spec = self.spec(request(&self.configuration, described)?, definition, Some(flow));
         // The worker does not come to the second request if the first one is refused.
         self.refuse(&[definition_problems(&spec, self.unknown_members)])?;
         self.refuse(&[run_task_problems(&spec, self.unknown_members)])?;
@@ -127,7 +130,8 @@ impl Job {
         }
     }
 
-    fn spec(&self, request: Request, definition: Definition, completion: Option<Completion>) -> LaunchSpec {
+    /// `flow_container`: the name of the container that runs the flow, once it is known.
+    fn spec(&self, request: Request, definition: Definition, flow_container: Option<String>) -> LaunchSpec {
         let deregister = self.configuration.auto_deregister_task_definition && self.definition.is_some();
         LaunchSpec {
             definition,
@@ -137,11 +141,12 @@ impl Job {
             run_sets: self.run_sets.clone(),
             worker: WorkerPart {
                 network: request.network,
-                flow_container: self.definition.as_ref().map(|own| flow_container_name(&self.configuration, own)),
+                flow_container,
                 tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
-                completion,
+                completion: None,
                 credentials: self.configuration.aws_credentials.clone(),
             },
+            pending_delivery: None,
         }
     }
 

@@ -7,7 +7,7 @@ fn transport(api: &str) -> Transport {
     let client = http_client::client(None).unwrap();
     let (key, redaction) = (SecretString::from(KEY), Redaction::default());
     redaction.know([key.clone()]);
-    Transport::new(client, api, Some(&key), "0.15.0", redaction).unwrap()
+    Transport::new(client, api, Some(&key), HeaderMap::new(), "0.15.0", redaction).unwrap()
 }
 
 fn hello() -> Document {
@@ -130,7 +130,7 @@ fn a_key_with_a_newline_at_its_end_works_and_one_inside_is_named_without_being_s
     let client = http_client::client(None).unwrap();
     let new = |key: &str| {
         let key = SecretString::from(key);
-        Transport::new(client.clone(), "http://api", Some(&key), "1.4.1", Redaction::default())
+        Transport::new(client.clone(), "http://api", Some(&key), HeaderMap::new(), "1.4.1", Redaction::default())
     };
     assert!(new("key\n").is_ok());
     let error = new("pcu\nfakekey").err().unwrap().to_string();

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn transport_of(api: &str, secrets: &AgentSecrets) -> Transport {
     let client = http_client::client(None).unwrap();
-    let redaction = Redaction::default();
+    let (credential, redaction) = (Credential::of(secrets), Redaction::default());
     redaction.know_agent(secrets);
-    Transport::new(client, api, &Credential::of(secrets), "Etl wörker", "client-1".into(), redaction).unwrap()
+    let further = headers::further(secrets).unwrap();
+    Transport::new(client, api, &credential, further, "Etl wörker", "client-1".into(), redaction).unwrap()
 }
 
 fn transport(server: &Server) -> Transport {
