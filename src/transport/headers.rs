@@ -3,7 +3,7 @@
 use crate::config::AgentSecrets;
 use crate::orchestrator::ApiError;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use std::time::Duration;
 
 /// A value that a header may have.
