@@ -94,7 +94,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     ) -> Result<Option<String>, String> {
         let trouble = |outcome| self.why_not_prepared(outcome);
         let started_by = self.identity(&cancelling.run).started_by;
-        let mut tasks = self.turn.launcher.live_tasks(place, &started_by).await.map_err(trouble)?;
+        let mut tasks = self.live_tasks(place, &started_by).await.map_err(trouble)?;
         let known = cancelling.task.as_ref().map(|task| task.task_arn.as_str());
         // A Python worker's task is not found by `startedBy`.
         if let Some(known) = known.filter(|known| tasks.iter().all(|task| task.task_arn != *known)) {

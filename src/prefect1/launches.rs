@@ -70,7 +70,7 @@ impl Renderer<'_> {
         let spec = render::launch_spec(self.settings, &run.detail.flow_run, template).map_err(refused)?;
         let problems =
             [definition_problems(&spec, self.unknown_members), run_task_problems(&spec, self.unknown_members)];
-        if let Some(text) = refusal(&problems) {
+        if let Some(text) = refusal(&problems, &|_| true) {
             return Err(refused(RunRefusal(text)));
         }
         let Delivered { spec, warning } = deliver(spec, self.delivery).map_err(refused)?;

@@ -8,6 +8,7 @@ use crate::aws::AwsError;
 use crate::aws::logs::Logs;
 use crate::clock::Clock;
 use crate::launch::calls::EcsCalls;
+use crate::launch::listing::{is_about_cluster, stopping_tasks};
 use crate::launch::token::started_by;
 use crate::orchestrator::{ApiError, Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};
 use serde::Serialize;
@@ -148,18 +149,26 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         }
         let cluster = event.task.cluster_arn.as_deref();
         let started_by = started_by(self.agent, &owner.flow_run_id);
-        let arns = match self.ecs.list_tasks(cluster, &started_by).await {
+        let running = match self.ecs.list_tasks(cluster, &started_by).await {
             Ok(arns) => arns,
-            Err(AwsError::Answer { code, .. }) if code == "ClusterNotFoundException" => return Ok(None),
+            Err(error) if is_about_cluster(&error) => return Ok(None),
             Err(error) => return Err(Trouble::Aws(error)),
         };
-        let others: Vec<String> = arns.into_iter().filter(|arn| *arn != event.task_arn).collect();
+        let stopping = self.ecs.list_stopping_tasks(cluster, &started_by).await;
+        let (stopping, _) = stopping_tasks(stopping).map_err(Trouble::Aws)?;
+        let to_run = running.clone();
+        let arns = running.into_iter().chain(stopping);
+        let others: Vec<String> = arns.filter(|arn| *arn != event.task_arn).collect();
         if others.is_empty() {
             return Ok(None);
         }
         let tasks = self.ecs.describe_tasks(cluster, &others).await.map_err(Trouble::Aws)?;
-        let stopped = |arn: &String| tasks.iter().any(|task| task.task_arn == *arn && task.last_status == "STOPPED");
-        Ok(others.into_iter().find(|arn| !stopped(arn)))
+        // What cannot be described yet lives where it is listed as to run; what is to be stopped is forgotten.
+        let lives = |arn: &String| match tasks.iter().find(|task| task.task_arn == *arn) {
+            Some(task) => task.last_status != "STOPPED",
+            None => to_run.contains(arn),
+        };
+        Ok(others.into_iter().find(lives))
     }
 
     async fn perform(

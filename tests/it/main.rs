@@ -24,6 +24,7 @@ mod kills;
 mod launching;
 mod max_polls;
 mod network;
+mod odd_answers;
 mod once;
 mod prefect3;
 mod queue;

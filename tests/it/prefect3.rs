@@ -8,6 +8,7 @@ mod delivery;
 mod dry_run;
 mod giving_back;
 mod launching;
+mod odd_answers;
 mod once;
 mod pool;
 mod prefect2;

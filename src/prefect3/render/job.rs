@@ -11,7 +11,7 @@ use super::{FlowRunContext, Generation, WorkerSettings, command, labels, variabl
 use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
 use crate::launch::place::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::launch::request_check::{definition_problems, refusal, run_task_problems};
-use crate::launch::worker::{Complete, Completion, WorkerPart};
+use crate::launch::worker::{Complete, Completion, Words, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
 use crate::orchestrator::RunRefusal;
 use crate::python_text::{is_true, text};
@@ -33,6 +33,8 @@ pub struct Job {
     key_variables: Vec<String>,
     run_sets: Vec<String>,
     unknown_members: UnknownMembers,
+    /// The configuration before references were resolved, if it has some: what they bring along is not for messages.
+    written: Option<Map<String, Value>>,
 }
 
 impl Job {
@@ -66,6 +68,7 @@ impl Job {
             configuration,
             definition,
             unknown_members: worker.unknown_members,
+            written: (populated != resolved).then(|| populated.clone()),
         })
     }
 
@@ -124,7 +127,9 @@ impl Job {
     }
 
     fn refuse(&self, problems: &[Problems<'_>]) -> Result<(), RunRefusal> {
-        match refusal(problems) {
+        let may_show =
+            |value: &Value| self.written.as_ref().is_none_or(|written| written.values().any(|w| holds(w, value)));
+        match refusal(problems, &may_show) {
             None => Ok(()),
             Some(text) => Err(RunRefusal(format!("ParamValidationError: {text}"))),
         }
@@ -145,6 +150,7 @@ impl Job {
                 tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
                 completion: None,
                 credentials: self.configuration.aws_credentials.clone(),
+                words: Words::Worker,
             },
             pending_delivery: None,
         }
@@ -187,6 +193,16 @@ impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("flow_run_id", &self.flow_run_id).finish_non_exhaustive()
     }
+}
+
+/// Whether `value` is or is in `whole`.
+fn holds(whole: &Value, value: &Value) -> bool {
+    whole == value
+        || match whole {
+            Value::Object(map) => map.values().any(|inner| holds(inner, value)),
+            Value::Array(items) => items.iter().any(|inner| holds(inner, value)),
+            _ => false,
+        }
 }
 
 fn existing(configuration: &Configuration) -> Option<&Value> {

@@ -192,7 +192,21 @@ fn of_aws(service: &str, operation: &str) -> Vec<Kind> {
         aws("expired token", 400, "ExpiredTokenException", "The security token included in the request is expired"),
     ];
     match operation {
-        "RunTask" => kinds.push(aws("rate in disguise", 400, "InvalidParameterException", "Rate exceeded")),
+        "RunTask" => {
+            let json = "application/x-amz-json-1.1";
+            let nothing = r#"{"tasks": [], "failures": []}"#;
+            kinds.extend([
+                aws("rate in disguise", 400, "InvalidParameterException", "Rate exceeded"),
+                status("neither tasks nor failures", 200, nothing, json),
+                status_after("neither tasks nor failures after", 200, nothing, json),
+                status_after("without tasks after", 200, r#"{"failures": []}"#, json),
+                status_after("tasks without ARNs after", 200, r#"{"tasks": [{"lastStatus": "PENDING"}]}"#, json),
+                status_after("tasks of another shape after", 200, r#"{"tasks": "arn", "failures": []}"#, json),
+            ]);
+        }
+        // Neither says that there is none.
+        "ListTasks" => kinds.push(status("without taskArns", 200, "{}", "application/x-amz-json-1.1")),
+        "DescribeTasks" => kinds.push(status("without tasks", 200, "{}", "application/x-amz-json-1.1")),
         "RegisterTaskDefinition" => kinds.push(aws(
             "concurrent revision",
             400,
