@@ -88,6 +88,11 @@ impl Ledger {
         self.lock().report.foreign_pending = claims;
     }
 
+    /// So many writes about launched runs are left.
+    pub fn untold(&self, writes: usize) {
+        self.lock().report.untold = writes;
+    }
+
     /// An answer asked for fewer requests.
     pub fn throttled(&self) {
         self.lock().report.throttled += 1;

@@ -51,6 +51,9 @@ pub struct AgentReport {
     pub foreign_pending: usize,
     /// Requests that were answered with "too many".
     pub throttled: usize,
+    /// Labels and tasks of launched runs that could not be written down yet (Prefect 2 and 3): a warm process does it
+    /// with its next poll.
+    pub untold: usize,
     /// What may need a person: unknown backend settings, keys delivered in the environment.
     pub warnings: Vec<String>,
     /// How long the poll took, milliseconds.

@@ -101,9 +101,8 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         let (hold, batches) = unbounded_channel();
         tokio::join!(self.ask(hold), self.launch_held(batches), self.stand_by());
         let launched = std::mem::take(&mut *self.launched.lock().unwrap_or_else(PoisonError::into_inner));
-        if !launched.is_empty() {
-            self.orchestrator.announce(&launched).await;
-        }
+        let untold = self.orchestrator.announce(&launched).await;
+        self.ledger.untold(untold);
     }
 
     /// What stands beside the queue: claims without a task, runs that were cancelled.

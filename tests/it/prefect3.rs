@@ -15,4 +15,5 @@ mod prefect2;
 mod recovery;
 mod scene;
 mod shapes;
+mod telling;
 mod turns;

@@ -287,7 +287,9 @@ impl Orchestrator for Prefect1 {
     }
 
     /// Prefect 1 tells nobody.
-    async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) {}
+    async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+        0
+    }
 }
 
 impl TaskWatch for Prefect1 {

@@ -8,7 +8,8 @@
 //! | `names`, `turns` | epochs and other names that follow from what they name; what is the same turn (pure) |
 //! | `runs`, `claims`, `guard` | rows → flow runs; whose a claim is; what may be overwritten (pure) |
 //! | `pool`, `records`, `references` | what rendering needs: the pool, flows and deployments, blocks and variables |
-//! | `queue`, `standing`, `reading`, `writes`, `launches`, `announce`, `watch` | the conversations |
+//! | `untold` | what is to be told of launched runs, and was not yet |
+//! | `queue`, `standing`, `reading`, `writes`, `launches`, `announce`, `telling`, `refusals`, `watch` | the conversations |
 
 mod announce;
 mod answer;
@@ -24,14 +25,17 @@ mod queue;
 mod reading;
 mod records;
 mod references;
+mod refusals;
 mod requests;
 mod runs;
 mod standing;
 mod states;
+mod telling;
 #[cfg(test)]
 mod test_support;
 mod transport;
 mod turns;
+mod untold;
 mod watch;
 mod writes;
 
@@ -51,6 +55,7 @@ use names::Names;
 use pool::Pool;
 use queue::Pages;
 use records::Records;
+use refusals::Refusals;
 use runs::Author;
 use serde_json::Value;
 use standing::Verdicts;
@@ -61,6 +66,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use transport::Transport;
 use turns::Seen;
+use untold::Untold;
 
 /// Version of Prefect whose worker an agent stands for: the one that it does as, to the letter. For Prefect 3 that is the
 /// worker that wrote the golden cases, for Prefect 2 the last there was. Tags of tasks (`prefect.io/version`) and events
@@ -132,6 +138,8 @@ pub struct Prefect3 {
     clusters: Mutex<HashMap<String, Option<String>>>,
     verdicts: Verdicts,
     unserved: Unserved,
+    untold: Untold,
+    refusals: Refusals,
 }
 
 impl Prefect3 {
@@ -162,6 +170,8 @@ impl Prefect3 {
             clusters: Mutex::default(),
             verdicts: Verdicts::default(),
             unserved: Unserved::default(),
+            untold: Untold::default(),
+            refusals: Refusals::default(),
         })
     }
 
@@ -260,8 +270,8 @@ impl Orchestrator for Prefect3 {
         self.write_log(lines).await
     }
 
-    async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) {
-        self.tell_others(launched).await;
+    async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+        self.tell_others(launched).await
     }
 }
 

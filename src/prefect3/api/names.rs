@@ -39,6 +39,11 @@ impl Names {
         self.name(&["event", flow_run_id, claim])
     }
 
+    /// Id of the event that tells what a launch came to.
+    pub(super) fn executed_event(&self, flow_run_id: &str, claim: &str) -> String {
+        self.name(&["executed event", flow_run_id, claim])
+    }
+
     /// Names this process to a server that gives each of its clients one CSRF token. `session` is the process's own.
     pub(super) fn csrf_client(&self, session: &str) -> String {
         self.name(&["csrf client", session])
@@ -78,6 +83,7 @@ mod tests {
             names("a").claim("runs", "tate"),
             names("a\",\"run").claim("x", "state"),
             names("a").event("run", "state"),
+            names("a").executed_event("run", "state"),
             names("a").end_of_claim("run", "state", ""),
             names("a").csrf_client("run"),
         ];

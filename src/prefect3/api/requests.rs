@@ -150,6 +150,13 @@ pub(super) fn logs(lines: Vec<Value>) -> Request {
     Request::post("/logs/".into(), Value::Array(lines))
 }
 
+/// The warnings in the logs of some runs.
+pub(super) fn warnings(flow_run_ids: &[&str], offset: usize) -> Request {
+    let logs = json!({"flow_run_id": {"any_": flow_run_ids}, "level": {"ge_": 30, "le_": 30}});
+    let body = json!({"logs": logs, "sort": "TIMESTAMP_ASC", "limit": PAGE_ROWS, "offset": offset});
+    Request::post("/logs/filter".into(), body)
+}
+
 pub(super) fn events(events: Vec<Value>) -> Request {
     Request::post("/events".into(), Value::Array(events))
 }

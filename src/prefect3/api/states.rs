@@ -113,6 +113,15 @@ pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
     Ok(Said::No(format!("Prefect said {status}: {}{now}", reason.unwrap_or("no reason was given"))))
 }
 
+/// Why a claim was refused that will be refused again until somebody changes something: the run is due as before. What
+/// waits for a slot has another time, and what another worker has claimed is not due.
+pub(super) fn lasting_refusal(answer: &Value) -> Option<&str> {
+    let kind = answer.get("state").and_then(|state| state.get("type")).and_then(Value::as_str);
+    let status = answer.get("status").and_then(Value::as_str);
+    let is_lasting = (status, kind) == (Some("ABORT"), Some("SCHEDULED"));
+    answer.get("details")?.get("reason")?.as_str().filter(|_| is_lasting)
+}
+
 /// Who has sent this very proposal before, if the state stems from it.
 fn sent_before(state: &Value, proposed: &Value) -> Option<By> {
     let (state, proposed) = (State::read(state)?, State::read(proposed)?);

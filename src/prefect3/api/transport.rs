@@ -86,6 +86,11 @@ impl Transport {
         self.deadline.set(deadline);
     }
 
+    /// How long requests may go on; `None` = the time is up.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        self.deadline.time_left()
+    }
+
     /// Opens a connection ahead of its first use; see [`warm_up`].
     pub(super) async fn warm_up(&self) {
         warm_up(&self.client, &self.api, &self.shown_api, &self.further).await;

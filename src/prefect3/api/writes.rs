@@ -5,6 +5,7 @@ use super::guard::{Look, may_cancel, may_end_claim};
 use super::requests::{self, Request};
 use super::states::{self, By, Said};
 use super::transport::Sent;
+use super::untold::Telling;
 use super::{Detail, Prefect3, lock};
 use crate::launch::Place;
 use crate::orchestrator::{
@@ -32,7 +33,7 @@ impl Rehearsable for Prefect3 {
     }
 
     fn record_requests(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> Vec<Value> {
-        vec![self.task_record(run, task).shown()]
+        vec![requests::record_task(&run.flow_run_id, Some(&self.pid(run, task))).shown()]
     }
 
     fn cancelled_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
@@ -54,16 +55,27 @@ impl Prefect3 {
         let claims = claims.iter().map(|claim| async {
             let state = self.pending(claim);
             let sent = self.transport.repeatable(&proposal(claim.run, &state)).await;
+            let answer = sent.answer.as_ref().ok().and_then(|answer| answer.json().ok());
+            if let Some(reason) = answer.as_ref().and_then(states::lasting_refusal) {
+                self.refusals.add(&claim.run.flow_run_id, reason);
+            }
             claimed(sent, &state)
         });
         join_all(claims).await
     }
 
-    /// Writes down a run's task. Best effort.
+    /// Writes down a run's task. What fails, or takes too long, comes again at the end of the turn.
     pub(super) async fn write_pid(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
-        if let Err(error) = self.transport.repeatable(&self.task_record(run, task)).await.answer {
-            let (flow_run_id, task_arn) = (run.flow_run_id.as_str(), task.task_arn.as_str());
-            tracing::warn!(flow_run_id, task_arn, %error, "the flow run's task was not written down");
+        let (flow_run_id, claim, pid) = (run.flow_run_id.clone(), run.token.clone(), self.pid(run, task));
+        let request = requests::record_task(&flow_run_id, Some(&pid));
+        let telling = Telling::Task { flow_run_id, claim, pid };
+        // Before it is sent: whoever waits for it gives it up after a while.
+        self.untold.add(telling.clone());
+        match self.transport.repeatable(&request).await.answer {
+            Err(error) if !is_missing(&error) => {
+                tracing::debug!(flow_run_id = run.flow_run_id, %error, "the flow run's task was not written down");
+            }
+            _ => self.untold.remove(&telling),
         }
     }
 
@@ -163,7 +175,8 @@ impl Prefect3 {
         states::crashed(&run.message, &id)
     }
 
-    fn task_record(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> Request {
+    /// `infrastructure_pid` of a run with this task.
+    pub(super) fn pid(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> String {
         let configured = match lock(&self.clusters).get(&run.flow_run_id) {
             Some(configured) => configured.clone(),
             None => Some(task.place.cluster.clone()).filter(|cluster| !cluster.is_empty()),
@@ -171,7 +184,7 @@ impl Prefect3 {
         // A claim is finished where it was made, whatever is configured by now.
         let cluster = configured.filter(|cluster| may_be_in(&task.task_arn, cluster));
         let cluster = cluster.unwrap_or_else(|| cluster_of(&task.task_arn));
-        requests::record_task(&run.flow_run_id, Some(&format!("{cluster}::{}", task.task_arn)))
+        format!("{cluster}::{}", task.task_arn)
     }
 
     fn log_bodies<'a>(&'a self, lines: &'a [RunLog]) -> impl Iterator<Item = Request> + 'a {
