@@ -7,6 +7,7 @@ use super::{Trouble, advice, complain, note, planned, say};
 use crate::config::Environment;
 use crate::poll::dry_run::Record;
 use crate::poll::{AgentReport, Report, Selection};
+use crate::redaction::Redaction;
 use crate::state::ErrorKind;
 use serde_json::json;
 use std::io::IsTerminal;
@@ -14,9 +15,14 @@ use std::process::ExitCode;
 use tracing::Instrument;
 
 /// Polls, and shows the report. Success only if every agent's own poll worked.
-pub(super) async fn poll(args: PollArgs, json: bool, environment: Environment) -> Result<ExitCode, Trouble> {
+pub(super) async fn poll(
+    args: PollArgs,
+    json: bool,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<ExitCode, Trouble> {
     let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
-    let setting = setting(args.setting, environment).await;
+    let setting = setting(args.setting, environment, redaction).await;
     if let Some(trouble) = setting.as_ref().err().filter(|trouble| json && trouble.is_configuration) {
         say(&mut std::io::stdout(), &format!("{}\n", json!(of_wrong_file(trouble))));
     }
@@ -36,7 +42,7 @@ pub(super) async fn poll(args: PollArgs, json: bool, environment: Environment) -
         (Some(record), false) => format!("{}\n{}", planned::text(&record.take()), table(&report, palette)),
     };
     say(&mut std::io::stdout(), &shown);
-    say_troubles(&report, &selection, deployment.root());
+    say_troubles(&report, &selection, deployment.root(), redaction);
     Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -53,14 +59,14 @@ fn of_wrong_file(trouble: &Trouble) -> Report {
 }
 
 /// On standard error: what is wrong with the agents themselves, and what may need a person.
-fn say_troubles(report: &Report, selection: &Selection, root: Option<&str>) {
+fn say_troubles(report: &Report, selection: &Selection, root: Option<&str>, redaction: &Redaction) {
     for (name, agent) in &report.agents {
         for warning in &agent.warnings {
             say(&mut std::io::stderr(), &format!("warning: agent {name}: {warning}\n"));
         }
         if let Some(error) = &agent.error {
             let trouble = Trouble::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind));
-            if agent.failed_itself() { complain(&trouble) } else { note(&trouble) }
+            if agent.failed_itself() { complain(&trouble, redaction) } else { note(&trouble, redaction) }
         }
         if agent.stopped {
             let advice = match root {

@@ -7,6 +7,7 @@ use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root, from_file};
 use crate::poll::{Deployment, Invocation, Selection, Source};
+use crate::redaction::Redaction;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::path::Path;
@@ -28,7 +29,11 @@ pub(super) struct Setting {
 }
 
 /// Sends nothing yet.
-pub(super) async fn setting(args: SettingArgs, environment: Environment) -> Result<Setting, Trouble> {
+pub(super) async fn setting(
+    args: SettingArgs,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<Setting, Trouble> {
     let source = source(&args, &environment)?;
     if let Source::File { path, text } = &source {
         // Before AWS is looked for: a wrong file needs no region.
@@ -37,7 +42,8 @@ pub(super) async fn setting(args: SettingArgs, environment: Environment) -> Resu
     let aws = AwsClients::from_env(&environment).await.map_err(|error| Trouble::new(error, AWS))?;
     let selection = if args.agents.is_empty() { Selection::All } else { Selection::Agents(args.agents) };
     let invocations = Invocations::new(Duration::from_secs(args.timeout));
-    Ok(Setting { deployment: Deployment::new(source, environment, Arc::new(aws), SystemClock), selection, invocations })
+    let deployment = Deployment::new(source, environment, Arc::new(aws), SystemClock, redaction.clone());
+    Ok(Setting { deployment, selection, invocations })
 }
 
 /// An argument beats the environment.

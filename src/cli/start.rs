@@ -9,6 +9,7 @@ use super::{Trouble, advice, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Environment;
 use crate::poll::{Overrides, PollError, Report};
+use crate::redaction::Redaction;
 use crate::state::ErrorKind;
 use serde_json::json;
 use std::process::ExitCode;
@@ -16,10 +17,15 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// Polls until a signal or `max_polls` ends it.
-pub(super) async fn start(args: StartArgs, json: bool, environment: Environment) -> Result<ExitCode, Trouble> {
+pub(super) async fn start(
+    args: StartArgs,
+    json: bool,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<ExitCode, Trouble> {
     let ending = Ending::listen().map_err(|error| Trouble::new(format!("no signals: {error}"), ""))?;
     let since = SystemClock.now();
-    let mut setting = setting(args.setting, environment).await?;
+    let mut setting = setting(args.setting, environment, redaction).await?;
     // The next look is at most the longest pause away: looking further ahead would only hold the loop up, for a poll
     // ends when the last launch it holds is done.
     let overrides = Overrides { max_polls: args.max_polls, prefetch_at_most: Some(LONGEST) };

@@ -21,6 +21,7 @@ use crate::prefect1::LoadTemplate;
 use crate::prefect1::api::{Documents, Prefect1, Setup};
 use crate::prefect3;
 use crate::prefect3::api::Prefect3;
+use crate::redaction::Redaction;
 use crate::state::{ErrorKind, Status};
 use serde_json::{Map, Value};
 use std::convert;
@@ -42,6 +43,7 @@ pub struct PrefectKit<C> {
     pub(super) aws: Arc<AwsClients>,
     pub(super) clock: C,
     pub(super) secrets: AgentSecrets,
+    pub(super) redaction: Redaction,
     pub(super) identity: Identity,
     pub(super) local_files: LocalFiles,
     /// Nothing is registered and the agent shows no sign of life.
@@ -68,10 +70,10 @@ impl<C: Clock + Clone> Kit<C> {
             Generation::One(one) => Prefect::One(Box::new(kit.prefect1(&config, one).await?)),
             Generation::Three(three) => Prefect::Three(Box::new(kit.prefect3(&config, three, &own.region).await?)),
         };
-        let PrefectKit { aws, clock, secrets, identity, local_files, .. } = kit;
+        let PrefectKit { aws, clock, secrets, redaction, identity, local_files, .. } = kit;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
         let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
-        let rehearsal = dry_run.map(|record| Rehearsal::new(&config.agent, &secrets, record, &connect));
+        let rehearsal = dry_run.map(|record| Rehearsal::new(&config.agent, redaction, record, &connect));
         let marked_as = identity.marked_as;
         let root = marked_as.strip_suffix(&format!("/{}", config.agent)).map(Root::new);
         let place = match (&root, local_files) {
@@ -91,11 +93,12 @@ impl<C: Clock + Clone> PrefectKit<C> {
         root: &Root,
         agent: &LoadedAgent,
         secrets: &AgentSecrets,
+        redaction: &Redaction,
     ) -> Self {
         let marked_as = format!("{}/{}", root.as_str(), agent.agent);
         let identity = Identity { parameter_arn: agent.arn.clone(), marked_as };
-        let (secrets, local_files) = (secrets.clone(), LocalFiles::Refused);
-        Self { aws, clock, secrets, identity, local_files, read_only: true }
+        let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
+        Self { aws, clock, secrets, redaction, identity, local_files, read_only: true }
     }
 
     /// Prefect 0.15 and 1.
@@ -117,6 +120,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
             marked_as: self.identity.marked_as.clone(),
             apply_settings: apply_backend_settings,
             load_template: template_loader(&self.aws, &http, self.local_files),
+            redaction: self.redaction.clone(),
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
@@ -142,6 +146,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
             identity: self.identity.text(&self.aws).await?,
             session,
             region: region.to_owned(),
+            redaction: self.redaction.clone(),
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };

@@ -3,14 +3,16 @@
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::assembly::{Kit, PrefectKit, Unassembled};
 use super::dry_run::Record;
+use super::errors::PollError;
 use super::identity::Identity;
 use super::report::{AgentReport, Report};
-use crate::aws::{AwsClients, AwsError};
+use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, Root, from_file, load};
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::truth::ConfiguredAgent;
+use crate::redaction::Redaction;
 use crate::state::polls::PollCounter;
 use crate::state::status;
 use crate::state::{ErrorKind, Status};
@@ -49,39 +51,13 @@ pub enum Selection {
     Agents(Vec<String>),
 }
 
-/// Why nothing was polled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PollError {
-    /// The parameters cannot be read.
-    #[error("the parameters below {root} cannot be read: {error}")]
-    Parameters {
-        /// Parameter root.
-        root: String,
-        /// What AWS said.
-        error: AwsError,
-    },
-    /// The parameters and what they refer to could not be read in time.
-    #[error("no time was left to poll: the parameters below {0}, or what they refer to, took too long to read")]
-    Deadline(String),
-    /// There is nothing to poll.
-    #[error("no agent is configured: write one to the parameter {0}/config/<agent>")]
-    NoAgents(String),
-    /// The event names an agent that is not configured.
-    #[error("there is no agent {name:?}; configured are: {known}")]
-    UnknownAgent {
-        /// The name.
-        name: String,
-        /// The configured names.
-        known: String,
-    },
-}
-
 /// A deployment: where its agents are configured, and what this process keeps of them.
 pub struct Deployment<C: Clock + Clone> {
     source: Source,
     environment: Environment,
     aws: Arc<AwsClients>,
     clock: C,
+    redaction: Redaction,
     overrides: Overrides,
     /// Set for a dry run: where its requests are noted.
     dry_run: Option<Record>,
@@ -126,10 +102,10 @@ impl<C: Clock + Clone> Slot<C> {
 }
 
 impl<C: Clock + Clone> Deployment<C> {
-    /// Reads nothing yet.
-    pub fn new(source: Source, environment: Environment, aws: Arc<AwsClients>, clock: C) -> Self {
+    /// Reads nothing yet. `redaction` comes to know all secrets that are read, and the reports are without them.
+    pub fn new(source: Source, environment: Environment, aws: Arc<AwsClients>, clock: C, redaction: Redaction) -> Self {
         let warm = Mutex::new(Warm { loaded_at: None, slots: BTreeMap::new() });
-        Self { source, environment, aws, clock, overrides: Overrides::default(), dry_run: None, warm }
+        Self { source, environment, aws, clock, redaction, overrides: Overrides::default(), dry_run: None, warm }
     }
 
     /// The same, registering and writing nothing anywhere: what polls would send to launch runs is noted in `record`.
@@ -198,7 +174,7 @@ impl<C: Clock + Clone> Deployment<C> {
         let slots = selected.unwrap_or_else(|| Err(PollError::Deadline(self.name().to_owned())))?;
         let polls = slots.into_iter().map(|(name, slot)| async move {
             let report = self.poll_agent(&name, slot, invocation).await;
-            (name, report)
+            (name, report.without(&self.redaction))
         });
         Ok(Report { agents: join_all(polls).await.into_iter().collect() })
     }
@@ -320,7 +296,11 @@ impl<C: Clock + Clone> Deployment<C> {
 
     async fn load(&self) -> Result<(Vec<LoadedAgent>, BTreeMap<String, Status>), PollError> {
         match &self.source {
-            Source::File { path, text } => Ok((vec![from_file(text, path, &self.environment)], BTreeMap::new())),
+            Source::File { path, text } => {
+                let agents = vec![from_file(text, path, &self.environment)];
+                self.redaction.know_agents(&agents);
+                Ok((agents, BTreeMap::new()))
+            }
             Source::Parameters(root) => {
                 let ssm = &self.aws.ssm;
                 let (config, secrets, state) = (root.config(), root.secrets(), root.state());
@@ -331,7 +311,9 @@ impl<C: Clock + Clone> Deployment<C> {
                 )
                 .map_err(|error| PollError::Parameters { root: root.as_str().to_owned(), error })?;
                 parameters.extend(secrets);
+                self.redaction.know_parameters(root, &parameters);
                 let loaded = load(root, &parameters, &self.environment);
+                self.redaction.know_agents(&loaded.agents);
                 for warning in &loaded.warnings {
                     tracing::warn!(warning, "configuration");
                 }
@@ -361,6 +343,7 @@ impl<C: Clock + Clone> Deployment<C> {
             aws: Arc::clone(&self.aws),
             clock: self.clock.clone(),
             secrets: secrets.clone(),
+            redaction: self.redaction.clone(),
             identity: Identity { parameter_arn: loaded.arn, marked_as: format!("{}/{}", self.name(), loaded.agent) },
             local_files: match &self.source {
                 Source::Parameters(_) => LocalFiles::Refused,

@@ -25,6 +25,7 @@ pub mod cancel;
 pub mod claims;
 pub mod deployment;
 pub mod dry_run;
+mod errors;
 pub mod history;
 mod identity;
 pub mod known;
@@ -43,5 +44,6 @@ mod tests;
 
 pub use agent::{Agent, Invocation, Overrides};
 pub use assembly::{PrefectKit, Unassembled};
-pub use deployment::{Deployment, PollError, Selection, Source};
+pub use deployment::{Deployment, Selection, Source};
+pub use errors::PollError;
 pub use report::{AgentReport, Report};

@@ -1,5 +1,6 @@
 //! The report of a poll: what people and tests look at. Its field names are fixed.
 
+use crate::redaction::Redaction;
 use crate::state::ErrorKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -65,6 +66,17 @@ pub struct AgentReport {
 }
 
 impl AgentReport {
+    /// The same without secrets, in all that is said for people.
+    #[must_use]
+    pub fn without(mut self, redaction: &Redaction) -> Self {
+        let Self { error, deferred, skipped, failed, cancelled, warnings, .. } = &mut self;
+        let reasons = [deferred, skipped, failed, cancelled].into_iter().flatten().map(|run| &mut run.reason);
+        for text in error.iter_mut().chain(reasons).chain(warnings) {
+            *text = redaction.text(std::mem::take(text));
+        }
+        self
+    }
+
     /// Its own poll did not work, and not because Prefect is in maintenance.
     pub fn failed_itself(&self) -> bool {
         !self.ok && self.error_kind != Some(ErrorKind::Maintenance)

@@ -14,6 +14,8 @@ use crate::orchestrator::{ApiError, Ending, GiveBack, LogLevel, RunLog, TaskWatc
 use serde::Serialize;
 use serde_json::Value;
 use std::future::Future;
+use std::time::Duration;
+use time::OffsetDateTime;
 
 /// The call for a container's log; see [`Logs::last_lines`].
 pub trait LogCalls: Send + Sync {
@@ -50,6 +52,8 @@ pub struct Performer<'a, O, E, L, C> {
     pub logs: &'a L,
     /// Time.
     pub clock: &'a C,
+    /// When there is no time left to tell anything.
+    pub end: OffsetDateTime,
     /// The agent's name in the deployment.
     pub agent: &'a str,
     /// What the agent is configured to.
@@ -87,6 +91,14 @@ pub enum Trouble {
     /// AWS.
     #[error("{0}")]
     Aws(AwsError),
+    /// The run must be looked at once more, and the invocation ends before that.
+    #[error("no time is left for a second look at flow run {flow_run_id}, {} s after the first", after.as_secs())]
+    NoSecondLook {
+        /// Id of the flow run.
+        flow_run_id: String,
+        /// How long after the first look.
+        after: Duration,
+    },
 }
 
 impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C> {
@@ -123,7 +135,12 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
             }
             self.perform(event, watched.as_ref(), decision.actions, &mut told).await?;
             let (Some(after), Look::First) = (again, look) else { return Ok(Some(told)) };
-            self.clock.sleep_until(self.clock.now() + after).await;
+            let then = self.clock.now() + after;
+            if then >= self.end {
+                // Better an error, and another delivery, than to be killed while waiting.
+                return Err(Trouble::NoSecondLook { flow_run_id: owner.flow_run_id.clone(), after });
+            }
+            self.clock.sleep_until(then).await;
             look = Look::Second;
         }
     }

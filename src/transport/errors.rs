@@ -2,6 +2,7 @@
 
 use crate::http_client::SendError;
 use crate::orchestrator::ApiError;
+use crate::redaction::CUT;
 use crate::transport::headers::without_userinfo;
 use reqwest::Url;
 use reqwest::header::LOCATION;
@@ -57,9 +58,15 @@ pub(crate) fn is_passing(error: &SendError) -> bool {
     matches!(error, SendError::NotSent(_) | SendError::NoAnswer { timed_out: false, .. })
 }
 
-/// The beginning of a body, in one line.
+/// The beginning of a body, in one line. A cut is marked, so that the beginning of a secret before it can be told.
 pub(crate) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_CHARS * 4)]);
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() { "(empty body)".into() } else { text.chars().take(EXCERPT_CHARS).collect() }
+    let beginning = body.get(..EXCERPT_CHARS * 4).unwrap_or(body);
+    let text = String::from_utf8_lossy(beginning).split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut excerpt: String = text.chars().take(EXCERPT_CHARS).collect();
+    if excerpt.len() < text.len() || beginning.len() < body.len() {
+        excerpt = excerpt.chars().take(EXCERPT_CHARS - 1).chain([CUT]).collect();
+    } else if excerpt.is_empty() {
+        excerpt.push_str("(empty body)");
+    }
+    excerpt
 }

@@ -3,7 +3,7 @@
 use crate::config::AgentSecrets;
 use crate::orchestrator::ApiError;
 use reqwest::header::{HeaderMap, HeaderValue};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 /// A value that a header may have.
 pub(crate) fn header(value: &str) -> Option<HeaderValue> {
@@ -33,11 +33,6 @@ pub(crate) fn add(headers: &mut HeaderMap, further: &HeaderMap) {
     for (name, value) in further {
         headers.insert(name.clone(), value.clone());
     }
-}
-
-/// What must not be shown of them.
-pub(crate) fn values_of(further: &HeaderMap) -> impl Iterator<Item = SecretString> {
-    further.values().filter_map(|value| value.to_str().ok().map(SecretString::from))
 }
 
 /// Names the header, never its value.

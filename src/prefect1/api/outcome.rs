@@ -78,6 +78,13 @@ fn of_status(state: &Value) -> Written {
     }
 }
 
+/// Whether the server refused a state because the run's version is another by now.
+pub(super) fn is_version_lock(error: &ApiError) -> bool {
+    let code =
+        |entry: &Value| entry.pointer("/extensions/code").and_then(Value::as_str) == Some("VERSION_LOCKING_ERROR");
+    matches!(error, ApiError::Refused { errors, .. } if errors.as_array().is_some_and(|errors| errors.iter().any(code)))
+}
+
 /// Another agent has it, its version changed, or there is no such run.
 fn is_refusal(error: &GraphqlError) -> bool {
     error.code.as_deref() == Some("VERSION_LOCKING_ERROR") || error.message.contains("State update failed")

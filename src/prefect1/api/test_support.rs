@@ -201,6 +201,7 @@ pub(super) fn setup(api: &str) -> Setup {
             Box::pin(async move { Err(crate::orchestrator::RenderError::NotNow(format!("{path} is not there"))) })
         }),
         now: std::sync::Arc::new(|| NOW),
+        redaction: crate::redaction::Redaction::default(),
         read_only: false,
     }
 }

@@ -5,10 +5,12 @@ use super::document::Document;
 use crate::clock::Now;
 use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
+use crate::redaction::Redaction;
 use crate::transport::again::{Again, pause};
 use crate::transport::errors::{explain, is_passing, location, redirected};
-use crate::transport::headers::{self, header, unprintable, values_of, without_userinfo};
-use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
+use crate::transport::headers::{self, header, unprintable, without_userinfo};
+use crate::transport::{Deadline, REQUEST_TIMEOUT, warm_up};
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
@@ -52,14 +54,13 @@ impl Transport {
     pub(super) fn new(
         client: reqwest::Client,
         api: &str,
-        credential: Option<SecretString>,
+        credential: Option<&SecretString>,
         further: HeaderMap,
         core_version: &'static str,
-        now: Now,
+        (redaction, now): (Redaction, Now),
     ) -> Result<Self, ApiError> {
-        let authorization = credential.as_ref().map(authorization).transpose()?;
+        let authorization = credential.map(authorization).transpose()?;
         let (url, shown_url) = (api.to_owned(), without_userinfo(api));
-        let redaction = Redaction::of(credential.into_iter().chain(values_of(&further)));
         let deadline = Deadline::default();
         Ok(Self { client, url, shown_url, authorization, further, redaction, core_version, deadline, now })
     }
@@ -156,16 +157,18 @@ impl Transport {
             .post(&self.url)
             .headers(self.headers(sender)?)
             .timeout(left.min(REQUEST_TIMEOUT))
-            .body(document.body().to_string());
+            .body(self.redaction.said(&document.body()));
         let response = request.send().await.map_err(|error| Trouble::Sending(http_client::classify(error)))?;
         let status = response.status().as_u16();
         let again = Again::read(status, response.headers(), (self.now)());
         let location = location(&response);
         let body = http_client::body(response).await.map_err(Trouble::Sending)?;
-        Ok(match location {
-            Some(location) => (Err(redirected(status, &location, &self.url, "")), None),
-            None => (answer::read(status, again, &body), again.retry_after),
-        })
+        if let Some(location) = location {
+            return Ok((Err(redirected(status, &location, &self.url, "")), None));
+        }
+        // An answer that is quoted in an error is without secrets before it is.
+        let read = |body: &Bytes| answer::read(status, again, body);
+        Ok((read(&body).or_else(|_| read(&self.redaction.answer(&body))), again.retry_after))
     }
 
     fn headers(&self, sender: Sender<'_>) -> Result<HeaderMap, Trouble> {

@@ -47,6 +47,7 @@ use crate::orchestrator::{
     RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect3::render::FlowRun;
+use crate::redaction::Redaction;
 use crate::state::Registration;
 use crate::transport::headers;
 use announce::Unserved;
@@ -97,6 +98,8 @@ pub struct Setup {
     pub session: String,
     /// Where tasks are launched unless their credentials say otherwise.
     pub region: String,
+    /// What must not be shown.
+    pub redaction: Redaction,
     /// Tells the time.
     pub now: Now,
     /// Nothing is written and the agent shows no sign of life: for a dry run.
@@ -116,6 +119,7 @@ pub struct Detail {
 pub struct Prefect3 {
     config: Config,
     delivery: Arc<Delivery>,
+    redaction: Redaction,
     credential: Credential,
     marked_as: String,
     names: Names,
@@ -143,16 +147,18 @@ pub struct Prefect3 {
 impl Prefect3 {
     /// Sends nothing. Fails when key, auth string or API cannot be put into a request.
     pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
-        let Setup { config, secrets, marked_as, identity, session, region, now, read_only } = setup;
+        let Setup { config, secrets, marked_as, identity, session, region, redaction, now, read_only } = setup;
+        redaction.know_agent(&secrets);
         let (credential, names) = (Credential::of(&secrets), Names::new(identity));
         let csrf_client = names.csrf_client(&session);
         let further = headers::further(&secrets)?;
-        let clock = Arc::clone(&now);
-        let transport = Transport::new(http, &config.api, &credential, further, &config.name, csrf_client, clock)?;
+        let kept = (redaction.clone(), Arc::clone(&now));
+        let transport = Transport::new(http, &config.api, &credential, further, &config.name, csrf_client, kept)?;
         let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
         Ok(Self {
             config,
             delivery,
+            redaction,
             credential,
             marked_as,
             names,
@@ -180,6 +186,7 @@ impl Prefect3 {
         *lock(&self.pages) = Pages::default();
         lock(&self.clusters).clear();
         self.records.begin_poll();
+        self.redaction.forget(&self.config.agent);
         self.transport.set_deadline(deadline);
     }
 

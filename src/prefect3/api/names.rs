@@ -34,6 +34,12 @@ impl Names {
         self.name(&["end of claim", flow_run_id, claim, state_name])
     }
 
+    /// `transition_id` of the state that ends a cancelled run, by the epoch of the state that it is in. A poll and
+    /// `task-events` may both be about to write it: they name it alike, and the server takes it once.
+    pub(super) fn end_of_cancelled(&self, flow_run_id: &str, epoch: &str) -> String {
+        self.name(&["cancelled", flow_run_id, epoch])
+    }
+
     /// Id of the event that tells of a launch.
     pub(super) fn event(&self, flow_run_id: &str, claim: &str) -> String {
         self.name(&["event", flow_run_id, claim])

@@ -5,6 +5,7 @@ use super::answer::is_missing;
 use super::requests::{self, Request};
 use crate::orchestrator::ApiError;
 use crate::prefect3::render::{BlockReference, Blocks, Variables, block_references, variable_names};
+use crate::redaction::known::secrets_of_block;
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,9 @@ impl Prefect3 {
         let references: BTreeSet<BlockReference> = configurations.flat_map(block_references).collect();
         let read = references.into_iter().map(|reference| async {
             let document = self.read_one(&requests::block(&reference)).await;
+            if let Ok(Some(document)) = &document {
+                self.redaction.bring(&self.config.agent, secrets_of_block(document));
+            }
             let data = document.map(|document| document.map(|mut document| object(document["data"].take())));
             (reference, data.map_err(|error| format!("a block that it refers to cannot be read: {error}")))
         });

@@ -56,8 +56,11 @@ pub(super) fn infrastructure_pending(message: &str, data: Option<Value>) -> Valu
 }
 
 /// Cancelled, for good.
-pub(super) fn cancelled(message: &str) -> Value {
-    json!({"type": "CANCELLED", "name": "Cancelled", "message": bounded(message)})
+pub(super) fn cancelled(message: &str, transition_id: &str) -> Value {
+    json!({
+        "type": "CANCELLED", "name": "Cancelled", "message": bounded(message),
+        "state_details": { "transition_id": transition_id },
+    })
 }
 
 /// A text of bounded length.

@@ -163,10 +163,8 @@ impl Prefect3 {
         for (task, look) in tasks.into_iter().zip(looks) {
             let stands = match look {
                 None => Some(false),
-                Some(look) => match look {
-                    Ok(look) => self.stands(&task, &look).await,
-                    Err(_) => None,
-                },
+                Some(Ok(look)) => self.stands(&task, &look).await,
+                Some(Err(_)) => None,
             };
             if stands == Some(false) {
                 self.untold.remove(&task);

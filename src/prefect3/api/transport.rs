@@ -7,10 +7,11 @@ use super::requests::{self, Request};
 use crate::clock::Now;
 use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
+use crate::redaction::Redaction;
 use crate::transport::again::{Again, pause};
 use crate::transport::errors::{explain, is_passing, location, redirected};
-use crate::transport::headers::{self, header, values_of, without_userinfo};
-use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
+use crate::transport::headers::{self, header, without_userinfo};
+use crate::transport::{Deadline, REQUEST_TIMEOUT, warm_up};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -66,7 +67,7 @@ impl Transport {
         further: HeaderMap,
         worker_name: &str,
         csrf_client: String,
-        now: Now,
+        (redaction, now): (Redaction, Now),
     ) -> Result<Self, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(API_VERSION_HEADER, API_VERSION);
@@ -79,8 +80,8 @@ impl Transport {
             api: api.to_owned(),
             shown_api: without_userinfo(api),
             headers,
-            redaction: Redaction::of(credential.secrets().into_iter().chain(values_of(&further))),
             further,
+            redaction,
             deadline: Deadline::default(),
             now,
             csrf: Csrf::new(csrf_client),
@@ -171,10 +172,12 @@ impl Transport {
 
     /// What an answer says, and when to come again.
     fn read_raw(&self, raw: Raw, path: &str) -> (Result<Answer, ApiError>, Option<Duration>) {
-        match raw.location {
-            Some(location) => (Err(redirected(raw.status, &location, &self.api, path)), None),
-            None => (answer::read(raw.status, raw.again, raw.body), raw.again.retry_after),
+        if let Some(location) = raw.location {
+            return (Err(redirected(raw.status, &location, &self.api, path)), None);
         }
+        // One that is quoted in an error is without secrets before it is.
+        let read = |body: &Bytes| answer::read(raw.status, raw.again, body.clone());
+        (read(&raw.body).or_else(|_| read(&self.redaction.answer(&raw.body))), raw.again.retry_after)
     }
 
     /// A request, with a CSRF token if the server turned out to want one.
@@ -224,7 +227,7 @@ impl Transport {
         let url = format!("{}{}", self.api, request.path);
         let mut builder = self.client.request(request.method.clone(), url).headers(headers);
         if let Some(body) = &request.body {
-            builder = builder.header(CONTENT_TYPE, "application/json").body(body.to_string());
+            builder = builder.header(CONTENT_TYPE, "application/json").body(self.redaction.said(body));
         }
         let sent = builder.timeout(left.min(REQUEST_TIMEOUT)).send().await;
         let response = sent.map_err(http_client::classify)?;

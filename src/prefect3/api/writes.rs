@@ -40,7 +40,12 @@ impl Rehearsable for Prefect3 {
     }
 
     fn cancelled_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
-        runs.iter().map(|run| cancellation(run).shown()).collect()
+        // What is not being cancelled is due, and its deployment is gone.
+        let is_due = |run: &Ending<'_, Detail>| {
+            let others = &run.run.detail.flow_run.others;
+            others.get("state_type").and_then(Value::as_str) != Some("CANCELLING")
+        };
+        runs.iter().map(|run| self.cancellation(run, &run.run.epoch, is_due(run)).0.shown()).collect()
     }
 
     fn log_requests(&self, lines: &[RunLog]) -> Vec<Value> {
@@ -124,9 +129,9 @@ impl Prefect3 {
         let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
         let guarded = self.guarded(&owners, may_cancel).await;
         let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
-            look?;
-            let sent = self.transport.repeatable(&cancellation(run)).await;
-            ended(sent, &states::cancelled(&run.message))
+            let now = look?.run;
+            let (request, state) = self.cancellation(run, &now.epoch(&self.names), now.kind() != "CANCELLING");
+            ended(self.transport.repeatable(&request).await, &state)
         });
         join_all(writes).await
     }
@@ -179,6 +184,14 @@ impl Prefect3 {
         states::crashed(&run.message, &id)
     }
 
+    /// The server lets every run that is being cancelled become Cancelled, and only once by the same name. Any other one
+    /// (its deployment is gone) needs `force`.
+    fn cancellation(&self, run: &Ending<'_, Detail>, epoch: &str, force: bool) -> (Request, Value) {
+        let id = self.names.end_of_cancelled(&run.run.flow_run_id, epoch);
+        let state = states::cancelled(&run.message, &id);
+        (requests::set_state(&run.run.flow_run_id, &state, force), state)
+    }
+
     /// `infrastructure_pid` of a run with this task.
     pub(super) fn pid(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> String {
         let configured = match lock(&self.clusters).get(&run.flow_run_id) {
@@ -209,10 +222,6 @@ impl Prefect3 {
 
 fn proposal(run: &DueRun<Detail>, state: &Value) -> Request {
     requests::set_state(&run.flow_run_id, state, false)
-}
-
-fn cancellation(run: &Ending<'_, Detail>) -> Request {
-    requests::set_state(&run.run.flow_run_id, &states::cancelled(&run.message), true)
 }
 
 /// What became of a claim.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 fn transport(api: &str) -> Transport {
     let client = http_client::client(None).unwrap();
-    let key = Some(SecretString::from(KEY));
-    Transport::new(client, api, key, HeaderMap::new(), "0.15.0", Arc::new(|| NOW)).unwrap()
+    let (key, redaction) = (SecretString::from(KEY), Redaction::default());
+    redaction.know([key.clone()]);
+    Transport::new(client, api, Some(&key), HeaderMap::new(), "0.15.0", (redaction, Arc::new(|| NOW))).unwrap()
 }
 
 fn hello() -> Document {
@@ -180,8 +181,9 @@ async fn an_echoed_key_is_blanked_in_every_error() {
 fn a_key_with_a_newline_at_its_end_works_and_one_inside_is_named_without_being_shown() {
     let client = http_client::client(None).unwrap();
     let new = |key: &str| {
-        let key = Some(SecretString::from(key));
-        Transport::new(client.clone(), "http://api", key, HeaderMap::new(), "1.4.1", Arc::new(|| NOW))
+        let key = SecretString::from(key);
+        let further = (Redaction::default(), Arc::new(|| NOW) as Now);
+        Transport::new(client.clone(), "http://api", Some(&key), HeaderMap::new(), "1.4.1", further)
     };
     assert!(new("key\n").is_ok());
     let error = new("pcu\nfakekey").err().unwrap().to_string();

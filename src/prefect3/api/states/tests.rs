@@ -73,7 +73,7 @@ fn an_answer_without_a_status_is_malformed() {
 
 #[test]
 fn a_state_without_a_name_of_its_own_is_only_done_when_it_was_accepted() {
-    let proposed = cancelled("x");
+    let proposed = json!({"type": "CANCELLED", "name": "Cancelled", "message": "x"});
     let answer =
         |status| json!({"status": status, "state": {"type": "CANCELLED", "state_details": {"transition_id": null}}});
     assert_eq!(said(&answer("ACCEPT"), &proposed), Ok(Said::Done));

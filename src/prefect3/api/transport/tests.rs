@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn transport_of(api: &str, secrets: &AgentSecrets) -> Transport {
     let client = http_client::client(None).unwrap();
+    let redaction = Redaction::default();
+    redaction.know_agent(secrets);
     let further = headers::further(secrets).unwrap();
     let (credential, csrf) = (Credential::of(secrets), "client-1".into());
-    Transport::new(client, api, &credential, further, "Etl wörker", csrf, Arc::new(|| NOW)).unwrap()
+    Transport::new(client, api, &credential, further, "Etl wörker", csrf, (redaction, Arc::new(|| NOW))).unwrap()
 }
 
 fn transport(server: &Server) -> Transport {
