@@ -7,6 +7,7 @@ use super::turn::Turn;
 use crate::clock::Clock;
 use crate::launch::{Launcher, LiveTask, Place};
 use crate::orchestrator::{ApiError, CancellingRun, Ending, Orchestrator, RenderError};
+use crate::state::ErrorKind;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 
@@ -64,6 +65,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                     Ok(in_cluster(Place::default(), cancelling))
                 }
                 (Err(RenderError::NotNow(reason)), None) => Err(reason),
+                (Err(RenderError::NotUnderstood(reason)), None) => {
+                    self.turn.ledger.trouble(ErrorKind::ApiError, &reason);
+                    Err(reason)
+                }
             });
         let stopped = cancelling.iter().zip(places).map(|(cancelling, place)| async move {
             match place {

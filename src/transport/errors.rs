@@ -25,7 +25,17 @@ pub(crate) fn is_passing(error: &SendError) -> bool {
 
 /// The beginning of a body, in one line.
 pub(crate) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(EXCERPT_CHARS * 4)]);
+    let text = String::from_utf8_lossy(body.get(..EXCERPT_CHARS * 4).unwrap_or(body));
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.is_empty() { "(empty body)".into() } else { text.chars().take(EXCERPT_CHARS).collect() }
+}
+
+/// Why a body is no JSON. A page is quoted, since its text says who has answered. What only looks like JSON is not: it
+/// may hold secrets.
+pub(crate) fn not_json(body: &[u8], error: &serde_json::Error) -> String {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if matches!(first, Some(b'{' | b'[' | b'"')) {
+        return format!("broken JSON of {} bytes: {error}", body.len());
+    }
+    format!("no JSON: {}", excerpt(body))
 }

@@ -8,6 +8,7 @@ use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
 use crate::transport::errors::{explain, is_passing};
 use crate::transport::headers::{header, retry_after, without_userinfo};
+use crate::transport::shape::text_at;
 use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
 use bytes::Bytes;
 use reqwest::Method;
@@ -47,6 +48,8 @@ pub(super) struct Sent {
     pub answer: Result<Answer, ApiError>,
     /// An earlier try may have had its effect.
     pub repeated: bool,
+    /// The API says that there is nothing of that name.
+    pub is_absent: bool,
 }
 
 impl Transport {
@@ -95,37 +98,43 @@ impl Transport {
     pub(super) async fn repeatable(&self, request: &Request) -> Sent {
         let mut repeated = false;
         for pause in REPETITIONS {
-            let (answer, again) = self.attempt(request).await;
+            let Attempt { answer, again, is_absent } = self.attempt(request).await;
             if !again || self.deadline.time_left().is_none_or(|left| left <= pause) {
-                return Sent { answer, repeated };
+                return Sent { answer, repeated, is_absent };
             }
             repeated |= !matches!(answer, Err(ApiError::Unreachable { .. }));
             tokio::time::sleep(pause).await;
         }
-        Sent { answer: self.attempt(request).await.0, repeated }
+        let Attempt { answer, is_absent, .. } = self.attempt(request).await;
+        Sent { answer, repeated, is_absent }
     }
 
     /// Sends a write, once.
     pub(super) async fn write(&self, request: &Request) -> Result<Answer, ApiError> {
-        self.attempt(request).await.0
+        self.attempt(request).await.answer
     }
 
-    /// One exchange, and whether it may be repeated.
-    async fn attempt(&self, request: &Request) -> (Result<Answer, ApiError>, bool) {
-        let (error, again) = match self.exchange(request).await {
-            Ok(raw) => match answer::read(raw.status, raw.retry_after, raw.body) {
-                Ok(answer) => return (Ok(answer), false),
-                Err(error) => {
-                    let again = matches!(error, ApiError::Status { status: 502..=504, .. });
-                    (error, again)
-                }
-            },
+    /// One exchange.
+    async fn attempt(&self, request: &Request) -> Attempt {
+        let raw = match self.exchange(request).await {
+            Ok(raw) => raw,
             Err(error) => {
                 let again = is_passing(&error);
-                (explain(error, &self.shown_api), again)
+                let error = self.redaction.error(explain(error, &self.shown_api));
+                return Attempt { answer: Err(error), again, is_absent: false };
             }
         };
-        (Err(self.redaction.error(error)), again)
+        let is_absent = answer::says_absent(raw.status, &raw.body);
+        match answer::read(raw.status, raw.retry_after, raw.body) {
+            Ok(answer) => {
+                let answer = answer.to(request.method.as_str(), &request.path);
+                Attempt { answer: Ok(answer), again: false, is_absent }
+            }
+            Err(error) => {
+                let again = matches!(error, ApiError::Status { status: 502..=504, .. });
+                Attempt { answer: Err(self.redaction.error(error)), again, is_absent }
+            }
+        }
     }
 
     /// A request, with a CSRF token if the server turned out to want one.
@@ -150,7 +159,7 @@ impl Transport {
         }
         let raw = self.send(&requests::csrf_token(&self.csrf.client), None).await?;
         let said: serde_json::Value = serde_json::from_slice(&raw.body).unwrap_or_default();
-        let token = said["token"].as_str().and_then(header).filter(|_| raw.status == 200);
+        let token = text_at(&said, &["token"]).and_then(header).filter(|_| raw.status == 200);
         let Some(mut token) = token else { return Ok(None) };
         token.set_sensitive(true);
         self.csrf.set(token.clone());
@@ -179,6 +188,14 @@ impl Transport {
         let retry_after = retry_after(response.headers());
         Ok(Raw { status, retry_after, body: http_client::body(response).await? })
     }
+}
+
+/// What became of one exchange.
+struct Attempt {
+    answer: Result<Answer, ApiError>,
+    /// It may be repeated.
+    again: bool,
+    is_absent: bool,
 }
 
 /// An answer as it came.
