@@ -160,7 +160,8 @@ impl Prefect3 {
     }
 
     async fn read_into<T>(&self, known: &Known<T>, ids: &[&str], asking: Asking<T>) {
-        let chunks = ids.chunks(PAGE_ROWS).map(|ids| async { (ids, self.read_many(ids, &asking).await) });
+        let asking = &asking;
+        let chunks = ids.chunks(PAGE_ROWS).map(|ids| async move { (ids, self.read_many(ids, asking).await) });
         let mut absent: Vec<&str> = Vec::new();
         for (ids, found) in join_all(chunks).await {
             match found {
@@ -170,12 +171,12 @@ impl Prefect3 {
                     lock(known).extend(of_ids);
                 }
                 Err(error) => {
-                    let unread = |id: &&str| ((*id).to_owned(), unread(&asking, &error));
+                    let unread = |id: &&str| ((*id).to_owned(), unread(asking, &error));
                     lock(known).extend(ids.iter().map(unread));
                 }
             }
         }
-        let singly = absent.iter().take(MAX_SINGLE).map(|id| async { (*id, self.read_single(id, &asking).await) });
+        let singly = absent.iter().take(MAX_SINGLE).map(|id| async { (*id, self.read_single(id, asking).await) });
         for (id, found) in join_all(singly).await {
             lock(known).insert(id.to_owned(), found);
         }
