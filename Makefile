@@ -23,7 +23,7 @@ help: ## this list
 test: lint docs unit release deployment conformance demo ## everything that CI runs
 
 .PHONY: demo
-demo: ## the real lambda binary in a local world, and on a real Prefect 3 server (KEEP=1: until ctrl-c, to explore)
+demo: ## the real lambda binary: real Prefect 1 flows in a local world, a real Prefect 3 server (KEEP=1: until ctrl-c)
 	scripts/demo.sh $(if $(KEEP),--keep)
 
 .PHONY: bench
@@ -53,7 +53,7 @@ deployment: tools-deploy ## the templates: lint, `sam build`, and what they give
 	$(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy
 
 .PHONY: conformance
-conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-3.8 ## the fakes against real Prefect agents and servers, and moto
+conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-2.10 tools-prefect-2.20 tools-prefect-3.8 tools-prefect-3.9 ## the fakes against real Prefect agents and servers, and moto
 	cargo test --locked --workspace --no-run
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 
@@ -63,7 +63,7 @@ soak: ## a million random histories in virtual time, and pollers side by side in
 	cargo run --locked --profile soak -p histories --bin soak -- --histories $(or $(HISTORIES),1000000)
 
 .PHONY: kills
-kills: tools-moto tools-prefect-3.8 ## kill -9 at random moments, 500 rounds each: Prefect 1 and a real Prefect 3 server (KILLS=n)
+kills: tools-moto tools-prefect-3.9 ## kill -9 at random moments, 500 rounds each: Prefect 1 and a real Prefect 3 server (KILLS=n)
 	cargo build --locked --workspace --bins
 	KILLS=$(or $(KILLS),500) cargo test --locked --workspace --test it kills -- --nocapture
 	KILLS=$(or $(KILLS),500) PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) -s \

@@ -17,8 +17,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import functions
-from prefect3 import server
-from prefect3.rest import Rest
+from prefect_server import server
+from prefect_server.rest import Rest
 
 LAUNCHES = 100
 ROUNDS = 5

@@ -9,7 +9,7 @@ export PSA_TOOLS="${PSA_TOOLS:-$PWD/.tools}"
 export PSA_TARGET="${CARGO_TARGET_DIR:-$PWD/target}"
 export PSA_WORLD="$PSA_TARGET/fakes/world"
 
-scripts/tools.sh prefect-0.15 prefect-1.4 prefect-3.8
+scripts/tools.sh prefect-0.15 prefect-1.4 prefect-3.9
 # Fakes that are slow would hide who is fast: not their debug build.
 cargo build --locked --profile fakes -p world --bin world
 # The floor: what a function costs that does nothing.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The demo: flow runs of many kinds in a local world, then real flows of a real Prefect 3 server; all polled and launched
-# by the real `lambda` binary. `--keep` keeps the server and its agent running afterwards, until ctrl-c.
+# The demo: flow runs of many kinds in a local world, then real flows of Prefect 1 in it, then those of a real Prefect 3
+# server; all polled and launched by the real `lambda` binary. `--keep` keeps the server and its agent running
+# afterwards, until ctrl-c.
 #
 # The development profile is fast to build and slow to run. Name another binary to see other figures:
 # `make release && LAMBDA=target/lambda/lambda/bootstrap make demo`.
@@ -8,7 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export PSA_TOOLS="${PSA_TOOLS:-$PWD/.tools}"
-scripts/tools.sh prefect-3.8
+# Beside the build, which takes longer: what is not installed by then, the demo waits for when it comes to that scene.
+scripts/tools.sh prefect-1.4 prefect-3.9 >&2 &
 # A test is built along so that crates get the features they have under `cargo test --workspace`: else `make demo` and
 # `make test` would each build the AWS crates for themselves.
 cargo build --locked --workspace --bin lambda --bin demo --test server

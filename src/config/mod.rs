@@ -107,7 +107,7 @@ pub struct Prefect3Config {
 /// Whose worker's rules hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerRules {
-    /// Prefect 2: no dotted job variables, fewer labels and variables, another default command.
+    /// Prefect 2: no dotted job variables, fewer labels and variables.
     Two,
     /// Prefect 3.
     Three,

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import processes  # noqa: E402
 from orders import AUTH_STRING, Prefect3  # noqa: E402
-from prefect3 import server  # noqa: E402
+from prefect_server import server  # noqa: E402
 
 
 @pytest.fixture(scope="session")

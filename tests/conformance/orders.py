@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-from prefect3.rest import Rest
+from prefect_server.rest import Rest
 
 # Of the guarded server; the password has a colon of its own.
 AUTH_STRING = "admin:se:cret"

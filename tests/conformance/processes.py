@@ -14,13 +14,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from prefect3 import server  # noqa: E402
-from prefect3.server import ROOT, TOOLS, end, free_port  # noqa: E402
+from prefect_server import server  # noqa: E402
+from prefect_server.server import ROOT, TOOLS, end, free_port  # noqa: E402
 
 WORLD = Path(os.environ.get("PSA_WORLD", ROOT / "target/debug/world"))
 LAMBDA = Path(os.environ.get("PSA_LAMBDA", WORLD.with_name("lambda")))
 START_SECONDS = 30
 AGENT_SECONDS = 120
+# The environments of the real Prefects 0.15 and 1, by version.
+PREFECT1 = {"0.15.0": TOOLS / "prefect-0.15", "1.4.1": TOOLS / "prefect-1.4"}
 
 AWS_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -100,7 +102,6 @@ def running_moto():
 
 def run_agent(version, world, home, environment=None, **arguments):
     """One life of the real agent: start, `max_polls` polls, end. Returns its log."""
-    name = {"0.15.0": "prefect-0.15", "1.4.1": "prefect-1.4"}[version]
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),  # no configuration of the person who runs the tests
@@ -111,7 +112,7 @@ def run_agent(version, world, home, environment=None, **arguments):
         **({"PREFECT__CLOUD__API_KEY": "pcu_fakekey"} if environment is None else environment),
     }
     done = subprocess.run(
-        [TOOLS / name / "bin/python", Path(__file__).with_name("agent.py")],
+        [PREFECT1[version] / "bin/python", Path(__file__).with_name("agent.py")],
         input=json.dumps({"max_polls": 1, **arguments}),
         env=environment,
         capture_output=True,
@@ -135,7 +136,7 @@ def _worker(world, api, pool, home, *options, **settings):
         **settings,
     )
     arguments = [*command, "--install-policy", "never", *options]
-    return {"args": arguments, "executable": server.BIN / "prefect", "env": environment}
+    return {"args": arguments, "executable": server.bin_of() / "prefect", "env": environment}
 
 
 def run_worker(world, api, pool, home, *options, **settings):

@@ -5,7 +5,7 @@ import time
 import processes
 import pytest
 from orders import AUTH_STRING, Prefect3
-from prefect3 import seed, server
+from prefect_server import seed, server
 
 RUN_SECONDS = 60
 CLUSTER = "arn:aws:ecs:us-east-1:123456789012:cluster/default"
@@ -77,7 +77,7 @@ def test_due_runs_become_tasks(world, poll, ecs, api, pool):
     assert families == {f"prefect_{pool}_{deployment}"}
     definition = world.ask("ecs")["definitions"][0]
     assert (definition["cpu"], definition["memory"]) == ("512", "1024")
-    assert definition["containerDefinitions"][0]["image"].startswith("prefecthq/prefect:3.8.8-python")
+    assert definition["containerDefinitions"][0]["image"].startswith(f"prefecthq/prefect:{server.version_of()}-python")
     assert {"ec2 DescribeVpcs", "ec2 DescribeSubnets"} < set(world.requests("ec2", "ecs"))
     assert world.requests("ecs").count("ecs RunTask") == 3
 

@@ -9,5 +9,6 @@ mod giving_back;
 mod launching;
 mod once;
 mod pool;
+mod prefect2;
 mod recovery;
 mod scene;

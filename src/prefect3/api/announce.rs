@@ -1,6 +1,6 @@
 //! Others are told of launched runs: by events, and by labels on the runs. Best effort, when everything else is done.
 
-use super::answer::is_no_route;
+use super::answer::{is_missing, is_no_route};
 use super::events::{Launched, Teller};
 use super::requests::{self, Request};
 use super::{Detail, Prefect3, version_of};
@@ -43,7 +43,8 @@ impl Prefect3 {
                 return;
             }
             if let Err(error) = self.transport.repeatable(&request).await.answer {
-                note(&self.unserved.events, &error, "events");
+                // A server of Prefect 2 has the route, and no events behind it: it says so with a 404 of its own words.
+                note(&self.unserved.events, is_no_route(&error) || is_missing(&error), &error, "events");
             }
         }
     }
@@ -55,7 +56,7 @@ impl Prefect3 {
                 return;
             }
             if let Err(error) = self.transport.repeatable(&request).await.answer {
-                note(&self.unserved.labels, &error, "labels");
+                note(&self.unserved.labels, is_no_route(&error), &error, "labels");
             }
         }
     }
@@ -99,9 +100,9 @@ impl Prefect3 {
     }
 }
 
-/// A server without such a route is not asked again.
-fn note(unserved: &AtomicBool, error: &ApiError, what: &str) {
-    unserved.store(is_no_route(error), Ordering::Relaxed);
+/// A server that serves no such thing is not asked again.
+fn note(unserved: &AtomicBool, is_unserved: bool, error: &ApiError, what: &str) {
+    unserved.store(is_unserved, Ordering::Relaxed);
     tracing::warn!(%error, what, "others were not told of launched flow runs");
 }
 

@@ -87,7 +87,7 @@ impl Claimant<'_> {
     /// By the mark in a claim.
     fn marked(self, claim: &State) -> Option<Whose> {
         let mark = claim.mark.as_ref()?;
-        let is_ours = mark.agent == self.names.identity() && claim.transition_id.as_ref() == Some(&mark.token);
+        let is_ours = mark.agent == self.names.identity() && claim.made_by() == Some(&mark.token);
         let ours = Mark { agent: self.marked_as.to_owned(), ..mark.clone() };
         is_ours.then_some(Whose::Ours(ours, claim.timestamp?))
     }

@@ -58,7 +58,10 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use transport::Transport;
 
-/// Version of Prefect whose worker an agent stands for.
+/// Version of Prefect whose worker an agent stands for: the one that it does as, to the letter. For Prefect 3 that is the
+/// worker that wrote the golden cases, for Prefect 2 the last there was. Tags of tasks (`prefect.io/version`) and events
+/// (`prefect.version`) carry it. It is neither the server's version, which may be any that is supported, nor that of the
+/// flow's image.
 pub fn version_of(rules: WorkerRules) -> &'static str {
     match rules {
         WorkerRules::Two => "2.20.27",

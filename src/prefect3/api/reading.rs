@@ -73,7 +73,7 @@ impl Prefect3 {
             Some(state) if state.kind == "PENDING" => newest_claim(&self.history(run.id()).await?).cloned(),
             _ => None,
         };
-        let (claim, session) = claim.map_or((None, None), |claim| (claim.transition_id, claim.session));
+        let (claim, session) = claim.map_or((None, None), |claim| (claim.made_by().map(str::to_owned), claim.session));
         Ok(Look { run, claim, session })
     }
 

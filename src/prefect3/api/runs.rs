@@ -71,6 +71,13 @@ impl State {
         })
     }
 
+    /// What names the transition that made it: its `transition_id`, or our mark. Servers before Prefect 2.14.17 keep no
+    /// `transition_id`, but the mark.
+    pub(super) fn made_by(&self) -> Option<&str> {
+        let marked = || self.mark.as_ref().map(|mark| mark.token.as_str());
+        self.transition_id.as_deref().or_else(marked)
+    }
+
     /// PENDING as a claim writes it; workers and observers put other names over it.
     pub(super) fn is_claim(&self) -> bool {
         self.kind == "PENDING" && self.name == "Pending"

@@ -121,7 +121,12 @@ pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
 /// Who has sent this very proposal before, if the state stems from it.
 fn sent_before(state: &Value, proposed: &Value) -> Option<By> {
     let (state, proposed) = (State::read(state)?, State::read(proposed)?);
-    if proposed.transition_id.is_none() || state.transition_id != proposed.transition_id {
+    let same = match &state.transition_id {
+        // A server that keeps no such ids: a mark is that of one launch, and its state has a type of its own.
+        None => state.mark.is_some() && state.mark == proposed.mark,
+        id => *id == proposed.transition_id,
+    };
+    if !same {
         return None;
     }
     Some(match state.session {

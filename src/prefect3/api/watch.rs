@@ -38,7 +38,7 @@ impl Prefect3 {
             has_run: run.has_started(),
             waits_for_task_runs: false,
         };
-        let token = claim.or_else(|| newest.and_then(|claim| claim.transition_id.clone())).unwrap_or_default();
+        let token = claim.or_else(|| newest.and_then(|claim| claim.made_by().map(str::to_owned))).unwrap_or_default();
         let earlier = mark.as_ref().map_or((0, 0), |mark| (mark.attempt.saturating_sub(1), mark.capacity_refusals));
         Ok(Some(Watched { run: turn(&run, token, earlier), mark, now }))
     }

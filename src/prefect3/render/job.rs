@@ -7,7 +7,7 @@ use super::request::{Request, request};
 use super::run_sets::run_sets;
 use super::task_definition::task_definition;
 use super::template::{Values, apply};
-use super::{FlowRunContext, Generation, WorkerSettings, labels, variables};
+use super::{FlowRunContext, Generation, WorkerSettings, command, labels, variables};
 use crate::launch::place::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::launch::request_check::{definition_problems, request_problems};
 use crate::launch::worker::{Complete, Completion, WorkerPart};
@@ -45,7 +45,7 @@ impl Job {
         configuration.env = environment(worker, run, &configuration);
         configuration.labels = labels::labels(worker, run, &configuration.labels);
         configuration.name = Some(name(worker, run, configuration.name.take()));
-        configuration.command.get_or_insert_with(|| default_command(worker.generation).to_owned());
+        configuration.command.get_or_insert_with(|| command::default(worker).to_owned());
         let definition = match existing(&configuration) {
             Some(_) => None,
             None => Some(task_definition(worker, run, &configuration)?),
@@ -178,13 +178,6 @@ impl fmt::Debug for Job {
 
 fn existing(configuration: &Configuration) -> Option<&Value> {
     filled(configuration.task_run_request.get("taskDefinition"))
-}
-
-fn default_command(generation: Generation) -> &'static str {
-    match generation {
-        Generation::Two => "python -m prefect.engine",
-        Generation::Three => "prefect flow-run execute",
-    }
 }
 
 /// The configured name, in Prefect 3 a template about flow and flow run; else the flow run's.

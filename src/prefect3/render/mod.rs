@@ -76,7 +76,7 @@ pub struct FlowRun {
     /// Id of the deployment; `null` for runs without one.
     #[serde(default)]
     pub deployment_id: Option<String>,
-    /// Job variables of this run.
+    /// Job variables of this run; none before Prefect 2.16.
     #[serde(default)]
     pub job_variables: Option<Map<String, Value>>,
     /// Everything else that the API says: templates of names may ask for it.
@@ -86,17 +86,37 @@ pub struct FlowRun {
 
 /// A deployment as the API describes it.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(from = "DeploymentRow")]
 pub struct Deployment {
     /// Id.
     pub id: String,
     /// Name.
     pub name: String,
     /// When it was changed last, RFC 3339.
-    #[serde(default)]
     pub updated: Option<String>,
     /// Job variables of its runs.
-    #[serde(default)]
     pub job_variables: Option<Map<String, Value>>,
+}
+
+/// A deployment as servers of any version write it.
+#[derive(Deserialize)]
+struct DeploymentRow {
+    id: String,
+    name: String,
+    #[serde(default)]
+    updated: Option<String>,
+    #[serde(default)]
+    job_variables: Option<Map<String, Value>>,
+    /// The job variables, before Prefect 2.17.
+    #[serde(default)]
+    infra_overrides: Option<Map<String, Value>>,
+}
+
+impl From<DeploymentRow> for Deployment {
+    fn from(row: DeploymentRow) -> Self {
+        let DeploymentRow { id, name, updated, job_variables, infra_overrides } = row;
+        Self { id, name, updated, job_variables: job_variables.or(infra_overrides) }
+    }
 }
 
 /// A flow as the API describes it.

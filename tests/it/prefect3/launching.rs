@@ -4,7 +4,7 @@ use super::scene::{Scene, environment, map};
 use crate::support::{agent, ids, poll, run_of};
 use serde_json::json;
 use std::collections::BTreeSet;
-use world::prefect3::{DeploymentSpec, Generation, PoolSpec, QueueSpec, RunSpec};
+use world::prefect3::{DeploymentSpec, PoolSpec, QueueSpec, RunSpec};
 
 #[tokio::test]
 async fn a_due_run_becomes_one_task_and_everyone_is_told() {
@@ -173,20 +173,4 @@ async fn job_variables_blocks_and_variables_find_their_way_into_the_task() {
     let [task] = scene.tasks().try_into().unwrap();
     assert_eq!(environment(&task)["TEAM"], "blue");
     assert_eq!(task.request["overrides"]["cpu"], "2048");
-}
-
-#[tokio::test]
-async fn a_server_of_prefect_2_is_served_by_its_own_rules() {
-    let scene = Scene::with(json!({"prefect": 2})).await;
-    scene.deployment.world.prefect3(|prefect3| prefect3.switches.generation = Generation::Two);
-    let run = scene.run(RunSpec::default());
-    let report = scene.poll().await;
-    assert_eq!(ids(&report, "launched"), [run], "{report:#}");
-    assert_eq!((&report["ok"], &report["warnings"]), (&json!(true), &json!([])), "{report:#}");
-    let [task] = scene.tasks().try_into().unwrap();
-    assert_eq!(
-        task.request["overrides"]["containerOverrides"][0]["command"],
-        json!(["python", "-m", "prefect.engine"])
-    );
-    assert_eq!(scene.count("labels"), 0);
 }

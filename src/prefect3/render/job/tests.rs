@@ -80,14 +80,27 @@ fn names_are_templates_since_prefect_3() {
 }
 
 #[test]
-fn commands_default_by_generation() {
-    let command = |generation: Generation| {
-        let worker = WorkerSettings { generation, ..worker() };
-        let configuration = json!({"task_definition": {"family": "f"}, "command": ""});
+fn flows_are_started_so_that_they_hear_of_their_cancellation() {
+    const SETTING: &str = "PREFECT_EXPERIMENTAL_ENABLE_ENHANCED_CANCELLATION";
+    const EXECUTE: &str = "prefect flow-run execute";
+    const ENGINE: &str = "python -m prefect.engine";
+    let command = |generation: Generation, settings: &[&str], configured: &str| {
+        let mut worker = WorkerSettings { generation, ..worker() };
+        worker.base_environment.extend(settings.iter().map(|value| (SETTING.to_owned(), (*value).into())));
+        let configuration = json!({"task_definition": {"family": "f"}, "command": configured});
         job(&worker, &run(configuration, json!({}))).unwrap().prepared()["command"].clone()
     };
-    assert_eq!(command(Generation::Two), "python -m prefect.engine");
-    assert_eq!(command(Generation::Three), "prefect flow-run execute");
+    for generation in [Generation::Two, Generation::Three] {
+        for settings in [&[][..], &["true"], &["True"], &["1"], &["false", "true"]] {
+            assert_eq!(command(generation, settings, ""), EXECUTE, "{generation:?} {settings:?}");
+        }
+        assert_eq!(command(generation, &["false"], "python flow.py"), "python flow.py");
+    }
+    for off in ["false", "False", "0", "off", "No", "f", "n"] {
+        assert_eq!(command(Generation::Two, &[off], ""), ENGINE, "{off}");
+        assert_eq!(command(Generation::Three, &[off], ""), EXECUTE, "Prefect 3 has no such setting");
+    }
+    assert_eq!(command(Generation::Two, &["true", "false"], ""), ENGINE, "the last one counts");
 }
 
 #[test]

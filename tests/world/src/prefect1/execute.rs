@@ -5,7 +5,7 @@ use super::{
     auth::Caller,
     document::Document,
     failure::{self, Failure, Failures},
-    queue, register, rows, states, task_states, write_logs,
+    flow_process, queue, register, rows, states, task_states, write_logs,
 };
 use apollo_compiler::{
     resolvers::{Execution, FieldError, ObjectValue, ResolveInfo, ResolvedValue},
@@ -15,8 +15,16 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use time::OffsetDateTime;
 
-const MUTATIONS: [&str; 5] =
-    ["register_agent", "get_runs_in_queue", "set_flow_run_states", "set_task_run_states", "write_run_logs"];
+const MUTATIONS: [&str; 8] = [
+    "register_agent",
+    "get_runs_in_queue",
+    "set_flow_run_states",
+    "set_task_run_states",
+    "write_run_logs",
+    "update_flow_run_heartbeat",
+    "update_task_run_heartbeat",
+    "get_or_create_task_run_info",
+];
 
 /// What a field may use.
 pub(super) struct Context<'a> {
@@ -138,6 +146,9 @@ fn field(context: &mut Context<'_>, info: &ResolveInfo<'_>, arguments: &Value) -
         "set_flow_run_states" => states::set_flow_run_states(context, input),
         "set_task_run_states" => task_states::set_task_run_states(context, input),
         "write_run_logs" => write_logs::write_run_logs(context, input),
+        "update_flow_run_heartbeat" => flow_process::update_flow_run_heartbeat(context, input),
+        "update_task_run_heartbeat" => flow_process::update_task_run_heartbeat(context, input),
+        "get_or_create_task_run_info" => flow_process::get_or_create_task_run_info(context, input),
         _ => rows::root(context, info, arguments),
     }
 }

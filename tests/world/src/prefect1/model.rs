@@ -136,6 +136,8 @@ pub struct Flow {
     pub environment: Value,
     /// The storage, serialised.
     pub storage: Value,
+    /// The run configuration, serialised, or null; its runs have their own.
+    pub run_config: Value,
     /// Whether states must come with the current version of their run.
     pub version_locking: bool,
 }
@@ -190,6 +192,12 @@ pub struct TaskRun {
     pub id: String,
     /// The task.
     pub task_id: String,
+    /// The task's name within its flow, e.g. `load-1`.
+    pub slug: String,
+    /// Which child of a mapped task it is; -1: none.
+    pub map_index: i64,
+    /// Its process's last sign of life; 0.15's gives one for each task run.
+    pub heartbeat: Option<OffsetDateTime>,
     /// The name.
     pub name: String,
     /// Counts the states, from 1.

@@ -30,6 +30,9 @@ impl FlowRun {
         for time in [&mut self.start_time, &mut self.end_time, &mut self.heartbeat].into_iter().flatten() {
             *time -= by;
         }
+        for time in self.task_runs.iter_mut().filter_map(|task_run| task_run.heartbeat.as_mut()) {
+            *time -= by;
+        }
         let of_tasks = self.task_runs.iter_mut().flat_map(|task_run| task_run.states.iter_mut());
         self.states.iter_mut().chain(of_tasks).for_each(|state| state.grow_older(by));
     }

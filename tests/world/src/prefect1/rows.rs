@@ -76,7 +76,9 @@ fn flow(tenant_id: &str, flow: &Flow) -> Value {
         "core_version": flow.core_version,
         "environment": flow.environment,
         "storage": flow.storage,
-        "run_config": null,
+        "run_config": flow.run_config,
+        "settings": {},
+        "project": {"id": tenant_id, "name": "Default"},
     })
 }
 
@@ -213,10 +215,11 @@ fn task_run(run: &FlowRun, task_run: &TaskRun) -> Value {
         "tenant_id": run.tenant_id,
         "flow_run_id": run.id,
         "task_id": task_run.task_id,
-        "map_index": -1,
+        "map_index": task_run.map_index,
+        "task": {"id": task_run.task_id, "name": task_run.name, "slug": task_run.slug},
         "name": task_run.name,
         "version": task_run.version,
-        "heartbeat": null,
+        "heartbeat": times::json(task_run.heartbeat),
     });
     with_state(&mut row, task_run.current());
     row

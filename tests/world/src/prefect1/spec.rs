@@ -1,6 +1,6 @@
 //! Flow runs to be created.
 
-use super::{Flow, FlowRun, Prefect1, StateRecord, TENANT, TaskRun, state_schema, times};
+use super::{Flow, FlowRun, NOT_MAPPED, Prefect1, StateRecord, TENANT, TaskRun, state_schema, times};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -25,7 +25,7 @@ pub struct FlowRunSpec {
     pub state: Value,
     /// Default 1.
     pub version: Option<i64>,
-    /// The serialised run configuration, or null.
+    /// The serialised run configuration; default the flow's.
     pub run_config: Value,
     /// Default `{}`.
     pub parameters: Value,
@@ -55,6 +55,8 @@ pub struct FlowSpec {
     pub environment: Value,
     /// The serialised storage.
     pub storage: Value,
+    /// The serialised run configuration, or null.
+    pub run_config: Value,
     /// Whether states must come with the current version of their run.
     pub version_locking: bool,
 }
@@ -71,6 +73,7 @@ impl Default for FlowSpec {
                 "type": "Local", "path": "/opt/prefect/flow.py", "stored_as_script": true, "directory": "/opt",
                 "flows": {}, "secrets": [], "__version__": "0.15.0",
             }),
+            run_config: Value::Null,
             version_locking: false,
         }
     }
@@ -86,6 +89,8 @@ pub struct TaskRunSpec {
     pub task_id: Option<String>,
     /// Default `task`.
     pub name: Option<String>,
+    /// The task's name within its flow, by which its own process knows it; default the name with `-1`.
+    pub slug: Option<String>,
     /// Default 1.
     pub version: Option<i64>,
     /// The serialised state; default Retrying, since the flow run's start time. A text is the type of a state.
@@ -114,10 +119,14 @@ impl TaskRunSpec {
     fn build(self, start: &str, now: OffsetDateTime) -> Result<TaskRun, String> {
         let version = self.version.unwrap_or(1);
         let default = json!({"type": "Retrying", "message": "Retrying.", "start_time": start, "run_count": 1});
+        let name = self.name.unwrap_or_else(|| "task".to_owned());
         Ok(TaskRun {
             id: new_or(self.id)?,
             task_id: new_or(self.task_id)?,
-            name: self.name.unwrap_or_else(|| "task".to_owned()),
+            slug: self.slug.unwrap_or_else(|| format!("{name}-1")),
+            map_index: NOT_MAPPED,
+            heartbeat: None,
+            name,
             version,
             states: vec![record(self.state, default, version, now)?],
         })
@@ -133,6 +142,7 @@ impl FlowSpec {
             core_version: self.core_version,
             environment: self.environment,
             storage: self.storage,
+            run_config: self.run_config,
             version_locking: self.version_locking,
         })
     }
@@ -147,16 +157,17 @@ impl FlowRunSpec {
         let shown = times::format(start);
         let scheduled = json!({"type": "Scheduled", "message": "Flow run scheduled.", "start_time": shown});
         let version = self.version.unwrap_or(1);
+        let flow = self.flow.build()?;
         Ok(FlowRun {
             id: new_or(self.id)?,
             tenant_id: self.tenant_id.unwrap_or_else(|| TENANT.to_owned()),
-            flow: self.flow.build()?,
             name: self.name.unwrap_or_else(|| "pretend-parrot".to_owned()),
             version,
             labels: self.labels,
             parameters: object(self.parameters),
             context: object(self.context),
-            run_config: self.run_config,
+            run_config: if self.run_config.is_null() { flow.run_config.clone() } else { self.run_config },
+            flow,
             scheduled_start_time: start,
             created: now,
             start_time: None,

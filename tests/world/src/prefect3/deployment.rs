@@ -1,6 +1,6 @@
 //! Deployments.
 
-use super::{Generation, Prefect3, Status};
+use super::{Prefect3, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -146,7 +146,7 @@ impl Prefect3 {
             "status": deployment.status,
             "enforce_parameter_schema": rest("enforce_parameter_schema", json!(true)),
         });
-        if self.switches.generation == Generation::Two { aged(row, deployment) } else { row }
+        if self.switches.generation.is_two() { aged(row, deployment) } else { row }
     }
 
     /// The row of a deployment's limit.

@@ -1,7 +1,7 @@
 //! The operations on deployments.
 
 use super::{
-    CollisionStrategy, Deployment, Generation, Limit, Prefect3, StateType, Status,
+    CollisionStrategy, Deployment, Limit, Prefect3, StateType, Status,
     answer::{Answer, Outcome, detail},
     fields::Fields,
     filters::{Column, Columns, Filter, Kind, Page},
@@ -170,7 +170,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Outcome {
     let known = call.prefect3.deployments.iter().find(|one| one.name == name && one.flow_id == flow_id).cloned();
     let is_new = known.is_none();
     let mut deployment = known.unwrap_or_else(|| Deployment::new(&name, &flow_id, call.now));
-    if call.prefect3.switches.generation == Generation::Two {
+    if call.prefect3.switches.generation.is_two() {
         // An update leaves nothing of what was there.
         let (id, created) = (deployment.id, deployment.created);
         deployment = Deployment { id, created, ..Deployment::new(&name, &flow_id, call.now) };

@@ -1,7 +1,7 @@
 //! The operations on flow runs.
 
 use super::{
-    FlowRun, Generation, Policy, Prefect3, RunState, StateType,
+    FlowRun, Policy, Prefect3, RunState, StateType,
     answer::{Answer, Outcome, Refusal, detail, exception},
     fields::Fields,
     filters::Page,
@@ -217,7 +217,7 @@ pub(super) fn read(call: &mut Call<'_>) -> Outcome {
 pub(super) fn filter(call: &mut Call<'_>) -> Outcome {
     let fields = Fields::embedded(call.body)?;
     let page = Page::read(&fields, call.prefect3.switches.api_limit)?;
-    if call.prefect3.switches.generation == Generation::Two {
+    if call.prefect3.switches.generation.is_two() {
         search::refuse_later(call.body)?;
     }
     let runs = search::flow_runs(call.prefect3, &fields)?;
@@ -266,7 +266,7 @@ pub(super) fn delete(call: &mut Call<'_>) -> Outcome {
 /// `PATCH /flow_runs/{id}/labels`: adds labels.
 pub(super) fn labels(call: &mut Call<'_>) -> Outcome {
     let switches = &call.prefect3.switches;
-    if switches.generation == Generation::Two || !switches.labels {
+    if switches.generation.is_two() || !switches.labels {
         return Err(detail(404, "Not Found"));
     }
     let labels = call.body.as_object().cloned().ok_or_else(|| {

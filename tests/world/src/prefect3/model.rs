@@ -131,7 +131,7 @@ impl Prefect3 {
 
     /// A row without what Prefect 2 does not have.
     pub(super) fn aged(&self, mut row: Value, later: &[&str]) -> Value {
-        if self.switches.generation == super::Generation::Two
+        if self.switches.generation.is_two()
             && let Some(row) = row.as_object_mut()
         {
             row.retain(|key, _| !later.contains(&key.as_str()));

@@ -41,6 +41,9 @@ impl Prefect3 {
         now: OffsetDateTime,
     ) -> Option<Decision> {
         let run = self.flow_run(run_id)?.clone();
+        if self.switches.generation == Generation::TwoTen {
+            to.details.transition_id = None;
+        }
         let Some(from) = run.state() else {
             self.write(&run.id, None, to, now);
             return Some(decision("ACCEPT", json!({"type": "accept_details"}), true));

@@ -96,7 +96,7 @@ fn leave_terminal(case: &Case<'_>) -> Option<Verdict> {
 
 fn only_cancelled_after_cancelling(case: &Case<'_>) -> Option<Verdict> {
     let cancels = match case.switches.generation {
-        Generation::Two => matches!(case.from.kind, StateType::Cancelling | StateType::Cancelled),
+        Generation::TwoTen | Generation::Two => matches!(case.from.kind, StateType::Cancelling | StateType::Cancelled),
         Generation::Three => case.from.kind == StateType::Cancelling,
     };
     let leaves = cancels && case.to.kind != StateType::Cancelled;

@@ -1,6 +1,6 @@
 //! Flow runs.
 
-use super::{Prefect3, RunState, StateType};
+use super::{Generation, Prefect3, RunState, StateType};
 use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
 
@@ -188,7 +188,13 @@ impl Prefect3 {
             "state": run.state().map(|state| state.row(generation)),
             "job_variables": run.job_variables,
         });
-        self.aged(row, &LATER)
+        let mut row = self.aged(row, &LATER);
+        if generation == Generation::TwoTen
+            && let Some(row) = row.as_object_mut()
+        {
+            row.shift_remove("job_variables");
+        }
+        row
     }
 
     /// A flow run as the queue hands it out: without its state, and without the names that a join would give.

@@ -1,6 +1,6 @@
 //! The server's own services: what they would have done by now.
 
-use super::{Generation, Prefect3, RunState, StateType, Status, orchestrate::Rules};
+use super::{Prefect3, RunState, StateType, Status, orchestrate::Rules};
 use time::{Duration, OffsetDateTime};
 
 /// A worker that is silent for so many of its intervals is offline.
@@ -44,7 +44,7 @@ impl Prefect3 {
     pub(super) fn end_cancelling(&mut self, now: OffsetDateTime) {
         let switches = &self.switches;
         let Some(seconds) = switches.cancelling_timeout_seconds else { return };
-        if switches.generation == Generation::Two || switches.cloud {
+        if switches.generation.is_two() || switches.cloud {
             return;
         }
         let limit = now - Duration::seconds(seconds);

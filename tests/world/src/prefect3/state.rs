@@ -127,6 +127,9 @@ const DETAILS: [&str; 18] = [
 /// What Prefect 2 does not have of [`DETAILS`].
 const LATER: [&str; 3] = ["deferred", "traceparent", "deployment_concurrency_lease_id"];
 
+/// What Prefect 2.10 does not have, either.
+const LATER_THAN_2_10: [&str; 4] = ["run_input_keyset", "retriable", "transition_id", "task_parameters_id"];
+
 impl StateDetails {
     fn read(fields: &Fields<'_>) -> Outcome<Self> {
         let mut rest = Map::new();
@@ -148,7 +151,10 @@ impl StateDetails {
     }
 
     fn row(&self, generation: Generation) -> Value {
-        let known = DETAILS.iter().filter(|key| generation != Generation::Two || !LATER.contains(key));
+        let known = DETAILS
+            .iter()
+            .filter(|key| !generation.is_two() || !LATER.contains(key))
+            .filter(|key| generation != Generation::TwoTen || !LATER_THAN_2_10.contains(key));
         let member = |key: &&str| {
             let value = match *key {
                 "flow_run_id" => json!(self.flow_run_id),

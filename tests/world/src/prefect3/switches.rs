@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Generation {
+    /// Prefect 2.10, in addition: states keep no `transition_id`, and flow runs have no job variables of their own.
+    TwoTen,
     /// Prefect 2.20: no labels, no states below Pending, no concurrency limits of deployments, nobody ends a run that
     /// stays Cancelling, and a Cancelled run is not started again; deployments call their job variables
     /// `infra_overrides`.
@@ -18,9 +20,15 @@ pub enum Generation {
 }
 
 impl Generation {
+    /// Whether it is one of Prefect 2.
+    pub fn is_two(self) -> bool {
+        matches!(self, Self::TwoTen | Self::Two)
+    }
+
     /// The version that the server tells.
     pub fn version(self) -> &'static str {
         match self {
+            Self::TwoTen => "2.10.21",
             Self::Two => "2.20.27",
             Self::Three => "3.8.8",
         }

@@ -22,7 +22,7 @@ pub(super) fn micros(at: OffsetDateTime) -> OffsetDateTime {
 pub(super) fn show(at: OffsetDateTime, generation: Generation) -> String {
     let at = at.to_offset(time::UtcOffset::UTC);
     let format = if at.microsecond() == 0 { SECONDS } else { MICROSECONDS };
-    let zone = if generation == Generation::Two { "+00:00" } else { "Z" };
+    let zone = if generation.is_two() { "+00:00" } else { "Z" };
     at.format(format).map(|text| text + zone).unwrap_or_default()
 }
 

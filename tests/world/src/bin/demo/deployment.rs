@@ -2,8 +2,12 @@
 
 use crate::{Error, flow, runs::Seed};
 use axum::body::Bytes;
-use serde_json::json;
-use std::path::{Path, PathBuf};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use world::{
     LambdaOptions, LambdaProcess, RunningWorld, World, ecs,
     ecs::ContainerOptions,
@@ -24,7 +28,7 @@ pub(crate) struct Deployment {
     pub(crate) server: RunningWorld,
     lambda: PathBuf,
     // Dropped last: the containers run programs from there.
-    _programs: Programs,
+    programs: Programs,
 }
 
 /// A directory with the programs that the containers run. Dropping it removes it.
@@ -57,16 +61,37 @@ impl Deployment {
         let programs = Programs::new()?;
         let (cloud, server) = (World::start().await, World::start().await);
         server.prefect1(|prefect1| prefect1.switches.backend = Backend::Server);
-        let mut containers = ContainerOptions { max_seconds: 10, step_ms: 20, ..ContainerOptions::default() };
-        let path = containers.base_env.remove("PATH").unwrap_or_default();
-        containers.base_env.insert("PATH".to_owned(), format!("{}:{path}", programs.0.display()));
-        cloud.lock().ecs.options.containers = Some(containers);
         cloud.ecs_cluster("flows");
         cloud.lock().lambda.functions = vec!["world-poll".to_owned()];
         register_mine(&cloud).await?;
-        let deployment = Self { cloud, server, lambda: lambda.to_owned(), _programs: programs };
+        let deployment = Self { cloud, server, lambda: lambda.to_owned(), programs };
         deployment.configure();
+        let defaults = ContainerOptions::default();
+        deployment.run_in_containers(deployment.home(), defaults.at_once, Duration::from_secs(10));
         Ok(deployment)
+    }
+
+    /// What containers find as their home.
+    pub(crate) fn home(&self) -> &Path {
+        &self.programs.0
+    }
+
+    /// From now on containers run the programs of this folder, so many at once and none for longer than `limit`.
+    pub(crate) fn run_in_containers(&self, programs: &Path, at_once: usize, limit: Duration) {
+        let defaults = ContainerOptions::default();
+        let path = defaults.base_env.get("PATH").map(String::as_str).unwrap_or_default();
+        let base_env = BTreeMap::from([
+            ("PATH".to_owned(), format!("{}:{path}", programs.display())),
+            ("HOME".to_owned(), self.home().display().to_string()),
+        ]);
+        let options = ContainerOptions {
+            base_env,
+            max_seconds: limit.as_secs(),
+            at_once,
+            step_ms: 20,
+            ..ContainerOptions::default()
+        };
+        self.cloud.lock().ecs.options.containers = Some(options);
     }
 
     fn configure(&self) {
@@ -100,9 +125,14 @@ impl Deployment {
         if agent == "lab" { &self.server } else { &self.cloud }
     }
 
-    /// Creates the flow runs; their ids beside them.
-    pub(crate) fn create(&self, seeds: Vec<Seed>) -> Result<Vec<(Seed, String)>, Error> {
-        let create = |seed: Seed| seed.create(self.prefect_of(seed.agent), &self.cloud).map(|id| (seed, id));
+    /// Creates the flow runs; their ids beside them. `registered`: the real flows by name.
+    pub(crate) fn create(
+        &self,
+        seeds: Vec<Seed>,
+        registered: &BTreeMap<String, Value>,
+    ) -> Result<Vec<(Seed, String)>, Error> {
+        let create =
+            |seed: Seed| seed.create(self.prefect_of(seed.agent), &self.cloud, registered).map(|id| (seed, id));
         seeds.into_iter().map(create).collect()
     }
 

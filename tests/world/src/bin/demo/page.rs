@@ -1,17 +1,25 @@
 //! What is printed.
 
 use crate::{
+    flows::Scene,
     ink::{Ink, padded, shortened},
     story::{Poll, Story, UrlCall},
     verdict::Verdict,
 };
 use serde_json::Value;
+use std::time::Duration;
 
 /// Prints the story; whether everything ended as it should.
 pub(crate) fn show(story: &Story) -> bool {
     let ink = Ink::of_stdout();
     let mut wrong = Vec::new();
-    println!("\n{}", ink.title("Polls: the real lambda binary, invoked under a local Runtime API"));
+    println!(
+        "\n{}",
+        ink.title("First act. Real: the lambda binary, its requests and answers, and how runs were recorded")
+    );
+    println!("{}", ink.faint("Not real: Prefect 1's API and AWS (local ones that speak their protocols), and in this scene the program in the"));
+    println!("{}", ink.faint("containers, which walks its run through the states as `prefect execute flow-run` does"));
+    println!("\n{}", ink.title("Polls, invoked under a local Runtime API"));
     for poll in &story.polls {
         wrong.extend(show_poll(ink, poll));
     }
@@ -34,6 +42,36 @@ pub(crate) fn show(story: &Story) -> bool {
     }
     show_figures(ink, story);
     conclude(ink, story, &wrong)
+}
+
+/// Prints the second scene; whether everything ended as it should.
+pub(crate) fn show_flows(scene: &Scene) -> bool {
+    let ink = Ink::of_stdout();
+    println!(
+        "\n{}",
+        ink.title(
+            "Real too from here on: Prefect 1.4.1. Its own `prefect execute flow-run` is what runs in the containers,"
+        )
+    );
+    println!("{}", ink.title("with exactly the environment of the tasks"));
+    let wrong = show_poll(ink, &scene.poll);
+    for verdict in &scene.verdicts {
+        show_run(ink, verdict);
+    }
+    println!();
+    for wrong in &wrong {
+        println!("{} {wrong}", mark(ink, false));
+    }
+    let good = scene.verdicts.iter().filter(|verdict| verdict.wrong.is_empty()).count();
+    ended(ink, good, scene.verdicts.len(), scene.took, wrong.is_empty())
+}
+
+/// The last line of a scene; whether all ended as it should.
+fn ended(ink: Ink, good: usize, total: usize, took: Duration, nothing_else: bool) -> bool {
+    let text = format!("{good} of {total} flow runs ended as they should, in {:.1} s", took.as_secs_f64());
+    let all = good == total && nothing_else;
+    println!("{}", if all { ink.good(&text) } else { ink.bad(&text) });
+    all
 }
 
 pub(crate) fn mark(ink: Ink, good: bool) -> String {
@@ -167,8 +205,5 @@ fn conclude(ink: Ink, story: &Story, wrong: &[String]) -> bool {
     if good < total || !wrong.is_empty() {
         show_log(story);
     }
-    let text = format!("{good} of {total} flow runs ended as they should, in {:.1} s", story.took.as_secs_f64());
-    let all = good == total && wrong.is_empty();
-    println!("{}", if all { ink.good(&text) } else { ink.bad(&text) });
-    all
+    ended(ink, good, total, story.took, wrong.is_empty())
 }

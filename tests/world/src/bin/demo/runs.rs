@@ -1,8 +1,9 @@
-//! The flow runs: recorded ones from `tests/golden`, some with a twist, and what is to become of each.
+//! The flow runs: recorded ones from `tests/golden`, some with a twist, and those of real flows; and what is to become of
+//! each.
 
 use crate::Error;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 use world::{
     Fault, FaultKind, World,
     ecs::Refusal,
@@ -15,8 +16,8 @@ const HELD: f64 = 3.0;
 /// What is to become of a flow run.
 #[derive(Clone, Copy)]
 pub(crate) enum Expected {
-    /// It succeeds, by one task.
-    Success,
+    /// Its flow ends in this state, by one task, and the message says this.
+    Ended(&'static str, &'static str),
     /// It fails before it has a task, and the message says this.
     Failed(&'static str),
     /// It is cancelled before it has a task.
@@ -25,6 +26,15 @@ pub(crate) enum Expected {
     Untouched,
     /// No task could be had: it is scheduled again, and the message says this.
     GivenBack(&'static str),
+}
+
+/// Where a flow run comes from.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// The recorded case of this name.
+    Recorded(&'static str),
+    /// The real flow of this name.
+    Real(&'static str),
 }
 
 /// A flow run to be created.
@@ -38,22 +48,27 @@ pub(crate) struct Seed {
     pub(crate) expected: Expected,
     /// It is created just before the poke, not before the first poll.
     pub(crate) late: bool,
-    /// The name of the recorded case.
-    case: &'static str,
+    origin: Origin,
     change: fn(&mut FlowRunSpec),
     trap: fn(&World, &str),
 }
 
 impl Seed {
     const fn new(agent: &'static str, case: &'static str, why: &'static str) -> Self {
-        Self { agent, name: case, why, expected: Expected::Success, late: false, case, change: |_| {}, trap: |_, _| {} }
+        let (origin, expected) = (Origin::Recorded(case), Expected::Ended("Success", ""));
+        Self { agent, name: case, why, expected, late: false, origin, change: |_| {}, trap: |_, _| {} }
+    }
+
+    /// A run of a real flow.
+    pub(crate) const fn real(agent: &'static str, flow: &'static str, why: &'static str) -> Self {
+        Self { origin: Origin::Real(flow), ..Self::new(agent, flow, why) }
     }
 
     const fn named(self, name: &'static str) -> Self {
         Self { name, ..self }
     }
 
-    const fn becomes(self, expected: Expected) -> Self {
+    pub(crate) const fn becomes(self, expected: Expected) -> Self {
         Self { expected, ..self }
     }
 
@@ -71,13 +86,24 @@ impl Seed {
         Self { trap, ..self }
     }
 
-    /// Creates the flow run in Prefect; its id. `aws` is the world where its task is to run.
-    pub(crate) fn create(&self, prefect: &World, aws: &World) -> Result<String, Error> {
-        let case = recorded(if self.agent == "reports" { "v1-0.15.0" } else { "v1-1.4.1" }, self.case)?;
-        for (path, text) in case["files"].as_object().into_iter().flatten() {
-            store(aws, path, text.as_str().unwrap_or_default())?;
-        }
-        let mut spec = spec(self.name, &case["flow_run"])?;
+    /// Creates the flow run in Prefect; its id. `aws` is the world where its task is to run, `registered` the real flows
+    /// by name.
+    pub(crate) fn create(
+        &self,
+        prefect: &World,
+        aws: &World,
+        registered: &BTreeMap<String, Value>,
+    ) -> Result<String, Error> {
+        let mut spec = match self.origin {
+            Origin::Recorded(case) => {
+                let case = recorded(if self.agent == "reports" { "v1-0.15.0" } else { "v1-1.4.1" }, case)?;
+                for (path, text) in case["files"].as_object().into_iter().flatten() {
+                    store(aws, path, text.as_str().unwrap_or_default())?;
+                }
+                spec(self.name, &case["flow_run"])?
+            }
+            Origin::Real(flow) => real(flow, registered.get(flow).ok_or_else(|| format!("there is no flow {flow}"))?)?,
+        };
         spec.labels.extend(match self.agent {
             "lab" => None,
             agent => Some(agent.to_owned()),
@@ -119,8 +145,31 @@ fn spec(name: &str, run: &Value) -> Result<FlowRunSpec, Error> {
             core_version: text(&flow["core_version"]),
             environment: flow["environment"].clone(),
             storage: flow["storage"].clone(),
+            run_config: Value::Null,
             version_locking: false,
         },
+        ..FlowRunSpec::default()
+    })
+}
+
+/// A run of a flow that Prefect has described.
+fn real(name: &str, described: &Value) -> Result<FlowRunSpec, Error> {
+    let tasks: Vec<TaskRunSpec> = serde_json::from_value(described["tasks"].clone())?;
+    Ok(FlowRunSpec {
+        name: Some(name.to_owned()),
+        // A user who does not want to wait the 15 s that the flow's process takes at most to notice that it is cancelled.
+        run_config: json!({
+            "type": "UniversalRun", "__version__": "1.4.1", "labels": [],
+            "env": {"PREFECT__CLOUD__CHECK_CANCELLATION_INTERVAL": "2"},
+        }),
+        flow: FlowSpec {
+            name: name.to_owned(),
+            core_version: described["core_version"].as_str().map(str::to_owned),
+            storage: described["storage"].clone(),
+            run_config: described["run_config"].clone(),
+            ..FlowSpec::default()
+        },
+        task_runs: tasks.into_iter().map(|task| TaskRunSpec { state: json!("Pending"), ..task }).collect(),
         ..FlowRunSpec::default()
     })
 }

@@ -10,7 +10,6 @@ use crate::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    path::Path,
     time::{Duration, Instant},
 };
 use world::{LambdaProcess, Request, World, runtime_api::Invocation};
@@ -59,35 +58,36 @@ pub(crate) struct UrlCall {
 }
 
 /// Plays it.
-pub(crate) async fn tell(lambda: &Path) -> Result<Story, Error> {
+pub(crate) async fn tell(deployment: &Deployment) -> Result<Story, Error> {
     let begun = Instant::now();
-    let deployment = Deployment::new(lambda).await?;
+    let none = BTreeMap::new();
     let (late, first): (Vec<Seed>, Vec<Seed>) = runs::all().into_iter().partition(|seed| seed.late);
-    let mut seeded = deployment.create(first)?;
+    let mut seeded = deployment.create(first, &none)?;
 
     let function = deployment.start("poll").await?;
     let cold_start = function.ready(PATIENCE).await.map_err(|error| error.error_message)?;
     let (first, second) =
-        tokio::join!(poll(&function, "EventBridge Scheduler, cold start", &[]), interrupt(&deployment, &seeded),);
+        tokio::join!(poll(&function, "EventBridge Scheduler, cold start", &[]), interrupt(deployment, &seeded),);
     let mut polls = vec![first, second?];
-    tasks_end(&deployment.cloud).await;
+    tasks_end(&deployment.cloud, PATIENCE).await;
     let idle = poll(&function, "EventBridge Scheduler, warm, nothing due", &["reports"]);
-    polls.push(counted(&deployment, idle).await);
+    polls.push(counted(deployment, idle).await);
 
-    seeded.extend(deployment.create(late)?);
-    let urls = ask_health(&deployment).await?;
-    polls.extend(deliver_pokes(&deployment, &function).await);
-    tasks_end(&deployment.cloud).await;
+    seeded.extend(deployment.create(late, &none)?);
+    let urls = ask_health(deployment).await?;
+    polls.extend(deliver_pokes(deployment, &function).await);
+    tasks_end(&deployment.cloud, PATIENCE).await;
 
     let peak_kib = function.peak_rss_kib();
-    let verdicts = seeded.iter().map(|(seed, id)| Verdict::of(&deployment, seed, id)).collect::<Result<_, _>>()?;
-    let requests = requests(&deployment);
+    let verdicts = seeded.iter().map(|(seed, id)| Verdict::of(deployment, seed, id)).collect::<Result<_, _>>()?;
+    let requests = requests(deployment);
     let log = function.output();
     function.stop().await;
     Ok(Story { polls, urls, verdicts, requests, cold_start, peak_kib, log, took: begun.elapsed() })
 }
 
-async fn poll(function: &LambdaProcess, what: &'static str, stopped: &'static [&'static str]) -> Poll {
+/// One invocation by the schedule.
+pub(crate) async fn poll(function: &LambdaProcess, what: &'static str, stopped: &'static [&'static str]) -> Poll {
     invoke(function, scheduler_event(), what, stopped).await
 }
 
@@ -134,8 +134,8 @@ async fn interrupt(deployment: &Deployment, seeded: &[(Seed, String)]) -> Result
 }
 
 /// Waits until no task runs; one that goes on is told of later, with its flow run.
-async fn tasks_end(aws: &World) {
-    aws.wait_until(PATIENCE, |state| state.ecs.tasks.iter().all(|task| task.last_status == "STOPPED")).await;
+pub(crate) async fn tasks_end(aws: &World, patience: Duration) {
+    aws.wait_until(patience, |state| state.ecs.tasks.iter().all(|task| task.last_status == "STOPPED")).await;
 }
 
 async fn ask_health(deployment: &Deployment) -> Result<Vec<UrlCall>, Error> {

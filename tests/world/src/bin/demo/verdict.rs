@@ -112,7 +112,7 @@ fn key(container: &Value, run_task: &Value) -> &'static str {
 
 fn wrong(expected: Expected, run: &FlowRun, tasks: &[Task], due: OffsetDateTime) -> Vec<String> {
     let (state, tasks_wanted, message) = match expected {
-        Expected::Success => ("Success", 1, ""),
+        Expected::Ended(state, message) => (state, 1, message),
         Expected::Failed(message) => ("Failed", 0, message),
         Expected::Cancelled => ("Cancelled", 0, ""),
         Expected::Untouched => ("Scheduled", 0, ""),

@@ -38,6 +38,23 @@ async fn job_variables_of_deployments_have_their_old_name() {
 }
 
 #[tokio::test]
+async fn runs_of_2_10_have_no_job_variables_and_their_states_no_transition_ids() {
+    let world = world();
+    switch(&world, |switches| switches.generation = Generation::TwoTen);
+    let id = run(&world, json!({"job_variables": {"memory": 1}}));
+    let claim = json!({
+        "type": "PENDING", "data": {"mark": 1}, "state_details": {"transition_id": "6e3a1d50-0000-5000-8000-000000000001"},
+    });
+    assert_eq!(propose(&world, &id, claim.clone()).await.1, "ACCEPT");
+    assert_eq!(propose(&world, &id, claim).await.1, "ABORT", "the same again is not known again");
+    let row = get(&world, &format!("GET /flow_runs/{id}"), Value::Null).await;
+    assert!(row.get("job_variables").is_none() && row.get("labels").is_none(), "{row}");
+    assert_eq!(row["state"]["data"], json!({"mark": 1}));
+    assert!(row["state"]["state_details"].get("transition_id").is_none(), "{row}");
+    assert_eq!(get(&world, "GET /admin/version", Value::Null).await, "2.10.21");
+}
+
+#[tokio::test]
 async fn there_are_no_labels_and_nothing_below_pending() {
     let world = world();
     let id = run(&world, json!({}));

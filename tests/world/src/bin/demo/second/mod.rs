@@ -27,7 +27,7 @@ use world::ecs::Task;
 
 /// Name of the work pool.
 const POOL: &str = "demo-ecs";
-/// Flow runs that are scheduled: one by one `RUNS` of `scripts/prefect3/seed.py`.
+/// Flow runs that are scheduled: one by one `RUNS` of `scripts/prefect_server/seed.py`.
 const RUNS: usize = 7;
 /// The act takes half a minute on an idle machine; when it hangs, it ends after this.
 const LIMIT: Duration = Duration::from_mins(4);

@@ -1,17 +1,18 @@
-//! The real Prefect 3 server: `scripts/prefect3.sh`, which starts it and schedules flow runs.
+//! The real Prefect 3 server: `scripts/prefect-server.sh`, which starts it and schedules flow runs.
 
-use crate::{Error, http::ask};
+use crate::{Error, http::ask, installation::scripts};
 use serde::Deserialize;
 use serde_json::Value;
-use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::Instant,
 };
 
-/// A first start migrates an empty database: seven seconds on an idle machine, a minute on a very busy one.
-const START: Duration = Duration::from_secs(200);
+/// A first start migrates an empty database: seven seconds on an idle machine, a minute on a very busy one. Before it may
+/// come the installation of Prefect, which its script bounds by 15 minutes.
+const START: Duration = Duration::from_mins(19);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(30);
 /// How long one request may take, its repetitions included.
@@ -71,7 +72,7 @@ impl Scheduled {
 impl ServerProcess {
     /// Starts it, with so many flow runs scheduled; [`ServerProcess::ready`] waits until it answers.
     pub(crate) fn start(pool: &str, runs: usize) -> Result<Self, Error> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/prefect3.sh");
+        let script = scripts().join("prefect-server.sh");
         let mut command = Command::new(&script);
         command.args(["--pool", pool, "--runs", &runs.to_string()]);
         // A group of its own: ctrl-c is for this program, which then ends the server in order.

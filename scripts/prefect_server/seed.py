@@ -34,15 +34,22 @@ def seed(url, pool, runs):
     }
 
 
+def source(flow):
+    """Where a deployment says that its flow is. The container is a process on this machine: it finds the flows where they
+    lie."""
+    return {
+        "entrypoint": f"flows.py:{flow}",
+        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(HERE)}}],
+    }
+
+
 def _deployment(api, pool, name, flow):
     given = {
         "name": name,
         "flow_id": api.post("/flows/", {"name": flow})["id"],
         "work_pool_name": pool,
-        "entrypoint": f"flows.py:{flow}",
-        # The container is a process on this machine: it finds the flows where they lie.
-        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(HERE)}}],
         "tags": ["demo"],
+        **source(flow),
     }
     return api.post("/deployments/", given)["id"]
 

@@ -1,4 +1,4 @@
-"""Starts and ends a real Prefect 3 server: loopback, SQLite in a directory of its own, no outbound traffic."""
+"""Starts and ends a real Prefect server: loopback, SQLite in a directory of its own, no outbound traffic."""
 
 import contextlib
 import os
@@ -11,16 +11,29 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = Path(os.environ.get("PSA_TOOLS", ROOT / ".tools"))
-BIN = TOOLS / "prefect-3.8/bin"
+# What is meant where nobody says which Prefect.
+NEWEST = "3.9"
 
 # A first start migrates an empty database: 7 s on an idle machine, 50 s on a very busy one.
 START_SECONDS = 180
 
 
-def environment(home, **more):
-    """What a process of Prefect 3 finds in its environment: nothing of the person who runs it, and no analytics."""
+def bin_of(line=NEWEST):
+    """Where the programs of a Prefect are, e.g. of 2.20: scripts/tools.sh installs it as `prefect-2.20`."""
+    return TOOLS / f"prefect-{line}/bin"
+
+
+def version_of(line=NEWEST):
+    """The version that is installed, e.g. 2.20.27."""
+    pins = (ROOT / f"scripts/requirements/prefect-{line}.txt").read_text().splitlines()
+    (version,) = (pin.removeprefix("prefect==") for pin in pins if pin.startswith("prefect=="))
+    return version
+
+
+def environment(home, line=NEWEST, **more):
+    """What a process of Prefect finds in its environment: nothing of the person who runs it, and no analytics."""
     return {
-        "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{bin_of(line)}:/usr/local/bin:/usr/bin:/bin",
         "HOME": str(home),
         "PREFECT_HOME": str(home),
         "DO_NOT_TRACK": "1",
@@ -29,10 +42,10 @@ def environment(home, **more):
     }
 
 
-def container_environment(home):
+def container_environment(home, line=NEWEST):
     """What a process needs that takes the place of a container: what the container's image would bring along."""
     Path(home).mkdir(parents=True, exist_ok=True)
-    kept = environment(home)
+    kept = environment(home, line)
     del kept["PREFECT_SERVER_ANALYTICS_ENABLED"]
     return kept
 
@@ -54,15 +67,15 @@ def end(process):
 
 
 @contextlib.contextmanager
-def running(home, *options, port=None, **settings):
+def running(home, *options, line=NEWEST, port=None, **settings):
     """A server with its database and its log under `home`; the address of its API. Ended with the block."""
     port = port or free_port()
     home = Path(home)
     log = home / "server.log"
-    command = [BIN / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), *options]
+    command = [bin_of(line) / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), *options]
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, env=environment(home, **settings), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command, env=environment(home, line, **settings), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
         url = f"http://127.0.0.1:{port}/api"

@@ -1,6 +1,6 @@
-"""A real Prefect 3 server with a work pool of type `ecs`, deployed flows and due flow runs.
+"""A real Prefect server with a work pool of type `ecs`, deployed flows and due flow runs.
 
-    scripts/prefect3.sh --runs 7
+    scripts/prefect-server.sh --runs 7
 
 prints one line of JSON when all is there, and serves until its standard input ends or it is told to stop. Nothing
 remains: database and log live in a temporary directory unless `--home` names one.
@@ -16,12 +16,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from prefect3 import server  # noqa: E402
-from prefect3.seed import seed  # noqa: E402
+from prefect_server import server  # noqa: E402
+from prefect_server.seed import seed  # noqa: E402
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="scripts/prefect3.sh", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="scripts/prefect-server.sh", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7, help="how many flow runs are scheduled (default 7)")
     parser.add_argument("--pool", default="demo-ecs", help="name of the work pool (default demo-ecs)")
     parser.add_argument("--port", type=int, help="of the server; default: a free one")
@@ -66,7 +66,7 @@ def main():
         given.home.mkdir(parents=True, exist_ok=True)
         serve(given, given.home.resolve())
         return
-    with tempfile.TemporaryDirectory(prefix="prefect3-") as home:
+    with tempfile.TemporaryDirectory(prefix="prefect-server-") as home:
         serve(given, Path(home))
 
 

@@ -1,4 +1,4 @@
-"""A client of Prefect 3's REST API, as plain as can be: method, path, JSON."""
+"""A client of the REST API of Prefect 2 and 3, as plain as can be: method, path, JSON."""
 
 import json
 import time

@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export PSA_TOOLS="${PSA_TOOLS:-$PWD/.tools}"
-scripts/tools.sh prefect-3.8 >&2
-exec "$PSA_TOOLS/prefect-3.8/bin/python" scripts/prefect3 "$@"
+scripts/tools.sh prefect-3.9 >&2
+exec "$PSA_TOOLS/prefect-3.9/bin/python" scripts/prefect_server "$@"
