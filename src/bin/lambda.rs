@@ -9,6 +9,7 @@ use prefect_serverless_agent::functions::poll::{Failure, answer, handle, log_lin
 use prefect_serverless_agent::functions::task_events::TaskEventsFunction;
 use prefect_serverless_agent::functions::{Handler, parameter_root};
 use prefect_serverless_agent::health::request::UrlEvent;
+use prefect_serverless_agent::panics::{self, Panic, caught};
 use prefect_serverless_agent::poll::{Deployment, Invocation, Source};
 use prefect_serverless_agent::telemetry::logs;
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ const WARM_UP: Duration = Duration::from_millis(1500);
 async fn main() -> Result<(), lambda_runtime::Error> {
     let environment: Environment = std::env::vars().collect();
     logs::init_json(&environment);
+    panics::install();
     if let Err(error) = run(environment).await {
         // Lambda shows what a process says before it dies; the exit code makes it an Init error.
         tracing::error!(%error, "the function cannot start");
@@ -58,7 +60,8 @@ async fn poll(deployment: &Deployment<SystemClock>, event: LambdaEvent<Value>) -
     let context = &event.context;
     let deadline = OffsetDateTime::from(UNIX_EPOCH + Duration::from_millis(context.deadline));
     let invocation = Invocation { request_id: context.request_id.clone(), deadline };
-    let report = handle(deployment, &event.payload, &invocation).await.map_err(diagnostic)?;
+    let handled = caught(handle(deployment, &event.payload, &invocation)).await.map_err(|panic| broken(&panic))?;
+    let report = handled.map_err(diagnostic)?;
     for line in log_lines(deployment, &report, &SystemClock) {
         println!("{line}");
     }
@@ -66,7 +69,8 @@ async fn poll(deployment: &Deployment<SystemClock>, event: LambdaEvent<Value>) -
 }
 
 async fn health(function: &HealthFunction<SystemClock>, event: LambdaEvent<UrlEvent>) -> Result<Value, Diagnostic> {
-    Ok(json!(function.handle(event.payload).await))
+    let answer = caught(function.handle(event.payload)).await.map_err(|panic| broken(&panic))?;
+    Ok(json!(answer))
 }
 
 /// An error is what Lambda delivers again.
@@ -75,13 +79,18 @@ async fn task_event(
     event: LambdaEvent<Value>,
 ) -> Result<Value, Diagnostic> {
     // Boxed: it is large, and waits for its event as long as the process lives.
-    match Box::pin(function.handle(&event.payload)).await {
+    match Box::pin(caught(function.handle(&event.payload))).await.map_err(|panic| broken(&panic))? {
         Ok(told) => Ok(json!(told)),
         Err(error) => {
             tracing::error!(%error, "a task event was not dealt with");
             Err(Diagnostic { error_type: "TaskEventFailed".to_owned(), error_message: error.to_string() })
         }
     }
+}
+
+/// A bug ends one invocation; the process lives for the next one.
+fn broken(panic: &Panic) -> Diagnostic {
+    Diagnostic { error_type: "Internal".to_owned(), error_message: panic.to_string() }
 }
 
 fn diagnostic(failure: Failure) -> Diagnostic {

@@ -3,6 +3,7 @@
 //! | file | step |
 //! |---|---|
 //! | `deployment.rs` | all agents side by side, what a warm process keeps |
+//! | `selection.rs` | where agents are configured, which of them are polled, why none was |
 //! | `agent.rs`, `assembly.rs` | one agent: what it is made of, its poll from counter to status |
 //! | `identity.rs` | what names an agent among all deployments |
 //! | `prefect.rs` | the agent's Prefect API, whichever generation it is |
@@ -34,6 +35,7 @@ mod prefect;
 mod preparing;
 pub mod recover;
 pub mod report;
+pub mod selection;
 pub mod settle;
 pub mod turn;
 
@@ -42,5 +44,6 @@ mod tests;
 
 pub use agent::{Agent, Invocation, Overrides};
 pub use assembly::{PrefectKit, Unassembled};
-pub use deployment::{Deployment, PollError, Selection, Source};
+pub use deployment::Deployment;
 pub use report::{AgentReport, Report};
+pub use selection::{PollError, Selection, Source};

@@ -79,4 +79,6 @@ pub enum ErrorKind {
     ParameterStore,
     /// No time was left.
     Deadline,
+    /// A bug of this program.
+    Internal,
 }

@@ -23,6 +23,7 @@ const DEPLOYMENT: &[Field] = &[
     Field::required("name", Kind::Text),
     Field::optional("updated", Kind::Text),
     Field::optional("job_variables", Kind::Object),
+    Field::optional("infra_overrides", Kind::Object),
 ];
 
 /// How one kind of record is asked for and read.
