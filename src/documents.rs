@@ -136,7 +136,7 @@ async fn get(path: &str, http: &reqwest::Client) -> Result<Vec<u8>, DocumentErro
 }
 
 /// The query of a signed URL is a secret.
-fn without_query(url: &str) -> &str {
+pub(crate) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or(url)
 }
 

@@ -45,8 +45,11 @@ pub trait Orchestrator: Send + Sync {
         orphan_after: Duration,
     ) -> impl Future<Output = Result<Standing<Self::Detail>, ApiError>> + Send;
 
-    /// Reads runs again: after a hold, or to resolve a claim whose answer was lost. One entry per id, in order.
-    fn reread(&self, flow_run_ids: &[String]) -> impl Future<Output = Result<Vec<Option<RunNow>>, ApiError>> + Send;
+    /// Reads runs again: after a hold, or to resolve a claim whose answer was lost. One entry per run, in order.
+    fn reread(
+        &self,
+        runs: &[&DueRun<Self::Detail>],
+    ) -> impl Future<Output = Result<Vec<Option<RunNow>>, ApiError>> + Send;
 
     /// The launches of runs: task definition and `RunTask` request. Loads what the runs refer to (templates), then
     /// renders purely. One entry per run, in order.

@@ -5,8 +5,9 @@ use super::errors::{ConfigErrors, Parsed, Problem};
 use super::reader::{Reader, Setting};
 use super::{
     AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, Generation, LaunchType, Prefect1Config,
-    Prefect3Config, Rules, WorkerRules, addresses, documents, values,
+    Prefect3Config, Rules, WorkerRules, addresses, documents, shapes, values,
 };
+use crate::ecs_model::UnknownMembers;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -63,6 +64,9 @@ const LAUNCH_TYPES: &[(&str, LaunchType)] = &[("FARGATE", LaunchType::Fargate), 
 const DELIVERIES: &[(&str, ApiKeyDelivery)] =
     &[("auto", ApiKeyDelivery::Auto), ("secret", ApiKeyDelivery::Secret), ("environment", ApiKeyDelivery::Environment)];
 
+const UNKNOWN_MEMBERS: &[(&str, UnknownMembers)] =
+    &[("refuse", UnknownMembers::Refuse), ("send", UnknownMembers::Send)];
+
 /// Longest period, look-ahead and patience: a day.
 const DAY: u64 = 86_400;
 
@@ -111,20 +115,22 @@ fn agent(reader: &mut Reader<'_>, source: &Source<'_>) -> AgentConfig {
         reader.elsewhere(PREFECT_1, true, "a key of Prefect 0.15 and 1", "nothing with Prefect 2 and 3");
     }
     let interval = seconds(reader, "poll_interval_seconds", 1, 60);
-    let name = if is_prefect_1 {
-        let name = reader.key("name", values::text);
-        reader.fallback(name, env::NAME, as_text(values::text))
-    } else {
-        reader.key("name", values::worker_name)
+    let name = match served {
+        Served::One(_) => {
+            let name = reader.key("name", values::text);
+            reader.fallback(name, env::NAME, as_text(values::text))
+        }
+        Served::Three(rules) => reader.key("name", values::worker_name(rules)),
     };
     let max_polls = "a whole number of at least 0, or null for no limit";
     let fallback_after = "a whole number of at least 1, or null for never";
     let (grace, lines) = if is_prefect_1 { (CANCEL_GRACE, FORWARD_LOG_LINES) } else { after_the_launch(reader) };
+    let unknown_members = reader.key("unknown_members", values::choice(UNKNOWN_MEMBERS)).or(UnknownMembers::Refuse);
     let (api, generation) = match served {
         Served::One(rules) => {
             let backend = reader.key("backend", values::choice(BACKENDS));
             let backend = reader.fallback(backend, env::BACKEND, as_text(values::choice(BACKENDS))).or(Backend::Cloud);
-            (api(reader, backend), Generation::One(prefect_1(reader, source, rules, backend)))
+            (api(reader, backend), Generation::One(prefect_1(reader, source, (rules, backend), unknown_members)))
         }
         Served::Three(rules) => (worker_api(reader), Generation::Three(prefect_3(reader, rules))),
     };
@@ -141,6 +147,7 @@ fn agent(reader: &mut Reader<'_>, source: &Source<'_>) -> AgentConfig {
         region_name: reader.key("region_name", values::region).ok(),
         assume_role_arn: reader.key("assume_role_arn", values::role_arn).ok(),
         api_key_delivery: reader.key("api_key_delivery", values::choice(DELIVERIES)).or(ApiKeyDelivery::Auto),
+        unknown_members,
         orphan_after: seconds(reader, "orphan_after_seconds", 1, 120),
         max_launch_attempts: reader.key("max_launch_attempts", small("a whole number of at least 1")).or(5_u32),
         spot_fallback_after: reader.key("spot_fallback_after", small(fallback_after)).nullable(Some(3)),
@@ -167,7 +174,7 @@ fn prefect_3(reader: &mut Reader<'_>, rules: WorkerRules) -> Prefect3Config {
     };
     Prefect3Config {
         rules,
-        work_pool: reader.required("work_pool", values::text, "the name of an ecs work pool"),
+        work_pool: reader.required("work_pool", values::tag_value(rules), "the name of an ecs work pool"),
         work_queues: reader.key("work_queues", values::labels).or([]),
         limit: reader.key("limit", small(limit)).nullable(None).and_then(|limit| usize::try_from(limit).ok()),
         image: reader.key("image", values::text).or(default_image),
@@ -176,7 +183,12 @@ fn prefect_3(reader: &mut Reader<'_>, rules: WorkerRules) -> Prefect3Config {
     }
 }
 
-fn prefect_1(reader: &mut Reader<'_>, source: &Source<'_>, rules: Rules, backend: Backend) -> Prefect1Config {
+fn prefect_1(
+    reader: &mut Reader<'_>,
+    source: &Source<'_>,
+    (rules, backend): (Rules, Backend),
+    unknown_members: UnknownMembers,
+) -> Prefect1Config {
     let tenant_id = reader.key("tenant_id", values::uuid);
     let labels = reader.key("labels", values::labels);
     let silent = reader.key("no_cloud_logs", values::flag);
@@ -199,14 +211,14 @@ fn prefect_1(reader: &mut Reader<'_>, source: &Source<'_>, rules: Rules, backend
             reader,
             "task_definition",
             "task_definition_path",
-            DocumentKind::TaskDefinition,
+            (DocumentKind::TaskDefinition, unknown_members),
             source.local_files,
         ),
         run_task_kwargs: document(
             reader,
             "run_task_kwargs",
             "run_task_kwargs_path",
-            DocumentKind::RunTaskKwargs,
+            (DocumentKind::RunTaskKwargs, unknown_members),
             source.local_files,
         ),
     }
@@ -285,13 +297,13 @@ fn document(
     reader: &mut Reader<'_>,
     key: &'static str,
     path_key: &'static str,
-    which: DocumentKind,
+    (which, unknown_members): (DocumentKind, UnknownMembers),
     local_files: bool,
 ) -> Option<Document> {
     reader.not_both(key, path_key);
     let inline = reader.key(key, |value| {
         let document = values::mapping(value)?;
-        match documents::shape(which, &document) {
+        match shapes::problems(which, &document, unknown_members) {
             problems if problems.is_empty() => Ok(document),
             problems => Err(problems),
         }

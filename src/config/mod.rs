@@ -1,6 +1,6 @@
 //! Parameters and files → typed configuration. Pure: nothing here reads the environment, a clock or the network.
 //!
-//! [`load()`] reads a deployment's parameters, [`from_file`] one file, [`read_agent`] one text; [`read_document`] reads
+//! [`load()`] reads a deployment's parameters, [`from_file`] one file, [`read_agent`] one text; [`check_document`] checks
 //! what a configuration refers to, [`apply_backend_settings`] adds what Prefect's backend keeps.
 
 mod addresses;
@@ -14,17 +14,20 @@ mod near;
 mod parameter;
 mod reader;
 mod settings;
+mod shapes;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub use agent::{Source, read_agent};
-pub use documents::{DocumentKind, read_document};
+pub use documents::DocumentKind;
 pub use errors::{ConfigErrors, Problem};
 pub use load::{Loaded, LoadedAgent, from_file, load};
 pub use parameter::{Parameter, Root, is_agent_name};
 pub use settings::apply_backend_settings;
+pub use shapes::check_document;
 
+use crate::ecs_model::UnknownMembers;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -60,6 +63,8 @@ pub struct AgentConfig<G = Generation> {
     pub assume_role_arn: Option<String>,
     /// How a flow run gets its API key.
     pub api_key_delivery: ApiKeyDelivery,
+    /// What becomes of members of ECS requests that we do not know.
+    pub unknown_members: UnknownMembers,
     /// One of our claims without a task after this long is finished.
     pub orphan_after: Duration,
     /// Launches of one run before it fails with the whole story.
@@ -281,6 +286,7 @@ impl<G> AgentConfig<G> {
             region_name,
             assume_role_arn,
             api_key_delivery,
+            unknown_members,
             orphan_after,
             max_launch_attempts,
             spot_fallback_after,
@@ -302,6 +308,7 @@ impl<G> AgentConfig<G> {
             region_name,
             assume_role_arn,
             api_key_delivery,
+            unknown_members,
             orphan_after,
             max_launch_attempts,
             spot_fallback_after,

@@ -1,11 +1,18 @@
 //! Parsers of single values: each says what it found and what it allows.
 
+use super::WorkerRules;
 use super::errors::{Parsed, Problem, refuse};
-use serde_json::{Map, Value};
+use crate::slug::tag_slug;
+use serde_json::{Map, Value, json};
 use std::ops::RangeInclusive;
 
 /// A longer text is cut in messages.
 const SHOWN_CHARACTERS: usize = 60;
+
+/// Most characters of all overrides of a task.
+const MOST_OVERRIDES: usize = 8192;
+/// Most characters of a tag's value.
+const LONGEST_TAG: usize = 256;
 
 /// What a value is, for people.
 pub(super) fn describe(value: &Value) -> String {
@@ -131,6 +138,11 @@ pub(super) fn env_vars(value: &Value) -> Parsed<Vec<(String, String)>> {
             _ => problems.push(Problem::at(path_key(name), kind(value), "text")),
         }
     }
+    let length = json!(variables).to_string().chars().count();
+    if problems.is_empty() && length > MOST_OVERRIDES {
+        let allowed = format!("at most {MOST_OVERRIDES} characters: ECS takes no more overrides of a task");
+        return refuse(format!("variables of {length} characters"), allowed);
+    }
     if problems.is_empty() { Ok(variables) } else { Err(problems) }
 }
 
@@ -144,10 +156,25 @@ pub(super) fn prefect_settings(value: &Value) -> Parsed<Vec<(String, String)>> {
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 
+/// A text that every task has as a tag of its own by the rules of Prefect 3: ECS refuses one that is too long.
+pub(super) fn tag_value(rules: WorkerRules) -> impl Fn(&Value) -> Parsed<String> {
+    move |value| {
+        let value = text(value)?;
+        let length = tag_slug(&value).chars().count();
+        if rules == WorkerRules::Three && length > LONGEST_TAG {
+            let allowed = format!("at most {LONGEST_TAG} characters: every task has it as a tag");
+            return refuse(format!("a text of {length} characters"), allowed);
+        }
+        Ok(value)
+    }
+}
+
 /// A worker's name: a part of addresses of Prefect's API.
-pub(super) fn worker_name(value: &Value) -> Parsed<String> {
-    let name = text(value)?;
-    if name.contains(['/', '%']) { refuse(describe(value), "a name without \"/\" and \"%\"") } else { Ok(name) }
+pub(super) fn worker_name(rules: WorkerRules) -> impl Fn(&Value) -> Parsed<String> {
+    move |value| {
+        let name = tag_value(rules)(value)?;
+        if name.contains(['/', '%']) { refuse(describe(value), "a name without \"/\" and \"%\"") } else { Ok(name) }
+    }
 }
 
 /// A name that an environment variable can have.

@@ -88,6 +88,10 @@ fn normalised(definition: &Map<String, Value>) -> Value {
     let containers = definition.get_mut("containerDefinitions").and_then(Value::as_array_mut);
     for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
         container.entry("essential").or_insert(Value::Bool(true));
+        // AWS says it of every container.
+        if container.get("cpu").and_then(Value::as_i64) == Some(0) {
+            container.shift_remove("cpu");
+        }
         sort_by(container, "environment", "name");
         sort_by(container, "secrets", "name");
         sort_by(container, "environmentFiles", "value");
@@ -112,12 +116,11 @@ fn sort_by(container: &mut Map<String, Value>, list: &str, key: &str) {
     }
 }
 
-/// Empty: null, `""`, 0, `[]`, `{}`. `false` says something.
+/// Empty: null, `""`, `[]`, `{}`. `false` and 0 say something (`maxSwap: 0`, a `softLimit` of 0).
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Bool(_) => false,
-        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Bool(_) | Value::Number(_) => false,
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(map) => map.is_empty(),
@@ -140,7 +143,11 @@ fn without_empty(value: &Value) -> Value {
 fn contains(key: &str, whole: &Value, part: &Value) -> bool {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => {
-            part.iter().all(|(key, value)| whole.get(key).is_some_and(|other| contains(key, other, value)))
+            part.iter().all(|(key, value)| match whole.get(key) {
+                Some(other) => contains(key, other, value),
+                // What is 0 by default need not be described.
+                None => value.as_i64() == Some(0),
+            })
         }
         (Value::Array(whole), Value::Array(part)) => {
             whole.len() == part.len()

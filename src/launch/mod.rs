@@ -11,7 +11,7 @@
 //! | [`definition_cache`] | finds or registers a task definition, once |
 //! | [`network`] | the network of the default VPC (pure) |
 //! | [`request`] | the one body of `RunTask` (pure) |
-//! | [`request_check`] | values of the wrong type in a launch (pure) |
+//! | [`request_check`] | what ECS would refuse in a launch because of its shape (pure) |
 //! | [`outcome`] | what an answer of ECS means (pure) |
 //! | [`rate`] | how fast tasks are started |
 //! | [`ecs`] | [`Launcher`] for ECS: all of it together, for one account and region |

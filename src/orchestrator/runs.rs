@@ -166,7 +166,8 @@ pub enum Claimed {
 /// A run's state right now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunNow {
-    /// Epoch it would have if it were due; equal to the observed one iff nothing changed.
+    /// Epoch it would have if it were due; equal to the observed one iff it is the same turn still, whatever the API
+    /// wrote that says the same again.
     pub epoch: String,
     /// State type as Prefect spells it.
     pub state: String,

@@ -7,10 +7,11 @@ use super::prefect::Prefect;
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{
-    AgentConfig, AgentSecrets, Document, Generation, LoadedAgent, Prefect1Config, Prefect3Config, Root,
-    apply_backend_settings,
+    AgentConfig, AgentSecrets, Document, DocumentKind, Generation, LoadedAgent, Prefect1Config, Prefect3Config, Root,
+    apply_backend_settings, check_document,
 };
-use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text};
+use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text, without_query};
+use crate::ecs_model::UnknownMembers;
 use crate::http_client;
 use crate::launch::accounts::AwsConnect;
 use crate::launch::rate::LaunchRate;
@@ -95,8 +96,8 @@ impl<C: Clock + Clone> PrefectKit<C> {
         let http = http_client::client(self.ca_pem(config).await?.as_deref());
         let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
         let (task_definition, run_task_kwargs) = tokio::join!(
-            self.document("task_definition_path", one.task_definition.as_ref(), &http),
-            self.document("run_task_kwargs_path", one.run_task_kwargs.as_ref(), &http),
+            self.document(DocumentKind::TaskDefinition, one.task_definition.as_ref(), config.unknown_members, &http),
+            self.document(DocumentKind::RunTaskKwargs, one.run_task_kwargs.as_ref(), config.unknown_members, &http),
         );
         let setup = Setup {
             config: config.clone().with(one.clone()),
@@ -149,16 +150,25 @@ impl<C: Clock + Clone> PrefectKit<C> {
 
     async fn document(
         &self,
-        key: &str,
+        which: DocumentKind,
         document: Option<&Document>,
+        unknown_members: UnknownMembers,
         http: &reqwest::Client,
     ) -> Result<Option<Map<String, Value>>, Unassembled> {
         match document {
             None => Ok(None),
             Some(Document::Inline(map)) => Ok(Some(map.clone())),
             Some(Document::Path(path)) => {
+                let key = match which {
+                    DocumentKind::TaskDefinition => "task_definition_path",
+                    DocumentKind::RunTaskKwargs => "run_task_kwargs_path",
+                };
                 let loaded = load_document(path, &self.aws, http, self.local_files).await;
-                loaded.map(Some).map_err(|error| cannot_read(key, &error))
+                let document = loaded.map_err(|error| cannot_read(key, &error))?;
+                // It is as much the agent's own as what is written in its configuration.
+                check_document(which, without_query(path), &document, unknown_members)
+                    .map_err(|errors| wrong(format!("{key}: {errors}")))?;
+                Ok(Some(document))
             }
         }
     }

@@ -126,10 +126,9 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         self.turn.ledger.settle(&run.flow_run_id, fate);
     }
 
-    /// Those of the runs that nothing happened to since they were seen.
+    /// Those of the runs that are in the turn still in which they were seen.
     async fn still_due<'r>(&self, runs: Vec<&'r DueRun<O::Detail>>) -> Vec<&'r DueRun<O::Detail>> {
-        let ids: Vec<_> = runs.iter().map(|run| run.flow_run_id.clone()).collect();
-        let now = match self.turn.orchestrator.reread(&ids).await {
+        let now = match self.turn.orchestrator.reread(&runs).await {
             Ok(now) => now,
             Err(error) => {
                 self.turn.ledger.trouble(error.kind(), &error.to_string());

@@ -77,8 +77,8 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         if unclear.is_empty() {
             return unclear;
         }
-        let ids: Vec<_> = unclear.iter().map(|candidate| candidate.run.flow_run_id.clone()).collect();
-        let now = match self.turn.orchestrator.reread(&ids).await {
+        let runs: Vec<_> = unclear.iter().map(|candidate| candidate.run).collect();
+        let now = match self.turn.orchestrator.reread(&runs).await {
             Ok(now) => now,
             Err(error) => {
                 self.api_trouble(&error);

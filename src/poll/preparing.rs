@@ -163,7 +163,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
 
     /// A run that was claimed meanwhile has a new task, which must not be taken for an earlier one.
     pub(super) async fn check_unchanged(&self, run: &DueRun<O::Detail>) -> Result<(), String> {
-        let now = self.turn.orchestrator.reread(std::slice::from_ref(&run.flow_run_id)).await;
+        let now = self.turn.orchestrator.reread(&[run]).await;
         match now.map(|mut runs| runs.pop().flatten()) {
             Ok(Some(now)) if now.epoch == run.epoch => Ok(()),
             Ok(Some(now)) => Err(format!("changed meanwhile: it is {}", now.state)),

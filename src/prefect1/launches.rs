@@ -3,7 +3,9 @@
 use super::api::{Detail, Prefect1};
 use super::render::{self, AgentSettings, TemplatePlace};
 use crate::config::AgentSecrets;
+use crate::ecs_model::UnknownMembers;
 use crate::launch::delivery::{Delivered, deliver};
+use crate::launch::request_check::{definition_problems, refusal, run_task_problems};
 use crate::orchestrator::{DueRun, RenderError, Rendered, RunRefusal};
 use futures_util::future::{BoxFuture, join_all};
 use serde_json::{Map, Value};
@@ -22,6 +24,7 @@ pub(super) struct Renderer<'a> {
     pub(super) settings: &'a AgentSettings,
     pub(super) secrets: &'a AgentSecrets,
     pub(super) assume_role_arn: Option<&'a str>,
+    pub(super) unknown_members: UnknownMembers,
     pub(super) load_template: &'a LoadTemplate,
 }
 
@@ -67,9 +70,10 @@ impl Renderer<'_> {
         };
         let refused = RenderError::Refused;
         let spec = render::launch_spec(self.settings, &run.detail.flow_run, template).map_err(refused)?;
-        let problems = render::request_problems(&spec);
-        if !problems.is_empty() {
-            return Err(refused(RunRefusal(format!("Parameter validation failed:\n{}", problems.join("\n")))));
+        let problems =
+            [definition_problems(&spec, self.unknown_members), run_task_problems(&spec, self.unknown_members)];
+        if let Some(text) = refusal(&problems) {
+            return Err(refused(RunRefusal(text)));
         }
         let mode = self.settings.api_key_delivery;
         let Delivered { spec, warning } = deliver(spec, mode, self.secrets, self.assume_role_arn).map_err(refused)?;

@@ -30,6 +30,7 @@ mod recovery;
 mod requests;
 mod rotation;
 mod secrets;
+mod shapes;
 mod start_up;
 mod task_events;
 mod telemetry;

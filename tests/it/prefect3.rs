@@ -12,3 +12,5 @@ mod pool;
 mod prefect2;
 mod recovery;
 mod scene;
+mod shapes;
+mod turns;

@@ -1,5 +1,8 @@
+#![allow(clippy::needless_pass_by_value)]
+
 use super::{good, one, paths, problems, read};
-use crate::config::{Document, DocumentKind, read_document};
+use crate::config::{Document, DocumentKind, check_document};
+use crate::ecs_model::UnknownMembers;
 use serde_json::json;
 
 #[test]
@@ -66,9 +69,9 @@ fn deep_nesting_is_refused_and_does_no_harm() {
 #[test]
 fn documents_keep_what_is_in_them() {
     let config = good(
-        "run_task_kwargs: {count: 2, overrides: {containerOverrides: [{memory: 5}]}, tags: null}\ntask_definition_path: s3://bucket/a/b.yaml",
+        "run_task_kwargs: {count: 2, overrides: {containerOverrides: [{memory: 5}]}, tags: []}\ntask_definition_path: s3://bucket/a/b.yaml",
     );
-    let kwargs = json!({"count": 2, "overrides": {"containerOverrides": [{"memory": 5}]}, "tags": null});
+    let kwargs = json!({"count": 2, "overrides": {"containerOverrides": [{"memory": 5}]}, "tags": []});
     assert_eq!(one(&config).run_task_kwargs, Some(Document::Inline(kwargs.as_object().unwrap().clone())));
     assert_eq!(one(&config).task_definition, Some(Document::Path("s3://bucket/a/b.yaml".to_owned())));
 }
@@ -90,8 +93,8 @@ task_definition:
             "run_task_kwargs.overrides.containerOverrides[1]",
             "run_task_kwargs.overrides.containerOverrides[2].environment[0]",
             "run_task_kwargs.overrides.containerOverrides[3].name",
-            "run_task_kwargs.capacityProviderStrategy",
             "run_task_kwargs.networkConfiguration",
+            "run_task_kwargs.capacityProviderStrategy",
         ]
     );
     assert_eq!(paths("run_task_kwargs: {overrides: [{}]}"), ["run_task_kwargs.overrides"]);
@@ -99,14 +102,92 @@ task_definition:
 
 #[test]
 fn documents_that_lie_elsewhere_are_read_and_checked_alike() {
-    let definition =
-        read_document(DocumentKind::TaskDefinition, "s3://b/k", "cpu: 256\ncontainerDefinitions: []").unwrap();
-    assert_eq!(json!(definition), json!({"cpu": 256, "containerDefinitions": []}));
-    let errors = read_document(DocumentKind::RunTaskKwargs, "s3://b/k", "overrides: 5").unwrap_err();
+    let check = |which, document: serde_json::Value| {
+        check_document(which, "s3://b/k", document.as_object().unwrap(), UnknownMembers::Refuse)
+    };
+    check(DocumentKind::TaskDefinition, json!({"cpu": 256, "containerDefinitions": []})).unwrap();
+    let errors = check(DocumentKind::RunTaskKwargs, json!({"overrides": 5})).unwrap_err();
     assert_eq!(
         errors.to_string(),
         "the configuration s3://b/k is wrong: `overrides`: found a number; allowed: a mapping"
     );
+}
+
+/// Where a document is wrong, what was found there and what is allowed.
+fn wrong(which: DocumentKind, document: serde_json::Value) -> Vec<(String, String, String)> {
+    let document = document.as_object().unwrap().clone();
+    let errors = check_document(which, "d", &document, UnknownMembers::Refuse).err();
+    let problems = errors.into_iter().flat_map(|errors| errors.problems);
+    problems.map(|problem| (problem.path, problem.found, problem.allowed)).collect()
+}
+
+/// One wrong place, as people read it.
+fn only(which: DocumentKind, document: serde_json::Value) -> String {
+    let [(path, found, allowed)] = wrong(which, document).try_into().unwrap();
+    format!("{path}: {found}; {allowed}")
+}
+
+#[test]
+fn what_is_wrong_at_every_depth_is_named_with_what_is_allowed() {
+    use DocumentKind::{RunTaskKwargs, TaskDefinition};
+    let network = json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s"], "assignPublicIp": true}}});
+    let expected = "networkConfiguration.awsvpcConfiguration.assignPublicIp: a truth value; text (numbers and truth values in quotes)";
+    assert_eq!(only(RunTaskKwargs, network), expected);
+    let missing = json!({"networkConfiguration": {"awsvpcConfiguration": {}}});
+    assert_eq!(only(RunTaskKwargs, missing), "networkConfiguration.awsvpcConfiguration.subnets: nothing; a list");
+    let of_container = |container| only(TaskDefinition, json!({"containerDefinitions": [container]}));
+    let near = of_container(json!({"Name": "flow"}));
+    assert!(
+        near.starts_with("containerDefinitions[0].Name: an unknown member (did you mean `name`?); name, image, "),
+        "{near}"
+    );
+    assert!(near.contains("botocore ") && near.contains("`unknown_members: send`"), "{near}");
+    assert_eq!(
+        of_container(json!({"portMappings": [{"containerPort": "8080"}]})),
+        "containerDefinitions[0].portMappings[0].containerPort: a text; a whole number, not in quotes"
+    );
+    assert_eq!(
+        of_container(json!({"mountPoints": [{"readOnly": "false"}]})),
+        "containerDefinitions[0].mountPoints[0].readOnly: a text; true or false, not in quotes"
+    );
+    let strategy = json!({"capacityProviderStrategy": [{"capacityProvider": "c", "weight": -1}]});
+    assert_eq!(only(RunTaskKwargs, strategy), "capacityProviderStrategy[0].weight: the number -1; at least 0");
+    assert_eq!(
+        only(TaskDefinition, json!({"tags": [{"key": ""}]})),
+        "tags[0].key: a length of 0; a length of at least 1"
+    );
+    let union = json!({"resourceRequirements": [{"type": "GPU", "sharingStrategy": {}}]});
+    assert!(of_container(union).ends_with("sharingStrategy: 0 members; exactly one of nvidiaMps"));
+    let described = wrong(TaskDefinition, json!({"taskDefinition": {"family": "f"}, "tags": []}));
+    assert!(described[0].1.contains("describe-task-definition"), "{described:?}");
+    assert!(only(TaskDefinition, json!({"revision": 3})).contains("leave it out"));
+    assert!(only(RunTaskKwargs, json!({"taskDefinition": "f:1"})).contains("`task_definition`"));
+}
+
+#[test]
+fn what_prefects_agent_mends_is_not_wrong() {
+    use DocumentKind::{RunTaskKwargs, TaskDefinition};
+    let containers = json!([{"name": "side"}, {"name": "flow", "environment": {}}]);
+    let definition = json!({"cpu": 256, "memory": 512.0, "containerDefinitions": containers});
+    assert_eq!(wrong(TaskDefinition, definition).len(), 0);
+    let flow = json!({"name": "flow", "command": "replaced anyway", "environment": ""});
+    let kwargs = json!({"networkConfiguration": null, "startedBy": 5,
+        "overrides": {"cpu": 256, "memory": 512, "containerOverrides": [flow, {"name": "side"}]}});
+    assert_eq!(wrong(RunTaskKwargs, kwargs).len(), 0);
+    let side = json!({"overrides": {"containerOverrides": [{"name": "side", "command": "x", "environment": {}}]}});
+    assert_eq!(wrong(RunTaskKwargs, side).len(), 2);
+    let nameless = json!({"containerDefinitions": [{"name": "flow", "environment": [{"value": "x"}]}]});
+    assert_eq!(only(TaskDefinition, nameless), "containerDefinitions[0].environment[0].name: nothing; text");
+}
+
+#[test]
+fn unknown_members_pass_where_the_agent_says_so() {
+    let text = |policy: &str| format!("{policy}\nrun_task_kwargs: {{newThing: 1, count: '2'}}");
+    assert_eq!(paths(&text("")), ["run_task_kwargs.newThing", "run_task_kwargs.count"]);
+    assert_eq!(paths(&text("unknown_members: refuse")), ["run_task_kwargs.newThing", "run_task_kwargs.count"]);
+    assert_eq!(paths(&text("unknown_members: send")), ["run_task_kwargs.count"]);
+    assert_eq!(good("run_task_kwargs: {newThing: 1}\nunknown_members: send").unknown_members, UnknownMembers::Send);
+    assert_eq!(paths("unknown_members: drop"), ["unknown_members"]);
 }
 
 /// What the Python agents were run with is accepted here.

@@ -133,6 +133,7 @@ fn wrong_values_are_refused_at_their_key() {
         ("region_name", &["5", "Ireland", "eu", "'eu--1'"]),
         ("assume_role_arn", &["launcher", "'arn:aws:iam::12:role/a'", "'arn:aws:iam::123456789012:user/a'"]),
         ("api_key_delivery", &["Auto", "5", "none"]),
+        ("unknown_members", &["Send", "5", "drop"]),
         ("orphan_after_seconds", &["0", "'120'"]),
         ("max_launch_attempts", &["0", "-1", "5000000000"]),
         ("spot_fallback_after", &["0", "'3'"]),

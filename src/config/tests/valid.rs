@@ -2,6 +2,7 @@
 
 use super::one;
 use crate::config::{AgentConfig, ApiKeyDelivery, Backend, Document, Generation, LaunchType, Prefect1Config, Rules};
+use crate::ecs_model::{Operation, UnknownMembers, testing};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -22,6 +23,7 @@ pub(super) const KEYS: &[&str] = &[
     "region_name",
     "assume_role_arn",
     "api_key_delivery",
+    "unknown_members",
     "orphan_after_seconds",
     "max_launch_attempts",
     "spot_fallback_after",
@@ -92,13 +94,18 @@ pub(super) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-fn document() -> impl Strategy<Value = Option<Document>> {
-    let free =
-        btree_map("x[a-zA-Z]{0,6}", any_json(), 0..3).prop_map(|map| Document::Inline(map.into_iter().collect()));
-    option::of(prop_oneof![free, "(s3://b/|https://h/|ssm://)[a-z/]{1,9}".prop_map(Document::Path)])
+/// A document that the model knows, or, with `unknown_members: send`, one with anything in it.
+fn document(operation: Operation, may_be_unknown: bool) -> impl Strategy<Value = Option<Document>> {
+    let free = btree_map("x[a-zA-Z]{0,6}", any_json(), 0..3)
+        .prop_map(move |map| Document::Inline(map.into_iter().filter(|_| may_be_unknown).collect()));
+    let known = testing::request(operation).prop_map(|mut document| {
+        document.remove("taskDefinition");
+        Document::Inline(document)
+    });
+    option::of(prop_oneof![free, known, "(s3://b/|https://h/|ssm://)[a-z/]{1,9}".prop_map(Document::Path)])
 }
 
-fn prefect_1() -> impl Strategy<Value = Prefect1Config> {
+fn prefect_1(unknown: UnknownMembers) -> impl Strategy<Value = Prefect1Config> {
     let choices = (
         prop_oneof![Just(Rules::V0_15), Just(Rules::V1)],
         prop_oneof![Just(Backend::Cloud), Just(Backend::Server)],
@@ -107,7 +114,9 @@ fn prefect_1() -> impl Strategy<Value = Prefect1Config> {
         any::<bool>(),
     );
     let ids = (option::of(uuid()), option::of(uuid()), labels());
-    let places = (option::of(text()), option::of(text()), option::of(text()), document(), document());
+    let send = unknown == UnknownMembers::Send;
+    let documents = (document(Operation::RegisterTaskDefinition, send), document(Operation::RunTask, send));
+    let places = (option::of(text()), option::of(text()), option::of(text()), documents);
     (choices, ids, places).prop_map(|(choices, ids, places)| Prefect1Config {
         rules: choices.0,
         backend: choices.1,
@@ -120,14 +129,16 @@ fn prefect_1() -> impl Strategy<Value = Prefect1Config> {
         launch_type: choices.2,
         task_role_arn: places.1,
         execution_role_arn: places.2,
-        task_definition: places.3,
-        run_task_kwargs: places.4,
+        task_definition: places.3.0,
+        run_task_kwargs: places.3.1,
     })
 }
 
 /// A configuration of Prefect 0.15 or 1.
 pub(super) fn agent() -> impl Strategy<Value = AgentConfig> {
-    (prefect_1(), common()).prop_map(|(one, config)| config.with(Generation::One(one)))
+    common().prop_flat_map(|config| {
+        prefect_1(config.unknown_members).prop_map(move |one| config.clone().with(Generation::One(one)))
+    })
 }
 
 prop_compose! {
@@ -143,14 +154,15 @@ prop_compose! {
         region_name in option::of("[a-z]{2}-[a-z]{4,9}-[1-9]"),
         assume_role_arn in option::of("arn:aws(-cn)?:iam::[0-9]{12}:role/[a-z]{1,9}"),
         api_key_delivery in prop_oneof![Just(ApiKeyDelivery::Auto), Just(ApiKeyDelivery::Secret), Just(ApiKeyDelivery::Environment)],
+        unknown_members in prop_oneof![Just(UnknownMembers::Refuse), Just(UnknownMembers::Send)],
         max_launch_attempts in 1..=u32::MAX,
         spot_fallback_after in option::of(1..=u32::MAX),
         max_polls in option::of(0..=i64::MAX.unsigned_abs()),
     ) -> AgentConfig<()> {
         AgentConfig {
             agent: "etl".to_owned(), enabled, api, ca_bundle, name, poll_interval, prefetch, launch_rate, env_vars,
-            region_name, assume_role_arn, api_key_delivery, orphan_after, max_launch_attempts, spot_fallback_after,
-            max_polls, cancel_grace: Duration::from_secs(90), forward_log_lines: 50, generation: (),
+            region_name, assume_role_arn, api_key_delivery, unknown_members, orphan_after, max_launch_attempts,
+            spot_fallback_after, max_polls, cancel_grace: Duration::from_secs(90), forward_log_lines: 50, generation: (),
         }
     }
 }
@@ -174,6 +186,7 @@ pub(super) fn written_in_common<G>(config: &AgentConfig<G>) -> Map<String, Value
         "region_name": config.region_name,
         "assume_role_arn": config.assume_role_arn,
         "api_key_delivery": delivery,
+        "unknown_members": if config.unknown_members == UnknownMembers::Send { "send" } else { "refuse" },
         "orphan_after_seconds": config.orphan_after.as_secs(),
         "max_launch_attempts": config.max_launch_attempts,
         "spot_fallback_after": config.spot_fallback_after,

@@ -2,6 +2,7 @@
 
 use super::{good, problems, read, read_with, three};
 use crate::config::{AgentConfig, ApiKeyDelivery, ConfigErrors, WorkerRules};
+use crate::ecs_model::UnknownMembers;
 
 /// The least that such an agent needs.
 const LEAST: &str = "prefect: 3\napi: https://prefect.example/api\nwork_pool: ecs\n";
@@ -23,7 +24,7 @@ fn the_least_document_is_an_agent_with_every_default() {
     assert!(config.enabled && config.env_vars.is_empty());
     assert_eq!((config.poll_interval.as_secs(), config.prefetch.as_secs()), (60, 60));
     assert_eq!((config.launch_rate, config.spot_fallback_after), (Some(20.0), Some(3)));
-    assert_eq!(config.api_key_delivery, ApiKeyDelivery::Auto);
+    assert_eq!((config.api_key_delivery, config.unknown_members), (ApiKeyDelivery::Auto, UnknownMembers::Refuse));
     assert_eq!((config.orphan_after.as_secs(), config.max_launch_attempts), (120, 5));
     assert_eq!((config.cancel_grace.as_secs(), config.forward_log_lines, config.max_polls), (90, 50, None));
     let three = three(&config);
@@ -48,6 +49,7 @@ env_vars: {B: b, A: 1.10}
 region_name: us-gov-west-1
 assume_role_arn: arn:aws:iam::123456789012:role/path/launcher
 api_key_delivery: environment
+unknown_members: send
 orphan_after_seconds: 90
 max_launch_attempts: 1
 spot_fallback_after: null
@@ -68,6 +70,7 @@ prefect_labels: false
     assert_eq!((config.poll_interval.as_secs(), config.prefetch.as_secs()), (300, 0));
     assert_eq!(config.env_vars, [("B".to_owned(), "b".to_owned()), ("A".to_owned(), "1.10".to_owned())]);
     assert_eq!((config.max_polls, config.cancel_grace.as_secs(), config.forward_log_lines), (Some(1000), 0, 0));
+    assert_eq!(config.unknown_members, UnknownMembers::Send);
     assert_eq!(config.assume_role_arn.as_deref(), Some("arn:aws:iam::123456789012:role/path/launcher"));
     let three = three(&config);
     assert_eq!((three.rules, three.work_pool.as_str()), (WorkerRules::Two, "my pool"));
@@ -199,4 +202,25 @@ fn messages_never_show_what_may_be_a_secret() {
     let errors = with(text).unwrap_err();
     assert_eq!(errors.problems.len(), 4, "{errors}");
     assert!(!format!("{errors} {errors:?}").contains("geheim"), "{errors}");
+}
+
+#[test]
+fn what_no_task_could_hold_is_refused() {
+    let long = |length: usize| "x".repeat(length);
+    for (more, path) in [
+        (format!("name: {}", long(257)), "name"),
+        (format!("env_vars: {{A: {}}}", long(8200)), "env_vars"),
+        (format!("worker_env: {{PREFECT_A: {}}}", long(8200)), "worker_env"),
+    ] {
+        assert_eq!(paths(&more), [path]);
+    }
+    assert_eq!(good(&format!("{LEAST}name: {}", long(256))).name.len(), 256);
+    // Spelled as tags, these are longer and shorter than they are written.
+    assert_eq!(paths(&format!("name: {}", "ﬃ".repeat(100))), ["name"]);
+    good(&format!("{LEAST}name: {}", "é".repeat(300)));
+    // A worker of Prefect 2 has no such tag.
+    good(&format!("{}name: {}", LEAST.replace("prefect: 3", "prefect: 2"), long(257)));
+    let pool = LEAST.replace("work_pool: ecs", &format!("work_pool: {}", long(257)));
+    let found: Vec<_> = problems(read(&pool)).into_iter().map(|(path, _, _)| path).collect();
+    assert_eq!(found, ["work_pool"]);
 }

@@ -54,12 +54,13 @@ fn network_mode_and_essential_have_defaults_on_both_sides() {
 #[test]
 fn another_content_is_another_definition() {
     type Change = fn(&mut Map<String, Value>);
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
         ("image", |ours| ours["containerDefinitions"][0]["image"] = json!("etl:2")),
         ("cpu", |ours| ours["cpu"] = json!("512")),
         ("variable", |ours| ours["containerDefinitions"][0]["environment"][0]["value"] = json!("3")),
         ("more", |ours| drop(ours.insert("taskRoleArn".into(), json!("arn:aws:iam::1:role/t")))),
         ("less", |ours| drop(ours.remove("executionRoleArn"))),
+        ("zero", |ours| ours["containerDefinitions"][0]["linuxParameters"] = json!({"maxSwap": 0})),
         ("container", |ours| ours["containerDefinitions"].as_array_mut().unwrap().push(json!({"name": "side"}))),
     ];
     for (what, change) in changes {
@@ -69,6 +70,18 @@ fn another_content_is_another_definition() {
         assert!(!same_definition(&ours, &described_with_tag(&body())), "{what}, tagged");
         assert_ne!(definition_hash(&ours), definition_hash(&body()), "{what}");
     }
+}
+
+#[test]
+fn a_zero_that_aws_does_not_repeat_registers_nothing_anew() {
+    let mut ours = body();
+    ours["containerDefinitions"][0]["portMappings"] = json!([{"containerPort": 80, "hostPort": 0}]);
+    let mut theirs = described_with_tag(&ours);
+    assert!(same_definition(&ours, &theirs));
+    theirs.definition["containerDefinitions"][0]["portMappings"] = json!([{"containerPort": 80, "protocol": "tcp"}]);
+    assert!(same_definition(&ours, &theirs));
+    theirs.definition["containerDefinitions"][0]["cpu"] = json!(0);
+    assert!(same_definition(&ours, &theirs), "AWS says it of every container");
 }
 
 #[test]

@@ -58,8 +58,8 @@ impl<O: Rehearsable> Orchestrator for Rehearsed<'_, O> {
         self.inner.standing(now, orphan_after).await
     }
 
-    async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
-        self.inner.reread(flow_run_ids).await
+    async fn reread(&self, runs: &[&DueRun<O::Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        self.inner.reread(runs).await
     }
 
     async fn render(&self, runs: &[&DueRun<O::Detail>]) -> Vec<Result<Rendered, RenderError>> {

@@ -205,6 +205,7 @@ impl Prefect1 {
             settings: &session.settings,
             secrets: &self.secrets,
             assume_role_arn: self.config.assume_role_arn.as_deref(),
+            unknown_members: self.config.unknown_members,
             load_template: &self.load_template,
         })
         .await
@@ -251,8 +252,9 @@ impl Orchestrator for Prefect1 {
         self.what_stands(now, orphan_after).await
     }
 
-    async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
-        self.runs_now(flow_run_ids).await
+    async fn reread(&self, runs: &[&DueRun<Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        let ids: Vec<String> = runs.iter().map(|run| run.flow_run_id.clone()).collect();
+        self.runs_now(&ids).await
     }
 
     async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {

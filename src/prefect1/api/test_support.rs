@@ -3,6 +3,7 @@
 
 use super::{Config, Detail, Documents, Prefect1, Setup};
 use crate::config::{AgentSecrets, ApiKeyDelivery, Backend, Prefect1Config, Rules, StoredSecret};
+use crate::ecs_model::UnknownMembers;
 use crate::orchestrator::{DueRun, Mark, Window};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -148,6 +149,7 @@ pub(super) fn config(api: &str) -> Config {
         region_name: None,
         assume_role_arn: None,
         api_key_delivery: ApiKeyDelivery::Environment,
+        unknown_members: UnknownMembers::Refuse,
         orphan_after: Duration::from_mins(2),
         max_launch_attempts: 5,
         spot_fallback_after: Some(3),

@@ -37,7 +37,7 @@ pub(super) fn run_task(
 ) -> Result<RunTask, RunRefusal> {
     let mut body = agent_defaults(agent);
     let agent_infers = infers_network(agent);
-    if agent_infers {
+    if agent_infers || body.get(NETWORK).is_some_and(Value::is_null) {
         body.shift_remove(NETWORK);
     }
     if let Some(kwargs) = run_config.run_task_kwargs.as_ref().filter(|kwargs| is_true(kwargs)) {

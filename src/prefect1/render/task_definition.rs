@@ -129,9 +129,10 @@ fn add_tags(body: &mut Map<String, Value>, run: &FlowRun) -> Result<(), RunRefus
     Ok(())
 }
 
-/// Makes a number text, as ECS wants `cpu` and `memory` of tasks.
+/// Makes a number text, as ECS wants `cpu` and `memory` of tasks. What is neither stays as it is written, and is refused
+/// as such.
 pub(super) fn make_text(body: &mut Map<String, Value>, key: &str) {
-    if let Some(value) = body.get_mut(key) {
+    if let Some(value) = body.get_mut(key).filter(|value| value.is_number()) {
         *value = Value::String(text(value));
     }
 }

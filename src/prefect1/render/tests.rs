@@ -3,6 +3,7 @@
 mod core_version;
 mod environment;
 mod merge;
+mod nothing_lost;
 mod requests;
 mod storage;
 mod template;

@@ -45,8 +45,11 @@ impl Claimant<'_> {
     /// By all of a run's states, in any order: those of the newest claim and before it.
     pub(super) fn by_history(self, flow_run_id: &str, states: &[State]) -> Whose {
         let Some(claim) = newest_claim(states) else { return Whose::Foreign };
+        // Only what is SCHEDULED becomes Late: such a state was there before the claim, or another one stands between
+        // them. The server dates a state when it begins to write it, and two of its processes need not agree.
+        let ends = |state: &&State| state.kind != "PENDING" && !(state.kind == "SCHEDULED" && state.name == "Late");
         let after = states.iter().filter(|state| state.timestamp > claim.timestamp);
-        if let Some(over) = after.filter(|state| state.kind != "PENDING").max_by_key(|state| state.timestamp) {
+        if let Some(over) = after.filter(ends).max_by_key(|state| state.timestamp) {
             if over.kind != "SCHEDULED" {
                 return Whose::Foreign;
             }

@@ -1,6 +1,7 @@
 //! What may be overwritten: only what is still our claim. A run that ended, is paused or is being cancelled never is.
 //! Pure.
 
+use super::Detail;
 use super::runs::Row;
 use crate::orchestrator::{ApiError, DueRun};
 
@@ -26,12 +27,11 @@ pub(super) fn may_end_claim<D>(run: &DueRun<D>, look: Option<&Look>) -> Result<(
 }
 
 /// Whether the run may be ended as Cancelled: it is being cancelled, or is due as it was (its deployment is gone).
-/// `epoch`: the one that its state now begins.
-pub(super) fn may_cancel<D>(run: &DueRun<D>, look: Option<&Look>, epoch: &str) -> Result<(), ApiError> {
+pub(super) fn may_cancel(run: &DueRun<Detail>, look: Option<&Look>) -> Result<(), ApiError> {
     let look = look.ok_or_else(|| left("the run no longer exists"))?;
     match look.run.kind() {
         "CANCELLING" => Ok(()),
-        "SCHEDULED" if epoch == run.epoch => Ok(()),
+        "SCHEDULED" if run.detail.seen.is_same_turn(&look.run) => Ok(()),
         _ => Err(left(&format!("the run is {} now", look.run.state_name()))),
     }
 }

@@ -113,6 +113,7 @@ impl Prefect3 {
             worker_id: self.worker_id(),
             prefect_version: self.prefect_version().to_owned(),
             default_image: three.image.clone(),
+            unknown_members: self.config.unknown_members,
             region: self.region.clone(),
             base_environment: std::iter::once(secret(api())).chain(keys).chain(settings().map(secret)).collect(),
             // Without keys: whoever edits the work pool can read what stands here.

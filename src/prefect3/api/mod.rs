@@ -5,7 +5,7 @@
 //! | `transport`, `csrf` | one request: headers, few at once, time limits, repetitions, errors without secrets |
 //! | `answer`, `credential` | HTTP answer → JSON or error; what goes into `Authorization` (pure) |
 //! | `requests`, `states`, `events` | what is sent (pure) |
-//! | `names` | epochs and other names that follow from what they name (pure) |
+//! | `names`, `turns` | epochs and other names that follow from what they name; what is the same turn (pure) |
 //! | `runs`, `claims`, `guard` | rows → flow runs; whose a claim is; what may be overwritten (pure) |
 //! | `pool`, `records`, `references` | what rendering needs: the pool, flows and deployments, blocks and variables |
 //! | `queue`, `standing`, `reading`, `writes`, `launches`, `announce`, `watch` | the conversations |
@@ -31,6 +31,7 @@ mod states;
 #[cfg(test)]
 mod test_support;
 mod transport;
+mod turns;
 mod watch;
 mod writes;
 
@@ -57,6 +58,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use transport::Transport;
+use turns::Seen;
 
 /// Version of Prefect whose worker an agent stands for: the one that it does as, to the letter. For Prefect 3 that is the
 /// worker that wrote the golden cases, for Prefect 2 the last there was. Tags of tasks (`prefect.io/version`) and events
@@ -100,6 +102,8 @@ pub struct Setup {
 pub struct Detail {
     /// The run as the API describes it.
     pub flow_run: Arc<FlowRun>,
+    /// The state that it was seen in.
+    seen: Seen,
 }
 
 /// Prefect 2 and 3 as an [`Orchestrator`]: one agent and its work pool.
@@ -220,8 +224,8 @@ impl Orchestrator for Prefect3 {
         self.what_stands(now, orphan_after).await
     }
 
-    async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
-        self.runs_now(flow_run_ids).await
+    async fn reread(&self, runs: &[&DueRun<Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        self.runs_now(runs).await
     }
 
     async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {

@@ -4,6 +4,7 @@ use super::answer::Answer;
 use super::claims::attempts;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::{Row, Unreadable};
+use super::turns::Seen;
 use super::{Detail, Prefect3, lock};
 use crate::orchestrator::{ApiError, DuePage, DueRun, Window};
 use futures_util::future::{Either, join, join_all, select};
@@ -28,8 +29,8 @@ pub(super) struct Pages {
 /// What is known of a run that waits for a retry.
 #[derive(Debug, Clone)]
 struct Retry {
-    /// Id of the state that tells it: of another turn than the queue's, if the run was taken and given back since.
-    state_id: String,
+    /// The run as it is now: in another turn than the queue's, if it was taken and given back since.
+    now: Row,
     /// Launches given back before, and how many of them for want of capacity.
     attempts: (u32, u32),
     /// It was given back by an agent like this one, and so waits for better times.
@@ -118,8 +119,8 @@ impl Prefect3 {
 
 fn retry(run: &Row) -> Option<(String, Result<Retry, String>)> {
     let state = run.state.as_ref()?;
-    let (state_id, is_given_back) = (run.state_id.clone(), state.mark.is_some());
-    Some((run.id().to_owned(), Ok(Retry { state_id, attempts: attempts(state), is_given_back })))
+    let (attempts, is_given_back) = (attempts(state), state.mark.is_some());
+    Some((run.id().to_owned(), Ok(Retry { now: run.clone(), attempts, is_given_back })))
 }
 
 /// Rows that are runs, and rows that are not.
@@ -155,7 +156,7 @@ fn page(
                 unreadable.push((run.id().to_owned(), format!("its earlier attempts cannot be read: {why}")));
                 continue;
             }
-            Some(Ok(retry)) if retry.state_id != run.state_id => continue,
+            Some(Ok(retry)) if !Seen::of(&run).is_same_turn(&retry.now) => continue,
             Some(Ok(retry)) if retry.is_given_back && scheduled.is_some_and(|scheduled| scheduled > now) => continue,
             Some(Ok(retry)) => retry.attempts,
             None => (0, 0),

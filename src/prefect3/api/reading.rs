@@ -1,23 +1,24 @@
 //! Runs read again: as they are now, and whose claim they are in.
 
-use super::Prefect3;
 use super::claims::newest_claim;
 use super::guard::Look;
 use super::queue::readable;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::{Row, State};
-use crate::orchestrator::{ApiError, RunNow};
+use super::{Detail, Prefect3};
+use crate::orchestrator::{ApiError, DueRun, RunNow};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 
 impl Prefect3 {
     /// Runs as they are now, in the terms of what was observed of them.
-    pub(super) async fn runs_now(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
-        let looks = self.looks(ids).await?.into_iter().map(Option::transpose).collect::<Result<Vec<_>, _>>()?;
-        Ok(looks.iter().map(|look| look.as_ref().map(|look| self.run_now(look))).collect())
+    pub(super) async fn runs_now(&self, runs: &[&DueRun<Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        let ids: Vec<String> = runs.iter().map(|run| run.flow_run_id.clone()).collect();
+        let looks = self.looks(&ids).await?.into_iter().map(Option::transpose).collect::<Result<Vec<_>, _>>()?;
+        Ok(runs.iter().zip(&looks).map(|(run, look)| Some(self.run_now(run, look.as_ref()?))).collect())
     }
 
-    fn run_now(&self, look: &Look) -> RunNow {
+    fn run_now(&self, seen: &DueRun<Detail>, look: &Look) -> RunNow {
         // Another invocation of this agent may have made the claim that we tried to make: then it launches.
         let by_another = look.session.as_ref().is_some_and(|session| *session != self.session);
         let claim = look.claim.as_ref().filter(|_| !by_another);
@@ -26,7 +27,9 @@ impl Prefect3 {
             let (attempt, refusals) = known.map_or((1, 0), |mark| (mark.attempt, mark.capacity_refusals));
             self.claimant().mark(claim, attempt, refusals)
         });
-        RunNow { epoch: look.run.epoch(&self.names), state: look.run.kind().to_owned(), mark }
+        let is_same_turn = seen.detail.seen.is_same_turn(&look.run);
+        let epoch = if is_same_turn { seen.epoch.clone() } else { look.run.epoch(&self.names) };
+        RunNow { epoch, state: look.run.kind().to_owned(), mark }
     }
 
     /// Reads runs; one entry per id, in order, `None` for what is not there. A run in a sub-state of PENDING whose history

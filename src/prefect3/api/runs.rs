@@ -2,6 +2,7 @@
 
 use super::Detail;
 use super::names::Names;
+use super::turns::Seen;
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect3::render::FlowRun;
 use crate::times;
@@ -192,7 +193,7 @@ impl Row {
             is_task_retry: false,
             attempts,
             capacity_refusals,
-            detail: Detail { flow_run: Arc::clone(&self.flow_run) },
+            detail: Detail { flow_run: Arc::clone(&self.flow_run), seen: Seen::of(self) },
         }
     }
 

@@ -6,6 +6,7 @@ use super::runs::{Author, Row};
 use super::{Config, Detail, Prefect3, Setup};
 use crate::aws::test_server::{Reply, Request, Server, json};
 use crate::config::{AgentSecrets, ApiKeyDelivery, Prefect3Config, StoredSecret, WorkerRules};
+use crate::ecs_model::UnknownMembers;
 use crate::orchestrator::{DueRun, Mark, TaskOfRun, Window};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -42,6 +43,7 @@ pub(super) fn config(api: &str) -> Config {
         region_name: None,
         assume_role_arn: None,
         api_key_delivery: ApiKeyDelivery::Environment,
+        unknown_members: UnknownMembers::Refuse,
         orphan_after: Duration::from_mins(2),
         max_launch_attempts: 5,
         spot_fallback_after: Some(3),

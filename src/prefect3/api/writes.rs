@@ -106,8 +106,7 @@ impl Prefect3 {
     /// Ends runs that are still being cancelled, or whose deployment is gone.
     pub(super) async fn end_cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
         let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
-        let epoch = |look: Option<&Look>| look.map(|look| look.run.epoch(&self.names)).unwrap_or_default();
-        let guarded = self.guarded(&owners, |run, look| may_cancel(run, look, &epoch(look))).await;
+        let guarded = self.guarded(&owners, may_cancel).await;
         let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
             look?;
             let sent = self.transport.repeatable(&cancellation(run)).await;

@@ -1,15 +1,16 @@
 //! One flow run's job: its configuration, prepared, and the launch that follows from it.
 
 use super::configuration::{Configuration, filled, flow_container_name};
-use super::definition_check::check;
+use super::definition_check;
 use super::environment::{environment, key_variables};
 use super::request::{Request, request};
 use super::run_sets::run_sets;
 use super::task_definition::task_definition;
 use super::template::{Values, apply};
 use super::{FlowRunContext, Generation, WorkerSettings, command, labels, variables};
+use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
 use crate::launch::place::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
-use crate::launch::request_check::{definition_problems, request_problems};
+use crate::launch::request_check::{definition_problems, refusal, run_task_problems};
 use crate::launch::worker::{Complete, Completion, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
 use crate::orchestrator::RunRefusal;
@@ -31,6 +32,7 @@ pub struct Job {
     definition: Option<Map<String, Value>>,
     key_variables: Vec<String>,
     run_sets: Vec<String>,
+    unknown_members: UnknownMembers,
 }
 
 impl Job {
@@ -63,6 +65,7 @@ impl Job {
             run_sets,
             configuration,
             definition,
+            unknown_members: worker.unknown_members,
         })
     }
 
@@ -88,6 +91,11 @@ impl Job {
         if let Some(definition) = &self.definition {
             return self.with_definition(definition, Definition::Own(definition.clone()));
         }
+        if let Some(named) = existing(&self.configuration).filter(|named| !named.is_string()) {
+            let named = Map::from_iter([("taskDefinition".to_owned(), named.clone())]);
+            let problems = check(Operation::RunTask, &named, &[], self.unknown_members);
+            self.refuse(&[problems])?;
+        }
         let completion = Completion(Arc::new(self.clone()));
         let request = Request { body: self.configuration.task_run_request.clone(), network: None };
         Ok(self.spec(request, self.existing(), Some(completion)))
@@ -104,18 +112,18 @@ impl Job {
         described: &Map<String, Value>,
         definition: Definition,
     ) -> Result<LaunchSpec, RunRefusal> {
-        check(&self.configuration, described)?;
+        definition_check::check(&self.configuration, described)?;
         let spec = self.spec(request(&self.configuration, described)?, definition, None);
         // The worker does not come to the second request if the first one is refused.
-        let mut problems = definition_problems(&spec);
-        if problems.is_empty() {
-            problems = request_problems(&spec);
-        }
-        if problems.is_empty() {
-            Ok(spec)
-        } else {
-            let problems = problems.join("\n");
-            Err(RunRefusal(format!("ParamValidationError: Parameter validation failed:\n{problems}")))
+        self.refuse(&[definition_problems(&spec, self.unknown_members)])?;
+        self.refuse(&[run_task_problems(&spec, self.unknown_members)])?;
+        Ok(spec)
+    }
+
+    fn refuse(&self, problems: &[Problems<'_>]) -> Result<(), RunRefusal> {
+        match refusal(problems) {
+            None => Ok(()),
+            Some(text) => Err(RunRefusal(format!("ParamValidationError: {text}"))),
         }
     }
 

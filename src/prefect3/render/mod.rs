@@ -18,6 +18,8 @@ mod environment;
 mod failures;
 mod job;
 mod labels;
+#[cfg(test)]
+mod nothing_lost;
 mod paths;
 mod references;
 mod request;
@@ -37,6 +39,7 @@ pub use references::{
 
 pub use crate::config::WorkerRules as Generation;
 
+use crate::ecs_model::UnknownMembers;
 use crate::orchestrator::RunRefusal;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -56,6 +59,8 @@ pub struct WorkerSettings {
     pub prefect_version: String,
     /// Image of containers for which nothing names one.
     pub default_image: String,
+    /// What becomes of members of requests that are not known.
+    pub unknown_members: UnknownMembers,
     /// Region of launches whose credentials name none.
     pub region: String,
     /// Variables of every flow run, in this order: `PREFECT_API_URL`, the key, settings to be passed on.

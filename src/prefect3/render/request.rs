@@ -34,8 +34,8 @@ pub(super) fn request(configuration: &Configuration, definition: &Object) -> Res
         settle_overrides(overrides, configuration, &container_name)?;
     }
     let tags = labels::tags(body.get("tags"), &configuration.labels);
-    if !tags.is_empty() {
-        body.insert("tags".into(), Value::Array(tags));
+    if is_true(&tags) {
+        body.insert("tags".into(), tags);
     }
     Ok(Request { body, network })
 }
@@ -86,7 +86,18 @@ fn settle_overrides(
     configuration: &Configuration,
     container_name: &str,
 ) -> Result<(), RunRefusal> {
-    let mut containers = overrides.get("containerOverrides").and_then(Value::as_array).cloned().unwrap_or_default();
+    for key in ["cpu", "memory"] {
+        if let Some(value) = overrides.get_mut(key).filter(|value| value.is_number() && is_true(value)) {
+            *value = json!(text(value));
+        }
+    }
+    let given = overrides.get("containerOverrides");
+    let mut containers = match given {
+        Some(Value::Array(containers)) => containers.clone(),
+        // No place for anything: it stays as it is written, and is refused as such.
+        Some(other) if is_true(other) => return Ok(()),
+        _ => Vec::new(),
+    };
     if let Some(Value::Object(first)) = containers.first_mut()
         && filled(first.get("name")).is_none()
     {
@@ -104,30 +115,29 @@ fn settle_overrides(
             add_environment(container, &configuration.env);
         }
     }
-    for key in ["cpu", "memory"] {
-        if let Some(value) = overrides.get_mut(key).filter(|value| is_true(value)) {
-            *value = json!(text(value));
-        }
-    }
     overrides.insert("containerOverrides".into(), Value::Array(containers));
     Ok(())
 }
 
-/// A command as a list, the environment as a list without nulls, numbers as numbers.
+/// A command as a list, the environment as a list without nulls, numbers as numbers. What is neither this nor that
+/// stays as it is written, and is refused as such.
 fn settle_container(container: &mut Object) -> Result<(), RunRefusal> {
     if let Some(Value::String(command)) = container.get("command") {
         let words = command::split(command)?;
         container.insert("command".into(), json!(words));
     }
     let entry = |(name, value): (&String, &Value)| json!({"name": name, "value": value});
-    let mut environment = match container.get("environment") {
-        Some(Value::Object(map)) => map.iter().map(entry).collect(),
-        Some(Value::Array(items)) => items.clone(),
-        _ => Vec::new(),
+    let environment = match container.get("environment") {
+        Some(Value::Object(map)) => Some(map.iter().map(entry).collect()),
+        Some(Value::Array(items)) => Some(items.clone()),
+        Some(other) if is_true(other) => None,
+        _ => Some(Vec::new()),
     };
-    environment.retain(|entry| entry.get("value").is_some_and(|value| !value.is_null()));
-    container.insert("environment".into(), Value::Array(environment));
-    for key in ["cpu", "memory"] {
+    if let Some(mut environment) = environment {
+        environment.retain(|entry| entry.get("value") != Some(&Value::Null));
+        container.insert("environment".into(), Value::Array(environment));
+    }
+    for key in ["cpu", "memory", "memoryReservation"] {
         if let Some(number) =
             container.get(key).and_then(Value::as_str).and_then(|digits| digits.trim().parse::<i64>().ok())
         {

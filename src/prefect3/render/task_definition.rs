@@ -3,6 +3,7 @@
 use super::configuration::{Configuration, DEFAULT_CONTAINER, containers, filled, flow_container_name, is_empty};
 use super::environment::{API_KEY, AUTH_STRING};
 use super::{FlowRunContext, WorkerSettings};
+use crate::ecs_model::{Operation, Shape, Structure, structure};
 use crate::orchestrator::RunRefusal;
 use crate::python_text::{is_true, text, text_repr};
 use crate::slug::replace_runs;
@@ -35,10 +36,14 @@ pub(super) fn task_definition(
         }
         Ok(())
     })?;
-    let family = filled(definition.get("family")).map_or_else(|| format!("prefect_{owner}"), text);
-    definition.insert("family".into(), json!(allowed_family(&family)));
+    let family = match filled(definition.get("family")) {
+        None => json!(allowed_family(&format!("prefect_{owner}"))),
+        Some(Value::Object(_) | Value::Array(_)) => definition.get("family").cloned().unwrap_or_default(),
+        Some(given) => json!(allowed_family(&text(given))),
+    };
+    definition.insert("family".into(), family);
     size(&mut definition, configuration, place)?;
-    drop_empty(&mut definition);
+    drop_empty(&mut definition, Some(Operation::RegisterTaskDefinition.input()));
     with_container(&mut definition, place, |container| {
         add_secrets(container, configuration);
         Ok(())
@@ -46,8 +51,12 @@ pub(super) fn task_definition(
     Ok(definition)
 }
 
-/// Index of the container that runs the flow. It is named, or added, where the definition leaves it open.
-fn flow_container(definition: &mut Object, configuration: &Configuration) -> Result<usize, RunRefusal> {
+/// Index of the container that runs the flow. It is named, or added, where the definition leaves it open. `None` = the
+/// definition has something else than containers, which stays as it is written, and is refused as such.
+fn flow_container(definition: &mut Object, configuration: &Configuration) -> Result<Option<usize>, RunRefusal> {
+    if definition.get("containerDefinitions").is_some_and(|given| is_true(given) && !given.is_array()) {
+        return Ok(None);
+    }
     let mut list: Vec<Value> = containers(definition).iter().filter(|container| is_true(container)).cloned().collect();
     definition.insert("containerDefinitions".into(), Value::Array(list.clone()));
     let name = flow_container_name(configuration, definition);
@@ -73,15 +82,16 @@ fn flow_container(definition: &mut Object, configuration: &Configuration) -> Res
         }
     };
     definition.insert("containerDefinitions".into(), Value::Array(list));
-    Ok(place)
+    Ok(Some(place))
 }
 
 fn with_container(
     definition: &mut Object,
-    place: usize,
+    place: Option<usize>,
     change: impl FnOnce(&mut Object) -> Result<(), RunRefusal>,
 ) -> Result<(), RunRefusal> {
-    let container = definition.get_mut("containerDefinitions").and_then(|containers| containers.get_mut(place));
+    let containers = definition.get_mut("containerDefinitions");
+    let container = place.and_then(|place| containers?.get_mut(place));
     container.and_then(Value::as_object_mut).map_or(Ok(()), change)
 }
 
@@ -116,7 +126,7 @@ fn allowed_family(family: &str) -> String {
 }
 
 /// Fargate wants cpu and memory of the task, everything else those of the container.
-fn size(definition: &mut Object, configuration: &Configuration, place: usize) -> Result<(), RunRefusal> {
+fn size(definition: &mut Object, configuration: &Configuration, place: Option<usize>) -> Result<(), RunRefusal> {
     let cpu = filled(definition.get("cpu")).cloned().unwrap_or_else(|| json!(DEFAULT_CPU));
     let memory = filled(definition.get("memory")).cloned().unwrap_or_else(|| json!(DEFAULT_MEMORY));
     let launch_type = configuration.task_run_request.get("launchType").and_then(Value::as_str);
@@ -142,7 +152,7 @@ fn size(definition: &mut Object, configuration: &Configuration, place: usize) ->
         })?;
     }
     for key in ["cpu", "memory"] {
-        if let Some(value) = definition.get_mut(key).filter(|value| is_true(value)) {
+        if let Some(value) = definition.get_mut(key).filter(|value| value.is_number() && is_true(value)) {
             *value = json!(text(value));
         }
     }
@@ -163,16 +173,32 @@ fn whole_number(value: &Value) -> Result<Value, RunRefusal> {
     })
 }
 
-/// Drops keys with empty values (null, `""`, 0, `[]`, `{}`) at every depth; `false` says something. What becomes empty
-/// by that stays, and so do items of lists.
-fn drop_empty(map: &mut Object) {
-    map.retain(|_, value| is_true(value) || value.is_boolean());
-    for value in map.values_mut() {
+/// Drops keys with empty values (null, `""`, 0, `[]`, `{}`) at every depth; `false` says something, and so does whatever
+/// a structure must have (a `softLimit` of 0). What becomes empty by that stays, and so do items of lists.
+fn drop_empty(map: &mut Object, known: Option<&Structure>) {
+    let member = |name: &str| known.and_then(|known| known.member(name));
+    let is_required = |name: &str| member(name).is_some_and(|member| member.is_required);
+    map.retain(|name, value| is_true(value) || value.is_boolean() || (is_required(name) && !value.is_null()));
+    for (name, value) in map {
+        let shape = member(name).map(|member| &member.shape);
         match value {
-            Value::Object(inner) => drop_empty(inner),
-            Value::Array(items) => items.iter_mut().filter_map(Value::as_object_mut).for_each(drop_empty),
+            Value::Object(inner) => drop_empty(inner, shape.and_then(known_structure)),
+            Value::Array(items) => {
+                let of = shape.and_then(|shape| match shape {
+                    Shape::List { of, .. } => known_structure(of),
+                    _ => None,
+                });
+                items.iter_mut().filter_map(Value::as_object_mut).for_each(|item| drop_empty(item, of));
+            }
             _ => {}
         }
+    }
+}
+
+fn known_structure(shape: &Shape) -> Option<&'static Structure> {
+    match shape {
+        Shape::Structure(name) => Some(structure(name)),
+        _ => None,
     }
 }
 
@@ -194,7 +220,12 @@ fn add_secrets(container: &mut Object, configuration: &Configuration) {
     if let Some(Value::Array(environment)) = container.get_mut("environment") {
         environment.retain(|entry| !ours.iter().any(|(name, _)| name_of(entry).as_deref() == Some(name)));
     }
-    let mut secrets = container.get("secrets").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut secrets = match container.get("secrets") {
+        Some(Value::Array(secrets)) => secrets.clone(),
+        // No place for ours: it stays as it is written, and is refused as such.
+        Some(other) if is_true(other) => return,
+        _ => Vec::new(),
+    };
     for secret in &mut secrets {
         let name = name_of(secret);
         if let Some(at) = ours.iter().position(|(ours, _)| name.as_deref() == Some(ours))

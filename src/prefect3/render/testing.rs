@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::{Deployment, Flow, FlowRun, FlowRunContext, Generation, Job, WorkPool, WorkerSettings, populate};
+use crate::ecs_model::UnknownMembers;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ pub(super) fn worker() -> WorkerSettings {
         worker_id: None,
         prefect_version: "3.8.8".into(),
         default_image: "default:1".into(),
+        unknown_members: UnknownMembers::Refuse,
         region: "eu-west-1".into(),
         base_environment: vec![
             ("PREFECT_API_URL".into(), "https://prefect/api".into()),

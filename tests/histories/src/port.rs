@@ -96,6 +96,7 @@ impl Port {
         let result = {
             let mut world = self.shared.world();
             let now = self.shared.timeline.now();
+            world.before_request(now);
             effect(&mut Arrival { world: &mut world, now, actor: self.actor, half })
         };
         let (_, millis) = self.shared.gate.pass(self.actor, call, Side::After).await;

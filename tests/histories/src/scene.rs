@@ -243,6 +243,7 @@ fn setting(generation: Generation) -> Setting {
         post: Post { silent: true, lost: 0, repeated: 0, late: 0 },
         config: Config::default(),
         lazarus: false,
+        late: prefect3::Late::Never,
         rng: Rng::new(7),
     }
 }

@@ -48,6 +48,8 @@ pub struct World {
     pub mail: Mail,
     /// Chance of its own.
     pub rng: Rng,
+    /// Prefect 3: when its Late service is at work between two requests.
+    pub late: prefect3::Late,
     lazarus: bool,
     /// When the server's services were at work last.
     served: OffsetDateTime,
@@ -72,6 +74,8 @@ pub struct Setting {
     pub config: Config,
     /// Prefect 1: Lazarus and the zombie killer are at work.
     pub lazarus: bool,
+    /// Prefect 3: when its Late service is at work between two requests.
+    pub late: prefect3::Late,
     /// Its chance.
     pub rng: Rng,
 }
@@ -91,6 +95,7 @@ impl World {
             audit: Audit::default(),
             mail: Mail::new(setting.post),
             rng: setting.rng,
+            late: setting.late,
             lazarus: setting.lazarus,
             served: START,
             agenda: BTreeMap::new(),
@@ -157,6 +162,13 @@ impl World {
             self.happens(event, at);
         }
         self.services(now);
+    }
+
+    /// A request arrives: what the server does in this very moment.
+    pub fn before_request(&mut self, now: OffsetDateTime) {
+        if self.generation == Generation::Three && self.late.comes() {
+            self.three.says_again(now);
+        }
     }
 
     /// Whether somebody brings back runs that show no sign of life.

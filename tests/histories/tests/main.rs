@@ -3,5 +3,6 @@
 
 mod crashes;
 mod interleaved;
+mod late;
 mod pairs;
 mod random;

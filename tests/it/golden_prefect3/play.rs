@@ -1,6 +1,7 @@
 //! What happens in a golden case: calls to AWS, answered from the case, in the worker's order.
 
 use prefect_serverless_agent::aws::ecs::DescribedDefinition;
+use prefect_serverless_agent::ecs_model::UnknownMembers;
 use prefect_serverless_agent::launch::definitions::same_definition;
 use prefect_serverless_agent::launch::request::{Settled, run_task_body};
 use prefect_serverless_agent::launch::worker::NetworkLookup;
@@ -284,6 +285,7 @@ fn worker(case: &Value) -> WorkerSettings {
         worker_id: worker["id"].as_str().map(str::to_owned),
         prefect_version: text(&worker["prefect_version"]),
         default_image: text(&worker["default_image"]),
+        unknown_members: UnknownMembers::Refuse,
         region: text(&case["aws"]["region"]),
         base_environment: pairs(&worker["base_env"]).into_iter().map(|(name, value)| (name, value.into())).collect(),
         process_environment: pairs(&worker["process_env"]).into_iter().collect(),

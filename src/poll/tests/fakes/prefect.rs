@@ -80,7 +80,7 @@ impl Orchestrator for Fakes {
         Ok(DuePage { runs: due, unreadable: Vec::new(), full, queue_error: None })
     }
 
-    async fn reread(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
+    async fn reread(&self, runs: &[&DueRun<()>]) -> Result<Vec<Option<RunNow>>, ApiError> {
         let mut state = self.lock();
         state.calls.push("reread");
         if let Some(id) = state.claimed_by_another_before_reread.take() {
@@ -90,14 +90,14 @@ impl Orchestrator for Fakes {
         if state.reread_fails {
             return Err(unanswered());
         }
-        let now = |id: &String| {
-            state.runs.get(id).map(|run| RunNow {
+        let now = |due: &&DueRun<()>| {
+            state.runs.get(&due.flow_run_id).map(|run| RunNow {
                 epoch: run.version.to_string(),
                 state: run.state.to_owned(),
                 mark: run.mark.clone(),
             })
         };
-        Ok(ids.iter().map(now).collect())
+        Ok(runs.iter().map(now).collect())
     }
 
     async fn render(&self, runs: &[&DueRun<()>]) -> Vec<Result<Rendered, RenderError>> {

@@ -175,6 +175,6 @@ async fn a_task_retry_read_again_is_compared_by_the_time_of_the_look() {
     .await;
     let prefect = prefect(setup(&server.api));
     let page = prefect.due_runs(&window()).await.unwrap();
-    let now = prefect.reread(&[RUN_ID.to_owned()]).await.unwrap();
+    let now = prefect.reread(&[&page.runs[0]]).await.unwrap();
     assert_eq!(now[0].as_ref().unwrap().epoch, page.runs[0].epoch);
 }

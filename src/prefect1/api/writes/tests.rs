@@ -93,7 +93,8 @@ async fn a_lost_answer_is_sent_once_and_resolved_by_our_mark() {
     let prefect = prefect(setup(&server.api));
     let claimed = prefect.claim(&claims(&runs, &marks)).await;
     assert!(matches!(&claimed[0], Claimed::Unknown(_)), "{claimed:?}");
-    let now = prefect.reread(&["nobody".to_owned(), RUN_ID.to_owned()]).await.unwrap();
+    let nobody = DueRun { flow_run_id: "nobody".to_owned(), ..runs[0].clone() };
+    let now = prefect.reread(&[&nobody, &runs[0]]).await.unwrap();
     assert_eq!(now[0], None);
     assert_eq!(now[1].as_ref().unwrap().mark.as_ref(), Some(&marks[0]));
     assert_eq!(server.operations(), ["set_flow_run_states", "flow_run"]);
@@ -116,7 +117,7 @@ async fn a_lost_answer_of_a_task_retry_is_resolved_by_the_mark_on_its_task_runs(
     .await;
     let prefect = prefect(setup(&server.api));
     assert!(matches!(prefect.claim(&claims(&runs, &marks)).await[0], Claimed::Unknown(_)));
-    let now = prefect.reread(&[RUN_ID.to_owned()]).await.unwrap();
+    let now = prefect.reread(&[&runs[0]]).await.unwrap();
     assert_eq!(now[0].as_ref().unwrap().mark.as_ref(), Some(&marks[0]));
 }
 

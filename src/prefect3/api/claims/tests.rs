@@ -108,6 +108,20 @@ fn what_was_told_too_late_over_a_claim_given_back_is_finished_as_that_claim() {
     assert_eq!(over(&[at(waits, 20)]), Whose::Foreign, "another agent's");
 }
 
+/// The Late service dates its state before it is written: it may stand after a claim that came later.
+#[test]
+fn a_late_state_dated_after_the_claim_was_there_before_it() {
+    let mut late = scheduled("late");
+    late["name"] = json!("Late");
+    let submitting = at(state("PENDING", "Submitting"), 30);
+    let over = |between: Vec<Value>| {
+        let history = [vec![at(scheduled(STATE), 10), at(claimed_state(), 20)], between, vec![submitting.clone()]];
+        by_history(&history.concat())
+    };
+    assert_eq!(over(vec![at(late.clone(), 21)]), Whose::Ours(mark(), SINCE));
+    assert_eq!(over(vec![at(scheduled("anew"), 21), at(late, 22)]), Whose::Foreign, "scheduled anew, and late then");
+}
+
 #[test]
 fn a_claim_that_was_given_back_is_over() {
     let history = [

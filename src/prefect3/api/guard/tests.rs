@@ -2,7 +2,7 @@
 use super::super::test_support::{RUN, STATE};
 use super::super::test_support::{claim_id, claimed_state, due, due_row, read, row_in, state, stranger};
 use super::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn look(state: Value, claim: Option<&str>) -> Look {
     Look { run: read(row_in(state)), claim: claim.map(str::to_owned), session: None }
@@ -39,19 +39,21 @@ fn what_ended_is_paused_or_is_being_cancelled_is_left_alone() {
         ("CRASHED", "Crashed"),
         ("SCHEDULED", "Late"),
     ] {
-        let look = look(state(kind, name), None);
+        let mut row = row_in(state(kind, name));
+        row["next_scheduled_start_time"] = json!("2026-11-22T17:00:00Z");
+        let look = Look { run: read(row), claim: None, session: None };
         assert!(why(may_end_claim(&due(), Some(&look))).contains(name));
         if kind != "CANCELLING" {
-            assert!(why(may_cancel(&due(), Some(&look), "another epoch")).contains(name));
+            assert!(why(may_cancel(&due(), Some(&look))).contains(name));
         }
     }
 }
 
 #[test]
 fn only_what_is_being_cancelled_or_is_due_as_it_was_is_cancelled() {
-    assert_eq!(may_cancel(&due(), Some(&look(state("CANCELLING", "Cancelling"), None)), ""), Ok(()));
+    assert_eq!(may_cancel(&due(), Some(&look(state("CANCELLING", "Cancelling"), None))), Ok(()));
     let as_it_was = Look { run: read(due_row()), claim: None, session: None };
-    assert_eq!(may_cancel(&due(), Some(&as_it_was), &claim_id()), Ok(()));
-    assert!(why(may_cancel(&due(), Some(&as_it_was), "newer")).contains("Scheduled"));
-    assert!(why(may_cancel(&due(), None, "")).contains("no longer exists"));
+    assert_eq!(may_cancel(&due(), Some(&as_it_was)), Ok(()));
+    assert_eq!(may_cancel(&due(), Some(&look(state("SCHEDULED", "Late"), None))), Ok(()), "the same turn");
+    assert!(why(may_cancel(&due(), None)).contains("no longer exists"));
 }

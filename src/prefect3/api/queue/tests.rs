@@ -107,6 +107,7 @@ async fn a_run_that_was_taken_and_given_back_between_two_requests_is_left_to_a_l
         waiting["state_name"] = json!("AwaitingRetry");
         let mut given_back_since = waiting_state();
         given_back_since["id"] = json!("01a20411-0000-7000-8000-000000000000");
+        given_back_since["data"] = AUTHOR.data(&mark());
         match call(request).as_str() {
             "POST /flow_runs/filter" => json(200, &json!([row_in(given_back_since)])),
             _ => usual(request, &[waiting]),
@@ -115,6 +116,24 @@ async fn a_run_that_was_taken_and_given_back_between_two_requests_is_left_to_a_l
     .await;
     let page = agent(&server).due_runs(&window()).await.unwrap();
     assert!(page.runs.is_empty() && page.unreadable.is_empty(), "{:?}", page.runs);
+}
+
+#[tokio::test]
+async fn a_run_that_becomes_late_between_two_requests_is_due_in_this_poll() {
+    let server = Server::start(|request| {
+        let mut waiting = due_row();
+        waiting["state_name"] = json!("AwaitingRetry");
+        let mut late = state("SCHEDULED", "Late");
+        late["id"] = json!("01a20411-0000-7000-8000-000000000000");
+        match call(request).as_str() {
+            "POST /flow_runs/filter" => json(200, &json!([row_in(late)])),
+            _ => usual(request, &[waiting]),
+        }
+    })
+    .await;
+    let page = agent(&server).due_runs(&window()).await.unwrap();
+    let epochs: Vec<_> = page.runs.iter().map(|run| run.epoch.as_str()).collect();
+    assert_eq!(epochs, [claim_id()], "its claim is named by the state that the queue showed");
 }
 
 #[tokio::test]

@@ -204,7 +204,11 @@ async fn a_due_run_is_cancelled_only_as_it_was_seen() {
     let ending = || [Ending { run: &run, message: "gone".into() }];
     let server = showing(row.clone(), Vec::new()).await;
     assert_eq!(agent(&server).cancelled(&ending()).await, [Ok(())]);
+    let late = row_in(state("SCHEDULED", "Late"));
+    let server = showing(late, Vec::new()).await;
+    assert_eq!(agent(&server).cancelled(&ending()).await, [Ok(())], "Late is the same turn");
     row["state_id"] = json!("another");
+    row["next_scheduled_start_time"] = json!("2026-11-22T17:00:00Z");
     let server = showing(row, Vec::new()).await;
     assert!(matches!(&agent(&server).cancelled(&ending()).await[..], [Err(ApiError::NotOurs(_))]));
 }
@@ -213,12 +217,18 @@ async fn a_due_run_is_cancelled_only_as_it_was_seen() {
 async fn reading_again_shows_epoch_and_mark() {
     let now = async |row: Value, history: Vec<Value>| {
         let server = showing(row, history).await;
-        agent(&server).reread(&[RUN.to_owned(), "gone".to_owned()]).await.unwrap()
+        let gone = DueRun { flow_run_id: "gone".to_owned(), ..due() };
+        agent(&server).reread(&[&due(), &gone]).await.unwrap()
     };
-    let mut due = due_row();
-    due["state"] = json!({"id": due["state_id"], "type": "SCHEDULED", "name": "Scheduled"});
+    let mut as_it_was = due_row();
+    as_it_was["state"] = json!({"id": as_it_was["state_id"], "type": "SCHEDULED", "name": "Scheduled"});
     let unchanged = RunNow { epoch: claim_id(), state: "SCHEDULED".into(), mark: None };
-    assert_eq!(now(due, Vec::new()).await, [Some(unchanged), None]);
+    for row in [as_it_was, row_in(state("SCHEDULED", "Late"))] {
+        assert_eq!(now(row, Vec::new()).await, [Some(unchanged.clone()), None]);
+    }
+    let mut scheduled_anew = row_in(state("SCHEDULED", "Scheduled"));
+    scheduled_anew["next_scheduled_start_time"] = json!("2026-11-22T17:00:00Z");
+    assert_ne!(now(scheduled_anew, Vec::new()).await[0].as_ref().unwrap().epoch, claim_id());
 
     let claimed = now(row_in(claimed_state()), Vec::new()).await;
     let found = claimed[0].as_ref().unwrap();

@@ -53,7 +53,7 @@ fn command_and_environment_go_to_the_container_of_the_flow() {
     let given = json!({
         "command": "run 'it all'", "env": {"A": "env", "B": "env"},
         "task_run_request": {"overrides": {"cpu": 512, "memory": "", "containerOverrides": [
-            {"command": "lost", "environment": [{"name": "A", "value": "template"}, {"name": "T", "value": "t"}, {"name": "N"}],
+            {"command": "lost", "environment": [{"name": "A", "value": "template"}, {"name": "T", "value": "t"}, {"name": "N", "value": null}, {"name": "E"}],
                 "cpu": "512", "memory": 5},
             {"name": "side", "command": "a 'b c'", "environment": {"X": "1", "N": null}},
         ]}},
@@ -61,7 +61,7 @@ fn command_and_environment_go_to_the_container_of_the_flow() {
     let definition = json!({"containerDefinitions": [{"name": "app"}]});
     let expected = json!({"cpu": "512", "memory": "", "containerOverrides": [
         {"name": "app", "command": ["run", "it all"], "cpu": 512, "memory": 5, "environment": [
-            {"name": "T", "value": "t"}, {"name": "A", "value": "env"}, {"name": "B", "value": "env"}]},
+            {"name": "T", "value": "t"}, {"name": "E"}, {"name": "A", "value": "env"}, {"name": "B", "value": "env"}]},
         {"name": "side", "command": ["a", "b c"], "environment": [{"name": "X", "value": "1"}]},
     ]});
     assert_eq!(made(given, definition).unwrap().0["overrides"], expected);

@@ -45,7 +45,7 @@ fn families_are_changed_only_where_ecs_would_refuse_them() {
 fn empty_values_are_dropped_but_false_says_something() {
     let mut map = json!({"a": null, "b": "", "c": 0, "d": [], "e": {}, "f": false, "g": {"h": null},
         "l": [{"x": ""}, null, [{"y": null}]]});
-    drop_empty(map.as_object_mut().unwrap());
+    drop_empty(map.as_object_mut().unwrap(), None);
     assert_eq!(map, json!({"f": false, "g": {}, "l": [{}, null, [{"y": null}]]}));
 }
 

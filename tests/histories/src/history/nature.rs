@@ -8,6 +8,7 @@ use crate::fault::Kind;
 use crate::mail::Post;
 use crate::op::{Op, Tick, When};
 use crate::prefect1;
+use crate::prefect3;
 use crate::rng::Rng;
 use crate::run::Config;
 use crate::world::Setting;
@@ -66,7 +67,12 @@ pub(super) fn script(seed: u64) -> Script {
 fn setting(rng: &mut Rng, generation: Generation) -> Setting {
     let limit = if rng.chance(100) { Some(1) } else { None };
     let cloud = rng.chance(300);
+    // From a copy: what else a seed stands for is what it was.
+    let own = &mut rng.clone();
+    let late = own.pick(0, &[20, 200]);
+    let late = prefect3::Late::Random(own.fork(), late);
     Setting {
+        late,
         generation,
         one: prefect1::Rules {
             version_locking: cloud,

@@ -126,8 +126,8 @@ impl Orchestrator for Client {
         self.port.call(Call::Standing, read).await.map_err(answers::api_error)
     }
 
-    async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
-        let ids: Vec<RunId> = flow_run_ids.iter().filter_map(|id| RunId::parse(id)).collect();
+    async fn reread(&self, runs: &[&DueRun<Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        let ids: Vec<RunId> = runs.iter().map(|run| run.detail.run).collect();
         let observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let read = |arrival: &mut Arrival<'_>| {
             arrival.looks_at(Call::Reread, &ids);

@@ -11,6 +11,30 @@ use time::OffsetDateTime;
 pub struct Detail {
     /// The run.
     pub run: RunId,
+    /// The state that it was seen in.
+    pub(super) seen: Seen,
+}
+
+/// The state that a run was seen in, and what a state that says the same again leaves as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Seen {
+    state_id: Option<u64>,
+    turn: Option<(Option<OffsetDateTime>, u32, Option<String>)>,
+}
+
+impl Seen {
+    /// What is seen of a run.
+    pub(super) fn of(row: &FlowRun) -> Self {
+        let turn = (row.kind() == Kind::Scheduled).then(|| (row.next, row.run_count, row.pid.clone()));
+        Self { state_id: row.state().map(|state| state.id), turn }
+    }
+
+    /// Whether this is the same turn, or, of a run that is not due, the very same state.
+    pub(super) fn is_same_turn(&self, now: &FlowRun) -> bool {
+        let is_given_back = now.state().is_some_and(|state| state.mark.is_some());
+        let other = Self::of(now);
+        self.state_id == other.state_id || (self.turn.is_some() && self.turn == other.turn && !is_given_back)
+    }
 }
 
 /// Whose claim a PENDING run is in.
@@ -50,7 +74,7 @@ pub(super) fn turn(
         is_task_retry: false,
         attempts,
         capacity_refusals,
-        detail: Detail { run },
+        detail: Detail { run, seen: Seen::of(row) },
     }
 }
 
@@ -97,7 +121,7 @@ pub(super) fn claim_of(row: &FlowRun) -> Option<String> {
 }
 
 /// A run as it is now.
-pub(super) fn run_now(run: RunId, row: &FlowRun) -> Option<RunNow> {
+pub(super) fn run_now(seen: &DueRun<Detail>, row: &FlowRun) -> Option<RunNow> {
     let state = row.state()?;
     let mark = claim_of(row).map(|claim| Mark {
         agent: MARKED_AS.to_owned(),
@@ -107,5 +131,7 @@ pub(super) fn run_now(run: RunId, row: &FlowRun) -> Option<RunNow> {
         token: claim,
         cluster: String::new(),
     });
-    Some(RunNow { epoch: epoch(run, state.id), state: format!("{:?}", state.kind), mark })
+    let is_same_turn = seen.detail.seen.is_same_turn(row);
+    let epoch = if is_same_turn { seen.epoch.clone() } else { epoch(seen.detail.run, state.id) };
+    Some(RunNow { epoch, state: format!("{:?}", state.kind), mark })
 }

@@ -1,6 +1,6 @@
 //! Prefect 3 as the agent asks it: one request after the other, as the real one is.
 
-use super::claims::{self, Detail, Whose};
+use super::claims::{self, Detail, Seen, Whose};
 use super::server::{FlowRun, Kind, State};
 use crate::answers;
 use crate::call::Call;
@@ -72,14 +72,13 @@ impl Client {
 
     /// What was tried before of the runs that wait for a retry, and in which state: the rows of a poll have no state to
     /// tell.
-    async fn attempts(&self, rows: &[(RunId, FlowRun)]) -> Result<Vec<(RunId, State)>, ApiError> {
+    async fn attempts(&self, rows: &[(RunId, FlowRun)]) -> Result<Vec<(RunId, FlowRun)>, ApiError> {
         let waits = |row: &FlowRun| row.state().is_some_and(|state| state.name == "AwaitingRetry");
         if !rows.iter().any(|(_, row)| waits(row)) {
             return Ok(Vec::new());
         }
         let asked: Vec<RunId> = rows.iter().filter(|(_, row)| waits(row)).map(|(run, _)| *run).collect();
-        let told = |run, row: &FlowRun| row.state().map(|state| (run, state.clone()));
-        self.rows(Call::Details, |run, row| told(run, row).filter(|_| asked.contains(&run))).await
+        self.rows(Call::Details, |run, row| asked.contains(&run).then(|| (run, row.clone()))).await
     }
 
     /// Writes down a run's task, or that it has none. Best effort.
@@ -167,13 +166,18 @@ impl Orchestrator for Client {
                 }
                 Err(_) => (0, 0),
                 Ok(known) => match known.iter().find(|(id, _)| *id == run) {
-                    // It changed between the two requests.
-                    Some((_, told)) if told.id != state.id => continue,
-                    // What was given back waits for its time.
-                    Some((_, told)) if told.mark.is_some() && row.next.is_some_and(|next| next > window.now) => {
-                        continue;
+                    Some((_, told)) => {
+                        let Some(state) = told.state() else { continue };
+                        // Between the two requests it was taken and given back.
+                        if !Seen::of(&row).is_same_turn(told) {
+                            continue;
+                        }
+                        // What was given back waits for its time.
+                        if state.mark.is_some() && row.next.is_some_and(|next| next > window.now) {
+                            continue;
+                        }
+                        state.mark.as_ref().map_or((0, 0), |mark| (mark.attempt, mark.capacity_refusals))
                     }
-                    Some((_, told)) => told.mark.as_ref().map_or((0, 0), |mark| (mark.attempt, mark.capacity_refusals)),
                     None => (0, 0),
                 },
             };
@@ -201,10 +205,10 @@ impl Orchestrator for Client {
     }
 
     /// A run in a sub-state of PENDING takes a second request: its history.
-    async fn reread(&self, flow_run_ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
-        let ids: Vec<RunId> = flow_run_ids.iter().filter_map(|id| RunId::parse(id)).collect();
+    async fn reread(&self, runs: &[&DueRun<Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
+        let ids: Vec<RunId> = runs.iter().map(|run| run.detail.run).collect();
         let looks = self.looks(Call::Reread, &ids).await?;
-        Ok(ids.iter().zip(looks).map(|(run, look)| claims::run_now(*run, look.as_ref()?)).collect())
+        Ok(runs.iter().zip(looks).map(|(run, look)| claims::run_now(run, look.as_ref()?)).collect())
     }
 
     async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {

@@ -2,6 +2,7 @@
 
 mod claims;
 mod client;
+mod late;
 mod python;
 mod server;
 mod services;
@@ -9,5 +10,6 @@ mod watch;
 mod writes;
 
 pub use client::Client;
+pub use late::Late;
 pub use python::poll as python_poll;
 pub use server::{FlowRun, Kind, Proposal, Server, State, Verdict};

@@ -1,6 +1,6 @@
 //! What the agent writes: claims, runs given back, crashed, ended as Cancelled. What may change is read first.
 
-use super::claims::{Detail, claim_of, epoch};
+use super::claims::{Detail, claim_of};
 use super::client::Client;
 use super::server::{FlowRun, Kind, Proposal, Verdict};
 use crate::answers;
@@ -81,10 +81,9 @@ impl Client {
             let run = ending.run.detail.run;
             let look = self.looks(Call::LookToCancel, &[run]).await?;
             let look = look.into_iter().next().flatten().ok_or_else(|| left("the run no longer exists"))?;
-            let state = look.state().map(|state| state.id).unwrap_or_default();
             match look.kind() {
                 Kind::Cancelling => {}
-                Kind::Scheduled if epoch(run, state) == ending.run.epoch => {}
+                Kind::Scheduled if ending.run.detail.seen.is_same_turn(&look) => {}
                 kind => return Err(left(&format!("the run is {kind:?} now"))),
             }
             let write = Write::Cancelled(self.port.world().flavour(run));

@@ -81,6 +81,9 @@ fn perform(prefect3: &mut Prefect3, parts: &Parts, path: &str, body: &Bytes, now
         Found::OtherSlash(other) => return Ok(redirect(parts, path, &other)),
         Found::Nothing => return Err(detail(404, "Not Found")),
     };
+    if prefect3.switches.late.as_ref().is_some_and(|late| late.is_before(name, &shown(parts, body))) {
+        prefect3.mark_late_from(now, now);
+    }
     ruled_out(&mut prefect3.switches, name, parts, body)?;
     if !matches!(name, "health" | "ready" | "version") {
         check_version(headers)?;
@@ -133,12 +136,17 @@ fn read(body: &[u8]) -> Outcome<Value> {
     })
 }
 
+/// What rules look for their words in.
+fn shown(parts: &Parts, body: &Bytes) -> String {
+    format!("{} {}", parts.uri, String::from_utf8_lossy(body))
+}
+
 /// Fails what the switches say must fail.
 fn ruled_out(switches: &mut Switches, name: &str, parts: &Parts, body: &Bytes) -> Outcome<()> {
     if switches.fail.is_empty() {
         return Ok(());
     }
-    let text = format!("{} {}", parts.uri, String::from_utf8_lossy(body));
+    let text = shown(parts, body);
     let matches = |rule: &super::FailRule| rule.operation == "*" || rule.operation == name;
     let Some(rule) = switches.fail.iter_mut().find(|rule| matches(rule) && text.contains(&rule.contains)) else {
         return Ok(());

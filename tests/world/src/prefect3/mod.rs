@@ -63,7 +63,7 @@ pub use pool::{Status, WorkPool, WorkQueue, Worker};
 pub use run::{FlowRun, Policy};
 pub use spec::{BlockSpec, DeploymentSpec, POOL, PoolSpec, QueueSpec, RunSpec};
 pub use state::{RunState, StateDetails, StateType};
-pub use switches::{Auth, Busy, FailRule, Generation, Switches};
+pub use switches::{Auth, Busy, FailRule, Generation, LateBefore, Switches};
 
 /// An account of Prefect Cloud, for [`crate::RunningWorld::prefect3_cloud_url`].
 pub const CLOUD_ACCOUNT: &str = "0aa11bb2-0000-4000-8000-00000000000a";

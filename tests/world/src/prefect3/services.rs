@@ -27,7 +27,11 @@ impl Prefect3 {
 
     /// Scheduled runs whose time is over become Late; their time stays.
     pub(super) fn mark_late(&mut self, now: OffsetDateTime) {
-        let limit = now - Duration::seconds(self.switches.late_after_seconds);
+        self.mark_late_from(now - Duration::seconds(self.switches.late_after_seconds), now);
+    }
+
+    /// Scheduled runs whose time was over at `limit` become Late.
+    pub(super) fn mark_late_from(&mut self, limit: OffsetDateTime, now: OffsetDateTime) {
         let late = self.run_ids(|run, state| {
             state.kind == StateType::Scheduled
                 && state.name == "Scheduled"

@@ -98,6 +98,8 @@ pub struct Switches {
     pub slot_wait_seconds: i64,
     /// For how long a slot is held without renewal, seconds.
     pub lease_seconds: i64,
+    /// Requests in whose very moment the Late service is at work.
+    pub late: Option<LateBefore>,
     /// Requests that fail without effect; the first rule that matches is used.
     pub fail: Vec<FailRule>,
 }
@@ -119,6 +121,7 @@ impl Default for Switches {
             cancelling_timeout_seconds: Some(300),
             slot_wait_seconds: 30,
             lease_seconds: 300,
+            late: None,
             fail: Vec::new(),
         }
     }
@@ -126,6 +129,17 @@ impl Default for Switches {
 
 fn forever() -> u32 {
     u32::MAX
+}
+
+/// A moment in which the Late service is at work, however little the runs are late: before each of these requests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateBefore {
+    /// The operation's name, e.g. `set_state`.
+    pub operation: String,
+    /// Only requests whose path and query, or whose body, contain this, e.g. the id of a run.
+    #[serde(default)]
+    pub contains: String,
 }
 
 /// A request that is answered otherwise and has no effect: rate limits, maintenance, one run that always fails.
@@ -148,6 +162,17 @@ pub struct FailRule {
     /// How often; default for ever.
     #[serde(default = "forever")]
     pub times: u32,
+}
+
+impl LateBefore {
+    /// Before such requests.
+    pub fn new(operation: &str, contains: &str) -> Self {
+        Self { operation: operation.to_owned(), contains: contains.to_owned() }
+    }
+
+    pub(super) fn is_before(&self, operation: &str, request: &str) -> bool {
+        self.operation == operation && request.contains(&self.contains)
+    }
 }
 
 impl FailRule {

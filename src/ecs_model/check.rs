@@ -1,0 +1,226 @@
+//! What botocore says of a request, as its `ParamValidator` finds it.
+
+use super::model::{Kind, Shape, Structure, structure};
+use super::{Operation, UnknownMembers};
+use crate::python_text::{text, type_name};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// More problems than this are only counted.
+const MOST: usize = 20;
+/// Values and keys are cut after so many characters.
+const SHOWN: usize = 200;
+
+/// All that is wrong with a request.
+#[derive(Debug, Default)]
+pub struct Problems<'a> {
+    /// The first of them, in botocore's order.
+    pub first: Vec<Problem<'a>>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem<'a> {
+    /// Where: `containerDefinitions[0].image`; empty = the request as a whole.
+    pub path: String,
+    /// What.
+    pub trouble: Trouble<'a>,
+}
+
+/// What is wrong at a place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trouble<'a> {
+    /// It has a member that the model does not know.
+    Unknown {
+        /// The member.
+        name: &'a str,
+        /// The members that it may have.
+        known: Vec<&'static str>,
+    },
+    /// It lacks a member.
+    Missing {
+        /// The member.
+        name: &'static str,
+        /// What it would be.
+        kind: Kind,
+    },
+    /// It is of another type.
+    Type {
+        /// What is there.
+        value: &'a Value,
+        /// What may be there.
+        kind: Kind,
+    },
+    /// A text or list is too short.
+    Length {
+        /// Its length.
+        length: usize,
+        /// The smallest length.
+        least: i64,
+    },
+    /// A number is too small.
+    Value {
+        /// The number.
+        value: &'a Value,
+        /// The smallest number.
+        least: i64,
+    },
+    /// Not exactly one member of a union is given.
+    Union {
+        /// How many are.
+        given: usize,
+        /// Its members.
+        members: Vec<&'static str>,
+    },
+}
+
+/// Checks a request. `ours`: members that are put in later, and so may be missing.
+pub fn check<'a>(
+    operation: Operation,
+    body: &'a Map<String, Value>,
+    ours: &[&str],
+    unknown: UnknownMembers,
+) -> Problems<'a> {
+    let mut checking = Checking { unknown, problems: Problems::default() };
+    checking.members("", body, operation.input(), ours);
+    checking.problems
+}
+
+struct Checking<'a> {
+    unknown: UnknownMembers,
+    problems: Problems<'a>,
+}
+
+impl<'a> Checking<'a> {
+    fn report(&mut self, path: &str, trouble: Trouble<'a>) {
+        if self.problems.first.len() < MOST {
+            self.problems.first.push(Problem { path: path.to_owned(), trouble });
+        } else {
+            self.problems.more += 1;
+        }
+    }
+
+    fn members(&mut self, path: &str, map: &'a Map<String, Value>, structure: &Structure, ours: &[&str]) {
+        if structure.is_union && map.len() != 1 {
+            self.report(path, Trouble::Union { given: map.len(), members: structure.names() });
+        }
+        for member in structure.members.iter().filter(|member| member.is_required && !ours.contains(&member.name)) {
+            if !map.contains_key(member.name) {
+                self.report(path, Trouble::Missing { name: member.name, kind: member.shape.kind() });
+            }
+        }
+        if self.unknown == UnknownMembers::Refuse {
+            for name in map.keys().filter(|name| structure.member(name).is_none()) {
+                self.report(path, Trouble::Unknown { name, known: structure.names() });
+            }
+        }
+        for (name, value) in map {
+            if let Some(member) = structure.member(name) {
+                let dot = if path.is_empty() { "" } else { "." };
+                self.value(&format!("{path}{dot}{name}"), value, &member.shape);
+            }
+        }
+    }
+
+    fn value(&mut self, path: &str, value: &'a Value, shape: &Shape) {
+        match (shape, value) {
+            (Shape::Structure(name), Value::Object(map)) => self.members(path, map, structure(name), &[]),
+            (Shape::Map(of), Value::Object(map)) => {
+                for (key, value) in map {
+                    self.value(&format!("{path}.{}", shortened(key)), value, of);
+                }
+            }
+            (Shape::List { of, least }, Value::Array(items)) => {
+                self.length(path, items.len(), *least);
+                for (index, item) in items.iter().enumerate() {
+                    self.value(&format!("{path}[{index}]"), item, of);
+                }
+            }
+            (Shape::Text { least }, Value::String(text)) => self.length(path, text.chars().count(), *least),
+            (Shape::Integer { least }, Value::Number(number)) if !number.is_f64() => {
+                if let (Some(least), Some(found)) = (least, number.as_i64())
+                    && found < *least
+                {
+                    self.report(path, Trouble::Value { value, least: *least });
+                }
+            }
+            (Shape::Boolean, Value::Bool(_)) => {}
+            _ => self.report(path, Trouble::Type { value, kind: shape.kind() }),
+        }
+    }
+
+    fn length(&mut self, path: &str, length: usize, least: i64) {
+        if i64::try_from(length).is_ok_and(|length| length < least) {
+            self.report(path, Trouble::Length { length, least });
+        }
+    }
+}
+
+impl Problems<'_> {
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// One sentence each, in botocore's words.
+    pub fn sentences(&self) -> Vec<String> {
+        let more = (self.more > 0).then(|| format!("(and {} more)", self.more));
+        self.first.iter().map(Problem::sentence).chain(more).collect()
+    }
+}
+
+impl Problem<'_> {
+    /// The sentence of botocore's `ParamValidationError`; long values are cut.
+    pub fn sentence(&self) -> String {
+        let place = if self.path.is_empty() { "input" } else { &self.path };
+        match &self.trouble {
+            Trouble::Unknown { name, known } => {
+                let (name, known) = (shortened(name), known.join(", "));
+                format!("Unknown parameter in {place}: \"{name}\", must be one of: {known}")
+            }
+            Trouble::Missing { name, .. } => format!("Missing required parameter in {place}: \"{name}\""),
+            Trouble::Type { value, kind } => format!(
+                "Invalid type for parameter {place}, value: {}, type: <class '{}'>, valid types: {}",
+                shortened(&text(value)),
+                type_name(value),
+                python_types(*kind),
+            ),
+            Trouble::Length { length, least } => {
+                format!("Invalid length for parameter {place}, value: {length}, valid min length: {least}")
+            }
+            Trouble::Value { value, least } => {
+                format!("Invalid value for parameter {place}, value: {value}, valid min value: {least}")
+            }
+            Trouble::Union { given: 0, members } => {
+                let members = members.join(", ");
+                format!("Must set one of the following keys for tagged unionstructure {place}: {members}.")
+            }
+            Trouble::Union { members, .. } => format!(
+                "Invalid number of parameters set for tagged union structure {place}. Can only set one of the following \
+                 keys: {}.",
+                members.join(", ")
+            ),
+        }
+    }
+}
+
+/// The Python types that botocore takes for a kind.
+fn python_types(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "<class 'str'>",
+        Kind::Integer => "<class 'int'>",
+        Kind::Boolean => "<class 'bool'>",
+        Kind::List => "<class 'list'>, <class 'tuple'>",
+        Kind::Mapping => "<class 'dict'>",
+    }
+}
+
+/// A text whose end is cut where it is long.
+pub(super) fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(text),
+    }
+}
