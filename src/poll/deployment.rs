@@ -8,7 +8,7 @@ use super::report::{AgentReport, Report};
 use super::selection::{PollError, Selection, Source};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, Root, from_file, load};
+use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, from_file, load};
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::truth::ConfiguredAgent;

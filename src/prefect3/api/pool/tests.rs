@@ -73,7 +73,7 @@ async fn what_is_no_template_is_no_empty_one_and_nothing_is_written_over_it() {
 #[tokio::test]
 async fn a_pool_of_another_shape_is_an_answer_that_cannot_be_understood() {
     for body in ["[]", "7", "\"x\"", "[null]", "null", "{}", r#"{"id": 1, "name": "a", "base_job_template": {}}"#] {
-        let server = Server::start(|_| Reply::Answer(200, Vec::new(), body.into())).await;
+        let server = Server::start(move |_| Reply::Answer(200, Vec::new(), body.into())).await;
         let error = agent(&server).read_pool().await.unwrap_err();
         assert!(
             matches!(&error, ApiError::Malformed(why) if why.starts_with("GET /work_pools/ecs%20pool: ")),

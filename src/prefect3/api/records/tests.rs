@@ -124,9 +124,9 @@ async fn of_odd_lists(single: fn() -> Reply) -> Vec<Result<Belongings, Missing>>
 
 #[tokio::test]
 async fn a_list_that_lacks_something_proves_nothing() {
-    for missing in of_odd_lists(|| json(503, &json!({"exception_message": "Service Unavailable"}))).await {
+    for missing in of_odd_lists(|| json(500, &json!({"exception_message": "Internal Server Error"}))).await {
         assert!(
-            matches!(&missing, Err(Missing::Unread(RenderError::NotNow(why))) if why.contains("503")),
+            matches!(&missing, Err(Missing::Unread(RenderError::NotNow(why))) if why.contains("500")),
             "{missing:?}"
         );
     }
