@@ -27,7 +27,7 @@ demo: ## the real lambda binary: real Prefect 1 flows in a local world, a real P
 	scripts/demo.sh $(if $(KEEP),--keep)
 
 .PHONY: bench
-bench: release ## the speed budget, side by side with the Python agents (seven minutes)
+bench: release ## the speed budget, side by side with the Python agents (ten minutes)
 	scripts/bench.sh
 
 .PHONY: lint

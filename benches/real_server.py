@@ -41,18 +41,19 @@ class Server:
         self.url, self.log, self.api = url, log, Rest(url)
         self.flow = self.api.post("/flows/", {"name": "bench"})["id"]
 
-    def seeded(self, pool):
-        """Ids of due runs of one deployment, in a work pool of their own."""
+    def seeded(self, pool, count=LAUNCHES, due_at=None):
+        """Ids of runs of one deployment, in a work pool of their own; due now or at that time."""
         self.api.post("/work_pools/", {"name": pool, "type": "ecs"})
         given = {"name": pool, "flow_id": self.flow, "work_pool_name": pool, "entrypoint": "flows.py:bench"}
         deployment = self.api.post("/deployments/", given)["id"]
-        due = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(timezone.utc).isoformat()}}
+        due_at = due_at or datetime.now(timezone.utc)
+        due = {"type": "SCHEDULED", "state_details": {"scheduled_time": due_at.isoformat()}}
 
         def create(_):
             return self.api.post(f"/deployments/{deployment}/create_flow_run", {"state": due})["id"]
 
         with ThreadPoolExecutor(2) as threads:
-            return list(threads.map(create, range(LAUNCHES)))
+            return list(threads.map(create, range(count)))
 
     @contextlib.contextmanager
     def watched(self):
@@ -79,10 +80,10 @@ def whole_lines(log):
 
 
 @contextlib.contextmanager
-def running():
+def running(**settings):
     """A server with an empty database, which logs every answer."""
     with tempfile.TemporaryDirectory(prefix="prefect3-bench-") as home:
-        with server.running(home, PREFECT_SERVER_LOGGING_LEVEL="INFO") as url:
+        with server.running(home, PREFECT_SERVER_LOGGING_LEVEL="INFO", **settings) as url:
             yield Server(url, Path(home) / "server.log")
 
 

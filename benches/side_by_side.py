@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests/conformance")]
 
 import functions  # noqa: E402
+import late  # noqa: E402
 import peers  # noqa: E402
 import processes  # noqa: E402
 import real_server  # noqa: E402
@@ -289,6 +290,10 @@ def measure_prefect3(world, table):
     real_server.measure(world, table, LAMBDA)
 
 
+def measure_late(world, table):
+    late.measure(world, table, LAMBDA)
+
+
 MEASURES = {
     "requests": measure_requests,
     "launches": measure_launches,
@@ -297,6 +302,7 @@ MEASURES = {
     "first-byte": measure_first_byte,
     "memory": measure_memory,
     "prefect3": measure_prefect3,
+    "late": measure_late,
     "size": measure_size,
 }
 

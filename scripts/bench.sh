@@ -10,9 +10,10 @@ export PSA_TARGET="${CARGO_TARGET_DIR:-$PWD/target}"
 export PSA_WORLD="$PSA_TARGET/fakes/world"
 
 scripts/tools.sh prefect-0.15 prefect-1.4 prefect-3.9
+scripts/postgresql.sh
 # Fakes that are slow would hide who is fast: not their debug build.
 cargo build --locked --profile fakes -p world --bin world
 # The floor: what a function costs that does nothing.
 CARGO_TARGET_DIR="$PSA_TARGET/empty" cargo build --release --locked --manifest-path benches/empty/Cargo.toml
 
-exec timeout 1500 "$PSA_TOOLS/prefect-0.15/bin/python" benches/side_by_side.py "$@"
+exec timeout 2100 "$PSA_TOOLS/prefect-0.15/bin/python" benches/side_by_side.py "$@"

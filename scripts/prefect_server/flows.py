@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from prefect import flow, task
 
@@ -30,6 +31,23 @@ def report(customer: str = "everybody", seconds: float = 0.5) -> None:
     """Takes a parameter and a while."""
     time.sleep(seconds)
     print(f"the report for {customer} is ready")
+
+
+@flow(log_prints=True)
+def staged() -> None:
+    """Tells what its container's environment says."""
+    print(f"this is the stage {os.environ.get('STAGE', 'nowhere')}")
+
+
+def clean_up(flow, flow_run, state) -> None:
+    """What is still done for a flow that was cancelled."""
+    Path(os.environ["CLEANED_UP"]).touch()
+
+
+@flow(on_cancellation=[clean_up])
+def patient(seconds: float = 300) -> None:
+    """Waits, and has to clean up when it is cancelled."""
+    time.sleep(seconds)
 
 
 @flow

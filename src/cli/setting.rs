@@ -46,7 +46,14 @@ fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, Troub
             "give --root ROOT (or set PARAMETER_ROOT) to read the agents from Parameter Store, or --config FILE";
         Trouble::new("no agent to poll", advice)
     })?;
-    Ok(Source::Parameters(Root::new(root)))
+    let root = Root::new(root);
+    match root.excessive_length() {
+        None => Ok(Source::Parameters(root)),
+        Some(length) => {
+            let message = format!("the root of the parameters has {length} characters");
+            Err(Trouble::new(message, format!("name one of at most {} with --root", Root::LONGEST)))
+        }
+    }
 }
 
 /// Makes invocations, each with an id of its own.
@@ -100,6 +107,13 @@ mod tests {
         }
         let missing = SettingArgs { config: Some("/no/such/file".into()), ..SettingArgs::default() };
         assert!(from(&missing, None).unwrap_err().message.starts_with("cannot read /no/such/file: "));
+    }
+
+    #[test]
+    fn a_root_that_is_too_long_is_said_before_aws_is_asked() {
+        let long = "/a".repeat(Root::LONGEST);
+        let trouble = from(&SettingArgs::default(), Some(&long)).unwrap_err();
+        assert!(trouble.message.contains("800 characters") && trouble.advice.contains("400"), "{trouble:?}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(super) const API_KEY: &str = "PREFECT__CLOUD__API_KEY";
 pub(super) const WORKER_API_KEY: &str = "PREFECT_API_KEY";
 /// `user:password` of Prefect 2 and 3.
 pub(super) const AUTH_STRING: &str = "PREFECT_API_AUTH_STRING";
+/// Further headers of every request, a JSON object.
+pub(super) const CLIENT_HEADERS: &str = "PREFECT_CLIENT_CUSTOM_HEADERS";
 /// Base URL of the API of Prefect 2 and 3.
 pub(super) const API_URL: &str = "PREFECT_API_URL";
 /// Legacy token of Prefect 0.15.

@@ -1,6 +1,7 @@
 //! The parameters of a deployment → its agents. One agent's bad configuration never stops another.
 
 use super::agent::{Source, read_agent};
+use super::client_headers::ClientHeaders;
 use super::environment as env;
 use super::errors::{ConfigErrors, Problem};
 use super::parameter::{Parameter, Root, is_agent_name};
@@ -70,6 +71,7 @@ struct AgentParameters<'a> {
     api_key: Option<&'a Parameter>,
     auth_token: Option<&'a Parameter>,
     auth_string: Option<&'a Parameter>,
+    client_headers: Option<&'a Parameter>,
 }
 
 /// The secret parameters of all agents.
@@ -86,12 +88,14 @@ impl<'a> Stored<'a> {
             Some((agent, "api-key")) => self.by_agent.entry(agent).or_default().api_key = Some(parameter),
             Some((agent, "auth-token")) => self.by_agent.entry(agent).or_default().auth_token = Some(parameter),
             Some((agent, "auth-string")) => self.by_agent.entry(agent).or_default().auth_string = Some(parameter),
+            Some((agent, "client-headers")) => self.by_agent.entry(agent).or_default().client_headers = Some(parameter),
             None if place == "poke-token" => match usable(&parameter.value) {
                 Ok(()) => loaded.poke_token = Some(parameter.value.clone()),
                 Err(found) => loaded.warnings.push(format!("the parameter {name} is not used: it holds {found}")),
             },
             _ => loaded.warnings.push(format!(
-                "the parameter {name} is not used: known are poke-token, and api-key, auth-token and auth-string of an agent"
+                "the parameter {name} is not used: known are poke-token, and api-key, auth-token, auth-string \
+                 and client-headers of an agent"
             )),
         }
     }
@@ -103,7 +107,8 @@ impl<'a> Stored<'a> {
 
     fn unused(self) -> impl Iterator<Item = String> {
         self.by_agent.into_iter().flat_map(|(agent, parameters)| {
-            let all = [parameters.api_key, parameters.auth_token, parameters.auth_string];
+            let AgentParameters { api_key, auth_token, auth_string, client_headers } = parameters;
+            let all = [api_key, auth_token, auth_string, client_headers];
             all.into_iter().flatten().map(move |parameter| {
                 format!("the parameter {} is not used: no agent {agent:?} is configured", parameter.name)
             })
@@ -148,13 +153,14 @@ fn with_secrets(
     let config = read_agent(text, source, environment);
     let mut problems = Vec::new();
     let generation = config.as_ref().ok().map(|config| &config.generation);
-    let secrets = match generation {
+    let mut secrets = match generation {
         Some(Generation::Three(_)) => of_worker(&parameters, environment, &mut problems, warnings),
         Some(Generation::One(one)) => {
             of_agent(&parameters, Some(one.rules), (root, source), environment, &mut problems, warnings)
         }
         None => of_agent(&parameters, None, (root, source), environment, &mut problems, warnings),
     };
+    secrets.client_headers = client_headers(parameters.client_headers, environment, &mut problems);
     match config {
         Ok(config) if problems.is_empty() => Ok((config, secrets)),
         Ok(_) => Err(ConfigErrors { parameter: source.parameter.to_owned(), problems }),
@@ -184,7 +190,7 @@ fn of_agent(
     } else {
         secret(parameters.auth_token, env::AUTH_TOKEN, environment, problems)
     };
-    AgentSecrets { api_key, auth_token, auth_string: None }
+    AgentSecrets { api_key, auth_token, ..AgentSecrets::default() }
 }
 
 /// The secrets of an agent that serves a work pool.
@@ -203,7 +209,7 @@ fn of_worker(
         let place = parameters.auth_string.map_or(env::AUTH_STRING, |parameter| parameter.name.as_str());
         problems.push(Problem::at(place, "a text without a colon", "user:password"));
     }
-    AgentSecrets { api_key, auth_token: None, auth_string }
+    AgentSecrets { api_key, auth_string, ..AgentSecrets::default() }
 }
 
 /// A legacy token means nothing to Prefect 1: an error where it is all there is, a warning beside an API key.
@@ -224,19 +230,44 @@ fn refuse_token(
     }
 }
 
-/// The parameter's secret, else the environment's.
+/// Further headers; an object without any counts as none.
+fn client_headers(
+    parameter: Option<&Parameter>,
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Option<ClientHeaders> {
+    let (place, stored) = stored(parameter, env::CLIENT_HEADERS, environment)?;
+    match ClientHeaders::read(stored) {
+        Ok(headers) => Some(headers).filter(|headers| !headers.headers.is_empty()),
+        Err((found, allowed)) => {
+            problems.push(Problem::at(place, found, allowed));
+            None
+        }
+    }
+}
+
+/// The parameter's secret, else the environment's, and where it was found.
+fn stored<'a>(
+    parameter: Option<&'a Parameter>,
+    variable: &'a str,
+    environment: &Environment,
+) -> Option<(&'a str, StoredSecret)> {
+    if let Some(parameter) = parameter {
+        let stored = StoredSecret { value: parameter.value.clone(), arn: parameter.arn.clone() };
+        return Some((parameter.name.as_str(), stored));
+    }
+    let text = environment.get(variable).map(|text| text.trim()).filter(|text| !text.is_empty())?;
+    Some((variable, StoredSecret { value: SecretString::from(text), arn: None }))
+}
+
+/// A secret that goes into an HTTP header as it is.
 fn secret(
     parameter: Option<&Parameter>,
     variable: &str,
     environment: &Environment,
     problems: &mut Vec<Problem>,
 ) -> Option<StoredSecret> {
-    let (place, stored) = if let Some(parameter) = parameter {
-        (parameter.name.as_str(), StoredSecret { value: parameter.value.clone(), arn: parameter.arn.clone() })
-    } else {
-        let text = environment.get(variable).map(|text| text.trim()).filter(|text| !text.is_empty())?;
-        (variable, StoredSecret { value: SecretString::from(text), arn: None })
-    };
+    let (place, stored) = stored(parameter, variable, environment)?;
     match usable(&stored.value) {
         Ok(()) => Some(stored),
         Err(found) => {

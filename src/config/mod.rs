@@ -5,6 +5,7 @@
 
 mod addresses;
 mod agent;
+mod client_headers;
 mod documents;
 mod environment;
 mod errors;
@@ -20,6 +21,7 @@ mod tests;
 mod values;
 
 pub use agent::{Source, read_agent};
+pub use client_headers::ClientHeaders;
 pub use documents::DocumentKind;
 pub use errors::{ConfigErrors, Problem};
 pub use load::{Loaded, LoadedAgent, from_file, load};
@@ -244,6 +246,8 @@ pub struct AgentSecrets {
     pub auth_token: Option<StoredSecret>,
     /// `user:password` of a self-hosted Prefect 2 or 3; it beats an API key.
     pub auth_string: Option<StoredSecret>,
+    /// Further headers of every request to Prefect.
+    pub client_headers: Option<ClientHeaders>,
 }
 
 impl AgentSecrets {
@@ -256,17 +260,25 @@ impl AgentSecrets {
             }
             _ => false,
         };
+        let headers = |secrets: &Self| secrets.client_headers.as_ref().map(|headers| headers.stored.clone());
         let pairs = [
             (&self.api_key, &other.api_key),
             (&self.auth_token, &other.auth_token),
             (&self.auth_string, &other.auth_string),
+            (&headers(self), &headers(other)),
         ];
         pairs.into_iter().all(|(one, other)| same(one, other))
     }
 
-    /// All of them.
+    /// All of them, as they are stored.
     pub fn iter(&self) -> impl Iterator<Item = &StoredSecret> {
-        [&self.api_key, &self.auth_token, &self.auth_string].into_iter().flatten()
+        let headers = self.client_headers.as_ref().map(|headers| &headers.stored);
+        [&self.api_key, &self.auth_token, &self.auth_string].into_iter().flatten().chain(headers)
+    }
+
+    /// The values of the further headers.
+    pub fn header_values(&self) -> impl Iterator<Item = &SecretString> {
+        self.client_headers.iter().flat_map(|headers| &headers.headers).map(|(_, value)| value)
     }
 }
 

@@ -23,6 +23,14 @@ pub struct Parameter {
 pub struct Root(String);
 
 impl Root {
+    /// Longest root, in characters: IAM paths and parameters are named after it.
+    pub const LONGEST: usize = 400;
+
+    /// How long it is, where that is too long.
+    pub fn excessive_length(&self) -> Option<usize> {
+        Some(self.0.chars().count()).filter(|length| *length > Self::LONGEST)
+    }
+
     /// Normalises: one leading slash, none at the end, none doubled. Nothing but slashes is the top, `""`.
     pub fn new(written: &str) -> Self {
         let segments = written.trim().split('/').filter(|segment| !segment.is_empty());

@@ -166,14 +166,22 @@ impl Problems<'_> {
 
     /// One sentence each, in botocore's words.
     pub fn sentences(&self) -> Vec<String> {
+        self.sentences_showing(&|_| true)
+    }
+
+    /// As [`Self::sentences`], with those values only that may be shown.
+    pub fn sentences_showing(&self, may_show: &dyn Fn(&Value) -> bool) -> Vec<String> {
         let more = (self.more > 0).then(|| format!("(and {} more)", self.more));
-        self.first.iter().map(Problem::sentence).chain(more).collect()
+        self.first.iter().map(|problem| problem.sentence(may_show)).chain(more).collect()
     }
 }
 
 impl Problem<'_> {
     /// The sentence of botocore's `ParamValidationError`; long values are cut.
-    pub fn sentence(&self) -> String {
+    fn sentence(&self, may_show: &dyn Fn(&Value) -> bool) -> String {
+        let shown = |value: &Value| {
+            if may_show(value) { shortened(&text(value)).into_owned() } else { "(hidden)".to_owned() }
+        };
         let place = if self.path.is_empty() { "input" } else { &self.path };
         match &self.trouble {
             Trouble::Unknown { name, known } => {
@@ -183,7 +191,7 @@ impl Problem<'_> {
             Trouble::Missing { name, .. } => format!("Missing required parameter in {place}: \"{name}\""),
             Trouble::Type { value, kind } => format!(
                 "Invalid type for parameter {place}, value: {}, type: <class '{}'>, valid types: {}",
-                shortened(&text(value)),
+                shown(value),
                 type_name(value),
                 python_types(*kind),
             ),
@@ -191,7 +199,7 @@ impl Problem<'_> {
                 format!("Invalid length for parameter {place}, value: {length}, valid min length: {least}")
             }
             Trouble::Value { value, least } => {
-                format!("Invalid value for parameter {place}, value: {value}, valid min value: {least}")
+                format!("Invalid value for parameter {place}, value: {}, valid min value: {least}", shown(value))
             }
             Trouble::Union { given: 0, members } => {
                 let members = members.join(", ");

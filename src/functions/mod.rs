@@ -28,6 +28,9 @@ pub enum StartError {
         "PARAMETER_ROOT is not set: the functions read their configuration below it, e.g. /prefect-serverless-agent/prod"
     )]
     Root,
+    /// The root is too long for what is named after it.
+    #[error("PARAMETER_ROOT has {0} characters: at most {max} are possible", max = Root::LONGEST)]
+    LongRoot(usize),
 }
 
 impl Handler {
@@ -45,7 +48,8 @@ impl Handler {
 /// The parameter root that the environment names.
 pub fn parameter_root(environment: &Environment) -> Result<Root, StartError> {
     let root = environment.get("PARAMETER_ROOT").map(|root| Root::new(root)).filter(|root| !root.as_str().is_empty());
-    root.ok_or(StartError::Root)
+    let root = root.ok_or(StartError::Root)?;
+    root.excessive_length().map_or(Ok(root.clone()), |length| Err(StartError::LongRoot(length)))
 }
 
 #[cfg(test)]
@@ -79,5 +83,13 @@ mod tests {
         for missing in [environment(&[]), environment(&[("PARAMETER_ROOT", "")])] {
             assert_eq!(parameter_root(&missing), Err(StartError::Root));
         }
+    }
+
+    #[test]
+    fn a_root_that_iam_paths_could_not_hold_is_refused() {
+        let longest = format!("/{}", "a".repeat(Root::LONGEST - 1));
+        assert_eq!(parameter_root(&environment(&[("PARAMETER_ROOT", &longest)])).unwrap().as_str(), longest);
+        let error = parameter_root(&environment(&[("PARAMETER_ROOT", &format!("{longest}b"))])).unwrap_err();
+        assert_eq!(error.to_string(), "PARAMETER_ROOT has 401 characters: at most 400 are possible");
     }
 }

@@ -6,6 +6,7 @@ mod worker;
 
 use super::calls::{EcsCalls, NetworkCalls};
 use super::definition_cache::{DefinitionCache, Keyed};
+use super::delivery::Delivered;
 use super::flight::Flight;
 use super::network::{default_network, no_default_network};
 use super::outcome::{Origin, refusal};
@@ -13,6 +14,7 @@ use super::rate::LaunchRate;
 use super::request::{Settled, run_task_body};
 use super::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch};
 use crate::clock::Clock;
+use crate::orchestrator::RunRefusal;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -51,7 +53,12 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         }
     }
 
-    async fn definition(&self, spec: &LaunchSpec, origin: &Origin<'_>) -> Result<Settled, LaunchOutcome> {
+    async fn definition(
+        &self,
+        spec: &LaunchSpec,
+        described: Option<&Map<String, Value>>,
+        origin: &Origin<'_>,
+    ) -> Result<Settled, LaunchOutcome> {
         match &spec.definition {
             Definition::Own(body) => {
                 let (definition, is_new) = self.definitions.settle(&self.ecs, &self.clock, body, origin).await?;
@@ -59,14 +66,32 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
                 Ok(Settled { definition, tag, ..Settled::default() })
             }
             Definition::Existing { name, definition_roles } => {
-                let mut settled = Settled { definition: name.clone(), ..Settled::default() };
-                if !definition_roles.is_empty() {
-                    let roles = roles_of(&self.described(name, origin).await?);
-                    let wanted = |key: &str| roles.iter().find(|(k, _)| k == key).map(|(_, role)| role.clone());
-                    settled.roles = definition_roles.iter().filter_map(|key| Some((*key, wanted(key)?))).collect();
-                }
-                Ok(settled)
+                let roles = described.map(roles_of).unwrap_or_default();
+                let wanted = |key: &str| roles.iter().find(|(k, _)| k == key).map(|(_, role)| role.clone());
+                let roles = definition_roles.iter().filter_map(|key| Some((*key, wanted(key)?))).collect();
+                Ok(Settled { definition: name.clone(), roles, ..Settled::default() })
             }
+        }
+    }
+
+    /// What the definition says, where it exists and that matters. Whoever may not look launches all the same, where only
+    /// the definition's own secrets were of interest.
+    async fn existing_definition(
+        &self,
+        spec: &LaunchSpec,
+        origin: &Origin<'_>,
+    ) -> Result<Option<Map<String, Value>>, LaunchOutcome> {
+        let Definition::Existing { name, definition_roles } = &spec.definition else { return Ok(None) };
+        let is_needed = spec.worker.completion.is_some() || !definition_roles.is_empty();
+        if !is_needed && spec.pending_delivery.is_none() {
+            return Ok(None);
+        }
+        match self.described(name, origin).await {
+            Err(LaunchOutcome::AgentTrouble(reason)) if !is_needed => {
+                tracing::debug!(name, reason, "whether the definition has secrets of its own is not known");
+                Ok(None)
+            }
+            described => described.map(Some),
         }
     }
 
@@ -126,6 +151,19 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     }
 }
 
+/// The launch with nothing left to complete, and its key delivered.
+fn complete(spec: &LaunchSpec, described: Option<&Map<String, Value>>) -> Result<Delivered, RunRefusal> {
+    let mut complete = match (&spec.worker.completion, described) {
+        (Some(completion), Some(described)) => completion.0.complete(described)?,
+        _ => spec.clone(),
+    };
+    complete.pending_delivery = None;
+    match &spec.pending_delivery {
+        Some(pending) => pending.deliver(complete, described),
+        None => Ok(Delivered { spec: complete, warning: None }),
+    }
+}
+
 fn roles_of(definition: &Map<String, Value>) -> Roles {
     let role = |key: &str| {
         let role = definition.get(key)?.as_str().filter(|role| !role.is_empty())?;
@@ -149,16 +187,19 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
         identity: &LaunchIdentity,
     ) -> Result<PreparedLaunch, LaunchOutcome> {
         let origin = Origin { flow_run_id, run_sets: &spec.run_sets, run_task: &spec.run_task };
-        let spec = &*self.completed(spec, &origin).await?;
+        let described = self.existing_definition(spec, &origin).await?;
+        let described = described.as_ref();
+        let Delivered { spec, warning } = &complete(spec, described).map_err(|why| LaunchOutcome::Permanent(why.0))?;
         let origin = Origin { run_task: &spec.run_task, ..origin };
         let (definition, network) =
-            futures_util::join!(self.definition(spec, &origin), self.inferred_network(spec, &origin));
+            futures_util::join!(self.definition(spec, described, &origin), self.inferred_network(spec, &origin));
         let settled = Settled { network: network?, ..definition? };
         Ok(PreparedLaunch {
             flow_run_id: flow_run_id.to_owned(),
             run_task: run_task_body(&spec.run_task, &settled, identity),
             run_sets: spec.run_sets.clone(),
             place: spec.place(),
+            warning: warning.clone(),
         })
     }
 

@@ -60,6 +60,8 @@ pub struct LaunchSpec {
     pub run_sets: Vec<String>,
     /// What the rules of a Prefect 2 or 3 worker add.
     pub worker: worker::WorkerPart,
+    /// The key is delivered once the task definition, which exists, is described.
+    pub pending_delivery: Option<delivery::Pending>,
 }
 
 impl LaunchSpec {
@@ -146,6 +148,8 @@ pub struct PreparedLaunch {
     pub run_sets: Vec<String>,
     /// Where it goes.
     pub place: Place,
+    /// What a person should know about it; the same words for the same cause.
+    pub warning: Option<String>,
 }
 
 /// The one hook that a platform implements: deploy a flow run.

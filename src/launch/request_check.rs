@@ -2,6 +2,7 @@
 
 use super::{Definition, LaunchSpec};
 use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
+use serde_json::Value;
 use std::iter;
 
 /// What is wrong with the definition that a launch would register.
@@ -26,14 +27,14 @@ pub fn request_problems(spec: &LaunchSpec) -> Vec<String> {
 }
 
 /// The text of botocore's `ParamValidationError`, and what to do about members that are not known; `None` if nothing is
-/// wrong.
-pub fn refusal(problems: &[Problems<'_>]) -> Option<String> {
+/// wrong. `may_show`: whether people may read this value, which is of the wrong type.
+pub fn refusal(problems: &[Problems<'_>], may_show: &dyn Fn(&Value) -> bool) -> Option<String> {
     if problems.iter().all(Problems::is_empty) {
         return None;
     }
     let mut advice: Vec<String> = problems.iter().filter_map(Problems::advice).collect();
     advice.dedup();
-    let lines = problems.iter().flat_map(Problems::sentences).chain(advice);
+    let lines = problems.iter().flat_map(|problems| problems.sentences_showing(may_show)).chain(advice);
     let lines: Vec<String> = iter::once("Parameter validation failed:".to_owned()).chain(lines).collect();
     Some(lines.join("\n"))
 }

@@ -31,6 +31,7 @@ pub fn spec(definition: super::Definition, run_task: Value) -> LaunchSpec {
         key_variables: vec![],
         run_sets: vec![],
         worker: crate::launch::worker::WorkerPart::default(),
+        pending_delivery: None,
     }
 }
 

@@ -4,7 +4,7 @@ use super::batch::{Candidate, Intent, Job};
 use super::history::{Earlier, decide};
 use super::ledger::Fate;
 use crate::clock::Clock;
-use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, Place, spot};
+use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, Place, PreparedLaunch, spot};
 use crate::orchestrator::{ApiError, DueRun, Ending, Orchestrator, RenderError, Rendered};
 use crate::state::ErrorKind;
 use futures_util::future::join_all;
@@ -103,7 +103,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             }
         }
         match self.turn.launcher.prepare(&run.flow_run_id, &spec, &self.identity(run)).await {
-            Ok(prepared) => Some(Candidate { run, mark, place, intent: Intent::Launch(Box::new((spec, prepared))) }),
+            Ok(prepared) => {
+                self.warn_of(&prepared);
+                Some(Candidate { run, mark, place, intent: Intent::Launch(Box::new((spec, prepared))) })
+            }
             Err(LaunchOutcome::Permanent(message)) => {
                 Some(Candidate { run, mark, place, intent: Intent::Fail { message } })
             }
@@ -113,6 +116,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 None
             }
         }
+    }
+
+    pub(super) fn warn_of(&self, prepared: &PreparedLaunch) {
+        prepared.warning.iter().for_each(|warning| self.turn.ledger.warn(warning));
     }
 
     pub(super) fn why_not_prepared(&self, outcome: LaunchOutcome) -> String {

@@ -116,6 +116,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             }
             Found::Nothing => match self.turn.launcher.prepare(&orphan.run.flow_run_id, &spec, &identity).await {
                 Ok(prepared) => {
+                    self.warn_of(&prepared);
                     Some(Candidate { place, ..candidate(orphan, Intent::Launch(Box::new((spec, prepared)))) })
                 }
                 Err(LaunchOutcome::Permanent(message)) => Some(candidate(orphan, Intent::Fail { message })),

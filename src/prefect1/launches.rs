@@ -2,9 +2,8 @@
 
 use super::api::{Detail, Prefect1};
 use super::render::{self, AgentSettings, TemplatePlace};
-use crate::config::AgentSecrets;
 use crate::ecs_model::UnknownMembers;
-use crate::launch::delivery::{Delivered, deliver};
+use crate::launch::delivery::{Delivered, Delivery, deliver};
 use crate::launch::request_check::{definition_problems, refusal, run_task_problems};
 use crate::orchestrator::{DueRun, RenderError, Rendered, RunRefusal};
 use futures_util::future::{BoxFuture, join_all};
@@ -22,8 +21,7 @@ type Templates = BTreeMap<String, Result<Map<String, Value>, RenderError>>;
 /// What rendering needs to know of an agent.
 pub(super) struct Renderer<'a> {
     pub(super) settings: &'a AgentSettings,
-    pub(super) secrets: &'a AgentSecrets,
-    pub(super) assume_role_arn: Option<&'a str>,
+    pub(super) delivery: &'a Arc<Delivery>,
     pub(super) unknown_members: UnknownMembers,
     pub(super) load_template: &'a LoadTemplate,
 }
@@ -72,11 +70,10 @@ impl Renderer<'_> {
         let spec = render::launch_spec(self.settings, &run.detail.flow_run, template).map_err(refused)?;
         let problems =
             [definition_problems(&spec, self.unknown_members), run_task_problems(&spec, self.unknown_members)];
-        if let Some(text) = refusal(&problems) {
+        if let Some(text) = refusal(&problems, &|_| true) {
             return Err(refused(RunRefusal(text)));
         }
-        let mode = self.settings.api_key_delivery;
-        let Delivered { spec, warning } = deliver(spec, mode, self.secrets, self.assume_role_arn).map_err(refused)?;
+        let Delivered { spec, warning } = deliver(spec, self.delivery).map_err(refused)?;
         Ok(Rendered { spec, warning })
     }
 }

@@ -1,9 +1,11 @@
 //! Why a task ended: what ECS says → a cause, whether it can pass by itself, a sentence and a remedy for people.
 
+mod our_secret;
 mod texts;
 
 use super::event::{Container, TaskEvent};
 use super::run::Generation;
+use std::borrow::Cow;
 
 /// Names of the variable that tells a container which flow run is its, of all generations of Prefect.
 const RUN_VARIABLES: [&str; 2] = ["PREFECT__FLOW_RUN_ID", "PREFECT__CONTEXT__FLOW_RUN_ID"];
@@ -60,7 +62,7 @@ pub struct Diagnosis {
     /// What happened, with ECS's own words.
     pub sentence: String,
     /// What to do about it.
-    pub remedy: &'static str,
+    pub remedy: Cow<'static, str>,
 }
 
 impl Diagnosis {
@@ -70,12 +72,14 @@ impl Diagnosis {
         let text = all_said(event, &counting);
         let cause = cause(event, &counting, &text);
         let blamed = blamed(event, &counting, cause);
+        let said = said(event, &blamed, cause);
+        let of_ours = our_secret::remedy(said, event.task.started_by.as_deref()).filter(|_| cause == Cause::Secret);
         Self {
             cause,
             had_started: had_started(event),
             can_pass: texts::can_pass(cause, &text),
-            sentence: texts::sentence(cause, &names(&blamed), said(event, &blamed, cause)),
-            remedy: texts::remedy(cause),
+            sentence: texts::sentence(cause, &names(&blamed), said),
+            remedy: of_ours.map_or(Cow::Borrowed(texts::remedy(cause)), Cow::Owned),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Headers of a request, and URLs as people see them.
 
+use crate::config::AgentSecrets;
 use crate::orchestrator::ApiError;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
 /// A value that a header may have.
@@ -14,6 +16,29 @@ pub(crate) fn authorization(value: &str) -> Result<HeaderValue, ApiError> {
     let mut value = header(value).ok_or_else(|| unprintable("authorization"))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Further headers that people configured; their values show in no debug text.
+pub(crate) fn further(secrets: &AgentSecrets) -> Result<HeaderMap, ApiError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in secrets.client_headers.iter().flat_map(|headers| &headers.headers) {
+        let mut value = header(value.expose_secret()).ok_or_else(|| unprintable(name.as_str()))?;
+        value.set_sensitive(true);
+        headers.insert(name.clone(), value);
+    }
+    Ok(headers)
+}
+
+/// Puts further headers in; they replace those of the same name, as in Prefect's own client.
+pub(crate) fn add(headers: &mut HeaderMap, further: &HeaderMap) {
+    for (name, value) in further {
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// What must not be shown of them.
+pub(crate) fn values_of(further: &HeaderMap) -> impl Iterator<Item = SecretString> {
+    further.values().filter_map(|value| value.to_str().ok().map(SecretString::from))
 }
 
 /// Names the header, never its value.

@@ -85,7 +85,7 @@ def poll(version, world, tmp_path):
 def api(request):
     """Prefect 3's API: a real server, and the fake."""
     if request.param == "real":
-        return Prefect3(request.getfixturevalue("prefect3_process"))
+        return Prefect3(request.getfixturevalue("prefect3_process"), version=server.version_of())
     world = request.getfixturevalue("world")
     world.ask("prefect3/switches", {"services": False})
     return Prefect3(world.prefect3)
@@ -109,7 +109,7 @@ def guarded(request):
     """A server with auth string and CSRF protection, whose services run. The client knows the auth string."""
     authorization = {"Authorization": "Basic " + base64.b64encode(AUTH_STRING.encode()).decode()}
     if request.param == "real":
-        return Prefect3(request.getfixturevalue("guarded_process"), authorization)
+        return Prefect3(request.getfixturevalue("guarded_process"), authorization, server.version_of())
     world = request.getfixturevalue("world")
     auth = {"kind": "basic", "auth_string": AUTH_STRING}
     world.ask("prefect3/switches", {"auth": auth, "csrf": True, "services": True, "cancelling_timeout_seconds": 1})

@@ -34,6 +34,12 @@ def environment(aws, runtime_api):
     }
 
 
+def deployed(world, agent, config, binary):
+    """Writes the configuration of the one agent; makes processes of its function."""
+    world.ask("ssm", {"name": f"{ROOT}/config/{agent}", "value": json.dumps(config)})
+    return lambda: Function(world, binary)
+
+
 def peak_mb(pid):
     """The largest resident memory of a living process so far, in MB (10⁶ bytes)."""
     with open(f"/proc/{pid}/status") as status:
@@ -108,20 +114,20 @@ class Function:
             [binary], env=variables, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, close_fds=False
         )
 
-    def report(self):
+    def report(self, seconds=ANSWER_SECONDS):
         """The answer to the event that was sent last: the report of the one agent, whose poll went well."""
-        kind, body = self.answer()
+        kind, body = self.answer(seconds)
         assert kind == "response", f"{kind}: {body.decode()}\n{self.output()}"
         (report,) = json.loads(body)["agents"].values()
         assert report["ok"], report
         return report
 
-    def answer(self):
+    def answer(self, seconds=ANSWER_SECONDS):
         """The answer to the event that was sent last: what it is (response or error), and its body."""
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + seconds
         while not self.api.answered.acquire(timeout=0.2):
             assert self.process.poll() is None, f"the function ended with {self.process.returncode}\n{self.output()}"
-            assert time.monotonic() < deadline, f"no answer in {ANSWER_SECONDS} s\n{self.output()}"
+            assert time.monotonic() < deadline, f"no answer in {seconds} s\n{self.output()}"
         return self.api.answers[-1]
 
     def kill(self):
@@ -134,10 +140,10 @@ class Function:
         self.api.events.release()
         return self.answer()
 
-    def poll_again(self):
+    def poll_again(self, seconds=ANSWER_SECONDS):
         """One more event; the report of a poll that went well."""
         self.api.events.release()
-        return self.report()
+        return self.report(seconds)
 
     def output(self):
         self.log.seek(0)

@@ -29,8 +29,16 @@ class Verdict(NamedTuple):
     reason: str | None
 
 
+# What the fake is a fake of.
+FAKE_VERSION = "3.8.8"
+
+
 class Prefect3(Rest):
     """Each test makes a pool of its own, so that servers can be shared."""
+
+    def __init__(self, url, headers=None, version=FAKE_VERSION):
+        super().__init__(url, headers)
+        self.version = version
 
     def pool(self, **spec):
         """A new work pool's name."""

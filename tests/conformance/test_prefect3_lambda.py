@@ -1,6 +1,5 @@
 """The `lambda` binary itself: beside a real worker of Prefect 3, and killed at any moment while it polls a real server."""
 
-import json
 import os
 import random
 import threading
@@ -32,8 +31,7 @@ def function(world, api):
 
     def configure(pool, **config):
         given = {"prefect": 3, "api": api.url, "work_pool": pool, "launch_rate": None, **config}
-        world.ask("ssm", {"name": f"{functions.ROOT}/config/{AGENT}", "value": json.dumps(given)})
-        return lambda: functions.Function(world, processes.LAMBDA)
+        return functions.deployed(world, AGENT, given, processes.LAMBDA)
 
     return configure
 

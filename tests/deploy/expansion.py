@@ -61,6 +61,7 @@ def evaluate(template, parameters):
         value = str(parameters[name] if name in parameters else declaration["Default"])
         pattern = declaration.get("AllowedPattern")
         assert not pattern or re.search(pattern, value), f"{name} refuses {value!r}"
+        assert len(value) <= declaration.get("MaxLength", len(value)), f"{name} is too long"
         is_list = declaration["Type"] == "CommaDelimitedList"
         values[name] = value.split(",") if is_list else value
     evaluator = Evaluator(values, template.get("Conditions", {}))

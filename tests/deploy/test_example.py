@@ -26,7 +26,7 @@ def test_it_names_what_the_cluster_stack_creates():
     assert agent["cluster"] == resources["Cluster"]["Properties"]["ClusterName"]
     assert flow["name"] == "flow"
     assert flow["logConfiguration"]["options"]["awslogs-group"] == resources["LogGroup"]["Properties"]["LogGroupName"]
-    for key, role in (("execution_role_arn", "ExecutionRole"), ("task_role_arn", "TaskRole")):
+    for key, role in (("execution_role_arn", "OwnExecutionRole"), ("task_role_arn", "TaskRole")):
         assert f":role{resources[role]['Properties']['Path']}" in agent[key]
 
 
@@ -34,3 +34,9 @@ def test_it_names_what_the_cluster_stack_creates():
 def test_its_period_is_the_schedules(path):
     minutes = int(re.match(r"rate\((\d+) minute", expansion.expanded_source()["Parameters"]["PollSchedule"]["Default"])[1])
     assert example(path)["poll_interval_seconds"] == minutes * 60
+
+
+def test_a_first_cluster_needs_one_command_that_is_said_where_it_is_deployed():
+    command = "aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com"
+    for path in ("README.md", "infra/cluster.yaml"):
+        assert command in (expansion.ROOT / path).read_text(), path

@@ -127,6 +127,7 @@ def test_who_may_assume_the_roles(stack):
         "TaskEventsRole": {"Service": "lambda.amazonaws.com"},
     }
     assert services(expansion.cluster_stack()) == {
+        "OwnExecutionRole": {"Service": "ecs-tasks.amazonaws.com"},
         "ExecutionRole": {"Service": "ecs-tasks.amazonaws.com"},
         "TaskRole": {"Service": "ecs-tasks.amazonaws.com"},
     }
@@ -224,11 +225,61 @@ def test_the_schedule_may_only_invoke_poll(stack):
     assert statements(stack, "ScheduleRole")["InvokePoll"]["Resource"] == POLL_ARN
 
 
-def test_the_execution_role_reads_the_secrets_below_the_root():
-    role = statements(expansion.cluster_stack(SecretsKeyArn="arn:aws:kms:eu-west-1:123456789012:key/k"), "ExecutionRole")
+SECRETS = "arn:aws:ssm:*:123456789012:parameter/prefect-serverless-agent/prod/secrets"
+EXECUTION_ROLES = ["OwnExecutionRole", "ExecutionRole"]
+
+
+@pytest.mark.parametrize("name", EXECUTION_ROLES)
+def test_the_execution_roles_read_the_secrets_below_the_root(name):
+    role = statements(expansion.cluster_stack(SecretsKeyArn="arn:aws:kms:eu-west-1:123456789012:key/k"), name)
     assert role["ReadApiKeys"]["Action"] == "ssm:GetParameters"
-    assert role["ReadApiKeys"]["Resource"] == f"{PARAMETER}/secrets/*"
-    assert role["DecryptApiKeys"]["Condition"] == {"StringEquals": VIA_SSM}
+    assert role["ReadApiKeys"]["Resource"] == f"{SECRETS}/*"
+    assert role["DecryptApiKeys"]["Resource"] == "arn:aws:kms:eu-west-1:123456789012:key/k"
+    assert role["DecryptApiKeys"]["Condition"] == {"StringLike": {"kms:ViaService": "ssm.*.amazonaws.com"}}
+
+
+def test_the_deployments_own_execution_role_is_known_by_its_path_and_is_the_output():
+    stack = expansion.cluster_stack()
+    assert roles(stack)["OwnExecutionRole"]["Path"] == "/prefect-serverless-agent/prefect-serverless-agent/prod/"
+    assert stack["Outputs"]["ExecutionRoleArn"]["Value"] == {"GetAtt": ["OwnExecutionRole", "Arn"]}
+    other = expansion.cluster_stack(ParameterRoot="/a/b")
+    assert roles(other)["OwnExecutionRole"]["Path"] == "/prefect-serverless-agent/a/b/"
+    assert statements(other, "OwnExecutionRole")["ReadApiKeys"]["Resource"].endswith(":parameter/a/b/secrets/*")
+    # Pools name a role by its ARN: one that another path replaces is left.
+    assert stack["Resources"]["OwnExecutionRole"]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_a_role_for_one_agent_reads_that_agents_secrets_only():
+    stack = expansion.cluster_stack(AgentName="etl")
+    own = roles(stack)["OwnExecutionRole"]
+    assert own["Path"] == "/prefect-serverless-agent/prefect-serverless-agent/prod/agent/etl/"
+    assert statements(stack, "OwnExecutionRole")["ReadApiKeys"]["Resource"] == f"{SECRETS}/etl/*"
+
+
+def test_the_execution_role_of_before_stays_as_it_was():
+    stack = expansion.cluster_stack(AgentName="etl")
+    assert roles(stack)["ExecutionRole"]["Path"] == "/prefect-serverless-agent/"
+    everything = expansion.cluster_stack()
+    assert statements(everything, "ExecutionRole") == statements(everything, "OwnExecutionRole")
+
+
+@pytest.mark.parametrize("name", EXECUTION_ROLES)
+def test_the_execution_roles_serve_a_pool_that_configures_its_logs(name):
+    # What such a pool's definitions say: awslogs-create-group, awslogs-group `prefect`.
+    logs = statements(expansion.cluster_stack(), name)["WriteWorkPoolLogs"]
+    assert set(logs["Action"]) == {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
+    group = "arn:aws:logs:eu-west-1:123456789012:log-group:prefect"
+    assert logs["Resource"] == [group, f"{group}:*"]
+
+
+def test_a_root_is_short_enough_for_the_paths_that_are_named_after_it(stack):
+    longest = "/" + "a" * 399
+    role = roles(expansion.cluster_stack(ParameterRoot=longest, AgentName="a" * 64))["OwnExecutionRole"]
+    assert len(role["Path"]) <= 512  # IAM's limit
+    for deploy in (expansion.expand, expansion.cluster_stack):
+        deploy(ParameterRoot=longest)
+        with pytest.raises(AssertionError, match="too long"):
+            deploy(ParameterRoot=longest + "a")
 
 
 def test_flows_may_do_nothing_unless_told():

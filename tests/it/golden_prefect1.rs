@@ -14,7 +14,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use prefect_serverless_agent::config::{ApiKeyDelivery, Backend, LaunchType, Rules};
+use prefect_serverless_agent::config::{Backend, LaunchType, Rules};
 use prefect_serverless_agent::launch::{Definition, LaunchSpec};
 use prefect_serverless_agent::orchestrator::RunRefusal;
 use prefect_serverless_agent::prefect1::render::{
@@ -216,6 +216,5 @@ fn agent_settings(agent: &Value, rules: Rules) -> AgentSettings {
         execution_role_arn: text(&agent["execution_role_arn"]),
         task_definition: agent["task_definition"].as_object().cloned(),
         run_task_kwargs: agent["run_task_kwargs"].as_object().cloned().unwrap_or_default(),
-        api_key_delivery: ApiKeyDelivery::Environment,
     }
 }

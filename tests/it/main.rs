@@ -12,6 +12,7 @@ mod support;
 mod agent_settings;
 mod agents;
 mod cancelling;
+mod client_headers;
 mod command;
 mod definitions;
 mod documents;

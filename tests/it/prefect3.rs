@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod cancelling;
 mod claims;
+mod delivery;
 mod dry_run;
 mod giving_back;
 mod launching;

@@ -2,29 +2,14 @@
 
 use super::EcsLauncher;
 use crate::clock::Clock;
+use crate::launch::LaunchOutcome;
 use crate::launch::calls::{EcsCalls, NetworkCalls};
 use crate::launch::outcome::{Origin, refusal};
 use crate::launch::worker::NetworkLookup;
-use crate::launch::{Definition, LaunchOutcome, LaunchSpec};
 use crate::orchestrator::RunRefusal;
 use serde_json::Value;
-use std::borrow::Cow;
 
 impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
-    /// The launch with nothing left to complete.
-    pub(super) async fn completed<'a>(
-        &self,
-        spec: &'a LaunchSpec,
-        origin: &Origin<'_>,
-    ) -> Result<Cow<'a, LaunchSpec>, LaunchOutcome> {
-        let (Some(completion), Definition::Existing { name, .. }) = (&spec.worker.completion, &spec.definition) else {
-            return Ok(Cow::Borrowed(spec));
-        };
-        let described = self.described(name, origin).await?;
-        let complete = completion.0.complete(&described).map_err(|refusal| LaunchOutcome::Permanent(refusal.0))?;
-        Ok(Cow::Owned(complete))
-    }
-
     /// The network that the launch asks for; `None` = what its request has stands.
     pub(super) async fn looked_up_network(
         &self,

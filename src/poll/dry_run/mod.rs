@@ -74,7 +74,7 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(agent: &str, record: Record, secrets: &AgentSecrets) -> Self {
-        let secrets = secrets.iter().map(|secret| secret.value.clone());
+        let secrets = secrets.iter().map(|secret| secret.value.clone()).chain(secrets.header_values().cloned());
         Self { agent: agent.to_owned(), record, secrets: secrets.collect(), held: Mutex::default() }
     }
 

@@ -7,8 +7,11 @@ use time::macros::datetime;
 
 fn recorder(record: &Record) -> Recorder {
     let secret = |value: &str| StoredSecret { value: SecretString::from(value), arn: None };
-    let secrets =
-        AgentSecrets { api_key: Some(secret("pcu_\"k\\ey")), auth_token: Some(secret("abc")), auth_string: None };
+    let secrets = AgentSecrets {
+        api_key: Some(secret("pcu_\"k\\ey")),
+        auth_token: Some(secret("abc")),
+        ..AgentSecrets::default()
+    };
     Recorder::new("etl", record.clone(), &secrets)
 }
 

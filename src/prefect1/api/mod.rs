@@ -26,6 +26,7 @@ mod watch;
 mod writes;
 
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
+use crate::launch::delivery::Delivery;
 use crate::orchestrator::{
     ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
     RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
@@ -33,6 +34,7 @@ use crate::orchestrator::{
 use crate::prefect1::launches::{LoadTemplate, Renderer};
 use crate::prefect1::render::{AgentSettings, FlowRun};
 use crate::state::Registration;
+use crate::transport::headers;
 use credential::Credential;
 use epoch::Observed;
 use queries::Scope;
@@ -95,7 +97,7 @@ pub struct Prefect1 {
     transport: Transport,
     apply_settings: ApplySettings,
     load_template: LoadTemplate,
-    secrets: AgentSecrets,
+    delivery: Arc<Delivery>,
     read_only: bool,
     session: Mutex<Arc<Session>>,
     refused_until: Mutex<Option<OffsetDateTime>>,
@@ -140,7 +142,6 @@ impl Session {
             execution_role_arn: one.execution_role_arn.clone(),
             task_definition: documents.task_definition.clone(),
             run_task_kwargs: documents.run_task_kwargs.clone(),
-            api_key_delivery: config.api_key_delivery,
         };
         Self { config: Arc::new(config), settings, tenant_id, agent_id, warnings }
     }
@@ -156,8 +157,10 @@ impl Prefect1 {
         let Setup { config, secrets, documents, marked_as, apply_settings, load_template, read_only } = setup;
         let one = &config.generation;
         let credential = Credential::choose(&secrets, one.rules, one.backend);
-        let transport = Transport::new(http, &config.api, credential.secret().cloned(), one.rules.core_version())?;
+        let (key, further) = (credential.secret().cloned(), headers::further(&secrets)?);
+        let transport = Transport::new(http, &config.api, key, further, one.rules.core_version())?;
         let tenant_id = one.tenant_id.clone().filter(|_| !credential.is_token());
+        let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
         let session = Session::new(config.clone(), tenant_id, None, Vec::new(), &documents, &credential);
         Ok(Self {
             config,
@@ -167,7 +170,7 @@ impl Prefect1 {
             transport,
             apply_settings,
             load_template,
-            secrets,
+            delivery,
             read_only,
             session: Mutex::new(Arc::new(session)),
             refused_until: Mutex::new(None),
@@ -203,8 +206,7 @@ impl Prefect1 {
         let session = self.session();
         render(Renderer {
             settings: &session.settings,
-            secrets: &self.secrets,
-            assume_role_arn: self.config.assume_role_arn.as_deref(),
+            delivery: &self.delivery,
             unknown_members: self.config.unknown_members,
             load_template: &self.load_template,
         })

@@ -185,7 +185,7 @@ pub(super) fn secret(value: &str) -> StoredSecret {
 pub(super) fn setup(api: &str) -> Setup {
     Setup {
         config: config(api),
-        secrets: AgentSecrets { api_key: Some(secret(KEY)), auth_token: None, auth_string: None },
+        secrets: AgentSecrets { api_key: Some(secret(KEY)), ..AgentSecrets::default() },
         documents: Documents::default(),
         marked_as: "/root/etl".into(),
         apply_settings: |config, settings| {

@@ -5,7 +5,7 @@ use super::document::Document;
 use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
 use crate::transport::errors::{explain, is_passing};
-use crate::transport::headers::{self, header, retry_after, unprintable, without_userinfo};
+use crate::transport::headers::{self, header, retry_after, unprintable, values_of, without_userinfo};
 use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -34,23 +34,28 @@ pub(super) struct Transport {
     url: String,
     shown_url: String,
     authorization: Option<HeaderValue>,
+    /// Headers of every request that people configured.
+    further: HeaderMap,
     redaction: Redaction,
     core_version: &'static str,
     deadline: Deadline,
 }
 
 impl Transport {
-    /// `api` is the base URL without a trailing slash; `credential` an API key or a token.
+    /// `api` is the base URL without a trailing slash; `credential` an API key or a token; `further`: headers of every
+    /// request that people configured.
     pub(super) fn new(
         client: reqwest::Client,
         api: &str,
         credential: Option<SecretString>,
+        further: HeaderMap,
         core_version: &'static str,
     ) -> Result<Self, ApiError> {
         let authorization = credential.as_ref().map(authorization).transpose()?;
         let (url, shown_url) = (api.to_owned(), without_userinfo(api));
-        let redaction = Redaction::of(credential);
-        Ok(Self { client, url, shown_url, authorization, redaction, core_version, deadline: Deadline::default() })
+        let redaction = Redaction::of(credential.into_iter().chain(values_of(&further)));
+        let deadline = Deadline::default();
+        Ok(Self { client, url, shown_url, authorization, further, redaction, core_version, deadline })
     }
 
     /// No request goes on beyond `deadline`.
@@ -60,7 +65,7 @@ impl Transport {
 
     /// Opens a connection ahead of its first use; see [`warm_up`].
     pub(super) async fn warm_up(&self) {
-        warm_up(&self.client, &self.url, &self.shown_url).await;
+        warm_up(&self.client, &self.url, &self.shown_url, &self.further).await;
     }
 
     /// Sends what changes nothing, or nothing when repeated. Repeated up to twice, at once, after a failed or broken
@@ -128,6 +133,7 @@ impl Transport {
                 headers.insert(name, header(value).ok_or_else(|| Trouble::Api(unprintable(name)))?);
             }
         }
+        headers::add(&mut headers, &self.further);
         Ok(headers)
     }
 

@@ -17,7 +17,7 @@ mod tests;
 pub use crate::launch::request_check::request_problems;
 pub use template::{TemplatePath, TemplatePlace, template_path};
 
-use crate::config::{ApiKeyDelivery, Backend, LaunchType, Rules};
+use crate::config::{Backend, LaunchType, Rules};
 use crate::launch::LaunchSpec;
 use crate::launch::worker::WorkerPart;
 use crate::orchestrator::RunRefusal;
@@ -60,8 +60,6 @@ pub struct AgentSettings {
     pub task_definition: Option<Map<String, Value>>,
     /// `RunTask` keyword arguments, loaded.
     pub run_task_kwargs: Map<String, Value>,
-    /// How a flow run gets its API key.
-    pub api_key_delivery: ApiKeyDelivery,
 }
 
 /// A flow run as the API describes it (the selection of the metadata query).
@@ -145,5 +143,6 @@ pub fn launch_spec(agent: &AgentSettings, run: &FlowRun, template: Template<'_>)
         key_variables: request.key_variables,
         run_sets: run_sets::run_sets(&run_config),
         worker: WorkerPart::default(),
+        pending_delivery: None,
     })
 }

@@ -9,7 +9,7 @@ mod storage;
 mod template;
 
 use super::{AgentSettings, FlowRun};
-use crate::config::{ApiKeyDelivery, Backend, Rules};
+use crate::config::{Backend, Rules};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
@@ -31,7 +31,6 @@ fn agent(rules: Rules) -> AgentSettings {
         execution_role_arn: None,
         task_definition: None,
         run_task_kwargs: Map::new(),
-        api_key_delivery: ApiKeyDelivery::Environment,
     }
 }
 

@@ -13,11 +13,17 @@ pub(super) struct Credential {
     pub api_key: Option<SecretString>,
     /// `user:password` of a self-hosted server; it beats the key.
     pub auth_string: Option<SecretString>,
+    /// Further headers, as flow runs get them: a JSON object.
+    pub client_headers: Option<SecretString>,
 }
 
 impl Credential {
     pub(super) fn of(secrets: &AgentSecrets) -> Self {
-        Self { api_key: present(secrets.api_key.as_ref()), auth_string: present(secrets.auth_string.as_ref()) }
+        Self {
+            api_key: present(secrets.api_key.as_ref()),
+            auth_string: present(secrets.auth_string.as_ref()),
+            client_headers: secrets.client_headers.as_ref().map(|headers| headers.stored.value.clone()),
+        }
     }
 
     /// The header's value.

@@ -1,7 +1,9 @@
 //! The launches of due runs: what they refer to is read, then everything else is decided purely.
 
+use super::credential::Credential;
 use super::records::{Belongings, Missing};
 use super::{Detail, Prefect3, lock};
+use crate::config::WorkerRules;
 use crate::launch::delivery::{Delivered, deliver};
 use crate::orchestrator::{DueRun, RenderError, Rendered, RunRefusal};
 use crate::prefect3::render::{
@@ -91,9 +93,7 @@ impl Prefect3 {
         let job = Job::new(worker, run, populated, resolved)?;
         let cluster = job.cluster().map(str::to_owned);
         lock(&self.clusters).insert(run.flow_run.id.clone(), cluster);
-        let role = self.config.assume_role_arn.as_deref();
-        let Delivered { spec, warning } =
-            deliver(job.launch_spec()?, self.config.api_key_delivery, &self.secrets, role)?;
+        let Delivered { spec, warning } = deliver(job.launch_spec()?, &self.delivery)?;
         Ok(Rendered { spec, warning })
     }
 
@@ -103,9 +103,15 @@ impl Prefect3 {
         let api = || ("PREFECT_API_URL".to_owned(), self.config.api.clone());
         let settings = || three.worker_env.iter().chain(&self.config.env_vars).cloned();
         let secret = |(name, value): (String, String)| (name, SecretString::from(value));
-        let keys =
-            [("PREFECT_API_AUTH_STRING", &self.credential.auth_string), ("PREFECT_API_KEY", &self.credential.api_key)];
-        let keys = keys.into_iter().filter_map(|(name, key)| Some((name.to_owned(), key.clone()?)));
+        let Credential { auth_string, api_key, client_headers } = &self.credential;
+        // Prefect 2 does not know the setting.
+        let client_headers = client_headers.as_ref().filter(|_| three.rules == WorkerRules::Three);
+        let keys = [
+            ("PREFECT_API_AUTH_STRING", auth_string.as_ref()),
+            ("PREFECT_API_KEY", api_key.as_ref()),
+            ("PREFECT_CLIENT_CUSTOM_HEADERS", client_headers),
+        ];
+        let keys = keys.into_iter().filter_map(|(name, key)| Some((name.to_owned(), key?.clone())));
         let regions = ["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name.to_owned(), self.region.clone()));
         WorkerSettings {
             generation: three.rules,

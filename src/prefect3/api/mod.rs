@@ -36,12 +36,14 @@ mod watch;
 mod writes;
 
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
+use crate::launch::delivery::Delivery;
 use crate::orchestrator::{
     ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
     RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect3::render::FlowRun;
 use crate::state::Registration;
+use crate::transport::headers;
 use announce::Unserved;
 use claims::Claimant;
 use credential::Credential;
@@ -109,7 +111,7 @@ pub struct Detail {
 /// Prefect 2 and 3 as an [`Orchestrator`]: one agent and its work pool.
 pub struct Prefect3 {
     config: Config,
-    secrets: AgentSecrets,
+    delivery: Arc<Delivery>,
     credential: Credential,
     marked_as: String,
     names: Names,
@@ -138,10 +140,12 @@ impl Prefect3 {
         let Setup { config, secrets, marked_as, identity, session, region, now, read_only } = setup;
         let (credential, names) = (Credential::of(&secrets), Names::new(identity));
         let csrf_client = names.csrf_client(&session);
-        let transport = Transport::new(http, &config.api, &credential, &config.name, csrf_client)?;
+        let further = headers::further(&secrets)?;
+        let transport = Transport::new(http, &config.api, &credential, further, &config.name, csrf_client)?;
+        let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
         Ok(Self {
             config,
-            secrets,
+            delivery,
             credential,
             marked_as,
             names,

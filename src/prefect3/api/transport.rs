@@ -7,7 +7,7 @@ use super::requests::{self, Request};
 use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
 use crate::transport::errors::{explain, is_passing};
-use crate::transport::headers::{header, retry_after, without_userinfo};
+use crate::transport::headers::{self, header, retry_after, values_of, without_userinfo};
 use crate::transport::shape::text_at;
 use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
 use bytes::Bytes;
@@ -35,6 +35,8 @@ pub(super) struct Transport {
     api: String,
     shown_api: String,
     headers: HeaderMap,
+    /// Those of them that people configured.
+    further: HeaderMap,
     redaction: Redaction,
     deadline: Deadline,
     csrf: Csrf,
@@ -53,11 +55,13 @@ pub(super) struct Sent {
 }
 
 impl Transport {
-    /// `api` is the base URL without a trailing slash; `csrf_client` names this process.
+    /// `api` is the base URL without a trailing slash; `further`: headers of every request that people configured;
+    /// `csrf_client` names this process.
     pub(super) fn new(
         client: reqwest::Client,
         api: &str,
         credential: &Credential,
+        further: HeaderMap,
         worker_name: &str,
         csrf_client: String,
     ) -> Result<Self, ApiError> {
@@ -66,12 +70,14 @@ impl Transport {
         // For the server's log only: a name that no header can have is left out.
         headers.extend(header(worker_name).map(|name| (http::HeaderName::from_static(WORKER_NAME_HEADER), name)));
         headers.extend(credential.header()?.map(|value| (AUTHORIZATION, value)));
+        headers::add(&mut headers, &further);
         Ok(Self {
             client,
             api: api.to_owned(),
             shown_api: without_userinfo(api),
             headers,
-            redaction: Redaction::of(credential.secrets()),
+            redaction: Redaction::of(credential.secrets().into_iter().chain(values_of(&further))),
+            further,
             deadline: Deadline::default(),
             csrf: Csrf::new(csrf_client),
             slots: Semaphore::new(IN_FLIGHT),
@@ -85,7 +91,7 @@ impl Transport {
 
     /// Opens a connection ahead of its first use; see [`warm_up`].
     pub(super) async fn warm_up(&self) {
-        warm_up(&self.client, &self.api, &self.shown_api).await;
+        warm_up(&self.client, &self.api, &self.shown_api, &self.further).await;
     }
 
     /// Sends what changes nothing. Repeated like [`Transport::repeatable`].

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 pub(super) const API_KEY: &str = "PREFECT_API_KEY";
 /// Variable that holds the basic-auth string.
 pub(super) const AUTH_STRING: &str = "PREFECT_API_AUTH_STRING";
+/// Variable that holds further headers of every request.
+const CLIENT_HEADERS: &str = "PREFECT_CLIENT_CUSTOM_HEADERS";
 
 /// The agent's settings, what names the run, then what the configuration says; null removes a variable. A variable that
 /// is replaced keeps its place. Keys that come from a secret of the user's own are left out.
@@ -63,7 +65,7 @@ pub(super) fn key_variables(worker: &WorkerSettings, env: &Map<String, Value>) -
         let ours = worker.base_environment.iter().find(|(known, _)| known == name);
         ours.is_some_and(|(_, value)| env.get(name).and_then(Value::as_str) == Some(value.expose_secret()))
     };
-    [API_KEY, AUTH_STRING].into_iter().filter(|name| is_ours(name)).map(str::to_owned).collect()
+    [API_KEY, AUTH_STRING, CLIENT_HEADERS].into_iter().filter(|name| is_ours(name)).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct Job {
     key_variables: Vec<String>,
     run_sets: Vec<String>,
     unknown_members: UnknownMembers,
+    /// The configuration before references were resolved, if it has some: what they bring along is not for messages.
+    written: Option<Map<String, Value>>,
 }
 
 impl Job {
@@ -66,6 +68,7 @@ impl Job {
             configuration,
             definition,
             unknown_members: worker.unknown_members,
+            written: (populated != resolved).then(|| populated.clone()),
         })
     }
 
@@ -98,7 +101,9 @@ impl Job {
         }
         let completion = Completion(Arc::new(self.clone()));
         let request = Request { body: self.configuration.task_run_request.clone(), network: None };
-        Ok(self.spec(request, self.existing(), Some(completion)))
+        let mut spec = self.spec(request, self.existing(), None);
+        spec.worker.completion = Some(completion);
+        Ok(spec)
     }
 
     fn existing(&self) -> Definition {
@@ -113,7 +118,8 @@ impl Job {
         definition: Definition,
     ) -> Result<LaunchSpec, RunRefusal> {
         definition_check::check(&self.configuration, described)?;
-        let spec = self.spec(request(&self.configuration, described)?, definition, None);
+        let flow = flow_container_name(&self.configuration, described);
+        let spec = self.spec(request(&self.configuration, described)?, definition, Some(flow));
         // The worker does not come to the second request if the first one is refused.
         self.refuse(&[definition_problems(&spec, self.unknown_members)])?;
         self.refuse(&[run_task_problems(&spec, self.unknown_members)])?;
@@ -121,13 +127,16 @@ impl Job {
     }
 
     fn refuse(&self, problems: &[Problems<'_>]) -> Result<(), RunRefusal> {
-        match refusal(problems) {
+        let may_show =
+            |value: &Value| self.written.as_ref().is_none_or(|written| written.values().any(|w| holds(w, value)));
+        match refusal(problems, &may_show) {
             None => Ok(()),
             Some(text) => Err(RunRefusal(format!("ParamValidationError: {text}"))),
         }
     }
 
-    fn spec(&self, request: Request, definition: Definition, completion: Option<Completion>) -> LaunchSpec {
+    /// `flow_container`: the name of the container that runs the flow, once it is known.
+    fn spec(&self, request: Request, definition: Definition, flow_container: Option<String>) -> LaunchSpec {
         let deregister = self.configuration.auto_deregister_task_definition && self.definition.is_some();
         LaunchSpec {
             definition,
@@ -137,11 +146,12 @@ impl Job {
             run_sets: self.run_sets.clone(),
             worker: WorkerPart {
                 network: request.network,
-                flow_container: self.definition.as_ref().map(|own| flow_container_name(&self.configuration, own)),
+                flow_container,
                 tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
-                completion,
+                completion: None,
                 credentials: self.configuration.aws_credentials.clone(),
             },
+            pending_delivery: None,
         }
     }
 
@@ -182,6 +192,16 @@ impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("flow_run_id", &self.flow_run_id).finish_non_exhaustive()
     }
+}
+
+/// Whether `value` is or is in `whole`.
+fn holds(whole: &Value, value: &Value) -> bool {
+    whole == value
+        || match whole {
+            Value::Object(map) => map.values().any(|inner| holds(inner, value)),
+            Value::Array(items) => items.iter().any(|inner| holds(inner, value)),
+            _ => false,
+        }
 }
 
 fn existing(configuration: &Configuration) -> Option<&Value> {

@@ -148,5 +148,5 @@ impl Stopped<'_> {
 
 fn line(diagnosis: &Diagnosis) -> (LogLevel, String) {
     let level = if diagnosis.can_pass { LogLevel::Warning } else { LogLevel::Error };
-    (level, observer::line(diagnosis.summary(), &diagnosis.sentence, diagnosis.remedy))
+    (level, observer::line(diagnosis.summary(), &diagnosis.sentence, &diagnosis.remedy))
 }

@@ -50,6 +50,14 @@ const BEFORE_START: &[(&str, &str, &str, Cause, bool)] = &[
     ),
     (
         "TaskFailedToStart",
+        "Task failed to start",
+        "Fetching secret data from SSM Parameter Store in eu-west-1: AccessDeniedException: User: x is not authorized to \
+         perform: ssm:GetParameters on resource: arn:aws:ssm:eu-west-1:123456789012:parameter/a status code: 400",
+        Cause::Secret,
+        false,
+    ),
+    (
+        "TaskFailedToStart",
         "ResourceInitializationError: unable to pull secrets or registry auth: ThrottlingException: Rate exceeded",
         "",
         Cause::Secret,

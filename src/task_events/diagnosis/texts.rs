@@ -54,6 +54,9 @@ pub(super) fn cause_before_start(text: &str) -> Option<Cause> {
         } else {
             Cause::Preparation
         }
+    } else if says(&["fetching secret data from"]) {
+        // As agents of container instances say it.
+        Cause::Secret
     } else if is_capacity(text) || says(&["waiting for capacity", "resource:cpu", "resource:memory", "resource:eni"]) {
         Cause::Capacity
     } else if says(&["network interface", " eni"]) {

@@ -143,6 +143,7 @@ impl Config {
             key_variables: Vec::new(),
             run_sets: Vec::new(),
             worker: WorkerPart::default(),
+            pending_delivery: None,
         };
         Ok(Rendered { spec, warning: None })
     }

@@ -46,6 +46,27 @@ async fn what_can_pass_gives_the_run_back_and_the_next_poll_launches_it_again() 
     }
 }
 
+#[tokio::test]
+async fn a_key_that_the_role_may_not_read_ends_the_run_with_the_permission_and_the_setting() {
+    let arn = "arn:aws:ssm:us-east-1:123456789012:parameter/psa/test/secrets/etl/api-key";
+    let reason = format!(
+        "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable \
+         to retrieve secrets from ssm: service call has been retried 1 time(s): AccessDeniedException: User: \
+         arn:aws:sts::123456789012:assumed-role/ecsTaskExecutionRole/f83b93a4 is not authorized to perform: \
+         ssm:GetParameters on resource: {arn} because no identity-based policy allows the ssm:GetParameters action"
+    );
+    for prefect in Prefect::BOTH {
+        let scene = Scene::new(prefect).await;
+        let (run, task) = scene.launched().await;
+        scene.stops(&task, &before_start("TaskFailedToStart", &reason)).await;
+        let dead = scene.run(&run);
+        assert_eq!(dead.phase, Phase::Dead, "{prefect:?}: {dead:?}");
+        for part in [format!("ssm:GetParameters on {arn} "), "kms:Decrypt".into(), "api_key_delivery".into()] {
+            assert!(dead.message.contains(&part), "{prefect:?}: {part}: {}", dead.message);
+        }
+    }
+}
+
 /// What Prefect 3 is told beside, once the run is in order: an event.
 fn expected(prefect: Prefect, done: &[&'static str]) -> Vec<&'static str> {
     let event: &[&str] = if prefect == Prefect::Three { &["event posted"] } else { &[] };

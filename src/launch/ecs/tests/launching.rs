@@ -13,6 +13,7 @@ const T1: &str = "arn:aws:ecs:eu-west-1:111111111111:task/c/t1";
 fn prepared() -> PreparedLaunch {
     let run_task = object(json!({"taskDefinition": "f:1", "cluster": "c", "clientToken": "token"}));
     PreparedLaunch {
+        warning: None,
         flow_run_id: RUN.into(),
         run_task,
         run_sets: vec!["taskDefinition".into()],

@@ -28,7 +28,7 @@ impl Launcher for Fakes {
         run_task.insert("clientToken".into(), Value::from(identity.token.clone()));
         run_task.insert("startedBy".into(), json!(identity.started_by));
         let (run_sets, place) = (Vec::new(), spec.place());
-        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets, place })
+        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets, place, warning: None })
     }
 
     async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {

@@ -110,6 +110,7 @@ impl Orchestrator for Fakes {
             key_variables: Vec::new(),
             run_sets: Vec::new(),
             worker: WorkerPart { credentials: state.credentials.clone(), ..WorkerPart::default() },
+            pending_delivery: None,
         };
         let render = |run: &&DueRun<()>| match state.refusals.get(&run.flow_run_id) {
             Some(refusal) => Err(RenderError::Refused(RunRefusal(refusal.clone()))),

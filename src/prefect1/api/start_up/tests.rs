@@ -19,7 +19,7 @@ fn answer(seen: &Seen, _: usize) -> Reply {
 
 fn token_setup(api: &str) -> Setup {
     let mut setup = setup(api);
-    setup.secrets = AgentSecrets { api_key: None, auth_token: Some(secret("legacy-token")), auth_string: None };
+    setup.secrets = AgentSecrets { api_key: None, auth_token: Some(secret("legacy-token")), ..AgentSecrets::default() };
     one(&mut setup.config).rules = Rules::V0_15;
     setup
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 fn transport(api: &str) -> Transport {
     let client = http_client::client(None).unwrap();
-    Transport::new(client, api, Some(SecretString::from(KEY)), "0.15.0").unwrap()
+    Transport::new(client, api, Some(SecretString::from(KEY)), HeaderMap::new(), "0.15.0").unwrap()
 }
 
 fn hello() -> Document {
@@ -126,7 +126,9 @@ async fn an_echoed_key_is_blanked_in_every_error() {
 #[test]
 fn a_key_with_a_newline_at_its_end_works_and_one_inside_is_named_without_being_shown() {
     let client = http_client::client(None).unwrap();
-    let new = |key: &str| Transport::new(client.clone(), "http://api", Some(SecretString::from(key)), "1.4.1");
+    let new = |key: &str| {
+        Transport::new(client.clone(), "http://api", Some(SecretString::from(key)), HeaderMap::new(), "1.4.1")
+    };
     assert!(new("key\n").is_ok());
     let error = new("pcu\nfakekey").err().unwrap().to_string();
     assert!(error.contains("authorization") && !error.contains("fakekey"), "{error}");

@@ -89,7 +89,7 @@ async fn both_keys_are_passed_on_and_as_secrets_where_that_is_possible() {
         auth_string: Some(stored("admin:hunter2", "auth")),
         ..AgentSecrets::default()
     };
-    let role = json!({"execution_role_arn": "arn:aws:iam::123456789012:role/exec"});
+    let role = json!({"execution_role_arn": "arn:aws:iam::123456789012:role/prefect-serverless-agent/root/exec"});
     let rendered = render(&with(setup), &runs(&[role])).await;
     let rendered = rendered[0].as_ref().unwrap();
     assert_eq!(rendered.warning, None);

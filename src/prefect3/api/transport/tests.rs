@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn transport_of(api: &str, secrets: &AgentSecrets) -> Transport {
     let client = http_client::client(None).unwrap();
-    Transport::new(client, api, &Credential::of(secrets), "Etl wörker", "client-1".into()).unwrap()
+    let further = headers::further(secrets).unwrap();
+    Transport::new(client, api, &Credential::of(secrets), further, "Etl wörker", "client-1".into()).unwrap()
 }
 
 fn transport(server: &Server) -> Transport {

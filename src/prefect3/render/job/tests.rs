@@ -108,3 +108,24 @@ fn jobs_do_not_show_their_keys() {
     let shown = format!("{:?}", existing(json!({})).launch_spec().unwrap().worker);
     assert!(shown.contains("run-1") && !shown.contains("pnu_k"), "{shown}");
 }
+
+/// A block may hold a secret: what it brings along is of the wrong type, but not for messages.
+#[test]
+fn a_refusal_shows_what_is_written_and_not_what_a_block_brings_along() {
+    let configuration = |value: Value| {
+        json!({"task_definition": {"containerDefinitions": [{"name": "prefect", "privileged": "yes",
+            "environment": [{"name": "A", "value": value}]}]}})
+    };
+    let run = run(configuration(json!("{{ prefect.blocks.json.database }}")), json!({}));
+    let context = run.context();
+    let written = super::super::populate(&worker(), &context).unwrap();
+    let resolved = configuration(json!({"password": "hunter2"}));
+    let job = Job::new(&worker(), &context, &written, resolved.as_object().unwrap()).unwrap();
+    let refusal = job.launch_spec().unwrap_err().0;
+    assert!(
+        refusal.contains("environment[0].value, value: (hidden), type: <class 'dict'>, valid types: "),
+        "{refusal}"
+    );
+    assert!(refusal.contains("privileged, value: yes, type: <class 'str'>, valid types: "), "{refusal}");
+    assert!(!refusal.contains("hunter2"), "{refusal}");
+}
