@@ -17,7 +17,7 @@ const AT_MOST: Duration = Duration::from_secs(100);
 const DEADLINE: Duration = Duration::from_secs(30);
 const BLOCK_SECRET: &str = "hush-of-the-block";
 const VARIABLE_SECRET: &str = "hush-of-the-variable";
-/// Ids at the end of a path, and the operations of a start.
+/// What only a new process asks.
 const OF_A_START: [&str; 3] = ["GetParametersByPath", "register_agent", "auth_info"];
 
 /// A deployment with an agent of each Prefect.
@@ -103,8 +103,9 @@ async fn requests() -> BTreeSet<(String, String)> {
         scene.set();
         assert_eq!(scene.poll(Some("one")).await, Vec::<String>::new());
     }
-    let asked = scene.deployment.world.requests("*", "*");
-    asked.into_iter().map(|request| (request.service.clone(), request.operation.clone())).collect()
+    let services = ["prefect1", "prefect3", "ssm", "ecs", "ec2", "sts", "s3"];
+    let asked = services.iter().flat_map(|service| scene.deployment.world.requests(service, "*"));
+    asked.map(|request| (request.service, request.operation)).collect()
 }
 
 /// Changes the answers to some of the requests, all in one process as long as that is well.
