@@ -6,6 +6,9 @@ use crate::transport::shape::{self, at, described, items_at};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
+/// Characters of an error's message at most.
+const MAX_MESSAGE_CHARS: usize = 2000;
+
 /// A successful HTTP answer: data and errors may both be there, one error per refused field.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Answer {
@@ -31,6 +34,7 @@ pub(super) struct GraphqlError {
 impl GraphqlError {
     fn read(raw: &Value) -> Self {
         let message = raw.get("message").and_then(Value::as_str).map_or_else(|| raw.to_string(), str::to_owned);
+        let message = message.chars().take(MAX_MESSAGE_CHARS).collect();
         let code = at(raw, &["extensions", "code"]).and_then(Value::as_str).map(str::to_owned);
         let alias = items_at(raw, &["path"]).first().and_then(Value::as_str).map(str::to_owned);
         Self { message, code, alias, raw: raw.clone() }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// What a server says where it has no such route.
 const NO_ROUTE: &str = "Not Found";
+/// Characters of a server's reason at most.
+const MAX_SAID_CHARS: usize = 2000;
 /// Characters of a request's name in an error at most.
 const MAX_ASKED_CHARS: usize = 200;
 
@@ -61,7 +63,7 @@ pub(super) fn read(status: u16, retry_after: Option<Duration>, body: Bytes) -> R
         return Ok(Answer { asked: String::new(), body });
     }
     let json: Option<Value> = serde_json::from_slice(&body).ok();
-    let said = json.as_ref().and_then(reason);
+    let said = json.as_ref().and_then(reason).map(|said| said.chars().take(MAX_SAID_CHARS).collect::<String>());
     let text = || said.clone().unwrap_or_else(|| excerpt(&body));
     Err(match status {
         429 => ApiError::Throttled { retry_after },
