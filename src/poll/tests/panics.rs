@@ -47,7 +47,8 @@ fn answer(request: &Request, api: &str) -> Reply {
         let is_config = request.json()["Path"] == json!(format!("{ROOT}/config"));
         let parameter = |name: &str| {
             let value = json!({"prefect": 3, "api": api, "work_pool": "ecs"}).to_string();
-            json!({"Name": format!("{ROOT}/config/{name}"), "Type": "String", "Value": value, "Version": 1})
+            let arn = format!("arn:aws:ssm:eu-west-1:123456789012:parameter{ROOT}/config/{name}");
+            json!({"Name": format!("{ROOT}/config/{name}"), "ARN": arn, "Type": "String", "Value": value, "Version": 1})
         };
         let parameters: Vec<Value> = AGENTS.iter().filter(|_| is_config).map(|name| parameter(name)).collect();
         return json(200, &json!({"Parameters": parameters}));
