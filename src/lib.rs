@@ -11,6 +11,7 @@
 //! | [`prefect1`] | Prefect 0.15 and 1: the GraphQL API, and the ECS requests of a flow run (pure) |
 //! | [`prefect3`] | Prefect 2 and 3: the launches of flow runs of an `ecs` work pool (pure) |
 //! | [`launch`] | epoch, token, task definitions, the outcome of a launch; the seam to a platform |
+//! | [`panics`] | what a bug ends: one agent's poll, one event |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
 //! | [`task_events`] | a task's change of state → what is to be done about its flow run (pure) |
@@ -35,6 +36,7 @@ pub mod health;
 pub mod http_client;
 pub mod launch;
 pub mod orchestrator;
+pub mod panics;
 pub mod poll;
 pub mod prefect1;
 pub mod prefect3;

@@ -4,6 +4,7 @@ use super::AwsError;
 use super::endpoints::Service;
 use super::raw::answer_error;
 use super::signed::{Call, Signed};
+use crate::transport::shape::items_at;
 use serde_json::{Value, json};
 
 #[cfg(test)]
@@ -51,7 +52,7 @@ impl Logs {
         }
         let body: Value =
             serde_json::from_slice(&answer.body).map_err(|error| AwsError::Malformed(error.to_string()))?;
-        let events = body["events"].as_array().into_iter().flatten();
-        Ok(events.filter_map(|event| event["message"].as_str()).map(str::to_owned).collect())
+        let events = items_at(&body, &["events"]).iter();
+        Ok(events.filter_map(|event| event.get("message")?.as_str()).map(str::to_owned).collect())
     }
 }

@@ -55,7 +55,8 @@ impl Wire {
         }
         match self.take() {
             Some((_, body)) => serde_json::from_slice(&body)
-                .map_err(|error| AwsError::Malformed(format!("{error} in {}", excerpt(&body)))),
+                // Not quoted: it may hold the parameters' values.
+                .map_err(|error| AwsError::Malformed(format!("{error}, of {} bytes", body.len()))),
             None => Err(AwsError::Malformed("no body".into())),
         }
     }
@@ -65,7 +66,7 @@ impl Wire {
         match (error, self.take()) {
             (SdkError::ServiceError(_) | SdkError::ResponseError(_), Some((status, body))) => {
                 if (200..300).contains(&status) {
-                    AwsError::Malformed(format!("{} in {}", chain(error), excerpt(&body)))
+                    AwsError::Malformed(format!("{}, of {} bytes", chain(error), body.len()))
                 } else {
                     json_error(status, header_code(error).as_deref(), &body)
                 }

@@ -77,7 +77,8 @@ pub(super) fn expect(answer: &Answer) -> Result<Element, AwsError> {
         return Err(error(answer));
     }
     let text = String::from_utf8_lossy(&answer.body);
-    parse(&text).map_err(|reason| AwsError::Malformed(format!("{reason} in {}", excerpt(&answer.body))))
+    // Not quoted: it may hold credentials.
+    parse(&text).map_err(|reason| AwsError::Malformed(format!("{reason}, in {} bytes", answer.body.len())))
 }
 
 /// An error answer; anything but AWS's own XML keeps its status and has no code.

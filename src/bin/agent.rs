@@ -3,10 +3,12 @@
 use clap::Parser;
 use prefect_serverless_agent::cli::{Cli, run};
 use prefect_serverless_agent::config::Environment;
+use prefect_serverless_agent::panics;
 use std::process::ExitCode;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    panics::install();
     let cli = Cli::parse();
     // What is not Unicode is nothing that is read here.
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {

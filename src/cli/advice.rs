@@ -24,6 +24,7 @@ pub(super) fn on_kind(kind: Option<ErrorKind>) -> &'static str {
             "check that the credentials may read and write the parameters below the root"
         }
         Some(ErrorKind::Deadline) => "poll again: nothing is lost; give a poll more time with --timeout",
+        Some(ErrorKind::Internal) => "report it, with this message; the other agents poll on",
         Some(ErrorKind::ApiError) | None => {
             "poll again; if it stays, ask whoever runs the Prefect API about the message"
         }

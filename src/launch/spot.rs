@@ -41,7 +41,9 @@ fn without_spot(strategy: &[Value]) -> Vec<Value> {
             (true, Some(first)) => merge(first, entry),
             (true, None) => {
                 let mut entry = entry.clone();
-                entry["capacityProvider"] = json!("FARGATE");
+                if let Value::Object(entry) = &mut entry {
+                    entry.insert("capacityProvider".into(), json!("FARGATE"));
+                }
                 entries.push(entry);
             }
             (false, _) => entries.push(entry.clone()),

@@ -239,6 +239,16 @@ pub enum RenderError {
     Gone(String),
     /// Not now: something it refers to cannot be read at the moment.
     NotNow(String),
+    /// Not now: what the API says of something that it refers to cannot be understood. That is the agent's trouble.
+    NotUnderstood(String),
+}
+
+impl RenderError {
+    /// `what` could not be read.
+    pub fn unread(what: &str, error: &ApiError) -> Self {
+        let reason = format!("{what} cannot be read: {error}");
+        if matches!(error, ApiError::Malformed(_)) { Self::NotUnderstood(reason) } else { Self::NotNow(reason) }
+    }
 }
 
 /// A run that cannot be launched because of what it says itself.

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::AgentConfig;
 use crate::launch::accounts::{AccountsLauncher, AwsConnect};
 use crate::orchestrator::Rehearsable;
+use crate::panics::caught;
 use crate::state::polls::{PollCounter, Turn as Number};
 use crate::state::{Counts, ErrorKind, Registration, Status};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -155,11 +156,19 @@ impl<C: Clock + Clone> Agent<C> {
         let ledger = Ledger::default();
         let remaining = Duration::try_from(invocation.end_of_polls() - started).unwrap_or_default();
         self.prefect.set_deadline(Some(tokio::time::Instant::now() + remaining));
-        let polled = tokio::time::timeout(remaining, self.poll_within(invocation, taken, &ledger)).await;
-        let number = polled.unwrap_or_else(|_| {
-            ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
-            None
-        });
+        // What became of the runs until then is in the ledger, whatever ends the poll.
+        let polled = tokio::time::timeout(remaining, caught(self.poll_within(invocation, taken, &ledger))).await;
+        let number = match polled {
+            Ok(Ok(number)) => number,
+            Ok(Err(panic)) => {
+                ledger.broke(&panic.to_string());
+                None
+            }
+            Err(_) => {
+                ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
+                None
+            }
+        };
         let mut report = ledger.report("no time was left in this invocation");
         let number = number.or(taken);
         self.sum_up(&mut report, number);

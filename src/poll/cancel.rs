@@ -7,6 +7,7 @@ use super::turn::Turn;
 use crate::clock::Clock;
 use crate::launch::{Launcher, LiveTask, Place};
 use crate::orchestrator::{ApiError, CancellingRun, Ending, Orchestrator, RenderError};
+use crate::state::ErrorKind;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 
@@ -53,8 +54,11 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     async fn cancel(&self, cancelling: &[CancellingRun<O::Detail>], now: OffsetDateTime) {
         let runs: Vec<_> = cancelling.iter().map(|cancelling| &cancelling.run).collect();
         let rendered = self.turn.orchestrator.render(&runs).await;
-        let places =
-            rendered.into_iter().zip(cancelling).map(|(rendered, cancelling)| match (rendered, &cancelling.task) {
+        let places = rendered.into_iter().zip(cancelling).map(|(rendered, cancelling)| {
+            if let Err(RenderError::NotUnderstood(reason)) = &rendered {
+                self.turn.ledger.trouble(ErrorKind::ApiError, reason);
+            }
+            match (rendered, &cancelling.task) {
                 (Ok(rendered), Some(task)) => {
                     Ok(Place { cluster: task.place.cluster.clone(), ..rendered.spec.place() })
                 }
@@ -63,8 +67,9 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 (Err(RenderError::Refused(_) | RenderError::Gone(_)), None) => {
                     Ok(in_cluster(Place::default(), cancelling))
                 }
-                (Err(RenderError::NotNow(reason)), None) => Err(reason),
-            });
+                (Err(RenderError::NotNow(reason) | RenderError::NotUnderstood(reason)), None) => Err(reason),
+            }
+        });
         let stopped = cancelling.iter().zip(places).map(|(cancelling, place)| async move {
             match place {
                 Ok(place) => self.stop_tasks(cancelling, &place, now).await,

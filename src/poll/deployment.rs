@@ -3,15 +3,16 @@
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::assembly::{Kit, PrefectKit, Unassembled};
 use super::dry_run::Record;
-use super::errors::PollError;
 use super::identity::Identity;
 use super::report::{AgentReport, Report};
+use super::selection::{PollError, Selection, Source};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, Root, from_file, load};
+use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, from_file, load};
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::truth::ConfiguredAgent;
+use crate::panics::caught;
 use crate::redaction::Redaction;
 use crate::state::polls::PollCounter;
 use crate::state::status;
@@ -27,29 +28,6 @@ use tokio::sync::Mutex;
 
 /// A warm process reads configuration and secrets again after this long.
 const CACHED_FOR: Duration = Duration::from_mins(5);
-
-/// Where agents are configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Parameter Store, below this root.
-    Parameters(Root),
-    /// A file, for the command line: one agent, nothing remembered between processes.
-    File {
-        /// Path of the file.
-        path: String,
-        /// Its text.
-        text: String,
-    },
-}
-
-/// Which agents to poll.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// All of them.
-    All,
-    /// These, by name.
-    Agents(Vec<String>),
-}
 
 /// A deployment: where its agents are configured, and what this process keeps of them.
 pub struct Deployment<C: Clock + Clone> {
@@ -173,10 +151,28 @@ impl<C: Clock + Clone> Deployment<C> {
         let selected = self.before(invocation.end_of_polls(), self.selected(selection, false)).await;
         let slots = selected.unwrap_or_else(|| Err(PollError::Deadline(self.name().to_owned())))?;
         let polls = slots.into_iter().map(|(name, slot)| async move {
-            let report = self.poll_agent(&name, slot, invocation).await;
+            // Whatever one agent's poll ends in, the others go on.
+            let report = caught(self.poll_agent(&name, slot, invocation)).await.unwrap_or_else(|panic| AgentReport {
+                error: Some(panic.to_string()),
+                error_kind: Some(ErrorKind::Internal),
+                ..AgentReport::default()
+            });
+            if report.error_kind == Some(ErrorKind::Internal) {
+                self.forget(&name).await;
+            }
             (name, report.without(&self.redaction))
         });
         Ok(Report { agents: join_all(polls).await.into_iter().collect() })
+    }
+
+    /// Nobody knows in what state a panic leaves an agent: the next poll assembles it anew. An agent of a file is kept:
+    /// only the process counts its polls.
+    async fn forget(&self, name: &str) {
+        if let Source::Parameters(_) = self.source {
+            let mut warm = self.warm.lock().await;
+            warm.slots.remove(name);
+            warm.loaded_at = None;
+        }
     }
 
     async fn poll_agent(&self, name: &str, slot: Slot<C>, invocation: &Invocation) -> AgentReport {
@@ -284,7 +280,15 @@ impl<C: Clock + Clone> Deployment<C> {
         let slots = loaded.into_iter().map(|loaded| {
             let known = warm.slots.get(&loaded.agent).cloned();
             let status = statuses.get(&loaded.agent).cloned().unwrap_or_default();
-            async { (loaded.agent.clone(), self.slot(loaded, known, status).await) }
+            async {
+                let name = loaded.agent.clone();
+                let slot = caught(self.slot(loaded, known, status)).await.unwrap_or_else(|panic| Slot {
+                    made_of: None,
+                    agent: Err(Unassembled { kind: ErrorKind::Internal, message: panic.to_string() }),
+                    enabled: true,
+                });
+                (name, slot)
+            }
         });
         warm.slots = join_all(slots).await.into_iter().collect();
         // An agent that could not be built is tried again at the next poll; so is a deployment without any, which waits

@@ -87,6 +87,13 @@ impl Ledger {
         self.trouble(error.kind(), &error.to_string());
     }
 
+    /// A bug ended the poll: that counts for more than whatever trouble came before.
+    pub fn broke(&self, error: &str) {
+        let report = &mut self.lock().report;
+        report.error_kind = Some(crate::state::ErrorKind::Internal);
+        report.error = Some(error.to_owned());
+    }
+
     /// Whether the poll itself had trouble.
     pub fn has_trouble(&self) -> bool {
         self.lock().report.error.is_some()

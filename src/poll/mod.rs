@@ -3,6 +3,7 @@
 //! | file | step |
 //! |---|---|
 //! | `deployment.rs` | all agents side by side, what a warm process keeps |
+//! | `selection.rs` | where agents are configured, which of them are polled, why none was |
 //! | `agent.rs`, `assembly.rs` | one agent: what it is made of, its poll from counter to status |
 //! | `identity.rs` | what names an agent among all deployments |
 //! | `prefect.rs` | the agent's Prefect API, whichever generation it is |
@@ -25,7 +26,6 @@ pub mod cancel;
 pub mod claims;
 pub mod deployment;
 pub mod dry_run;
-mod errors;
 pub mod history;
 mod identity;
 pub mod known;
@@ -36,6 +36,7 @@ mod preparing;
 pub mod recover;
 mod refused;
 pub mod report;
+pub mod selection;
 pub mod settle;
 pub mod turn;
 
@@ -44,6 +45,6 @@ mod tests;
 
 pub use agent::{Agent, Invocation, Overrides};
 pub use assembly::{PrefectKit, Unassembled};
-pub use deployment::{Deployment, Selection, Source};
-pub use errors::PollError;
+pub use deployment::Deployment;
 pub use report::{AgentReport, Report};
+pub use selection::{PollError, Selection, Source};

@@ -33,6 +33,11 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                     self.fate(run, Fate::Deferred(reason));
                     None
                 }
+                Err(RenderError::NotUnderstood(reason)) => {
+                    self.turn.ledger.trouble(ErrorKind::ApiError, &reason);
+                    self.fate(run, Fate::Deferred(reason));
+                    None
+                }
             }
         });
         join_all(ways).await.into_iter().flatten().collect()

@@ -9,6 +9,7 @@ use super::turn::Turn;
 use crate::clock::Clock;
 use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place};
 use crate::orchestrator::{ClaimedRun, Mark, Orchestrator, RenderError, RunRefusal, TaskOfRun};
+use crate::state::ErrorKind;
 use futures_util::future::join_all;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -66,6 +67,11 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                     Some(candidate(orphan, Intent::Fail { message }))
                 }
                 Err(RenderError::NotNow(reason)) => {
+                    self.fate(&orphan.run, Fate::Deferred(reason));
+                    None
+                }
+                Err(RenderError::NotUnderstood(reason)) => {
+                    self.turn.ledger.trouble(ErrorKind::ApiError, &reason);
                     self.fate(&orphan.run, Fate::Deferred(reason));
                     None
                 }

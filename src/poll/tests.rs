@@ -3,6 +3,7 @@
 
 mod cancelling;
 mod fakes;
+mod panics;
 mod pipeline;
 mod recovery;
 mod safety;

@@ -75,11 +75,11 @@ fn in_url(api: &str) -> Vec<SecretString> {
 
 /// The secret values of a block document as the API answers it: what its schema calls secret, and the keys of AWS
 /// wherever they stand. Where the answer does not tell the schema, all values are secret.
-pub(crate) fn secrets_of_block(document: &Value) -> Vec<SecretString> {
+pub(crate) fn secrets_of_block(document: &Map<String, Value>) -> Vec<SecretString> {
     let Some(data) = document.get("data") else { return Vec::new() };
     let mut found = Vec::new();
     let mut keep = |text: &str| found.push(SecretString::from(text));
-    let fields = document.pointer("/block_schema/fields").and_then(Value::as_object);
+    let fields = document.get("block_schema").and_then(|schema| schema.get("fields")).and_then(Value::as_object);
     match fields.and_then(|fields| fields.get("secret_fields")).map(|paths| paths.as_array()) {
         Some(Some(paths)) => {
             for path in paths.iter().filter_map(Value::as_str) {

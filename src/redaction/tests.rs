@@ -115,7 +115,7 @@ fn what_runs_bring_along_is_forgotten_with_their_poll_and_the_agents_own_is_not(
 
 fn block(schema: &Value, data: &Value) -> Vec<String> {
     let document = json!({"block_schema": schema, "data": data});
-    secrets_of_block(&document).iter().map(|secret| secret.expose_secret().to_owned()).collect()
+    secrets_of_block(document.as_object().unwrap()).iter().map(|secret| secret.expose_secret().to_owned()).collect()
 }
 
 #[test]
@@ -131,8 +131,8 @@ fn a_blocks_secrets_are_what_its_schema_says_and_the_keys_of_aws() {
     for schema in [json!(null), json!({}), json!({"fields": {"secret_fields": 7}}), json!([])] {
         assert_eq!(block(&schema, &json!({"a": ["x", {"b": "y"}], "c": true})), ["x", "y"], "{schema}");
     }
-    for document in [json!(null), json!([]), json!({"data": null}), json!({"data": 7, "block_schema": 7})] {
-        secrets_of_block(&document);
+    for document in [json!({}), json!({"data": null}), json!({"data": 7, "block_schema": 7})] {
+        secrets_of_block(document.as_object().unwrap());
     }
 }
 

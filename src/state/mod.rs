@@ -84,6 +84,8 @@ pub enum ErrorKind {
     ParameterStore,
     /// No time was left.
     Deadline,
+    /// A bug of this program.
+    Internal,
 }
 
 impl ErrorKind {

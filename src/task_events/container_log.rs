@@ -1,6 +1,7 @@
 //! Where a container's own log is: what its task definition says about it.
 
 use super::run::Generation;
+use crate::transport::shape::text_at;
 use serde_json::{Map, Value};
 
 /// A log stream.
@@ -25,19 +26,18 @@ pub fn log_stream(
     generation: Generation,
 ) -> Option<LogStream> {
     let containers = definition.get("containerDefinitions")?.as_array()?;
-    let named = |name: &str| containers.iter().find(|container| container["name"] == name);
+    let named = |name: &str| containers.iter().find(|container| text_at(container, &["name"]) == Some(name));
     let container = match container {
         Some(name) => named(name),
         None => named(generation.usual_container()).or_else(|| containers.first().filter(|_| containers.len() == 1)),
     }?;
-    let log = &container["logConfiguration"];
-    let option = |name: &str| log["options"][name].as_str().filter(|text| !text.is_empty());
-    if log["logDriver"] != "awslogs" {
+    let option = |name: &str| text_at(container, &["logConfiguration", "options", name]);
+    if text_at(container, &["logConfiguration", "logDriver"]) != Some("awslogs") {
         return None;
     }
     Some(LogStream {
         group: option("awslogs-group")?.to_owned(),
-        stream: format!("{}/{}/{task_id}", option("awslogs-stream-prefix")?, container["name"].as_str()?),
+        stream: format!("{}/{}/{task_id}", option("awslogs-stream-prefix")?, text_at(container, &["name"])?),
         region: option("awslogs-region").map(ToOwned::to_owned),
     })
 }

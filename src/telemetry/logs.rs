@@ -98,11 +98,6 @@ where
     move || Discreet { to: to(), redaction: redaction.clone() }
 }
 
-/// A panic is a line of the log too. (By itself it would be printed with whatever its message holds.)
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "this should not have happened")));
-}
-
 /// A line of the log that is no event of a library: one JSON object.
 pub fn line(redaction: &Redaction, line: &serde_json::Value) {
     let text = format!("{line}\n");
@@ -125,7 +120,7 @@ pub fn init_json(environment: &Environment, redaction: &Redaction) {
         .with(filter);
     // Fails only when another subscriber is set, as in tests.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    log_panics();
+    crate::panics::install();
 }
 
 /// Logs for people on standard error, for the command line; as JSON when asked. `default`: the level when the
@@ -143,7 +138,7 @@ pub fn init_terminal(environment: &Environment, json: bool, default: &str, redac
         tracing::subscriber::set_global_default(subscriber.with(without_bodies()).with(filter))
     };
     let _ = set;
-    log_panics();
+    crate::panics::install();
 }
 
 #[cfg(test)]

@@ -70,3 +70,13 @@ pub(crate) fn excerpt(body: &[u8]) -> String {
     }
     excerpt
 }
+
+/// Why a body is no JSON. A page is quoted, since its text says who has answered. What only looks like JSON is not: it
+/// may hold secrets.
+pub(crate) fn not_json(body: &[u8], error: &serde_json::Error) -> String {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if matches!(first, Some(b'{' | b'[' | b'"')) {
+        return format!("broken JSON of {} bytes: {error}", body.len());
+    }
+    format!("no JSON: {}", excerpt(body))
+}

@@ -4,6 +4,7 @@ pub(crate) mod again;
 pub(crate) mod deadline;
 pub(crate) mod errors;
 pub(crate) mod headers;
+pub(crate) mod shape;
 
 pub(crate) use deadline::Deadline;
 

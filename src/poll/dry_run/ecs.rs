@@ -63,11 +63,11 @@ impl<E: EcsCalls> EcsCalls for RecordedEcs<E> {
     }
 
     async fn stop_task(&self, cluster: Option<&str>, task_arn: &str, reason: &str) -> Result<(), AwsError> {
-        let mut body = json!({"task": task_arn, "reason": reason});
-        if let Some(cluster) = cluster {
-            body["cluster"] = json!(cluster);
-        }
-        self.recorder.note(SERVICE, "StopTask", None, body);
+        let mut body = Map::new();
+        body.insert("task".into(), json!(task_arn));
+        body.insert("reason".into(), json!(reason));
+        body.extend(cluster.map(|cluster| ("cluster".to_owned(), json!(cluster))));
+        self.recorder.note(SERVICE, "StopTask", None, Value::Object(body));
         Ok(())
     }
 }

@@ -2,8 +2,12 @@
 
 use crate::orchestrator::ApiError;
 use crate::transport::again::{Again, in_words};
-use crate::transport::errors::excerpt;
+use crate::transport::errors::{excerpt, not_json};
+use crate::transport::shape::{self, at, described, items_at};
 use serde_json::{Map, Value};
+
+/// Characters of an error's message at most.
+const MAX_MESSAGE_CHARS: usize = 2000;
 
 /// A successful HTTP answer: data and errors may both be there, one error per refused field.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -29,9 +33,10 @@ pub(super) struct GraphqlError {
 
 impl GraphqlError {
     fn read(raw: &Value) -> Self {
-        let message = raw["message"].as_str().map_or_else(|| raw.to_string(), str::to_owned);
-        let code = raw["extensions"]["code"].as_str().map(str::to_owned);
-        let alias = raw["path"][0].as_str().map(str::to_owned);
+        let message = raw.get("message").and_then(Value::as_str).map_or_else(|| raw.to_string(), str::to_owned);
+        let message = message.chars().take(MAX_MESSAGE_CHARS).collect();
+        let code = at(raw, &["extensions", "code"]).and_then(Value::as_str).map(str::to_owned);
+        let alias = items_at(raw, &["path"]).first().and_then(Value::as_str).map(str::to_owned);
         Self { message, code, alias, raw: raw.clone() }
     }
 
@@ -47,6 +52,14 @@ impl GraphqlError {
 }
 
 impl Answer {
+    /// The list in the only field of a request, or in one of several.
+    pub(super) fn list(&self, name: &str) -> Result<&[Value], ApiError> {
+        let value = self.field(name)?;
+        let odd =
+            || ApiError::Malformed(format!("`{name}`: a list was expected, but it is {}", described(Some(value))));
+        value.as_array().map(Vec::as_slice).ok_or_else(odd)
+    }
+
     /// The value of the only field of a request; any error, or null, is a failure.
     pub(super) fn field(&self, name: &str) -> Result<&Value, ApiError> {
         if !self.errors.is_empty() {
@@ -89,7 +102,7 @@ pub(super) fn read(status: u16, again: Again, body: &[u8]) -> Result<Answer, Api
     if status == 429 {
         return Err(ApiError::Throttled { retry_after });
     }
-    let json = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
+    let json = serde_json::from_slice::<Value>(body).map_err(|error| not_json(body, &error)).and_then(shape::object);
     let errors = json.as_ref().map(errors_of).unwrap_or_default();
     let text = || errors.first().map_or_else(|| excerpt(body), |error| error.message.clone());
     if matches!(status, 401 | 403) {
@@ -103,11 +116,11 @@ pub(super) fn read(status: u16, again: Again, body: &[u8]) -> Result<Answer, Api
             None => ApiError::Status { status, text: text() + &in_words(retry_after) },
         });
     }
-    let Some(mut json) = json else { return Err(ApiError::Malformed(format!("no JSON object: {}", excerpt(body)))) };
-    let data = match json.get_mut("data").map(Value::take) {
+    let data = match json.map_err(ApiError::Malformed)?.shift_remove("data") {
         Some(Value::Object(data)) => data,
         None | Some(Value::Null) if !errors.is_empty() => Map::new(),
-        _ => return Err(ApiError::Malformed("neither `data` nor `errors`".into())),
+        None | Some(Value::Null) => return Err(ApiError::Malformed("neither `data` nor `errors`".into())),
+        other => return Err(ApiError::Malformed(format!("`data` is {}", described(other.as_ref())))),
     };
     let answer = Answer { data, errors };
     // Where some fields have data the credentials were good enough, whatever the text of another field's error says.
@@ -118,11 +131,11 @@ pub(super) fn read(status: u16, again: Again, body: &[u8]) -> Result<Answer, Api
 }
 
 /// `errors` as a list, also when it is a lone object or text.
-fn errors_of(json: &Value) -> Vec<GraphqlError> {
-    match &json["errors"] {
-        Value::Null => Vec::new(),
-        Value::Array(errors) => errors.iter().map(GraphqlError::read).collect(),
-        other => vec![GraphqlError::read(other)],
+fn errors_of(json: &Map<String, Value>) -> Vec<GraphqlError> {
+    match json.get("errors") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(errors)) => errors.iter().map(GraphqlError::read).collect(),
+        Some(other) => vec![GraphqlError::read(other)],
     }
 }
 

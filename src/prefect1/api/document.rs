@@ -92,39 +92,35 @@ pub(super) fn alias(index: usize) -> String {
 
 /// The documents that set `states`, each with how many of them it holds (in order).
 pub(super) fn set_states(states: &[SetState]) -> Vec<(Document, usize)> {
-    let mut documents = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    let inputs: Vec<(Value, usize)> = states.iter().map(|state| sized(state.input())).collect();
-    for (index, (_, size)) in inputs.iter().enumerate() {
-        if index > start && (index - start == MAX_ALIASES || bytes + size > MAX_BYTES) {
-            documents.push(document(&states[start..index], &inputs[start..index]));
-            (start, bytes) = (index, 0);
+    let (mut documents, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for state in states {
+        let input = state.input();
+        let size = input.to_string().len();
+        if !chunk.is_empty() && (chunk.len() == MAX_ALIASES || bytes + size > MAX_BYTES) {
+            documents.push(document(std::mem::take(&mut chunk)));
+            bytes = 0;
         }
+        chunk.push((state, input));
         bytes += size;
     }
-    if start < states.len() {
-        documents.push(document(&states[start..], &inputs[start..]));
+    if !chunk.is_empty() {
+        documents.push(document(chunk));
     }
     documents
 }
 
-fn sized(input: Value) -> (Value, usize) {
-    let size = input.to_string().len();
-    (input, size)
-}
-
-fn document(states: &[SetState], inputs: &[(Value, usize)]) -> (Document, usize) {
+fn document(states: Vec<(&SetState, Value)>) -> (Document, usize) {
     let (mut declarations, mut fields) = (String::new(), String::new());
-    let mut variables = Map::new();
-    for (index, (state, (input, _))) in states.iter().zip(inputs).enumerate() {
+    let (mut variables, count) = (Map::new(), states.len());
+    for (index, (state, input)) in states.into_iter().enumerate() {
         let (field, alias) = (state.target.field(), alias(index));
         let comma = if index == 0 { "" } else { ", " };
         // Writing to a String cannot fail.
         let _ = write!(declarations, "{comma}$i{index}: {field}_input!");
         let _ = write!(fields, " {alias}: {field}(input: $i{index}) {{ states {{ id status message }} }}");
-        variables.insert(format!("i{index}"), input.clone());
+        variables.insert(format!("i{index}"), input);
     }
-    (Document { query: format!("mutation({declarations}) {{{fields} }}"), variables }, states.len())
+    (Document { query: format!("mutation({declarations}) {{{fields} }}"), variables }, count)
 }
 
 #[cfg(test)]

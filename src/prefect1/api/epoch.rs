@@ -1,7 +1,7 @@
 //! Epochs: what names one turn of a run, and where a claim leaves its mark.
 
 use super::queries::Times;
-use super::rows::{Look, is_due, mark_of};
+use super::rows::{Look, is_due, is_submitted, mark_of};
 use crate::orchestrator::{Mark, RunNow};
 use crate::prefect1::render::TaskRun;
 use sha2::{Digest, Sha256};
@@ -77,7 +77,7 @@ fn claim_mark(look: &Look) -> Option<Mark> {
 
 /// The mark on claimed task runs: of the wanted epoch if there is one, else the one of the latest attempt.
 fn task_mark(task_runs: &[TaskRun], epoch: Option<&str>) -> Option<Mark> {
-    let claimed = task_runs.iter().filter(|task_run| task_run.serialized_state["type"] == "Submitted");
+    let claimed = task_runs.iter().filter(|task_run| is_submitted(&task_run.serialized_state));
     claimed
         .filter_map(|task_run| mark_of(&task_run.serialized_state))
         .max_by_key(|mark| (Some(mark.epoch.as_str()) == epoch, mark.attempt))

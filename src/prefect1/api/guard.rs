@@ -1,7 +1,7 @@
 //! What may be overwritten: only what is still our claim. A run that ended, is paused or is being cancelled never is.
 
 use super::document::{SetState, Target};
-use super::rows::{Look, mark_of};
+use super::rows::{Look, is_submitted, mark_of};
 use super::{Detail, states};
 use crate::orchestrator::{ApiError, DueRun, GiveBack, Mark};
 use crate::prefect1::render::TaskRun;
@@ -56,7 +56,7 @@ fn claimed_by_us<'a>(run: &GiveBack<'a, Detail>, task_runs: &[TaskRun]) -> Vec<&
     let claimed = |id: &str| {
         task_runs.iter().any(|now| {
             let state = &now.serialized_state;
-            now.id == id && state["type"] == "Submitted" && run.mark.is_claim_of(mark_of(state).as_ref())
+            now.id == id && is_submitted(state) && run.mark.is_claim_of(mark_of(state).as_ref())
         })
     };
     run.run.detail.flow_run.task_runs.iter().filter(|task_run| claimed(&task_run.id)).collect()
@@ -68,7 +68,7 @@ pub(super) fn may_fail(run: &DueRun<Detail>, look: Option<&Look>) -> Result<(), 
     let is_claim = |mark: Option<&Mark>| mark.is_some_and(|mark| mark.token == run.token);
     let claims_task_run = |task_run: &TaskRun| {
         let state = &task_run.serialized_state;
-        state["type"] == "Submitted" && is_claim(mark_of(state).as_ref())
+        is_submitted(state) && is_claim(mark_of(state).as_ref())
     };
     match look.state.as_str() {
         "Submitted" if is_claim(look.mark.as_ref()) => Ok(()),

@@ -3,7 +3,11 @@
 use super::answer::{Answer, GraphqlError, refused};
 use super::document::alias;
 use crate::orchestrator::{ApiError, Claimed};
+use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;
+
+/// Characters of a status that nobody knows.
+const MAX_STATUS_CHARS: usize = 40;
 
 /// What became of one state.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +54,7 @@ fn of_error(error: ApiError) -> Written {
 
 fn of_alias(answer: &Answer, alias: &str, count: usize) -> Written {
     let data = answer.data.get(alias).unwrap_or(&Value::Null);
-    if let Some(state) = data["states"].get(0) {
+    if let Some(state) = items_at(data, &["states"]).first() {
         return of_status(state);
     }
     let own = |error: &&GraphqlError| match &error.alias {
@@ -67,14 +71,17 @@ fn of_alias(answer: &Answer, alias: &str, count: usize) -> Written {
 }
 
 fn of_status(state: &Value) -> Written {
-    let message = state["message"].as_str().filter(|message| !message.is_empty());
-    match state["status"].as_str() {
+    let message = text_at(state, &["message"]);
+    match text_at(state, &["status"]) {
         Some("SUCCESS") => Written::Done,
         Some("QUEUED") => Written::Queued(match message {
             Some(message) => format!("queued by a concurrency limit: {message}"),
             None => "queued by a concurrency limit".into(),
         }),
-        status => Written::Unknown(ApiError::Malformed(format!("status {}", status.unwrap_or("missing")))),
+        status => {
+            let status: String = status.unwrap_or("missing").chars().take(MAX_STATUS_CHARS).collect();
+            Written::Unknown(ApiError::Malformed(format!("status {status}")))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::Config;
 use super::document::Document;
 use crate::orchestrator::Window;
 use crate::times;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
 
 /// Rows of one page of our own query.
@@ -25,6 +25,13 @@ pub(super) struct Scope {
     pub tenant_id: Option<String>,
     /// The agent's labels.
     pub labels: Vec<String>,
+}
+
+impl Scope {
+    /// The part of a filter that leaves out other tenants' runs.
+    fn of_tenant(&self) -> Option<(String, Value)> {
+        self.tenant_id.as_ref().map(|tenant_id| ("tenant_id".to_owned(), json!({ "_eq": tenant_id })))
+    }
 }
 
 /// The times of one look, as the rows are judged by them.
@@ -104,19 +111,17 @@ pub(super) fn due_runs(scope: &Scope, times: &Times, shown: &[String]) -> Docume
     );
     let retry = times::iso(times.retry_before);
     let task_runs = json!({ "state": { "_in": super::SCHEDULED_LIKE }, "state_start_time": { "_lte": retry } });
-    let mut filter = json!({
-        "labels": labels_filter(&scope.labels),
-        "_or": [
+    let mut filter = Map::new();
+    filter.insert("labels".into(), labels_filter(&scope.labels));
+    filter.insert(
+        "_or".into(),
+        json!([
             { "state": { "_eq": "Scheduled" }, "state_start_time": { "_lte": times::iso(times.before) } },
             { "state": { "_eq": "Running" }, "task_runs": task_runs },
-        ],
-    });
-    if let Some(tenant_id) = &scope.tenant_id {
-        filter["tenant_id"] = json!({ "_eq": tenant_id });
-    }
-    if !shown.is_empty() {
-        filter["id"] = json!({ "_nin": shown });
-    }
+        ]),
+    );
+    filter.extend(scope.of_tenant());
+    filter.extend((!shown.is_empty()).then(|| ("id".to_owned(), json!({ "_nin": shown }))));
     Document::new(&query, json!({ "where": filter, "retry": retry }))
 }
 
@@ -179,10 +184,8 @@ pub(super) fn standing(scope: &Scope, standing: &Standing<'_>) -> Document {
         rows(STANDING_ROWS),
     );
     // Marks tell our runs; labels are compared here, since not every server can.
-    let scoped = |mut filter: Value| {
-        if let Some(tenant_id) = &scope.tenant_id {
-            filter["tenant_id"] = json!({ "_eq": tenant_id });
-        }
+    let scoped = |mut filter: Map<String, Value>| {
+        filter.extend(scope.of_tenant());
         filter
     };
     Document::new(

@@ -5,6 +5,7 @@ use super::queries::{self, PAGE_ROWS, QUEUE_IDS, Times};
 use super::rows::{self, Unreadable};
 use super::{Detail, Prefect1, lock};
 use crate::orchestrator::{ApiError, DuePage, DueRun, Window};
+use crate::transport::shape::{at, described, text_at};
 use futures_util::future::{Either, select};
 use serde_json::Value;
 use std::pin::pin;
@@ -86,7 +87,7 @@ impl Prefect1 {
         let shown = lock(&self.shown).clone();
         let document = queries::due_runs(&session.scope(), times, &shown);
         let answer = self.transport.read(self.sender(&session), &document).await?;
-        let rows = list(answer.field("flow_run")?)?;
+        let rows = answer.list("flow_run")?;
         let full = rows.len() >= PAGE_ROWS;
         self.show(rows, full);
         Ok(page(rows, times, full))
@@ -96,7 +97,7 @@ impl Prefect1 {
     fn show(&self, rows: &[Value], full: bool) {
         let mut shown = lock(&self.shown);
         if full {
-            shown.extend(rows.iter().filter_map(|row| row["id"].as_str()).map(str::to_owned));
+            shown.extend(rows.iter().filter_map(|row| text_at(row, &["id"])).map(str::to_owned));
             // Most of the earlier ones were launched meanwhile, and so left the queue by themselves.
             let too_many = shown.len().saturating_sub(MAX_SHOWN);
             shown.drain(..too_many);
@@ -110,7 +111,9 @@ impl Prefect1 {
         let document = queries::runs_in_queue(&session.scope(), times);
         // Asking again changes nothing but the agent's time of life.
         let answer = self.transport.read_within(self.sender(&session), &document, Some(QUEUE_GRACE)).await?;
-        let ids = list(&answer.field("get_runs_in_queue")?["flow_run_ids"])?;
+        let ids = at(answer.field("get_runs_in_queue")?, &["flow_run_ids"]);
+        let odd = || ApiError::Malformed(format!("`flow_run_ids`: a list was expected, but it is {}", described(ids)));
+        let ids = ids.and_then(Value::as_array).ok_or_else(odd)?;
         Ok(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
@@ -120,7 +123,7 @@ impl Prefect1 {
         }
         let session = self.session();
         let answer = self.transport.read(self.sender(&session), &queries::metadata(ids, times)).await?;
-        Ok(page(list(answer.field("flow_run")?)?, times, ids.len() >= QUEUE_IDS))
+        Ok(page(answer.list("flow_run")?, times, ids.len() >= QUEUE_IDS))
     }
 
     fn is_refused(&self, now: OffsetDateTime) -> bool {
@@ -149,10 +152,6 @@ fn page(rows: &[Value], times: &Times, full: bool) -> DuePage<Detail> {
     }
     runs.sort_by_key(|run| run.start_time);
     DuePage { runs, unreadable, full, queue_error: None }
-}
-
-fn list(value: &Value) -> Result<&[Value], ApiError> {
-    value.as_array().map(Vec::as_slice).ok_or_else(|| ApiError::Malformed("a list is missing".into()))
 }
 
 /// Whether an error says that the server does not take our query, as opposed to trouble that passes.

@@ -7,12 +7,25 @@ use crate::launch::token::client_token;
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect1::render::{FlowRun, TaskRun};
 use crate::times;
+use crate::transport::shape::{self, Field, Kind, at, described, text_at};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// A row that cannot be understood: the run's id as far as known, and why.
 pub(super) type Unreadable = (String, String);
+
+/// Characters of what is no time.
+const MAX_TIME_CHARS: usize = 40;
+
+/// What is read of a run, besides what it cannot be without.
+const FLOW_RUN: &[Field] = &[Field::optional("state", Kind::Text), Field::optional("name", Kind::Text)];
+const FLOW: &[Field] = &[
+    Field::required("id", Kind::Text),
+    Field::required("name", Kind::Text),
+    Field::optional("core_version", Kind::Text),
+];
+const TASK_RUN: &[Field] = &[Field::required("id", Kind::Text), Field::optional("task_id", Kind::Text)];
 
 /// A run as it is now.
 #[derive(Debug, Clone)]
@@ -87,7 +100,7 @@ fn due(
 
 /// Whether a task run waits for its time and the time has come. `None` = whatever the time.
 pub(super) fn is_due(task_run: &TaskRun, retry_before: Option<OffsetDateTime>) -> bool {
-    let waits = task_run.serialized_state["type"].as_str().is_some_and(|state| SCHEDULED_LIKE.contains(&state));
+    let waits = type_of(&task_run.serialized_state).is_some_and(|state| SCHEDULED_LIKE.contains(&state));
     // A start time that cannot be read does not take the task out: the server chose the row by its own column.
     let start_time = start_time(&task_run.serialized_state).ok().flatten();
     waits && start_time.zip(retry_before).is_none_or(|(start, before)| start <= before)
@@ -103,11 +116,10 @@ fn flow_run(row: &Value) -> Result<FlowRun, String> {
     if !row.get("serialized_state").is_some_and(Value::is_object) {
         return Err("the run has no `serialized_state`".into());
     }
-    if !row.get("flow").is_some_and(Value::is_object) {
-        return Err("the run has no flow".into());
-    }
+    let flow = row.get("flow").and_then(Value::as_object).ok_or("the run has no flow")?;
+    shape::check(flow, FLOW).map_err(|why| format!("its flow: {why}"))?;
     row.insert("task_runs".into(), Value::Array(task_rows(&row)?));
-    serde_json::from_value(Value::Object(row)).map_err(|error| error.to_string())
+    shape::row(Value::Object(row), FLOW_RUN)
 }
 
 fn task_rows(row: &Map<String, Value>) -> Result<Vec<Value>, String> {
@@ -120,6 +132,7 @@ fn task_rows(row: &Map<String, Value>) -> Result<Vec<Value>, String> {
         let task_run = row.as_object().ok_or("a task run is no object")?;
         let id = id_in(task_run).ok_or("a task run has no id")?;
         check_version(task_run, &format!("task run {id}"))?;
+        shape::check(task_run, TASK_RUN).map_err(|why| format!("task run {id}: {why}"))?;
         Ok(row.clone())
     });
     checked.collect()
@@ -137,14 +150,14 @@ pub(super) fn look(row: &Value) -> Result<Look, Unreadable> {
     let object = row.as_object().ok_or_else(|| unreadable("the row is no object".into()))?;
     check_version(object, "the run").map_err(&unreadable)?;
     let serialized_state = object.get("serialized_state").unwrap_or(&Value::Null);
-    let state = object.get("state").and_then(Value::as_str).or_else(|| serialized_state["type"].as_str());
+    let state = object.get("state").and_then(Value::as_str).or_else(|| type_of(serialized_state));
     let task_runs = task_rows(object).map_err(&unreadable)?;
-    let task_runs = task_runs.into_iter().map(serde_json::from_value).collect::<Result<Vec<_>, _>>();
+    let task_runs = task_runs.into_iter().map(|row| shape::row(row, TASK_RUN)).collect::<Result<Vec<_>, _>>();
     Ok(Look {
         version: object.get("version").and_then(Value::as_i64).unwrap_or_default(),
         state: state.ok_or_else(|| unreadable("the run has no state".into()))?.to_owned(),
         mark: mark_of(serialized_state),
-        task_runs: task_runs.map_err(|error| unreadable(error.to_string()))?,
+        task_runs: task_runs.map_err(|why| unreadable(format!("a task run: {why}")))?,
         id,
     })
 }
@@ -158,24 +171,34 @@ fn id_in(row: &Map<String, Value>) -> Option<&str> {
 }
 
 pub(super) fn state_type(flow_run: &FlowRun) -> Option<&str> {
-    flow_run.state.as_deref().or_else(|| flow_run.serialized_state["type"].as_str())
+    flow_run.state.as_deref().or_else(|| type_of(&flow_run.serialized_state))
+}
+
+/// Type of a state.
+pub(super) fn type_of(state: &Value) -> Option<&str> {
+    text_at(state, &["type"])
+}
+
+/// Whether it is a claim.
+pub(super) fn is_submitted(state: &Value) -> bool {
+    type_of(state) == Some("Submitted")
 }
 
 /// `start_time` of a state; missing or null is `None`, anything else that is no time is an error.
 fn start_time(state: &Value) -> Result<Option<OffsetDateTime>, String> {
-    match &state["start_time"] {
-        Value::Null => Ok(None),
-        Value::String(text) => match times::parse(text) {
+    match state.get("start_time") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => match times::parse(text) {
             Some(time) => Ok(Some(time)),
-            None => Err(format!("`start_time` is no time: {text}")),
+            None => Err(format!("`start_time` is no time: {}", text.chars().take(MAX_TIME_CHARS).collect::<String>())),
         },
-        other => Err(format!("`start_time` is no time: {other}")),
+        other => Err(format!("`start_time` must be a time, but is {}", described(other))),
     }
 }
 
 /// The mark in a state's context.
 pub(super) fn mark_of(state: &Value) -> Option<Mark> {
-    serde_json::from_value(state["context"][MARK_KEY].clone()).ok()
+    serde_json::from_value(at(state, &["context", MARK_KEY])?.clone()).ok()
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::orchestrator::{ApiError, CancellingRun, ClaimedRun, DueRun, Ending, M
 use crate::prefect1::api::outcome::is_version_lock;
 use crate::prefect1::render::{FlowRun, TaskRun};
 use crate::times;
-use serde_json::{Value, json};
+use crate::transport::shape::{items_at, text_at};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -31,11 +32,8 @@ impl Prefect1 {
         let query =
             Query { marked_as: &self.marked_as, before: now - orphan_after, cancelled_since: now - CANCELLED_MEMORY };
         let answer = self.transport.read(self.sender(&session), &queries::standing(&scope, &query)).await?;
-        let of = |field: &str| -> Result<Vec<Value>, ApiError> {
-            let rows = answer.field(field)?.as_array();
-            rows.cloned().ok_or_else(|| ApiError::Malformed("a list is missing".into()))
-        };
-        let (claimed, foreign, cancelling) = (of("claimed")?, of("foreign")?, of("cancelling")?);
+        let (claimed, foreign) = (answer.list("claimed")?, answer.list("foreign")?);
+        let cancelling = answer.list("cancelling")?;
         Ok(Standing {
             claimed: claimed.iter().filter_map(|row| readable(claimed_run(row, &self.marked_as))).flatten().collect(),
             foreign: foreign.iter().filter(|row| is_for(row, &scope.labels)).count(),
@@ -75,7 +73,7 @@ impl Prefect1 {
 
 /// Whether a run is for an agent with these labels.
 fn is_for(row: &Value, labels: &[String]) -> bool {
-    let of_run: Vec<&str> = row["labels"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let of_run: Vec<&str> = items_at(row, &["labels"]).iter().filter_map(Value::as_str).collect();
     queries::takes(labels, &of_run)
 }
 
@@ -98,7 +96,7 @@ fn claimed_run(row: &Value, marked_as: &str) -> Result<Option<ClaimedRun<Detail>
     let (mark, since) = if is_task_retry {
         let ours = |task_run: &TaskRun| {
             let state = &task_run.serialized_state;
-            rows::mark_of(state).filter(|mark| state["type"] == "Submitted" && is_ours(mark))
+            rows::mark_of(state).filter(|mark| rows::is_submitted(state) && is_ours(mark))
         };
         // One turn's claim: that of the latest attempt.
         let Some(mark) = flow_run.task_runs.iter().filter_map(ours).max_by_key(|mark| mark.attempt) else {
@@ -108,8 +106,9 @@ fn claimed_run(row: &Value, marked_as: &str) -> Result<Option<ClaimedRun<Detail>
         for task_run in &mut flow_run.task_runs {
             task_run.serialized_state = as_received(&task_run.serialized_state);
         }
-        let claimed_task = |task: &&Value| flow_run.task_runs.iter().any(|known| task["id"] == json!(known.id));
-        let since = row["task_runs"].as_array().into_iter().flatten().filter(claimed_task).filter_map(timestamp).max();
+        let claimed_task =
+            |task: &&Value| flow_run.task_runs.iter().any(|known| text_at(task, &["id"]) == Some(known.id.as_str()));
+        let since = items_at(row, &["task_runs"]).iter().filter(claimed_task).filter_map(timestamp).max();
         (mark, since)
     } else {
         let Some(mark) = rows::mark_of(&flow_run.serialized_state).filter(is_ours) else { return Ok(None) };
@@ -137,8 +136,8 @@ pub(super) fn claimed(flow_run: FlowRun, is_task_retry: bool, mark: &Mark, since
 
 /// The state within a claim: as it was when the run was due.
 pub(super) fn as_received(submitted: &Value) -> Value {
-    let inner = &submitted["state"];
-    if inner.is_object() { inner.clone() } else { json!({"type": "Scheduled", "message": "Flow run scheduled."}) }
+    let inner = submitted.get("state").filter(|inner| inner.is_object());
+    inner.cloned().unwrap_or_else(|| json!({"type": "Scheduled", "message": "Flow run scheduled."}))
 }
 
 fn cancelling_run(row: &Value) -> Result<CancellingRun<Detail>, Unreadable> {
@@ -154,7 +153,7 @@ fn cancelling_run(row: &Value) -> Result<CancellingRun<Detail>, Unreadable> {
         capacity_refusals: 0,
         cluster: String::new(),
     };
-    let has_started = !row["start_time"].is_null();
+    let has_started = has_started(row);
     // Where its launch went, whatever is configured by now.
     let cluster = newest_claim(row).map(|mark| mark.cluster).filter(|cluster| !cluster.is_empty());
     let run = claimed(flow_run, false, &mark, since);
@@ -163,14 +162,19 @@ fn cancelling_run(row: &Value) -> Result<CancellingRun<Detail>, Unreadable> {
 
 /// The mark of the newest Submitted among a run's states, if that has one.
 pub(super) fn newest_claim(row: &Value) -> Option<Mark> {
-    let states = row["states"].as_array()?.iter();
-    let dated = states.filter_map(|state| Some((times::parse(state["timestamp"].as_str()?)?, state)));
+    let states = items_at(row, &["states"]).iter();
+    let dated = states.filter_map(|state| Some((times::parse(text_at(state, &["timestamp"])?)?, state)));
     let (_, newest) = dated.max_by_key(|(timestamp, _)| *timestamp)?;
-    rows::mark_of(&newest["serialized_state"])
+    rows::mark_of(newest.get("serialized_state")?)
+}
+
+/// Whether the flow has begun at some time.
+pub(super) fn has_started(row: &Value) -> bool {
+    row.get("start_time").is_some_and(|start| !start.is_null())
 }
 
 pub(super) fn timestamp(row: &Value) -> Option<OffsetDateTime> {
-    times::parse(row["state_timestamp"].as_str()?)
+    times::parse(text_at(row, &["state_timestamp"])?)
 }
 
 impl Query<'_> {
@@ -180,31 +184,34 @@ impl Query<'_> {
     }
 
     /// Runs that this agent has claimed, and Running ones of which it has claimed task runs.
-    pub(super) fn claimed(&self) -> Value {
+    pub(super) fn claimed(&self) -> Map<String, Value> {
         let before = json!({ "_lte": times::iso(self.before) });
         let ours = json!({ "_contains": self.mark() });
         let submitted = json!({ "state": { "_eq": "Submitted" }, "state_timestamp": before, "serialized_state": ours });
-        let mut task_retry = json!({ "state": { "_eq": "Running" } });
-        task_retry["task_runs"] = submitted.clone();
-        json!({ "_or": [submitted, task_retry] })
+        let task_retry = json!({ "state": { "_eq": "Running" }, "task_runs": submitted.clone() });
+        fields([("_or", json!([submitted, task_retry]))])
     }
 
     /// Submitted runs without our mark.
-    pub(super) fn foreign(&self) -> Value {
-        json!({ "state": { "_eq": "Submitted" }, "_not": { "serialized_state": { "_contains": self.mark() } } })
+    pub(super) fn foreign(&self) -> Map<String, Value> {
+        let ours = json!({ "serialized_state": { "_contains": self.mark() } });
+        fields([("state", json!({ "_eq": "Submitted" })), ("_not", ours)])
     }
 
     /// Runs that this agent had claimed once, and that were cancelled.
-    pub(super) fn cancelling(&self) -> Value {
+    pub(super) fn cancelling(&self) -> Map<String, Value> {
         let since = times::iso(self.cancelled_since);
-        json!({
-            "states": { "serialized_state": { "_contains": self.mark() } },
-            "_or": [
-                { "state": { "_eq": "Cancelling" } },
-                { "state": { "_eq": "Cancelled" }, "state_timestamp": { "_gte": since } },
-            ],
-        })
+        let ours = json!({ "serialized_state": { "_contains": self.mark() } });
+        let cancelled = json!([
+            { "state": { "_eq": "Cancelling" } },
+            { "state": { "_eq": "Cancelled" }, "state_timestamp": { "_gte": since } },
+        ]);
+        fields([("states", ours), ("_or", cancelled)])
     }
+}
+
+fn fields<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{Config, Prefect1, Session};
 use crate::config::Backend;
 use crate::orchestrator::ApiError;
 use crate::state::Registration;
+use crate::transport::shape::{described, text_at};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -52,9 +53,9 @@ impl Prefect1 {
         let Some(id) = &self.config.generation.agent_config_id else { return Ok(None) };
         let session = self.session();
         let answer = self.transport.read(self.sender(&session), &queries::agent_config(id)).await?;
-        let rows = answer.field("agent_config")?;
-        match rows.get(0) {
-            Some(row) => Ok(Some(row["settings"].clone())),
+        match answer.list("agent_config")?.first() {
+            Some(Value::Object(row)) => Ok(Some(row.get("settings").cloned().unwrap_or_default())),
+            Some(row) => Err(ApiError::Malformed(format!("a row of `agent_config` is {}", described(Some(row))))),
             None => {
                 Err(ApiError::Configuration(format!("agent_config_id: the Prefect API knows no agent config {id}")))
             }
@@ -80,7 +81,7 @@ impl Prefect1 {
     async fn check_token_scope(&self) -> Result<(), ApiError> {
         // A tenant goes with API keys only, so the look-up names nobody.
         let answer = self.transport.read(Sender::default(), &queries::token_scope()).await?;
-        match answer.field("auth_info")?["api_token_scope"].as_str() {
+        match text_at(answer.field("auth_info")?, &["api_token_scope"]) {
             Some("RUNNER") => Ok(()),
             scope => Err(ApiError::Unauthorised(format!(
                 "the token must have the scope RUNNER, it has {}",
@@ -91,8 +92,8 @@ impl Prefect1 {
 
     async fn tenant_of_key(&self) -> Result<String, ApiError> {
         let answer = self.transport.read(Sender::default(), &queries::tenant_of_key()).await?;
-        let tenant_id = answer.field("auth_info")?["tenant_id"].as_str();
-        tenant_id.filter(|id| !id.is_empty()).map(str::to_owned).ok_or_else(|| {
+        let tenant_id = text_at(answer.field("auth_info")?, &["tenant_id"]);
+        tenant_id.map(str::to_owned).ok_or_else(|| {
             ApiError::Unauthorised(
                 "the API key belongs to no tenant; a token was used where an API key is needed".into(),
             )
@@ -101,13 +102,14 @@ impl Prefect1 {
 
     async fn first_tenant(&self) -> Result<String, ApiError> {
         let answer = self.transport.read(Sender::default(), &queries::tenants()).await?;
-        let tenant_id = answer.field("tenant")?[0]["id"].as_str().map(str::to_owned);
-        tenant_id.ok_or_else(|| {
-            ApiError::Configuration(
+        let Some(tenant) = answer.list("tenant")?.first() else {
+            return Err(ApiError::Configuration(
                 "the Prefect Server has no tenants: create one with `prefect server create-tenant` or set tenant_id"
                     .into(),
-            )
-        })
+            ));
+        };
+        let tenant_id = text_at(tenant, &["id"]).map(str::to_owned);
+        tenant_id.ok_or_else(|| ApiError::Malformed("the first row of `tenant` has no id".into()))
     }
 
     async fn register(&self, config: &Config, tenant_id: Option<&str>) -> Result<String, ApiError> {
@@ -118,7 +120,7 @@ impl Prefect1 {
         let sender = Sender { tenant_id: self.tenant_header(tenant_id), agent_id: None };
         // Registering again finds the same agent, so it may be repeated like a read.
         let answer = self.transport.read(sender, &document).await?;
-        let id = answer.field("register_agent")?["id"].as_str().filter(|id| !id.is_empty());
+        let id = text_at(answer.field("register_agent")?, &["id"]);
         id.map(str::to_owned).ok_or_else(|| ApiError::Malformed("no id for the registered agent".into()))
     }
 

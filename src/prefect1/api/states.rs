@@ -27,7 +27,7 @@ fn submitted(message: &str, mark: &Mark, received: &Value) -> Value {
 pub(super) fn given_back(received: &Value, start_time: OffsetDateTime, reason: &str, mark: &Mark) -> Value {
     let mut state = rescheduled(received, reason);
     state.insert("start_time".into(), json!(times::iso(start_time)));
-    let mut context = received["context"].as_object().cloned().unwrap_or_default();
+    let mut context = received.get("context").and_then(Value::as_object).cloned().unwrap_or_default();
     context.insert(MARK_KEY.into(), json!(mark));
     state.insert("context".into(), Value::Object(context));
     Value::Object(state)
@@ -58,7 +58,7 @@ pub(super) fn cancelled(message: &str) -> Value {
 /// A text of bounded length.
 pub(super) fn bounded(text: &str) -> String {
     match text.char_indices().nth(MAX_MESSAGE_CHARS) {
-        Some((end, _)) => format!("{}… (cut)", &text[..end]),
+        Some((end, _)) => format!("{}… (cut)", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
 }

@@ -1,14 +1,15 @@
 //! A run whose task has changed: as it is now, and its end.
 
 use super::document::{SetState, Target};
-use super::rows::{self, flow_run_of};
-use super::standing::{as_received, claimed, newest_claim, timestamp};
+use super::rows::{self, flow_run_of, is_submitted, type_of};
+use super::standing::{as_received, claimed, has_started, newest_claim, timestamp};
 use super::{Detail, Prefect1, queries, states};
 use crate::launch::token::client_token;
 use crate::orchestrator::{ApiError, Mark, Watched};
 use crate::prefect1::render::{FlowRun, TaskRun};
 use crate::task_events::run::{ClaimedBy, Phase, Run, is_waiting_task_run};
 use crate::times;
+use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -17,9 +18,7 @@ impl Prefect1 {
     pub(super) async fn watched_run(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
         let session = self.session();
         let answer = self.transport.read(self.sender(&session), &queries::watched(flow_run_id)).await?;
-        let rows = answer.field("flow_run")?.as_array();
-        let rows = rows.ok_or_else(|| ApiError::Malformed("a list is missing".into()))?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let Some(row) = answer.list("flow_run")?.first() else { return Ok(None) };
         let watched =
             watched(row, &self.marked_as).map_err(|(id, why)| ApiError::Malformed(format!("run {id}: {why}")));
         watched.map(Some)
@@ -39,19 +38,19 @@ fn watched(row: &Value, marked_as: &str) -> Result<Watched<Detail>, rows::Unread
     let is_ours = |mark: &Mark| mark.agent == marked_as;
     let claimed_task = |task_run: &TaskRun| {
         let state = &task_run.serialized_state;
-        rows::mark_of(state).filter(|mark| state["type"] == "Submitted" && is_ours(mark))
+        rows::mark_of(state).filter(|mark| is_submitted(state) && is_ours(mark))
     };
     let task_mark = flow_run.task_runs.iter().filter_map(claimed_task).max_by_key(|mark| mark.attempt);
     let phase = Phase::of_prefect_1(&state, task_mark.is_some());
     let is_task_retry = state == "Running";
-    let waits = |task_run: &TaskRun| task_run.serialized_state["type"].as_str().is_some_and(is_waiting_task_run);
+    let waits = |task_run: &TaskRun| type_of(&task_run.serialized_state).is_some_and(is_waiting_task_run);
     let now = Run {
         phase,
         claimed_at: claimed_at(row),
         infrastructure_pid: None,
         attempt: None,
         claimed_by: ClaimedBy::Unknown,
-        has_run: !row["start_time"].is_null(),
+        has_run: has_started(row),
         waits_for_task_runs: flow_run.task_runs.iter().any(waits),
     };
     let newest = newest_claim(row);
@@ -77,7 +76,7 @@ fn unwrap_claims(flow_run: &mut FlowRun, mark: Option<&Mark>, is_task_retry: boo
     }
     flow_run.task_runs.retain(|task_run| {
         let state = &task_run.serialized_state;
-        state["type"] == "Submitted" && mark.is_claim_of(rows::mark_of(state).as_ref())
+        is_submitted(state) && mark.is_claim_of(rows::mark_of(state).as_ref())
     });
     for task_run in &mut flow_run.task_runs {
         task_run.serialized_state = as_received(&task_run.serialized_state);
@@ -86,9 +85,10 @@ fn unwrap_claims(flow_run: &mut FlowRun, mark: Option<&Mark>, is_task_retry: boo
 
 /// The newest Submitted, of the run or of a task run that still is.
 fn claimed_at(row: &Value) -> Option<OffsetDateTime> {
-    let of_run = row["states"].as_array().into_iter().flatten().filter_map(|state| state["timestamp"].as_str());
-    let tasks = row["task_runs"].as_array().into_iter().flatten();
-    let of_tasks = tasks.filter(|task_run| task_run["serialized_state"]["type"] == "Submitted").filter_map(timestamp);
+    let of_run = items_at(row, &["states"]).iter().filter_map(|state| text_at(state, &["timestamp"]));
+    let tasks = items_at(row, &["task_runs"]).iter();
+    let of_tasks =
+        tasks.filter(|task_run| task_run.get("serialized_state").is_some_and(is_submitted)).filter_map(timestamp);
     of_run.filter_map(times::parse).chain(of_tasks).max()
 }
 

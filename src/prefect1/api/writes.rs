@@ -61,7 +61,7 @@ impl Prefect1 {
         self.put_back_queued(claims, &set, &written).await;
         let mut by_claim: Vec<Vec<Claimed>> = vec![Vec::new(); claims.len()];
         for (state, written) in set.iter().zip(&written) {
-            by_claim[state.owner].push(written.claimed());
+            by_claim.get_mut(state.owner).into_iter().for_each(|claim| claim.push(written.claimed()));
         }
         by_claim.iter().map(|states| outcome::merged(states)).collect()
     }
@@ -72,7 +72,7 @@ impl Prefect1 {
         let queued = set.iter().zip(written).filter_map(|(state, written)| match written {
             Written::Queued(reason) if state.target == Target::FlowRun => Some(SetState {
                 version: None,
-                state: states::put_back(&claims[state.owner].run.detail.flow_run.serialized_state, reason),
+                state: states::put_back(&claims.get(state.owner)?.run.detail.flow_run.serialized_state, reason),
                 ..state.clone()
             }),
             _ => None,
@@ -165,8 +165,7 @@ impl Prefect1 {
         let mut looks: HashMap<String, Look> = HashMap::new();
         for answer in join_all(documents.iter().map(|document| self.transport.read(sender, document))).await {
             let answer = answer?;
-            let rows = answer.field("flow_run")?.as_array();
-            for row in rows.ok_or_else(|| ApiError::Malformed("a list is missing".into()))? {
+            for row in answer.list("flow_run")? {
                 match super::rows::look(row) {
                     Ok(look) => drop(looks.insert(look.id.clone(), look)),
                     Err((flow_run_id, reason)) => tracing::warn!(flow_run_id, reason, "a run cannot be understood"),
@@ -182,7 +181,8 @@ impl Prefect1 {
         let sender = self.sender(&session);
         let documents = self.log_documents(lines);
         for answer in join_all(documents.iter().map(|document| self.transport.write(sender, document))).await {
-            if answer?.field("write_run_logs")?["success"] != json!(true) {
+            let answer = answer?;
+            if answer.field("write_run_logs")?.get("success") != Some(&json!(true)) {
                 return Err(ApiError::Refused { message: "Writing logs failed.".into(), errors: Value::Null });
             }
         }

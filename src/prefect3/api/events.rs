@@ -4,7 +4,7 @@ use super::records::{Belongings, tags};
 use crate::prefect3::render::{FlowRun, WorkPool};
 use crate::slug::slug;
 use crate::times;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use time::OffsetDateTime;
 
@@ -100,11 +100,11 @@ impl Teller<'_> {
 }
 
 fn resource(kind: &str, id: &str, name: Option<&str>) -> Value {
-    let mut resource = json!({"prefect.resource.id": format!("prefect.{kind}.{id}"), "prefect.resource.role": kind});
-    if let Some(name) = name {
-        resource["prefect.resource.name"] = json!(name);
-    }
-    resource
+    let mut resource = Map::new();
+    resource.insert("prefect.resource.id".into(), json!(format!("prefect.{kind}.{id}")));
+    resource.insert("prefect.resource.role".into(), json!(kind));
+    resource.extend(name.map(|name| ("prefect.resource.name".to_owned(), json!(name))));
+    Value::Object(resource)
 }
 
 #[cfg(test)]

@@ -36,8 +36,7 @@ impl Prefect3 {
         let pool = match join(self.pool(), self.read_records(runs)).await.0 {
             Ok(pool) => pool,
             Err(error) => {
-                let reason = format!("the work pool cannot be read: {error}");
-                return runs.iter().map(|_| Err(RenderError::NotNow(reason.clone()))).collect();
+                return runs.iter().map(|_| Err(RenderError::unread("the work pool", &error))).collect();
             }
         };
         let worker = self.worker_settings();
@@ -47,7 +46,7 @@ impl Prefect3 {
             .into_iter()
             .map(|populated| {
                 let populated = populated?;
-                let blocks = blocks.of(&populated.configuration).map_err(RenderError::NotNow)?;
+                let blocks = blocks.of(&populated.configuration)?;
                 let configuration = resolve_blocks(&populated.configuration, &blocks).map_err(RenderError::Refused)?;
                 Ok(Resolved { populated, configuration })
             })
@@ -55,7 +54,7 @@ impl Prefect3 {
         let variables = self.read_variables(resolved.iter().flatten().map(|run| &run.configuration)).await;
         let launches = resolved.into_iter().zip(runs).map(|(resolved, run)| {
             let Resolved { populated, configuration } = resolved?;
-            let variables = variables.of(&configuration).map_err(RenderError::NotNow)?;
+            let variables = variables.of(&configuration)?;
             let configuration = resolve_variables(&configuration, &variables);
             self.rendered(
                 &worker,
@@ -79,7 +78,7 @@ impl Prefect3 {
             Missing::Flow(id) => {
                 RenderError::Refused(RunRefusal(format!("ObjectNotFound: there is no flow with id {id}")))
             }
-            Missing::Unread(why) => RenderError::NotNow(why),
+            Missing::Unread(why) => why,
         })?;
         let configuration = populate(worker, &context(run, &belongings, pool)).map_err(RenderError::Refused)?;
         Ok(Populated { belongings, configuration })

@@ -7,6 +7,7 @@ use crate::config::WorkerRules;
 use crate::orchestrator::ApiError;
 use crate::prefect3::render::WorkPool;
 use crate::state::Registration;
+use crate::transport::shape::{self, Field, Kind};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +20,13 @@ const USED_FOR: Duration = Duration::from_mins(5);
 /// What a pool without a template gets, by whose worker fills it.
 const TEMPLATE_2: &str = include_str!("templates/prefect2.json");
 const TEMPLATE_3: &str = include_str!("templates/prefect3.json");
+
+/// What is read of a work pool.
+const WORK_POOL: &[Field] = &[
+    Field::required("id", Kind::Text),
+    Field::required("name", Kind::Text),
+    Field::required("base_job_template", Kind::Object),
+];
 
 /// What is known of the work pool.
 #[derive(Debug, Default)]
@@ -49,13 +57,11 @@ impl Prefect3 {
 
     async fn read_pool_into(&self, known: &mut Pool) -> Result<Arc<WorkPool>, ApiError> {
         let answer = self.transport.read(&requests::work_pool(self.work_pool()).within(GRACE)).await;
-        let mut row = answer.map_err(|error| self.about_pool(error))?.json()?;
-        if !row["base_job_template"].is_object() {
-            row["base_job_template"] = Value::Object(Map::new());
-        }
+        let answer = answer.map_err(|error| self.about_pool(error))?;
+        let row = answer.object()?;
         self.look_at(&row);
-        let mut pool: WorkPool =
-            serde_json::from_value(row).map_err(|error| ApiError::Malformed(format!("the work pool: {error}")))?;
+        let mut pool: WorkPool = shape::row(Value::Object(row), WORK_POOL).map_err(|why| answer.odd(&why))?;
+        // Only this is a pool without a template. Whatever else is no template is an answer that went wrong.
         if pool.base_job_template.is_empty() {
             pool.base_job_template = default_template(self.config.generation.rules)?;
             self.fill(&pool.base_job_template).await;
@@ -66,8 +72,8 @@ impl Prefect3 {
     }
 
     /// Notes what a person should know.
-    fn look_at(&self, row: &Value) {
-        let kind = row["type"].as_str().unwrap_or_default();
+    fn look_at(&self, row: &Map<String, Value>) {
+        let kind = row.get("type").and_then(Value::as_str).unwrap_or_default();
         let wrong = (kind != "ecs").then(|| {
             format!(
                 "work_pool: {:?} is a work pool of type {kind:?}: flow runs are launched as if it were \"ecs\"",

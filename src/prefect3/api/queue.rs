@@ -95,7 +95,12 @@ impl Prefect3 {
 
     fn rows_of(&self, queue: Result<Answer, ApiError>) -> Result<Vec<Value>, ApiError> {
         let rows = queue.map_err(|error| self.about_pool(error))?.list()?;
-        Ok(rows.into_iter().map(|mut row| row["flow_run"].take()).collect())
+        // A row without a run stays as it is: it is said to be odd with the others that are.
+        let flow_run = |row| match row {
+            Value::Object(mut row) => row.shift_remove("flow_run").unwrap_or(Value::Object(row)),
+            other => other,
+        };
+        Ok(rows.into_iter().map(flow_run).collect())
     }
 
     /// What was tried before of the runs that wait for a retry. The rows of a poll have no state to tell.

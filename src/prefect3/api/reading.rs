@@ -56,6 +56,20 @@ impl Prefect3 {
         Ok(join_all(looks).await)
     }
 
+    /// One run; `None` = the API says that there is none. That a list lacks it proves nothing.
+    pub(super) async fn look_at_one(&self, flow_run_id: &str) -> Result<Option<Look>, ApiError> {
+        if let Some(look) = self.looks(&[flow_run_id.to_owned()]).await?.pop().flatten() {
+            return look.map(Some);
+        }
+        let sent = self.transport.repeatable(&requests::flow_run(flow_run_id)).await;
+        if sent.is_absent {
+            return Ok(None);
+        }
+        let answer = sent.answer?;
+        let run = Row::read(answer.json()?).map_err(|(_, why)| answer.odd(&why))?;
+        self.look(run).await.map(Some)
+    }
+
     async fn look(&self, run: Row) -> Result<Look, ApiError> {
         let claim = match &run.state {
             Some(state) if state.is_claim() => Some(state.clone()),

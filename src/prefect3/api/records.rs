@@ -1,16 +1,39 @@
 //! Flows and deployments of the due runs: read once per poll, not once per run.
+//!
+//! A list that lacks one proves nothing: only the answer that there is no such thing does, to a question for it alone.
 
 use super::requests::{self, PAGE_ROWS, Request};
 use super::{Detail, Prefect3, lock};
-use crate::orchestrator::{ApiError, DueRun};
+use crate::orchestrator::{ApiError, DueRun, RenderError};
 use crate::prefect3::render::{Deployment, Flow};
+use crate::transport::shape::{self, Field, Kind};
 use futures_util::future::{join, join_all};
 use serde_json::Value;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 /// Flows that a warm process remembers at most.
 const MAX_FLOWS: usize = 1000;
+/// Of what a list lacks, so many are asked for one by one. The others wait for a later poll.
+const MAX_SINGLE: usize = 20;
+
+const FLOW: &[Field] = &[Field::required("id", Kind::Text), Field::required("name", Kind::Text)];
+const DEPLOYMENT: &[Field] = &[
+    Field::required("id", Kind::Text),
+    Field::required("name", Kind::Text),
+    Field::optional("updated", Kind::Text),
+    Field::optional("job_variables", Kind::Object),
+    Field::optional("infra_overrides", Kind::Object),
+];
+
+/// How one kind of record is asked for and read.
+struct Asking<T> {
+    /// For people.
+    what: &'static str,
+    many: fn(&[&str]) -> Request,
+    single: fn(&str) -> Request,
+    parse: fn(Value) -> Result<T, String>,
+}
 
 /// What is known of flows and deployments.
 #[derive(Debug, Default)]
@@ -32,7 +55,7 @@ enum Found<T> {
     /// Nothing: deleted.
     Nothing,
     /// It cannot be read, and why.
-    Unread(String),
+    Unread(RenderError),
 }
 
 /// A deployment and what launches do not need of it.
@@ -57,7 +80,7 @@ pub(super) enum Missing {
     /// There is no such flow.
     Flow(String),
     /// It could not be read, and why.
-    Unread(String),
+    Unread(RenderError),
 }
 
 impl Records {
@@ -76,12 +99,12 @@ impl Records {
         let flow_run = &run.detail.flow_run;
         let deployment = flow_run.deployment_id.as_ref().map(|id| {
             found(&self.deployments, id).map_err(|why| match why {
-                Some(why) => Missing::Unread(format!("its deployment cannot be read: {why}")),
+                Some(why) => Missing::Unread(why),
                 None => Missing::Deployment(id.clone()),
             })
         });
         let flow = found(&self.flows, &flow_run.flow_id).map_err(|why| match why {
-            Some(why) => Missing::Unread(format!("its flow cannot be read: {why}")),
+            Some(why) => Missing::Unread(why),
             None => Missing::Flow(flow_run.flow_id.clone()),
         });
         Ok(Belongings { deployment: deployment.transpose()?, flow: flow? })
@@ -89,12 +112,12 @@ impl Records {
 }
 
 /// What was found; `Err(None)` = it is not there.
-fn found<T>(known: &Known<T>, id: &str) -> Result<Arc<T>, Option<String>> {
+fn found<T>(known: &Known<T>, id: &str) -> Result<Arc<T>, Option<RenderError>> {
     match lock(known).get(id) {
         Some(Found::There(found)) => Ok(Arc::clone(found)),
         Some(Found::Nothing) => Err(None),
         Some(Found::Unread(why)) => Err(Some(why.clone())),
-        None => Err(Some("it was not asked for".into())),
+        None => Err(Some(RenderError::NotNow(format!("{id} was not asked for")))),
     }
 }
 
@@ -113,42 +136,94 @@ impl Prefect3 {
         let flows = unknown(&self.records.flows, flow_runs().map(|run| &run.flow_id));
         let deployments = unknown(&self.records.deployments, flow_runs().filter_map(|run| run.deployment_id.as_ref()));
         join(
-            self.read_into(&self.records.flows, &flows, requests::flows, serde_json::from_value),
-            self.read_into(&self.records.deployments, &deployments, requests::deployments, |row| {
-                let tags = tags(&row["tags"]);
-                Ok(Deployed { deployment: serde_json::from_value(row)?, tags })
-            }),
+            self.read_into(
+                &self.records.flows,
+                &flows,
+                Asking {
+                    what: "its flow",
+                    many: requests::flows,
+                    single: requests::flow,
+                    parse: |row| shape::row(row, FLOW),
+                },
+            ),
+            self.read_into(
+                &self.records.deployments,
+                &deployments,
+                Asking {
+                    what: "its deployment",
+                    many: requests::deployments,
+                    single: requests::deployment,
+                    parse: deployed,
+                },
+            ),
         )
         .await;
     }
 
-    async fn read_into<T>(
-        &self,
-        known: &Known<T>,
-        ids: &[&str],
-        request: fn(&[&str]) -> Request,
-        parse: fn(Value) -> serde_json::Result<T>,
-    ) {
-        let chunks = ids.chunks(PAGE_ROWS).map(|ids| async move {
-            let rows = async { self.transport.read(&request(ids)).await?.list() };
-            (ids, rows.await)
-        });
-        for (ids, rows) in join_all(chunks).await {
-            let mut known = lock(known);
-            known.extend(ids.iter().map(|id| ((*id).to_owned(), without_row(rows.as_ref().err()))));
-            for row in rows.into_iter().flatten() {
-                let Some(id) = row["id"].as_str().map(str::to_owned) else { continue };
-                let found =
-                    parse(row).map_or_else(|error| Found::Unread(error.to_string()), |row| Found::There(Arc::new(row)));
-                known.insert(id, found);
+    async fn read_into<T>(&self, known: &Known<T>, ids: &[&str], asking: Asking<T>) {
+        let asking = &asking;
+        let chunks = ids.chunks(PAGE_ROWS).map(|ids| async move { (ids, self.read_many(ids, asking).await) });
+        let mut absent: Vec<&str> = Vec::new();
+        for (ids, found) in join_all(chunks).await {
+            match found {
+                Ok(mut found) => {
+                    absent.extend(ids.iter().copied().filter(|id| !found.contains_key(*id)));
+                    let of_ids = ids.iter().filter_map(|id| found.remove_entry(*id));
+                    lock(known).extend(of_ids);
+                }
+                Err(error) => {
+                    let unread = |id: &&str| ((*id).to_owned(), unread(asking, &error));
+                    lock(known).extend(ids.iter().map(unread));
+                }
             }
         }
+        let singly = absent.iter().take(MAX_SINGLE).map(|id| async { (*id, self.read_single(id, asking).await) });
+        for (id, found) in join_all(singly).await {
+            lock(known).insert(id.to_owned(), found);
+        }
+        let later = absent.iter().skip(MAX_SINGLE).map(|id| {
+            let reason = format!("{} is missing in a list, with too many others to ask for each now", asking.what);
+            ((*id).to_owned(), Found::Unread(RenderError::NotNow(reason)))
+        });
+        lock(known).extend(later);
+    }
+
+    /// What a list says of these ids.
+    async fn read_many<T>(&self, ids: &[&str], asking: &Asking<T>) -> Result<HashMap<String, Found<T>>, ApiError> {
+        let rows = self.transport.read(&(asking.many)(ids)).await?.list()?;
+        let asked: HashSet<&str> = ids.iter().copied().collect();
+        let found = rows.into_iter().filter_map(|row| {
+            let id = shape::text_at(&row, &["id"]).filter(|id| asked.contains(id))?.to_owned();
+            let found = (asking.parse)(row).map_or_else(
+                |why| Found::Unread(RenderError::NotNow(format!("{} cannot be read: {why}", asking.what))),
+                |row| Found::There(Arc::new(row)),
+            );
+            Some((id, found))
+        });
+        Ok(found.collect())
+    }
+
+    /// What is said of this id alone.
+    async fn read_single<T>(&self, id: &str, asking: &Asking<T>) -> Found<T> {
+        let sent = self.transport.repeatable(&(asking.single)(id)).await;
+        if sent.is_absent {
+            return Found::Nothing;
+        }
+        let read = sent.answer.and_then(|answer| {
+            let row = (asking.parse)(Value::Object(answer.object()?)).map_err(|why| answer.odd(&why))?;
+            Ok(Found::There(Arc::new(row)))
+        });
+        read.unwrap_or_else(|error| unread(asking, &error))
     }
 }
 
-/// What it means that there is no row.
-fn without_row<T>(error: Option<&ApiError>) -> Found<T> {
-    error.map_or(Found::Nothing, |error| Found::Unread(error.to_string()))
+fn unread<T>(asking: &Asking<T>, error: &ApiError) -> Found<T> {
+    Found::Unread(RenderError::unread(asking.what, error))
+}
+
+fn deployed(row: Value) -> Result<Deployed, String> {
+    let tags = row.get("tags").map(tags).unwrap_or_default();
+    Ok(Deployed { deployment: shape::row(row, DEPLOYMENT)?, tags })
 }
 
 /// A list of texts.

@@ -66,11 +66,11 @@ pub(super) fn fill_work_pool(name: &str, base_job_template: &Map<String, Value>)
 
 /// The worker's sign of life. Prefect calls it offline after three intervals without one.
 pub(super) fn heartbeat(work_pool: &str, worker: &str, interval_seconds: u64, return_id: bool) -> Request {
-    let mut body = json!({"name": worker, "heartbeat_interval_seconds": interval_seconds});
-    if return_id {
-        body["return_id"] = json!(true);
-    }
-    Request::post(format!("/work_pools/{}/workers/heartbeat", segment(work_pool)), body)
+    let mut body = Map::new();
+    body.insert("name".into(), json!(worker));
+    body.insert("heartbeat_interval_seconds".into(), json!(interval_seconds));
+    body.extend(return_id.then(|| ("return_id".to_owned(), json!(true))));
+    Request::post(format!("/work_pools/{}/workers/heartbeat", segment(work_pool)), Value::Object(body))
 }
 
 /// The due runs of a pool's queues (none = all), by the priority of their queue, then by their time.
@@ -94,29 +94,40 @@ pub(super) fn deployments(ids: &[&str]) -> Request {
     Request::post("/deployments/filter".into(), by_id("deployments", ids))
 }
 
+/// One flow.
+pub(super) fn flow(id: &str) -> Request {
+    Request::get(format!("/flows/{}", segment(id)))
+}
+
+/// One deployment.
+pub(super) fn deployment(id: &str) -> Request {
+    Request::get(format!("/deployments/{}", segment(id)))
+}
+
+/// One flow run.
+pub(super) fn flow_run(id: &str) -> Request {
+    Request::get(format!("/flow_runs/{}", segment(id)))
+}
+
 fn by_id(what: &str, ids: &[&str]) -> Value {
     json!({what: {"id": {"any_": ids}}, "limit": PAGE_ROWS, "offset": 0})
 }
 
 /// Runs of a pool that are claimed and have not begun, or are being cancelled; the oldest first.
 pub(super) fn standing(work_pool: &str, offset: usize) -> Request {
-    let mut body = in_pool(work_pool, &json!({"state": {"type": {"any_": ["PENDING", "CANCELLING"]}}}));
-    body["sort"] = json!("EXPECTED_START_TIME_ASC");
-    body["offset"] = json!(offset);
-    Request::post("/flow_runs/filter".into(), body)
+    let filter = json!({"state": {"type": {"any_": ["PENDING", "CANCELLING"]}}});
+    Request::post("/flow_runs/filter".into(), in_pool(work_pool, &filter, "EXPECTED_START_TIME_ASC", offset))
 }
 
 /// Runs of a pool that were cancelled and ended since then, the latest first.
 pub(super) fn cancelled(work_pool: &str, since: OffsetDateTime) -> Request {
     let filter = json!({"state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": times::iso(since)}});
-    let mut body = in_pool(work_pool, &filter);
-    body["sort"] = json!("END_TIME_DESC");
-    Request::post("/flow_runs/filter".into(), body)
+    Request::post("/flow_runs/filter".into(), in_pool(work_pool, &filter, "END_TIME_DESC", 0))
 }
 
-fn in_pool(work_pool: &str, flow_runs: &Value) -> Value {
+fn in_pool(work_pool: &str, flow_runs: &Value, sort: &str, offset: usize) -> Value {
     let work_pools = json!({"name": {"any_": [work_pool]}});
-    json!({"flow_runs": flow_runs, "work_pools": work_pools, "limit": PAGE_ROWS, "offset": 0})
+    json!({"flow_runs": flow_runs, "work_pools": work_pools, "limit": PAGE_ROWS, "offset": offset, "sort": sort})
 }
 
 /// All states that a run has had.

@@ -6,6 +6,8 @@ use super::turns::Seen;
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect3::render::FlowRun;
 use crate::times;
+use crate::transport::shape::{self, Field, Kind, text_at};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -15,6 +17,15 @@ pub(super) type Unreadable = (String, String);
 
 /// The field of a mark that names the process.
 const SESSION: &str = "session";
+
+/// What is read of a flow run.
+const FLOW_RUN: &[Field] = &[
+    Field::required("id", Kind::Text),
+    Field::required("name", Kind::Text),
+    Field::required("flow_id", Kind::Text),
+    Field::optional("deployment_id", Kind::Text),
+    Field::optional("job_variables", Kind::Object),
+];
 
 /// A flow run as the API shows it.
 #[derive(Debug, Clone)]
@@ -49,15 +60,15 @@ pub(super) struct State {
 impl State {
     /// Reads a state; `None` when it has no type.
     pub(super) fn read(state: &Value) -> Option<Self> {
-        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let text = |path: &[&str]| text_at(state, path).map(str::to_owned);
         Some(Self {
-            id: text(&state["id"]).unwrap_or_default(),
-            kind: text(&state["type"])?,
-            name: text(&state["name"]).unwrap_or_default(),
-            timestamp: state["timestamp"].as_str().and_then(times::parse),
-            transition_id: text(&state["state_details"]["transition_id"]),
-            mark: mark_in(&state["data"]),
-            session: text(&state["data"][Mark::KEY][SESSION]),
+            id: text(&["id"]).unwrap_or_default(),
+            kind: text(&["type"])?,
+            name: text(&["name"]).unwrap_or_default(),
+            timestamp: text_at(state, &["timestamp"]).and_then(times::parse),
+            transition_id: text(&["state_details", "transition_id"]),
+            mark: state.get("data").and_then(mark_in),
+            session: text(&["data", Mark::KEY, SESSION]),
         })
     }
 
@@ -86,10 +97,17 @@ pub(super) struct Author<'a> {
 impl Author<'_> {
     /// `data` of a state with a mark.
     pub(super) fn data(self, mark: &Mark) -> Value {
-        let mut mark = serde_json::json!(Mark { agent: self.identity.to_owned(), ..mark.clone() });
-        mark[SESSION] = self.session.into();
-        Value::Object(Map::from_iter([(Mark::KEY.to_owned(), mark)]))
+        let signed = Signed { mark: Mark { agent: self.identity.to_owned(), ..mark.clone() }, session: self.session };
+        Value::Object(Map::from_iter([(Mark::KEY.to_owned(), serde_json::json!(signed))]))
     }
+}
+
+/// A mark as it is written.
+#[derive(Serialize)]
+struct Signed<'a> {
+    #[serde(flatten)]
+    mark: Mark,
+    session: &'a str,
 }
 
 fn mark_in(data: &Value) -> Option<Mark> {
@@ -99,16 +117,17 @@ fn mark_in(data: &Value) -> Option<Mark> {
 impl Row {
     /// Reads a row of a filter or of a poll.
     pub(super) fn read(row: Value) -> Result<Self, Unreadable> {
-        let id = row["id"].as_str().filter(|id| !id.is_empty()).unwrap_or("?").to_owned();
+        let id = text_at(&row, &["id"]).unwrap_or("?").to_owned();
         let unreadable = |why: String| (id.clone(), why);
+        let row = Value::Object(shape::object(row).map_err(unreadable)?);
         if id == "?" {
             return Err(unreadable("the run has no id".into()));
         }
-        let state = State::read(&row["state"]);
-        let state_id = row["state_id"].as_str().map(str::to_owned).or_else(|| state.as_ref().map(|s| s.id.clone()));
+        let state = row.get("state").and_then(State::read);
+        let state_id = text_at(&row, &["state_id"]).map(str::to_owned).or_else(|| state.as_ref().map(|s| s.id.clone()));
         let state_id = state_id.filter(|id| !id.is_empty());
         let state_id = state_id.ok_or_else(|| unreadable("the run has no `state_id`".into()))?;
-        let mut flow_run: FlowRun = serde_json::from_value(row).map_err(|error| unreadable(error.to_string()))?;
+        let mut flow_run: FlowRun = shape::row(row, FLOW_RUN).map_err(unreadable)?;
         flow_run.others.shift_remove("state");
         Ok(Self { flow_run: Arc::new(flow_run), state_id, state })
     }

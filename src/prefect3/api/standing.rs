@@ -160,7 +160,7 @@ impl Prefect3 {
 
     /// A worker labels the runs that it takes.
     fn is_labelled_by_another(&self, run: &Row) -> bool {
-        let worker = run.flow_run.others.get("labels").and_then(|labels| labels["prefect.worker.name"].as_str());
+        let worker = run.flow_run.others.get("labels").and_then(|labels| labels.get("prefect.worker.name")?.as_str());
         worker.is_some_and(|worker| worker != self.config.name)
     }
 

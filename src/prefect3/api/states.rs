@@ -3,11 +3,14 @@
 use super::runs::{Author, State};
 use crate::orchestrator::{ApiError, Mark};
 use crate::times;
-use serde_json::{Value, json};
+use crate::transport::shape::text_at;
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 /// Characters of a message at most: no person reads more.
 const MAX_MESSAGE_CHARS: usize = 10_000;
+/// Characters of a status that nobody knows.
+const MAX_STATUS_CHARS: usize = 40;
 
 /// A claim.
 pub(super) fn pending(mark: &Mark, author: Author<'_>) -> Value {
@@ -48,11 +51,12 @@ pub(super) fn dead(message: &str, transition_id: &str) -> Value {
 
 /// The task waits for its start. `data`: the mark of its claim, if that is ours.
 pub(super) fn infrastructure_pending(message: &str, data: Option<Value>) -> Value {
-    let mut state = json!({"type": "PENDING", "name": "InfrastructurePending", "message": bounded(message)});
-    if let Some(data) = data {
-        state["data"] = data;
-    }
-    state
+    let mut state = Map::new();
+    state.insert("type".into(), json!("PENDING"));
+    state.insert("name".into(), json!("InfrastructurePending"));
+    state.insert("message".into(), json!(bounded(message)));
+    state.extend(data.map(|data| ("data".to_owned(), data)));
+    Value::Object(state)
 }
 
 /// Cancelled, for good.
@@ -66,7 +70,7 @@ pub(super) fn cancelled(message: &str, transition_id: &str) -> Value {
 /// A text of bounded length.
 pub(super) fn bounded(text: &str) -> String {
     match text.char_indices().nth(MAX_MESSAGE_CHARS) {
-        Some((end, _)) => format!("{}… (cut)", &text[..end]),
+        Some((end, _)) => format!("{}… (cut)", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
 }
@@ -95,11 +99,11 @@ pub(super) enum By {
 
 /// Reads the answer to a proposal of a state of this type.
 pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
-    let status = answer["status"].as_str();
+    let status = text_at(answer, &["status"]);
     let status = status.ok_or_else(|| ApiError::Malformed("the answer to a new state has no `status`".into()))?;
-    let state = &answer["state"];
-    let kind = state["type"].as_str().unwrap_or_default();
-    if kind == proposed["type"].as_str().unwrap_or_default() {
+    let state = answer.get("state").unwrap_or(&Value::Null);
+    let kind = text_at(state, &["type"]).unwrap_or_default();
+    if kind == text_at(proposed, &["type"]).unwrap_or_default() {
         if status == "ACCEPT" {
             return Ok(Said::Done);
         }
@@ -108,12 +112,13 @@ pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
         }
     }
     if !matches!(status, "ACCEPT" | "REJECT" | "ABORT" | "WAIT") {
+        let status: String = status.chars().take(MAX_STATUS_CHARS).collect();
         return Err(ApiError::Malformed(format!("the answer to a new state has the status {status}")));
     }
-    let reason = answer["details"]["reason"].as_str().or_else(|| state["message"].as_str());
-    let name = state["name"].as_str().unwrap_or(kind);
+    let reason = text_at(answer, &["details", "reason"]).or_else(|| text_at(state, &["message"])).map(bounded);
+    let name = text_at(state, &["name"]).unwrap_or(kind);
     let now = if name.is_empty() { String::new() } else { format!(" (it is {name})") };
-    Ok(Said::No(format!("Prefect said {status}: {}{now}", reason.unwrap_or("no reason was given"))))
+    Ok(Said::No(format!("Prefect said {status}: {}{now}", reason.as_deref().unwrap_or("no reason was given"))))
 }
 
 /// Why a claim was refused that will be refused again until somebody changes something: the run is due as before. What

@@ -11,6 +11,7 @@ use crate::redaction::Redaction;
 use crate::transport::again::{Again, pause};
 use crate::transport::errors::{explain, is_passing, location, redirected};
 use crate::transport::headers::{self, header, without_userinfo};
+use crate::transport::shape::text_at;
 use crate::transport::{Deadline, REQUEST_TIMEOUT, warm_up};
 use bytes::Bytes;
 use reqwest::Method;
@@ -55,6 +56,8 @@ pub(super) struct Sent {
     pub answer: Result<Answer, ApiError>,
     /// An earlier try may have had its effect.
     pub repeated: bool,
+    /// The API says that there is nothing of that name.
+    pub is_absent: bool,
 }
 
 impl Transport {
@@ -114,21 +117,22 @@ impl Transport {
     pub(super) async fn repeatable(&self, request: &Request) -> Sent {
         let mut repeated = false;
         for usual in REPETITIONS {
-            let (answer, passing, asked) = self.attempt(request).await;
-            let Err(error) = &answer else { return Sent { answer, repeated } };
+            let Attempt { answer, passing, asked, is_absent } = self.attempt(request).await;
+            let Err(error) = &answer else { return Sent { answer, repeated, is_absent } };
             let Some(pause) = self.pause(usual, passing, asked, request.patience) else {
-                return Sent { answer, repeated };
+                return Sent { answer, repeated, is_absent };
             };
             repeated |= !was_never_done(error);
             tokio::time::sleep(pause).await;
         }
-        Sent { answer: self.attempt(request).await.0, repeated }
+        let Attempt { answer, is_absent, .. } = self.attempt(request).await;
+        Sent { answer, repeated, is_absent }
     }
 
     /// Sends a write, once, unless there were too many requests: such a one was not carried out, and is sent again when
     /// it may be, if that is soon.
     pub(super) async fn write(&self, request: &Request) -> Result<Answer, ApiError> {
-        let (answer, _, asked) = self.attempt(request).await;
+        let Attempt { answer, asked, .. } = self.attempt(request).await;
         match &answer {
             Err(error) if was_never_done(error) => match self.pause(Duration::ZERO, false, asked, Some(WRITE_PATIENCE))
             {
@@ -137,7 +141,7 @@ impl Transport {
             },
             _ => return answer,
         }
-        self.attempt(request).await.0
+        self.attempt(request).await.answer
     }
 
     /// How long to wait before a request is sent again, if it is.
@@ -152,22 +156,27 @@ impl Transport {
         pause(usual, passing, asked, patience.map_or(left, |patience| left.min(patience)))
     }
 
-    /// One exchange; whether its trouble may pass, and how much later it is to be repeated, if the answer says so.
-    async fn attempt(&self, request: &Request) -> (Result<Answer, ApiError>, bool, Option<Duration>) {
-        let (error, passing, asked) = match self.exchange(request).await {
-            Ok(raw) => match self.read_raw(raw, &request.path) {
-                (Ok(answer), _) => return (Ok(answer), false, None),
-                (Err(error), asked) => {
-                    let passing = matches!(error, ApiError::Status { status: 502..=504, .. });
-                    (error, passing, asked)
-                }
-            },
+    /// One exchange.
+    async fn attempt(&self, request: &Request) -> Attempt {
+        let raw = match self.exchange(request).await {
+            Ok(raw) => raw,
             Err(error) => {
                 let passing = is_passing(&error);
-                (explain(error, &self.shown_api), passing, None)
+                let error = self.redaction.error(explain(error, &self.shown_api));
+                return Attempt { answer: Err(error), passing, asked: None, is_absent: false };
             }
         };
-        (Err(self.redaction.error(error)), passing, asked)
+        let is_absent = answer::says_absent(raw.status, &raw.body);
+        match self.read_raw(raw, &request.path) {
+            (Ok(answer), _) => {
+                let answer = answer.to(request.method.as_str(), &request.path);
+                Attempt { answer: Ok(answer), passing: false, asked: None, is_absent }
+            }
+            (Err(error), asked) => {
+                let passing = matches!(error, ApiError::Status { status: 502..=504, .. });
+                Attempt { answer: Err(self.redaction.error(error)), passing, asked, is_absent }
+            }
+        }
     }
 
     /// What an answer says, and when to come again.
@@ -206,7 +215,7 @@ impl Transport {
         }
         let raw = self.send(&requests::csrf_token(&self.csrf.client), None).await?;
         let said: serde_json::Value = serde_json::from_slice(&raw.body).unwrap_or_default();
-        let token = said.get("token").and_then(serde_json::Value::as_str).and_then(header);
+        let token = text_at(&said, &["token"]).and_then(header);
         let Some(mut token) = token.filter(|_| raw.status == 200) else { return Ok(Err(raw)) };
         token.set_sensitive(true);
         self.csrf.set(token.clone());
@@ -236,6 +245,16 @@ impl Transport {
         let location = location(&response);
         Ok(Raw { status, again, location, body: http_client::body(response).await? })
     }
+}
+
+/// What became of one exchange.
+struct Attempt {
+    answer: Result<Answer, ApiError>,
+    /// Its trouble may pass.
+    passing: bool,
+    /// How much later it is to be repeated, if the answer says so.
+    asked: Option<Duration>,
+    is_absent: bool,
 }
 
 /// An answer as it came.

@@ -12,8 +12,7 @@ use time::OffsetDateTime;
 impl Prefect3 {
     /// The run as it is now.
     pub(super) async fn watched_run(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
-        let looks = self.looks(&[flow_run_id.to_owned()]).await?;
-        let Some(Look { run, claim, .. }) = looks.into_iter().next().flatten().transpose()? else { return Ok(None) };
+        let Some(Look { run, claim, .. }) = self.look_at_one(flow_run_id).await? else { return Ok(None) };
         let phase = Phase::of_prefect_3(run.kind());
         let lives = matches!(phase, Phase::Claimed | Phase::Running | Phase::Cancelling);
         let states = if lives { self.history(flow_run_id).await? } else { Vec::new() };

@@ -13,7 +13,7 @@ use crate::orchestrator::{
 };
 use crate::times;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -207,14 +207,14 @@ impl Prefect3 {
     fn log_bodies<'a>(&'a self, lines: &'a [RunLog]) -> impl Iterator<Item = Request> + 'a {
         let (now, worker_id) = (times::iso((self.now)()), self.worker_id());
         let entry = move |line: &RunLog| {
-            let mut entry = json!({
-                "name": "prefect.flow_runs.worker", "level": level(line.level), "message": states::bounded(&line.message),
-                "timestamp": now, "flow_run_id": line.flow_run_id,
-            });
-            if let Some(id) = &worker_id {
-                entry["worker_id"] = json!(id);
-            }
-            entry
+            let mut entry = Map::new();
+            entry.insert("name".into(), json!("prefect.flow_runs.worker"));
+            entry.insert("level".into(), json!(level(line.level)));
+            entry.insert("message".into(), json!(states::bounded(&line.message)));
+            entry.insert("timestamp".into(), json!(now));
+            entry.insert("flow_run_id".into(), json!(line.flow_run_id));
+            entry.extend(worker_id.as_ref().map(|id| ("worker_id".to_owned(), json!(id))));
+            Value::Object(entry)
         };
         lines.chunks(MAX_LINES).map(move |lines| requests::logs(lines.iter().map(&entry).collect()))
     }

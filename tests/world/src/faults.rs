@@ -106,6 +106,11 @@ pub enum FaultKind {
     MalformedBody,
     /// The request has its effect; the connection is closed in the middle of the body.
     TruncatedBody,
+    /// The request has its effect; its answer is changed in one place: [`mutated`](crate::mutation::mutated).
+    Mutated {
+        /// In which way, and where.
+        seed: u64,
+    },
 }
 
 impl Fault {

@@ -24,6 +24,7 @@ pub mod io;
 pub mod journal;
 pub mod lambda;
 pub mod logs;
+pub mod mutation;
 pub mod prefect1;
 pub mod prefect3;
 pub mod process;

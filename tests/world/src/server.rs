@@ -6,7 +6,9 @@ use crate::{
     control, ec2, ecs,
     io::{Connection, WorldListener},
     journal::headers_of,
-    lambda, logs, prefect1, prefect3, route, s3, sqs, ssm, sts,
+    lambda, logs,
+    mutation::mutated,
+    prefect1, prefect3, route, s3, sqs, ssm, sts,
 };
 use axum::{
     Router,
@@ -113,10 +115,19 @@ async fn perform(
                 *response.body_mut() = Body::from("{\"data\": {\"oops");
             }
             FaultKind::TruncatedBody => connection.truncate(),
+            FaultKind::Mutated { seed } => response = changed(response, *seed).await,
             _ => {}
         }
     }
     (response, cut)
+}
+
+/// The same answer, its body changed.
+async fn changed(response: Response, seed: u64) -> Response {
+    let (mut head, body) = response.into_parts();
+    let body = to_bytes(body, BODY_LIMIT).await.unwrap_or_default();
+    head.headers.remove(axum::http::header::CONTENT_LENGTH);
+    Response::from_parts(head, Body::from(mutated(&body, seed)))
 }
 
 /// The answer that a fault gives in place of the service's own.

@@ -15,8 +15,40 @@ fn success_is_read_as_json_a_list_or_a_text() {
         (answer("\"id\"").text(), answer("id\n").text(), answer("").text()),
         ("id".into(), "id".into(), String::new())
     );
-    assert!(matches!(answer("{}").list(), Err(ApiError::Malformed(text)) if text == "no list: {}"));
-    assert!(matches!(answer("<html>").json(), Err(ApiError::Malformed(text)) if text == "no JSON: <html>"));
+    assert!(matches!(answer("<html>").json(), Err(ApiError::Malformed(text)) if text.ends_with("no JSON: <html>")));
+}
+
+#[test]
+fn an_odd_answer_says_what_was_asked_and_what_came_and_quotes_nothing() {
+    let answer = |body: &str| {
+        let answer = read(200, Again::default(), Bytes::from(body.to_owned())).unwrap();
+        answer.to("GET", &format!("/work_pools/{}", "x".repeat(5000)))
+    };
+    let deep = "[".repeat(10_000);
+    for (error, said) in [
+        (answer(r#"{"a": "secret"}"#).list().unwrap_err(), "a list was expected, but it is an object of 1 field"),
+        (answer(r#"["secret"]"#).object().unwrap_err(), "an object was expected, but it is a list of 1 entry"),
+        (answer("7").object().unwrap_err(), "an object was expected, but it is a number"),
+        (answer(r#"{"a": "secret"#).json().unwrap_err(), "broken JSON of 13 bytes: EOF while parsing a string"),
+        (answer(&deep).json().unwrap_err(), "broken JSON of 10000 bytes: recursion limit exceeded"),
+    ] {
+        let text = error.to_string();
+        assert!(text.contains("GET /work_pools/xxx") && text.contains(said) && !text.contains("secret"), "{text}");
+        assert!(text.len() < 500, "{text}");
+    }
+}
+
+#[test]
+fn only_the_api_itself_says_that_something_is_not_there() {
+    for said in [r#"{"detail":"Deployment not found"}"#, r#"{"exception_message":"Flow run not found"}"#] {
+        assert!(says_absent(404, said.as_bytes()));
+        assert!(!says_absent(200, said.as_bytes()) && !says_absent(403, said.as_bytes()));
+    }
+    for other in
+        ["", "<html>404 Not Found</html>", "404 page not found", r#"{"detail":"Not Found"}"#, "{}", "[]", "null"]
+    {
+        assert!(!says_absent(404, other.as_bytes()), "{other}");
+    }
 }
 
 #[test]

@@ -150,9 +150,35 @@ async fn a_missing_block_fails_its_run_and_one_that_cannot_be_read_lets_it_wait(
 }
 
 #[tokio::test]
+async fn a_block_or_variable_of_another_shape_lets_its_run_wait_and_is_the_agents_trouble() {
+    let variables = json!({"env": {"X": "{{ prefect.blocks.secret.odd }}{{ prefect.variables.odd }}"}});
+    let fine = json!({"data": {"value": "secret"}, "value": "secret"});
+    let odd = ["[]", "7", "\"secret\"", "[null]", "null", "{}", "[\"secret\", 1", "{\"data\": [\"secret\"]}"];
+    for (what, odd) in ["block_types", "variables"].into_iter().flat_map(|what| odd.map(|odd| (what, odd))) {
+        let fine = fine.clone();
+        let server = Server::start(move |request| match call(request).as_str() {
+            path if path.starts_with(&format!("GET /{what}/")) => Reply::Answer(200, Vec::new(), odd.into()),
+            path if path.contains("/odd") => json(200, &fine),
+            _ => usual(request),
+        })
+        .await;
+        let rendered = render(&agent(&server), &runs(&[variables.clone(), json!({})])).await;
+        let said =
+            |why: &str| why.contains("that it refers to cannot be read") && why.contains(&format!("GET /{what}/"));
+        assert!(
+            matches!(&rendered[0], Err(RenderError::NotUnderstood(why)) if said(why) && !why.contains("secret\"")),
+            "{what} {odd}: {:?}",
+            rendered[0]
+        );
+        assert!(rendered[1].is_ok(), "one run's trouble is its own");
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_deployment_is_told_in_the_workers_words() {
     let server = Server::start(|request| match call(request).as_str() {
         "POST /deployments/filter" => json(200, &json!([])),
+        one if one.starts_with("GET /deployments/") => json(404, &json!({"detail": "Deployment not found"})),
         _ => usual(request),
     })
     .await;

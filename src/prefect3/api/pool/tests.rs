@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::test_support::{POOL, agent, calls, no_content, ok, pool_row, replying, setup, unavailable, with};
 use super::*;
-use crate::aws::test_server::{Server, json};
+use crate::aws::test_server::{Reply, Server, json};
 use crate::orchestrator::Orchestrator;
 use serde_json::json;
 
@@ -34,24 +34,52 @@ async fn a_pool_that_cannot_be_read_for_the_moment_is_used_as_it_was() {
 #[tokio::test]
 async fn an_empty_template_is_filled_as_the_worker_of_its_generation_does() {
     for (rules, template) in [(WorkerRules::Three, TEMPLATE_3), (WorkerRules::Two, TEMPLATE_2)] {
-        for empty in [json!({}), json!(null)] {
-            let server = Server::start(move |request| match request.method.as_str() {
-                "GET" => {
-                    let mut row = pool_row();
-                    row["base_job_template"] = empty.clone();
-                    json(200, &row)
-                }
-                _ => no_content(),
-            })
-            .await;
-            let mut setup = setup(&server.url());
-            setup.config.generation.rules = rules;
-            let pool = with(setup).read_pool().await.unwrap();
-            let expected: Value = serde_json::from_str(template).unwrap();
-            assert_eq!(calls(&server), ["GET /work_pools/ecs%20pool", "PATCH /work_pools/ecs%20pool"]);
-            assert_eq!(server.requests()[1].json(), json!({"base_job_template": expected}));
-            assert_eq!(Value::Object(pool.base_job_template.clone()), expected);
-        }
+        let server = Server::start(move |request| match request.method.as_str() {
+            "GET" => {
+                let mut row = pool_row();
+                row["base_job_template"] = json!({});
+                json(200, &row)
+            }
+            _ => no_content(),
+        })
+        .await;
+        let mut setup = setup(&server.url());
+        setup.config.generation.rules = rules;
+        let pool = with(setup).read_pool().await.unwrap();
+        let expected: Value = serde_json::from_str(template).unwrap();
+        assert_eq!(calls(&server), ["GET /work_pools/ecs%20pool", "PATCH /work_pools/ecs%20pool"]);
+        assert_eq!(server.requests()[1].json(), json!({"base_job_template": expected}));
+        assert_eq!(Value::Object(pool.base_job_template.clone()), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_template_is_no_empty_one_and_nothing_is_written_over_it() {
+    let odd = [json!(null), json!([]), json!([1]), json!("x"), json!(""), json!(7), json!(false)];
+    let missing = std::iter::once(None);
+    for template in odd.into_iter().map(Some).chain(missing) {
+        let mut row = pool_row();
+        row.as_object_mut().unwrap().shift_remove("base_job_template");
+        row.as_object_mut().unwrap().extend(template.map(|template| ("base_job_template".to_owned(), template)));
+        let server = replying(vec![ok(row.clone())]).await;
+        let error = agent(&server).read_pool().await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, ApiError::Malformed(_)), "{text}");
+        assert!(text.contains("GET /work_pools/ecs%20pool: `base_job_template` must be an object, but is "), "{text}");
+        assert_eq!(calls(&server), ["GET /work_pools/ecs%20pool"], "nothing is written: {row}");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_of_another_shape_is_an_answer_that_cannot_be_understood() {
+    for body in ["[]", "7", "\"x\"", "[null]", "null", "{}", r#"{"id": 1, "name": "a", "base_job_template": {}}"#] {
+        let server = Server::start(move |_| Reply::Answer(200, Vec::new(), body.into())).await;
+        let error = agent(&server).read_pool().await.unwrap_err();
+        assert!(
+            matches!(&error, ApiError::Malformed(why) if why.starts_with("GET /work_pools/ecs%20pool: ")),
+            "{error}"
+        );
+        assert_eq!(calls(&server), ["GET /work_pools/ecs%20pool"], "nothing is written: {body}");
     }
 }
 

@@ -37,8 +37,26 @@ fn odd_rows_are_named_and_say_why() {
     assert_eq!(broken(|row| row["id"] = json!(null)).0, "?");
     assert_eq!(broken(|row| row["state_id"] = json!(null)), (RUN.into(), "the run has no `state_id`".into()));
     let (id, why) = broken(|row| row["name"] = json!(7));
-    assert!(id == RUN && why.contains("expected a string"), "{why}");
-    assert_eq!(Row::read(Value::Null).unwrap_err().0, "?");
+    assert!(id == RUN && why == "`name` must be a text, but is a number", "{why}");
+    for (field, odd) in [("deployment_id", json!([])), ("job_variables", json!("secret")), ("flow_id", json!(null))] {
+        let mut row = due_row();
+        row[field] = odd;
+        let (id, why) = Row::read(row).unwrap_err();
+        assert!(id == RUN && why.starts_with(&format!("`{field}` must be ")) && !why.contains("secret"), "{why}");
+    }
+    for odd in [json!(null), json!([1]), json!(7), json!("x"), json!([null]), json!(true)] {
+        let (id, why) = Row::read(odd).unwrap_err();
+        assert!(id == "?" && why.starts_with("an object was expected, but it is "), "{why}");
+    }
+}
+
+#[test]
+fn a_state_of_another_shape_is_none() {
+    for odd in [json!(null), json!([1]), json!("x"), json!({"type": 7}), json!({"type": ["PENDING"]}), json!({})] {
+        assert_eq!(State::read(&odd), None, "{odd}");
+    }
+    let state = State::read(&json!({"type": "PENDING", "data": [1], "state_details": "x", "timestamp": {}})).unwrap();
+    assert_eq!((state.mark, state.session, state.transition_id, state.timestamp), (None, None, None, None));
 }
 
 #[test]

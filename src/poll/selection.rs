@@ -1,6 +1,30 @@
-//! Why nothing was polled at all.
+//! What is polled, and why nothing was.
 
 use crate::aws::AwsError;
+use crate::config::Root;
+
+/// Where agents are configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Parameter Store, below this root.
+    Parameters(Root),
+    /// A file, for the command line: one agent, nothing remembered between processes.
+    File {
+        /// Path of the file.
+        path: String,
+        /// Its text.
+        text: String,
+    },
+}
+
+/// Which agents to poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// These, by name.
+    Agents(Vec<String>),
+}
 
 /// Why nothing was polled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
