@@ -77,7 +77,8 @@ async fn poll(deployment: &Deployment<SystemClock>, event: LambdaEvent<Value>, r
         }
         answer(&report)
     };
-    guarded(redaction, polled).await.map_err(diagnostic)
+    // Boxed: it is large, and waits for its event as long as the process lives.
+    Box::pin(guarded(redaction, polled)).await.map_err(diagnostic)
 }
 
 async fn health(
@@ -94,7 +95,6 @@ async fn task_event(
     event: LambdaEvent<Value>,
     redaction: &Redaction,
 ) -> Answered {
-    // Boxed: it is large, and waits for its event as long as the process lives.
     let deadline = deadline(&event.context);
     let told = async {
         Box::pin(function.handle(&event.payload, deadline)).await.map(|told| json!(told)).map_err(Failure::from)

@@ -53,7 +53,7 @@ struct Agents {
 }
 
 /// One event, and what is left of the invocation for it.
-struct Event {
+struct Bounded {
     event: TaskEvent,
     end: OffsetDateTime,
     deadline: Instant,
@@ -99,12 +99,12 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// Better an error than to be killed: it says what went wrong, and the event is delivered again at once.
     async fn bounded(&self, event: TaskEvent, end: OffsetDateTime) -> Result<Told, TaskEventsError> {
         let left = Duration::try_from(end - self.clock.now()).unwrap_or_default();
-        let event = Event { event, end, deadline: Instant::now() + left };
+        let event = Bounded { event, end, deadline: Instant::now() + left };
         tokio::time::timeout(left, self.tell_all(&event)).await.unwrap_or(Err(TaskEventsError::Deadline))
     }
 
     /// Tells the one of the agents whose run it is.
-    async fn tell_all(&self, event: &Event) -> Result<Told, TaskEventsError> {
+    async fn tell_all(&self, event: &Bounded) -> Result<Told, TaskEventsError> {
         let mut agents = self.agents(CACHED_FOR).await?;
         let mut found = self.owner(&event.event, &agents.all).await;
         // An agent may be younger than what is kept, or be mended by now.
@@ -191,7 +191,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// Tells one agent's Prefect. A key that was replaced while this process was warm is read again.
     async fn tell(
         &self,
-        event: &Event,
+        event: &Bounded,
         owner: &Owner,
         known: &Known,
         (agents, name): (&Agents, &str),
@@ -210,7 +210,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
 
     async fn tell_with(
         &self,
-        event: &Event,
+        event: &Bounded,
         owner: &Owner,
         known: &Known,
         (agents, name): (&Agents, &str),

@@ -97,7 +97,9 @@ pub(crate) fn secrets_of_block(document: &Map<String, Value>) -> Vec<SecretStrin
 /// The values at a dotted path; `*` is every key, and lists are gone through.
 fn at(value: &Value, path: &str, found: &mut impl FnMut(&Value)) {
     if let Value::Array(items) = value {
-        items.iter().for_each(|item| at(item, path, found));
+        for item in items {
+            at(item, path, found);
+        }
         return;
     }
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));

@@ -109,7 +109,7 @@ impl Redaction {
             return REDACTED.to_owned();
         }
         let text = self.text(text);
-        self.read().words().fold(text, |text, word| without_word(text, word))
+        self.read().words().fold(text, without_word)
     }
 
     /// The body of a request to Prefect, without secrets in what is meant for people: the messages of states and of

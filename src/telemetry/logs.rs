@@ -90,10 +90,10 @@ impl<W: Write> Write for Discreet<W> {
     }
 }
 
-fn discreet<W: Write>(to: fn() -> W, redaction: &Redaction) -> impl Fn() -> Discreet<W> + Send + Sync + 'static
-where
-    W: 'static,
-{
+fn discreet<W: Write + 'static>(
+    to: fn() -> W,
+    redaction: &Redaction,
+) -> impl Fn() -> Discreet<W> + Send + Sync + 'static {
     let redaction = redaction.clone();
     move || Discreet { to: to(), redaction: redaction.clone() }
 }

@@ -148,7 +148,7 @@ async fn check(of: impl Fn(&str) -> bool) {
         }
     }
     println!("{polls} polls of {} kinds of requests in {:?}", operations.len(), started.elapsed());
-    assert!(polls as usize >= operations.len() * 4, "too few in this time: {polls}");
+    assert!(usize::try_from(polls).unwrap() >= operations.len() * 4, "too few in this time: {polls}");
     assert!(wrong.is_empty(), "{} of {polls} went wrong:\n{}", wrong.len(), wrong.join("\n\n"));
 }
 

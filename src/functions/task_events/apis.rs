@@ -80,15 +80,13 @@ impl<C: Clock + Clone> Apis<C> {
         // Held while one is made, so that events that come together share it.
         let mut kept = self.kept.lock().await;
         let known = kept.get(&key).filter(|known| known.is_made_of(agent, (config, secrets), read_at));
-        let api = match known {
-            Some(known) => Arc::clone(&known.api),
-            None => {
-                let api = Arc::new(self.made(agent, (config, secrets), region).await?);
-                let made_of = (config.clone(), secrets.clone(), agent.arn.clone());
-                let (config, secrets, arn) = made_of;
-                kept.insert(key, Kept { config, secrets, arn, read_at, api: Arc::clone(&api) });
-                api
-            }
+        let api = if let Some(known) = known {
+            Arc::clone(&known.api)
+        } else {
+            let api = Arc::new(self.made(agent, (config, secrets), region).await?);
+            let (config, secrets, arn) = (config.clone(), secrets.clone(), agent.arn.clone());
+            kept.insert(key, Kept { config, secrets, arn, read_at, api: Arc::clone(&api) });
+            api
         };
         drop(kept);
         api.set_deadline(deadline);

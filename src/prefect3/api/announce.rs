@@ -37,7 +37,9 @@ impl Prefect3 {
     /// Tells others of launched runs, and what earlier polls of this process could not tell. How much is left.
     pub(super) async fn tell_others(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
         if self.wants_labels() {
-            launched.iter().for_each(|(run, _)| self.untold.add(labels_of(&run.flow_run_id)));
+            for (run, _) in launched {
+                self.untold.add(labels_of(&run.flow_run_id));
+            }
         }
         if launched.is_empty() && self.untold.is_empty() && self.refusals.is_empty() {
             return 0;

@@ -28,7 +28,7 @@ pub(super) struct Launched<'a> {
 impl Teller<'_> {
     /// `prefect.worker.submitted-flow-run`. `id` is the same for the same launch.
     pub(super) fn submitted(self, id: &str, launched: Launched<'_>, now: OffsetDateTime) -> Value {
-        self.event("prefect.worker.submitted-flow-run", (id, None), self.related(launched), now)
+        self.event("prefect.worker.submitted-flow-run", (id, None), &self.related(launched), now)
     }
 
     /// `prefect.worker.executed-flow-run`: the run has this infrastructure. As with Prefect 3's own worker it comes right
@@ -47,16 +47,10 @@ impl Teller<'_> {
                 resource.insert("prefect.infrastructure.status-code".into(), "0".into());
             }
         }
-        self.event("prefect.worker.executed-flow-run", (id, Some(follows)), related, now)
+        self.event("prefect.worker.executed-flow-run", (id, Some(follows)), &related, now)
     }
 
-    fn event(
-        self,
-        event: &str,
-        (id, follows): (&str, Option<&str>),
-        related: Vec<Value>,
-        now: OffsetDateTime,
-    ) -> Value {
+    fn event(self, event: &str, (id, follows): (&str, Option<&str>), related: &[Value], now: OffsetDateTime) -> Value {
         let name = self.name;
         json!({
             "id": id, "occurred": times::iso(now), "event": event,

@@ -27,13 +27,13 @@ fn batch(payloads: &[Value]) -> Value {
 }
 
 fn message(payload: &Value) -> Value {
-    received(&[payload.clone()])["Messages"][0].clone()
+    received(std::slice::from_ref(payload))["Messages"][0].clone()
 }
 
 #[test]
 fn an_event_is_found_in_every_envelope_and_in_envelopes_of_envelopes() {
     let one = |given: &Value| <[_; 1]>::try_from(events(given)).unwrap()[0].clone();
-    let several = |pack: fn(&[Value]) -> Value| move |given: &Value| pack(&[given.clone()]);
+    let several = |pack: fn(&[Value]) -> Value| move |given: &Value| pack(std::slice::from_ref(given));
     let packs: [&dyn Fn(&Value) -> Value; 4] = [&record, &message, &several(received), &several(batch)];
     assert_eq!(one(&event()), Ok(event()));
     for first in packs {

@@ -50,7 +50,7 @@ async fn a_database_that_refuses_most_writes_gets_all_of_them_in_the_end() {
     let number = AtomicUsize::new(0);
     let server = labelling(move |_| {
         // Two of three are refused.
-        if number.fetch_add(1, Ordering::Relaxed) % 3 == 0 { no_content() } else { unavailable() }
+        if number.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) { no_content() } else { unavailable() }
     })
     .await;
     assert_eq!(agent(&server).announce(&launched(60)).await, 0);
