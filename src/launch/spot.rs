@@ -52,15 +52,22 @@ fn without_spot(strategy: &[Value]) -> Vec<Value> {
     entries
 }
 
+/// Sets a field of an object; anything else stays as it is.
+fn set(entry: &mut Value, key: &str, to: Value) {
+    if let Some(fields) = entry.as_object_mut() {
+        fields.insert(key.to_owned(), to);
+    }
+}
+
 /// Shares add up; of two bases the larger counts.
 fn merge(into: &mut Value, entry: &Value) {
     let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64);
     let weights = [number(into, "weight"), number(entry, "weight")];
     if weights.iter().any(Option::is_some) {
-        into["weight"] = json!(weights.iter().flatten().sum::<u64>().min(WEIGHT_MAX));
+        set(into, "weight", json!(weights.iter().flatten().sum::<u64>().min(WEIGHT_MAX)));
     }
     if let Some(base) = number(into, "base").max(number(entry, "base")) {
-        into["base"] = json!(base);
+        set(into, "base", json!(base));
     }
 }
 
