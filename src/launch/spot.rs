@@ -56,11 +56,12 @@ fn without_spot(strategy: &[Value]) -> Vec<Value> {
 fn merge(into: &mut Value, entry: &Value) {
     let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64);
     let weights = [number(into, "weight"), number(entry, "weight")];
-    if weights.iter().any(Option::is_some) {
-        into["weight"] = json!(weights.iter().flatten().sum::<u64>().min(WEIGHT_MAX));
-    }
-    if let Some(base) = number(into, "base").max(number(entry, "base")) {
-        into["base"] = json!(base);
+    let is_weighted = weights.iter().any(Option::is_some);
+    let weight = is_weighted.then(|| json!(weights.iter().flatten().sum::<u64>().min(WEIGHT_MAX)));
+    let base = number(into, "base").max(number(entry, "base")).map(|base| json!(base));
+    if let Value::Object(into) = into {
+        into.extend(weight.map(|weight| ("weight".to_owned(), weight)));
+        into.extend(base.map(|base| ("base".to_owned(), base)));
     }
 }
 
