@@ -1,6 +1,7 @@
 //! Time as a parameter: what needs to know or wait takes a [`Clock`], so that tests decide what time it is.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -12,6 +13,9 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns at `instant`, at once when that has passed.
     fn sleep_until(&self, instant: OffsetDateTime) -> impl Future<Output = ()> + Send;
 }
+
+/// Tells the time, for what only needs to know it.
+pub type Now = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,6 +1,7 @@
 //! Documents that a configuration points to: task definitions and keyword arguments kept elsewhere.
 
 use crate::aws::{AwsClients, AwsError};
+use crate::config::read_yaml;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use std::io::Read;
@@ -155,8 +156,7 @@ fn mapping(path: &str, bytes: &[u8]) -> Result<Map<String, Value>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
     let value = match serde_json::from_str(text) {
         Ok(value) => value,
-        Err(_) => serde_saphyr::from_str::<Value>(text)
-            .map_err(|error| format!("{shown} is neither YAML nor JSON: {}", error.without_snippet()))?,
+        Err(_) => read_yaml(text).map_err(|wrong| format!("{shown} cannot be used: {wrong}"))?,
     };
     match value {
         Value::Object(map) => Ok(map),

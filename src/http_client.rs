@@ -40,6 +40,8 @@ pub enum ClientError {
 pub enum SendError {
     /// The request itself is impossible: no such URL.
     Impossible(String),
+    /// Nothing was sent: the time was up before.
+    NoTime,
     /// Nothing was sent: no connection (name, route, TLS).
     NotSent(String),
     /// Sent, perhaps, but no complete answer came.

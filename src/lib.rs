@@ -21,6 +21,7 @@
 //! | [`http_client`] | the one HTTP client for Prefect: TLS, time limits, what an error says about the effect |
 //! | `transport`, `times` | what the ways to both Prefect APIs have in common |
 //! | [`cli`] | the `agent` command: one poll, a dry run, the long-lived loop |
+//! | [`redaction`] | what must not be shown: whatever leaves the process passes it |
 //! | `python_text`, `slug` | texts exactly as Python and its slugify write them (pure) |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
 
@@ -40,6 +41,7 @@ pub mod poll;
 pub mod prefect1;
 pub mod prefect3;
 mod python_text;
+pub mod redaction;
 mod slug;
 pub mod state;
 pub mod task_events;

@@ -60,7 +60,7 @@ pub trait Orchestrator: Send + Sync {
     fn claim(&self, claims: &[Claim<'_, Self::Detail>]) -> impl Future<Output = Vec<Claimed>> + Send;
 
     /// Writes down which task a run has, where the API has a place for it (Prefect 2 and 3: `infrastructure_pid`). Best
-    /// effort: what fails is only logged, since the task is found by its `startedBy` too.
+    /// effort: what fails comes again with [`Orchestrator::announce`], and the task is found by its `startedBy` too.
     fn record_task(&self, run: &DueRun<Self::Detail>, task: &TaskOfRun) -> impl Future<Output = ()> + Send;
 
     /// Gives claimed runs back as Scheduled, to be taken again `delay` later. One entry per run, in order. A run that
@@ -82,9 +82,10 @@ pub trait Orchestrator: Send + Sync {
     /// Writes lines to the runs' logs. Best effort: callers ignore the outcome except for logging it.
     fn log(&self, lines: &[RunLog]) -> impl Future<Output = Result<(), ApiError>> + Send;
 
-    /// Tells others of launched runs (Prefect 2 and 3: events and labels). Best effort, off the launch path: it comes
-    /// when everything else is done, and ends by itself when it takes too long.
-    fn announce(&self, launched: &[(DueRun<Self::Detail>, TaskOfRun)]) -> impl Future<Output = ()> + Send;
+    /// Tells others of launched runs (Prefect 2 and 3: events and labels), and what earlier polls of this process did not
+    /// come to. Best effort, off the launch path: it comes when everything else is done, and ends by itself before the
+    /// invocation's time is up. How many writes are left, for a later poll of this process or for good.
+    fn announce(&self, launched: &[(DueRun<Self::Detail>, TaskOfRun)]) -> impl Future<Output = usize> + Send;
 }
 
 /// What is asked and told of a run whose task has changed, besides what a poll does.

@@ -1,7 +1,10 @@
 //! ECS: requests go out as the JSON they are given, so that every key AWS knows can be used.
 
+mod answers;
+
 use super::AwsError;
 use super::raw::Wire;
+use answers::text;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -98,11 +101,7 @@ impl Ecs {
     /// was lost, may have started the task.) Callers repeat it with the same `clientToken`.
     pub async fn run_task(&self, body: &Map<String, Value>) -> Result<RunTaskAnswer, AwsError> {
         let once = aws_sdk_ecs::Config::builder().retry_config(RetryConfig::disabled());
-        let answer = exchange!(self.client.run_task(), body, once)?;
-        if !answer.contains_key("tasks") && !answer.contains_key("failures") {
-            return Err(AwsError::Malformed("RunTask answered neither tasks nor failures".into()));
-        }
-        Ok(RunTaskAnswer { tasks: tasks(&answer)?, failures: failures(&answer) })
+        answers::run_task(&exchange!(self.client.run_task(), body, once)?)
     }
 
     /// `RegisterTaskDefinition` with exactly this body → ARN. Repeated after throttling and lost answers; at worst a
@@ -133,8 +132,8 @@ impl Ecs {
             "familyPrefix": family, "status": "ACTIVE", "sort": "DESC", "maxResults": limit.clamp(1, MAX_PAGE)
         }));
         let answer = exchange!(self.client.list_task_definitions(), &body)?;
-        let arns = strings(&answer, "taskDefinitionArns").filter(|arn| family_of(arn) == Some(family));
-        Ok(arns.take(limit).map(ToOwned::to_owned).collect())
+        let arns = answers::arns(&answer, "ListTaskDefinitions", "taskDefinitionArns")?;
+        Ok(arns.into_iter().filter(|arn| family_of(arn) == Some(family)).take(limit).collect())
     }
 
     /// `DescribeTasks` (at most 100 ARNs). Tasks that ECS no longer knows are missing from the answer.
@@ -143,7 +142,7 @@ impl Ecs {
             return Ok(Vec::new());
         }
         let body = in_cluster(cluster, json!({"tasks": task_arns}));
-        tasks(&exchange!(self.client.describe_tasks(), &body)?)
+        answers::tasks(&exchange!(self.client.describe_tasks(), &body)?, "DescribeTasks")
     }
 
     /// `DescribeTasks` of one task with its tags: its `version`, and the tags. `None` = ECS no longer knows it.
@@ -154,7 +153,11 @@ impl Ecs {
     ) -> Result<Option<TaggedTask>, AwsError> {
         let body = in_cluster(cluster, json!({"tasks": [task_arn], "include": ["TAGS"]}));
         let answer = exchange!(self.client.describe_tasks(), &body)?;
-        let Some(task) = array(&answer, "tasks").next().and_then(Value::as_object) else { return Ok(None) };
+        let task = match answers::list(&answer, "DescribeTasks", "tasks")? {
+            [] => return Ok(None),
+            [Value::Object(task), ..] => task,
+            _ => return Err(AwsError::Malformed("DescribeTasks answered a task that is no object".into())),
+        };
         let tags =
             array(task, "tags").filter_map(|tag| Some((text(tag, "key")?, text(tag, "value").unwrap_or_default())));
         Ok(Some(TaggedTask { version: task.get("version").and_then(Value::as_i64), tags: tags.collect() }))
@@ -171,14 +174,14 @@ impl Ecs {
         // The default `desiredStatus` is RUNNING. One page is 100 tasks; a flow run has one or two.
         let body = in_cluster(cluster, json!({"startedBy": started_by}));
         let answer = exchange!(self.client.list_tasks(), &body)?;
-        Ok(strings(&answer, "taskArns").map(ToOwned::to_owned).collect())
+        answers::arns(&answer, "ListTasks", "taskArns")
     }
 
     /// Tasks that are being stopped, or stopped within the last hour, by `startedBy` → ARNs.
     pub async fn list_stopping_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
         let body = in_cluster(cluster, json!({"startedBy": started_by, "desiredStatus": "STOPPED"}));
         let answer = exchange!(self.client.list_tasks(), &body)?;
-        Ok(strings(&answer, "taskArns").map(ToOwned::to_owned).collect())
+        answers::arns(&answer, "ListTasks", "taskArns")
     }
 
     /// `StopTask`.
@@ -213,48 +216,4 @@ fn family_of(arn: &str) -> Option<&str> {
 
 fn array<'a>(answer: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a Value> {
     answer.get(key).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn strings<'a>(answer: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a str> {
-    array(answer, key).filter_map(Value::as_str)
-}
-
-fn text(value: &Value, key: &str) -> Option<String> {
-    value.get(key)?.as_str().map(ToOwned::to_owned)
-}
-
-/// A task without an ARN cannot be spoken of: such an answer is malformed, for its outcome is not "nothing started".
-fn tasks(answer: &Map<String, Value>) -> Result<Vec<Task>, AwsError> {
-    array(answer, "tasks")
-        .map(|task| task_of(task).ok_or_else(|| AwsError::Malformed("a task without taskArn".into())))
-        .collect()
-}
-
-fn task_of(task: &Value) -> Option<Task> {
-    Some(Task {
-        task_arn: text(task, "taskArn")?,
-        cluster_arn: text(task, "clusterArn"),
-        last_status: text(task, "lastStatus").unwrap_or_default(),
-        desired_status: text(task, "desiredStatus").unwrap_or_default(),
-        started_by: text(task, "startedBy"),
-        stopped_reason: text(task, "stoppedReason"),
-        stop_code: text(task, "stopCode"),
-        created_at: task.get("createdAt").and_then(Value::as_f64).and_then(instant),
-    })
-}
-
-/// Seconds since 1970, as AWS's JSON protocols write a time; whole seconds are enough here.
-#[allow(clippy::cast_possible_truncation)] // Saturates, and such a time is none.
-fn instant(seconds: f64) -> Option<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp(seconds.floor() as i64).ok()
-}
-
-fn failures(answer: &Map<String, Value>) -> Vec<Failure> {
-    array(answer, "failures")
-        .map(|failure| Failure {
-            arn: text(failure, "arn"),
-            reason: text(failure, "reason"),
-            detail: text(failure, "detail"),
-        })
-        .collect()
 }

@@ -169,11 +169,13 @@ fn bare_code(code: &str) -> &str {
     code.split_once(':').map_or(code, |(name, _)| name)
 }
 
-/// The first characters of a body, for people.
+/// The first characters of a body, for people. A cut is marked, so that the beginning of a secret before it can be told.
 pub(super) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut short: String = text.trim().chars().take(200).collect();
-    if short.is_empty() {
+    if short.len() < text.trim().len() {
+        short.push(crate::redaction::CUT);
+    } else if short.is_empty() {
         short.push_str("an empty body");
     }
     short

@@ -125,6 +125,7 @@ fn parameter(found: types::Parameter) -> Option<Parameter> {
     Some(Parameter {
         name: found.name?,
         value: SecretString::from(found.value.unwrap_or_default()),
+        is_secure: found.r#type == Some(types::ParameterType::SecureString),
         arn: found.arn,
         version: found.version,
         last_modified: found.last_modified_date.and_then(|date| OffsetDateTime::from_unix_timestamp(date.secs()).ok()),

@@ -14,10 +14,9 @@ pub(super) fn on_kind(kind: Option<ErrorKind>) -> &'static str {
         Some(ErrorKind::ApiUnreachable) => {
             "check `api` (and `ca_bundle`, for a private certificate authority), and that this machine reaches it"
         }
-        Some(ErrorKind::Unauthorised) => {
-            "check the API key: {root}/secrets/{agent}/api-key in Parameter Store, or PREFECT__CLOUD__API_KEY"
-        }
+        Some(ErrorKind::Unauthorised) => "then poll again; a function that runs notices a replaced secret by itself",
         Some(ErrorKind::Throttled) => "wait a minute, then poll again; poll less often if that happens again",
+        Some(ErrorKind::Maintenance) => "wait: due runs are launched by the first poll after it; nothing is lost",
         Some(ErrorKind::Aws) => {
             "check this shell's AWS credentials and permissions, and cluster, network and region of the configuration"
         }

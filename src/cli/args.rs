@@ -36,7 +36,8 @@ pub enum Command {
     #[command(
         long_about = "One poll iteration for every configured agent: due flow runs are claimed and launched, those that \
             start within prefetch_seconds are held until then.\n\n\
-            The exit code is 0 only if every agent's own poll worked; a single run that failed does not count.",
+            The exit code is 0 only if every agent's own poll worked; a single run that failed does not count, nor \
+            does a maintenance of Prefect.",
         after_help = "Examples:\n  \
             agent poll --config etl.yaml --dry-run     what would be sent next; nothing is written\n  \
             agent poll --root /psa/prod                all agents of a deployment\n  \
@@ -72,7 +73,7 @@ pub struct SettingArgs {
     #[arg(long = "agent", value_name = "NAME", num_args = 1..)]
     pub agents: Vec<String>,
     /// Seconds that one poll may take; nothing is claimed in its last ten
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(15..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(15..=3600), allow_negative_numbers = true)]
     pub timeout: u64,
 }
 
@@ -101,7 +102,7 @@ pub struct StartArgs {
     ///
     /// With --root the polls are counted in Parameter Store, over all processes and functions; with --config in this
     /// process.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = max_polls)]
     pub max_polls: Option<u64>,
     /// Serve GET /api/health and GET /api/poke here, e.g. http://127.0.0.1:8080; whoever reaches it may poke
     #[arg(long, value_name = "http://HOST:PORT", value_parser = agent_address)]
@@ -115,6 +116,10 @@ pub struct AgentAddress {
     pub host: String,
     /// 0 = any free port.
     pub port: u16,
+}
+
+fn max_polls(written: &str) -> Result<u64, String> {
+    written.trim().parse().map_err(|_| "write a whole number of polls, e.g. 100".to_owned())
 }
 
 fn agent_address(written: &str) -> Result<AgentAddress, String> {
@@ -141,6 +146,18 @@ mod tests {
     #[test]
     fn the_arguments_fit_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_told_with_its_flag() {
+        for (line, flag) in [
+            ("agent start --root /r --max-polls -1", "--max-polls <N>"),
+            ("agent start --root /r --max-polls many", "--max-polls <N>"),
+            ("agent poll --root /r --timeout -5", "--timeout <SECONDS>"),
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
+            assert!(error.contains("invalid value") && error.contains(flag), "{line}: {error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pure: how long the loop waits between polls, as the Python agent does.
 
-use crate::poll::{PollError, Report};
+use crate::poll::{AgentReport, PollError, Report};
 use crate::state::ErrorKind;
 use std::time::Duration;
 
@@ -23,7 +23,9 @@ impl Idle {
     pub(super) fn after(self, polled: &Result<Report, PollError>) -> Self {
         let Ok(report) = polled else { return self.more() };
         let mut agents = report.agents.values();
-        if agents.clone().any(|agent| agent.error_kind == Some(ErrorKind::Throttled)) {
+        let wants_peace =
+            |agent: &AgentReport| matches!(agent.error_kind, Some(ErrorKind::Throttled | ErrorKind::Maintenance));
+        if agents.clone().any(wants_peace) {
             Self(IDLE_MAX)
         } else if agents.any(|agent| !agent.launched.is_empty() || !agent.failed.is_empty()) && report.ok() {
             Self(0)
@@ -45,7 +47,6 @@ impl Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::poll::AgentReport;
     use crate::poll::report::{Launched, WithReason};
 
     #[allow(clippy::unnecessary_wraps)] // What a poll gives.
@@ -81,6 +82,8 @@ mod tests {
         assert_eq!(Idle::default().after(&failed).after(&failed).pause(), Duration::from_secs(1));
         let throttled = polled(AgentReport { error_kind: Some(ErrorKind::Throttled), ..AgentReport::default() });
         assert_eq!(Idle::default().after(&throttled).pause(), LONGEST);
+        let maintenance = polled(AgentReport { error_kind: Some(ErrorKind::Maintenance), ..AgentReport::default() });
+        assert_eq!(Idle::default().after(&maintenance).pause(), LONGEST);
     }
 
     #[test]

@@ -24,6 +24,8 @@ mod table;
 pub use args::Cli;
 
 use crate::config::Environment;
+use crate::redaction::Redaction;
+use crate::state::ErrorKind;
 use crate::telemetry::logs;
 use args::Command;
 use std::io::Write;
@@ -36,41 +38,54 @@ struct Trouble {
     message: String,
     /// What to do next; empty when the message says so itself.
     advice: String,
+    /// The configuration is wrong.
+    is_configuration: bool,
 }
 
 impl Trouble {
     fn new(message: impl std::fmt::Display, advice: impl Into<String>) -> Self {
-        Self { message: message.to_string(), advice: advice.into() }
+        Self { message: message.to_string(), advice: advice.into(), is_configuration: false }
+    }
+
+    /// The configuration is wrong.
+    fn configuration(message: impl std::fmt::Display) -> Self {
+        let advice = advice::on_kind(Some(ErrorKind::Configuration));
+        Self { is_configuration: true, ..Self::new(message, advice) }
     }
 }
 
 /// Runs the command. Errors go to standard error; the exit code is 0 only if all went well.
 pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
-    let json = cli.json;
+    let (json, redaction) = (cli.json, Redaction::of_environment(&environment));
     let done = match cli.command {
         Command::Poll(args) => {
             // The report says it all; a log beside it is for those who ask for one.
-            logs::init_terminal(&environment, json, "warn");
-            poll::poll(args, json, environment).await
+            logs::init_terminal(&environment, json, "warn", &redaction);
+            poll::poll(args, json, environment, &redaction).await
         }
         Command::Start(args) => {
-            logs::init_terminal(&environment, json, "info");
-            start::start(args, json, environment).await
+            logs::init_terminal(&environment, json, "info", &redaction);
+            start::start(args, json, environment, &redaction).await
         }
     };
     match done {
         Ok(code) => code,
         Err(trouble) => {
-            complain(&trouble);
+            complain(&trouble, &redaction);
             ExitCode::FAILURE
         }
     }
 }
 
-fn complain(trouble: &Trouble) {
-    let Trouble { message, advice } = trouble;
+fn complain(trouble: &Trouble, redaction: &Redaction) {
+    let Trouble { message, advice, .. } = trouble;
     let next = if advice.is_empty() { String::new() } else { format!("  next: {advice}\n") };
-    say(&mut std::io::stderr(), &format!("error: {message}\n{next}"));
+    say(&mut std::io::stderr(), &redaction.text(format!("error: {message}\n{next}")));
+}
+
+/// What is no error.
+fn note(Trouble { message, advice, .. }: &Trouble, redaction: &Redaction) {
+    say(&mut std::io::stderr(), &redaction.text(format!("note: {message}\n  next: {advice}\n")));
 }
 
 /// Writes a text. A reader that has gone away (`| head`) is no error.

@@ -3,19 +3,30 @@
 use super::args::PollArgs;
 use super::setting::{Setting, setting};
 use super::table::{self, Palette};
-use super::{Trouble, advice, complain, planned, say};
+use super::{Trouble, advice, complain, note, planned, say};
 use crate::config::Environment;
 use crate::poll::dry_run::Record;
-use crate::poll::{Report, Selection};
+use crate::poll::{AgentReport, Report, Selection};
+use crate::redaction::Redaction;
+use crate::state::ErrorKind;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing::Instrument;
 
 /// Polls, and shows the report. Success only if every agent's own poll worked.
-pub(super) async fn poll(args: PollArgs, json: bool, environment: Environment) -> Result<ExitCode, Trouble> {
+pub(super) async fn poll(
+    args: PollArgs,
+    json: bool,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<ExitCode, Trouble> {
     let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
-    let Setting { mut deployment, selection, invocations } = setting(args.setting, environment).await?;
+    let setting = setting(args.setting, environment, redaction).await;
+    if let Some(trouble) = setting.as_ref().err().filter(|trouble| json && trouble.is_configuration) {
+        say(&mut std::io::stdout(), &format!("{}\n", json!(of_wrong_file(trouble))));
+    }
+    let Setting { mut deployment, selection, invocations } = setting?;
     let record = args.dry_run.then(Record::default);
     if let Some(record) = &record {
         deployment = deployment.dry_run(record.clone());
@@ -26,26 +37,44 @@ pub(super) async fn poll(args: PollArgs, json: bool, environment: Environment) -
     let report = polled.map_err(|error| Trouble::new(&error, advice::on_poll_error(&error)))?;
     let shown = match (&record, json) {
         (None, true) => format!("{}\n", json!(report)),
-        (None, false) => table::report(&report, palette),
+        (None, false) => table(&report, palette),
         (Some(record), true) => format!("{}\n", planned::json(&report, &record.take())),
-        (Some(record), false) => format!("{}\n{}", planned::text(&record.take()), table::report(&report, palette)),
+        (Some(record), false) => format!("{}\n{}", planned::text(&record.take()), table(&report, palette)),
     };
     say(&mut std::io::stdout(), &shown);
-    say_troubles(&report, &selection);
+    say_troubles(&report, &selection, deployment.root(), redaction);
     Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The report as a table; nothing where no agent has a configuration: a table of zeros tells nobody anything.
+fn table(report: &Report, palette: Palette) -> String {
+    let is_wrong = |agent: &AgentReport| agent.error_kind == Some(ErrorKind::Configuration) && agent.ready == 0;
+    if report.agents.values().all(is_wrong) { String::new() } else { table::report(report, palette) }
+}
+
+/// The report of the one agent of a file that is wrong.
+fn of_wrong_file(trouble: &Trouble) -> Report {
+    let (error, error_kind) = (Some(trouble.message.clone()), Some(ErrorKind::Configuration));
+    Report { agents: [("agent".to_owned(), AgentReport { error, error_kind, ..AgentReport::default() })].into() }
+}
+
 /// On standard error: what is wrong with the agents themselves, and what may need a person.
-fn say_troubles(report: &Report, selection: &Selection) {
+fn say_troubles(report: &Report, selection: &Selection, root: Option<&str>, redaction: &Redaction) {
     for (name, agent) in &report.agents {
         for warning in &agent.warnings {
             say(&mut std::io::stderr(), &format!("warning: agent {name}: {warning}\n"));
         }
         if let Some(error) = &agent.error {
-            complain(&Trouble::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind)));
+            let trouble = Trouble::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind));
+            if agent.failed_itself() { complain(&trouble, redaction) } else { note(&trouble, redaction) }
         }
         if agent.stopped {
-            let advice = "raise max_polls, or delete the parameter {root}/state/{agent}/polls to count anew";
+            let advice = match root {
+                Some(root) => {
+                    format!("raise max_polls, or delete the parameter {root}/state/{name}/polls to count anew")
+                }
+                None => "raise max_polls".to_owned(),
+            };
             say(&mut std::io::stderr(), &format!("note: agent {name} has had its max_polls: {advice}\n"));
         }
     }

@@ -11,15 +11,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
-/// So many connections at once; others wait to be accepted.
+/// So many connections at once; for one more the oldest is let go.
 const CONNECTIONS: usize = 32;
 
 /// A connection may take so long: one small request, one small answer.
@@ -68,17 +69,22 @@ pub(super) async fn serve(address: &AgentAddress, shared: Arc<Shared>) -> Result
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    // The semaphore is never closed, so this goes on until the runtime ends.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
+    // Until the runtime ends.
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                open.retain(|connection| !connection.is_finished());
+                if open.len() >= CONNECTIONS
+                    && let Some(oldest) = open.pop_front()
+                {
+                    // An answer takes no time: who has been there longest says nothing, and keeps nobody from asking.
+                    oldest.abort();
+                }
                 let shared = Arc::clone(&shared);
-                tokio::spawn(async move {
-                    // Whoever is slow or gone is let go of.
-                    let _ = tokio::time::timeout(CONNECTION, converse(stream, shared)).await;
-                    drop(place);
-                });
+                // Whoever is slow or gone is let go of.
+                let conversation = tokio::time::timeout(CONNECTION, converse(stream, shared));
+                open.push_back(tokio::spawn(conversation).abort_handle());
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");

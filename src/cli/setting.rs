@@ -5,12 +5,18 @@ use super::advice::AWS;
 use super::args::SettingArgs;
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Environment, Root};
+use crate::config::{Environment, Root, from_file};
 use crate::poll::{Deployment, Invocation, Selection, Source};
+use crate::redaction::Redaction;
 use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// The largest configuration.
+const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The environment variable that names the root, as for the functions.
 const ROOT_VARIABLE: &str = "PARAMETER_ROOT";
@@ -23,19 +29,28 @@ pub(super) struct Setting {
 }
 
 /// Sends nothing yet.
-pub(super) async fn setting(args: SettingArgs, environment: Environment) -> Result<Setting, Trouble> {
+pub(super) async fn setting(
+    args: SettingArgs,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<Setting, Trouble> {
     let source = source(&args, &environment)?;
+    if let Source::File { path, text } = &source {
+        // Before AWS is looked for: a wrong file needs no region.
+        from_file(text, path, &environment).result.map_err(Trouble::configuration)?;
+    }
     let aws = AwsClients::from_env(&environment).await.map_err(|error| Trouble::new(error, AWS))?;
     let selection = if args.agents.is_empty() { Selection::All } else { Selection::Agents(args.agents) };
     let invocations = Invocations::new(Duration::from_secs(args.timeout));
-    Ok(Setting { deployment: Deployment::new(source, environment, Arc::new(aws), SystemClock), selection, invocations })
+    let deployment = Deployment::new(source, environment, Arc::new(aws), SystemClock, redaction.clone());
+    Ok(Setting { deployment, selection, invocations })
 }
 
 /// An argument beats the environment.
 fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, Trouble> {
     if let Some(file) = &args.config {
         let path = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| {
+        let text = text_of(file).map_err(|error| {
             Trouble::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file with --config")
         })?;
         return Ok(Source::File { path, text });
@@ -54,6 +69,15 @@ fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, Troub
             Err(Trouble::new(message, format!("name one of at most {} with --root", Root::LONGEST)))
         }
     }
+}
+
+fn text_of(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(file)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_BYTES) {
+        return Ok(text);
+    }
+    Err(std::io::Error::other("it is larger than 1 MiB, which no configuration is"))
 }
 
 /// Makes invocations, each with an id of its own.

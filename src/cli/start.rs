@@ -9,6 +9,7 @@ use super::{Trouble, advice, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Environment;
 use crate::poll::{Overrides, PollError, Report};
+use crate::redaction::Redaction;
 use crate::state::ErrorKind;
 use serde_json::json;
 use std::process::ExitCode;
@@ -16,10 +17,15 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// Polls until a signal or `max_polls` ends it.
-pub(super) async fn start(args: StartArgs, json: bool, environment: Environment) -> Result<ExitCode, Trouble> {
+pub(super) async fn start(
+    args: StartArgs,
+    json: bool,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<ExitCode, Trouble> {
     let ending = Ending::listen().map_err(|error| Trouble::new(format!("no signals: {error}"), ""))?;
     let since = SystemClock.now();
-    let mut setting = setting(args.setting, environment).await?;
+    let mut setting = setting(args.setting, environment, redaction).await?;
     // The next look is at most the longest pause away: looking further ahead would only hold the loop up, for a poll
     // ends when the last launch it holds is done.
     let overrides = Overrides { max_polls: args.max_polls, prefetch_at_most: Some(LONGEST) };
@@ -53,10 +59,16 @@ impl Loop {
             let Setting { deployment, selection, invocations } = &self.setting;
             let polled = deployment.poll(selection, &invocations.next()).await;
             self.publish().await;
-            self.tell(&polled);
             if let Some(trouble) = hopeless(&polled).filter(|_| is_first) {
+                // Said once: by whoever ends because of it.
+                if self.json
+                    && let Ok(report) = &polled
+                {
+                    say(&mut std::io::stdout(), &format!("{}\n", json!(report)));
+                }
                 return Err(trouble);
             }
+            self.tell(&polled);
             if self.has_had_its_polls(&polled) {
                 tracing::info!("max_polls is reached");
                 break;
@@ -97,7 +109,12 @@ impl Loop {
         }
         for (agent, report) in &report.agents {
             if let Some(error) = &report.error {
-                tracing::error!(agent, error, next = advice::on_kind(report.error_kind), "the poll failed");
+                let next = advice::on_kind(report.error_kind);
+                if report.failed_itself() {
+                    tracing::error!(agent, error, next, "the poll failed");
+                } else {
+                    tracing::warn!(agent, error, next, "nothing was polled");
+                }
             }
             for warning in &report.warnings {
                 tracing::warn!(agent, warning);
@@ -125,7 +142,7 @@ fn hopeless(polled: &Result<Report, PollError>) -> Option<Trouble> {
             let wrong = |kind| kind == Some(ErrorKind::Configuration);
             let all_wrong = !report.agents.is_empty() && report.agents.values().all(|agent| wrong(agent.error_kind));
             let errors: Vec<_> = report.agents.iter().map(said).collect();
-            all_wrong.then(|| Trouble::new(errors.join("\n"), advice::on_kind(Some(ErrorKind::Configuration))))
+            all_wrong.then(|| Trouble::configuration(errors.join("\n")))
         }
     }
 }

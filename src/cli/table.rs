@@ -94,7 +94,8 @@ fn status(agent: &AgentReport) -> Cell {
     // The kind's name, as health shows it.
     let kind = serde_json::to_value(agent.error_kind).ok();
     let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("failed");
-    Cell(kind.to_owned(), Tone::Bad)
+    let tone = if agent.failed_itself() { Tone::Bad } else { Tone::Doubtful };
+    Cell(kind.to_owned(), tone)
 }
 
 fn run_rows(name: &str, agent: &AgentReport) -> Vec<Vec<Cell>> {

@@ -3,6 +3,7 @@
 use super::environment as env;
 use super::errors::{ConfigErrors, Parsed, Problem};
 use super::reader::{Reader, Setting};
+use super::yaml;
 use super::{
     AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, Generation, LaunchType, Prefect1Config,
     Prefect3Config, Rules, WorkerRules, addresses, documents, shapes, values,
@@ -73,7 +74,7 @@ const DAY: u64 = 86_400;
 /// Reads an agent's configuration (YAML or JSON). Environment variables are fallbacks of the keys. All that is wrong is
 /// in the error at once.
 pub fn read_agent(text: &str, source: &Source<'_>, environment: &Environment) -> Result<AgentConfig, ConfigErrors> {
-    let parsed = documents::mapping(text).and_then(|mut document| {
+    let parsed = yaml::mapping(text, Some("env_vars")).and_then(|mut document| {
         spell_variables_as_written(&mut document, text);
         let mut reader = Reader::new(&document, environment);
         let config = agent(&mut reader, source);

@@ -1,6 +1,12 @@
 //! What is wrong with a configuration: every place of it, in one message.
 
+use std::borrow::Cow;
 use std::fmt;
+
+/// So many wrong places are told in one message: who has mended these sees the rest.
+const MAX_TOLD: usize = 20;
+/// A longer part of a message is cut.
+const MAX_CHARACTERS: usize = 1000;
 
 /// One wrong place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +45,18 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
-            write!(f, "`{}`: ", self.path)?;
+            write!(f, "`{}`: ", short(&self.path))?;
         }
-        write!(f, "found {}; allowed: {}", self.found, self.allowed)
+        write!(f, "found {}; allowed: {}", short(&self.found), short(&self.allowed))
     }
+}
+
+/// A text as a message can bear it.
+fn short(text: &str) -> Cow<'_, str> {
+    if text.chars().nth(MAX_CHARACTERS).is_none() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().take(MAX_CHARACTERS).chain(['…']).collect())
 }
 
 /// All that is wrong with one agent's configuration.
@@ -60,10 +74,13 @@ impl fmt::Display for ConfigErrors {
             return write!(f, "the configuration {} is wrong: {only}", self.parameter);
         }
         write!(f, "the configuration {} is wrong in {} places:", self.parameter, self.problems.len())?;
-        for (index, problem) in self.problems.iter().enumerate() {
+        for (index, problem) in self.problems.iter().take(MAX_TOLD).enumerate() {
             write!(f, "{} ({}) {problem}", if index == 0 { "" } else { "." }, index + 1)?;
         }
-        Ok(())
+        match self.problems.len().saturating_sub(MAX_TOLD) {
+            0 => Ok(()),
+            more => write!(f, ". And {more} more"),
+        }
     }
 }
 

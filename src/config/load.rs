@@ -125,7 +125,15 @@ fn load_agent(
     warnings: &mut Vec<String>,
 ) -> LoadedAgent {
     let source = Source { parameter: &parameter.name, agent, local_files: false };
-    let result = if is_agent_name(agent) {
+    let result = if parameter.is_secure {
+        let allowed = format!(
+            "a parameter of type String: a configuration holds no secret, those have parameters of their own below {}. \
+             Delete it (its type cannot be changed) and write it again with `--type String`",
+            root.secrets()
+        );
+        let problem = Problem::here("a parameter of type SecureString", allowed);
+        Err(ConfigErrors { parameter: parameter.name.clone(), problems: vec![problem] })
+    } else if is_agent_name(agent) {
         with_secrets(parameter.value.expose_secret(), &source, root, secrets, environment, warnings)
     } else {
         let allowed = "letters, digits, \"_\" and \"-\", 1 to 64 of them, directly below config/";

@@ -19,10 +19,11 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 mod values;
+mod yaml;
 
 pub use agent::{Source, read_agent};
 pub use client_headers::ClientHeaders;
-pub use documents::DocumentKind;
+pub use documents::{DocumentKind, read_yaml};
 pub use errors::{ConfigErrors, Problem};
 pub use load::{Loaded, LoadedAgent, from_file, load};
 pub use parameter::{Parameter, Root, is_agent_name};

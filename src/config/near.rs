@@ -9,11 +9,17 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("region", "region_name"),
 ];
 
+/// A longer key resembles none.
+const LONGEST_KEY: usize = 100;
+
 /// Keys that people write for a secret.
 const SECRETS: &[&str] = &["key", "api_key", "token", "auth_token", "auth_string", "poke_token"];
 
 /// Describes an unknown key, with a hint where one can be given.
 pub(super) fn unknown(key: &str, known: &[&'static str]) -> String {
+    if key.len() > LONGEST_KEY {
+        return "an unknown key".to_owned();
+    }
     let plain = plain(key);
     if SECRETS.iter().any(|secret| self::plain(secret) == plain) {
         return "an unknown key (a secret is a SecureString parameter of its own, or an environment variable)"

@@ -12,6 +12,8 @@ pub struct Parameter {
     pub value: SecretString,
     /// ARN.
     pub arn: Option<String>,
+    /// Encrypted (a `SecureString`); a value that was not asked for in clear text is unreadable then.
+    pub is_secure: bool,
     /// Counts the writes.
     pub version: i64,
     /// When it was last written.

@@ -7,6 +7,9 @@ use super::near;
 use super::values::path_key;
 use serde_json::{Map, Value};
 
+/// So many unknown keys get a hint what they may mean.
+const MAX_HINTS: usize = 20;
+
 /// What was found for one setting.
 #[derive(Debug, PartialEq)]
 pub(super) enum Setting<T> {
@@ -146,8 +149,10 @@ impl<'a> Reader<'a> {
 
     /// Every problem of the document, the keys nobody asked for among them. Their values are never shown.
     pub(super) fn finish(mut self) -> Vec<Problem> {
-        for key in self.document.keys().filter(|key| !self.known.contains(&key.as_str())) {
-            let found = near::unknown(key, &self.known);
+        let unknown: Vec<_> = self.document.keys().filter(|key| !self.known.contains(&key.as_str())).collect();
+        for (index, key) in unknown.into_iter().enumerate() {
+            // Hints take their time, and nobody reads more of them.
+            let found = if index < MAX_HINTS { near::unknown(key, &self.known) } else { "an unknown key".to_owned() };
             self.problems.push(Problem::at(path_key(key), found, "the keys of an agent's configuration"));
         }
         self.problems

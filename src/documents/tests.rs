@@ -69,7 +69,7 @@ async fn errors_name_the_path_and_no_secret() {
         (format!("{web}/gone?signature=secret"), &format!("cannot read {web}/gone: HTTP 404")),
         (format!("{nowhere}/x?signature=secret"), &format!("cannot read {nowhere}/x: ")),
         (format!("{web}/list"), &format!("{web}/list must be a mapping, but is a list")),
-        (format!("{web}/broken"), &format!("{web}/broken is neither YAML nor JSON")),
+        (format!("{web}/broken"), &format!("{web}/broken cannot be used: found a text that cannot be read")),
         (format!("{web}/large"), &large),
         ("ftp://x/td.yaml".to_owned(), "Unsupported file scheme ftp://x/td.yaml"),
         ("/etc/td.yaml".to_owned(), "/etc/td.yaml is a local file, which a function does not have"),

@@ -167,8 +167,9 @@ fn compare(path: &str, written: Option<&Value>, sent: Option<&Value>, found: &mu
         (Some(Value::Object(written)), Some(Value::Object(sent))) => {
             let keys: std::collections::BTreeSet<&String> = written.keys().chain(sent.keys()).collect();
             let dot = if path.is_empty() { "" } else { "." };
-            keys.into_iter()
-                .for_each(|key| compare(&format!("{path}{dot}{key}"), written.get(key), sent.get(key), found));
+            for key in keys {
+                compare(&format!("{path}{dot}{key}"), written.get(key), sent.get(key), found);
+            }
         }
         (Some(Value::Array(written)), Some(Value::Array(sent))) if written.len() == sent.len() => {
             let pairs = written.iter().zip(sent).enumerate();

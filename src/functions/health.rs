@@ -6,6 +6,7 @@ use crate::config::{AgentConfig, Environment, Generation, LoadedAgent, Root, app
 use crate::health::request::UrlEvent;
 use crate::health::truth::ConfiguredAgent;
 use crate::health::{AgentFacts, Answer, Health, Request, Route};
+use crate::redaction::Redaction;
 use crate::state::{Status, polls, status};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -17,12 +18,13 @@ pub struct HealthFunction<C> {
     aws: Arc<AwsClients>,
     environment: Environment,
     clock: C,
+    redaction: Redaction,
 }
 
 impl<C: Clock> HealthFunction<C> {
-    /// Reads nothing yet.
-    pub fn new(root: Root, aws: Arc<AwsClients>, environment: Environment, clock: C) -> Self {
-        Self { root, aws, environment, clock }
+    /// Reads nothing yet. `redaction` comes to know the poke token.
+    pub fn new(root: Root, aws: Arc<AwsClients>, environment: Environment, clock: C, redaction: Redaction) -> Self {
+        Self { root, aws, environment, clock, redaction }
     }
 
     /// Answers a Function URL event.
@@ -87,7 +89,10 @@ impl<C: Clock> HealthFunction<C> {
             return request.may_poke(None);
         }
         match self.aws.ssm.get_parameter(&self.root.poke_token(), true).await {
-            Ok(token) => request.may_poke(token.map(|token| token.value).as_ref()),
+            Ok(token) => {
+                self.redaction.know(token.iter().map(|token| token.value.clone()));
+                request.may_poke(token.map(|token| token.value).as_ref())
+            }
             Err(error) => {
                 tracing::error!(%error, "the poke token cannot be read");
                 false

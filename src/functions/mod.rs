@@ -1,10 +1,62 @@
 //! The Lambda functions: events in, answers out. Told apart by the function's handler, as its environment says.
 
 pub mod health;
+pub mod init_error;
 pub mod poll;
 pub mod task_events;
 
 use crate::config::{Environment, Root};
+use crate::redaction::Redaction;
+use futures_util::FutureExt;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+/// How an invocation fails: as Lambda's `errorType` and `errorMessage`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// `PollFailed`, `ConfigurationError` when there was nothing to poll, `BadEvent`, `TaskEventFailed`, `Panicked`.
+    pub error_type: &'static str,
+    /// A sentence; of a failed poll the report as JSON text.
+    pub error_message: String,
+    /// The log says it already.
+    is_logged: bool,
+}
+
+impl Failure {
+    /// One that the log does not tell of yet.
+    pub fn new(error_type: &'static str, error_message: impl Into<String>) -> Self {
+        Self { error_type, error_message: error_message.into(), is_logged: false }
+    }
+
+    /// One whose whole story is a line of the log, without secrets.
+    pub fn logged(error_type: &'static str, error_message: impl Into<String>) -> Self {
+        Self { is_logged: true, ..Self::new(error_type, error_message) }
+    }
+}
+
+/// What goes back to Lambda, or why nothing does: without secrets, and said in the log once. A panic is an error like
+/// any other.
+pub async fn guarded(
+    redaction: &Redaction,
+    work: impl Future<Output = Result<serde_json::Value, Failure>>,
+) -> Result<serde_json::Value, Failure> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(answer)) => Ok(redaction.value(answer)),
+        // The report is without secrets, and its text must stay JSON.
+        Ok(Err(failure)) if failure.is_logged => Err(failure),
+        Ok(Err(Failure { error_type, error_message, .. })) => {
+            tracing::error!(error_type, error = error_message, "the invocation failed");
+            Err(Failure::new(error_type, redaction.text(error_message)))
+        }
+        // The hook for panics has logged it.
+        Err(panic) => Err(Failure::logged("Panicked", redaction.text(said(&*panic)))),
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("this should not have happened: {}", text.unwrap_or("a panic without a message"))
+}
 
 /// Which function this process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

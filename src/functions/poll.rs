@@ -1,18 +1,13 @@
 //! The `poll` function: one poll iteration for every configured agent.
 
+use super::Failure;
 use crate::clock::Clock;
 use crate::poll::{Deployment, Invocation, PollError, Report, Selection};
 use crate::telemetry::metrics::embedded_metrics;
-use serde_json::{Value, json};
 
-/// How an invocation fails: as Lambda's `errorType` and `errorMessage`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// `PollFailed`, or `ConfigurationError` when there was nothing to poll.
-    pub error_type: &'static str,
-    /// The report as JSON text, or a sentence.
-    pub error_message: String,
-}
+use serde_json::{Value, json};
+use time::UtcOffset;
+use time::format_description::well_known::Rfc3339;
 
 /// Handles one event. `{"agents": ["etl"]}` polls only those; any other event polls all.
 pub async fn handle<C: Clock + Clone>(
@@ -20,7 +15,7 @@ pub async fn handle<C: Clock + Clone>(
     event: &Value,
     invocation: &Invocation,
 ) -> Result<Report, Failure> {
-    let selection = selection(event).map_err(|message| Failure { error_type: "BadEvent", error_message: message })?;
+    let selection = selection(event).map_err(|message| Failure::new("BadEvent", message))?;
     deployment.poll(&selection, invocation).await.map_err(|error| failure(&error))
 }
 
@@ -28,15 +23,21 @@ pub async fn handle<C: Clock + Clone>(
 /// function's `Errors` metric tells of it.
 pub fn answer(report: &Report) -> Result<Value, Failure> {
     let text = json!(report);
-    if report.ok() { Ok(text) } else { Err(Failure { error_type: "PollFailed", error_message: text.to_string() }) }
+    // The log has the report as a line of its own.
+    if report.ok() { Ok(text) } else { Err(Failure::logged("PollFailed", text.to_string())) }
 }
 
 /// The lines that a poll leaves in the log: its report, and the metrics of each agent.
-pub fn log_lines<C: Clock + Clone>(deployment: &Deployment<C>, report: &Report, clock: &impl Clock) -> Vec<String> {
+///
+/// Lambda reads `timestamp` and `level` of a JSON line: without both, or with a time in another format than RFC 3339, a
+/// line counts as INFO, whatever its level says.
+pub fn log_lines<C: Clock + Clone>(deployment: &Deployment<C>, report: &Report, clock: &impl Clock) -> Vec<Value> {
     let metrics = |(agent, report): (&String, _)| embedded_metrics(deployment.name(), agent, report, clock.now());
     let level = if report.ok() { "INFO" } else { "ERROR" };
-    let line = json!({"level": level, "message": "poll ended", "report": report});
-    std::iter::once(line).chain(report.agents.iter().map(metrics)).map(|line| line.to_string()).collect()
+    // Formatting fails for years beyond 9999 only.
+    let now = clock.now().to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default();
+    let line = json!({"timestamp": now, "level": level, "message": "poll ended", "report": report});
+    std::iter::once(line).chain(report.agents.iter().map(metrics)).collect()
 }
 
 fn failure(error: &PollError) -> Failure {
@@ -45,7 +46,7 @@ fn failure(error: &PollError) -> Failure {
         PollError::NoAgents(_) => "ConfigurationError",
         PollError::UnknownAgent { .. } => "BadEvent",
     };
-    Failure { error_type, error_message: error.to_string() }
+    Failure::new(error_type, error.to_string())
 }
 
 fn selection(event: &Value) -> Result<Selection, String> {
@@ -78,7 +79,7 @@ mod tests {
         let agent = |ok| AgentReport { ok, ..AgentReport::default() };
         let report = Report { agents: [("a".into(), agent(true)), ("b".into(), agent(false))].into() };
         let text = json!(report).to_string();
-        assert_eq!(answer(&report), Err(Failure { error_type: "PollFailed", error_message: text }));
+        assert_eq!(answer(&report), Err(Failure::logged("PollFailed", text)));
         let report = Report { agents: [("a".into(), agent(true))].into() };
         assert_eq!(answer(&report), Ok(json!(report)));
     }

@@ -1,29 +1,38 @@
 //! The `task-events` function: an event of a task that changed its state → its flow run.
 
+mod answer;
+mod apis;
+
+pub use answer::{Answer, TaskEventsError};
+
 use crate::aws::ecs::TaggedTask;
-use crate::aws::{AgentAws, AwsClients, AwsError};
+use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
-use crate::config::{
-    AgentConfig, ConfigErrors, Environment, Generation, LoadedAgent, Parameter, Prefect1Config, Root, load,
-};
-use crate::poll::{PrefectKit, Unassembled};
+use crate::config::{AgentConfig, Environment, Generation, LoadedAgent, Parameter, Root, load};
 use crate::prefect3::api::version_of;
+use crate::redaction::Redaction;
 use crate::task_events::decision::Rules;
+use crate::task_events::envelope;
 use crate::task_events::event::{Ignored, TaskEvent};
-use crate::task_events::perform::{Known, Performer, Told, Trouble};
+use crate::task_events::perform::{Known, Performer, Told};
 use crate::task_events::run::Generation as Watched;
 use crate::task_events::whose::{self, Candidate, Owner};
+use apis::{Api, Apis};
+use futures_util::future::join_all;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// A warm process reads configuration and secrets again after this long.
 const CACHED_FOR: Duration = Duration::from_mins(5);
 /// What is not understood by what was read longer ago than this is looked at with what is configured now. Not sooner:
 /// where the tasks of all workers are watched, many events are nobody's.
 const FRESH_FOR: Duration = Duration::from_secs(20);
+/// Kept back from the end of an invocation, so that an error goes back to Lambda instead of nothing.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What tells Prefect about tasks that died.
 pub struct TaskEventsFunction<C> {
@@ -31,58 +40,73 @@ pub struct TaskEventsFunction<C> {
     aws: Arc<AwsClients>,
     environment: Environment,
     clock: C,
-    agents: Mutex<Option<(OffsetDateTime, Arc<Vec<LoadedAgent>>)>>,
+    redaction: Redaction,
+    agents: Mutex<Option<Agents>>,
+    apis: Apis<C>,
 }
 
-/// Why an event is delivered again.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum TaskEventsError {
-    /// The parameters cannot be read.
-    #[error("the parameters cannot be read: {0}")]
-    Parameters(AwsError),
-    /// The agent's way to its Prefect API cannot be built.
-    #[error("agent {agent}: {error}")]
-    Agent {
-        /// The agent.
-        agent: String,
-        /// Why.
-        error: Unassembled,
-    },
-    /// Prefect or AWS had trouble.
-    #[error("agent {agent}: {error}")]
-    Trouble {
-        /// The agent.
-        agent: String,
-        /// What it was.
-        error: Trouble,
-    },
-    /// Its configuration is wrong at the moment.
-    #[error("agent {agent}: {error}")]
-    Configuration {
-        /// The agent.
-        agent: String,
-        /// What is wrong.
-        error: ConfigErrors,
-    },
-    /// The task cannot be described, so that nobody knows whose it is.
-    #[error("the task cannot be described: {0}")]
-    Task(AwsError),
+/// The configured agents, and when they were read.
+#[derive(Clone)]
+struct Agents {
+    read_at: OffsetDateTime,
+    all: Arc<Vec<LoadedAgent>>,
+}
+
+/// One event, and what is left of the invocation for it.
+struct Bounded {
+    event: TaskEvent,
+    end: OffsetDateTime,
+    deadline: Instant,
 }
 
 impl<C: Clock + Clone> TaskEventsFunction<C> {
-    /// Reads nothing yet.
-    pub fn new(root: Root, aws: Arc<AwsClients>, environment: Environment, clock: C) -> Self {
-        Self { root, aws, environment, clock, agents: Mutex::default() }
+    /// Reads nothing yet. `redaction` comes to know all secrets that are read.
+    pub fn new(root: Root, aws: Arc<AwsClients>, environment: Environment, clock: C, redaction: Redaction) -> Self {
+        let apis = Apis::new(root.clone(), Arc::clone(&aws), clock.clone(), redaction.clone());
+        Self { root, aws, environment, clock, redaction, agents: Mutex::default(), apis }
     }
 
-    /// Handles one event. What is none of ours is no error; trouble that may pass is, so that Lambda tries again.
-    pub async fn handle(&self, event: &Value) -> Result<Told, TaskEventsError> {
-        let event = match TaskEvent::read(event) {
-            Ok(event) => event,
-            Err(ignored) => return Ok(ignore(&ignored)),
-        };
+    /// Handles what the function is given: an event, or envelopes with some. An event of a task that is none of ours is no
+    /// error; trouble that may pass is, and so is what is no event, so that Lambda tries again and keeps it.
+    /// `deadline`: when the invocation is killed.
+    pub async fn handle(&self, given: &Value, deadline: OffsetDateTime) -> Result<Answer, TaskEventsError> {
+        let end = deadline - LAST_WORDS;
+        // Events of one task are told one after the other, those of several tasks side by side.
+        let mut tasks: Vec<(String, Vec<(usize, TaskEvent)>)> = Vec::new();
+        let mut told: Vec<(usize, String, Result<Told, TaskEventsError>)> = Vec::new();
+        for (number, event) in envelope::events(given).into_iter().enumerate() {
+            match event.map(|event| TaskEvent::read(&event)) {
+                Err(error) => told.push((number, String::new(), Err(error.into()))),
+                Ok(Err(ignored)) => told.push((number, String::new(), Ok(ignore(&ignored)))),
+                Ok(Ok(event)) => match tasks.iter_mut().find(|(task, _)| *task == event.task_arn) {
+                    Some((_, events)) => events.push((number, event)),
+                    None => tasks.push((event.task_arn.clone(), vec![(number, event)])),
+                },
+            }
+        }
+        let of_tasks = tasks.into_iter().map(|(task_arn, events)| async move {
+            let mut told = Vec::with_capacity(events.len());
+            for (number, event) in events {
+                told.push((number, format!(" (task {task_arn})"), self.bounded(event, end).await));
+            }
+            told
+        });
+        told.extend(join_all(of_tasks).await.into_iter().flatten());
+        told.sort_by_key(|(number, ..)| *number);
+        answer::of_all(told.into_iter().map(|(_, name, told)| (name, told)).collect())
+    }
+
+    /// Better an error than to be killed: it says what went wrong, and the event is delivered again at once.
+    async fn bounded(&self, event: TaskEvent, end: OffsetDateTime) -> Result<Told, TaskEventsError> {
+        let left = Duration::try_from(end - self.clock.now()).unwrap_or_default();
+        let event = Bounded { event, end, deadline: Instant::now() + left };
+        tokio::time::timeout(left, self.tell_all(&event)).await.unwrap_or(Err(TaskEventsError::Deadline))
+    }
+
+    /// Tells the one of the agents whose run it is.
+    async fn tell_all(&self, event: &Bounded) -> Result<Told, TaskEventsError> {
         let mut agents = self.agents(CACHED_FOR).await?;
-        let mut found = self.owner(&event, &agents).await;
+        let mut found = self.owner(&event.event, &agents.all).await;
         // An agent may be younger than what is kept, or be mended by now.
         let kept_for = match found {
             Ok(Err(_)) => Some(FRESH_FOR),
@@ -91,7 +115,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         };
         if let Some(kept_for) = kept_for {
             agents = self.agents(kept_for).await?;
-            found = self.owner(&event, &agents).await;
+            found = self.owner(&event.event, &agents.all).await;
         }
         let (owner, known) = match found? {
             Ok(found) => found,
@@ -101,8 +125,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         told.why = "no agent's Prefect knows the flow run".into();
         let mut trouble = None;
         for name in &owner.agents {
-            let Some(agent) = agents.iter().find(|agent| agent.agent == *name) else { continue };
-            match self.tell(&event, &owner, &known, agent).await {
+            match self.tell(event, &owner, &known, (&agents, name)).await {
                 Ok(Some(by_agent)) => {
                     (told, trouble) = (by_agent, None);
                     break;
@@ -115,7 +138,8 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         if let Some(trouble) = trouble {
             return Err(trouble);
         }
-        self.deregister(&event, &known, &agents, &mut told).await;
+        let event = &event.event;
+        self.deregister(event, &known, &agents.all, &mut told).await;
         tracing::info!(task_arn = event.task_arn, status = event.last_status, told = %serde_json::json!(told), "task event");
         Ok(told)
     }
@@ -167,18 +191,18 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// Tells one agent's Prefect. A key that was replaced while this process was warm is read again.
     async fn tell(
         &self,
-        event: &TaskEvent,
+        event: &Bounded,
         owner: &Owner,
         known: &Known,
-        agent: &LoadedAgent,
+        (agents, name): (&Agents, &str),
     ) -> Result<Option<Told>, TaskEventsError> {
-        match self.tell_with(event, owner, known, agent).await {
-            Err(error) if is_unauthorised(&error) => {
-                let agents = self.agents(Duration::ZERO).await?;
-                match agents.iter().find(|renewed| renewed.agent == agent.agent) {
-                    Some(renewed) => self.tell_with(event, owner, known, renewed).await,
-                    None => Err(error),
+        match self.tell_with(event, owner, known, (agents, name)).await {
+            Err(error) if error.is_unauthorised() => {
+                let renewed = self.agents(Duration::ZERO).await?;
+                if renewed.all.iter().all(|agent| agent.agent != name) {
+                    return Err(error);
                 }
+                self.tell_with(event, owner, known, (&renewed, name)).await
             }
             told => told,
         }
@@ -186,50 +210,47 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
 
     async fn tell_with(
         &self,
-        event: &TaskEvent,
+        event: &Bounded,
         owner: &Owner,
         known: &Known,
-        agent: &LoadedAgent,
+        (agents, name): (&Agents, &str),
     ) -> Result<Option<Told>, TaskEventsError> {
-        let name = agent.agent.clone();
+        let Some(agent) = agents.all.iter().find(|agent| agent.agent == name) else { return Ok(None) };
         let Ok((config, secrets)) = &agent.result else { return Ok(None) };
-        let aws = self.aws_of(event, Some(config), &[]).await;
-        let kit = PrefectKit::of_parameter(Arc::clone(&self.aws), self.clock.clone(), &self.root, agent, secrets);
-        let trouble = |error| TaskEventsError::Trouble { agent: name.clone(), error };
-        let unassembled = |error| TaskEventsError::Agent { agent: name.clone(), error };
-        let told = match &config.generation {
-            Generation::One(one) => {
-                // Nothing is launched here, so nothing that launches are made of is read.
-                let one = Prefect1Config { task_definition: None, run_task_kwargs: None, ..one.clone() };
-                let orchestrator = kit.prefect1(config, &one).await.map_err(unassembled)?;
-                let performer = self.performer(&orchestrator, &aws, config, Watched::One, "");
-                performer.tell(event, owner, known).await
+        let aws = self.aws_of(&event.event, Some(config), &[]).await;
+        let api = self.apis.of(agent, (config, secrets), &aws.region, (agents.read_at, event.deadline)).await?;
+        let told = match &*api {
+            Api::One(one) => {
+                let performer = self.performer(&**one, (&aws, event.end), config, Watched::One);
+                performer.tell(&event.event, owner, known).await
             }
-            Generation::Three(three) => {
-                let orchestrator = kit.prefect3(config, three, &aws.region).await.map_err(unassembled)?;
-                let performer =
-                    self.performer(&orchestrator, &aws, config, Watched::TwoOrThree, version_of(three.rules));
-                performer.tell(event, owner, known).await
+            Api::Three(three) => {
+                let performer = self.performer(&**three, (&aws, event.end), config, Watched::TwoOrThree);
+                performer.tell(&event.event, owner, known).await
             }
         };
-        told.map_err(trouble)
+        told.map_err(|error| TaskEventsError::Trouble { agent: name.to_owned(), error })
     }
 
     fn performer<'a, O>(
         &'a self,
         orchestrator: &'a O,
-        aws: &'a AgentAws,
+        (aws, end): (&'a AgentAws, OffsetDateTime),
         config: &'a AgentConfig,
         generation: Watched,
-        prefect_version: &'a str,
     ) -> Performer<'a, O, crate::aws::ecs::Ecs, crate::aws::logs::Logs, C> {
+        let prefect_version = match &config.generation {
+            Generation::One(_) => "",
+            Generation::Three(three) => version_of(three.rules),
+        };
         let rules = Rules {
             generation,
             max_launch_attempts: config.max_launch_attempts,
             forward_log_lines: config.forward_log_lines,
             prefect_version,
         };
-        Performer { orchestrator, ecs: &aws.ecs, logs: &aws.logs, clock: &self.clock, agent: &config.agent, rules }
+        let (clock, agent) = (&self.clock, config.agent.as_str());
+        Performer { orchestrator, ecs: &aws.ecs, logs: &aws.logs, clock, end, agent, rules }
     }
 
     /// The clients that reach the task: in its region, and where an agent launches in the task's account by a role, with
@@ -256,11 +277,11 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     }
 
     /// The configured agents, read again when what is kept is older than this.
-    async fn agents(&self, kept_for: Duration) -> Result<Arc<Vec<LoadedAgent>>, TaskEventsError> {
+    async fn agents(&self, kept_for: Duration) -> Result<Agents, TaskEventsError> {
         let mut kept = self.agents.lock().await;
         let now = self.clock.now();
-        if let Some((_, agents)) = kept.as_ref().filter(|(at, _)| now - *at < kept_for) {
-            return Ok(Arc::clone(agents));
+        if let Some(agents) = kept.as_ref().filter(|agents| now - agents.read_at < kept_for) {
+            return Ok(agents.clone());
         }
         let (config, secrets) = (self.root.config(), self.root.secrets());
         let read = tokio::try_join!(
@@ -269,8 +290,11 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         );
         let (config, secrets) = read.map_err(TaskEventsError::Parameters)?;
         let parameters: Vec<Parameter> = config.into_iter().chain(secrets).collect();
-        let agents = Arc::new(load(&self.root, &parameters, &self.environment).agents);
-        *kept = Some((now, Arc::clone(&agents)));
+        self.redaction.know_parameters(&self.root, &parameters);
+        let all = Arc::new(load(&self.root, &parameters, &self.environment).agents);
+        self.redaction.know_agents(&all);
+        let agents = Agents { read_at: now, all };
+        *kept = Some(agents.clone());
         Ok(agents)
     }
 }
@@ -296,11 +320,4 @@ fn candidate(agent: &LoadedAgent) -> Candidate<'_> {
         Ok(Generation::One(_)) | Err(_) => None,
     };
     Candidate { agent: &agent.agent, work_pool }
-}
-
-fn is_unauthorised(error: &TaskEventsError) -> bool {
-    matches!(
-        error,
-        TaskEventsError::Trouble { error: Trouble::Api(crate::orchestrator::ApiError::Unauthorised(_)), .. }
-    )
 }

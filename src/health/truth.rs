@@ -65,6 +65,9 @@ pub struct AgentHealth {
     pub polls: u64,
     /// What is wrong, as a kind: never a text, which could hold a secret.
     pub error: Option<ErrorKind>,
+    /// Until when Prefect is in maintenance, as it announced.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub maintenance_until: Option<OffsetDateTime>,
 }
 
 /// How an agent is.
@@ -79,6 +82,8 @@ pub enum AgentStatus {
     Stopped,
     /// `enabled: false`.
     Disabled,
+    /// Prefect is in maintenance, or was a moment ago; its polls wait for the end.
+    Maintenance,
     /// It has not polled successfully for three intervals.
     Failing,
 }
@@ -98,7 +103,14 @@ impl AgentHealth {
         let status = facts.status.clone().unwrap_or_default();
         let how = how(facts, &status, now);
         let error = if facts.configuration.is_none() { Some(ErrorKind::Configuration) } else { status.error };
-        Self { status: how, last_poll: status.last_poll, last_success: status.last_success, polls: status.polls, error }
+        Self {
+            status: how,
+            last_poll: status.last_poll,
+            last_success: status.last_success,
+            polls: status.polls,
+            error,
+            maintenance_until: status.maintenance_until,
+        }
     }
 }
 
@@ -116,7 +128,10 @@ fn how(facts: &AgentFacts, status: &Status, now: OffsetDateTime) -> AgentStatus 
     let recent = |instant: Option<OffsetDateTime>| {
         instant.is_some_and(|instant| now - instant <= agent.poll_interval * PATIENCE)
     };
-    if recent(status.last_success) {
+    // Patience begins anew with the announced end: only then can a poll succeed again.
+    if recent(status.maintenance_until) {
+        AgentStatus::Maintenance
+    } else if recent(status.last_success) {
         AgentStatus::Ok
     } else if facts.status.is_none() && recent(facts.configured_at) {
         AgentStatus::Starting
@@ -152,6 +167,25 @@ mod tests {
         assert_eq!(status_of(&facts(Some(10))), AgentStatus::Ok);
         assert_eq!(status_of(&facts(Some(180))), AgentStatus::Ok);
         assert_eq!(status_of(&facts(Some(181))), AgentStatus::Failing);
+    }
+
+    #[test]
+    fn maintenance_is_no_failure_until_three_intervals_after_its_announced_end() {
+        for (since_success, until_in, expected) in [
+            (Some(10), 600, AgentStatus::Maintenance),
+            (Some(10_000), 600, AgentStatus::Maintenance),
+            (None, 600, AgentStatus::Maintenance),
+            (Some(10_000), -180, AgentStatus::Maintenance),
+            (Some(10_000), -181, AgentStatus::Failing),
+        ] {
+            let mut facts = facts(since_success);
+            let status = facts.status.get_or_insert_default();
+            status.error = Some(ErrorKind::Maintenance);
+            status.maintenance_until = Some(NOW + time::Duration::seconds(until_in));
+            assert_eq!(status_of(&facts), expected, "{since_success:?} {until_in}");
+            let health = Health::of(&[("a".to_owned(), facts)].into(), NOW);
+            assert_eq!(health.status == Overall::Ok, expected == AgentStatus::Maintenance);
+        }
     }
 
     #[test]

@@ -9,11 +9,12 @@ use super::calls::EcsCalls;
 use super::flight::Flight;
 use super::outcome::{Origin, refusal};
 use super::place::AwsCredentials;
-use super::{LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, TransientCause};
+use super::{
+    LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, TransientCause,
+};
 use crate::aws::ecs::Ecs;
 use crate::aws::{Account, AwsError};
 use crate::clock::Clock;
-use serde_json::Map;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -89,7 +90,7 @@ impl<T: Connect, C: Clock> AccountsLauncher<T, C> {
 
 /// What it means that these credentials cannot be had. Only a role has to be asked for.
 fn no_credentials(error: AwsError, credentials: &AwsCredentials) -> LaunchOutcome {
-    let origin = Origin { flow_run_id: "", run_sets: &credentials.set_by_run, run_task: &Map::new() };
+    let origin = Origin { run_sets: &credentials.set_by_run, ..Origin::nobodys() };
     refusal("AssumeRole", error, &origin)
 }
 
@@ -128,7 +129,7 @@ impl<T: Connect, C: Clock> Launcher for AccountsLauncher<T, C> {
         self.own.room(deadline)
     }
 
-    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
         match self.elsewhere(&place.credentials).await? {
             Some(other) => other.launcher.live_tasks(place, started_by).await,
             None => self.own.live_tasks(place, started_by).await,

@@ -37,8 +37,15 @@ pub trait EcsCalls: Send + Sync {
         task_arns: &[String],
     ) -> impl Future<Output = Result<Vec<Task>, AwsError>> + Send;
 
-    /// `ListTasks` by `startedBy` → ARNs, those of tasks that are being stopped or stopped a while ago included.
+    /// `ListTasks` by `startedBy`: tasks that run or are to run → ARNs.
     fn list_tasks(
+        &self,
+        cluster: Option<&str>,
+        started_by: &str,
+    ) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
+
+    /// `ListTasks` by `startedBy`: tasks that are being stopped, or stopped a while ago → ARNs.
+    fn list_stopping_tasks(
         &self,
         cluster: Option<&str>,
         started_by: &str,
@@ -87,12 +94,11 @@ impl EcsCalls for Ecs {
     }
 
     async fn list_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
-        // A task that was asked to stop may run on for minutes, but is listed as one that is to be stopped.
-        let (running, stopping) = futures_util::try_join!(
-            Self::list_tasks(self, cluster, started_by),
-            self.list_stopping_tasks(cluster, started_by),
-        )?;
-        Ok(running.into_iter().chain(stopping).collect())
+        Self::list_tasks(self, cluster, started_by).await
+    }
+
+    async fn list_stopping_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
+        Self::list_stopping_tasks(self, cluster, started_by).await
     }
 
     async fn stop_task(&self, cluster: Option<&str>, task_arn: &str, reason: &str) -> Result<(), AwsError> {

@@ -151,7 +151,7 @@ fn settle(spec: LaunchSpec, delivery: &Delivery) -> Result<Delivered, RunRefusal
             Whose::Shared => Delivered { warning: Some(move_from(&secrets.role, &delivery.root)), spec: secrets.spec },
             Whose::Others => {
                 let why = Obstacle::OthersRole(secrets.role);
-                Delivered { spec, warning: Some(in_environment(&why, &both_halves(&secrets.arns))) }
+                Delivered { spec, warning: Some(in_environment(&why, both_halves(&secrets.arns))) }
             }
         },
         Err(why) => Delivered { spec, warning: Some(in_environment(&why, why.remedy(&delivery.agent))) },

@@ -12,7 +12,9 @@ use super::network::{default_network, no_default_network};
 use super::outcome::{Origin, refusal};
 use super::rate::LaunchRate;
 use super::request::{Settled, run_task_body};
-use super::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch};
+use super::{
+    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, Words,
+};
 use crate::clock::Clock;
 use crate::orchestrator::RunRefusal;
 use serde_json::{Map, Value};
@@ -102,7 +104,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
             match self.ecs.describe_task_definition(name).await {
                 Ok(described) => Ok(described.definition),
                 Err(error) => match refusal("DescribeTaskDefinition", error, origin) {
-                    LaunchOutcome::InactiveDefinition => Err(no_such_definition(name)),
+                    LaunchOutcome::InactiveDefinition => Err(no_such_definition(name, origin.words)),
                     other => Err(other),
                 },
             }
@@ -138,7 +140,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         match outcome {
             LaunchOutcome::InactiveDefinition => {
                 let name = launch.run_task.get("taskDefinition").and_then(Value::as_str).unwrap_or_default();
-                if self.definitions.forget(name).await { outcome } else { no_such_definition(name) }
+                if self.definitions.forget(name).await { outcome } else { no_such_definition(name, launch.words) }
             }
             LaunchOutcome::AgentTrouble(_) => {
                 let used = launch.run_task.get("networkConfiguration");
@@ -172,10 +174,14 @@ fn roles_of(definition: &Map<String, Value>) -> Roles {
     ["taskRoleArn", "executionRoleArn"].into_iter().filter_map(role).collect()
 }
 
-fn no_such_definition(name: &str) -> LaunchOutcome {
+fn no_such_definition(name: &str, words: Words) -> LaunchOutcome {
+    let place = match words {
+        Words::Agent => "of the run configuration",
+        Words::Worker => "of the job variables or the work pool",
+    };
     LaunchOutcome::Permanent(format!(
-        "The task definition {name} does not exist or is inactive. Name an active one in `task_definition_arn` of the \
-         run configuration, then run the flow again."
+        "The task definition {name} does not exist or is inactive. Name an active one in `task_definition_arn` {place}, \
+         then run the flow again."
     ))
 }
 
@@ -186,7 +192,8 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
         spec: &LaunchSpec,
         identity: &LaunchIdentity,
     ) -> Result<PreparedLaunch, LaunchOutcome> {
-        let origin = Origin { flow_run_id, run_sets: &spec.run_sets, run_task: &spec.run_task };
+        let words = spec.worker.words;
+        let origin = Origin { flow_run_id, run_sets: &spec.run_sets, run_task: &spec.run_task, words };
         let described = self.existing_definition(spec, &origin).await?;
         let described = described.as_ref();
         let Delivered { spec, warning } = &complete(spec, described).map_err(|why| LaunchOutcome::Permanent(why.0))?;
@@ -199,6 +206,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
             run_task: run_task_body(&spec.run_task, &settled, identity),
             run_sets: spec.run_sets.clone(),
             place: spec.place(),
+            words,
             warning: warning.clone(),
         })
     }
@@ -212,7 +220,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
         self.rate.free_until(self.clock.now(), deadline)
     }
 
-    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
         self.find_live_tasks(place, started_by).await
     }
 

@@ -13,6 +13,7 @@
 //! | [`request`] | the one body of `RunTask` (pure) |
 //! | [`request_check`] | what ECS would refuse in a launch because of its shape (pure) |
 //! | [`outcome`] | what an answer of ECS means (pure) |
+//! | [`listing`] | what it means that ECS will not list tasks (pure) |
 //! | [`rate`] | how fast tasks are started |
 //! | [`ecs`] | [`Launcher`] for ECS: all of it together, for one account and region |
 //! | [`accounts`] | [`Launcher`] of an agent: its own account, and those of runs with credentials of their own |
@@ -24,6 +25,7 @@ pub mod definitions;
 pub mod delivery;
 pub mod ecs;
 mod flight;
+pub mod listing;
 pub mod network;
 pub mod outcome;
 pub mod place;
@@ -37,6 +39,7 @@ pub mod token;
 pub mod worker;
 
 pub use place::Place;
+pub use worker::Words;
 
 use serde_json::{Map, Value};
 use std::future::Future;
@@ -124,6 +127,18 @@ pub enum LaunchOutcome {
     InactiveDefinition,
 }
 
+impl LaunchOutcome {
+    /// What it says, for people.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Started { task_arn } | Self::Adopted { task_arn } => task_arn,
+            Self::Dead { reason, .. } | Self::Transient { reason, .. } => reason,
+            Self::Unknown(text) | Self::AgentTrouble(text) | Self::Permanent(text) => text,
+            Self::InactiveDefinition => "the task definition is inactive",
+        }
+    }
+}
+
 /// Why a launch was refused for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransientCause {
@@ -148,6 +163,8 @@ pub struct PreparedLaunch {
     pub run_sets: Vec<String>,
     /// Where it goes.
     pub place: Place,
+    /// Whose words its users know.
+    pub words: Words,
     /// What a person should know about it; the same words for the same cause.
     pub warning: Option<String>,
 }
@@ -177,7 +194,7 @@ pub trait Launcher: Send + Sync {
         &self,
         place: &Place,
         started_by: &str,
-    ) -> impl Future<Output = Result<Vec<LiveTask>, LaunchOutcome>> + Send;
+    ) -> impl Future<Output = Result<LiveTasks, LaunchOutcome>> + Send;
 
     /// One task by its ARN; `None` = it has stopped, or ECS does not know it.
     fn live_task(
@@ -202,6 +219,15 @@ pub struct LaunchIdentity {
     pub token: String,
     /// `startedBy`: `prefect/<agent>/<flow run id>`.
     pub started_by: String,
+}
+
+/// The tasks of a flow run that have not stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LiveTasks {
+    /// Those that are known.
+    pub tasks: Vec<LiveTask>,
+    /// What could not be looked at, for people: the platform does not tell everything.
+    pub warning: Option<String>,
 }
 
 /// A task that has not stopped.

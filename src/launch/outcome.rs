@@ -30,6 +30,10 @@ pub fn classify(answer: Result<RunTaskAnswer, AwsError>, origin: &Origin<'_>) ->
     match answer {
         Ok(answer) => match answer.tasks.into_iter().next() {
             Some(task) => Verdict::Task(task),
+            // ECS says why there is no task, or it says nothing at all: then there may be one.
+            None if answer.failures.is_empty() => {
+                Verdict::NoTask(LaunchOutcome::Unknown("RunTask answered neither a task nor a failure".into()))
+            }
             None => Verdict::NoTask(failures::classify(&answer.failures, origin)),
         },
         // The request arrived or it did not: only the token can tell.
@@ -82,12 +86,11 @@ fn answered(operation: &str, status: u16, code: &str, message: &str, origin: &Or
     if is_inactive(&lower) {
         return LaunchOutcome::InactiveDefinition;
     }
-    match origin.fault(status, code, message) {
-        Fault::Agent => LaunchOutcome::AgentTrouble(remedy::with(&text, code, &lower)),
-        Fault::Run if origin.brings_keys() && origin::is_about_caller(code) => {
-            LaunchOutcome::Permanent(remedy::of_keys(&text))
-        }
-        Fault::Run => LaunchOutcome::Permanent(remedy::with(&text, code, &lower)),
+    let fault = origin.fault(status, code, message);
+    let text = remedy::with(&text, code, &lower, fault, origin);
+    match fault {
+        Fault::Agent => LaunchOutcome::AgentTrouble(text),
+        Fault::Run => LaunchOutcome::Permanent(text),
     }
 }
 

@@ -97,6 +97,8 @@ pub struct World {
     pub describe_tasks_errors: VecDeque<AwsError>,
     /// What `ListTasks` answers.
     pub listed: Option<Result<Vec<String>, AwsError>>,
+    /// What `ListTasks` answers of tasks that are being stopped.
+    pub listed_as_stopped: Option<Result<Vec<String>, AwsError>>,
     /// What `StopTask` answers.
     pub stop_error: Option<AwsError>,
     /// The default VPC.
@@ -213,6 +215,11 @@ impl EcsCalls for FakeAws {
     async fn list_tasks(&self, _: Option<&str>, _: &str) -> Result<Vec<String>, AwsError> {
         self.called("ListTasks").await;
         self.world().listed.clone().unwrap_or_else(|| Ok(vec![]))
+    }
+
+    async fn list_stopping_tasks(&self, _: Option<&str>, _: &str) -> Result<Vec<String>, AwsError> {
+        self.called("ListTasks of stopped ones").await;
+        self.world().listed_as_stopped.clone().unwrap_or_else(|| Ok(vec![]))
     }
 
     async fn stop_task(&self, _: Option<&str>, _: &str, _: &str) -> Result<(), AwsError> {

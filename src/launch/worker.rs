@@ -21,6 +21,18 @@ pub struct WorkerPart {
     pub completion: Option<Completion>,
     /// Credentials of the run's own; empty = the agent's.
     pub credentials: AwsCredentials,
+    /// Whose words the launch's users know.
+    pub words: Words,
+}
+
+/// In whose words users are told what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Words {
+    /// Those of Prefect 1's agent: run configurations, `run_task_kwargs`.
+    #[default]
+    Agent,
+    /// Those of Prefect 2's and 3's worker: job variables, the work pool's base job template.
+    Worker,
 }
 
 /// A network that a launch needs. Asks for the VPC (`DescribeVpcs`), then for its subnets (`DescribeSubnets`).

@@ -1,6 +1,7 @@
 //! What can go wrong in talking to a Prefect API.
 
 use crate::state::ErrorKind;
+use crate::transport::again::in_words;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -21,9 +22,20 @@ pub enum ApiError {
     /// The key or token was refused.
     #[error("the Prefect API refused the credentials: {0}")]
     Unauthorised(String),
+    /// Nothing was sent: the invocation's time is up.
+    #[error("no time was left in this invocation to ask the Prefect API")]
+    NoTime,
     /// Too many requests.
-    #[error("the Prefect API asks for fewer requests (HTTP 429)")]
+    #[error("the Prefect API asks for fewer requests (HTTP 429){}", in_words(*.retry_after))]
     Throttled {
+        /// The answer's `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// Prefect said that it is in maintenance.
+    #[error("Prefect is in maintenance (HTTP {status}){}", in_words(*.retry_after))]
+    Maintenance {
+        /// HTTP status.
+        status: u16,
         /// The answer's `Retry-After`.
         retry_after: Option<Duration>,
     },
@@ -60,7 +72,9 @@ impl ApiError {
         match self {
             Self::Unreachable { .. } | Self::NoAnswer(_) => ErrorKind::ApiUnreachable,
             Self::Unauthorised(_) => ErrorKind::Unauthorised,
+            Self::NoTime => ErrorKind::Deadline,
             Self::Throttled { .. } => ErrorKind::Throttled,
+            Self::Maintenance { .. } => ErrorKind::Maintenance,
             Self::Status { .. } | Self::Malformed(_) | Self::Refused { .. } | Self::NotOurs(_) => ErrorKind::ApiError,
             Self::Configuration(_) => ErrorKind::Configuration,
         }

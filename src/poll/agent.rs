@@ -77,6 +77,8 @@ pub struct Agent<C: Clock + Clone> {
     pub config: AgentConfig,
     /// `<root>/<agent>`: what its claims are marked with.
     pub(super) marked_as: String,
+    /// What to do when its credential is refused.
+    if_refused: String,
     pub(super) prefect: Prefect,
     pub(super) launcher: AccountsLauncher<AgentConnect<C>, C>,
     pub(super) counter: Counter,
@@ -97,6 +99,7 @@ pub(super) type AgentConnect<C> = AwsConnect<C, fn(Ecs) -> Ecs>;
 pub(super) struct Parts<C: Clock + Clone> {
     pub(super) config: AgentConfig,
     pub(super) marked_as: String,
+    pub(super) if_refused: String,
     pub(super) prefect: Prefect,
     pub(super) counter: Counter,
     pub(super) status: Status,
@@ -107,12 +110,13 @@ pub(super) struct Parts<C: Clock + Clone> {
 
 impl<C: Clock + Clone> Agent<C> {
     pub(super) fn new(parts: Parts<C>) -> Self {
-        let Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, connect } = parts;
+        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, rehearsal, connect } = parts;
         let clock = connect.clock.clone();
         let launcher = AccountsLauncher::of_agent(connect);
         Self {
             config,
             marked_as,
+            if_refused,
             prefect,
             launcher,
             counter,
@@ -175,7 +179,7 @@ impl<C: Clock + Clone> Agent<C> {
     /// Polls, and says the poll's number.
     async fn poll_within(&self, invocation: &Invocation, taken: Option<u64>, ledger: &Ledger) -> Option<u64> {
         if let Err(error) = self.connect().await {
-            ledger.trouble(error.kind(), &error.to_string());
+            ledger.api_trouble(&error, self.clock.now());
             return taken;
         }
         let warn = || self.prefect.warnings().iter().for_each(|warning| ledger.warn(warning));
@@ -259,6 +263,7 @@ impl<C: Clock + Clone> Agent<C> {
     fn sum_up(&self, report: &mut AgentReport, number: Option<u64>) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         if report.error_kind == Some(ErrorKind::Unauthorised) {
+            report.error = report.error.take().map(|error| format!("{error}. {}", self.if_refused));
             self.connected.store(false, Ordering::Release);
         }
         report.poll = number.unwrap_or(status.polls);
@@ -274,6 +279,11 @@ impl<C: Clock + Clone> Agent<C> {
             status.last_success = Some(now);
         }
         status.error = report.error_kind;
+        status.maintenance_until = match report.error_kind {
+            Some(ErrorKind::Maintenance) => report.maintenance_until,
+            Some(kind) if kind.is_explained_by_maintenance() => status.maintenance_until,
+            _ => None,
+        };
         let count = |list: usize| u64::try_from(list).unwrap_or(u64::MAX);
         status.counts = Counts {
             ready: count(report.ready),

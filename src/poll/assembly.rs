@@ -4,6 +4,7 @@ use super::agent::{Agent, AgentConnect, Counter, Overrides, Parts};
 use super::dry_run::{Record, Rehearsal};
 use super::identity::Identity;
 use super::prefect::Prefect;
+use super::refused::{Place, remedy};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{
@@ -20,6 +21,7 @@ use crate::prefect1::LoadTemplate;
 use crate::prefect1::api::{Documents, Prefect1, Setup};
 use crate::prefect3;
 use crate::prefect3::api::Prefect3;
+use crate::redaction::Redaction;
 use crate::state::{ErrorKind, Status};
 use serde_json::{Map, Value};
 use std::convert;
@@ -41,6 +43,7 @@ pub struct PrefectKit<C> {
     pub(super) aws: Arc<AwsClients>,
     pub(super) clock: C,
     pub(super) secrets: AgentSecrets,
+    pub(super) redaction: Redaction,
     pub(super) identity: Identity,
     pub(super) local_files: LocalFiles,
     /// Nothing is registered and the agent shows no sign of life.
@@ -67,12 +70,18 @@ impl<C: Clock + Clone> Kit<C> {
             Generation::One(one) => Prefect::One(Box::new(kit.prefect1(&config, one).await?)),
             Generation::Three(three) => Prefect::Three(Box::new(kit.prefect3(&config, three, &own.region).await?)),
         };
-        let PrefectKit { aws, clock, secrets, identity, .. } = kit;
+        let PrefectKit { aws, clock, secrets, redaction, identity, local_files, .. } = kit;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
         let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
-        let rehearsal = dry_run.map(|record| Rehearsal::new(&config.agent, &secrets, record, &connect));
+        let rehearsal = dry_run.map(|record| Rehearsal::new(&config.agent, redaction, record, &connect));
         let marked_as = identity.marked_as;
-        Ok(Agent::new(Parts { config, marked_as, prefect, counter, status, overrides, rehearsal, connect }))
+        let root = marked_as.strip_suffix(&format!("/{}", config.agent)).map(Root::new);
+        let place = match (&root, local_files) {
+            (Some(root), LocalFiles::Refused) => Place::Parameters(root, &config.agent),
+            _ => Place::Environment,
+        };
+        let if_refused = remedy(&config.generation, &secrets, place);
+        Ok(Agent::new(Parts { config, marked_as, if_refused, prefect, counter, status, overrides, rehearsal, connect }))
     }
 }
 
@@ -84,11 +93,12 @@ impl<C: Clock + Clone> PrefectKit<C> {
         root: &Root,
         agent: &LoadedAgent,
         secrets: &AgentSecrets,
+        redaction: &Redaction,
     ) -> Self {
         let marked_as = format!("{}/{}", root.as_str(), agent.agent);
         let identity = Identity { parameter_arn: agent.arn.clone(), marked_as };
-        let (secrets, local_files) = (secrets.clone(), LocalFiles::Refused);
-        Self { aws, clock, secrets, identity, local_files, read_only: true }
+        let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
+        Self { aws, clock, secrets, redaction, identity, local_files, read_only: true }
     }
 
     /// Prefect 0.15 and 1.
@@ -99,6 +109,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
             self.document(DocumentKind::TaskDefinition, one.task_definition.as_ref(), config.unknown_members, &http),
             self.document(DocumentKind::RunTaskKwargs, one.run_task_kwargs.as_ref(), config.unknown_members, &http),
         );
+        let clock = self.clock.clone();
         let setup = Setup {
             config: config.clone().with(one.clone()),
             secrets: self.secrets.clone(),
@@ -109,6 +120,8 @@ impl<C: Clock + Clone> PrefectKit<C> {
             marked_as: self.identity.marked_as.clone(),
             apply_settings: apply_backend_settings,
             load_template: template_loader(&self.aws, &http, self.local_files),
+            redaction: self.redaction.clone(),
+            now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
         Prefect1::new(setup, http).map_err(|error| Unassembled { kind: error.kind(), message: error.to_string() })
@@ -133,6 +146,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
             identity: self.identity.text(&self.aws).await?,
             session,
             region: region.to_owned(),
+            redaction: self.redaction.clone(),
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };

@@ -131,7 +131,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let now = match self.turn.orchestrator.reread(&runs).await {
             Ok(now) => now,
             Err(error) => {
-                self.turn.ledger.trouble(error.kind(), &error.to_string());
+                self.turn.ledger.api_trouble(&error, self.turn.clock.now());
                 for run in runs {
                     self.fate(run, Fate::Deferred(format!("could not be read again before its claim: {error}")));
                 }

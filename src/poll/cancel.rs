@@ -79,6 +79,8 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let mut ending = Vec::new();
         for (cancelling, stopped) in cancelling.iter().zip(join_all(stopped).await) {
             match stopped {
+                // The server has written it down already; that a task was stopped is still to be told.
+                Ok(Some(message)) if cancelling.is_over => self.fate(&cancelling.run, Fate::Cancelled(message)),
                 Ok(Some(message)) => ending.push(Ending { run: &cancelling.run, message }),
                 Ok(None) => {}
                 Err(reason) => {
@@ -90,7 +92,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         self.end(ending).await;
     }
 
-    /// Stops what is to be stopped; the message with which the run is to be ended, if it is.
+    /// Stops what is to be stopped; the message with which the run is to be ended, or was stopped although it was over.
     async fn stop_tasks(
         &self,
         cancelling: &CancellingRun<O::Detail>,
@@ -99,7 +101,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     ) -> Result<Option<String>, String> {
         let trouble = |outcome| self.why_not_prepared(outcome);
         let started_by = self.identity(&cancelling.run).started_by;
-        let mut tasks = self.turn.launcher.live_tasks(place, &started_by).await.map_err(trouble)?;
+        let mut tasks = self.live_tasks(place, &started_by).await.map_err(trouble)?;
         let known = cancelling.task.as_ref().map(|task| task.task_arn.as_str());
         // A Python worker's task is not found by `startedBy`.
         if let Some(known) = known.filter(|known| tasks.iter().all(|task| task.task_arn != *known)) {
@@ -116,8 +118,8 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
             tracing::info!(agent, flow_run_id, task_arn, "the task of a cancelled flow run was stopped");
         }
-        let ends = decision.ends && !cancelling.is_over;
-        Ok(ends.then(|| match decision.stop.first() {
+        let is_told = if cancelling.is_over { !decision.stop.is_empty() } else { decision.ends };
+        Ok(is_told.then(|| match decision.stop.first() {
             Some(task_arn) => format!("Cancelled: task {task_arn} was stopped."),
             None => "Cancelled: no task was running.".to_owned(),
         }))
@@ -133,7 +135,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 Ok(()) => self.fate(run, Fate::Cancelled(message)),
                 Err(ApiError::NotOurs(_)) => {}
                 Err(error) => {
-                    self.turn.ledger.trouble(error.kind(), &error.to_string());
+                    self.turn.ledger.api_trouble(&error, self.turn.clock.now());
                     let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), run.flow_run_id.as_str());
                     tracing::warn!(agent, flow_run_id, %error, "a cancelled flow run was not ended");
                 }

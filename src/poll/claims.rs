@@ -111,6 +111,6 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             self.turn.ledger.throttled();
         }
         self.turn.halt();
-        self.turn.ledger.trouble(error.kind(), &error.to_string());
+        self.turn.ledger.api_trouble(error, self.turn.clock.now());
     }
 }

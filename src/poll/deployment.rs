@@ -13,6 +13,7 @@ use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::truth::ConfiguredAgent;
 use crate::panics::caught;
+use crate::redaction::Redaction;
 use crate::state::polls::PollCounter;
 use crate::state::status;
 use crate::state::{ErrorKind, Status};
@@ -34,6 +35,7 @@ pub struct Deployment<C: Clock + Clone> {
     environment: Environment,
     aws: Arc<AwsClients>,
     clock: C,
+    redaction: Redaction,
     overrides: Overrides,
     /// Set for a dry run: where its requests are noted.
     dry_run: Option<Record>,
@@ -78,10 +80,10 @@ impl<C: Clock + Clone> Slot<C> {
 }
 
 impl<C: Clock + Clone> Deployment<C> {
-    /// Reads nothing yet.
-    pub fn new(source: Source, environment: Environment, aws: Arc<AwsClients>, clock: C) -> Self {
+    /// Reads nothing yet. `redaction` comes to know all secrets that are read, and the reports are without them.
+    pub fn new(source: Source, environment: Environment, aws: Arc<AwsClients>, clock: C, redaction: Redaction) -> Self {
         let warm = Mutex::new(Warm { loaded_at: None, slots: BTreeMap::new() });
-        Self { source, environment, aws, clock, overrides: Overrides::default(), dry_run: None, warm }
+        Self { source, environment, aws, clock, redaction, overrides: Overrides::default(), dry_run: None, warm }
     }
 
     /// The same, registering and writing nothing anywhere: what polls would send to launch runs is noted in `record`.
@@ -104,6 +106,11 @@ impl<C: Clock + Clone> Deployment<C> {
             Source::Parameters(root) => root.as_str(),
             Source::File { path, .. } => path,
         }
+    }
+
+    /// The root of its parameters, if it has one.
+    pub fn root(&self) -> Option<&str> {
+        if let Source::Parameters(root) = &self.source { Some(root.as_str()) } else { None }
     }
 
     /// Reads the configuration, builds the agents and opens their connections ahead of the first poll: Init has more
@@ -153,7 +160,7 @@ impl<C: Clock + Clone> Deployment<C> {
             if report.error_kind == Some(ErrorKind::Internal) {
                 self.forget(&name).await;
             }
-            (name, report)
+            (name, report.without(&self.redaction))
         });
         Ok(Report { agents: join_all(polls).await.into_iter().collect() })
     }
@@ -208,6 +215,7 @@ impl<C: Clock + Clone> Deployment<C> {
             polls = known.polls;
             known.last_poll = Some(self.clock.now());
             known.error = Some(trouble.kind);
+            known.maintenance_until = None;
             self.write_status(name, &known, invocation).await;
         }
         let error = Some(trouble.message);
@@ -292,7 +300,11 @@ impl<C: Clock + Clone> Deployment<C> {
 
     async fn load(&self) -> Result<(Vec<LoadedAgent>, BTreeMap<String, Status>), PollError> {
         match &self.source {
-            Source::File { path, text } => Ok((vec![from_file(text, path, &self.environment)], BTreeMap::new())),
+            Source::File { path, text } => {
+                let agents = vec![from_file(text, path, &self.environment)];
+                self.redaction.know_agents(&agents);
+                Ok((agents, BTreeMap::new()))
+            }
             Source::Parameters(root) => {
                 let ssm = &self.aws.ssm;
                 let (config, secrets, state) = (root.config(), root.secrets(), root.state());
@@ -303,7 +315,9 @@ impl<C: Clock + Clone> Deployment<C> {
                 )
                 .map_err(|error| PollError::Parameters { root: root.as_str().to_owned(), error })?;
                 parameters.extend(secrets);
+                self.redaction.know_parameters(root, &parameters);
                 let loaded = load(root, &parameters, &self.environment);
+                self.redaction.know_agents(&loaded.agents);
                 for warning in &loaded.warnings {
                     tracing::warn!(warning, "configuration");
                 }
@@ -333,6 +347,7 @@ impl<C: Clock + Clone> Deployment<C> {
             aws: Arc::clone(&self.aws),
             clock: self.clock.clone(),
             secrets: secrets.clone(),
+            redaction: self.redaction.clone(),
             identity: Identity { parameter_arn: loaded.arn, marked_as: format!("{}/{}", self.name(), loaded.agent) },
             local_files: match &self.source {
                 Source::Parameters(_) => LocalFiles::Refused,

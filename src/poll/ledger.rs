@@ -1,7 +1,14 @@
 //! What became of each run, kept outside of the futures that do the work so that it survives a deadline.
 
 use super::report::{AgentReport, Launched, Recovered, WithReason};
+use crate::orchestrator::ApiError;
+use crate::state::ErrorKind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// How long a maintenance lasts whose end is not announced: every poll hears of it anew.
+const UNANNOUNCED: Duration = Duration::from_mins(5);
 
 /// What became of one run in this poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +63,28 @@ impl Ledger {
         record(&mut entries.report, flow_run_id, fate);
     }
 
-    /// Trouble of the poll itself, not of a run. The first one is reported.
-    pub fn trouble(&self, kind: crate::state::ErrorKind, error: &str) {
+    /// Trouble of the poll itself, not of a run. The first one is reported, unless maintenance explains it.
+    pub fn trouble(&self, kind: ErrorKind, error: &str) {
         let report = &mut self.lock().report;
-        if report.error.is_none() {
+        let tells_more = match report.error_kind {
+            None => true,
+            Some(ErrorKind::Maintenance) => kind != ErrorKind::Maintenance && !kind.is_explained_by_maintenance(),
+            Some(known) => kind == ErrorKind::Maintenance && known.is_explained_by_maintenance(),
+        };
+        if tells_more {
             report.error_kind = Some(kind);
             report.error = Some(error.to_owned());
         }
+    }
+
+    /// Trouble with the Prefect API. `now`: what an announced maintenance is reckoned from.
+    pub fn api_trouble(&self, error: &ApiError, now: OffsetDateTime) {
+        if let ApiError::Maintenance { retry_after, .. } = error {
+            let until = now + retry_after.unwrap_or(UNANNOUNCED);
+            let report = &mut self.lock().report;
+            report.maintenance_until = report.maintenance_until.max(Some(until));
+        }
+        self.trouble(error.kind(), &error.to_string());
     }
 
     /// A bug ended the poll: that counts for more than whatever trouble came before.
@@ -95,6 +117,11 @@ impl Ledger {
         self.lock().report.foreign_pending = claims;
     }
 
+    /// So many writes about launched runs are left.
+    pub fn untold(&self, writes: usize) {
+        self.lock().report.untold = writes;
+    }
+
     /// An answer asked for fewer requests.
     pub fn throttled(&self) {
         self.lock().report.throttled += 1;
@@ -108,6 +135,9 @@ impl Ledger {
             record(&mut report, flow_run_id, Fate::Deferred(unfinished.to_owned()));
         }
         report.ok = report.error.is_none();
+        if report.error_kind != Some(ErrorKind::Maintenance) {
+            report.maintenance_until = None;
+        }
         report
     }
 

@@ -34,6 +34,7 @@ pub mod plan;
 mod prefect;
 mod preparing;
 pub mod recover;
+mod refused;
 pub mod report;
 pub mod selection;
 pub mod settle;

@@ -4,7 +4,7 @@ use super::batch::{Candidate, Intent, Job};
 use super::history::{Earlier, decide};
 use super::ledger::Fate;
 use crate::clock::Clock;
-use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, Place, PreparedLaunch, spot};
+use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, spot};
 use crate::orchestrator::{ApiError, DueRun, Ending, Orchestrator, RenderError, Rendered};
 use crate::state::ErrorKind;
 use futures_util::future::join_all;
@@ -65,7 +65,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             Some(Ok(())) => Fate::Cancelled(message),
             Some(Err(ApiError::NotOurs(now))) => Fate::Skipped(now),
             Some(Err(error)) => {
-                self.turn.ledger.trouble(error.kind(), &error.to_string());
+                self.turn.ledger.api_trouble(&error, self.turn.clock.now());
                 Fate::Deferred(format!("{message} (that could not be written: {error})"))
             }
             None => Fate::Deferred(message),
@@ -141,10 +141,19 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         }
     }
 
+    /// The tasks of a run that have not stopped, as far as the platform tells.
+    pub(super) async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+        let found = self.turn.launcher.live_tasks(place, started_by).await?;
+        if let Some(warning) = found.warning {
+            self.turn.ledger.warn(&warning);
+        }
+        Ok(found.tasks)
+    }
+
     /// What an earlier task means; an error = the run can never be launched as it stands.
     async fn earlier_task(&self, run: &DueRun<O::Detail>, place: &Place) -> Result<Earlier, String> {
         let started_by = self.identity(run).started_by;
-        let tasks = match self.turn.launcher.live_tasks(place, &started_by).await {
+        let tasks = match self.live_tasks(place, &started_by).await {
             Ok(tasks) => tasks,
             Err(outcome) => {
                 let outcome = lasting(outcome, place)?;

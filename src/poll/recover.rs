@@ -92,7 +92,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     ) -> Option<Candidate<'r, O::Detail>> {
         let place = spec.place();
         let identity = self.identity(&orphan.run);
-        let tasks = match self.turn.launcher.live_tasks(&place, &identity.started_by).await {
+        let tasks = match self.live_tasks(&place, &identity.started_by).await {
             Ok(tasks) => tasks,
             Err(outcome) => {
                 let outcome = match lasting(outcome, &place) {

@@ -1,8 +1,10 @@
 //! The report of a poll: what people and tests look at. Its field names are fixed.
 
+use crate::redaction::Redaction;
 use crate::state::ErrorKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use time::OffsetDateTime;
 
 /// The report of one invocation, by agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -12,9 +14,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every agent's own poll succeeded.
+    /// Whether no agent's own poll failed. Maintenance of Prefect is no failure: nobody here can do anything about it.
     pub fn ok(&self) -> bool {
-        self.agents.values().all(|agent| agent.ok)
+        !self.agents.values().any(AgentReport::failed_itself)
     }
 }
 
@@ -27,6 +29,9 @@ pub struct AgentReport {
     pub error: Option<String>,
     /// The kind of `error`.
     pub error_kind: Option<ErrorKind>,
+    /// With kind `maintenance`: until when, as Prefect announces it.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub maintenance_until: Option<OffsetDateTime>,
     /// Number of this poll.
     pub poll: u64,
     /// `max_polls` is reached: nothing was polled.
@@ -51,10 +56,31 @@ pub struct AgentReport {
     pub foreign_pending: usize,
     /// Requests that were answered with "too many".
     pub throttled: usize,
+    /// Labels and tasks of launched runs that could not be written down yet (Prefect 2 and 3): a warm process does it
+    /// with its next poll.
+    pub untold: usize,
     /// What may need a person: unknown backend settings, keys delivered in the environment.
     pub warnings: Vec<String>,
     /// How long the poll took, milliseconds.
     pub duration_ms: u64,
+}
+
+impl AgentReport {
+    /// The same without secrets, in all that is said for people.
+    #[must_use]
+    pub fn without(mut self, redaction: &Redaction) -> Self {
+        let Self { error, deferred, skipped, failed, cancelled, warnings, .. } = &mut self;
+        let reasons = [deferred, skipped, failed, cancelled].into_iter().flatten().map(|run| &mut run.reason);
+        for text in error.iter_mut().chain(reasons).chain(warnings) {
+            *text = redaction.text(std::mem::take(text));
+        }
+        self
+    }
+
+    /// Its own poll did not work, and not because Prefect is in maintenance.
+    pub fn failed_itself(&self) -> bool {
+        !self.ok && self.error_kind != Some(ErrorKind::Maintenance)
+    }
 }
 
 /// A run that has a task.

@@ -140,7 +140,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     pub(super) async fn write_down(&self, run: &DueRun<O::Detail>, task: &TaskOfRun) {
         if tokio::time::timeout(RECORDING, self.turn.orchestrator.record_task(run, task)).await.is_err() {
             let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), run.flow_run_id.as_str());
-            tracing::warn!(agent, flow_run_id, "the flow run's task was not written down in time");
+            tracing::debug!(agent, flow_run_id, "the flow run's task was not written down in time");
         }
     }
 

@@ -101,9 +101,8 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         let (hold, batches) = unbounded_channel();
         tokio::join!(self.ask(hold), self.launch_held(batches), self.stand_by());
         let launched = std::mem::take(&mut *self.launched.lock().unwrap_or_else(PoisonError::into_inner));
-        if !launched.is_empty() {
-            self.orchestrator.announce(&launched).await;
-        }
+        let untold = self.orchestrator.announce(&launched).await;
+        self.ledger.untold(untold);
     }
 
     /// What stands beside the queue: claims without a task, runs that were cancelled.
@@ -115,7 +114,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
                 let said = format!("claims without a task and cancelled runs cannot be looked for: {error}");
                 return self.ledger.warn(&said);
             }
-            Err(error) => return self.ledger.trouble(error.kind(), &error.to_string()),
+            Err(error) => return self.ledger.api_trouble(&error, self.clock.now()),
         };
         self.ledger.foreign_pending(standing.foreign);
         if self.why_not_claim().is_none() {
@@ -151,10 +150,10 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
             let now = self.clock.now();
             let page = match self.orchestrator.due_runs(&Window { now, before: now + self.rules.prefetch }).await {
                 Ok(page) => page,
-                Err(error) => return self.ledger.trouble(error.kind(), &error.to_string()),
+                Err(error) => return self.ledger.api_trouble(&error, self.clock.now()),
             };
             if let Some(error) = &page.queue_error {
-                self.ledger.trouble(error.kind(), &error.to_string());
+                self.ledger.api_trouble(error, self.clock.now());
             }
             let full = page.full;
             let fresh = self.fresh_runs(page, &mut seen);

@@ -24,6 +24,9 @@ pub struct Status {
     /// Kind of the last poll's error.
     #[serde(default)]
     pub error: Option<ErrorKind>,
+    /// Until when Prefect is in maintenance, as the last poll that heard of it was told.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub maintenance_until: Option<OffsetDateTime>,
     /// Counts of the last poll.
     #[serde(default)]
     pub counts: Counts,
@@ -71,6 +74,8 @@ pub enum ErrorKind {
     Unauthorised,
     /// The Prefect API asks for fewer requests.
     Throttled,
+    /// Prefect is in maintenance: nobody's failure.
+    Maintenance,
     /// The Prefect API answered with an error.
     ApiError,
     /// AWS refused the agent's own calls (permissions, cluster, network, credentials).
@@ -81,4 +86,11 @@ pub enum ErrorKind {
     Deadline,
     /// A bug of this program.
     Internal,
+}
+
+impl ErrorKind {
+    /// Trouble that maintenance explains: what is on the other side of the API.
+    pub fn is_explained_by_maintenance(self) -> bool {
+        matches!(self, Self::ApiUnreachable | Self::Throttled | Self::ApiError | Self::Deadline)
+    }
 }

@@ -57,6 +57,7 @@ pub fn parse(text: &str) -> Status {
         polls: field(&fields, "polls").unwrap_or_default(),
         stopped: field(&fields, "stopped").unwrap_or_default(),
         error: field(&fields, "error"),
+        maintenance_until: time("maintenance_until"),
         counts: Counts {
             ready: count("ready"),
             launched: count("launched"),

@@ -38,10 +38,19 @@ pub enum Cause {
     Secret,
     /// Something else that its definition asks for is not there: a log group, a volume, a file.
     Preparation,
+    /// The image is for another processor architecture than the task's.
+    Architecture,
     /// A container's process could not be started.
     ContainerStart,
     /// ECS never got it started, for a reason that is not in this table.
     FailedToStart,
+    /// A container beside the flow's ended, and ECS stopped the flow for it.
+    Sidecar {
+        /// What it exited with.
+        code: i64,
+        /// Whether the flow's own container had begun to run.
+        flow_ran: bool,
+    },
     /// A container exited with this code, not 0.
     ExitCode(i64),
     /// Containers ended without an exit code.
@@ -81,6 +90,12 @@ impl Diagnosis {
             sentence: texts::sentence(cause, &names(&blamed), said),
             remedy: of_ours.map_or(Cow::Borrowed(texts::remedy(cause)), Cow::Owned),
         }
+    }
+
+    /// Whether it knows what the exit codes do not say, and what the words of Prefect's observer about them would hide: a
+    /// process that was killed with its host did not want for memory.
+    pub fn knows_better(&self) -> bool {
+        matches!(self.cause, Cause::SpotInterruption | Cause::Host | Cause::Architecture | Cause::Sidecar { .. })
     }
 
     /// In few words.
@@ -123,8 +138,15 @@ fn cause(event: &TaskEvent, counting: &[&Container], text: &str) -> Cause {
         Some("ServiceSchedulerInitiated") => return Cause::Scheduler,
         _ => {}
     }
+    // Tasks on container instances say it in words alone.
+    if texts::is_about_host(reason_of_task(event)) {
+        return Cause::Host;
+    }
     if ran_out_of_memory(event, counting) {
         return Cause::OutOfMemory;
+    }
+    if texts::is_about_architecture(text) {
+        return Cause::Architecture;
     }
     if !had_started(event) {
         if let Some(cause) = texts::cause_before_start(text) {
@@ -134,12 +156,39 @@ fn cause(event: &TaskEvent, counting: &[&Container], text: &str) -> Cause {
             return Cause::FailedToStart;
         }
     }
+    if let Some((_, cause)) = sidecar(event, counting) {
+        return cause;
+    }
     let codes: Vec<_> = counting.iter().map(|container| container.exit_code).collect();
     match codes.iter().flatten().find(|code| **code != 0) {
         Some(code) => Cause::ExitCode(*code),
         None if codes.is_empty() || codes.contains(&None) => Cause::NoExitCode,
         None => Cause::ExitedWithZero,
     }
+}
+
+/// The container beside the flow's that took the flow along: an essential one ended, and the flow's did not end by itself.
+/// One that was killed may also have been killed for its memory: then only a sidecar that failed is blamed, since one that
+/// ended well may have had its task before the flow's began.
+fn sidecar<'e>(event: &'e TaskEvent, counting: &[&Container]) -> Option<(&'e Container, Cause)> {
+    let [flow] = counting else { return None };
+    let ended_well_too = match flow.exit_code {
+        None | Some(TERMINATED) => true,
+        Some(KILLED) => false,
+        Some(_) => return None,
+    };
+    if event.task.stop_code.as_deref() != Some("EssentialContainerExited") {
+        return None;
+    }
+    let ended_by_itself = |container: &&Container| {
+        let code = container.exit_code.filter(|code| !matches!(*code, KILLED | TERMINATED));
+        container.name != flow.name && code.is_some_and(|code| code != 0 || ended_well_too)
+    };
+    let mut others: Vec<_> = event.task.containers.iter().filter(ended_by_itself).collect();
+    // A failure says more than a good end.
+    others.sort_by_key(|container| container.exit_code == Some(0));
+    let blamed = *others.first()?;
+    Some((blamed, Cause::Sidecar { code: blamed.exit_code?, flow_ran: flow.exit_code.is_some() }))
 }
 
 /// In a container that counts; or in another one, when those that count were ended from outside: it took them along.
@@ -160,6 +209,7 @@ fn blamed<'e>(event: &'e TaskEvent, counting: &[&'e Container], cause: Cause) ->
     let of = |blame: &dyn Fn(&Container) -> bool| counting.iter().copied().filter(|c| blame(c)).collect();
     match cause {
         Cause::OutOfMemory => event.task.containers.iter().filter(|container| is_out_of_memory(container)).collect(),
+        Cause::Sidecar { .. } => sidecar(event, counting).map(|(container, _)| container).into_iter().collect(),
         Cause::ExitCode(code) => of(&|container| container.exit_code == Some(code)),
         Cause::NoExitCode => of(&|container| container.exit_code.is_none()),
         _ => counting.to_vec(),
@@ -184,7 +234,8 @@ fn all_said(event: &TaskEvent, counting: &[&Container]) -> String {
 /// process only the container's do.
 fn said<'e>(event: &'e TaskEvent, blamed: &[&'e Container], cause: Cause) -> &'e str {
     let about_container = blamed.iter().find_map(|container| container.reason.as_deref()).unwrap_or_default();
-    let of_process = matches!(cause, Cause::OutOfMemory | Cause::ExitCode(_) | Cause::ExitedWithZero);
+    let of_process =
+        matches!(cause, Cause::OutOfMemory | Cause::Sidecar { .. } | Cause::ExitCode(_) | Cause::ExitedWithZero);
     let about_task = if of_process { "" } else { reason_of_task(event) };
     if about_container.len() > about_task.len() { about_container } else { about_task }
 }

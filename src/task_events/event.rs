@@ -1,15 +1,15 @@
 //! "ECS Task State Change" as `EventBridge` delivers it, reduced to what matters here.
 //!
-//! Reading never fails in a way that is worth a second try: what is not such an event, or not of the documented shape,
-//! is [`Ignored`] with a reason.
+//! Reading never fails in a way that is worth a second try: an event that lacks what it takes, or is not of the documented
+//! shape, is [`Ignored`] with a reason. (What is no such event at all never gets here, see [`super::envelope`].)
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-const SOURCE: &str = "aws.ecs";
-const DETAIL_TYPE: &str = "ECS Task State Change";
+pub(super) const SOURCE: &str = "aws.ecs";
+pub(super) const DETAIL_TYPE: &str = "ECS Task State Change";
 
 /// Why there is nothing to do about an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@
 //!
 //! | file | question |
 //! |---|---|
+//! | [`envelope`] | which events are in what the function was given? |
 //! | [`event`] | what does the event say? |
 //! | [`whose`] | which agents may know the run that the task is for? |
 //! | [`run`] | how far is the run, and is the task of its current turn? |
@@ -17,6 +18,7 @@
 pub mod container_log;
 pub mod decision;
 pub mod diagnosis;
+pub mod envelope;
 pub mod event;
 pub mod observer;
 pub mod perform;

@@ -8,11 +8,14 @@ use crate::aws::AwsError;
 use crate::aws::logs::Logs;
 use crate::clock::Clock;
 use crate::launch::calls::EcsCalls;
+use crate::launch::listing::{is_about_cluster, stopping_tasks};
 use crate::launch::token::started_by;
 use crate::orchestrator::{ApiError, Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};
 use serde::Serialize;
 use serde_json::Value;
 use std::future::Future;
+use std::time::Duration;
+use time::OffsetDateTime;
 
 /// The call for a container's log; see [`Logs::last_lines`].
 pub trait LogCalls: Send + Sync {
@@ -49,6 +52,8 @@ pub struct Performer<'a, O, E, L, C> {
     pub logs: &'a L,
     /// Time.
     pub clock: &'a C,
+    /// When there is no time left to tell anything.
+    pub end: OffsetDateTime,
     /// The agent's name in the deployment.
     pub agent: &'a str,
     /// What the agent is configured to.
@@ -86,6 +91,14 @@ pub enum Trouble {
     /// AWS.
     #[error("{0}")]
     Aws(AwsError),
+    /// The run must be looked at once more, and the invocation ends before that.
+    #[error("no time is left for a second look at flow run {flow_run_id}, {} s after the first", after.as_secs())]
+    NoSecondLook {
+        /// Id of the flow run.
+        flow_run_id: String,
+        /// How long after the first look.
+        after: Duration,
+    },
 }
 
 impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C> {
@@ -122,7 +135,12 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
             }
             self.perform(event, watched.as_ref(), decision.actions, &mut told).await?;
             let (Some(after), Look::First) = (again, look) else { return Ok(Some(told)) };
-            self.clock.sleep_until(self.clock.now() + after).await;
+            let then = self.clock.now() + after;
+            if then >= self.end {
+                // Better an error, and another delivery, than to be killed while waiting.
+                return Err(Trouble::NoSecondLook { flow_run_id: owner.flow_run_id.clone(), after });
+            }
+            self.clock.sleep_until(then).await;
             look = Look::Second;
         }
     }
@@ -148,18 +166,26 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         }
         let cluster = event.task.cluster_arn.as_deref();
         let started_by = started_by(self.agent, &owner.flow_run_id);
-        let arns = match self.ecs.list_tasks(cluster, &started_by).await {
+        let running = match self.ecs.list_tasks(cluster, &started_by).await {
             Ok(arns) => arns,
-            Err(AwsError::Answer { code, .. }) if code == "ClusterNotFoundException" => return Ok(None),
+            Err(error) if is_about_cluster(&error) => return Ok(None),
             Err(error) => return Err(Trouble::Aws(error)),
         };
-        let others: Vec<String> = arns.into_iter().filter(|arn| *arn != event.task_arn).collect();
+        let stopping = self.ecs.list_stopping_tasks(cluster, &started_by).await;
+        let (stopping, _) = stopping_tasks(stopping).map_err(Trouble::Aws)?;
+        let to_run = running.clone();
+        let arns = running.into_iter().chain(stopping);
+        let others: Vec<String> = arns.filter(|arn| *arn != event.task_arn).collect();
         if others.is_empty() {
             return Ok(None);
         }
         let tasks = self.ecs.describe_tasks(cluster, &others).await.map_err(Trouble::Aws)?;
-        let stopped = |arn: &String| tasks.iter().any(|task| task.task_arn == *arn && task.last_status == "STOPPED");
-        Ok(others.into_iter().find(|arn| !stopped(arn)))
+        // What cannot be described yet lives where it is listed as to run; what is to be stopped is forgotten.
+        let lives = |arn: &String| match tasks.iter().find(|task| task.task_arn == *arn) {
+            Some(task) => task.last_status != "STOPPED",
+            None => to_run.contains(arn),
+        };
+        Ok(others.into_iter().find(lives))
     }
 
     async fn perform(

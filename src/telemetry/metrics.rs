@@ -36,7 +36,7 @@ pub fn embedded_metrics(root: &str, agent: &str, report: &AgentReport, now: Offs
         "Deployment": root,
         "Agent": agent,
         "Polls": u8::from(polled),
-        "PollFailures": u8::from(!report.ok),
+        "PollFailures": u8::from(report.failed_itself()),
         "Ready": report.ready,
         "Launched": report.launched.len(),
         "Deferred": report.deferred.len(),

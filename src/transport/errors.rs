@@ -2,6 +2,10 @@
 
 use crate::http_client::SendError;
 use crate::orchestrator::ApiError;
+use crate::redaction::CUT;
+use crate::transport::headers::without_userinfo;
+use reqwest::Url;
+use reqwest::header::LOCATION;
 
 /// How much of a body that is no JSON an error shows.
 const EXCERPT_CHARS: usize = 300;
@@ -10,11 +14,42 @@ const EXCERPT_CHARS: usize = 300;
 pub(crate) fn explain(error: SendError, shown: &str) -> ApiError {
     match error {
         SendError::Impossible(reason) => ApiError::Configuration(format!("api: {shown}: {reason}")),
+        SendError::NoTime => ApiError::NoTime,
         SendError::NotSent(reason) => ApiError::Unreachable { api: shown.to_owned(), reason },
         SendError::NoAnswer { reason, timed_out: true } => ApiError::NoAnswer(format!("timed out: {reason}")),
         SendError::NoAnswer { reason, .. } => ApiError::NoAnswer(reason),
         SendError::TooLong => ApiError::Malformed("longer than 20 MiB".into()),
     }
+}
+
+/// Where an answer sends whoever asked, if it does so.
+pub(crate) fn location(response: &reqwest::Response) -> Option<String> {
+    let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
+    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+}
+
+/// A redirect that is not followed: another host must not get the credential, and another method is another request.
+/// `path` follows the API's URL in what was asked for.
+pub(crate) fn redirected(status: u16, location: &str, api: &str, path: &str) -> ApiError {
+    let asked = format!("{api}{path}");
+    let target = Url::parse(&asked).and_then(|asked| asked.join(location));
+    let Ok(target) = target else {
+        let shown = without_userinfo(api);
+        return ApiError::Configuration(format!("api: {shown} answers HTTP {status}, which leads nowhere"));
+    };
+    let (shown, target) = (without_userinfo(api), without_userinfo(target.as_str()));
+    let path = path.split('?').next().unwrap_or_default();
+    let moved = target.strip_suffix(path.trim_end_matches('/')).unwrap_or(&target);
+    ApiError::Configuration(format!(
+        "api: {shown} answers HTTP {status} and sends to {}. If the Prefect API is there now, write `api: {}`; if that is \
+         a page to log in, whatever stands before the API does not let the agent in",
+        bounded(&target),
+        bounded(moved),
+    ))
+}
+
+fn bounded(url: &str) -> String {
+    url.chars().take(EXCERPT_CHARS).collect()
 }
 
 /// Whether the same request may get an answer a moment later: the connection failed or broke. What took too long takes
@@ -23,11 +58,17 @@ pub(crate) fn is_passing(error: &SendError) -> bool {
     matches!(error, SendError::NotSent(_) | SendError::NoAnswer { timed_out: false, .. })
 }
 
-/// The beginning of a body, in one line.
+/// The beginning of a body, in one line. A cut is marked, so that the beginning of a secret before it can be told.
 pub(crate) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..EXCERPT_CHARS * 4).unwrap_or(body));
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() { "(empty body)".into() } else { text.chars().take(EXCERPT_CHARS).collect() }
+    let beginning = body.get(..EXCERPT_CHARS * 4).unwrap_or(body);
+    let text = String::from_utf8_lossy(beginning).split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut excerpt: String = text.chars().take(EXCERPT_CHARS).collect();
+    if excerpt.len() < text.len() || beginning.len() < body.len() {
+        excerpt = excerpt.chars().take(EXCERPT_CHARS - 1).chain([CUT]).collect();
+    } else if excerpt.is_empty() {
+        excerpt.push_str("(empty body)");
+    }
+    excerpt
 }
 
 /// Why a body is no JSON. A page is quoted, since its text says who has answered. Whatever else came may hold secrets.

@@ -2,9 +2,8 @@
 
 use crate::config::AgentSecrets;
 use crate::orchestrator::ApiError;
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use secrecy::{ExposeSecret, SecretString};
-use std::time::Duration;
+use reqwest::header::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret;
 
 /// A value that a header may have.
 pub(crate) fn header(value: &str) -> Option<HeaderValue> {
@@ -36,21 +35,11 @@ pub(crate) fn add(headers: &mut HeaderMap, further: &HeaderMap) {
     }
 }
 
-/// What must not be shown of them.
-pub(crate) fn values_of(further: &HeaderMap) -> impl Iterator<Item = SecretString> {
-    further.values().filter_map(|value| value.to_str().ok().map(SecretString::from))
-}
-
 /// Names the header, never its value.
 pub(crate) fn unprintable(name: &str) -> ApiError {
     ApiError::Configuration(format!(
         "what is configured for the HTTP header {name} holds characters no header may have"
     ))
-}
-
-/// `Retry-After` in seconds; dates are not worth the trouble.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// A URL for people: without `user:password@` and query.
@@ -60,5 +49,6 @@ pub(crate) fn without_userinfo(api: &str) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);
+    url.set_fragment(None);
     url.as_str().trim_end_matches('/').to_owned()
 }

@@ -1,13 +1,12 @@
-//! What the ways to both Prefect APIs have in common: time limits, headers, errors without secrets.
+//! What the ways to both Prefect APIs have in common: time limits, pauses, headers, errors.
 
+pub(crate) mod again;
 pub(crate) mod deadline;
 pub(crate) mod errors;
 pub(crate) mod headers;
-pub(crate) mod redaction;
 pub(crate) mod shape;
 
 pub(crate) use deadline::Deadline;
-pub(crate) use redaction::Redaction;
 
 use crate::http_client;
 use reqwest::header::HeaderMap;

@@ -136,6 +136,21 @@ class TestTransitionIds:
         assert again.state["state_details"]["transition_id"] == ours
         assert len(api.history(run)) == 2
 
+    @pytest.mark.parametrize("begun", [(), (("RUNNING", None),)], ids=["pending", "running"])
+    def test_the_same_end_of_a_cancelled_run_is_taken_once(self, api, run, begun):
+        api.take(run, ("PENDING", None), *begun, ("CANCELLING", None))
+        before, ours = len(api.history(run)), str(uuid.uuid4())
+        first = api.propose(run, "CANCELLED", "Cancelled", transition_id=ours)
+        again = api.propose(run, "CANCELLED", "Cancelled", transition_id=ours)
+        assert (first.http, first.status) == (201, "ACCEPT")
+        assert (again.http, again.status) == (200, "REJECT")
+        assert again.state["id"] == first.state["id"]
+        assert again.state["state_details"]["transition_id"] == ours
+        assert len(api.history(run)) == before + 1
+        # By another name it would be taken once more.
+        theirs = api.propose(run, "CANCELLED", "Cancelled", transition_id=str(uuid.uuid4()))
+        assert theirs.status == "ACCEPT"
+
     def test_another_claim_is_aborted(self, api, run):
         ours = str(uuid.uuid4())
         self.claim(api, run, ours)

@@ -158,8 +158,10 @@ async fn more_agents_than_a_page_of_parameters_are_all_polled() {
 async fn a_function_with_an_unknown_handler_or_without_a_root_does_not_start() {
     let deployment = Deployment::with_agent(json!({})).await;
     let function = deployment.options("index.handler").start().await.unwrap();
-    function.ready(DEADLINE).await.unwrap_err();
+    let error = function.ready(DEADLINE).await.unwrap_err();
     assert!(function.output().contains("index.handler"), "{}", function.output());
+    let sentence = "set the function's Handler to poll, health or task-events";
+    assert!(function.output().contains(sentence) && !function.output().contains("Error: "), "{error:?}");
     assert!(function.exited().is_some_and(|status| !status.success()));
 
     let function = deployment.options("poll").parameter_root("").start().await.unwrap();

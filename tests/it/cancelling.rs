@@ -124,7 +124,10 @@ async fn the_task_of_a_run_that_is_cancelled_already_is_stopped_too() {
         time_passes(&scene.deployment.world, 91);
         let (before, report) = (scene.run(&run).history, scene.poll().await);
         scene.is_over(&run, &task);
-        assert_eq!((scene.run(&run).history, ids(&report, "cancelled").len()), (before, 0), "{status}: {report:#}");
+        assert_eq!(scene.run(&run).history, before, "nothing more is written: {status}: {report:#}");
+        assert_eq!(ids(&report, "cancelled"), [run.clone()], "and it is told: {status}: {report:#}");
+        let report = scene.poll().await;
+        assert_eq!(ids(&report, "cancelled"), [""; 0], "once: {status}: {report:#}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! `PREFECT_CLIENT_CUSTOM_HEADERS`: on every request to Prefect, and nowhere to be seen.
 
+use crate::command::process::{agent as agent_command, end};
 use crate::prefect::Prefect;
 use crate::support::{DEADLINE, Deployment, ROOT, agent, ids, poll, report_in};
 use serde_json::{Value, json};
@@ -167,6 +168,21 @@ async fn headers_that_cannot_be_are_a_wrong_configuration_that_tells_no_value() 
             let told = format!("{report}\n{}", function.output());
             assert!(!told.contains(SECRET), "{told}");
             assert_eq!(carrying(&deployment, prefect.service()).0, 0, "nothing is asked of Prefect");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_that_they_are_sent_and_not_what_they_are() {
+    let deployment = of_pool(3, json!({"api_key_delivery": "environment"})).await;
+    deployment.secret("etl", "client-headers", &headers());
+    run_with(&deployment, json!({"env": {"COPY": format!("x-{SECRET}")}}));
+    for format in ["--json", ""] {
+        let ended = end(agent_command(&deployment, &format!("poll --root {ROOT} --dry-run {format}"))).await.well();
+        let told = format!("{}\n{}", ended.stdout, ended.stderr);
+        assert!(told.contains("PREFECT_CLIENT_CUSTOM_HEADERS") && told.contains("x-[redacted]"), "{told}");
+        for secret in [ID, SECRET] {
+            assert!(!told.contains(secret), "{secret}: {told}");
         }
     }
 }

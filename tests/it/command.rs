@@ -1,6 +1,7 @@
 //! The real `agent` command: one poll, a dry run, the long-lived loop.
 
 mod dry_run;
+mod mistakes;
 pub(crate) mod process;
 mod start;
 
@@ -93,6 +94,47 @@ async fn an_agents_own_trouble_is_an_error_with_what_to_do_next() {
     assert!(ended.stderr.contains("error: agent etl: cannot connect to the Prefect API"), "{ended:?}");
     assert!(ended.stderr.contains("next: check `api`"), "{ended:?}");
     assert!(ended.stdout.contains("api-unreachable") && ended.stdout.contains("other"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_refused_key_is_mended_where_it_came_from_in_the_words_of_its_prefect() {
+    let deployment = Deployment::empty().await;
+    deployment.world.prefect3_deployment(world::prefect3::DeploymentSpec::default());
+    let keys = world::prefect3::Auth::Keys { keys: vec!["pnu_right".into()] };
+    deployment.world.prefect3(|prefect3| prefect3.switches.auth = keys);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("etl.yaml");
+    let three = format!("prefect: 3\napi: {}\nwork_pool: {}\n", deployment.world.prefect3_url(), world::prefect3::POOL);
+    let one = format!("prefect: 1\napi: {}\n", deployment.world.prefect1_url());
+    for (text, variable, other) in [
+        (&three, "PREFECT_API_KEY", "PREFECT__CLOUD"),
+        (&three, "PREFECT_API_AUTH_STRING", "PREFECT__CLOUD"),
+        (&one, "PREFECT__CLOUD__API_KEY", "PREFECT_API"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let mut command = agent(&deployment, &format!("poll --config {}", file.display()));
+        command.env(variable, "some:wrong");
+        let ended = end(command).await;
+        let said = format!("of the environment variable {variable}: set ");
+        assert!(ended.code == Some(1) && ended.stderr.contains(&said), "{variable}: {ended:?}");
+        assert!(!ended.stderr.contains(other) && !ended.stderr.contains("{root}"), "{variable}: {ended:?}");
+    }
+    deployment.configure("etl", &one);
+    let ended = end(agent(&deployment, &format!("poll --root {ROOT}"))).await;
+    let place = format!("to the parameter {ROOT}/secrets/etl/api-key");
+    assert!(ended.code == Some(1) && ended.stderr.contains(&place), "{ended:?}");
+}
+
+#[tokio::test]
+async fn maintenance_is_a_note_and_no_failure() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    let kind = world::FaultKind::ComeAgain { status: 503, retry_after: Some("600".into()), maintenance: true };
+    deployment.world.fault(world::Fault::new("prefect1", "*", kind).always());
+    let ended = end(agent(&deployment, &format!("poll --root {ROOT}"))).await.well();
+    assert!(
+        ended.stdout.contains("maintenance") && ended.stderr.contains("note: agent etl: Prefect is in"),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ async fn ask(function: &LambdaProcess, event: Value) -> Value {
 }
 
 /// Status code and body of the health page.
-async fn health(deployment: &Deployment) -> (Value, Value) {
+pub(crate) async fn health(deployment: &Deployment) -> (Value, Value) {
     let function = health_function(deployment).await;
     let answer = ask(&function, request("GET", "/api/health")).await;
     let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();

@@ -1,163 +1,118 @@
-//! Every answer of both Prefects and of AWS, changed in many ways: the process lives, answers, and says no secret; and what
-//! is odd of one agent's Prefect is that agent's trouble alone.
+//! Answers of ECS that say less than they should: they are no verdict.
 
-use crate::prefect::{Phase, Prefect};
-use crate::support::{Deployment, KEY};
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
-use world::prefect3::{BlockSpec, RunSpec};
-use world::{Fault, FaultKind, LambdaProcess};
+use crate::support::{Deployment, agent, ids, poll, reason};
+use serde_json::json;
+use std::time::Duration;
+use world::prefect1::FlowRunSpec;
+use world::{Fault, FaultKind, World};
 
-/// The ways in which the answers to one kind of request are changed in one run of the test. `ODD_ANSWERS` sets another
-/// number.
-const SEEDS: u64 = 16;
-/// After so long the rest is left for another time: the ways are spread over all requests, so none is left out.
-const AT_MOST: Duration = Duration::from_secs(100);
-const DEADLINE: Duration = Duration::from_secs(30);
-const BLOCK_SECRET: &str = "hush-of-the-block";
-const VARIABLE_SECRET: &str = "hush-of-the-variable";
-/// What only a new process asks.
-const OF_A_START: [&str; 3] = ["GetParametersByPath", "register_agent", "auth_info"];
+/// What `RunTask` answers after it started the task.
+pub(crate) const SAY_NOTHING: [&str; 6] = [
+    r#"{"tasks": [], "failures": []}"#,
+    r#"{"tasks": []}"#,
+    r#"{"failures": []}"#,
+    r#"{"failures": [{"reason": "RESOURCE:MEMORY"}]}"#,
+    r#"{"tasks": [{"lastStatus": "PROVISIONING"}], "failures": []}"#,
+    r#"{"tasks": null, "failures": null}"#,
+];
 
-/// A deployment with an agent of each Prefect.
-struct Scene {
-    deployment: Deployment,
-    function: Option<LambdaProcess>,
+/// The request has its effect, and is answered with this.
+pub(crate) fn answer(operation: &str, body: &str) -> Fault {
+    let content_type = "application/x-amz-json-1.1".to_owned();
+    Fault::new("ecs", operation, FaultKind::StatusAfter { status: 200, body: body.to_owned(), content_type })
 }
 
-impl Scene {
-    async fn new() -> Self {
-        let deployment = Prefect::Three.deployment(json!({})).await;
-        Prefect::One.agent(&deployment, "one", json!({}));
-        let data = json!({"value": BLOCK_SECRET}).as_object().unwrap().clone();
-        deployment.world.prefect3_block(BlockSpec {
-            block_type: "secret".into(),
-            name: "hush".into(),
-            data,
-            ..BlockSpec::default()
-        });
-        deployment.world.prefect3_variable("hush", json!(VARIABLE_SECRET));
-        Self { deployment, function: None }
-    }
+/// The ECS of this world refuses what its documentation forbids.
+fn holds_to_its_documentation(world: &World) {
+    world.lock().ecs.options.lists_stopped_by_started_by = false;
+}
 
-    /// Something to do for both agents: a due run, one that is cancelled, one that is due again.
-    fn set(&self) {
-        let world = self.deployment.world.world();
-        let variables = json!({"env": {"A": "{{ prefect.blocks.secret.hush }}", "B": "{{ prefect.variables.hush }}"}});
-        let job_variables = variables.as_object().unwrap().clone();
-        world.prefect3_run(RunSpec { job_variables, start_in_seconds: -1.0, ..RunSpec::default() });
-        for prefect in [Prefect::One, Prefect::Three] {
-            let runs: Vec<String> = (0..3).map(|_| prefect.due_run(&world)).collect();
-            prefect.bring(&world, &runs[1], Phase::Cancelling);
+#[tokio::test]
+async fn a_launch_that_is_answered_with_nothing_is_asked_about_and_never_fails_the_run() {
+    for body in SAY_NOTHING {
+        for always in [false, true] {
+            let deployment = Deployment::with_agent(json!({})).await;
+            let run = deployment.schedule(FlowRunSpec::default());
+            let fault = answer("RunTask", body);
+            deployment.world.fault(if always { fault.always() } else { fault });
+            let report = deployment.poll().await;
+            let etl = agent(&report, "etl");
+            assert_eq!(ids(etl, "launched"), std::slice::from_ref(&run), "{body}, {always}: {report:#}");
+            let tasks = deployment.world.ecs_tasks();
+            assert_eq!(etl["launched"][0]["task_arn"], json!(tasks[0].arn), "{body}, {always}");
+            assert_eq!((tasks.len(), deployment.state_of(&run).as_str()), (1, "Submitted"), "{body}, {always}");
+            // Replayed first; only what no replay says is looked up.
+            let (sent, listed) = (deployment.world.count("ecs", "RunTask"), deployment.world.count("ecs", "ListTasks"));
+            assert_eq!((sent, listed > 0), if always { (3, true) } else { (2, false) }, "{body}");
         }
-    }
-
-    /// One poll; what is wrong with its outcome. `well`: the agent that nothing odd was said to.
-    async fn poll(&mut self, well: Option<&str>) -> Vec<String> {
-        let function = match self.function.take() {
-            Some(function) => function,
-            None => self.deployment.poll_function().await,
-        };
-        let answer = function.invoke(json!({}), DEADLINE).await;
-        let report: Value = match &answer {
-            Ok(report) => report.clone(),
-            Err(error) => serde_json::from_str(&error.error_message).unwrap_or_default(),
-        };
-        let mut wrong = Vec::new();
-        if let Err(error) = &answer
-            && (error.error_type.starts_with("Runtime.") || error.error_type.starts_with("Sandbox."))
-        {
-            wrong.push(format!("no answer: {}", error.error_type));
-        }
-        let (output, said) = (function.output(), format!("{answer:?}"));
-        for secret in [KEY, "secret-of-the-world", BLOCK_SECRET, VARIABLE_SECRET] {
-            if output.contains(secret) || said.contains(secret) {
-                wrong.push(format!("a secret was said: {secret}"));
-            }
-        }
-        if output.contains("panicked") || said.contains("a bug of this program") {
-            wrong.push("a panic".into());
-        }
-        // What Lambda lets a function answer.
-        if said.len() > 6_000_000 {
-            wrong.push(format!("an answer of {} bytes", said.len()));
-        }
-        if let Some(well) = well
-            && report["agents"][well]["ok"] != json!(true)
-        {
-            wrong.push(format!("{well} is disturbed: {}", report["agents"][well]));
-        }
-        if wrong.is_empty() {
-            self.function = Some(function);
-        } else {
-            wrong.push(output.chars().rev().take(3000).collect::<Vec<_>>().into_iter().rev().collect());
-        }
-        wrong
     }
 }
 
-/// The requests of a poll: service and operation.
-async fn requests() -> BTreeSet<(String, String)> {
-    let mut scene = Scene::new().await;
-    for _ in 0..2 {
-        scene.set();
-        assert_eq!(scene.poll(Some("one")).await, Vec::<String>::new());
-    }
-    let services = ["prefect1", "prefect3", "ssm", "ecs", "ec2", "sts", "s3"];
-    let asked = services.iter().flat_map(|service| scene.deployment.world.requests(service, "*"));
-    asked.map(|request| (request.service, request.operation)).collect()
+#[tokio::test]
+async fn failures_beside_an_empty_list_of_tasks_are_a_refusal() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    let run = deployment.schedule(FlowRunSpec::default());
+    let refusal = r#"{"tasks": [], "failures": [{"arn": "arn:i", "reason": "RESOURCE:MEMORY"}]}"#;
+    let content_type = "application/x-amz-json-1.1".to_owned();
+    let kind = FaultKind::Status { status: 200, body: refusal.to_owned(), content_type };
+    deployment.world.fault(Fault::new("ecs", "RunTask", kind));
+    let report = deployment.poll().await;
+    assert!(reason(agent(&report, "etl"), "deferred", &run).contains("RESOURCE:MEMORY"), "{report:#}");
+    assert_eq!((deployment.world.count("ecs", "RunTask"), deployment.state_of(&run).as_str()), (1, "Scheduled"));
 }
 
-/// Changes the answers to some of the requests, all in one process as long as that is well.
-async fn check(of: impl Fn(&str) -> bool) {
-    let started = Instant::now();
-    let operations: Vec<_> = requests().await.into_iter().filter(|(service, _)| of(service)).collect();
-    assert!(operations.len() > 3, "{operations:?}");
-    let seeds = std::env::var("ODD_ANSWERS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
-    let (mut scene, mut wrong, mut polls) = (Scene::new().await, Vec::new(), 0);
-    // A step that has no factor in common with the number of ways reaches all of them.
-    for seed in (0..seeds).map(|number| number * 53 + 11) {
-        for (index, (service, operation)) in operations.iter().enumerate() {
-            if started.elapsed() > AT_MOST && std::env::var("ODD_ANSWERS").is_err() {
-                break;
-            }
-            let seed = seed + index as u64 * 17;
-            if OF_A_START.contains(&operation.as_str()) {
-                scene.function = None;
-            }
-            scene.set();
-            let kind = FaultKind::Mutated { seed };
-            scene.deployment.world.fault(Fault::new(service, operation, kind).always());
-            let well = match service.as_str() {
-                "prefect1" => Some("etl"),
-                "prefect3" => Some("one"),
-                _ => None,
-            };
-            let found = scene.poll(well).await;
-            polls += 1;
-            if !found.is_empty() {
-                wrong.push(format!("{service} {operation} {seed}: {}", found.join("\n")));
-            }
-            let world = scene.deployment.world.world();
-            world.lock().faults.clear();
-            world.lock().journal.clear();
-            if wrong.len() > 5 || polls % 60 == 0 {
-                scene = Scene::new().await;
-            }
-        }
-    }
-    println!("{polls} polls of {} kinds of requests in {:?}", operations.len(), started.elapsed());
-    assert!(polls as usize >= operations.len() * 4, "too few in this time: {polls}");
-    assert!(wrong.is_empty(), "{} of {polls} went wrong:\n{}", wrong.len(), wrong.join("\n\n"));
+/// A run that was launched, and that Prefect gave out again while its task runs on.
+async fn given_out_again(deployment: &Deployment, function: &world::LambdaProcess, status: &str) -> String {
+    let run = deployment.schedule(FlowRunSpec::default());
+    poll(function).await;
+    let task = deployment.world.ecs_tasks()[0].arn.clone();
+    deployment.world.ecs_set_status(&task, status);
+    deployment.world.set_flow_run_state(&run, &json!({"type": "Scheduled", "message": "By Lazarus."})).unwrap();
+    // Prefect Server refuses another claim of a run for half a minute.
+    deployment.world.advance(Duration::from_secs(31));
+    run
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn odd_answers_of_prefect_end_nothing_but_their_agents_poll() {
-    check(|service| service.starts_with("prefect")).await;
+#[tokio::test]
+async fn where_ecs_lists_no_stopped_tasks_by_started_by_launches_go_on_with_one_warning() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    holds_to_its_documentation(&deployment.world);
+    let function = deployment.poll_function().await;
+    let run = given_out_again(&deployment, &function, "STOPPED").await;
+    let report = poll(&function).await;
+    let etl = agent(&report, "etl");
+    assert_eq!((ids(etl, "launched"), &etl["ok"]), (vec![run], &json!(true)), "{report:#}");
+    let warnings = etl["warnings"].as_array().unwrap();
+    let told =
+        warnings.iter().filter(|warning| warning.as_str().unwrap().contains("startedBy must be the only filter"));
+    assert_eq!(told.count(), 1, "{report:#}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn odd_answers_of_aws_do_not_end_the_process() {
-    check(|service| !service.starts_with("prefect")).await;
+#[tokio::test]
+async fn what_is_to_run_is_seen_without_the_list_of_stopped_tasks() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    holds_to_its_documentation(&deployment.world);
+    let function = deployment.poll_function().await;
+    let run = given_out_again(&deployment, &function, "PENDING").await;
+    let report = poll(&function).await;
+    assert_eq!(ids(agent(&report, "etl"), "launched"), [run], "{report:#}");
+    assert_eq!(deployment.world.ecs_tasks().len(), 1, "adopted");
+}
+
+#[tokio::test]
+async fn a_refused_list_of_running_tasks_fails_the_poll_and_no_run() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    let function = deployment.poll_function().await;
+    let run = given_out_again(&deployment, &function, "STOPPED").await;
+    let kind = FaultKind::AwsError {
+        status: 400,
+        code: "InvalidParameterException".to_owned(),
+        message: "startedBy must be the only filter.".to_owned(),
+    };
+    deployment.world.fault(Fault::new("ecs", "ListTasks", kind).always());
+    let error = function.invoke(json!({}), Duration::from_secs(40)).await.unwrap_err();
+    assert!(error.error_message.contains("startedBy must be the only filter"), "{error:?}");
+    assert_eq!(deployment.state_of(&run), "Scheduled");
+    deployment.world.lock().faults.clear();
+    assert_eq!(ids(agent(&poll(&function).await, "etl"), "launched"), [run]);
 }

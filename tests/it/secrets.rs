@@ -1,5 +1,7 @@
 //! Secrets: where they belong, and nowhere else.
 
+mod said;
+
 use crate::support::{DEADLINE, Deployment, ROOT, agent, environment, ids, poll, reason};
 use serde_json::{Value, json};
 use world::prefect1::{FlowRunSpec, FlowSpec, TENANT, Token};

@@ -3,6 +3,7 @@
 mod cancelled;
 mod container_log;
 mod ends;
+mod envelopes;
 mod no_effect;
 mod scene;
 mod second_look;

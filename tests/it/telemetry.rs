@@ -94,6 +94,57 @@ async fn trouble_shows_in_the_metrics_and_at_level_error() {
     assert_eq!(told["level"], "ERROR");
 }
 
+/// Lambda reads the level of a JSON line only beside a time in RFC 3339.
+fn counts_as_error(line: &Value) -> bool {
+    let time = line["timestamp"].as_str().unwrap_or_default();
+    let is_time = time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).is_ok();
+    line["level"] == "ERROR" && is_time
+}
+
+#[tokio::test]
+async fn a_failed_poll_is_logged_once_and_so_that_its_level_counts() {
+    let deployment = Deployment::with_agent(json!({"api": "http://127.0.0.1:9"})).await;
+    let function = deployment.options("poll").env("RUST_LOG", "info").start().await.unwrap();
+    let error = function.invoke(json!({}), crate::support::DEADLINE).await.unwrap_err();
+    assert_eq!(error.error_type, "PollFailed");
+    let text = function.output();
+    let told: Vec<_> = lines(&text).into_iter().filter(|line| line.to_string().contains("cannot connect to")).collect();
+    assert_eq!(told.len(), 1, "{text}");
+    assert!(counts_as_error(&told[0]) && told[0]["report"].is_object(), "{text}");
+}
+
+#[tokio::test]
+async fn an_invocation_that_fails_without_a_report_is_logged_once_too() {
+    let deployment = Deployment::empty().await;
+    for (handler, event, said) in [
+        ("poll", json!({}), "no agent is configured"),
+        ("poll", json!({"agents": 7}), "must be a list of agent names"),
+        ("task-events", json!({"agents": ["etl"]}), "ECS Task State Change"),
+    ] {
+        let function = deployment.options(handler).env("RUST_LOG", "info").start().await.unwrap();
+        let error = function.invoke(event, crate::support::DEADLINE).await.unwrap_err();
+        assert!(error.error_message.contains(said), "{error:?}");
+        let text = function.output();
+        let told = lines(&text).into_iter().filter(|line| line["level"] == "ERROR" && line.to_string().contains(said));
+        let told: Vec<_> = told.collect();
+        assert!(told.len() == 1 && counts_as_error(&told[0]), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_start_says_so_once() {
+    let deployment = Deployment::empty().await;
+    let function = deployment.options("index.handler").start().await;
+    let said = match function {
+        Ok(function) => {
+            function.invoke(json!({}), crate::support::DEADLINE).await.unwrap_err();
+            function.output()
+        }
+        Err(error) => format!("{error:?}"),
+    };
+    assert_eq!(said.matches("index.handler").count(), 1, "{said}");
+}
+
 #[tokio::test]
 async fn the_level_comes_from_the_function_s_logging_configuration() {
     let deployment = Deployment::with_agent(json!({})).await;

@@ -11,7 +11,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         let is_test = name.starts_with("test") || name == "fakes";
         if path.is_dir() && !is_test {
             sources(&path, found);
-        } else if name.ends_with(".rs") && !is_test {
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !is_test {
             found.push(path);
         }
     }

@@ -94,12 +94,72 @@ async fn a_lost_answer_is_an_unknown_outcome() {
 
 #[tokio::test]
 async fn a_success_that_cannot_be_understood_is_no_success() {
-    let bodies = ["<html>welcome</html>", "", "[]", "{}", r#"{"tasks": [{"lastStatus": "PENDING"}]}"#];
+    let bodies = [
+        "<html>welcome</html>",
+        "",
+        "[]",
+        "7",
+        "{}",
+        r#"{"tasks": [{"lastStatus": "PENDING"}]}"#,
+        r#"{"tasks": [{"taskArn": ""}], "failures": []}"#,
+        r#"{"tasks": [{"taskArn": 7}]}"#,
+        r#"{"tasks": [null]}"#,
+        r#"{"tasks": null, "failures": []}"#,
+        r#"{"tasks": {"taskArn": "arn:t"}}"#,
+        r#"{"tasks": "arn:t"}"#,
+        r#"{"failures": []}"#,
+        r#"{"failures": [{"reason": "RESOURCE:MEMORY"}]}"#,
+        r#"{"tasks": [], "failures": "RESOURCE:MEMORY"}"#,
+        r#"{"tasks": [], "failures": [{}]}"#,
+        r#"{"tasks": [], "failures": [null]}"#,
+    ];
     for body in bodies {
         let server = always(plain(200, body)).await;
         let error = agent(&server).await.ecs.run_task(&run_task_body()).await.unwrap_err();
         assert!(matches!(error, AwsError::Malformed(_)), "{body:?}: {error:?}");
         assert!(error.is_unknown_outcome());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_counts_by_what_it_says() {
+    let cases = [
+        (r#"{"tasks": [7, {"taskArn": "arn:t"}], "failures": 7}"#, Some("arn:t"), 0),
+        (r#"{"tasks": [{"taskArn": "arn:t"}], "failures": [{"reason": "AGENT"}]}"#, Some("arn:t"), 1),
+        (r#"{"tasks": [], "failures": [{"reason": "AGENT"}]}"#, None, 1),
+        (r#"{"tasks": [], "failures": []}"#, None, 0),
+        (r#"{"tasks": []}"#, None, 0),
+    ];
+    for (body, task, failures) in cases {
+        let server = always(plain(200, body)).await;
+        let answer = agent(&server).await.ecs.run_task(&run_task_body()).await.unwrap();
+        assert_eq!(answer.tasks.first().map(|task| task.task_arn.as_str()), task, "{body}");
+        assert_eq!(answer.failures.len(), failures, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn lists_that_are_none_do_not_say_that_there_is_nothing() {
+    let bodies = [
+        "{}",
+        r#"{"taskArns": null, "tasks": null, "taskDefinitionArns": null}"#,
+        r#"{"taskArns": "arn:t", "tasks": "arn:t", "taskDefinitionArns": "arn:d"}"#,
+        r#"{"taskArns": [7], "tasks": [7], "taskDefinitionArns": [7]}"#,
+        r#"{"taskArns": [""], "tasks": [{}], "taskDefinitionArns": [""]}"#,
+    ];
+    for body in bodies {
+        let server = always(plain(200, body)).await;
+        let ecs = agent(&server).await.ecs.clone();
+        let arns = ["arn:t".to_owned()];
+        let errors = [
+            ecs.list_tasks(None, "x").await.unwrap_err(),
+            ecs.list_stopping_tasks(None, "x").await.unwrap_err(),
+            ecs.describe_tasks(None, &arns).await.unwrap_err(),
+            ecs.list_task_definitions("fam", 1).await.unwrap_err(),
+        ];
+        assert!(errors.iter().all(|error| matches!(error, AwsError::Malformed(_))), "{body}: {errors:?}");
+        let tagged = ecs.describe_tagged_task(None, "arn:t").await;
+        assert!(tagged.is_err() || body.contains("[{}]"), "{body}: {tagged:?}");
     }
 }
 

@@ -23,6 +23,44 @@ fn a_text_that_is_no_yaml_names_the_line_and_nothing_of_its_content() {
 }
 
 #[test]
+fn what_is_wrong_with_a_text_is_said_in_words_for_people() {
+    let nested = "a: ".to_owned() + &"[".repeat(70) + &"]".repeat(70);
+    let many = "a: [".to_owned() + &"1,".repeat(300_000) + "]";
+    for (text, said) in [
+        ("labels: [a]\nlabels: [b]\n", "the key \"labels\" twice"),
+        ("env_vars: {A: 1, A: 2}", "the key \"A\" twice"),
+        ("name: *etl", "an alias without its anchor"),
+        ("a: 1\n---\nb: 1\n", "a second document"),
+        (nested.as_str(), "too deep"),
+        (many.as_str(), "too many values"),
+        ("prefect: 1\nlabels: [a", "line "),
+        ("prefect: [1}", "line "),
+        ("a: &x [*x]", "read"),
+        ("<<: 5", "`<<` with something that is no mapping"),
+    ] {
+        let found = problems(read(text));
+        let sentence = &found[0].1;
+        assert!(sentence.contains(said), "{:?}: {found:?}", &text[..text.len().min(40)]);
+        for word in ["Option", "Policy", "budget", "Budget", "breach", "deserialize", "serde", "::"] {
+            assert!(!sentence.contains(word), "{word} in {sentence}");
+        }
+    }
+}
+
+#[test]
+fn a_message_is_bounded_whatever_is_wrong() {
+    let keys = |count: usize| (0..count).map(|number| format!("labelz_{number}: 1")).collect::<Vec<_>>().join("\n");
+    for text in
+        [keys(50_000), format!("max_polls: {}", "9".repeat(1_000_000)), format!("name: [{}]", "x".repeat(500_000))]
+    {
+        let message = read(&text).unwrap_err().to_string();
+        assert!(message.len() < 5_000, "{} bytes: {}", message.len(), &message[..200]);
+    }
+    let message = read(&keys(30)).unwrap_err().to_string();
+    assert!(message.contains("in 30 places") && message.ends_with(". And 10 more"), "{message}");
+}
+
+#[test]
 fn a_key_written_twice_is_refused() {
     let found = problems(read("labels: [a]\nlabels: [b]\n"));
     assert!(found[0].1.contains("labels") && found[0].1.contains("line 2"), "{found:?}");

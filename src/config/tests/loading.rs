@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 fn parameter(name: &str, value: &str) -> Parameter {
     Parameter {
         name: name.to_owned(),
+        is_secure: false,
         value: SecretString::from(value),
         arn: Some(format!("arn:aws:ssm:eu-west-1:123456789012:parameter{name}")),
         version: 1,

@@ -8,6 +8,7 @@ const CONFIG: &str = "prefect: 3\napi: https://prefect.example/api\nwork_pool: e
 
 fn load_with(secrets: &[(&str, &str)], variables: &[(&str, &str)]) -> Loaded {
     let parameter = |name: String, value: &str| Parameter {
+        is_secure: false,
         arn: Some(format!("arn:aws:ssm:eu-west-1:123456789012:parameter{name}")),
         value: SecretString::from(value),
         name,
@@ -93,6 +94,7 @@ fn a_token_of_prefect_0_15_is_warned_about() {
 fn agents_of_both_generations_live_side_by_side() {
     let parameter = |name: &str, value: &str| Parameter {
         name: format!("/r/{name}"),
+        is_secure: false,
         value: SecretString::from(value),
         arn: None,
         version: 1,

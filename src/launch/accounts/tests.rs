@@ -133,8 +133,15 @@ async fn with_credentials_of_its_own_everything_happens_in_their_account() {
     room.live_tasks(&place, "prefect/etl/run").await.unwrap();
     room.live_task(&place, "t").await.unwrap();
     room.stop(&place, "t", "enough").await.unwrap();
-    let expected =
-        ["DescribeTaskDefinition", "RegisterTaskDefinition", "RunTask", "ListTasks", "DescribeTasks", "StopTask"];
+    let expected = [
+        "DescribeTaskDefinition",
+        "RegisterTaskDefinition",
+        "RunTask",
+        "ListTasks",
+        "ListTasks of stopped ones",
+        "DescribeTasks",
+        "StopTask",
+    ];
     assert_eq!(theirs.world().calls, expected);
     assert!(own.world().calls.is_empty());
     assert_eq!(room.connect.lock().connected.len(), 1);

@@ -28,7 +28,7 @@ impl Room {
     }
 
     async fn resolve(&self, body: &Map<String, Value>) -> Result<String, LaunchOutcome> {
-        let origin = Origin { flow_run_id: RUN, run_sets: &[], run_task: &Map::new() };
+        let origin = Origin { flow_run_id: RUN, ..Origin::nobodys() };
         self.cache.resolve(&self.aws, &self.clock, body, &origin).await
     }
 

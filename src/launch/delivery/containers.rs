@@ -14,12 +14,12 @@ pub(super) fn secrets_of(definition: &Map<String, Value>, flow: &str) -> Vec<Str
 /// The value that the overrides give this variable of the container.
 pub(super) fn value_of<'a>(run_task: &'a Map<String, Value>, flow: &str, name: &str) -> Option<&'a str> {
     let containers = run_task.get("overrides").and_then(|all| all.get("containerOverrides")).and_then(Value::as_array);
-    let flows = containers.into_iter().flatten().filter(|container| is_named(container, flow));
+    let mut flows = containers.into_iter().flatten().filter(|container| is_named(container, flow));
     let variable = |container: &'a Value| {
         let entries = container.get("environment")?.as_array()?;
         entries.iter().find(|entry| is_named(entry, name))?.get("value")?.as_str()
     };
-    flows.filter_map(variable).next()
+    flows.find_map(variable)
 }
 
 /// Adds secrets (name, ARN) to the first container of this name; a variable and a secret of one name exclude each other.

@@ -27,8 +27,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     /// Sends the request, again while its outcome is unknown, until `deadline`.
     pub(super) async fn run_task_once(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
-        let origin =
-            Origin { flow_run_id: &launch.flow_run_id, run_sets: &launch.run_sets, run_task: &launch.run_task };
+        let origin = Origin {
+            flow_run_id: &launch.flow_run_id,
+            run_sets: &launch.run_sets,
+            run_task: &launch.run_task,
+            words: launch.words,
+        };
         // Why it is not known whether an earlier try started the task.
         let mut doubt: Option<String> = None;
         for replay in 0..=REPLAYS {
@@ -57,7 +61,36 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
                 Verdict::NoTask(outcome) => return outcome,
             }
         }
-        doubt.map_or_else(no_time, LaunchOutcome::Unknown)
+        match doubt {
+            Some(doubt) => self.ask_by_started_by(launch, doubt, deadline).await,
+            None => no_time(),
+        }
+    }
+
+    /// Whether the run has a task, where no answer to `RunTask` says so. A task of an earlier turn would have kept the run
+    /// from being launched: what lives now was started by this token.
+    async fn ask_by_started_by(
+        &self,
+        launch: &PreparedLaunch,
+        doubt: String,
+        deadline: OffsetDateTime,
+    ) -> LaunchOutcome {
+        let started_by = launch.run_task.get("startedBy").and_then(Value::as_str).unwrap_or_default();
+        let remaining = Duration::try_from(deadline - self.clock.now()).unwrap_or_default();
+        if started_by.is_empty() || remaining.is_zero() {
+            return LaunchOutcome::Unknown(doubt);
+        }
+        let look = self.find_live_tasks(&launch.place, started_by);
+        let found = match tokio::time::timeout(remaining, look).await {
+            Ok(Ok(found)) => found.tasks,
+            Ok(Err(outcome)) => return LaunchOutcome::Unknown(format!("{doubt}; then {}", outcome.text())),
+            Err(_) => return LaunchOutcome::Unknown(doubt),
+        };
+        match found.into_iter().find(|task| task.desired_status != "STOPPED") {
+            Some(task) => LaunchOutcome::Adopted { task_arn: task.task_arn },
+            // ECS shows tasks a little after they are started: the next poll asks again.
+            None => LaunchOutcome::Unknown(format!("{doubt}; ECS lists no task of the flow run yet")),
+        }
     }
 
     /// A task in an answer. The first answer's is new, unless it is older than the request, or stopping already: then

@@ -5,37 +5,42 @@ use crate::aws::AwsError;
 use crate::aws::ecs::Task;
 use crate::clock::Clock;
 use crate::launch::calls::{EcsCalls, NetworkCalls};
-use crate::launch::outcome::{Origin, refusal};
-use crate::launch::{LaunchOutcome, LiveTask, Place};
+use crate::launch::listing::{is_about_cluster, refused, stopping_tasks};
+use crate::launch::{LaunchOutcome, LiveTask, LiveTasks, Place};
 use futures_util::future::try_join_all;
-use serde_json::Map;
 
 /// ECS describes at most this many tasks per call.
 const DESCRIBE_MAX: usize = 100;
 
 impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     /// Tasks of `started_by` that have not stopped; none where there is no such cluster.
-    pub(super) async fn find_live_tasks(
-        &self,
-        place: &Place,
-        started_by: &str,
-    ) -> Result<Vec<LiveTask>, LaunchOutcome> {
+    pub(super) async fn find_live_tasks(&self, place: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
         let cluster = named(place);
-        let arns = match self.ecs.list_tasks(cluster, started_by).await {
+        let running = match self.ecs.list_tasks(cluster, started_by).await {
             Ok(arns) => arns,
             // The launch itself will say so, to whoever named the cluster.
-            Err(AwsError::Answer { code, .. }) if code == "ClusterNotFoundException" => return Ok(Vec::new()),
+            Err(error) if is_about_cluster(&error) => return Ok(LiveTasks::default()),
             Err(error) => return Err(refused("ListTasks", error, place)),
         };
+        // A task that was asked to stop may run on for minutes, but is listed as one that is to be stopped. Asked second:
+        // a task that is told to stop meanwhile is in both lists, and not in neither.
+        let stopping = self.ecs.list_stopping_tasks(cluster, started_by).await;
+        let (stopping, warning) = stopping_tasks(stopping).map_err(|error| refused("ListTasks", error, place))?;
+        let arns: Vec<String> =
+            running.iter().chain(stopping.iter().filter(|arn| !running.contains(arn))).cloned().collect();
         let pages = arns.chunks(DESCRIBE_MAX).map(|page| self.ecs.describe_tasks(cluster, page));
         let described = try_join_all(pages).await.map_err(|error| refused("DescribeTasks", error, place))?;
         let described: Vec<_> = described.into_iter().flatten().collect();
         let as_listed = |arn: String| match described.iter().find(|task| task.task_arn == arn) {
             Some(task) => live(task),
             // Listed as to be running, but too new to be described.
-            None => Some(LiveTask { task_arn: arn, last_status: "UNKNOWN".into(), desired_status: "RUNNING".into() }),
+            None if running.contains(&arn) => {
+                Some(LiveTask { task_arn: arn, last_status: "UNKNOWN".into(), desired_status: "RUNNING".into() })
+            }
+            // Listed as to be stopped, and forgotten: it has stopped.
+            None => None,
         };
-        Ok(arns.into_iter().filter_map(as_listed).collect())
+        Ok(LiveTasks { tasks: arns.into_iter().filter_map(as_listed).collect(), warning })
     }
 
     /// One task that has not stopped; `None` where ECS knows of none.
@@ -46,7 +51,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     ) -> Result<Option<LiveTask>, LaunchOutcome> {
         match self.ecs.describe_tasks(named(place), &[task_arn.to_owned()]).await {
             Ok(tasks) => Ok(tasks.first().and_then(live)),
-            Err(AwsError::Answer { code, .. }) if code == "ClusterNotFoundException" => Ok(None),
+            Err(error) if is_about_cluster(&error) => Ok(None),
             Err(error) => Err(refused("DescribeTasks", error, place)),
         }
     }
@@ -71,10 +76,4 @@ fn live(task: &Task) -> Option<LiveTask> {
 
 fn named(place: &Place) -> Option<&str> {
     (!place.cluster.is_empty()).then_some(place.cluster.as_str())
-}
-
-/// These calls contain nothing of the run's own but the cluster, and perhaps the credentials.
-fn refused(operation: &str, error: AwsError, place: &Place) -> LaunchOutcome {
-    let origin = Origin { flow_run_id: "", run_sets: &place.credentials.set_by_run, run_task: &Map::new() };
-    refusal(operation, error, &origin)
 }

@@ -3,7 +3,7 @@
 use super::origin::Origin;
 use super::{is_capacity, is_throttling};
 use crate::aws::ecs::Failure;
-use crate::launch::{LaunchOutcome, TransientCause};
+use crate::launch::{LaunchOutcome, TransientCause, Words};
 
 /// What several failures mean together: the run fails only when nothing among them is worth another try.
 pub(super) fn classify(failures: &[Failure], origin: &Origin<'_>) -> LaunchOutcome {
@@ -22,7 +22,7 @@ pub(super) fn classify(failures: &[Failure], origin: &Origin<'_>) -> LaunchOutco
     } else if has(Kind::Capacity) {
         transient(TransientCause::Capacity)
     } else {
-        LaunchOutcome::Permanent(format!("{text}. {}", remedy(failures)))
+        LaunchOutcome::Permanent(format!("{text}. {}", remedy(failures, origin.words)))
     }
 }
 
@@ -60,15 +60,16 @@ fn kind(failure: &Failure, origin: &Origin<'_>) -> Kind {
     Kind::Permanent
 }
 
-fn remedy(failures: &[Failure]) -> &'static str {
+fn remedy(failures: &[Failure], words: Words) -> &'static str {
     let has = |reason: &str| failures.iter().any(|failure| failure.reason.as_deref() == Some(reason));
     if has("ATTRIBUTE") {
         "No container instance has what the task definition asks for: relax its placement constraints and attributes, \
          or add such instances to the cluster."
     } else if has("MISSING") || has("INACTIVE") {
-        "Check the cluster that the run's `run_task_kwargs` name."
-    } else if failures.is_empty() {
-        "ECS started no task and gave no reason: check the run's `run_task_kwargs`, then run the flow again."
+        match words {
+            Words::Agent => "Check `cluster` in the run's `run_task_kwargs`.",
+            Words::Worker => "Check `cluster` in the job variables.",
+        }
     } else {
         "Check the run's configuration against the reason that ECS gives, then run the flow again."
     }
@@ -76,13 +77,8 @@ fn remedy(failures: &[Failure]) -> &'static str {
 
 /// The Python agent's own words: they are what people search for.
 fn python_text(failures: &[Failure], flow_run_id: &str) -> String {
-    let list = if failures.is_empty() {
-        "None".to_owned()
-    } else {
-        let entries: Vec<String> = failures.iter().map(python_dict).collect();
-        format!("[{}]", entries.join(", "))
-    };
-    format!("Failed to start task for flow run {flow_run_id}. Failures: {list}")
+    let entries: Vec<String> = failures.iter().map(python_dict).collect();
+    format!("Failed to start task for flow run {flow_run_id}. Failures: [{}]", entries.join(", "))
 }
 
 fn python_dict(failure: &Failure) -> String {

@@ -1,7 +1,9 @@
 //! Whose fault a refusal is: the run's, when it complains about what the run itself configured, else the agent's.
 
+use crate::launch::Words;
 use crate::launch::place::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use serde_json::{Map, Value};
+use std::sync::LazyLock;
 
 /// What a refused request was made of.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +14,16 @@ pub struct Origin<'a> {
     pub run_sets: &'a [String],
     /// The body of `RunTask`.
     pub run_task: &'a Map<String, Value>,
+    /// Whose words its users know.
+    pub words: Words,
+}
+
+impl Origin<'static> {
+    /// Of a request that contains nothing of anybody's configuration.
+    pub(in crate::launch) fn nobodys() -> Self {
+        static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        Self { flow_run_id: "", run_sets: &[], run_task: &NOTHING, words: Words::default() }
+    }
 }
 
 /// Who has to do something.
@@ -66,9 +78,12 @@ impl Origin<'_> {
     /// Whose fault it is that AWS will not do this, now or later.
     pub(super) fn fault(&self, status: u16, code: &str, message: &str) -> Fault {
         let lower = message.to_lowercase();
-        let denied = ACCESS_DENIED.contains(&code);
+        let denied = is_denial(code);
         if is_about_caller(code) {
             if self.brings_keys() { Fault::Run } else { Fault::Agent }
+        } else if is_about_arn_format(&lower) {
+            // A setting of the account, which whoever brings tags along can do without.
+            self.sets_any(&["tags"])
         } else if is_about_role(denied, &lower) {
             self.role_fault(message)
         } else if denied && self.sets("taskDefinition") && is_about_foreign_definition(message) {
@@ -125,6 +140,16 @@ impl Origin<'_> {
         }
         if overriding.any(|(_, set)| self.sets(set)) { Fault::Run } else { Fault::Agent }
     }
+}
+
+/// Whether AWS refuses who asks the permission.
+pub(super) fn is_denial(code: &str) -> bool {
+    ACCESS_DENIED.contains(&code)
+}
+
+/// Tags need the account's setting for long ARNs.
+fn is_about_arn_format(lower: &str) -> bool {
+    (lower.contains("new arn") && lower.contains("enabled")) || lower.contains("long arn format")
 }
 
 /// Whether AWS does not know, or does not trust, whoever asks.

@@ -58,6 +58,10 @@ impl<E: EcsCalls> EcsCalls for RecordedEcs<E> {
         self.inner.list_tasks(cluster, started_by).await
     }
 
+    async fn list_stopping_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
+        self.inner.list_stopping_tasks(cluster, started_by).await
+    }
+
     async fn stop_task(&self, cluster: Option<&str>, task_arn: &str, reason: &str) -> Result<(), AwsError> {
         let mut body = Map::new();
         body.insert("task".into(), json!(task_arn));

@@ -14,20 +14,16 @@ use super::ledger::Ledger;
 use super::turn::{Rules, Turn};
 use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
-use crate::config::AgentSecrets;
 use crate::launch::accounts::{AccountsLauncher, AwsConnect};
 use crate::orchestrator::Rehearsable;
+use crate::redaction::Redaction;
 use ecs::RecordedEcs;
 use prefect::Rehearsed;
-use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
-
-/// What stands in place of a secret.
-const REDACTED: &str = "[redacted]";
 
 /// A request that would be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,19 +63,18 @@ impl Record {
 pub(super) struct Recorder {
     agent: String,
     record: Record,
-    secrets: Vec<SecretString>,
+    redaction: Redaction,
     /// Until when runs are held, by flow run id and by `clientToken`.
     held: Mutex<HashMap<String, OffsetDateTime>>,
 }
 
 impl Recorder {
-    pub(super) fn new(agent: &str, record: Record, secrets: &AgentSecrets) -> Self {
-        let secrets = secrets.iter().map(|secret| secret.value.clone()).chain(secrets.header_values().cloned());
-        Self { agent: agent.to_owned(), record, secrets: secrets.collect(), held: Mutex::default() }
+    pub(super) fn new(agent: &str, record: Record, redaction: Redaction) -> Self {
+        Self { agent: agent.to_owned(), record, redaction, held: Mutex::default() }
     }
 
     fn note(&self, service: &'static str, operation: &'static str, not_before: Option<OffsetDateTime>, body: Value) {
-        let body = self.redacted(body);
+        let body = self.redaction.shown(body);
         self.record.push(PlannedRequest { agent: self.agent.clone(), service, operation, not_before, body });
     }
 
@@ -89,20 +84,6 @@ impl Recorder {
 
     fn held_until(&self, name: &str) -> Option<OffsetDateTime> {
         lock(&self.held).get(name).copied()
-    }
-
-    fn redacted(&self, value: Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.blanked(text)),
-            Value::Array(items) => items.into_iter().map(|item| self.redacted(item)).collect(),
-            Value::Object(map) => map.into_iter().map(|(key, item)| (self.blanked(key), self.redacted(item))).collect(),
-            other => other,
-        }
-    }
-
-    fn blanked(&self, text: String) -> String {
-        let secrets = self.secrets.iter().map(|secret| secret.expose_secret().trim());
-        secrets.filter(|secret| !secret.is_empty()).fold(text, |text, secret| text.replace(secret, REDACTED))
     }
 }
 
@@ -118,8 +99,8 @@ type RecordedConnect<C> = AwsConnect<Unhurried<C>, Box<dyn Fn(Ecs) -> RecordedEc
 
 impl<C: Clock + Clone> Rehearsal<C> {
     /// For the agent of this name that `connect` launches for.
-    pub(super) fn new(agent: &str, secrets: &AgentSecrets, record: Record, connect: &AgentConnect<C>) -> Self {
-        let recorder = Arc::new(Recorder::new(agent, record, secrets));
+    pub(super) fn new(agent: &str, redaction: Redaction, record: Record, connect: &AgentConnect<C>) -> Self {
+        let recorder = Arc::new(Recorder::new(agent, record, redaction));
         let clock = Unhurried(connect.clock.clone());
         let of_launches = Arc::clone(&recorder);
         let connect: RecordedConnect<C> = AwsConnect {

@@ -104,8 +104,9 @@ impl<O: Rehearsable> Orchestrator for Rehearsed<'_, O> {
         Ok(())
     }
 
-    async fn announce(&self, launched: &[(DueRun<O::Detail>, TaskOfRun)]) {
+    async fn announce(&self, launched: &[(DueRun<O::Detail>, TaskOfRun)]) -> usize {
         let held = self.last_hold(launched.iter().map(|(run, _)| run.flow_run_id.as_str()));
         self.note("announce", held, self.inner.announce_requests(launched));
+        0
     }
 }

@@ -1,18 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::config::StoredSecret;
+use secrecy::SecretString;
 use serde_json::json;
 use time::macros::datetime;
 
 fn recorder(record: &Record) -> Recorder {
-    let secret = |value: &str| StoredSecret { value: SecretString::from(value), arn: None };
-    let secrets = AgentSecrets {
-        api_key: Some(secret("pcu_\"k\\ey")),
-        auth_token: Some(secret("abc")),
-        ..AgentSecrets::default()
-    };
-    Recorder::new("etl", record.clone(), &secrets)
+    let redaction = Redaction::default();
+    redaction.know(["pcu_\"k\\ey", "abc"].map(SecretString::from));
+    Recorder::new("etl", record.clone(), redaction)
 }
 
 #[test]

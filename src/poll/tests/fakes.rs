@@ -107,6 +107,8 @@ pub(super) struct State {
     pub(super) standing_error: Option<ApiError>,
     /// Launched runs that others were told of.
     pub(super) announced: Vec<String>,
+    /// What every announcement leaves.
+    pub(super) untold: usize,
     /// `clientToken` and cluster of every launch.
     pub(super) sent: Vec<(String, String)>,
     /// Outcomes of the next looks for tasks.
@@ -151,6 +153,7 @@ impl Default for State {
             foreign: 0,
             standing_error: None,
             announced: Vec::new(),
+            untold: 0,
             sent: Vec::new(),
             look_outcomes: VecDeque::new(),
             cancelled_error: None,

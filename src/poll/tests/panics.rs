@@ -76,7 +76,13 @@ async fn one_agents_panic_is_its_failure_and_the_others_poll_on() {
     let store = server(Arc::default(), Arc::default(), prefect.url()).await;
     let clock = BrokenClock { broken };
     let root = Source::Parameters(Root::new(ROOT));
-    let deployment = Deployment::new(root, Environment::default(), Arc::new(store.clients().await), clock);
+    let deployment = Deployment::new(
+        root,
+        Environment::default(),
+        Arc::new(store.clients().await),
+        clock,
+        crate::redaction::Redaction::default(),
+    );
 
     let report = poll(&deployment).await;
     assert!(report.ok() && report.agents.len() == AGENTS.len(), "{report:?}");

@@ -130,6 +130,8 @@ async fn where_nothing_was_launched_nobody_is_told() {
     let world = Fakes::new().one_by_one(2);
     world.schedule("a", 0);
     world.lock().claim_faults.push_back(ClaimFault::Refused);
-    world.poll().await;
+    world.lock().untold = 7;
+    let report = world.poll().await;
     assert!(world.lock().timeline.iter().all(|event| event.0 != "announce"));
+    assert_eq!(report.untold, 7, "what earlier polls left is told and counted all the same");
 }

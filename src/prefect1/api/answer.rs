@@ -1,10 +1,10 @@
 //! What a GraphQL answer says. Errors are looked for on every status; `data` may be partly null.
 
 use crate::orchestrator::ApiError;
+use crate::transport::again::{Again, in_words};
 use crate::transport::errors::{excerpt, not_json};
 use crate::transport::shape::{self, at, described, items_at};
 use serde_json::{Map, Value};
-use std::time::Duration;
 
 /// Characters of an error's message at most.
 const MAX_MESSAGE_CHARS: usize = 2000;
@@ -93,8 +93,12 @@ pub(super) fn refused(errors: &[GraphqlError]) -> ApiError {
     ApiError::Refused { message, errors: Value::Array(errors.iter().map(|error| error.raw.clone()).collect()) }
 }
 
-/// Reads an HTTP answer. `retry_after` is the header of that name.
-pub(super) fn read(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<Answer, ApiError> {
+/// Reads an HTTP answer. `again`: what its headers say of when to come again.
+pub(super) fn read(status: u16, again: Again, body: &[u8]) -> Result<Answer, ApiError> {
+    let retry_after = again.retry_after;
+    if again.maintenance {
+        return Err(ApiError::Maintenance { status, retry_after });
+    }
     if status == 429 {
         return Err(ApiError::Throttled { retry_after });
     }
@@ -109,7 +113,7 @@ pub(super) fn read(status: u16, retry_after: Option<Duration>, body: &[u8]) -> R
         return Err(match no_credentials {
             Some(error) => ApiError::Unauthorised(error.message.clone()),
             None if (400..500).contains(&status) && !errors.is_empty() => refused(&errors),
-            None => ApiError::Status { status, text: text() },
+            None => ApiError::Status { status, text: text() + &in_words(retry_after) },
         });
     }
     let data = match json.map_err(ApiError::Malformed)?.shift_remove("data") {

@@ -25,6 +25,7 @@ mod transport;
 mod watch;
 mod writes;
 
+use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
 use crate::launch::delivery::Delivery;
 use crate::orchestrator::{
@@ -33,6 +34,7 @@ use crate::orchestrator::{
 };
 use crate::prefect1::launches::{LoadTemplate, Renderer};
 use crate::prefect1::render::{AgentSettings, FlowRun};
+use crate::redaction::Redaction;
 use crate::state::Registration;
 use crate::transport::headers;
 use credential::Credential;
@@ -77,6 +79,10 @@ pub struct Setup {
     pub apply_settings: ApplySettings,
     /// How templates that run configurations name by path are loaded.
     pub load_template: LoadTemplate,
+    /// Tells the time.
+    pub now: Now,
+    /// What must not be shown.
+    pub redaction: Redaction,
     /// Nothing is registered and the agent shows no sign of life: for a dry run.
     pub read_only: bool,
 }
@@ -154,11 +160,14 @@ impl Session {
 impl Prefect1 {
     /// Sends nothing. Fails when key, token or API cannot be put into a request.
     pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
-        let Setup { config, secrets, documents, marked_as, apply_settings, load_template, read_only } = setup;
+        let Setup { config, secrets, documents, marked_as, apply_settings, load_template, redaction, now, read_only } =
+            setup;
+        redaction.know_agent(&secrets);
         let one = &config.generation;
         let credential = Credential::choose(&secrets, one.rules, one.backend);
-        let (key, further) = (credential.secret().cloned(), headers::further(&secrets)?);
-        let transport = Transport::new(http, &config.api, key, further, one.rules.core_version())?;
+        let further = headers::further(&secrets)?;
+        let version = one.rules.core_version();
+        let transport = Transport::new(http, &config.api, credential.secret(), further, version, (redaction, now))?;
         let tenant_id = one.tenant_id.clone().filter(|_| !credential.is_token());
         let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
         let session = Session::new(config.clone(), tenant_id, None, Vec::new(), &documents, &credential);
@@ -287,7 +296,9 @@ impl Orchestrator for Prefect1 {
     }
 
     /// Prefect 1 tells nobody.
-    async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) {}
+    async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+        0
+    }
 }
 
 impl TaskWatch for Prefect1 {

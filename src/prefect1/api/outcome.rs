@@ -37,6 +37,9 @@ pub(super) fn of_document(answer: Result<Answer, ApiError>, count: usize) -> Vec
 fn of_error(error: ApiError) -> Written {
     let not_made = match &error {
         ApiError::Unreachable { .. }
+        | ApiError::NoTime
+        // Whoever is in maintenance does nothing. A claim that was made all the same is finished like any without a task.
+        | ApiError::Maintenance { .. }
         | ApiError::Unauthorised(_)
         | ApiError::Throttled { .. }
         | ApiError::Refused { .. }
@@ -80,6 +83,13 @@ fn of_status(state: &Value) -> Written {
             Written::Unknown(ApiError::Malformed(format!("status {status}")))
         }
     }
+}
+
+/// Whether the server refused a state because the run's version is another by now.
+pub(super) fn is_version_lock(error: &ApiError) -> bool {
+    let code =
+        |entry: &Value| entry.pointer("/extensions/code").and_then(Value::as_str) == Some("VERSION_LOCKING_ERROR");
+    matches!(error, ApiError::Refused { errors, .. } if errors.as_array().is_some_and(|errors| errors.iter().any(code)))
 }
 
 /// Another agent has it, its version changed, or there is no such run.

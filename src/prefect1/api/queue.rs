@@ -71,7 +71,7 @@ impl Prefect1 {
         times: &Times,
     ) -> Result<DuePage<Detail>, ApiError> {
         let ids = match queue {
-            Ok(ids) if !matches!(own, ApiError::Throttled { .. }) => ids,
+            Ok(ids) if !asks_to_wait(&own) => ids,
             Err(queue) if more_telling(&queue) && !more_telling(&own) => return Err(queue),
             _ => return Err(own),
         };
@@ -110,7 +110,7 @@ impl Prefect1 {
         let session = self.session();
         let document = queries::runs_in_queue(&session.scope(), times);
         // Asking again changes nothing but the agent's time of life.
-        let answer = self.transport.read(self.sender(&session), &document).await?;
+        let answer = self.transport.read_within(self.sender(&session), &document, Some(QUEUE_GRACE)).await?;
         let ids = at(answer.field("get_runs_in_queue")?, &["flow_run_ids"]);
         let odd = || ApiError::Malformed(format!("`flow_run_ids`: a list was expected, but it is {}", described(ids)));
         let ids = ids.and_then(Value::as_array).ok_or_else(odd)?;
@@ -164,9 +164,14 @@ fn is_refusal(error: &ApiError) -> bool {
     }
 }
 
-/// Of two errors, the one about credentials or rates tells more.
+/// Whether an API wants to be left alone for a while.
+fn asks_to_wait(error: &ApiError) -> bool {
+    matches!(error, ApiError::Throttled { .. } | ApiError::Maintenance { .. })
+}
+
+/// Of two errors, the one about credentials, rates or maintenance tells more.
 fn more_telling(error: &ApiError) -> bool {
-    matches!(error, ApiError::Unauthorised(_) | ApiError::Throttled { .. })
+    matches!(error, ApiError::Unauthorised(_)) || asks_to_wait(error)
 }
 
 #[cfg(test)]

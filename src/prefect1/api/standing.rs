@@ -8,6 +8,7 @@ use super::rows::{self, Unreadable};
 use super::{Detail, Prefect1, queries, states};
 use crate::launch::token::client_token;
 use crate::orchestrator::{ApiError, CancellingRun, ClaimedRun, DueRun, Ending, Mark, Standing};
+use crate::prefect1::api::outcome::is_version_lock;
 use crate::prefect1::render::{FlowRun, TaskRun};
 use crate::times;
 use crate::transport::shape::{items_at, text_at};
@@ -40,7 +41,8 @@ impl Prefect1 {
         })
     }
 
-    /// Ends runs that are still being cancelled.
+    /// Ends runs that are still being cancelled, with the version they have: of two that read a run and then write, a
+    /// server that checks versions takes one.
     pub(super) async fn end_cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
         let ids: Vec<String> = runs.iter().map(|run| run.run.flow_run_id.clone()).collect();
         let looks = match self.look(&ids).await {
@@ -52,14 +54,20 @@ impl Prefect1 {
         for (owner, (run, look)) in runs.iter().zip(&looks).enumerate() {
             results.push(match look.as_ref().map(|look| look.state.as_str()) {
                 Some("Cancelling") => {
-                    set.push(cancelled_state(owner, run));
+                    let version = look.as_ref().map(|look| look.version);
+                    set.push(SetState { version, ..cancelled_state(owner, run) });
                     Ok(())
                 }
                 Some(state) => Err(ApiError::NotOurs(format!("the run is {state} now"))),
                 None => Err(ApiError::NotOurs("the run cannot be read".into())),
             });
         }
-        self.set_all(&set, results).await
+        // Where the server checks versions, somebody else (`task-events`, another poll) has ended it meanwhile.
+        let not_ours = |result: Result<(), ApiError>| match result {
+            Err(error) if is_version_lock(&error) => Err(ApiError::NotOurs("the run has changed meanwhile".into())),
+            result => result,
+        };
+        self.set_all(&set, results).await.into_iter().map(not_ours).collect()
     }
 }
 

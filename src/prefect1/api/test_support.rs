@@ -200,6 +200,8 @@ pub(super) fn setup(api: &str) -> Setup {
         load_template: std::sync::Arc::new(|path| {
             Box::pin(async move { Err(crate::orchestrator::RenderError::NotNow(format!("{path} is not there"))) })
         }),
+        now: std::sync::Arc::new(|| NOW),
+        redaction: crate::redaction::Redaction::default(),
         read_only: false,
     }
 }

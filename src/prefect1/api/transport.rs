@@ -2,16 +2,22 @@
 
 use super::answer::{self, Answer, GraphqlError};
 use super::document::Document;
+use crate::clock::Now;
 use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
-use crate::transport::errors::{explain, is_passing};
-use crate::transport::headers::{self, header, retry_after, unprintable, values_of, without_userinfo};
-use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
+use crate::redaction::Redaction;
+use crate::transport::again::{Again, pause};
+use crate::transport::errors::{explain, is_passing, location, redirected};
+use crate::transport::headers::{self, header, unprintable, without_userinfo};
+use crate::transport::{Deadline, REQUEST_TIMEOUT, warm_up};
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// A write is not held up for longer.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// Pauses before the repetitions of a read.
 const READ_RETRIES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
@@ -39,6 +45,7 @@ pub(super) struct Transport {
     redaction: Redaction,
     core_version: &'static str,
     deadline: Deadline,
+    now: Now,
 }
 
 impl Transport {
@@ -47,15 +54,15 @@ impl Transport {
     pub(super) fn new(
         client: reqwest::Client,
         api: &str,
-        credential: Option<SecretString>,
+        credential: Option<&SecretString>,
         further: HeaderMap,
         core_version: &'static str,
+        (redaction, now): (Redaction, Now),
     ) -> Result<Self, ApiError> {
-        let authorization = credential.as_ref().map(authorization).transpose()?;
+        let authorization = credential.map(authorization).transpose()?;
         let (url, shown_url) = (api.to_owned(), without_userinfo(api));
-        let redaction = Redaction::of(credential.into_iter().chain(values_of(&further)));
         let deadline = Deadline::default();
-        Ok(Self { client, url, shown_url, authorization, further, redaction, core_version, deadline })
+        Ok(Self { client, url, shown_url, authorization, further, redaction, core_version, deadline, now })
     }
 
     /// No request goes on beyond `deadline`.
@@ -69,56 +76,99 @@ impl Transport {
     }
 
     /// Sends what changes nothing, or nothing when repeated. Repeated up to twice, at once, after a failed or broken
-    /// connection, 502, 503, 504 and `API_ERROR`; never after "too many requests".
+    /// connection, 502, 503, 504 and `API_ERROR`, and after whatever says when to come again, then; never when that is
+    /// too late.
     pub(super) async fn read(&self, sender: Sender<'_>, document: &Document) -> Result<Answer, ApiError> {
-        for pause in READ_RETRIES {
-            let (answer, again) = self.attempt(sender, document).await;
-            if !again || self.deadline.time_left().is_none_or(|left| left <= pause) {
-                return answer;
-            }
+        self.read_within(sender, document, None).await
+    }
+
+    /// As [`Transport::read`], for something that is of no use after `patience`.
+    pub(super) async fn read_within(
+        &self,
+        sender: Sender<'_>,
+        document: &Document,
+        patience: Option<Duration>,
+    ) -> Result<Answer, ApiError> {
+        for usual in READ_RETRIES {
+            let (answer, passing, asked) = self.attempt(sender, document).await;
+            let Some(pause) = self.pause(usual, passing, asked, patience) else { return answer };
             tokio::time::sleep(pause).await;
         }
         self.attempt(sender, document).await.0
     }
 
-    /// Sends a write, once.
+    /// Sends a write, once, unless there were too many requests: such a one was not carried out, and is sent again when
+    /// it may be, if that is soon.
     pub(super) async fn write(&self, sender: Sender<'_>, document: &Document) -> Result<Answer, ApiError> {
+        let (answer, _, asked) = self.attempt(sender, document).await;
+        let never_done = matches!(answer, Err(ApiError::Throttled { .. } | ApiError::Maintenance { .. }));
+        match self.pause(Duration::ZERO, false, asked, Some(WRITE_PATIENCE)).filter(|_| never_done) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return answer,
+        }
         self.attempt(sender, document).await.0
     }
 
-    /// One exchange, and whether a read may be repeated.
-    async fn attempt(&self, sender: Sender<'_>, document: &Document) -> (Result<Answer, ApiError>, bool) {
-        let (answer, again) = match self.exchange(sender, document).await {
-            Ok(answer) => {
-                let again = answer.is_api_error();
-                (Ok(answer), again)
-            }
-            Err(Trouble::Sending(error)) => {
-                let again = is_passing(&error);
-                (Err(explain(error, &self.shown_url)), again)
-            }
-            Err(Trouble::Api(error)) => {
-                let again = matches!(error, ApiError::Status { status: 502..=504, .. });
-                (Err(error), again)
-            }
-        };
-        (self.redacted(answer), again)
+    /// How long to wait before a request is sent again, if it is.
+    fn pause(
+        &self,
+        usual: Duration,
+        passing: bool,
+        asked: Option<Duration>,
+        patience: Option<Duration>,
+    ) -> Option<Duration> {
+        let left = self.deadline.time_left()?;
+        pause(usual, passing, asked, patience.map_or(left, |patience| left.min(patience)))
     }
 
-    async fn exchange(&self, sender: Sender<'_>, document: &Document) -> Result<Answer, Trouble> {
-        let left =
-            self.deadline.time_left().ok_or_else(|| Trouble::Sending(SendError::NotSent("no time is left".into())))?;
+    /// One exchange; whether its trouble may pass, and how much later it is to be repeated, if the answer says so.
+    async fn attempt(
+        &self,
+        sender: Sender<'_>,
+        document: &Document,
+    ) -> (Result<Answer, ApiError>, bool, Option<Duration>) {
+        let (answer, passing, asked) = match self.exchange(sender, document).await {
+            Ok((Ok(answer), _)) => {
+                let passing = answer.is_api_error();
+                (Ok(answer), passing, None)
+            }
+            Ok((Err(error), asked)) => {
+                let passing = matches!(error, ApiError::Status { status: 502..=504, .. });
+                (Err(error), passing, asked)
+            }
+            Err(Trouble::Sending(error)) => {
+                let passing = is_passing(&error);
+                (Err(explain(error, &self.shown_url)), passing, None)
+            }
+            Err(Trouble::Api(error)) => (Err(error), false, None),
+        };
+        (self.redacted(answer), passing, asked)
+    }
+
+    /// What was answered, and when to come again.
+    async fn exchange(
+        &self,
+        sender: Sender<'_>,
+        document: &Document,
+    ) -> Result<(Result<Answer, ApiError>, Option<Duration>), Trouble> {
+        let left = self.deadline.time_left().ok_or(Trouble::Sending(SendError::NoTime))?;
         let request = self
             .client
             .post(&self.url)
             .headers(self.headers(sender)?)
             .timeout(left.min(REQUEST_TIMEOUT))
-            .body(document.body().to_string());
+            .body(self.redaction.said(&document.body()));
         let response = request.send().await.map_err(|error| Trouble::Sending(http_client::classify(error)))?;
         let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers());
+        let again = Again::read(status, response.headers(), (self.now)());
+        let location = location(&response);
         let body = http_client::body(response).await.map_err(Trouble::Sending)?;
-        answer::read(status, retry_after, &body).map_err(Trouble::Api)
+        if let Some(location) = location {
+            return Ok((Err(redirected(status, &location, &self.url, "")), None));
+        }
+        // An answer that is quoted in an error is without secrets before it is.
+        let read = |body: &Bytes| answer::read(status, again, body);
+        Ok((read(&body).or_else(|_| read(&self.redaction.answer(&body))), again.retry_after))
     }
 
     fn headers(&self, sender: Sender<'_>) -> Result<HeaderMap, Trouble> {

@@ -1,11 +1,11 @@
 //! What an HTTP answer says. Pure.
 
 use crate::orchestrator::ApiError;
+use crate::transport::again::{Again, in_words};
 use crate::transport::errors::{excerpt, not_json};
 use crate::transport::shape::{self, at, items_at};
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use std::time::Duration;
 
 /// What a server says where it has no such route.
 const NO_ROUTE: &str = "Not Found";
@@ -57,10 +57,14 @@ impl Answer {
     }
 }
 
-/// Reads an HTTP answer. `retry_after` is the header of that name.
-pub(super) fn read(status: u16, retry_after: Option<Duration>, body: Bytes) -> Result<Answer, ApiError> {
+/// Reads an HTTP answer. `again`: what its headers say of when to come again.
+pub(super) fn read(status: u16, again: Again, body: Bytes) -> Result<Answer, ApiError> {
     if (200..300).contains(&status) {
         return Ok(Answer { asked: String::new(), body });
+    }
+    let retry_after = again.retry_after;
+    if again.maintenance {
+        return Err(ApiError::Maintenance { status, retry_after });
     }
     let json: Option<Value> = serde_json::from_slice(&body).ok();
     let said = json.as_ref().and_then(reason).map(|said| said.chars().take(MAX_SAID_CHARS).collect::<String>());
@@ -68,7 +72,7 @@ pub(super) fn read(status: u16, retry_after: Option<Duration>, body: Bytes) -> R
     Err(match status {
         429 => ApiError::Throttled { retry_after },
         401 | 403 => ApiError::Unauthorised(format!("HTTP {status}: {}", text())),
-        ..=399 | 404 | 405 | 408 | 500.. => ApiError::Status { status, text: text() },
+        ..=399 | 404 | 405 | 408 | 500.. => ApiError::Status { status, text: text() + &in_words(retry_after) },
         _ => match said.clone() {
             Some(message) => ApiError::Refused { message, errors: json.unwrap_or_default() },
             None => ApiError::Status { status, text: text() },
@@ -123,6 +127,9 @@ pub(super) fn is_refused(error: &ApiError) -> bool {
         ApiError::Status { status, .. } => *status < 500,
         ApiError::NoAnswer(_) | ApiError::Malformed(_) => false,
         ApiError::Unreachable { .. }
+        | ApiError::NoTime
+        // Whoever is in maintenance does nothing. A claim that was made all the same is finished like any without a task.
+        | ApiError::Maintenance { .. }
         | ApiError::Unauthorised(_)
         | ApiError::Throttled { .. }
         | ApiError::Refused { .. }

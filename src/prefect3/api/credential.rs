@@ -35,15 +35,6 @@ impl Credential {
         };
         headers::authorization(&value).map(Some)
     }
-
-    /// What must be shown nowhere, in every form in which it is sent.
-    pub(super) fn secrets(&self) -> Vec<SecretString> {
-        let auth_string = self.auth_string.iter().flat_map(|auth_string| {
-            let password = auth_string.expose_secret().split_once(':').map(|(_, password)| password.into());
-            [Some(auth_string.clone()), Some(encoded(auth_string).into()), password].into_iter().flatten()
-        });
-        self.api_key.iter().cloned().chain(auth_string).collect()
-    }
 }
 
 fn encoded(auth_string: &SecretString) -> String {

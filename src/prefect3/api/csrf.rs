@@ -33,6 +33,12 @@ impl Csrf {
     }
 }
 
+/// Whether this answer to a request for a token says that the server has none to give: it does not use them (422), or is
+/// too old to (404, 405). A 200 without a token is as good.
+pub(super) fn is_without(status: u16) -> bool {
+    matches!(status, 200..=299 | 404 | 405 | 422)
+}
+
 /// Whether a refusal asks for a token, or for a new one. Such a request was not looked at any further.
 pub(super) fn is_asked_for(status: u16, body: &[u8]) -> bool {
     let said = String::from_utf8_lossy(body);

@@ -28,17 +28,40 @@ pub(super) struct Launched<'a> {
 impl Teller<'_> {
     /// `prefect.worker.submitted-flow-run`. `id` is the same for the same launch.
     pub(super) fn submitted(self, id: &str, launched: Launched<'_>, now: OffsetDateTime) -> Value {
+        self.event("prefect.worker.submitted-flow-run", (id, None), &self.related(launched), now)
+    }
+
+    /// `prefect.worker.executed-flow-run`: the run has this infrastructure. As with Prefect 3's own worker it comes right
+    /// after the launch, and its status code is that of the launch: 0. `id`, and that of the event before it.
+    pub(super) fn executed(
+        self,
+        (id, follows): (&str, &str),
+        launched: Launched<'_>,
+        pid: &str,
+        now: OffsetDateTime,
+    ) -> Value {
+        let mut related = self.related(launched);
+        for resource in related.iter_mut().filter_map(Value::as_object_mut) {
+            if resource.get("prefect.resource.role").and_then(Value::as_str) == Some("flow-run") {
+                resource.insert("prefect.infrastructure.identifier".into(), pid.into());
+                resource.insert("prefect.infrastructure.status-code".into(), "0".into());
+            }
+        }
+        self.event("prefect.worker.executed-flow-run", (id, Some(follows)), &related, now)
+    }
+
+    fn event(self, event: &str, (id, follows): (&str, Option<&str>), related: &[Value], now: OffsetDateTime) -> Value {
         let name = self.name;
         json!({
-            "id": id, "occurred": times::iso(now), "event": "prefect.worker.submitted-flow-run",
+            "id": id, "occurred": times::iso(now), "event": event,
             "resource": {
                 "prefect.resource.id": format!("prefect.worker.ecs.{}", slug(name, usize::MAX)),
                 "prefect.resource.name": name,
                 "prefect.version": self.prefect_version,
                 "prefect.worker-type": "ecs",
             },
-            "related": self.related(launched),
-            "payload": {}, "follows": null,
+            "related": related,
+            "payload": {}, "follows": follows,
         })
     }
 

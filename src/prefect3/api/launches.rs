@@ -9,6 +9,7 @@ use crate::orchestrator::{DueRun, RenderError, Rendered, RunRefusal};
 use crate::prefect3::render::{
     FlowRunContext, Job, WorkPool, WorkerSettings, populate, resolve_blocks, resolve_variables,
 };
+use crate::redaction::known::aws_keys_of;
 use futures_util::future::join;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -90,6 +91,7 @@ impl Prefect3 {
         populated: &Map<String, Value>,
         resolved: &Map<String, Value>,
     ) -> Result<Rendered, RunRefusal> {
+        self.redaction.bring(&self.config.agent, aws_keys_of(resolved));
         let job = Job::new(worker, run, populated, resolved)?;
         let cluster = job.cluster().map(str::to_owned);
         lock(&self.clusters).insert(run.flow_run.id.clone(), cluster);

@@ -8,7 +8,8 @@
 //! | `names`, `turns` | epochs and other names that follow from what they name; what is the same turn (pure) |
 //! | `runs`, `claims`, `guard` | rows → flow runs; whose a claim is; what may be overwritten (pure) |
 //! | `pool`, `records`, `references` | what rendering needs: the pool, flows and deployments, blocks and variables |
-//! | `queue`, `standing`, `reading`, `writes`, `launches`, `announce`, `watch` | the conversations |
+//! | `untold` | what is to be told of launched runs, and was not yet |
+//! | `queue`, `standing`, `reading`, `writes`, `launches`, `announce`, `telling`, `refusals`, `watch` | the conversations |
 
 mod announce;
 mod answer;
@@ -24,17 +25,21 @@ mod queue;
 mod reading;
 mod records;
 mod references;
+mod refusals;
 mod requests;
 mod runs;
 mod standing;
 mod states;
+mod telling;
 #[cfg(test)]
 mod test_support;
 mod transport;
 mod turns;
+mod untold;
 mod watch;
 mod writes;
 
+use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
 use crate::launch::delivery::Delivery;
 use crate::orchestrator::{
@@ -42,6 +47,7 @@ use crate::orchestrator::{
     RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect3::render::FlowRun;
+use crate::redaction::Redaction;
 use crate::state::Registration;
 use crate::transport::headers;
 use announce::Unserved;
@@ -51,6 +57,7 @@ use names::Names;
 use pool::Pool;
 use queue::Pages;
 use records::Records;
+use refusals::Refusals;
 use runs::Author;
 use serde_json::Value;
 use standing::Verdicts;
@@ -61,6 +68,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use transport::Transport;
 use turns::Seen;
+use untold::Untold;
 
 /// Version of Prefect whose worker an agent stands for: the one that it does as, to the letter. For Prefect 3 that is the
 /// worker that wrote the golden cases, for Prefect 2 the last there was. Tags of tasks (`prefect.io/version`) and events
@@ -76,9 +84,6 @@ pub fn version_of(rules: WorkerRules) -> &'static str {
 /// The configuration of an agent of Prefect 2 or 3.
 pub type Config = AgentConfig<Prefect3Config>;
 
-/// Tells the time, for what is dated: log lines and events.
-pub type Now = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
-
 /// What one agent needs to serve its work pool.
 pub struct Setup {
     /// Its configuration.
@@ -93,6 +98,8 @@ pub struct Setup {
     pub session: String,
     /// Where tasks are launched unless their credentials say otherwise.
     pub region: String,
+    /// What must not be shown.
+    pub redaction: Redaction,
     /// Tells the time.
     pub now: Now,
     /// Nothing is written and the agent shows no sign of life: for a dry run.
@@ -112,6 +119,7 @@ pub struct Detail {
 pub struct Prefect3 {
     config: Config,
     delivery: Arc<Delivery>,
+    redaction: Redaction,
     credential: Credential,
     marked_as: String,
     names: Names,
@@ -132,20 +140,25 @@ pub struct Prefect3 {
     clusters: Mutex<HashMap<String, Option<String>>>,
     verdicts: Verdicts,
     unserved: Unserved,
+    untold: Untold,
+    refusals: Refusals,
 }
 
 impl Prefect3 {
     /// Sends nothing. Fails when key, auth string or API cannot be put into a request.
     pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
-        let Setup { config, secrets, marked_as, identity, session, region, now, read_only } = setup;
+        let Setup { config, secrets, marked_as, identity, session, region, redaction, now, read_only } = setup;
+        redaction.know_agent(&secrets);
         let (credential, names) = (Credential::of(&secrets), Names::new(identity));
         let csrf_client = names.csrf_client(&session);
         let further = headers::further(&secrets)?;
-        let transport = Transport::new(http, &config.api, &credential, further, &config.name, csrf_client)?;
+        let kept = (redaction.clone(), Arc::clone(&now));
+        let transport = Transport::new(http, &config.api, &credential, further, &config.name, csrf_client, kept)?;
         let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
         Ok(Self {
             config,
             delivery,
+            redaction,
             credential,
             marked_as,
             names,
@@ -162,6 +175,8 @@ impl Prefect3 {
             clusters: Mutex::default(),
             verdicts: Verdicts::default(),
             unserved: Unserved::default(),
+            untold: Untold::default(),
+            refusals: Refusals::default(),
         })
     }
 
@@ -171,6 +186,7 @@ impl Prefect3 {
         *lock(&self.pages) = Pages::default();
         lock(&self.clusters).clear();
         self.records.begin_poll();
+        self.redaction.forget(&self.config.agent);
         self.transport.set_deadline(deadline);
     }
 
@@ -260,8 +276,8 @@ impl Orchestrator for Prefect3 {
         self.write_log(lines).await
     }
 
-    async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) {
-        self.tell_others(launched).await;
+    async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+        self.tell_others(launched).await
     }
 }
 

@@ -34,9 +34,20 @@ impl Names {
         self.name(&["end of claim", flow_run_id, claim, state_name])
     }
 
+    /// `transition_id` of the state that ends a cancelled run, by the epoch of the state that it is in. A poll and
+    /// `task-events` may both be about to write it: they name it alike, and the server takes it once.
+    pub(super) fn end_of_cancelled(&self, flow_run_id: &str, epoch: &str) -> String {
+        self.name(&["cancelled", flow_run_id, epoch])
+    }
+
     /// Id of the event that tells of a launch.
     pub(super) fn event(&self, flow_run_id: &str, claim: &str) -> String {
         self.name(&["event", flow_run_id, claim])
+    }
+
+    /// Id of the event that tells what a launch came to.
+    pub(super) fn executed_event(&self, flow_run_id: &str, claim: &str) -> String {
+        self.name(&["executed event", flow_run_id, claim])
     }
 
     /// Names this process to a server that gives each of its clients one CSRF token. `session` is the process's own.
@@ -78,6 +89,7 @@ mod tests {
             names("a").claim("runs", "tate"),
             names("a\",\"run").claim("x", "state"),
             names("a").event("run", "state"),
+            names("a").executed_event("run", "state"),
             names("a").end_of_claim("run", "state", ""),
             names("a").csrf_client("run"),
         ];

@@ -1,6 +1,7 @@
 //! The work pool: its base job template, read beside every poll, and the worker's sign of life in it.
 
 use super::answer::{is_missing, is_no_route};
+use super::queue::GRACE;
 use super::{Prefect3, lock, requests};
 use crate::config::WorkerRules;
 use crate::orchestrator::ApiError;
@@ -55,7 +56,7 @@ impl Prefect3 {
     }
 
     async fn read_pool_into(&self, known: &mut Pool) -> Result<Arc<WorkPool>, ApiError> {
-        let answer = self.transport.read(&requests::work_pool(self.work_pool())).await;
+        let answer = self.transport.read(&requests::work_pool(self.work_pool()).within(GRACE)).await;
         let answer = answer.map_err(|error| self.about_pool(error))?;
         let row = answer.object()?;
         self.look_at(&row);
@@ -120,7 +121,7 @@ impl Prefect3 {
             self.is_cloud() && self.worker_id().is_none() && !self.unserved.worker_ids.load(Ordering::Relaxed);
         let request = |return_id| {
             let interval = self.config.poll_interval.as_secs();
-            requests::heartbeat(self.work_pool(), &self.config.name, interval, return_id)
+            requests::heartbeat(self.work_pool(), &self.config.name, interval, return_id).within(GRACE)
         };
         let mut answer = self.transport.repeatable(&request(wants_id)).await.answer;
         if wants_id && matches!(answer, Err(ApiError::Refused { .. })) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 /// How long the runs that are known wait for the heartbeat and the pool.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// The pages of one invocation.
 #[derive(Debug, Default)]

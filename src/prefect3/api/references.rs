@@ -4,6 +4,7 @@ use super::Prefect3;
 use super::requests::{self, Request};
 use crate::orchestrator::{ApiError, RenderError};
 use crate::prefect3::render::{BlockReference, Blocks, Variables, block_references, variable_names};
+use crate::redaction::known::secrets_of_block;
 use crate::transport::shape;
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
@@ -48,8 +49,11 @@ impl Prefect3 {
     ) -> ReadBlocks {
         let references: BTreeSet<BlockReference> = configurations.flat_map(block_references).collect();
         let read = references.into_iter().map(|reference| async {
-            let document = self.read_one(&requests::block(&reference), "data", shape::object).await;
-            (reference, document.map_err(|error| unread("a block", &error)))
+            let request = requests::block(&reference);
+            let document = self.read_one(&request, "data", shape::object, |document| {
+                self.redaction.bring(&self.config.agent, secrets_of_block(document));
+            });
+            (reference, document.await.map_err(|error| unread("a block", &error)))
         });
         ReadBlocks(join_all(read).await.into_iter().collect())
     }
@@ -62,7 +66,7 @@ impl Prefect3 {
         let names: BTreeSet<String> = configurations.flat_map(variable_names).collect();
         let read = names.into_iter().map(|name| async {
             // Any JSON is a value, null too.
-            let value = self.read_one(&requests::variable(&name), "value", Ok).await;
+            let value = self.read_one(&requests::variable(&name), "value", Ok, |_| {}).await;
             (name, value.map_err(|error| unread("a variable", &error)))
         });
         ReadVariables(join_all(read).await.into_iter().collect())
@@ -74,6 +78,7 @@ impl Prefect3 {
         request: &Request,
         field: &str,
         read: fn(Value) -> Result<T, String>,
+        seen: impl FnOnce(&Map<String, Value>),
     ) -> Result<Option<T>, ApiError> {
         let sent = self.transport.repeatable(request).await;
         let answer = match sent.answer {
@@ -81,7 +86,9 @@ impl Prefect3 {
             Err(ApiError::Refused { .. }) => return Ok(None),
             answer => answer?,
         };
-        let value = answer.object()?.shift_remove(field);
+        let mut whole = answer.object()?;
+        seen(&whole);
+        let value = whole.shift_remove(field);
         let value = value.ok_or_else(|| answer.odd(&format!("`{field}` is missing")))?;
         read(value).map(Some).map_err(|why| answer.odd(&format!("`{field}`: {why}")))
     }

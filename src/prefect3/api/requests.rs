@@ -5,6 +5,7 @@ use crate::times;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Rows of one answer at most: the server's own limit.
@@ -22,19 +23,26 @@ pub(super) struct Request {
     pub path: String,
     /// JSON body.
     pub body: Option<Value>,
+    /// How long a server that asks to come again later is waited for at most; `None` = as long as the invocation lasts.
+    pub patience: Option<Duration>,
 }
 
 impl Request {
     fn get(path: String) -> Self {
-        Self { method: Method::GET, path, body: None }
+        Self { method: Method::GET, path, body: None, patience: None }
     }
 
     fn post(path: String, body: Value) -> Self {
-        Self { method: Method::POST, path, body: Some(body) }
+        Self { method: Method::POST, path, body: Some(body), patience: None }
     }
 
     fn patch(path: String, body: Value) -> Self {
-        Self { method: Method::PATCH, path, body: Some(body) }
+        Self { method: Method::PATCH, path, body: Some(body), patience: None }
+    }
+
+    /// The same, for something that is of no use later.
+    pub(super) fn within(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
     }
 
     /// For a dry run.
@@ -159,6 +167,13 @@ pub(super) fn variable(name: &str) -> Request {
 
 pub(super) fn logs(lines: Vec<Value>) -> Request {
     Request::post("/logs/".into(), Value::Array(lines))
+}
+
+/// The warnings in the logs of some runs.
+pub(super) fn warnings(flow_run_ids: &[&str], offset: usize) -> Request {
+    let logs = json!({"flow_run_id": {"any_": flow_run_ids}, "level": {"ge_": 30, "le_": 30}});
+    let body = json!({"logs": logs, "sort": "TIMESTAMP_ASC", "limit": PAGE_ROWS, "offset": offset});
+    Request::post("/logs/filter".into(), body)
 }
 
 pub(super) fn events(events: Vec<Value>) -> Request {

@@ -126,6 +126,9 @@ impl Prefect3 {
                 Whose::Untold => {}
             }
         }
+        for (run, ..) in &claimed {
+            self.label_later(run);
+        }
         let claimed = claimed.into_iter().map(|(run, mark, since)| {
             let earlier = (mark.attempt.saturating_sub(1), mark.capacity_refusals);
             let recorded_task = run.pid().map(|pid| task_of(pid).task_arn);

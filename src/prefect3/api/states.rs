@@ -60,8 +60,11 @@ pub(super) fn infrastructure_pending(message: &str, data: Option<Value>) -> Valu
 }
 
 /// Cancelled, for good.
-pub(super) fn cancelled(message: &str) -> Value {
-    json!({"type": "CANCELLED", "name": "Cancelled", "message": bounded(message)})
+pub(super) fn cancelled(message: &str, transition_id: &str) -> Value {
+    json!({
+        "type": "CANCELLED", "name": "Cancelled", "message": bounded(message),
+        "state_details": { "transition_id": transition_id },
+    })
 }
 
 /// A text of bounded length.
@@ -116,6 +119,15 @@ pub(super) fn said(answer: &Value, proposed: &Value) -> Result<Said, ApiError> {
     let name = text_at(state, &["name"]).unwrap_or(kind);
     let now = if name.is_empty() { String::new() } else { format!(" (it is {name})") };
     Ok(Said::No(format!("Prefect said {status}: {}{now}", reason.as_deref().unwrap_or("no reason was given"))))
+}
+
+/// Why a claim was refused that will be refused again until somebody changes something: the run is due as before. What
+/// waits for a slot has another time, and what another worker has claimed is not due.
+pub(super) fn lasting_refusal(answer: &Value) -> Option<&str> {
+    let kind = answer.get("state").and_then(|state| state.get("type")).and_then(Value::as_str);
+    let status = answer.get("status").and_then(Value::as_str);
+    let is_lasting = (status, kind) == (Some("ABORT"), Some("SCHEDULED"));
+    answer.get("details")?.get("reason")?.as_str().filter(|_| is_lasting)
 }
 
 /// Who has sent this very proposal before, if the state stems from it.

@@ -74,6 +74,7 @@ pub(super) fn setup(api: &str) -> Setup {
         identity: IDENTITY.into(),
         session: "1".into(),
         region: "eu-west-1".into(),
+        redaction: crate::redaction::Redaction::default(),
         now: Arc::new(|| NOW),
         read_only: false,
     }

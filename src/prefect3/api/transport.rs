@@ -4,12 +4,15 @@ use super::answer::{self, Answer};
 use super::credential::Credential;
 use super::csrf::{self, CLIENT_HEADER, Csrf, TOKEN_HEADER};
 use super::requests::{self, Request};
+use crate::clock::Now;
 use crate::http_client::{self, SendError};
 use crate::orchestrator::ApiError;
-use crate::transport::errors::{explain, is_passing};
-use crate::transport::headers::{self, header, retry_after, values_of, without_userinfo};
+use crate::redaction::Redaction;
+use crate::transport::again::{Again, pause};
+use crate::transport::errors::{explain, is_passing, location, redirected};
+use crate::transport::headers::{self, header, without_userinfo};
 use crate::transport::shape::text_at;
-use crate::transport::{Deadline, REQUEST_TIMEOUT, Redaction, warm_up};
+use crate::transport::{Deadline, REQUEST_TIMEOUT, warm_up};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -20,6 +23,8 @@ use tokio::time::Instant;
 /// Requests of one agent that are on their way at once. A server on `SQLite` gets nothing done faster with more; an idle
 /// poll has five.
 const IN_FLIGHT: usize = 6;
+/// A write is not held up for longer.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// Pauses before repetitions. `SQLite` servers answer 503 while their database is locked.
 const REPETITIONS: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
@@ -39,6 +44,7 @@ pub(super) struct Transport {
     further: HeaderMap,
     redaction: Redaction,
     deadline: Deadline,
+    now: Now,
     csrf: Csrf,
     slots: Semaphore,
 }
@@ -64,6 +70,7 @@ impl Transport {
         further: HeaderMap,
         worker_name: &str,
         csrf_client: String,
+        (redaction, now): (Redaction, Now),
     ) -> Result<Self, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(API_VERSION_HEADER, API_VERSION);
@@ -76,9 +83,10 @@ impl Transport {
             api: api.to_owned(),
             shown_api: without_userinfo(api),
             headers,
-            redaction: Redaction::of(credential.secrets().into_iter().chain(values_of(&further))),
             further,
+            redaction,
             deadline: Deadline::default(),
+            now,
             csrf: Csrf::new(csrf_client),
             slots: Semaphore::new(IN_FLIGHT),
         })
@@ -87,6 +95,11 @@ impl Transport {
     /// No request goes on beyond `deadline`.
     pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
         self.deadline.set(deadline);
+    }
+
+    /// How long requests may go on; `None` = the time is up.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        self.deadline.time_left()
     }
 
     /// Opens a connection ahead of its first use; see [`warm_up`].
@@ -100,24 +113,47 @@ impl Transport {
     }
 
     /// Sends what changes nothing when it is repeated. Repeated up to four times after a failed or broken connection,
-    /// 502, 503 and 504; never after "too many requests", and never when the time was up.
+    /// 502, 503 and 504, and after whatever says when to come again, then; never when that is too late.
     pub(super) async fn repeatable(&self, request: &Request) -> Sent {
         let mut repeated = false;
-        for pause in REPETITIONS {
-            let Attempt { answer, again, is_absent } = self.attempt(request).await;
-            if !again || self.deadline.time_left().is_none_or(|left| left <= pause) {
+        for usual in REPETITIONS {
+            let Attempt { answer, passing, asked, is_absent } = self.attempt(request).await;
+            let Err(error) = &answer else { return Sent { answer, repeated, is_absent } };
+            let Some(pause) = self.pause(usual, passing, asked, request.patience) else {
                 return Sent { answer, repeated, is_absent };
-            }
-            repeated |= !matches!(answer, Err(ApiError::Unreachable { .. }));
+            };
+            repeated |= !was_never_done(error);
             tokio::time::sleep(pause).await;
         }
         let Attempt { answer, is_absent, .. } = self.attempt(request).await;
         Sent { answer, repeated, is_absent }
     }
 
-    /// Sends a write, once.
+    /// Sends a write, once, unless there were too many requests: such a one was not carried out, and is sent again when
+    /// it may be, if that is soon.
     pub(super) async fn write(&self, request: &Request) -> Result<Answer, ApiError> {
+        let Attempt { answer, asked, .. } = self.attempt(request).await;
+        match &answer {
+            Err(error) if was_never_done(error) => match self.pause(Duration::ZERO, false, asked, Some(WRITE_PATIENCE))
+            {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return answer,
+            },
+            _ => return answer,
+        }
         self.attempt(request).await.answer
+    }
+
+    /// How long to wait before a request is sent again, if it is.
+    fn pause(
+        &self,
+        usual: Duration,
+        passing: bool,
+        asked: Option<Duration>,
+        patience: Option<Duration>,
+    ) -> Option<Duration> {
+        let left = self.deadline.time_left()?;
+        pause(usual, passing, asked, patience.map_or(left, |patience| left.min(patience)))
     }
 
     /// One exchange.
@@ -125,22 +161,32 @@ impl Transport {
         let raw = match self.exchange(request).await {
             Ok(raw) => raw,
             Err(error) => {
-                let again = is_passing(&error);
+                let passing = is_passing(&error);
                 let error = self.redaction.error(explain(error, &self.shown_api));
-                return Attempt { answer: Err(error), again, is_absent: false };
+                return Attempt { answer: Err(error), passing, asked: None, is_absent: false };
             }
         };
         let is_absent = answer::says_absent(raw.status, &raw.body);
-        match answer::read(raw.status, raw.retry_after, raw.body) {
-            Ok(answer) => {
+        match self.read_raw(raw, &request.path) {
+            (Ok(answer), _) => {
                 let answer = answer.to(request.method.as_str(), &request.path);
-                Attempt { answer: Ok(answer), again: false, is_absent }
+                Attempt { answer: Ok(answer), passing: false, asked: None, is_absent }
             }
-            Err(error) => {
-                let again = matches!(error, ApiError::Status { status: 502..=504, .. });
-                Attempt { answer: Err(self.redaction.error(error)), again, is_absent }
+            (Err(error), asked) => {
+                let passing = matches!(error, ApiError::Status { status: 502..=504, .. });
+                Attempt { answer: Err(self.redaction.error(error)), passing, asked, is_absent }
             }
         }
+    }
+
+    /// What an answer says, and when to come again.
+    fn read_raw(&self, raw: Raw, path: &str) -> (Result<Answer, ApiError>, Option<Duration>) {
+        if let Some(location) = raw.location {
+            return (Err(redirected(raw.status, &location, &self.api, path)), None);
+        }
+        // One that is quoted in an error is without secrets before it is.
+        let read = |body: &Bytes| answer::read(raw.status, raw.again, body.clone());
+        (read(&raw.body).or_else(|_| read(&self.redaction.answer(&raw.body))), raw.again.retry_after)
     }
 
     /// A request, with a CSRF token if the server turned out to want one.
@@ -151,29 +197,33 @@ impl Transport {
             return Ok(raw);
         }
         match self.new_token(token.as_ref()).await? {
-            Some(token) => self.send(request, Some(&token)).await,
-            None => Ok(raw),
+            Ok(token) => self.send(request, Some(&token)).await,
+            // The server has none to give, and so means something else.
+            Err(refusal) if csrf::is_without(refusal.status) => Ok(raw),
+            // A server asks for its token before it looks at the credential: what became of the request for one says
+            // what is wrong.
+            Err(refusal) => Ok(refusal),
         }
     }
 
-    /// Another token than the one the server refused; `None` = it gives none.
-    async fn new_token(&self, refused: Option<&HeaderValue>) -> Result<Option<HeaderValue>, SendError> {
+    /// Another token than the one the server refused; or what it answered instead.
+    async fn new_token(&self, refused: Option<&HeaderValue>) -> Result<Result<HeaderValue, Raw>, SendError> {
         let _fetching = self.csrf.fetching.lock().await;
         if let Some(token) = self.csrf.token().filter(|token| Some(token) != refused) {
             // Another request got one meanwhile.
-            return Ok(Some(token));
+            return Ok(Ok(token));
         }
         let raw = self.send(&requests::csrf_token(&self.csrf.client), None).await?;
         let said: serde_json::Value = serde_json::from_slice(&raw.body).unwrap_or_default();
-        let token = text_at(&said, &["token"]).and_then(header).filter(|_| raw.status == 200);
-        let Some(mut token) = token else { return Ok(None) };
+        let token = text_at(&said, &["token"]).and_then(header);
+        let Some(mut token) = token.filter(|_| raw.status == 200) else { return Ok(Err(raw)) };
         token.set_sensitive(true);
         self.csrf.set(token.clone());
-        Ok(Some(token))
+        Ok(Ok(token))
     }
 
     async fn send(&self, request: &Request, token: Option<&HeaderValue>) -> Result<Raw, SendError> {
-        let too_late = || SendError::NotSent("no time is left".into());
+        let too_late = || SendError::NoTime;
         let left = self.deadline.time_left().ok_or_else(too_late)?;
         let slot = tokio::time::timeout(left, self.slots.acquire()).await;
         let _slot = slot.map_err(|_| too_late())?.map_err(|_| too_late())?;
@@ -186,29 +236,39 @@ impl Transport {
         let url = format!("{}{}", self.api, request.path);
         let mut builder = self.client.request(request.method.clone(), url).headers(headers);
         if let Some(body) = &request.body {
-            builder = builder.header(CONTENT_TYPE, "application/json").body(body.to_string());
+            builder = builder.header(CONTENT_TYPE, "application/json").body(self.redaction.said(body));
         }
         let sent = builder.timeout(left.min(REQUEST_TIMEOUT)).send().await;
         let response = sent.map_err(http_client::classify)?;
         let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers());
-        Ok(Raw { status, retry_after, body: http_client::body(response).await? })
+        let again = Again::read(status, response.headers(), (self.now)());
+        let location = location(&response);
+        Ok(Raw { status, again, location, body: http_client::body(response).await? })
     }
 }
 
 /// What became of one exchange.
 struct Attempt {
     answer: Result<Answer, ApiError>,
-    /// It may be repeated.
-    again: bool,
+    /// Its trouble may pass.
+    passing: bool,
+    /// How much later it is to be repeated, if the answer says so.
+    asked: Option<Duration>,
     is_absent: bool,
 }
 
 /// An answer as it came.
 struct Raw {
     status: u16,
-    retry_after: Option<Duration>,
+    again: Again,
+    /// Where a redirect leads that is not followed.
+    location: Option<String>,
     body: Bytes,
+}
+
+/// Whether a request is certain to have had no effect, so that a repetition is none.
+fn was_never_done(error: &ApiError) -> bool {
+    matches!(error, ApiError::Unreachable { .. } | ApiError::Throttled { .. } | ApiError::Maintenance { .. })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::guard::{Look, may_cancel, may_end_claim};
 use super::requests::{self, Request};
 use super::states::{self, By, Said};
 use super::transport::Sent;
+use super::untold::Telling;
 use super::{Detail, Prefect3, lock};
 use crate::launch::Place;
 use crate::orchestrator::{
@@ -13,10 +14,13 @@ use crate::orchestrator::{
 use crate::times;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Log lines of one request at most; a line has 10,000 characters at most.
 const MAX_LINES: usize = 200;
+/// A claim is not held up for longer: what was seen of the run would be too old by then.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Rehearsable for Prefect3 {
     fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
@@ -32,11 +36,16 @@ impl Rehearsable for Prefect3 {
     }
 
     fn record_requests(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> Vec<Value> {
-        vec![self.task_record(run, task).shown()]
+        vec![requests::record_task(&run.flow_run_id, Some(&self.pid(run, task))).shown()]
     }
 
     fn cancelled_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
-        runs.iter().map(|run| cancellation(run).shown()).collect()
+        // What is not being cancelled is due, and its deployment is gone.
+        let is_due = |run: &Ending<'_, Detail>| {
+            let others = &run.run.detail.flow_run.others;
+            others.get("state_type").and_then(Value::as_str) != Some("CANCELLING")
+        };
+        runs.iter().map(|run| self.cancellation(run, &run.run.epoch, is_due(run)).0.shown()).collect()
     }
 
     fn log_requests(&self, lines: &[RunLog]) -> Vec<Value> {
@@ -53,17 +62,29 @@ impl Prefect3 {
     pub(super) async fn claim_runs(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
         let claims = claims.iter().map(|claim| async {
             let state = self.pending(claim);
-            let sent = self.transport.repeatable(&proposal(claim.run, &state)).await;
+            let request = proposal(claim.run, &state).within(CLAIM_PATIENCE);
+            let sent = self.transport.repeatable(&request).await;
+            let answer = sent.answer.as_ref().ok().and_then(|answer| answer.json().ok());
+            if let Some(reason) = answer.as_ref().and_then(states::lasting_refusal) {
+                self.refusals.add(&claim.run.flow_run_id, reason);
+            }
             claimed(sent, &state)
         });
         join_all(claims).await
     }
 
-    /// Writes down a run's task. Best effort.
+    /// Writes down a run's task. What fails, or takes too long, comes again at the end of the turn.
     pub(super) async fn write_pid(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
-        if let Err(error) = self.transport.repeatable(&self.task_record(run, task)).await.answer {
-            let (flow_run_id, task_arn) = (run.flow_run_id.as_str(), task.task_arn.as_str());
-            tracing::warn!(flow_run_id, task_arn, %error, "the flow run's task was not written down");
+        let (flow_run_id, claim, pid) = (run.flow_run_id.clone(), run.token.clone(), self.pid(run, task));
+        let request = requests::record_task(&flow_run_id, Some(&pid));
+        let telling = Telling::Task { flow_run_id, claim, pid };
+        // Before it is sent: whoever waits for it gives it up after a while.
+        self.untold.add(telling.clone());
+        match self.transport.repeatable(&request).await.answer {
+            Err(error) if !is_missing(&error) => {
+                tracing::debug!(flow_run_id = run.flow_run_id, %error, "the flow run's task was not written down");
+            }
+            _ => self.untold.remove(&telling),
         }
     }
 
@@ -108,9 +129,9 @@ impl Prefect3 {
         let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
         let guarded = self.guarded(&owners, may_cancel).await;
         let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
-            look?;
-            let sent = self.transport.repeatable(&cancellation(run)).await;
-            ended(sent, &states::cancelled(&run.message))
+            let now = look?.run;
+            let (request, state) = self.cancellation(run, &now.epoch(&self.names), now.kind() != "CANCELLING");
+            ended(self.transport.repeatable(&request).await, &state)
         });
         join_all(writes).await
     }
@@ -163,7 +184,16 @@ impl Prefect3 {
         states::crashed(&run.message, &id)
     }
 
-    fn task_record(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> Request {
+    /// The server lets every run that is being cancelled become Cancelled, and only once by the same name. Any other one
+    /// (its deployment is gone) needs `force`.
+    fn cancellation(&self, run: &Ending<'_, Detail>, epoch: &str, force: bool) -> (Request, Value) {
+        let id = self.names.end_of_cancelled(&run.run.flow_run_id, epoch);
+        let state = states::cancelled(&run.message, &id);
+        (requests::set_state(&run.run.flow_run_id, &state, force), state)
+    }
+
+    /// `infrastructure_pid` of a run with this task.
+    pub(super) fn pid(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> String {
         let configured = match lock(&self.clusters).get(&run.flow_run_id) {
             Some(configured) => configured.clone(),
             None => Some(task.place.cluster.clone()).filter(|cluster| !cluster.is_empty()),
@@ -171,7 +201,7 @@ impl Prefect3 {
         // A claim is finished where it was made, whatever is configured by now.
         let cluster = configured.filter(|cluster| may_be_in(&task.task_arn, cluster));
         let cluster = cluster.unwrap_or_else(|| cluster_of(&task.task_arn));
-        requests::record_task(&run.flow_run_id, Some(&format!("{cluster}::{}", task.task_arn)))
+        format!("{cluster}::{}", task.task_arn)
     }
 
     fn log_bodies<'a>(&'a self, lines: &'a [RunLog]) -> impl Iterator<Item = Request> + 'a {
@@ -192,10 +222,6 @@ impl Prefect3 {
 
 fn proposal(run: &DueRun<Detail>, state: &Value) -> Request {
     requests::set_state(&run.flow_run_id, state, false)
-}
-
-fn cancellation(run: &Ending<'_, Detail>) -> Request {
-    requests::set_state(&run.run.flow_run_id, &states::cancelled(&run.message), true)
 }
 
 /// What became of a claim.

@@ -11,7 +11,7 @@ use super::{FlowRunContext, Generation, WorkerSettings, command, labels, variabl
 use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
 use crate::launch::place::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::launch::request_check::{definition_problems, refusal, run_task_problems};
-use crate::launch::worker::{Complete, Completion, WorkerPart};
+use crate::launch::worker::{Complete, Completion, Words, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
 use crate::orchestrator::RunRefusal;
 use crate::python_text::{is_true, text};
@@ -150,6 +150,7 @@ impl Job {
                 tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
                 completion: None,
                 credentials: self.configuration.aws_credentials.clone(),
+                words: Words::Worker,
             },
             pending_delivery: None,
         }

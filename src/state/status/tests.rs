@@ -13,6 +13,7 @@ fn status(settings: Option<Value>) -> Status {
         polls: 12,
         stopped: true,
         error: Some(ErrorKind::ApiUnreachable),
+        maintenance_until: Some(datetime!(2026-11-24 12:10 UTC)),
         counts: Counts { ready: 4, launched: 3, deferred: 2, failed: 1 },
         registration: Some(Registration {
             agent_id: "a".into(),

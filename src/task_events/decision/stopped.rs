@@ -83,6 +83,7 @@ impl Stopped<'_> {
     fn end(&self, message: String, diagnosis: &Diagnosis) -> Decision {
         let (level, line) = match self.rules.generation {
             Generation::One => (LogLevel::Error, message.clone()),
+            Generation::TwoOrThree if diagnosis.knows_better() => line(diagnosis),
             Generation::TwoOrThree => self.observers_line().unwrap_or_else(|| line(diagnosis)),
         };
         let mut actions = vec![Action::End { message }, Action::Log { level, message: line }];
@@ -105,7 +106,8 @@ impl Stopped<'_> {
         let message = format!("Cancelled, and its task {} has stopped.", self.event.task_arn);
         let mut actions = vec![Action::Cancelled { message }];
         if self.owner.launched == Launched::ByWorker && self.has_failed() {
-            let line = self.observers_line();
+            let diagnosis = Diagnosis::of(self.event, self.rules.generation);
+            let line = if diagnosis.knows_better() { Some(line(&diagnosis)) } else { self.observers_line() };
             actions.extend(line.map(|(level, message)| Action::Log { level, message }));
             actions.extend(self.forward());
         }

@@ -19,7 +19,7 @@ fn ours<'a>(word: &'a str, agent: &str) -> Option<&'a str> {
     let arn = word.get(word.find("arn:")?..)?.trim_end_matches(['.', ':']);
     let (service, name) = arn.split_once(":parameter/")?;
     let is_ours = |kind: &&str| format!("/{name}").ends_with(&format!("/secrets/{agent}/{kind}"));
-    (service.split(':').nth(2) == Some("ssm") && KINDS.iter().any(|kind| is_ours(&kind))).then_some(arn)
+    (service.split(':').nth(2) == Some("ssm") && KINDS.iter().any(is_ours)).then_some(arn)
 }
 
 #[cfg(test)]

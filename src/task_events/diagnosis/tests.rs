@@ -91,6 +91,30 @@ const BEFORE_START: &[(&str, &str, &str, Cause, bool)] = &[
     ),
     (
         "TaskFailedToStart",
+        "CannotPullContainerError: pull image manifest has been retried 1 time(s): image Manifest does not contain \
+         descriptor matching platform 'linux/amd64'",
+        "",
+        Cause::Architecture,
+        false,
+    ),
+    (
+        "TaskFailedToStart",
+        "Task failed to start",
+        "CannotPullContainerError: no matching manifest for linux/arm64/v8 in the manifest list entries",
+        Cause::Architecture,
+        false,
+    ),
+    (
+        "TaskFailedToStart",
+        "Task failed to start",
+        "CannotStartContainerError: failed to create shim task: exec /usr/bin/tini: exec format error: unknown",
+        Cause::Architecture,
+        false,
+    ),
+    ("", "Host EC2 (instance i-0123456789abcdef0) terminated.", "", Cause::Host, true),
+    ("", "ECS is performing maintenance on the underlying infrastructure hosting the task.", "", Cause::Host, true),
+    (
+        "TaskFailedToStart",
         "",
         "ContainerRuntimeTimeoutError: Could not transition to started; timed out after waiting 3m0s",
         Cause::ContainerStart,
@@ -154,6 +178,60 @@ fn memory_may_run_out_in_a_sidecar() {
     assert_eq!(diagnosis(&event).sentence, "Container 'otel' ran out of memory and was killed: OutOfMemory.");
     let event = stopped("EssentialContainerExited", "", &[("flow", Some(1), ""), ("otel", Some(137), "OutOfMemory")]);
     assert_eq!(diagnosis(&event).cause, Cause::ExitCode(1), "the flow had ended by itself");
+}
+
+#[test]
+fn a_sidecar_that_took_the_flow_along_is_named() {
+    let end = |containers: &[(&str, Option<i64>, &str)]| {
+        stopped("EssentialContainerExited", "Essential container", containers)
+    };
+    for (flow, otel, names_it, can_pass) in [
+        (Some(143), 1, true, false),
+        (Some(143), 0, true, false),
+        (Some(137), 2, true, false),
+        (None, 1, true, true),
+        (None, 0, true, true),
+        // It may have had its task before the flow's began, and the flow was killed for something else.
+        (Some(137), 0, false, false),
+        // The flow ended by itself.
+        (Some(1), 1, false, false),
+        (Some(143), 143, false, false),
+    ] {
+        let found = diagnosis(&end(&[("flow", flow, ""), ("otel", Some(otel), "it crashed")]));
+        let named =
+            format!("Container 'otel', beside the flow's, exited with code {otel}, and ECS stopped the task for it");
+        assert_eq!(found.sentence.starts_with(&named), names_it, "{flow:?} {otel}: {found:?}");
+        assert_eq!(found.can_pass, can_pass, "{flow:?} {otel}: {found:?}");
+        assert_eq!(names_it, found.remedy.contains("essential: false"), "{found:?}");
+    }
+    let worst = diagnosis(&end(&[("flow", Some(143), ""), ("init", Some(0), ""), ("otel", Some(1), "")]));
+    assert!(worst.sentence.contains("'otel'") && !worst.sentence.contains("'init'"), "{worst:?}");
+    let stopped = diagnosis(&stopped("UserInitiated", "", &[("flow", Some(143), ""), ("otel", Some(1), "")]));
+    assert_eq!(stopped.cause, Cause::StoppedByUser);
+}
+
+#[test]
+fn a_process_that_its_host_took_along_did_not_want_for_memory() {
+    for (code, reason) in [
+        ("SpotInterruption", "Your Spot Task was interrupted."),
+        ("TerminationNotice", "Host termination"),
+        ("InfrastructureHealth", "unhealthy"),
+        ("", "Host EC2 (instance i-1) terminated."),
+    ] {
+        let found = diagnosis(&stopped(code, reason, &[("flow", Some(137), "")]));
+        assert!(found.knows_better() && !found.remedy.contains("memory"), "{code}: {found:?}");
+    }
+    let killed = diagnosis(&stopped("EssentialContainerExited", "", &[("flow", Some(137), "")]));
+    assert!(killed.remedy.contains("memory"), "{killed:?}");
+}
+
+#[test]
+fn an_image_of_another_architecture_is_named_also_when_its_process_exited() {
+    let event =
+        stopped("EssentialContainerExited", "", &[("flow", Some(255), "exec /usr/bin/tini: exec format error")]);
+    let found = diagnosis(&event);
+    assert_eq!((found.cause, found.can_pass), (Cause::Architecture, false));
+    assert!(found.sentence.contains("another processor architecture") && found.remedy.contains("cpuArchitecture"));
 }
 
 #[test]

@@ -41,6 +41,24 @@ pub(super) fn is_out_of_memory(reason: &str) -> bool {
     contains_any(&reason.to_lowercase(), &["outofmemory", "out of memory"])
 }
 
+/// A host that was taken away. `reason`: what ECS says of the task.
+pub(super) fn is_about_host(reason: &str) -> bool {
+    let lower = reason.to_lowercase();
+    lower.contains("host ec2 (instance") || lower.contains("underlying infrastructure")
+}
+
+/// An image for another kind of processor. `text`: all that ECS says, in lower case.
+pub(super) fn is_about_architecture(text: &str) -> bool {
+    const TEXTS: [&str; 5] = [
+        "exec format error",
+        "matching platform",
+        "does not match the specified platform",
+        "does not match the detected host platform",
+        "no matching manifest for",
+    ];
+    contains_any(text, &TEXTS)
+}
+
 /// Why a task ended before its containers began. `text`: all that ECS says, in lower case.
 pub(super) fn cause_before_start(text: &str) -> Option<Cause> {
     let says = |words: &[&str]| contains_any(text, words);
@@ -80,7 +98,13 @@ pub(super) fn can_pass(cause: Cause, reason: &str) -> bool {
         | Cause::NoExitCode => true,
         Cause::ImagePull => contains_any(reason, &PASSING) || !contains_any(reason, &NO_IMAGE),
         Cause::Secret | Cause::Preparation | Cause::ContainerStart => contains_any(reason, &PASSING),
-        Cause::StoppedByUser | Cause::OutOfMemory | Cause::ExitCode(_) | Cause::ExitedWithZero => false,
+        // One that never began may find its sidecar well the next time.
+        Cause::Sidecar { flow_ran, .. } => !flow_ran,
+        Cause::StoppedByUser
+        | Cause::OutOfMemory
+        | Cause::Architecture
+        | Cause::ExitCode(_)
+        | Cause::ExitedWithZero => false,
     }
 }
 
@@ -98,8 +122,14 @@ pub(super) fn sentence(cause: Cause, containers: &str, reason: &str) -> String {
         Cause::Network => "The network of the task did not come up, or what it needs was not reached".to_owned(),
         Cause::Secret => "A secret of the task could not be read".to_owned(),
         Cause::Preparation => "Something that the task definition asks for could not be prepared".to_owned(),
+        Cause::Architecture => {
+            format!("The image of container {containers} is for another processor architecture than the task")
+        }
         Cause::ContainerStart => format!("Container {containers} could not be started"),
         Cause::FailedToStart => "The task failed to start".to_owned(),
+        Cause::Sidecar { code, .. } => format!(
+            "Container {containers}, beside the flow's, exited with code {code}, and ECS stopped the task for it"
+        ),
         Cause::ExitCode(code) => format!("Container {containers} exited with code {code}"),
         Cause::NoExitCode if containers.is_empty() => "The task ended before it had any container".to_owned(),
         Cause::NoExitCode => format!("Container {containers} ended without an exit code"),
@@ -126,8 +156,10 @@ pub(super) fn summary(cause: Cause) -> &'static str {
         Cause::Network => "Network trouble",
         Cause::Secret => "Secret not read",
         Cause::Preparation => "Task not prepared",
+        Cause::Architecture => "Wrong processor architecture",
         Cause::ContainerStart => "Container not started",
         Cause::FailedToStart => "Task not started",
+        Cause::Sidecar { .. } => "Sidecar ended",
         Cause::ExitCode(_) => "Container failed",
         Cause::NoExitCode => "Task ended from outside",
         Cause::ExitedWithZero => "Container ended before its flow run",
@@ -164,8 +196,16 @@ pub(super) fn remedy(cause: Cause) -> &'static str {
         Cause::Preparation => {
             "Check the log groups, volumes and environment files of the task definition, and that its roles may use them."
         }
+        Cause::Architecture => {
+            "Build the image for the task's architecture (linux/amd64 unless the task definition says otherwise), or set \
+             runtimePlatform.cpuArchitecture (X86_64, ARM64) of the task definition to the image's."
+        }
         Cause::ContainerStart => "Check the image's entry point, its processor architecture and the command.",
         Cause::FailedToStart => "Check the task definition, its roles and its network.",
+        Cause::Sidecar { .. } => {
+            "That container's log tells why. One whose end must not end the flow needs `essential: false` in the task \
+             definition."
+        }
         Cause::ExitCode(137) => {
             "Code 137 means killed: most often by too little memory. The container's log tells how far it came."
         }

@@ -21,7 +21,7 @@ pub(crate) fn error(fault: Fault) -> ApiError {
         Kind::TooMany | Kind::Disguised => ApiError::Throttled { retry_after: None },
         Kind::ServerError => ApiError::Status { status: 503, text: "Service Unavailable".into() },
         Kind::Html => ApiError::Malformed("<html>".into()),
-        Kind::Malformed => ApiError::Malformed("expected value at line 1 column 1".into()),
+        Kind::Malformed | Kind::SaysNothing => ApiError::Malformed("expected value at line 1 column 1".into()),
         Kind::Conflict | Kind::NoCapacity | Kind::Failures => refused("State update failed: it has another version."),
         Kind::Unauthorised => ApiError::Unauthorised("UNAUTHENTICATED".into()),
     }

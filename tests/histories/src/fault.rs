@@ -30,6 +30,8 @@ pub enum Kind {
     NoCapacity,
     /// No capacity, as `failures[]` of a successful answer.
     Failures,
+    /// A successful answer with neither a task nor a failure.
+    SaysNothing,
     /// Answered, but late.
     Slow,
 }
@@ -56,7 +58,7 @@ pub struct Fault {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NotSent,
         Self::Timeout,
         Self::Dropped,
@@ -69,6 +71,7 @@ impl Kind {
         Self::Unauthorised,
         Self::NoCapacity,
         Self::Failures,
+        Self::SaysNothing,
         Self::Slow,
     ];
 
@@ -82,10 +85,10 @@ impl Kind {
             Self::Timeout | Self::Dropped | Self::ServerError | Self::Html => unclear,
             Self::Malformed | Self::Slow => &[Done],
             Self::Disguised if in_aws => &[None],
-            Self::Conflict if call == Call::RunTask => &[None, Done],
+            Self::Conflict | Self::SaysNothing if call == Call::RunTask => &[None, Done],
             Self::Conflict if !in_aws && call.changes() => &[None],
             Self::NoCapacity | Self::Failures if call == Call::RunTask => &[None],
-            Self::Disguised | Self::Conflict | Self::NoCapacity | Self::Failures => &[],
+            Self::Disguised | Self::Conflict | Self::NoCapacity | Self::Failures | Self::SaysNothing => &[],
         };
         // Where nothing changes, it does not matter how far it came.
         if call.changes() { effects } else { &effects[..effects.len().min(1)] }

@@ -9,6 +9,7 @@ use crate::process::AGENT;
 use crate::run::Config;
 use crate::{prefect1, prefect3};
 use prefect_serverless_agent::aws::AwsError;
+use prefect_serverless_agent::clock::Clock;
 use prefect_serverless_agent::orchestrator::TaskWatch;
 use prefect_serverless_agent::task_events::decision::Rules;
 use prefect_serverless_agent::task_events::perform::{Known, LogCalls, Performer};
@@ -18,6 +19,9 @@ use std::time::Duration;
 
 /// Lambda tries an asynchronous invocation again after one minute, then after two.
 const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_mins(1), Duration::from_mins(2)];
+
+/// How long one invocation has.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Lines of a container's log.
 const LOG_LINES: u32 = 5;
@@ -58,7 +62,8 @@ async fn told<O: TaskWatch>(orchestrator: &O, port: &Port, generation: Watched, 
         prefect_version: "3.8.8",
     };
     let (ecs, logs) = (SimEcs(port.clone()), SimLogs(port.clone()));
-    let performer = Performer { orchestrator, ecs: &ecs, logs: &logs, clock: &port.clock, agent: AGENT, rules };
+    let end = port.clock.now() + TIMEOUT;
+    let performer = Performer { orchestrator, ecs: &ecs, logs: &logs, clock: &port.clock, end, agent: AGENT, rules };
     let version = port.world().ecs.tasks.get(letter.task).map(|task| task.version);
     let told = performer.tell(&letter.event, &letter.owner, &Known { version, ..Known::default() }).await;
     port.world().audit.note(|| format!("{:?} tells of task {}: {told:?}", port.actor, letter.task));

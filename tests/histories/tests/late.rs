@@ -63,7 +63,7 @@ fn two_pollers_in_every_order_around_the_late_service() {
     let mut played = 0;
     for scene in [Scene::Due, Scene::GivenBack, Scene::EarlierTask, Scene::NoCapacity] {
         for request in 0..REQUESTS {
-            let mut paths = Paths::new(5);
+            let mut paths = Paths::new(4);
             while let Some(path) = paths.next_path() {
                 let (path, wrong) = scene
                     .play(Generation::Three, 2, async |driver| {
@@ -84,5 +84,5 @@ fn two_pollers_in_every_order_around_the_late_service() {
         }
     }
     println!("{played} orders around the Late service");
-    assert!(played > 1_000, "only {played} orders");
+    assert!(played > 800, "only {played} orders");
 }

@@ -12,7 +12,8 @@ pub(crate) struct Case {
 
 /// Whether a poll in which this happens fails; `None` = that depends on the order in which requests arrive.
 pub(crate) fn fails_the_poll(service: &str, asked: &Asked, kind: &str, case: &Case) -> Option<bool> {
-    if kind.starts_with("slow") {
+    // Maintenance is nobody's failure.
+    if kind.starts_with("slow") || kind == "maintenance" {
         return Some(false);
     }
     // Cancelled runs are read before their tasks are stopped, and wait if they cannot be; they are read again before
@@ -128,7 +129,8 @@ fn is_refusal(kind: &str) -> bool {
 }
 
 fn is_repeated_by_us(kind: &str) -> bool {
-    const KINDS: [&str; 10] = [
+    const KINDS: [&str; 11] = [
+        "503 again",
         "503 busy",
         "503 busy after",
         "closed before",

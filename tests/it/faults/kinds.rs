@@ -126,11 +126,19 @@ pub(crate) fn kinds(service: &str, operation: &str) -> Vec<Kind> {
         wire("slow after", FaultKind::DelayAfter { ms: 300 }),
     ];
     kinds.extend(match service {
-        "prefect1" => of_prefect1(operation),
-        "prefect3" => of_prefect3(),
+        "prefect1" => [of_prefect1(operation), of_any_prefect()].concat(),
+        "prefect3" => [of_prefect3(), of_any_prefect()].concat(),
         _ => of_aws(service, operation),
     });
     kinds
+}
+
+/// Prefect asks to come again later: soon, so that it is waited for, and when this poll is over.
+fn of_any_prefect() -> Vec<Kind> {
+    let again = |name, status, asked: &str, maintenance| {
+        wire(name, FaultKind::ComeAgain { status, retry_after: Some(asked.to_owned()), maintenance })
+    };
+    vec![again("503 again", 503, "0.2", false), again("maintenance", 503, "600", true)]
 }
 
 fn of_prefect1(operation: &str) -> Vec<Kind> {
@@ -192,7 +200,21 @@ fn of_aws(service: &str, operation: &str) -> Vec<Kind> {
         aws("expired token", 400, "ExpiredTokenException", "The security token included in the request is expired"),
     ];
     match operation {
-        "RunTask" => kinds.push(aws("rate in disguise", 400, "InvalidParameterException", "Rate exceeded")),
+        "RunTask" => {
+            let json = "application/x-amz-json-1.1";
+            let nothing = r#"{"tasks": [], "failures": []}"#;
+            kinds.extend([
+                aws("rate in disguise", 400, "InvalidParameterException", "Rate exceeded"),
+                status("neither tasks nor failures", 200, nothing, json),
+                status_after("neither tasks nor failures after", 200, nothing, json),
+                status_after("without tasks after", 200, r#"{"failures": []}"#, json),
+                status_after("tasks without ARNs after", 200, r#"{"tasks": [{"lastStatus": "PENDING"}]}"#, json),
+                status_after("tasks of another shape after", 200, r#"{"tasks": "arn", "failures": []}"#, json),
+            ]);
+        }
+        // Neither says that there is none.
+        "ListTasks" => kinds.push(status("without taskArns", 200, "{}", "application/x-amz-json-1.1")),
+        "DescribeTasks" => kinds.push(status("without tasks", 200, "{}", "application/x-amz-json-1.1")),
         "RegisterTaskDefinition" => kinds.push(aws(
             "concurrent revision",
             400,

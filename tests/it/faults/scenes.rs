@@ -184,6 +184,8 @@ async fn orphans(watched: &mut Watched) {
     for (run, kind) in watched.runs.iter().zip([FaultKind::DropBefore, FaultKind::DropAfter]) {
         world.fault(Fault::new("ecs", "RunTask", kind).always().when_body_contains(run));
     }
+    // What no answer says would be asked by `startedBy`.
+    world.fault(Fault::new("ecs", "ListTasks", FaultKind::DropBefore).always());
     watched.poll().await;
     world.lock().faults.clear();
     assert_eq!(watched.wrong, Vec::<String>::new(), "the poll that left the claims");

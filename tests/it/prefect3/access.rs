@@ -26,6 +26,59 @@ async fn an_auth_string_opens_a_server_and_reaches_the_flow() {
     assert_eq!(environment(&task)["PREFECT_API_AUTH_STRING"], AUTH_STRING);
 }
 
+/// What the report of a poll says whose credential was refused.
+async fn refused(scene: &Scene) -> String {
+    let report = report_in(&scene.deployment.poll_fails().await);
+    let etl = crate::support::agent(&report, "etl").clone();
+    assert_eq!(etl["error_kind"], "unauthorised", "{etl:#}");
+    etl["error"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_refused_credential_is_named_with_its_parameter_also_where_tokens_are_asked_for() {
+    let scene = Scene::new().await;
+    auth(&scene, Auth::Basic { auth_string: AUTH_STRING.into() });
+    for csrf in [false, true] {
+        scene.deployment.world.prefect3(|prefect3| prefect3.switches.csrf = csrf);
+        let error = refused(&scene).await;
+        assert!(error.contains("refused the credentials") && !error.contains("CSRF"), "{csrf}: {error}");
+        let parameters = ["/psa/test/secrets/etl/api-key", "/psa/test/secrets/etl/auth-string"];
+        assert!(parameters.iter().all(|name| error.contains(name)), "{csrf}: there is none: {error}");
+    }
+    scene.secret("api-key", "pnu_wrong");
+    let error = refused(&scene).await;
+    assert!(error.contains("the API key of the parameter /psa/test/secrets/etl/api-key"), "{error}");
+    scene.secret("auth-string", "admin:wrong-wrong");
+    let error = refused(&scene).await;
+    assert!(error.contains("the auth string of the parameter /psa/test/secrets/etl/auth-string"), "{error}");
+    assert!(!error.contains("wrong-wrong") && !error.contains("PREFECT__"), "{error}");
+}
+
+#[tokio::test]
+async fn a_moved_api_is_told_with_where_it_is() {
+    let scene = Scene::new().await;
+    let location = "https://user:hunter2-hunter2@new.example/api/work_pools/x?token=hunter2-hunter2".to_owned();
+    let moved = world::FaultKind::Redirect { status: 308, location };
+    scene.deployment.world.fault(world::Fault::new("prefect3", "*", moved).always());
+    let report = report_in(&scene.deployment.poll_fails().await);
+    let etl = crate::support::agent(&report, "etl");
+    let error = etl["error"].as_str().unwrap();
+    assert_eq!(etl["error_kind"], "configuration", "{error}");
+    assert!(error.contains("HTTP 308 and sends to https://new.example/api/work_pools/x"), "{error}");
+    assert!(!report.to_string().contains("hunter2"), "{report:#}");
+}
+
+#[tokio::test]
+async fn an_invocation_that_is_nearly_over_blames_nobody_else() {
+    let scene = Scene::new().await;
+    let function = scene.deployment.poll_function().await;
+    crate::support::poll(&function).await;
+    let error = function.invoke(json!({}), std::time::Duration::from_secs(1)).await.unwrap_err();
+    let report = report_in(&error);
+    let etl = crate::support::agent(&report, "etl");
+    assert_eq!(etl["error_kind"], "deadline", "{etl:#}");
+}
+
 #[tokio::test]
 async fn prefect_cloud_knows_the_worker_by_its_id() {
     let scene = Scene::new().await;

@@ -57,6 +57,8 @@ async fn a_run_that_finds_no_slot_waits_and_comes_back() {
     assert_eq!((launched.len(), waiting.len()), (1, 1), "{report:#}");
     assert!(reason(&report, "skipped", &waiting[0]).contains("AwaitingConcurrencySlot"), "{report:#}");
     assert!([first, second].contains(&waiting[0]) && report["ok"] == true);
+    let log = scene.deployment.world.prefect3_flow_run_logs(&waiting[0]);
+    assert!(log.is_empty(), "its state says that it waits: {log:?}");
     scene.deployment.world.prefect3_set_state(&launched[0], &json!("COMPLETED")).unwrap();
     scene.make_due(&waiting[0]);
     let report = scene.poll().await;
@@ -72,6 +74,30 @@ async fn a_run_that_the_server_cancels_instead_is_no_error() {
     assert_eq!((ids(&report, "launched").len(), cancelled.len(), &report["ok"]), (1, 1, &json!(true)), "{report:#}");
     assert_eq!(scene.state(&cancelled[0]).name, "Cancelled");
     assert_eq!(scene.tasks().len(), 1);
+}
+
+#[tokio::test]
+async fn a_deployment_that_lets_no_run_start_is_said_once_in_each_runs_log() {
+    let scene = Scene::new().await;
+    let spec = DeploymentSpec { name: "closed".into(), concurrency_limit: Some(0), ..DeploymentSpec::default() };
+    let deployment = scene.deployment.world.prefect3_deployment(spec);
+    let closed = scene.run(RunSpec { deployment: Some(deployment.clone()), ..RunSpec::default() });
+    let function = scene.deployment.poll_function().await;
+    for _ in 0..2 {
+        let report = scene.poll_by(&function).await;
+        assert!(reason(&report, "skipped", &closed).contains("concurrency limit is 0"), "{report:#}");
+        assert_eq!((&report["ok"], &report["untold"]), (&json!(true), &json!(0)), "{report:#}");
+    }
+    scene.poll().await;
+    let log = scene.deployment.world.prefect3_flow_run_logs(&closed);
+    let [line] = &log[..] else { panic!("once for warm and cold processes: {log:?}") };
+    assert!(line.contains("concurrency limit is 0") && line.contains("Raise the concurrency limit"), "{line}");
+    let asked = scene.count("logs/filter");
+    assert_eq!(asked, 2, "each process looks once whether it was said");
+    let other = scene.run(RunSpec { deployment: Some(deployment), ..RunSpec::default() });
+    scene.poll_by(&function).await;
+    assert_eq!(scene.deployment.world.prefect3_flow_run_logs(&other).len(), 1);
+    assert!(scene.tasks().is_empty() && scene.state(&closed).name == "Scheduled");
 }
 
 #[tokio::test]
@@ -153,11 +179,13 @@ async fn one_run_that_always_fails_harms_no_other() {
 #[tokio::test]
 async fn a_database_that_is_busy_is_waited_for() {
     let scene = Scene::new().await;
-    scene.runs(10);
+    let runs = scene.runs(10);
     scene.deployment.world.prefect3(|prefect3| {
         prefect3.switches.busy = Some(world::prefect3::Busy { at_once: 4, ms: 5 });
     });
     let report = scene.poll().await;
     assert_eq!(ids(&report, "launched").len(), 10, "{report:#}");
     assert_eq!(scene.tasks().len(), 10);
+    let labelled = |run: &String| scene.flow_run(run).labels.contains_key("prefect.worker.name");
+    assert_eq!((&report["untold"], runs.iter().filter(|run| labelled(run)).count()), (&json!(0), 10), "{report:#}");
 }

@@ -26,8 +26,15 @@ async fn a_due_run_becomes_one_task_and_everyone_is_told() {
         (&json!(run), &json!("My worker"))
     );
     scene.deployment.world.prefect3(|prefect3| {
-        let [event] = &prefect3.events[..] else { panic!("{:#?}", prefect3.events) };
+        let [event, executed] = &prefect3.events[..] else { panic!("{:#?}", prefect3.events) };
         assert_eq!(event["event"], "prefect.worker.submitted-flow-run");
+        assert_eq!(
+            (&executed["event"], &executed["follows"]),
+            (&json!("prefect.worker.executed-flow-run"), &event["id"])
+        );
+        let of_run = &executed["related"][2];
+        assert_eq!(of_run["prefect.infrastructure.identifier"], json!(flow_run.infrastructure_pid));
+        assert_eq!(of_run["prefect.infrastructure.status-code"], "0");
         let roles: Vec<_> = event["related"]
             .as_array()
             .unwrap()

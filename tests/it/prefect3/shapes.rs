@@ -59,7 +59,7 @@ async fn what_vanished_once_is_refused() {
     .await;
     crashes(
         |configuration| {
-            configuration["task_run_request"]["overrides"]["containerOverrides"] = json!({"name": "prefect"})
+            configuration["task_run_request"]["overrides"]["containerOverrides"] = json!({"name": "prefect"});
         },
         "Invalid type for parameter overrides.containerOverrides, value: {'name': 'prefect'}, type: <class 'dict'>",
     )

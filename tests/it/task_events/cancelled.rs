@@ -2,7 +2,9 @@
 
 use super::scene::{Scene, done};
 use crate::prefect::{Phase, Prefect};
+use std::time::Duration;
 use world::ecs::Stop;
+use world::{Fault, FaultKind, State};
 
 #[tokio::test]
 async fn a_run_that_is_being_cancelled_becomes_cancelled_when_its_task_stops() {
@@ -45,5 +47,33 @@ async fn while_the_task_lives_a_run_that_is_being_cancelled_stays_so() {
             scene.event(&task).await;
             scene.is_unchanged(&before);
         }
+    }
+}
+
+/// The poll has stopped the task and read the run, and its write is on its way while the task's event comes.
+#[tokio::test]
+async fn a_poll_and_task_events_that_have_both_read_the_run_leave_one_cancelled_state() {
+    for prefect in Prefect::BOTH {
+        let scene = Scene::new(prefect).await;
+        // Prefect Cloud 1 can check versions. A Prefect Server does not, and would take both.
+        scene.world().prefect1(|one| one.switches.version_locking = true);
+        let (run, task) = scene.launched().await;
+        prefect.bring(scene.world(), &run, Phase::Cancelling);
+        scene.world().lock().journal.clear();
+        let (service, set_state) = (prefect.service(), prefect.set_state());
+        scene.world().fault(Fault::new(service, set_state, FaultKind::DelayBefore { ms: 3000 }));
+        let is_on_its_way = |state: &State| !state.journal.matching(service, set_state).is_empty();
+        let event = async {
+            assert!(scene.world().wait_until(Duration::from_secs(20), is_on_its_way).await, "nobody writes");
+            scene.world().ecs_stop(&task, &Stop::exited(143));
+            scene.event(&task).await
+        };
+        let (report, told) = tokio::join!(scene.poll(), event);
+        assert_eq!(scene.world().count(service, set_state), 2, "both wrote: {report:#} {told}");
+        let after = scene.run(&run);
+        let ends = after.history.iter().filter(|state| *state == "Cancelled").count();
+        assert_eq!((after.phase, ends), (Phase::Cancelled, 1), "{prefect:?}: {after:?}");
+        assert!(done(&told).contains(&"cancelled"), "{prefect:?}: the one that came first: {told}");
+        assert_eq!(report["ok"], true, "{prefect:?}: the other is no trouble: {report:#}");
     }
 }

@@ -5,6 +5,7 @@ use super::scene::{Scene, done};
 use crate::prefect::{Phase, Prefect};
 use crate::support::{KEY, ROOT};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use world::ecs::Stop;
 use world::prefect3::Auth;
 use world::{Fault, FaultKind};
@@ -156,6 +157,47 @@ async fn an_auth_string_that_was_replaced_counts_in_a_warm_process() {
     assert_eq!((scene.phase(&first), scene.phase(&second)), (Phase::Dead, Phase::Dead));
     let secrets = [AUTH_STRING, SECOND_AUTH_STRING, "hunter2-hunter2", "correct-horse", "YWRtaW46aHVudGVyMi1odW50ZXIy"];
     tells_no_secret(&scene, &secrets, &json!(answers));
+}
+
+#[tokio::test]
+async fn a_warm_process_keeps_its_way_to_the_api() {
+    let scene = Scene::new(Prefect::Three).await;
+    let tasks = [scene.running().await.1, scene.running().await.1, scene.running().await.1];
+    scene.world().prefect3(|prefect3| prefect3.switches.csrf = true);
+    for task in &tasks {
+        scene.stops(task, &Stop::exited(1)).await;
+    }
+    assert_eq!(scene.world().count("prefect3", "csrf-token"), 1, "one client, one token");
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_an_error_before_the_invocation_is_killed() {
+    for prefect in Prefect::BOTH {
+        let scene = Scene::new(prefect).await;
+        let (run, task) = scene.running().await;
+        scene.world().ecs_stop(&task, &Stop::exited(1));
+        let (event, before) = (scene.world().task_event(&task), scene.before(&run));
+        scene.world().fault(Fault::new(prefect.service(), "*", FaultKind::DelayBefore { ms: 20_000 }).always());
+        let error = scene.task_events.invoke(event.clone(), Duration::from_secs(4)).await.unwrap_err();
+        assert_eq!(error.error_type, "TaskEventFailed", "{prefect:?}: {error:?}");
+        scene.is_unchanged(&before);
+        scene.world().lock().faults.clear();
+        let told = scene.told(event).await;
+        assert!(done(&told).contains(&"ended"), "{prefect:?}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_look_that_does_not_fit_is_an_error_at_once() {
+    let scene = Scene::new(Prefect::Three).await;
+    let (run, task) = scene.running().await;
+    scene.world().ecs_stop(&task, &Stop::exited(0));
+    let (event, before) = (scene.world().task_event(&task), scene.before(&run));
+    let began = Instant::now();
+    let error = scene.task_events.invoke(event, Duration::from_secs(9)).await.unwrap_err();
+    assert!(error.error_message.contains("second look") && error.error_message.contains(&run), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(6), "it does not wait for what cannot be");
+    scene.is_unchanged(&before);
 }
 
 /// Fails when a secret is in the function's answers or its log, which is written at `trace`.

@@ -84,6 +84,24 @@ pub enum FaultKind {
         /// `content-type`
         content_type: String,
     },
+    /// Asks to come again later; the request has no effect.
+    ComeAgain {
+        /// The HTTP status, e.g. 429 or 503.
+        status: u16,
+        /// `retry-after`: seconds or an HTTP date.
+        #[serde(default)]
+        retry_after: Option<String>,
+        /// As Prefect Cloud in maintenance: `prefect-maintenance: true`.
+        #[serde(default)]
+        maintenance: bool,
+    },
+    /// Sends to another address; the request has no effect.
+    Redirect {
+        /// The HTTP status, e.g. 301 or 308.
+        status: u16,
+        /// `location`
+        location: String,
+    },
     /// The request has its effect; the answer has status 200 and a body that is neither JSON nor XML.
     MalformedBody,
     /// The request has its effect; the connection is closed in the middle of the body.

@@ -87,13 +87,13 @@ fn change(value: &mut Value, left: &mut usize, odd: Option<Value>) -> bool {
                 }
             }
         }
-        Value::Object(fields) => return change_field(fields, left, odd),
+        Value::Object(fields) => return change_field(fields, left, odd.as_ref()),
         _ => {}
     }
     false
 }
 
-fn change_field(fields: &mut Map<String, Value>, left: &mut usize, odd: Option<Value>) -> bool {
+fn change_field(fields: &mut Map<String, Value>, left: &mut usize, odd: Option<&Value>) -> bool {
     let names: Vec<String> = fields.keys().cloned().collect();
     for name in names {
         if *left == 0 && odd.is_none() {
@@ -101,7 +101,7 @@ fn change_field(fields: &mut Map<String, Value>, left: &mut usize, odd: Option<V
             return true;
         }
         if let Some(value) = fields.get_mut(&name)
-            && change(value, left, odd.clone())
+            && change(value, left, odd.cloned())
         {
             return true;
         }

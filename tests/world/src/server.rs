@@ -14,7 +14,7 @@ use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     extract::{ConnectInfo, Request as HttpRequest, State},
-    http::{StatusCode, request::Parts},
+    http::{HeaderValue, StatusCode, request::Parts},
     response::Response,
 };
 use std::time::Duration;
@@ -138,8 +138,26 @@ fn instead(service: &str, hit: &FaultKind) -> Option<Response> {
             Some(service_error(service, ServiceError::new(code, message.clone()).status(*status)))
         }
         FaultKind::Html { status } => Some(html(*status)),
+        FaultKind::ComeAgain { status, retry_after, maintenance } => {
+            let body = r#"{"exception_message": "Service Unavailable"}"#;
+            let maintenance = maintenance.then_some(("prefect-maintenance", "true"));
+            let retry_after = retry_after.as_deref().map(|text| ("retry-after", text));
+            Some(with_headers(answer(*status, "application/json", body), retry_after.into_iter().chain(maintenance)))
+        }
+        FaultKind::Redirect { status, location } => {
+            Some(with_headers(answer(*status, "text/plain", ""), [("location", location.as_str())]))
+        }
         _ => None,
     }
+}
+
+fn with_headers<'a>(mut response: Response, headers: impl IntoIterator<Item = (&'static str, &'a str)>) -> Response {
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 async fn dispatch(world: &World, route: &route::Route, parts: Parts, body: Bytes) -> Response {

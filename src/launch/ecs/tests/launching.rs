@@ -11,13 +11,15 @@ use serde_json::json;
 const T1: &str = "arn:aws:ecs:eu-west-1:111111111111:task/c/t1";
 
 fn prepared() -> PreparedLaunch {
-    let run_task = object(json!({"taskDefinition": "f:1", "cluster": "c", "clientToken": "token"}));
+    let run_task =
+        object(json!({"taskDefinition": "f:1", "cluster": "c", "clientToken": "token", "startedBy": "prefect/etl/1"}));
     PreparedLaunch {
         warning: None,
         flow_run_id: RUN.into(),
         run_task,
         run_sets: vec!["taskDefinition".into()],
         place: Place::default(),
+        words: Words::default(),
     }
 }
 
@@ -93,8 +95,9 @@ async fn a_task_older_than_the_request_is_an_earlier_ones_and_looked_at() {
 
 #[tokio::test]
 async fn without_an_answer_the_same_bytes_are_sent_again_and_the_task_is_looked_at() {
-    for lost in [no_answer(), AwsError::Malformed("half an answer".into())] {
-        let room = answering([Err(lost.clone()), Err(lost), Ok(started(T1))]);
+    let says_nothing = Ok(RunTaskAnswer::default());
+    for lost in [Err(no_answer()), Err(AwsError::Malformed("half an answer".into())), says_nothing] {
+        let room = answering([lost.clone(), lost, Ok(started(T1))]);
         knowing(&room, task(T1, "PENDING"));
         assert_eq!(launch(&room).await, adopted_t1());
         let world = room.ecs.world();
@@ -109,6 +112,30 @@ async fn three_requests_without_an_answer_stay_unknown() {
     let outcome = launch(&room).await;
     assert!(matches!(outcome, LaunchOutcome::Unknown(_)), "{outcome:?}");
     assert_eq!(room.ecs.count("RunTask"), 3);
+}
+
+#[tokio::test]
+async fn what_no_answer_says_is_asked_by_started_by_before_anything_is_said() {
+    let says_nothing = || Ok(RunTaskAnswer::default());
+    let unclear = || [says_nothing(), Err(AwsError::Malformed("no tasks".into())), says_nothing()];
+    let room = answering(unclear());
+    room.ecs.world().listed = Some(Ok(vec![T1.into()]));
+    assert_eq!(launch(&room).await, adopted_t1(), "listed, and too new to be described");
+    assert_eq!(room.ecs.world().calls[..4], ["RunTask", "RunTask", "RunTask", "ListTasks"]);
+
+    let room = answering(unclear());
+    room.ecs.world().listed_as_stopped = Some(Ok(vec![T1.into()]));
+    knowing(&room, Task { desired_status: "STOPPED".into(), ..task(T1, "RUNNING") });
+    assert!(matches!(launch(&room).await, LaunchOutcome::Unknown(_)), "what ends is waited for");
+
+    for listed in [Ok(vec![]), Err(throttled()), Err(refused(400, "AccessDeniedException", "")), Err(no_answer())] {
+        let room = answering(unclear());
+        room.ecs.world().listed = Some(listed);
+        let outcome = launch(&room).await;
+        assert!(
+            matches!(&outcome, LaunchOutcome::Unknown(text) if text.contains("no tasks") || text.contains("neither"))
+        );
+    }
 }
 
 #[tokio::test]

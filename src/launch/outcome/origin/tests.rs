@@ -3,7 +3,7 @@ use super::*;
 
 fn fault(run_sets: &[&str], status: u16, code: &str, message: &str) -> Fault {
     let run_sets: Vec<String> = run_sets.iter().map(|key| (*key).to_owned()).collect();
-    Origin { flow_run_id: "", run_sets: &run_sets, run_task: &Map::new() }.fault(status, code, message)
+    Origin { run_sets: &run_sets, ..Origin::nobodys() }.fault(status, code, message)
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use super::Fakes;
 use crate::clock::Clock;
 use crate::launch::{
-    LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, TransientCause,
+    LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, TransientCause,
+    Words,
 };
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
@@ -28,7 +29,8 @@ impl Launcher for Fakes {
         run_task.insert("clientToken".into(), Value::from(identity.token.clone()));
         run_task.insert("startedBy".into(), json!(identity.started_by));
         let (run_sets, place) = (Vec::new(), spec.place());
-        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets, place, warning: None })
+        let words = Words::default();
+        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets, place, words, warning: None })
     }
 
     async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
@@ -61,11 +63,12 @@ impl Launcher for Fakes {
         Ok(self.lock().live.values().flatten().find(|task| task.task_arn == task_arn).cloned())
     }
 
-    async fn live_tasks(&self, _: &Place, started_by: &str) -> Result<Vec<LiveTask>, LaunchOutcome> {
+    async fn live_tasks(&self, _: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
         if let Some(outcome) = self.lock().look_outcomes.pop_front() {
             return Err(outcome);
         }
-        Ok(self.lock().live.get(started_by).cloned().unwrap_or_default())
+        let tasks = self.lock().live.get(started_by).cloned().unwrap_or_default();
+        Ok(LiveTasks { tasks, warning: None })
     }
 
     async fn stop(&self, _: &Place, task_arn: &str, _: &str) -> Result<(), LaunchOutcome> {

@@ -54,10 +54,13 @@ impl Orchestrator for Fakes {
         runs.iter().map(end).collect()
     }
 
-    async fn announce(&self, launched: &[(DueRun<()>, TaskOfRun)]) {
+    async fn announce(&self, launched: &[(DueRun<()>, TaskOfRun)]) -> usize {
         let mut state = self.lock();
-        state.happened("announce", "");
+        if !launched.is_empty() {
+            state.happened("announce", "");
+        }
         state.announced.extend(launched.iter().map(|(run, _)| run.flow_run_id.clone()));
+        state.untold
     }
 
     async fn connect(&self, _: Option<&Registration>) -> Result<Option<Registration>, ApiError> {

@@ -139,9 +139,9 @@ async fn a_silent_queue_does_not_stop_the_launches() {
 
 #[tokio::test]
 async fn too_many_requests_end_the_look() {
-    let server = server(|| Reply::Text(429, ("retry-after", "3"), "slow down")).await;
+    let server = server(|| Reply::Text(429, ("retry-after", "30"), "slow down")).await;
     let error = prefect(setup(&server.api)).due_runs(&window()).await.unwrap_err();
-    assert_eq!(error, ApiError::Throttled { retry_after: Some(Duration::from_secs(3)) });
+    assert_eq!(error, ApiError::Throttled { retry_after: Some(Duration::from_secs(30)) });
     assert_eq!(kinds(&server), ["own", "queue"]);
 }
 

@@ -133,3 +133,23 @@ async fn only_what_is_still_being_cancelled_is_ended() {
         assert_eq!(sent.contains(&"set_flow_run_states"), written, "{state}: {sent:?}");
     }
 }
+
+#[tokio::test]
+async fn it_is_ended_with_its_version_and_what_changed_meanwhile_is_left() {
+    let run = due(&scheduled_row());
+    let server = Server::start(move |seen, _| {
+        if seen.operation() == "flow_run" {
+            let row = json!({"id": RUN_ID, "version": 5, "state": "Cancelling", "serialized_state": {}});
+            return ok(json!({"flow_run": [row]}));
+        }
+        let error = json!({
+            "message": "State update failed: provided a version of 5 but current version is 6", "path": ["r0"],
+            "extensions": {"code": "VERSION_LOCKING_ERROR"},
+        });
+        Reply::Json(200, json!({"data": {"r0": null}, "errors": [error]}))
+    })
+    .await;
+    let ended = prefect(setup(&server.api)).cancelled(&[Ending { run: &run, message: "m".into() }]).await;
+    assert!(matches!(&ended[..], [Err(ApiError::NotOurs(_))]), "{ended:?}");
+    assert_eq!(server.seen()[1].variables["i0"]["states"][0]["version"], 5);
+}

@@ -1,11 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::test_support::{AGENT_ID, KEY, Reply, Server, TENANT, ok};
+use super::super::test_support::{AGENT_ID, KEY, NOW, Reply, Server, TENANT, ok};
 use super::*;
 use serde_json::json;
+use std::sync::Arc;
 
 fn transport(api: &str) -> Transport {
     let client = http_client::client(None).unwrap();
-    Transport::new(client, api, Some(SecretString::from(KEY)), HeaderMap::new(), "0.15.0").unwrap()
+    let (key, redaction) = (SecretString::from(KEY), Redaction::default());
+    redaction.know([key.clone()]);
+    Transport::new(client, api, Some(&key), HeaderMap::new(), "0.15.0", (redaction, Arc::new(|| NOW))).unwrap()
 }
 
 fn hello() -> Document {
@@ -32,11 +35,62 @@ async fn the_headers_say_who_asks() {
 }
 
 #[tokio::test]
-async fn too_many_requests_are_neither_waited_for_nor_repeated() {
-    let server = Server::start(|_, _| Reply::Text(429, ("retry-after", "7"), "slow down")).await;
+async fn too_many_requests_are_repeated_only_when_the_server_says_when_and_there_is_time() {
+    let server = Server::start(|_, _| Reply::Text(429, ("x", "y"), "slow down")).await;
     let answer = transport(&server.api).read(NOBODY, &hello()).await;
-    assert_eq!(answer, Err(ApiError::Throttled { retry_after: Some(Duration::from_secs(7)) }));
-    assert_eq!(server.seen().len(), 1);
+    assert_eq!((answer, server.seen().len()), (Err(ApiError::Throttled { retry_after: None }), 1));
+
+    let server = Server::start(|_, _| Reply::Text(429, ("retry-after", "7"), "slow down")).await;
+    let transport = transport(&server.api);
+    transport.set_deadline(Some(Instant::now() + Duration::from_secs(6)));
+    let expected = Err(ApiError::Throttled { retry_after: Some(Duration::from_secs(7)) });
+    assert_eq!((transport.read(NOBODY, &hello()).await, server.seen().len()), (expected.clone(), 1));
+    assert_eq!((transport.write(NOBODY, &hello()).await, server.seen().len()), (expected, 2));
+}
+
+#[tokio::test]
+async fn nobody_is_asked_before_the_time_it_names() {
+    for status in [408, 413, 429, 500, 503] {
+        let server = Server::start(move |_, number| match number {
+            0 => Reply::Text(status, ("retry-after", "0.3"), "later"),
+            _ => ok(json!({"hello": "hi"})),
+        })
+        .await;
+        let started = Instant::now();
+        let answer = transport(&server.api).read(NOBODY, &hello()).await;
+        assert!(answer.is_ok() && started.elapsed() >= Duration::from_millis(300), "{status}: {answer:?}");
+        assert_eq!(server.seen().len(), 2, "{status}");
+
+        // Too many requests were never carried out; of anything else a write cannot know.
+        let before = server.seen().len();
+        let server = Server::start(move |_, number| match number {
+            0 => Reply::Text(status, ("retry-after", "0.1"), "later"),
+            _ => ok(json!({"hello": "hi"})),
+        })
+        .await;
+        let answer = transport(&server.api).write(NOBODY, &hello()).await;
+        assert_eq!((answer.is_ok(), server.seen().len()), (status == 429, if status == 429 { before } else { 1 }));
+    }
+}
+
+#[tokio::test]
+async fn maintenance_is_told_from_other_trouble() {
+    for (status, expected) in [(502, true), (503, true), (408, true), (429, true), (500, false), (401, false)] {
+        let server = Server::start(move |_, _| Reply::Text(status, ("prefect-maintenance", "true"), "later")).await;
+        let answer = transport(&server.api).write(NOBODY, &hello()).await;
+        assert_eq!(matches!(answer, Err(ApiError::Maintenance { .. })), expected, "{status}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_told_with_its_target_and_without_its_secrets() {
+    let target = "https://someone:hunter2@new.example/graphql?token=hunter2#hunter2";
+    let server = Server::start(move |_, _| Reply::Text(308, ("location", target), "")).await;
+    let error = transport(&server.api).write(NOBODY, &hello()).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(matches!(error, ApiError::Configuration(_)), "{text}");
+    assert!(text.contains("HTTP 308") && text.contains("write `api: https://new.example/graphql`"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
 }
 
 #[tokio::test]
@@ -90,7 +144,7 @@ async fn nothing_waits_beyond_the_deadline() {
     let answer = transport.read(NOBODY, &hello()).await;
     assert!(matches!(&answer, Err(ApiError::NoAnswer(text)) if text.starts_with("timed out")), "{answer:?}");
     let answer = transport.write(NOBODY, &hello()).await;
-    assert!(matches!(&answer, Err(ApiError::Unreachable { reason, .. }) if reason == "no time is left"), "{answer:?}");
+    assert_eq!(answer, Err(ApiError::NoTime), "its own kind: nobody was asked");
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -127,7 +181,9 @@ async fn an_echoed_key_is_blanked_in_every_error() {
 fn a_key_with_a_newline_at_its_end_works_and_one_inside_is_named_without_being_shown() {
     let client = http_client::client(None).unwrap();
     let new = |key: &str| {
-        Transport::new(client.clone(), "http://api", Some(SecretString::from(key)), HeaderMap::new(), "1.4.1")
+        let key = SecretString::from(key);
+        let further = (Redaction::default(), Arc::new(|| NOW) as Now);
+        Transport::new(client.clone(), "http://api", Some(&key), HeaderMap::new(), "1.4.1", further)
     };
     assert!(new("key\n").is_ok());
     let error = new("pcu\nfakekey").err().unwrap().to_string();

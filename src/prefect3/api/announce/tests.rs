@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::test_support::{RUN, agent, call, calls, due, no_content, pool_row, setup, task, unavailable, with};
+use super::super::test_support::{RUN, agent, call, calls, due, no_content, pool_row, setup, task, with};
 use super::*;
 use crate::aws::test_server::{Reply, Request as Seen, Server, json};
 use crate::orchestrator::{Orchestrator, Rehearsable};
@@ -12,8 +12,10 @@ fn usual(request: &Seen) -> Reply {
     }
 }
 
+/// So many launched runs.
 fn launched(count: usize) -> Vec<(DueRun<Detail>, TaskOfRun)> {
-    (0..count).map(|_| (due(), task())).collect()
+    let run = |number| DueRun { flow_run_id: format!("{number:04}-{RUN}"), ..due() };
+    (0..count).map(|number| (run(number), task())).collect()
 }
 
 fn of_kind(server: &Server, end: &str) -> usize {
@@ -23,11 +25,14 @@ fn of_kind(server: &Server, end: &str) -> usize {
 #[tokio::test]
 async fn all_events_are_one_request_and_labels_one_each() {
     let server = Server::start(usual).await;
-    agent(&server).announce(&launched(3)).await;
-    assert_eq!((of_kind(&server, "/events"), of_kind(&server, "/labels")), (1, 3));
+    let again = || launched(2).into_iter().chain(launched(1)).collect::<Vec<_>>();
+    assert_eq!(agent(&server).announce(&again()).await, 0);
+    assert_eq!((of_kind(&server, "/events"), of_kind(&server, "/labels")), (1, 2));
     let events = server.requests().into_iter().find(|request| request.target == "/events").unwrap().json();
-    assert_eq!(events.as_array().unwrap().len(), 3);
-    assert_eq!(events[0]["id"], events[1]["id"], "the same launch has the same event");
+    assert_eq!(events.as_array().unwrap().len(), 6);
+    let id = |number: usize| &events[number]["id"];
+    assert_eq!((id(0), id(1)), (id(4), id(5)), "the same launch has the same events");
+    assert!(id(0) != id(1) && id(0) != id(2) && events[1]["follows"] == *id(0));
 }
 
 #[tokio::test]
@@ -40,6 +45,21 @@ async fn labels_are_not_sent_where_nobody_wants_or_knows_them() {
     two.config.generation.rules = WorkerRules::Two;
     with(two).announce(&launched(2)).await;
     assert_eq!((of_kind(&server, "/events"), of_kind(&server, "/labels")), (2, 0));
+    assert_eq!(sizes(&server), [4, 2], "Prefect 2's worker tells the end of a flow by its second event");
+}
+
+/// How many events each request carries.
+fn sizes(server: &Server) -> Vec<usize> {
+    let requests = server.requests();
+    let events = requests.iter().filter(|request| request.target == "/events");
+    events.map(|request| request.json().as_array().unwrap().len()).collect()
+}
+
+#[tokio::test]
+async fn two_hundred_events_are_one_request() {
+    let server = Server::start(usual).await;
+    agent(&server).announce(&launched(150)).await;
+    assert_eq!(sizes(&server), [200, 100]);
 }
 
 #[tokio::test]
@@ -57,31 +77,20 @@ async fn a_server_without_the_routes_is_asked_once() {
 }
 
 #[tokio::test]
-async fn a_deleted_run_and_a_busy_database_stop_no_other_label() {
+async fn a_deleted_run_stops_no_other_label() {
     let server = Server::start(|request| {
-        if request.target.ends_with("/labels") {
+        if request.target.contains("0001-") {
             return json(404, &json!({"exception_message": format!("Flow run with id {RUN} not found")}));
         }
         usual(request)
     })
     .await;
-    agent(&server).announce(&launched(3)).await;
+    assert_eq!(agent(&server).announce(&launched(3)).await, 0);
     assert_eq!(of_kind(&server, "/labels"), 3);
-
-    let first = std::sync::atomic::AtomicBool::new(true);
-    let server = Server::start(move |request| {
-        if request.target.ends_with("/labels") && first.swap(false, Ordering::Relaxed) {
-            return unavailable();
-        }
-        usual(request)
-    })
-    .await;
-    agent(&server).announce(&launched(2)).await;
-    assert_eq!(of_kind(&server, "/labels"), 3, "the first one again, then the other");
 }
 
 #[tokio::test]
-async fn telling_ends_by_itself() {
+async fn telling_ends_by_itself_and_keeps_what_is_left() {
     let server = Server::start(|request| match call(request).as_str() {
         "GET /work_pools/ecs%20pool" => usual(request),
         _ => Reply::Hang,
@@ -91,8 +100,13 @@ async fn telling_ends_by_itself() {
     prefect.pool().await.unwrap();
     tokio::time::pause();
     let began = tokio::time::Instant::now();
-    prefect.announce(&launched(1)).await;
-    assert!(began.elapsed() < TELLING * 2, "{:?}", began.elapsed());
+    assert_eq!(prefect.announce(&launched(100)).await, 100);
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    assert_eq!(of_kind(&server, "/labels"), 1, "a server that does not answer one is not asked a hundred times");
+    prefect.set_deadline(Some(began + began.elapsed() + Duration::from_secs(3)));
+    let began = tokio::time::Instant::now();
+    assert_eq!(prefect.announce(&[]).await, 100);
+    assert!(began.elapsed() < Duration::from_secs(3), "before the deadline: {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -102,6 +116,6 @@ async fn a_dry_run_shows_what_others_would_be_told() {
     assert!(prefect.announce_requests(&launched(1)).is_empty(), "nothing is known of the pool");
     prefect.pool().await.unwrap();
     let paths: Vec<_> = prefect.announce_requests(&launched(2)).iter().map(|shown| shown["path"].clone()).collect();
-    let labels = json!(format!("/flow_runs/{RUN}/labels"));
-    assert_eq!(paths, [json!("/events"), labels.clone(), labels]);
+    let labels = |number: u32| json!(format!("/flow_runs/000{number}-{RUN}/labels"));
+    assert_eq!(paths, [json!("/events"), labels(0), labels(1)]);
 }

@@ -34,6 +34,20 @@ fn the_event_is_the_one_that_the_worker_sends() {
     assert_eq!(teller.submitted("event-1", launched, NOW), expected);
 }
 
+/// As in the recorded words of the worker: the second event follows the first and names the task.
+#[test]
+fn the_second_event_names_the_infrastructure_of_the_run() {
+    let (pool, run, belongings) = (serde_json::from_value(pool_row()).unwrap(), due(), belongings());
+    let teller = Teller { name: "My worker", prefect_version: "3.8.8", work_pool: &pool };
+    let launched = Launched { flow_run: &run.detail.flow_run, belongings: Some(&belongings) };
+    let mut expected = teller.submitted("event-2", launched, NOW);
+    expected["event"] = json!("prefect.worker.executed-flow-run");
+    expected["follows"] = json!("event-1");
+    expected["related"][2]["prefect.infrastructure.identifier"] = json!("cluster::task");
+    expected["related"][2]["prefect.infrastructure.status-code"] = json!("0");
+    assert_eq!(teller.executed(("event-2", "event-1"), launched, "cluster::task", NOW), expected);
+}
+
 #[test]
 fn what_is_not_known_is_left_out() {
     let (pool, run) = (serde_json::from_value(pool_row()).unwrap(), due());

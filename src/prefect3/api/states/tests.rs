@@ -73,9 +73,28 @@ fn an_answer_without_a_status_is_malformed() {
 
 #[test]
 fn a_state_without_a_name_of_its_own_is_only_done_when_it_was_accepted() {
-    let proposed = cancelled("x");
+    let proposed = json!({"type": "CANCELLED", "name": "Cancelled", "message": "x"});
     let answer =
         |status| json!({"status": status, "state": {"type": "CANCELLED", "state_details": {"transition_id": null}}});
     assert_eq!(said(&answer("ACCEPT"), &proposed), Ok(Said::Done));
     assert!(matches!(said(&answer("ABORT"), &proposed), Ok(Said::No(_))));
+}
+
+#[test]
+fn only_a_refusal_that_leaves_the_run_due_as_it_was_is_lasting() {
+    let answer = |status: &str, kind: Value| json!({"status": status, "state": {"type": kind, "name": "x"}, "details": {"reason": "the limit is 0"}});
+    assert_eq!(lasting_refusal(&answer("ABORT", json!("SCHEDULED"))), Some("the limit is 0"));
+    for (status, kind) in [
+        ("ABORT", json!("PENDING")),
+        ("ABORT", json!("RUNNING")),
+        ("ABORT", json!(null)),
+        ("REJECT", json!("SCHEDULED")),
+        ("ACCEPT", json!("PENDING")),
+        ("WAIT", json!("SCHEDULED")),
+    ] {
+        assert_eq!(lasting_refusal(&answer(status, kind.clone())), None, "{status} {kind}");
+    }
+    for odd in [json!(null), json!([]), json!({"status": "ABORT", "state": 7, "details": [1]})] {
+        assert_eq!(lasting_refusal(&odd), None);
+    }
 }

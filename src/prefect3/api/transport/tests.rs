@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::test_support::{KEY, calls, no_content, ok, replying, secret, unavailable};
+use super::super::test_support::{KEY, NOW, calls, no_content, ok, replying, secret, unavailable};
 use super::*;
 use crate::aws::test_server::{Reply, Server, json};
 use crate::config::AgentSecrets;
@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn transport_of(api: &str, secrets: &AgentSecrets) -> Transport {
     let client = http_client::client(None).unwrap();
+    let redaction = Redaction::default();
+    redaction.know_agent(secrets);
     let further = headers::further(secrets).unwrap();
-    Transport::new(client, api, &Credential::of(secrets), further, "Etl wörker", "client-1".into()).unwrap()
+    let (credential, csrf) = (Credential::of(secrets), "client-1".into());
+    Transport::new(client, api, &credential, further, "Etl wörker", csrf, (redaction, Arc::new(|| NOW))).unwrap()
 }
 
 fn transport(server: &Server) -> Transport {
@@ -131,6 +134,66 @@ async fn a_void_csrf_token_is_replaced_and_other_refusals_are_believed() {
 }
 
 #[tokio::test]
+async fn a_credential_that_is_refused_is_told_although_the_server_asks_for_a_token_first() {
+    let server = Server::start(|request| match request.header("authorization") {
+        "Basic YWRtaW46cmlnaHQ=" if request.target.starts_with("/csrf-token") => json(200, &json!({"token": "t1"})),
+        "Basic YWRtaW46cmlnaHQ=" if request.header("prefect-csrf-token") == "t1" => no_content(),
+        _ if request.method == "GET" => json(401, &json!({"exception_message": "Unauthorized"})),
+        _ => json(403, &json!({"detail": "Missing CSRF token."})),
+    })
+    .await;
+    let of = |auth_string: &str| AgentSecrets { auth_string: Some(secret(auth_string)), ..AgentSecrets::default() };
+    assert!(transport_of(&server.url(), &of("admin:right")).write(&write_request()).await.is_ok());
+    let error = transport_of(&server.url(), &of("admin:wrong")).write(&write_request()).await.unwrap_err();
+    assert_eq!(error, ApiError::Unauthorised("HTTP 401: Unauthorized".into()), "not that a token is missing");
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_had_just_now_is_the_servers_trouble() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "GET" => Reply::Answer(503, vec![("retry-after", "60".into())], "busy".into()),
+        _ => json(403, &json!({"detail": "Missing CSRF token."})),
+    })
+    .await;
+    let error = transport(&server).write(&write_request()).await.unwrap_err();
+    assert!(matches!(&error, ApiError::Status { status: 503, text } if text.contains("again in 60 s")), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_is_asked_before_the_time_it_names() {
+    let later =
+        |status, asked: &'static str| Reply::Answer(status, vec![("retry-after", asked.into())], "later".into());
+    for status in [408, 413, 429, 500, 503] {
+        let server = replying(vec![later(status, "0.3"), ok(json!("hi"))]).await;
+        let started = Instant::now();
+        let sent = transport(&server).repeatable(&read_request()).await;
+        assert!(sent.answer.is_ok() && started.elapsed() >= Duration::from_millis(300), "{status}");
+        assert_eq!((server.requests().len(), sent.repeated), (2, status != 429), "{status}");
+
+        let server = replying(vec![later(status, "20")]).await;
+        let answer = transport(&server).read(&read_request()).await;
+        assert!(answer.is_err() && server.requests().len() == 1, "{status}: there is not so much time: {answer:?}");
+        let server = replying(vec![later(status, "6"), ok(json!("hi"))]).await;
+        let answer = transport(&server).read(&read_request().within(Duration::from_secs(5))).await;
+        assert!(answer.is_err() && server.requests().len() == 1, "{status}: it would be too old: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_told_with_its_target_and_without_its_secrets() {
+    let target = "https://someone:hunter2@new.example/api/variables/name/x?token=hunter2";
+    let server = replying(vec![Reply::Answer(301, vec![("location", target.into())], String::new())]).await;
+    let error = transport(&server).read(&read_request()).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(matches!(error, ApiError::Configuration(_)), "{text}");
+    assert!(text.contains("HTTP 301 and sends to https://new.example/api/variables/name/x."), "{text}");
+    assert!(text.contains("write `api: https://new.example/api`") && !text.contains("hunter2"), "{text}");
+    let server = replying(vec![Reply::Answer(302, vec![("location", "/login?next=x".into())], String::new())]).await;
+    let text = transport(&server).read(&read_request()).await.unwrap_err().to_string();
+    assert!(text.contains("/login.") && text.contains("a page to log in"), "{text}");
+}
+
+#[tokio::test]
 async fn few_requests_are_on_their_way_at_once() {
     let server = replying(vec![Reply::Hang]).await;
     let transport = transport(&server);
@@ -138,7 +201,7 @@ async fn few_requests_are_on_their_way_at_once() {
     let requests: Vec<Request> = (0..20).map(|_| read_request()).collect();
     let answers = futures_util::future::join_all(requests.iter().map(|request| transport.read(request))).await;
     assert_eq!(server.requests().len(), IN_FLIGHT);
-    let waiting = answers.iter().filter(|answer| matches!(answer, Err(ApiError::Unreachable { .. }))).count();
+    let waiting = answers.iter().filter(|answer| matches!(answer, Err(ApiError::NoTime))).count();
     assert_eq!(waiting, 20 - IN_FLIGHT, "what was never sent is known not to have been: {answers:?}");
 }
 
@@ -150,7 +213,7 @@ async fn nothing_waits_beyond_the_deadline_and_a_timeout_is_not_repeated() {
     let answer = transport.read(&read_request()).await;
     assert!(matches!(&answer, Err(ApiError::NoAnswer(text)) if text.starts_with("timed out")), "{answer:?}");
     let answer = transport.write(&write_request()).await;
-    assert!(matches!(&answer, Err(ApiError::Unreachable { reason, .. }) if reason == "no time is left"), "{answer:?}");
+    assert_eq!(answer, Err(ApiError::NoTime), "its own kind: nobody was asked");
     assert_eq!(server.requests().len(), 1);
 }
 

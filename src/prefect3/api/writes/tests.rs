@@ -188,12 +188,16 @@ async fn a_launch_that_can_never_be_crashes_the_run_in_the_workers_words() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_being_cancelled_is_ended_by_force() {
+async fn a_run_that_is_being_cancelled_is_ended_by_a_name_that_all_who_see_it_give() {
     let server = showing(row_in(state("CANCELLING", "Cancelling")), Vec::new()).await;
     let run = due();
     assert_eq!(agent(&server).cancelled(&[Ending { run: &run, message: "stopped".into() }]).await, [Ok(())]);
-    let body = server.requests()[1].json();
-    assert_eq!(body, json!({"state": {"type": "CANCELLED", "name": "Cancelled", "message": "stopped"}, "force": true}));
+    let id =
+        names().end_of_cancelled(RUN, &names().claim(RUN, state("CANCELLING", "Cancelling")["id"].as_str().unwrap()));
+    let state = json!({
+        "type": "CANCELLED", "name": "Cancelled", "message": "stopped", "state_details": {"transition_id": id},
+    });
+    assert_eq!(server.requests()[1].json(), json!({"state": state, "force": false}));
 }
 
 #[tokio::test]
@@ -204,6 +208,7 @@ async fn a_due_run_is_cancelled_only_as_it_was_seen() {
     let ending = || [Ending { run: &run, message: "gone".into() }];
     let server = showing(row.clone(), Vec::new()).await;
     assert_eq!(agent(&server).cancelled(&ending()).await, [Ok(())]);
+    assert_eq!(server.requests()[1].json()["force"], true, "no rule of the server lets it become Cancelled otherwise");
     let late = row_in(state("SCHEDULED", "Late"));
     let server = showing(late, Vec::new()).await;
     assert_eq!(agent(&server).cancelled(&ending()).await, [Ok(())], "Late is the same turn");
@@ -318,7 +323,7 @@ async fn a_dry_run_shows_the_requests_that_would_be_sent() {
     assert_eq!(prefect.give_back_requests(&[back], NOW)[0]["body"]["state"]["name"], "AwaitingRetry");
     let ending = || [Ending { run: &run, message: "m".into() }];
     assert_eq!(prefect.fail_requests(&ending())[0]["body"]["state"]["type"], "CRASHED");
-    assert_eq!(prefect.cancelled_requests(&ending())[0]["body"]["force"], true);
+    assert_eq!(prefect.cancelled_requests(&ending())[0]["body"]["force"], true, "it is due, and its deployment gone");
     assert!(prefect.record_requests(&run, &task())[0]["body"]["infrastructure_pid"].as_str().unwrap().ends_with(TASK));
     assert!(server.requests().is_empty());
     let ids =

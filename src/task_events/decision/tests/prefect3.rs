@@ -28,6 +28,29 @@ fn our_own_dead_task_ends_its_run_with_a_sentence_and_a_remedy() {
 }
 
 #[test]
+fn a_task_whose_host_was_taken_away_is_not_said_to_want_memory() {
+    let killed = [("prefect", Some(137), "")];
+    for (code, reason) in [
+        ("SpotInterruption", "Your Spot Task was interrupted."),
+        ("TerminationNotice", "Host termination"),
+        ("InfrastructureHealth", "unhealthy"),
+    ] {
+        let event = stopped(code, reason, &killed);
+        for launched in [Launched::Here, Launched::ByWorker] {
+            let decision = look(&event, &run(Phase::Running), TwoOrThree, launched, Look::First);
+            let logged = decision.actions.iter().find_map(|action| match action {
+                Action::Log { message, .. } => Some(message.as_str()),
+                _ => None,
+            });
+            let told = format!("{} {}", end_message(&decision), logged.unwrap());
+            assert!(!told.to_lowercase().contains("memory") && told.contains(reason), "{launched:?}: {told}");
+        }
+    }
+    let other = first_look(&stopped("EssentialContainerExited", "", &killed), &run(Phase::Running), TwoOrThree);
+    assert!(end_message(&other).contains("memory"), "{other:?}");
+}
+
+#[test]
 fn only_our_own_claims_are_given_back() {
     let capacity = stopped("TaskFailedToStart", "Timeout waiting for capacity", &[]);
     let ours = look(&capacity, &run(Phase::Claimed), TwoOrThree, Launched::Here, Look::First);

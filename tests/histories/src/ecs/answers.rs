@@ -23,7 +23,7 @@ pub(super) fn error(fault: Fault, started: Vec<String>) -> AwsError {
         Kind::Disguised => answer(400, "InvalidParameterException", "Rate exceeded"),
         Kind::ServerError => answer(500, "ServerException", "Service Unavailable. Please try again later."),
         Kind::Html => answer(502, "", "<html><body>502 Bad Gateway</body></html>"),
-        Kind::Malformed => AwsError::Malformed("expected value at line 1 column 1".into()),
+        Kind::Malformed | Kind::SaysNothing => AwsError::Malformed("expected value at line 1 column 1".into()),
         Kind::Conflict => conflict(started),
         Kind::Unauthorised => answer(
             400,

@@ -53,6 +53,7 @@ impl EcsCalls for SimEcs {
             Ok(Ok(task)) => Ok(RunTaskAnswer { tasks: vec![task], failures: Vec::new() }),
             Ok(Err(refused)) => Err(refused),
             Err((Fault { kind: Kind::Failures, .. }, _)) => Ok(no_memory()),
+            Err((Fault { kind: Kind::SaysNothing, .. }, _)) => Ok(RunTaskAnswer::default()),
             Err((fault, started)) => {
                 let arns = started.and_then(Result::ok).map(|task| task.task_arn);
                 Err(error(fault, arns.into_iter().collect()))
@@ -87,17 +88,11 @@ impl EcsCalls for SimEcs {
     }
 
     async fn list_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
-        let list = |arrival: &mut Arrival<'_>| {
-            let now = arrival.now;
-            if let Some(run) = started_by.rsplit('/').next().and_then(RunId::parse) {
-                arrival.world.audit.looked(arrival.actor, run, now);
-            }
-            let asked = arrival.world.ecs.tasks.iter().filter(|task| task.started_by.as_deref() == Some(started_by));
-            let here = asked.filter(|task| Some(task.cluster.as_str()) == cluster && task.listed_from <= now);
-            let known = here.filter(|task| task.stopped_at.is_none_or(|stopped| now - stopped < MEMORY));
-            known.map(|task| task.arn.clone()).collect()
-        };
-        self.0.call(Call::ListTasks, list).await.map_err(plain)
+        self.listed(cluster, started_by, false).await
+    }
+
+    async fn list_stopping_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
+        self.listed(cluster, started_by, true).await
     }
 
     async fn stop_task(&self, cluster: Option<&str>, task_arn: &str, _: &str) -> Result<(), AwsError> {
@@ -113,6 +108,25 @@ impl EcsCalls for SimEcs {
         let is_known = self.0.call(Call::StopTask, stop).await.map_err(plain)?;
         let not_found = || error_of("InvalidParameterException", "The referenced task was not found.");
         if is_known { Ok(()) } else { Err(not_found()) }
+    }
+}
+
+impl SimEcs {
+    /// Tasks that are to run, or that are being stopped.
+    async fn listed(&self, cluster: Option<&str>, started_by: &str, stopping: bool) -> Result<Vec<String>, AwsError> {
+        let list = |arrival: &mut Arrival<'_>| {
+            let now = arrival.now;
+            // What is to run is asked for first: from then on nothing may come between.
+            if let Some(run) = started_by.rsplit('/').next().and_then(RunId::parse).filter(|_| !stopping) {
+                arrival.world.audit.looked(arrival.actor, run, now);
+            }
+            let asked = arrival.world.ecs.tasks.iter().filter(|task| task.started_by.as_deref() == Some(started_by));
+            let here = asked.filter(|task| Some(task.cluster.as_str()) == cluster && task.listed_from <= now);
+            let known = here.filter(|task| task.stopped_at.is_none_or(|stopped| now - stopped < MEMORY));
+            let wanted = known.filter(|task| (task.is_ending || task.status == Status::Stopped) == stopping);
+            wanted.map(|task| task.arn.clone()).collect()
+        };
+        self.0.call(Call::ListTasks, list).await.map_err(plain)
     }
 }
 

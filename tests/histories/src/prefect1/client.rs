@@ -178,7 +178,9 @@ impl Orchestrator for Client {
         self.port.call(Call::Log, |_| ()).await.map_err(answers::api_error)
     }
 
-    async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) {}
+    async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+        0
+    }
 }
 
 fn standing(server: &super::Server, before: OffsetDateTime, cancelled_since: OffsetDateTime) -> Standing<Detail> {

@@ -181,7 +181,10 @@ impl Arrival<'_> {
 fn claimed_states(owner: usize, claim: &Claim<'_, Detail>) -> Vec<Change> {
     let detail = &claim.run.detail;
     let mark = || Some(claim.mark.clone());
-    let write = || Write::Claim { mark: claim.mark.clone(), due: claim.run.start_time };
+    // A retry is due when its task runs are; when the claiming process looked, by a clock of its own, tells nothing.
+    let starts = detail.task_runs.iter().map(|task_run| task_run.state.start_time);
+    let due = starts.max().flatten().unwrap_or(claim.run.start_time);
+    let write = || Write::Claim { mark: claim.mark.clone(), due };
     if claim.run.is_task_retry {
         let of_task = |task_run: &super::TaskRun| SetState {
             run: detail.run,

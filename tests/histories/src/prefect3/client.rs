@@ -250,8 +250,11 @@ impl Orchestrator for Client {
         self.port.call(Call::Log, |_| ()).await.map_err(answers::api_error)
     }
 
-    async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) {
-        let _ = self.port.call(Call::Announce, |_| ()).await;
+    async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+        if !launched.is_empty() {
+            let _ = self.port.call(Call::Announce, |_| ()).await;
+        }
+        0
     }
 }
 

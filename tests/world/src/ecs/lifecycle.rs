@@ -137,6 +137,9 @@ impl Ecs {
             return Err(ServiceError::new("InvalidParameterException", "startedBy must be the only filter."));
         }
         let desired = input["desiredStatus"].as_str().unwrap_or("RUNNING");
+        if started_by.is_some() && desired == "STOPPED" && !self.options.lists_stopped_by_started_by {
+            return Err(ServiceError::new("InvalidParameterException", "startedBy must be the only filter."));
+        }
         let family = input["family"].as_str().map(|family| format!("task-definition/{family}:"));
         let listed = |task: &&Task| {
             task.cluster_arn == cluster

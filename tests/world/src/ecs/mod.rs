@@ -78,6 +78,9 @@ pub struct Options {
     pub register_rate: Option<f64>,
     /// Names of capacity providers that exist; none: every name does.
     pub capacity_providers: Option<Vec<String>>,
+    /// Whether `ListTasks` takes `desiredStatus: STOPPED` beside `startedBy`. AWS's documentation says that `startedBy`
+    /// must be the only filter; public code sends both.
+    pub lists_stopped_by_started_by: bool,
     /// How tasks live by themselves; none: they stay `PROVISIONING` until a test says otherwise.
     pub lifecycle: Option<Lifecycle>,
     /// Whether tasks that live by themselves take their Prefect 3 flow runs along: Running when they are, Completed
@@ -98,6 +101,7 @@ impl Default for Options {
             run_task_rate: None,
             register_rate: None,
             capacity_providers: None,
+            lists_stopped_by_started_by: true,
             lifecycle: None,
             flow_runs: false,
             containers: None,

@@ -38,12 +38,20 @@ pub(super) fn create_logs(call: &mut Call<'_>) -> Outcome {
 pub(super) fn filter_logs(call: &mut Call<'_>) -> Outcome {
     let fields = Fields::embedded(call.body)?;
     let page = Page::read(&fields, call.prefect3.switches.api_limit)?;
-    let runs = match fields.child("logs")? {
-        None => None,
-        Some(filter) => filter.child("flow_run_id")?.map(|runs| runs.ids("any_")).transpose()?.flatten(),
-    };
+    let (mut runs, mut least, mut most) = (None, i64::MIN, i64::MAX);
+    if let Some(filter) = fields.child("logs")? {
+        runs = filter.child("flow_run_id")?.map(|runs| runs.ids("any_")).transpose()?.flatten();
+        if let Some(level) = filter.child("level")? {
+            least = level.integer("ge_", i64::MIN)?.unwrap_or(least);
+            most = level.integer("le_", i64::MIN)?.unwrap_or(most);
+        }
+    }
     let wanted = |line: &&Value| {
-        runs.as_ref().is_none_or(|runs| line["flow_run_id"].as_str().is_some_and(|id| runs.iter().any(|run| run == id)))
+        let has_level = line["level"].as_i64().is_some_and(|level| (least..=most).contains(&level));
+        has_level
+            && runs
+                .as_ref()
+                .is_none_or(|runs| line["flow_run_id"].as_str().is_some_and(|id| runs.iter().any(|run| run == id)))
     };
     let now = call.prefect3.show(call.now);
     let row = |(number, line): (usize, &Value)| {

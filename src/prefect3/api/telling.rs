@@ -1,0 +1,197 @@
+//! Writes of what is still to be told: side by side, as long as there is time and the server takes them.
+//!
+//! A server on `SQLite` answers 503 to most of several writes at once. What it refused comes again in a later round, with
+//! fewer writes at once, so that all are taken in the end.
+
+use super::answer::{is_missing, is_no_route};
+use super::claims::newest_claim;
+use super::guard::Look;
+use super::requests;
+use super::untold::Telling;
+use super::{Prefect3, lock};
+use crate::orchestrator::ApiError;
+use futures_util::stream::{self, StreamExt};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Writes at once, at first.
+const AT_ONCE: usize = 6;
+/// A write that takes longer is no better answered later.
+const WRITE: Duration = Duration::from_secs(5);
+/// Pauses after rounds in which a busy server took nothing; after the last one it is left alone.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(2),
+];
+/// Tasks that are looked at in one poll.
+const MAX_TASKS: usize = 200;
+
+/// What became of the writes of a round.
+#[derive(Debug, Default)]
+struct Round {
+    /// Done with, one way or the other.
+    done: usize,
+    /// Failures since then.
+    in_a_row: usize,
+    /// The last of them.
+    error: Option<ApiError>,
+}
+
+/// What comes after a round.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// Another one, after this pause and with so many writes at once.
+    Round(Duration, usize),
+    /// Nothing: all is told, or the server takes nothing.
+    End,
+}
+
+impl Round {
+    /// Whether the rest of the round would only be refused as well.
+    fn is_over(&self, at_once: usize) -> bool {
+        self.in_a_row >= 2 * at_once
+    }
+
+    /// `idle`: rounds before this one in which nothing was taken, since one in which something was.
+    fn next(&self, idle: usize, at_once: usize) -> Next {
+        let Some(error) = &self.error else { return Next::End };
+        let fewer = (at_once / 2).max(1);
+        let asked = match error {
+            ApiError::Throttled { retry_after } => retry_after.unwrap_or_default(),
+            ApiError::Status { status: 502..=504, .. } => Duration::ZERO,
+            _ if self.done > 0 => Duration::ZERO,
+            _ => return Next::End,
+        };
+        match PAUSES.get(if self.done > 0 { 0 } else { idle }) {
+            Some(pause) => Next::Round(asked.max(*pause), fewer),
+            None => Next::End,
+        }
+    }
+}
+
+impl Prefect3 {
+    /// Tells all that is to be told, with these labels. The last error, if something is left.
+    pub(super) async fn tell_rest(&self, labels: &Value) -> Option<ApiError> {
+        let unclear = self.forget_tasks_of_the_past().await;
+        let (mut idle, mut at_once) = (0_usize, AT_ONCE);
+        loop {
+            let tellings = self.untold.all().into_iter().filter(|telling| !unclear.contains(telling)).collect();
+            let round = self.round(tellings, labels, at_once).await;
+            idle = if round.done > 0 { 0 } else { idle + 1 };
+            match round.next(idle.saturating_sub(1), at_once) {
+                Next::End => return round.error,
+                Next::Round(pause, fewer) => {
+                    at_once = fewer;
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// The first one goes alone: it shows whether the server takes any.
+    async fn round(&self, tellings: Vec<Telling>, labels: &Value, at_once: usize) -> Round {
+        let round = Mutex::new(Round::default());
+        let mut tellings = tellings.into_iter();
+        let first = tellings.next();
+        for (telling, at_once) in [(first.into_iter().collect(), 1), (tellings.collect::<Vec<_>>(), at_once)] {
+            let telling: Vec<Telling> = telling;
+            let one = |telling: Telling| {
+                let round = &round;
+                async move {
+                    if !lock(round).is_over(at_once) {
+                        self.tell_one(&telling, labels, round).await;
+                    }
+                }
+            };
+            stream::iter(telling).for_each_concurrent(at_once, one).await;
+            if matches!(lock(&round).error, Some(ApiError::NoAnswer(_) | ApiError::Unreachable { .. })) {
+                break;
+            }
+        }
+        round.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn tell_one(&self, telling: &Telling, labels: &Value, round: &Mutex<Round>) {
+        let request = match telling {
+            // Found out since the round began.
+            Telling::Labels { .. } if self.unserved.labels.load(Ordering::Relaxed) => return,
+            Telling::Labels { flow_run_id } => requests::labels(flow_run_id, labels),
+            Telling::Task { flow_run_id, pid, .. } => requests::record_task(flow_run_id, Some(pid)),
+        };
+        let written = tokio::time::timeout(WRITE, self.transport.write(&request)).await;
+        let written = written.unwrap_or_else(|_| Err(ApiError::NoAnswer("it took too long".into())));
+        match written {
+            Ok(_) => self.untold.remove(telling),
+            Err(error) if matches!(telling, Telling::Labels { .. }) && is_no_route(&error) => {
+                tracing::warn!(%error, "the server has no labels on flow runs");
+                self.unserved.labels.store(true, Ordering::Relaxed);
+                self.untold.forget_labels();
+            }
+            Err(error) if is_missing(&error) => self.untold.remove(telling),
+            Err(ApiError::Refused { message, .. }) => {
+                tracing::debug!(?telling, message, "the server takes no such write");
+                self.untold.give_up(telling);
+            }
+            Err(error) => {
+                let mut round = lock(round);
+                round.in_a_row += 1;
+                round.error = Some(error);
+                return;
+            }
+        }
+        let mut round = lock(round);
+        (round.done, round.in_a_row) = (round.done + 1, 0);
+    }
+
+    /// A task is written down only as long as nothing else is, and the run is in the claim that the task was started
+    /// for, or runs since then. Those of which that cannot be told now come back.
+    async fn forget_tasks_of_the_past(&self) -> BTreeSet<Telling> {
+        let is_task = |telling: &Telling| matches!(telling, Telling::Task { .. });
+        let mut unclear: BTreeSet<Telling> = self.untold.all().into_iter().filter(is_task).collect();
+        let tasks: Vec<Telling> = unclear.iter().take(MAX_TASKS).cloned().collect();
+        if tasks.is_empty() {
+            return unclear;
+        }
+        let ids: Vec<String> = tasks.iter().map(|task| task.flow_run_id().to_owned()).collect();
+        let Ok(looks) = self.looks(&ids).await else { return unclear };
+        for (task, look) in tasks.into_iter().zip(looks) {
+            let stands = match look {
+                None => Some(false),
+                Some(Ok(look)) => self.stands(&task, &look).await,
+                Some(Err(_)) => None,
+            };
+            if stands == Some(false) {
+                self.untold.remove(&task);
+            }
+            if stands.is_some() {
+                unclear.remove(&task);
+            }
+        }
+        unclear
+    }
+
+    /// Whether a task may still be written down on its run; `None` = that cannot be told now.
+    async fn stands(&self, task: &Telling, look: &Look) -> Option<bool> {
+        let Telling::Task { claim, .. } = task else { return Some(true) };
+        if look.run.pid().is_some() {
+            return Some(false);
+        }
+        match look.run.kind() {
+            "PENDING" => Some(look.claim.as_ref() == Some(claim)),
+            "RUNNING" | "CANCELLING" => {
+                let states = self.history(look.run.id()).await.ok()?;
+                Some(newest_claim(&states).and_then(|newest| newest.transition_id.as_ref()) == Some(claim))
+            }
+            _ => Some(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
