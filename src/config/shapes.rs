@@ -55,7 +55,7 @@ fn is_mended(which: DocumentKind, document: &Map<String, Value>, problem: &ecs_m
         "clientToken" | "startedBy" => true,
         path if sizes.contains(&path) => value.is_number(),
         _ => match in_flow() {
-            Some(path) if path == "command" || path.starts_with("command[") => which == DocumentKind::RunTaskKwargs,
+            Some(path) if path.split('[').next() == Some("command") => which == DocumentKind::RunTaskKwargs,
             Some("environment") => value.as_object().is_some_and(Map::is_empty) || value.as_str() == Some(""),
             _ => false,
         },

@@ -52,16 +52,22 @@ fn without_spot(strategy: &[Value]) -> Vec<Value> {
     entries
 }
 
+/// Sets a field of an object; anything else stays as it is.
+fn set(entry: &mut Value, key: &str, to: Value) {
+    if let Some(fields) = entry.as_object_mut() {
+        fields.insert(key.to_owned(), to);
+    }
+}
+
 /// Shares add up; of two bases the larger counts.
 fn merge(into: &mut Value, entry: &Value) {
     let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64);
     let weights = [number(into, "weight"), number(entry, "weight")];
-    let is_weighted = weights.iter().any(Option::is_some);
-    let weight = is_weighted.then(|| json!(weights.iter().flatten().sum::<u64>().min(WEIGHT_MAX)));
-    let base = number(into, "base").max(number(entry, "base")).map(|base| json!(base));
-    if let Value::Object(into) = into {
-        into.extend(weight.map(|weight| ("weight".to_owned(), weight)));
-        into.extend(base.map(|base| ("base".to_owned(), base)));
+    if weights.iter().any(Option::is_some) {
+        set(into, "weight", json!(weights.iter().flatten().sum::<u64>().min(WEIGHT_MAX)));
+    }
+    if let Some(base) = number(into, "base").max(number(entry, "base")) {
+        set(into, "base", json!(base));
     }
 }
 

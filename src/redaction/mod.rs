@@ -7,7 +7,7 @@
 //! sent to Prefect. Requests themselves are never altered: a secret goes where it belongs.
 //!
 //! What counts as a secret in a text: six characters or more, wherever they stand, in each of the forms that a text may
-//! have them in ([`forms`]). A shorter one would blank ordinary words; it is only looked for in the bodies of a dry run,
+//! have them in ([`mod@forms`]). A shorter one would blank ordinary words; it is only looked for in the bodies of a dry run,
 //! where it must be a word of its own (three characters or more) or a whole value.
 
 mod forms;

@@ -8,7 +8,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let is_test = name.starts_with("test") || name == "fakes";
+        let is_test = name.starts_with("test") || name == "fakes" || name == "nothing_lost.rs";
         if path.is_dir() && !is_test {
             sources(&path, found);
         } else if path.extension().is_some_and(|ending| ending == "rs") && !is_test {
@@ -20,18 +20,17 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Whether a line has an index that is a text or a constant.
 fn indexes(line: &str) -> bool {
     let line = line.split("//").next().unwrap_or_default();
-    line.match_indices('[').any(|(at, _)| {
-        let (before, after) = (&line[..at], &line[at + 1..]);
-        let is_place = before.chars().last().is_some_and(|last| last.is_alphanumeric() || "_)]?".contains(last));
-        is_place && after.split_once(']').is_some_and(|(index, _)| is_key(index))
-    })
-}
-
-/// `"key"`, `KEY` or `Some::KEY`.
-fn is_key(index: &str) -> bool {
-    let is_constant = |name: &str| name.starts_with(|first: char| first.is_ascii_uppercase());
-    let quoted = index.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    quoted.is_some_and(|key| !key.contains('"')) || is_constant(index)
+    let mut before = ' ';
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        let is_place = before.is_alphanumeric() || "_)]?".contains(before);
+        let is_key = characters.peek().is_some_and(|next| *next == '"' || next.is_ascii_uppercase());
+        if character == '[' && is_place && is_key {
+            return true;
+        }
+        before = character;
+    }
+    false
 }
 
 #[test]
@@ -42,10 +41,6 @@ fn no_production_code_indexes_into_json() {
     let mut found = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        // Modules of tests say so in their first lines.
-        if text.lines().take(6).any(|line| line.starts_with("#![allow(clippy::unwrap_used")) {
-            continue;
-        }
         let lines: Vec<&str> = text.lines().collect();
         // Tests within a file stand at its end.
         let is_tests =

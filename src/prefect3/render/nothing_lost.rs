@@ -29,7 +29,7 @@ fn launchable() -> impl Strategy<Value = Both> {
         definition.insert("networkMode".into(), json!("awsvpc"));
         definition.remove("requiresCompatibilities");
         definition.extend([("cpu", "256"), ("memory", "512")].map(|(size, is)| (size.to_owned(), json!(is))));
-        let containers = definition["containerDefinitions"].as_array_mut().unwrap();
+        let containers = definition.get_mut("containerDefinitions").and_then(Value::as_array_mut).unwrap();
         containers.push(json!({}));
         for container in containers.iter_mut().filter_map(Value::as_object_mut) {
             container.entry("image").or_insert_with(|| json!("i"));

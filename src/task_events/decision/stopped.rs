@@ -83,7 +83,7 @@ impl Stopped<'_> {
     fn end(&self, message: String, diagnosis: &Diagnosis) -> Decision {
         let (level, line) = match self.rules.generation {
             Generation::One => (LogLevel::Error, message.clone()),
-            Generation::TwoOrThree if diagnosis.knows_better() => line(diagnosis),
+            Generation::TwoOrThree if self.observer_misleads(diagnosis) => (LogLevel::Error, line(diagnosis).1),
             Generation::TwoOrThree => self.observers_line().unwrap_or_else(|| line(diagnosis)),
         };
         let mut actions = vec![Action::End { message }, Action::Log { level, message: line }];
@@ -107,11 +107,16 @@ impl Stopped<'_> {
         let mut actions = vec![Action::Cancelled { message }];
         if self.owner.launched == Launched::ByWorker && self.has_failed() {
             let diagnosis = Diagnosis::of(self.event, self.rules.generation);
-            let line = if diagnosis.knows_better() { Some(line(&diagnosis)) } else { self.observers_line() };
+            let line = if self.observer_misleads(&diagnosis) { Some(line(&diagnosis)) } else { self.observers_line() };
             actions.extend(line.map(|(level, message)| Action::Log { level, message }));
             actions.extend(self.forward());
         }
         Decision { actions, why: "it was cancelled, and its task has stopped".into() }
+    }
+
+    /// Whether the observer's words about exit codes hide what is known. Without codes it says nothing that is wrong.
+    fn observer_misleads(&self, diagnosis: &Diagnosis) -> bool {
+        diagnosis.knows_better() && self.event.task.containers.iter().any(|container| container.exit_code.is_some())
     }
 
     fn observers_line(&self) -> Option<(LogLevel, String)> {

@@ -168,7 +168,10 @@ async fn a_cancelled_runs_task_is_stopped_in_its_own_account() {
 #[tokio::test]
 async fn a_claim_without_a_task_is_finished_in_its_own_account() {
     let scene = Scene::with(json!({"orphan_after_seconds": 60})).await;
-    scene.deployment.world.fault(Fault::new("ecs", "RunTask", FaultKind::DropAfter).always());
+    for operation in ["RunTask", "ListTasks"] {
+        // Nobody says whether the task was started: the claim waits.
+        scene.deployment.world.fault(Fault::new("ecs", operation, FaultKind::DropAfter).always());
+    }
     let run = scene.run_with(role());
     scene.poll().await;
     assert_eq!(scene.history(&run), ["Scheduled", "Pending"]);
