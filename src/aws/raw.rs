@@ -2,6 +2,7 @@
 
 use super::AwsError;
 use super::http::{Answer, TransportError, chain};
+use crate::transport::shape;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -54,9 +55,11 @@ impl Wire {
             Err(error) => return Err(self.error(&error)),
         }
         match self.take() {
+            // Not quoted: it may hold the parameters' values.
             Some((_, body)) => serde_json::from_slice(&body)
-                // Not quoted: it may hold the parameters' values.
-                .map_err(|error| AwsError::Malformed(format!("{error}, of {} bytes", body.len()))),
+                .map_err(|error| format!("{error}, of {} bytes", body.len()))
+                .and_then(shape::object)
+                .map_err(AwsError::Malformed),
             None => Err(AwsError::Malformed("no body".into())),
         }
     }

@@ -71,12 +71,28 @@ pub(crate) fn excerpt(body: &[u8]) -> String {
     excerpt
 }
 
-/// Why a body is no JSON. A page is quoted, since its text says who has answered. What only looks like JSON is not: it
-/// may hold secrets.
+/// Why a body is no JSON. A page is quoted, since its text says who has answered. Whatever else came may hold secrets.
 pub(crate) fn not_json(body: &[u8], error: &serde_json::Error) -> String {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if matches!(first, Some(b'{' | b'[' | b'"')) {
-        return format!("broken JSON of {} bytes: {error}", body.len());
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None | Some(b'<') => format!("no JSON: {}", excerpt(body)),
+        Some(_) => format!("broken JSON of {} bytes: {error}", body.len()),
     }
-    format!("no JSON: {}", excerpt(body))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn only_a_page_is_quoted() {
+        let said = |body: &[u8]| not_json(body, &serde_json::from_slice::<Value>(body).unwrap_err());
+        assert_eq!(said(b" <h1>Sign in</h1>"), "no JSON: <h1>Sign in</h1>");
+        assert_eq!(said(b""), "no JSON: (empty body)");
+        for secret in [&b"{\"a\": \"hunter2"[..], b"\xff\xfe{\"a\": \"hunter2\"}", b"hunter2", b"[\"hunter2\"]]"] {
+            let said = said(secret);
+            assert!(said.starts_with("broken JSON of ") && !said.contains("hunter2"), "{said}");
+        }
+    }
 }
