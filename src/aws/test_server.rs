@@ -117,9 +117,13 @@ pub(crate) async fn clients(endpoint: &str, more: &[(&str, &str)]) -> AwsClients
 }
 
 /// An address where nobody listens.
-pub(crate) async fn closed_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+pub(crate) fn closed_port() -> String {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    // Kept as long as the process lives: a port that is given back may be another test's server by the next request.
+    std::mem::forget(socket);
+    format!("http://{address}")
 }
 
 async fn serve(mut stream: TcpStream, handler: &(dyn Fn(&Request) -> Reply + Send + Sync), seen: &Mutex<Vec<Request>>) {

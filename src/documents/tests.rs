@@ -59,7 +59,7 @@ async fn documents_are_loaded_from_all_places() {
 #[tokio::test]
 async fn errors_name_the_path_and_no_secret() {
     let server = world().await;
-    let (web, nowhere) = (server.url(), closed_port().await);
+    let (web, nowhere) = (server.url(), closed_port());
     let large = format!("{web}/large is larger than 1048576 bytes");
     let cases = [
         ("s3://bucket/gone.yaml".to_owned(), "cannot read s3://bucket/gone.yaml: NoSuchKey: "),

@@ -51,7 +51,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_parameters_arn_tells_account_and_region_and_nobody_is_asked() {
-        let aws = clients(&closed_port().await, &[]).await;
+        let aws = clients(&closed_port(), &[]).await;
         for (arn, expected) in [
             ("arn:aws:ssm:us-east-2:123456789012:parameter/root/config/etl", "123456789012/us-east-2/root/etl"),
             ("arn:aws-cn:ssm:cn-north-1:210987654321:parameter/root/config/etl", "210987654321/cn-north-1/root/etl"),
@@ -76,7 +76,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_account_that_cannot_be_told_is_trouble_with_aws() {
-        let aws = clients(&closed_port().await, &[]).await;
+        let aws = clients(&closed_port(), &[]).await;
         let trouble = identity(None, "etl.yaml/agent").text(&aws).await.unwrap_err();
         assert_eq!(trouble.kind, ErrorKind::Aws);
         assert!(trouble.message.contains("cannot connect to AWS"), "{trouble}");

@@ -132,7 +132,7 @@ async fn a_refused_role_says_what_sts_said() {
 
 #[tokio::test]
 async fn an_sts_out_of_reach_is_told_apart_from_one_that_refuses() {
-    let (server, nowhere) = (any_service().await, closed_port().await);
+    let (server, nowhere) = (any_service().await, closed_port());
     let aws = server.clients_with(&[("AWS_ENDPOINT_URL_STS", &nowhere)]).await;
     let own = aws.for_agent(None, None).await;
     let theirs = aws.for_account(&own, &Account { role: role(), ..Account::default() });

@@ -33,7 +33,7 @@ async fn any_service() -> Server {
 #[tokio::test]
 async fn every_service_honours_its_own_endpoint() {
     let (ecs, ec2, sts, ssm) = (any_service().await, any_service().await, any_service().await, any_service().await);
-    let nowhere = closed_port().await;
+    let nowhere = closed_port();
     let variables = [
         ("AWS_ENDPOINT_URL_ECS", ecs.url()),
         ("AWS_ENDPOINT_URL_EC2", ec2.url()),
@@ -95,7 +95,7 @@ async fn a_role_that_refuses_is_a_matter_of_credentials() {
 
 #[tokio::test]
 async fn sts_out_of_reach_is_a_matter_of_credentials_too() {
-    let nowhere = closed_port().await;
+    let nowhere = closed_port();
     let agent = clients(&nowhere, &[]).await.for_agent(None, Some(ROLE)).await;
     let error = agent.ecs.list_tasks(None, "x").await.unwrap_err();
     assert!(matches!(error, AwsError::Credentials(_)), "{error:?}");

@@ -165,7 +165,7 @@ async fn lists_that_are_none_do_not_say_that_there_is_nothing() {
 
 #[tokio::test]
 async fn a_refused_connection_means_nothing_was_sent() {
-    let aws = clients(&closed_port().await, &[]).await.for_agent(None, None).await;
+    let aws = clients(&closed_port(), &[]).await.for_agent(None, None).await;
     let error = aws.ecs.run_task(&run_task_body()).await.unwrap_err();
     assert!(matches!(error, AwsError::NotSent(_)), "{error:?}");
 }

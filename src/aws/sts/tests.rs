@@ -83,7 +83,7 @@ async fn who_calls_is_asked_once() {
 
 #[tokio::test]
 async fn who_calls_is_asked_again_when_nobody_answered() {
-    let nowhere = closed_port().await;
+    let nowhere = closed_port();
     let aws = clients(&nowhere, &[]).await;
     assert!(matches!(aws.account().await, Err(AwsError::NotSent(_))));
     assert!(matches!(aws.account().await, Err(AwsError::NotSent(_))), "no failure is remembered");

@@ -91,9 +91,8 @@ async fn every_other_answer_to_a_claim_has_its_meaning() {
 #[tokio::test]
 async fn a_claim_that_was_never_sent_was_not_made() {
     let run = due();
-    let prefect = super::super::test_support::with(super::super::test_support::setup(
-        &crate::aws::test_server::closed_port().await,
-    ));
+    let prefect =
+        super::super::test_support::with(super::super::test_support::setup(&crate::aws::test_server::closed_port()));
     let claimed = prefect.claim(&[Claim { run: &run, mark: &mark() }]).await;
     assert!(matches!(&claimed[..], [Claimed::NotMade(ApiError::Unreachable { .. })]), "{claimed:?}");
 }
