@@ -91,13 +91,18 @@ impl AwsClients {
         };
         let http = AwsHttp::new(limits, ca_bundle.as_deref()).map_err(ClientsError)?;
         let region = get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).cloned();
+        let mut endpoints = Endpoints::from_env(environment).map_err(ClientsError)?;
         let sdk = match (region, credentials::from_env(environment)) {
             (Some(region), Some(credentials)) => {
                 base(region, SharedCredentialsProvider::new(credentials), http.clone())
             }
-            (region, _) => from_default_chain(region, http.clone()).await?,
+            (region, _) => from_default_chain(region, &mut endpoints, http.clone()).await?,
         };
-        Self::assemble(sdk, Endpoints::from_env(environment), http)
+        let mut sdk = sdk.into_builder();
+        sdk.set_use_fips(endpoints.fips);
+        sdk.set_use_dual_stack(endpoints.dual_stack);
+        let sdk = sdk.build();
+        Self::assemble(sdk, endpoints, http)
     }
 
     fn assemble(sdk: SdkConfig, endpoints: Endpoints, http: AwsHttp) -> Result<Self, ClientsError> {
@@ -159,7 +164,7 @@ impl AwsClients {
     async fn assume(&self, role: &str) -> AssumeRoleProvider {
         let mut sdk = self.sdk.to_builder();
         if let Some(endpoint) = self.own.endpoints.overridden(Service::Sts) {
-            sdk = sdk.endpoint_url(endpoint);
+            sdk = sdk.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
         }
         AssumeRoleProvider::builder(role).configure(&sdk.build()).session_name(SESSION_NAME).build().await
     }
@@ -180,7 +185,12 @@ fn base(region: String, credentials: SharedCredentialsProvider, http: AwsHttp) -
         .build()
 }
 
-async fn from_default_chain(region: Option<String>, http: AwsHttp) -> Result<SdkConfig, ClientsError> {
+/// What the environment does not say is found where AWS tools look; a profile may ask for other endpoints too.
+async fn from_default_chain(
+    region: Option<String>,
+    endpoints: &mut Endpoints,
+    http: AwsHttp,
+) -> Result<SdkConfig, ClientsError> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http.clone())
         .retry_config(retries())
@@ -190,6 +200,8 @@ async fn from_default_chain(region: Option<String>, http: AwsHttp) -> Result<Sdk
         loader = loader.region(Region::new(region));
     }
     let found = loader.load().await;
+    endpoints.fips = endpoints.fips.or(found.use_fips());
+    endpoints.dual_stack = endpoints.dual_stack.or(found.use_dual_stack());
     let region = found.region().ok_or_else(|| ClientsError("no region: set AWS_REGION".into()))?.to_string();
     let credentials = found.credentials_provider().ok_or_else(|| ClientsError("no AWS credentials".into()))?;
     Ok(base(region, credentials, http))
@@ -210,12 +222,17 @@ fn timeouts() -> TimeoutConfig {
 
 fn ssm_client(sdk: &SdkConfig, endpoints: &Endpoints) -> aws_sdk_ssm::Client {
     let mut config = aws_sdk_ssm::config::Builder::from(sdk);
-    config.set_endpoint_url(endpoints.overridden(Service::Ssm).map(ToOwned::to_owned));
+    if let Some(url) = endpoints.overridden(Service::Ssm) {
+        // Somebody's own address is taken as it is.
+        config = config.endpoint_url(url).use_fips(false).use_dual_stack(false);
+    }
     aws_sdk_ssm::Client::from_conf(config.build())
 }
 
 fn ecs_client(sdk: &SdkConfig, endpoints: &Endpoints) -> aws_sdk_ecs::Client {
     let mut config = aws_sdk_ecs::config::Builder::from(sdk);
-    config.set_endpoint_url(endpoints.overridden(Service::Ecs).map(ToOwned::to_owned));
+    if let Some(url) = endpoints.overridden(Service::Ecs) {
+        config = config.endpoint_url(url).use_fips(false).use_dual_stack(false);
+    }
     aws_sdk_ecs::Client::from_conf(config.build())
 }

@@ -70,6 +70,6 @@ impl Ec2 {
     }
 
     async fn query(&self, fields: &[(&str, &str)]) -> Result<Element, AwsError> {
-        xml::expect(&self.signed.read(&Call::query(&self.signed, Service::Ec2, fields)).await?)
+        xml::expect(&self.signed.read(&Call::query(&self.signed, Service::Ec2, fields)?).await?)
     }
 }

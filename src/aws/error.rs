@@ -47,24 +47,21 @@ impl AwsError {
     /// Refused for want of throughput, nothing done: asking again a little later can help. This knows the codes that
     /// say so by themselves, not the messages that say so under other codes.
     pub fn is_throttled(&self) -> bool {
-        matches!(
-            self.code(),
-            Some(
-                "ThrottlingException"
-                    | "Throttling"
-                    | "ThrottledException"
-                    | "RequestThrottled"
-                    | "RequestThrottledException"
-                    | "TooManyRequestsException"
-                    | "RequestLimitExceeded"
-                    | "SlowDown"
-                    | "TooManyUpdates"
-            )
-        ) || matches!(self, Self::Answer { status: 429, .. })
+        self.code().is_some_and(is_throttling) || matches!(self, Self::Answer { status: 429, .. })
     }
 
     /// Whether the call may have had its effect although it did not succeed.
     pub fn is_unknown_outcome(&self) -> bool {
         matches!(self, Self::NoAnswer(_) | Self::Malformed(_))
+    }
+}
+
+/// An error code that by itself says "too fast": those that the AWS SDK repeats, two that it does not know, and not
+/// `LimitExceededException`, which ECS and CloudWatch Logs answer where a quota of things is used up: time does not help.
+pub(crate) fn is_throttling(code: &str) -> bool {
+    match code {
+        "LimitExceededException" => false,
+        "TooManyUpdates" | "TooManyRequests" => true,
+        code => aws_runtime::retries::classifiers::THROTTLING_ERRORS.contains(&code),
     }
 }

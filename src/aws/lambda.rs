@@ -29,7 +29,7 @@ impl Lambda {
     /// without a qualifier. Sent once; a repetition may queue a second event.
     pub async fn invoke_event(&self, function: &str, payload: Bytes) -> Result<(), AwsError> {
         let function = utf8_percent_encode(function, IN_PATH);
-        let endpoint = self.signed.endpoint(Service::Lambda);
+        let endpoint = self.signed.endpoint(Service::Lambda)?;
         let call = Call {
             service: Service::Lambda,
             method: http::Method::POST,

@@ -4,7 +4,7 @@ use super::AwsError;
 use super::endpoints::Service;
 use super::raw::answer_error;
 use super::signed::{Call, Signed};
-use crate::transport::shape::items_at;
+use crate::transport::shape::at;
 use serde_json::{Value, json};
 
 #[cfg(test)]
@@ -36,7 +36,7 @@ impl Logs {
         let call = Call {
             service: Service::Logs,
             method: http::Method::POST,
-            url: format!("{}/", signed.endpoint(Service::Logs)),
+            url: format!("{}/", signed.endpoint(Service::Logs)?),
             headers: vec![
                 ("content-type", "application/x-amz-json-1.1".into()),
                 ("x-amz-target", "Logs_20140328.GetLogEvents".into()),
@@ -52,7 +52,10 @@ impl Logs {
         }
         let body: Value =
             serde_json::from_slice(&answer.body).map_err(|error| AwsError::Malformed(error.to_string()))?;
-        let events = items_at(&body, &["events"]).iter();
-        Ok(events.filter_map(|event| event.get("message")?.as_str()).map(str::to_owned).collect())
+        // An empty list is there too.
+        let Some(events) = at(&body, &["events"]).and_then(Value::as_array) else {
+            return Err(AwsError::Malformed("GetLogEvents answered no list of events".into()));
+        };
+        Ok(events.iter().filter_map(|event| event.get("message")?.as_str()).map(str::to_owned).collect())
     }
 }

@@ -1,7 +1,7 @@
 //! S3: objects that configurations point to.
 
 use super::AwsError;
-use super::endpoints::{Service, dns_suffix};
+use super::endpoints::Service;
 use super::signed::{Call, Signed};
 use super::xml;
 use bytes::Bytes;
@@ -27,12 +27,12 @@ impl S3 {
 
     /// `GetObject`. A bucket of another region is found there.
     pub async fn get_object(&self, bucket: &str, key: &str) -> Result<Bytes, AwsError> {
-        let answer = self.signed.read(&call(&self.signed, bucket, key)).await?;
+        let answer = self.signed.read(&call(&self.signed, bucket, key)?).await?;
         let elsewhere = answer.headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
         let answer = match elsewhere {
             Some(region) if matches!(answer.status, 301 | 307 | 400) && region != self.signed.region => {
                 let there = self.signed.in_region(region);
-                there.read(&call(&there, bucket, key)).await?
+                there.read(&call(&there, bucket, key)?).await?
             }
             _ => answer,
         };
@@ -43,13 +43,16 @@ impl S3 {
     }
 }
 
-fn call(signed: &Signed, bucket: &str, key: &str) -> Call {
+fn call(signed: &Signed, bucket: &str, key: &str) -> Result<Call, AwsError> {
     let key = utf8_percent_encode(key, &PATH);
     // A bucket with dots does not fit the certificate of virtual hosts.
     let url = match signed.endpoints.overridden(Service::S3) {
         Some(endpoint) => format!("{endpoint}/{bucket}/{key}"),
-        None if bucket.contains('.') => format!("{}/{bucket}/{key}", signed.endpoint(Service::S3)),
-        None => format!("https://{bucket}.s3.{}.{}/{key}", signed.region, dns_suffix(&signed.region)),
+        None if bucket.contains('.') => format!("{}/{bucket}/{key}", signed.endpoint(Service::S3)?),
+        None => {
+            let host = signed.endpoints.host(Service::S3, &signed.region).map_err(AwsError::NotSent)?;
+            format!("https://{bucket}.{host}/{key}")
+        }
     };
-    Call { service: Service::S3, method: http::Method::GET, url, headers: Vec::new(), body: Bytes::new() }
+    Ok(Call { service: Service::S3, method: http::Method::GET, url, headers: Vec::new(), body: Bytes::new() })
 }

@@ -4,6 +4,7 @@ use super::AwsError;
 use super::credentials::Cached;
 use super::endpoints::{Endpoints, Service};
 use super::http::{Answer, AwsHttp};
+use super::{raw, xml};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sigv4::http_request::{
@@ -52,15 +53,25 @@ const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 
 impl Call {
     /// A call of the query protocol: a form with these fields.
-    pub(super) fn query<T: AsRef<str>>(signed: &Signed, service: Service, fields: &[(T, T)]) -> Self {
+    pub(super) fn query<T: AsRef<str>>(signed: &Signed, service: Service, fields: &[(T, T)]) -> Result<Self, AwsError> {
         let field =
             |(name, value): &(T, T)| format!("{}={}", name.as_ref(), utf8_percent_encode(value.as_ref(), IN_FORM));
-        Self {
+        Ok(Self {
             service,
             method: http::Method::POST,
-            url: format!("{}/", signed.endpoint(service)),
+            url: format!("{}/", signed.endpoint(service)?),
             headers: vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8".into())],
             body: fields.iter().map(field).collect::<Vec<_>>().join("&").into(),
+        })
+    }
+}
+
+impl Service {
+    /// What an answer that is no success says, in the language of the service.
+    fn error_of(self, answer: &Answer) -> AwsError {
+        match self {
+            Self::Ecs | Self::Ssm | Self::Lambda | Self::Logs => raw::answer_error(answer),
+            Self::Ec2 | Self::S3 | Self::Sts => xml::error(answer),
         }
     }
 }
@@ -85,7 +96,9 @@ impl Signed {
 
     /// Opens a connection to a service ahead of its first use. Best effort; nothing is signed.
     pub(super) async fn warm_up(&self, service: Service) {
-        self.http.warm_up(&self.endpoint(service)).await;
+        if let Ok(url) = self.endpoint(service) {
+            self.http.warm_up(&url).await;
+        }
     }
 
     /// What is signed with.
@@ -94,7 +107,7 @@ impl Signed {
     }
 
     /// The endpoint of a service, without a trailing slash.
-    pub fn endpoint(&self, service: Service) -> String {
+    pub fn endpoint(&self, service: Service) -> Result<String, AwsError> {
         self.endpoints.url(service, &self.region)
     }
 
@@ -110,7 +123,8 @@ impl Signed {
     pub async fn read(&self, call: &Call) -> Result<Answer, AwsError> {
         for pause in PAUSES {
             match self.send(call).await {
-                Ok(answer) if answer.status == 429 || answer.status >= 500 => {}
+                Ok(answer) if answer.status >= 500 => {}
+                Ok(answer) if answer.status >= 400 && call.service.error_of(&answer).is_throttled() => {}
                 Err(AwsError::NotSent(_) | AwsError::NoAnswer(_)) => {}
                 settled => return settled,
             }

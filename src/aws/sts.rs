@@ -49,7 +49,7 @@ impl Sts {
     async fn ask(&self, action: &str, parameters: Vec<(String, String)>) -> Result<Element, AwsError> {
         let named = [("Action", action), ("Version", "2011-06-15")].map(|(name, value)| (name.into(), value.into()));
         let fields: Vec<_> = named.into_iter().chain(parameters).collect();
-        xml::expect(&self.signed.read(&Call::query(&self.signed, Service::Sts, &fields)).await?)
+        xml::expect(&self.signed.read(&Call::query(&self.signed, Service::Sts, &fields)?).await?)
     }
 }
 

@@ -12,6 +12,7 @@ pub use origin::Origin;
 use super::{LaunchOutcome, TransientCause};
 use crate::aws::AwsError;
 use crate::aws::ecs::{RunTaskAnswer, Task};
+use crate::aws::error::is_throttling as is_throttling_code;
 use origin::Fault;
 
 /// What one answer to `RunTask` says.
@@ -99,22 +100,6 @@ pub(crate) fn is_not_found(error: &AwsError) -> bool {
     matches!(error, AwsError::Answer { message, .. } if is_inactive(&message.to_lowercase()))
 }
 
-const THROTTLING: [&str; 13] = [
-    "Throttling",
-    "ThrottlingException",
-    "ThrottledException",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "TooManyRequests",
-    "TooManyRequestsException",
-    "RequestLimitExceeded",
-    "BandwidthLimitExceeded",
-    "EC2ThrottledException",
-    "PriorRequestNotComplete",
-    "TransactionInProgressException",
-    "SlowDown",
-];
-
 const SERVER_TROUBLE: [&str; 10] = [
     "ServerException",
     "ServiceUnavailable",
@@ -138,7 +123,7 @@ fn is_throttling(status: u16, code: &str, lower: &str) -> bool {
         "request was throttled",
         "operations are being throttled",
     ];
-    status == 429 || THROTTLING.contains(&code) || TEXTS.iter().any(|text| lower.contains(text))
+    status == 429 || is_throttling_code(code) || TEXTS.iter().any(|text| lower.contains(text))
 }
 
 /// No room now, perhaps later. A capacity provider that does not exist is not among these.

@@ -233,7 +233,7 @@ impl<C: Clock + Clone> Deployment<C> {
             return;
         }
         let Source::Parameters(root) = &self.source else { return };
-        let written = status::write(&self.aws.ssm, root.as_str(), name, status);
+        let written = status::write(&self.aws.ssm, root.as_str(), name, status, &invocation.request_id);
         let error = match self.before(invocation.end_of_statuses(), written).await {
             Some(Ok(())) => return,
             Some(Err(error)) => error.to_string(),

@@ -1,5 +1,6 @@
 //! What is remembered in Parameter Store between invocations: the poll counter and the status.
 
+mod delays;
 pub mod polls;
 pub mod status;
 

@@ -4,11 +4,11 @@
 //! poll takes its number by writing; the value written, the invocation's request id, tells afterwards whose a version
 //! is when the answer was lost.
 
+use super::delays::delays;
 use crate::aws::AwsError;
 use crate::aws::ssm::{HistoryEntry, Ssm};
 use crate::config::{Parameter, Root};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 #[cfg(test)]
 mod tests;
@@ -44,14 +44,9 @@ pub fn by_agent(root: &Root, parameters: &[Parameter]) -> BTreeMap<String, u64> 
     parameters.iter().filter_map(polls_of).collect()
 }
 
-/// Pauses before a number is asked for again: concurrent writes of one parameter refuse each other.
-const PAUSES: [Duration; 5] = [
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-];
+/// How often a number is asked for again: concurrent writes of one parameter refuse each other, and those of many agents
+/// are throttled. For about ten seconds; the poll's own time limit may end it before.
+const REPETITIONS: u32 = 9;
 
 impl PollCounter {
     /// The counter `{root}/state/{agent}/polls`.
@@ -80,7 +75,7 @@ impl PollCounter {
     }
 
     async fn take_number(&self, before: u64, request_id: &str) -> Result<u64, AwsError> {
-        let mut pauses = PAUSES.into_iter();
+        let mut delays = delays(&format!("{request_id} {}", self.name), REPETITIONS);
         loop {
             let error = match self.ssm.put_parameter(&self.name, request_id, true).await {
                 Ok(version) => return Ok(number(version)),
@@ -93,8 +88,8 @@ impl PollCounter {
                     return Ok(version);
                 }
             }
-            match pauses.next() {
-                Some(pause) if next != Next::GiveUp => tokio::time::sleep(pause).await,
+            match delays.next() {
+                Some(delay) if next != Next::GiveUp => tokio::time::sleep(delay).await,
                 _ => return Err(error),
             }
         }

@@ -1,5 +1,6 @@
 //! The status parameter: written by a poll at its end, read by health and by the next cold start.
 
+use super::delays::delays;
 use super::{Counts, Status};
 use crate::aws::AwsError;
 use crate::aws::ssm::Ssm;
@@ -38,10 +39,28 @@ pub async fn read(ssm: &Ssm, root: &str, agent: &str) -> Result<Option<Status>, 
     Ok(parameter.map(|parameter| parse(parameter.value.expose_secret())))
 }
 
-/// Writes `{root}/state/{agent}/status`.
-pub async fn write(ssm: &Ssm, root: &str, agent: &str, status: &Status) -> Result<(), AwsError> {
+/// How often a write is repeated: for about twenty seconds; the caller's time limit ends it before.
+const REPETITIONS: u32 = 14;
+
+/// Writes `{root}/state/{agent}/status`. Repeated while Parameter Store asks for patience or does not answer: the last
+/// word counts, however often it is said. `request_id` must name this invocation; it tells writers apart.
+pub async fn write(ssm: &Ssm, root: &str, agent: &str, status: &Status, request_id: &str) -> Result<(), AwsError> {
     let text = render(status).map_err(AwsError::NotSent)?;
-    ssm.put_parameter(&parameter_name(root, agent), &text, true).await.map(drop)
+    let name = parameter_name(root, agent);
+    for delay in delays(&format!("{request_id} {name}"), REPETITIONS) {
+        match ssm.put_parameter(&name, &text, true).await {
+            Err(error) if may_pass(&error) => tokio::time::sleep(delay).await,
+            settled => return settled.map(drop),
+        }
+    }
+    ssm.put_parameter(&name, &text, true).await.map(drop)
+}
+
+fn may_pass(error: &AwsError) -> bool {
+    match error {
+        AwsError::NotSent(_) | AwsError::NoAnswer(_) | AwsError::Answer { status: 500.., .. } => true,
+        error => error.is_throttled(),
+    }
 }
 
 /// Understands what it can: fields that are missing, unknown or of another shape (another version of this program

@@ -51,6 +51,25 @@ async fn every_service_honours_its_own_endpoint() {
 }
 
 #[tokio::test]
+async fn an_endpoint_of_ones_own_is_taken_as_it_is() {
+    let server = any_service().await;
+    let switches = [("AWS_USE_FIPS_ENDPOINT", "true"), ("AWS_USE_DUALSTACK_ENDPOINT", "true")];
+    let aws = server.clients_with(&switches).await;
+    let agent = aws.for_agent(None, Some(ROLE)).await;
+    agent.ecs.list_tasks(None, "x").await.unwrap();
+    agent.ec2.default_vpcs().await.unwrap();
+    aws.ssm.parameter_history("/p").await.unwrap();
+    assert_eq!(server.requests().len(), 4, "the role is assumed there too: {:?}", server.requests());
+}
+
+#[tokio::test]
+async fn a_switch_that_is_neither_on_nor_off_is_told() {
+    let environment = HashMap::from([("AWS_USE_FIPS_ENDPOINT".to_owned(), "1".to_owned())]);
+    let error = AwsClients::from_env(&environment).await.unwrap_err().to_string();
+    assert!(error.contains("AWS_USE_FIPS_ENDPOINT is \"1\": allowed are true and false"), "{error}");
+}
+
+#[tokio::test]
 async fn an_agents_role_is_assumed_once_and_used_for_all_its_calls() {
     let server = any_service().await;
     let aws = server.clients().await;

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json as reply};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 async fn lines(server: &Server, region: Option<&str>) -> Result<Vec<String>, AwsError> {
     let aws = server.clients().await.for_agent(None, None).await;
@@ -40,4 +41,27 @@ async fn a_stream_that_does_not_exist_has_no_lines_and_a_refusal_is_an_error() {
         .await;
         assert_eq!(lines(&server, None).await.is_ok(), missing, "{code}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_list_of_events_is_not_taken_for_no_lines() {
+    for odd in [json!({}), json!({"events": null}), json!([]), json!(7)] {
+        let answer = odd.clone();
+        let server = Server::start(move |_: &Request| reply(200, &answer)).await;
+        assert!(matches!(lines(&server, None).await, Err(AwsError::Malformed(_))), "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn throttling_that_comes_as_a_bad_request_is_waited_out() {
+    let first = AtomicBool::new(true);
+    let server = Server::start(move |_: &Request| -> Reply {
+        if first.swap(false, Ordering::SeqCst) {
+            return reply(400, &json!({"__type": "ThrottlingException", "message": "Rate exceeded"}));
+        }
+        reply(200, &json!({"events": [{"message": "one"}]}))
+    })
+    .await;
+    assert_eq!(lines(&server, None).await.unwrap(), ["one"]);
+    assert_eq!(server.requests().len(), 2);
 }

@@ -27,7 +27,7 @@ fn without_override(region: &str) -> Signed {
 
 #[test]
 fn the_real_s3_is_addressed_by_virtual_hosts() {
-    let url = |region, bucket| call(&without_override(region), bucket, "k/y").url;
+    let url = |region, bucket| call(&without_override(region), bucket, "k/y").unwrap().url;
     assert_eq!(url("eu-west-1", "b"), "https://b.s3.eu-west-1.amazonaws.com/k/y");
     assert_eq!(url("eu-west-1", "b.c"), "https://s3.eu-west-1.amazonaws.com/b.c/k/y");
     assert_eq!(url("cn-north-1", "b"), "https://b.s3.cn-north-1.amazonaws.com.cn/k/y");

@@ -173,7 +173,7 @@ async fn without_a_number_there_is_no_poll() {
     let fixture = Fixture::new(0, &[Trouble::Refuse("TooManyUpdates"); 99]).await;
     let error = fixture.counter.claim(9, "mine").await.unwrap_err();
     assert_eq!(error.code(), Some("TooManyUpdates"));
-    assert_eq!(fixture.operations().len(), 1 + 1 + PAUSES.len(), "bounded");
+    assert_eq!(fixture.operations().len(), 1 + 1 + REPETITIONS as usize, "bounded");
     let fixture = Fixture::new(0, &[Trouble::Refuse("AccessDeniedException")]).await;
     assert_eq!(fixture.counter.claim(9, "mine").await.unwrap_err().code(), Some("AccessDeniedException"));
     assert_eq!(fixture.operations(), ["GetParameter", "PutParameter"]);

@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
-use crate::aws::test_server::{Request, Server, json as reply};
+use crate::aws::test_server::{Reply, Request, Server, json as reply};
 use crate::state::{ErrorKind, Registration};
 use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use time::macros::datetime;
 
@@ -46,7 +47,7 @@ async fn what_is_written_is_read_back() {
     let ssm = server.clients().await.ssm;
     assert_eq!(read(&ssm, "/root", "etl").await.unwrap(), None);
     let written = status(Some(json!({"labels": ["a"], "template": "{{x}} {{{"})));
-    write(&ssm, "/root", "etl", &written).await.unwrap();
+    write(&ssm, "/root", "etl", &written, "request").await.unwrap();
     assert_eq!(read(&ssm, "/root", "etl").await.unwrap(), Some(written));
     let put = stored.lock().unwrap().clone().unwrap();
     assert_eq!(put["Name"], "/root/state/etl/status");
@@ -79,4 +80,30 @@ fn statuses_of_other_versions_are_understood_as_far_as_possible() {
         ..Status::default()
     };
     assert_eq!(parse(partly), expected);
+}
+
+/// What Parameter Store does with writes, one after the other; then it takes them.
+async fn written_after(answers: &'static [(u16, &'static str)]) -> (Result<(), AwsError>, usize) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = count.clone();
+    let server = Server::start(move |_: &Request| match answers.get(seen.fetch_add(1, Ordering::SeqCst)) {
+        Some((0, _)) => Reply::Drop,
+        Some((status, code)) => reply(*status, &json!({"__type": code, "message": "m"})),
+        None => reply(200, &json!({"Version": 7})),
+    })
+    .await;
+    let written = write(&server.clients().await.ssm, "/r", "etl", &status(None), "request").await;
+    (written, count.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn a_status_is_written_once_parameter_store_has_room() {
+    let (written, count) = written_after(&[(400, "ThrottlingException"), (400, "TooManyUpdates"), (0, "")]).await;
+    assert_eq!((written, count), (Ok(()), 4));
+}
+
+#[tokio::test]
+async fn a_refused_status_is_not_written_again() {
+    let (written, count) = written_after(&[(400, "AccessDeniedException")]).await;
+    assert_eq!((written.unwrap_err().code(), count), (Some("AccessDeniedException"), 1));
 }
