@@ -113,7 +113,7 @@ pub(crate) async fn clients(endpoint: &str, more: &[(&str, &str)]) -> AwsClients
     ]);
     environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let limits = Limits { connect: Duration::from_millis(500), attempt: Duration::from_millis(500) };
-    AwsClients::with_limits(&environment, limits).await.unwrap()
+    AwsClients::with_limits(&environment, limits).unwrap()
 }
 
 /// An address where nobody listens.

@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
 async fn run(environment: Environment, redaction: Redaction) -> Result<(), lambda_runtime::Error> {
     let handler = Handler::from_environment(&environment)?;
     let root = parameter_root(&environment)?;
-    let aws = Arc::new(AwsClients::from_env(&environment).await?);
+    let aws = Arc::new(AwsClients::from_env(&environment)?);
     match handler {
         Handler::Poll => {
             let deployment =

@@ -39,7 +39,7 @@ pub(super) async fn setting(
         // Before AWS is looked for: a wrong file needs no region.
         from_file(text, path, &environment).result.map_err(Trouble::configuration)?;
     }
-    let aws = AwsClients::from_env(&environment).await.map_err(|error| Trouble::new(error, AWS))?;
+    let aws = AwsClients::from_default_chain(&environment).await.map_err(|error| Trouble::new(error, AWS))?;
     let selection = if args.agents.is_empty() { Selection::All } else { Selection::Agents(args.agents) };
     let invocations = Invocations::new(Duration::from_secs(args.timeout));
     let deployment = Deployment::new(source, environment, Arc::new(aws), SystemClock, redaction.clone());

@@ -6,10 +6,8 @@ pub mod poll;
 pub mod task_events;
 
 use crate::config::{Environment, Root};
+use crate::panics::caught;
 use crate::redaction::Redaction;
-use futures_util::FutureExt;
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 
 /// How an invocation fails: as Lambda's `errorType` and `errorMessage`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +38,7 @@ pub async fn guarded(
     redaction: &Redaction,
     work: impl Future<Output = Result<serde_json::Value, Failure>>,
 ) -> Result<serde_json::Value, Failure> {
-    match AssertUnwindSafe(work).catch_unwind().await {
+    match caught(work).await {
         Ok(Ok(answer)) => Ok(redaction.value(answer)),
         // The report is without secrets, and its text must stay JSON.
         Ok(Err(failure)) if failure.is_logged => Err(failure),
@@ -49,13 +47,8 @@ pub async fn guarded(
             Err(Failure::new(error_type, redaction.text(error_message)))
         }
         // The hook for panics has logged it.
-        Err(panic) => Err(Failure::logged("Panicked", redaction.text(said(&*panic)))),
+        Err(panic) => Err(Failure::logged("Panicked", panic.to_string())),
     }
-}
-
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("this should not have happened: {}", text.unwrap_or("a panic without a message"))
 }
 
 /// Which function this process is.

@@ -65,7 +65,7 @@ async fn an_endpoint_of_ones_own_is_taken_as_it_is() {
 #[tokio::test]
 async fn a_switch_that_is_neither_on_nor_off_is_told() {
     let environment = HashMap::from([("AWS_USE_FIPS_ENDPOINT".to_owned(), "1".to_owned())]);
-    let error = AwsClients::from_env(&environment).await.unwrap_err().to_string();
+    let error = AwsClients::from_default_chain(&environment).await.unwrap_err().to_string();
     assert!(error.contains("AWS_USE_FIPS_ENDPOINT is \"1\": allowed are true and false"), "{error}");
 }
 
@@ -133,6 +133,6 @@ async fn clients_are_built_once_per_region_and_role() {
 #[tokio::test]
 async fn a_certificate_bundle_must_be_readable() {
     let environment = HashMap::from([("AWS_CA_BUNDLE".to_owned(), "/nonexistent/ca.pem".to_owned())]);
-    let error = AwsClients::from_env(&environment).await.unwrap_err();
+    let error = AwsClients::from_default_chain(&environment).await.unwrap_err();
     assert!(error.to_string().contains("AWS_CA_BUNDLE /nonexistent/ca.pem"), "{error}");
 }

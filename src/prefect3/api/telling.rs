@@ -64,6 +64,8 @@ impl Round {
         let fewer = (at_once / 2).max(1);
         let asked = match error {
             ApiError::Throttled { retry_after } => retry_after.unwrap_or_default(),
+            // It lasts longer than this poll.
+            ApiError::Maintenance { .. } => return Next::End,
             ApiError::Status { status: 502..=504, .. } => Duration::ZERO,
             _ if self.done > 0 => Duration::ZERO,
             _ => return Next::End,
