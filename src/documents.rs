@@ -2,6 +2,8 @@
 
 use crate::aws::{AwsClients, AwsError};
 use crate::config::read_yaml;
+use crate::http::{Http, Request, SendError};
+use http::{HeaderMap, Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use std::io::Read;
@@ -50,7 +52,7 @@ enum Place<'a> {
 pub async fn load_document(
     path: &str,
     aws: &AwsClients,
-    http: &reqwest::Client,
+    http: &Http,
     local_files: LocalFiles,
 ) -> Result<Map<String, Value>, DocumentError> {
     let bytes = match place(path, local_files).map_err(DocumentError::Wrong)? {
@@ -116,24 +118,27 @@ async fn parameter(name: &str, aws: &AwsClients) -> Result<String, DocumentError
     }
 }
 
-async fn get(path: &str, http: &reqwest::Client) -> Result<Vec<u8>, DocumentError> {
+async fn get(path: &str, http: &Http) -> Result<Vec<u8>, DocumentError> {
     let shown = without_query(path);
-    let failed = |error: reqwest::Error| DocumentError::Unavailable(cannot_read(shown, error.without_url()));
-    let mut response = http.get(path).timeout(HTTP_LIMIT).send().await.map_err(failed)?;
-    let status = response.status();
-    if !status.is_success() {
-        let reason = cannot_read(shown, format!("HTTP {status}"));
-        let passing = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
-        return Err(if passing { DocumentError::Unavailable(reason) } else { DocumentError::Wrong(reason) });
+    let (method, url, headers) = (Method::GET, path.to_owned(), HeaderMap::new());
+    let answer = match http.send(Request { method, url, headers, body: None, timeout: HTTP_LIMIT }).await {
+        Ok(answer) => answer,
+        Err(SendError::TooLong(_)) => return Err(DocumentError::Wrong(too_large(shown))),
+        Err(error) => return Err(DocumentError::Unavailable(cannot_read(shown, error))),
+    };
+    match answer.status {
+        200..300 => Ok(answer.body.to_vec()),
+        status @ (408 | 429 | 500..) => Err(DocumentError::Unavailable(cannot_read(shown, said(status)))),
+        status => Err(DocumentError::Wrong(cannot_read(shown, said(status)))),
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > MAX_BYTES {
-            return Err(DocumentError::Wrong(too_large(shown)));
-        }
-        body.extend_from_slice(&chunk);
+}
+
+/// `HTTP 404 Not Found`
+fn said(status: u16) -> String {
+    match StatusCode::from_u16(status) {
+        Ok(known) => format!("HTTP {known}"),
+        Err(_) => format!("HTTP {status}"),
     }
-    Ok(body)
 }
 
 /// The query of a signed URL is a secret.

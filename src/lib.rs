@@ -18,7 +18,7 @@
 //! | [`aws`] | thin adapters: SSM, ECS, EC2, S3, Lambda |
 //! | [`functions`] | the Lambda functions: events in, answers out |
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
-//! | [`http_client`] | the one HTTP client for Prefect: TLS, time limits, what an error says about the effect |
+//! | [`http`] | how requests leave: the one client, its seam, what a failed exchange says about its effect |
 //! | `transport`, `times` | what the ways to both Prefect APIs have in common |
 //! | [`cli`] | the `agent` command: one poll, a dry run, the long-lived loop |
 //! | [`redaction`] | what must not be shown: whatever leaves the process passes it |
@@ -33,7 +33,7 @@ pub mod documents;
 pub mod ecs_model;
 pub mod functions;
 pub mod health;
-pub mod http_client;
+pub mod http;
 pub mod launch;
 pub mod orchestrator;
 pub mod panics;

@@ -4,7 +4,7 @@ use super::credentials::{self, AssumedRole, Cached};
 use super::ec2::Ec2;
 use super::ecs::Ecs;
 use super::endpoints::{Endpoints, Service};
-use super::http::{AwsHttp, Limits};
+use super::http::AwsHttp;
 use super::lambda::Lambda;
 use super::logs::Logs;
 use super::s3::S3;
@@ -12,6 +12,8 @@ use super::signed::Signed;
 use super::ssm::Ssm;
 use super::sts::Sts;
 use crate::config::Environment;
+use crate::http::Http;
+use crate::http::network::Options;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -77,15 +79,15 @@ impl AwsClients {
     /// Builds the clients from the environment's region, credentials and endpoints, as every Lambda function has them,
     /// without any network traffic.
     pub fn from_env(environment: &Environment) -> Result<Self, ClientsError> {
-        Self::with_limits(environment, Limits::default())
+        Self::with_limits(environment, Options::AWS, AwsHttp::ATTEMPT)
     }
 
-    /// The same, with time limits of one's own.
-    pub fn with_limits(environment: &Environment, limits: Limits) -> Result<Self, ClientsError> {
+    /// The same, with limits of one's own.
+    pub fn with_limits(environment: &Environment, options: Options, attempt: Duration) -> Result<Self, ClientsError> {
         let region = region(environment).ok_or_else(no_region)?;
         let credentials = credentials::from_env(environment).ok_or_else(no_credentials)?;
         let endpoints = Endpoints::from_env(environment).map_err(ClientsError)?;
-        let http = http(environment, limits)?;
+        let http = network(environment, options, attempt)?;
         Ok(Self::assemble(region, SharedCredentialsProvider::new(credentials), endpoints, http))
     }
 
@@ -94,7 +96,7 @@ impl AwsClients {
     /// links (0.3 MB of their zip).
     pub async fn from_default_chain(environment: &Environment) -> Result<Self, ClientsError> {
         let mut endpoints = Endpoints::from_env(environment).map_err(ClientsError)?;
-        let http = http(environment, Limits::default())?;
+        let http = network(environment, Options::AWS, AwsHttp::ATTEMPT)?;
         let (region, credentials) = match (region(environment), credentials::from_env(environment)) {
             (Some(region), Some(credentials)) => (region, SharedCredentialsProvider::new(credentials)),
             (region, _) => {
@@ -180,14 +182,15 @@ fn no_credentials() -> ClientsError {
     ClientsError("no AWS credentials".into())
 }
 
-fn http(environment: &Environment, limits: Limits) -> Result<AwsHttp, ClientsError> {
-    let ca_bundle = match environment.get("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
-        Some(path) => {
-            Some(std::fs::read_to_string(path).map_err(|e| ClientsError(format!("AWS_CA_BUNDLE {path}: {e}")))?)
-        }
-        None => None,
+fn network(environment: &Environment, options: Options, attempt: Duration) -> Result<AwsHttp, ClientsError> {
+    let Some(path) = environment.get("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else {
+        let http = Http::network(options, None).map_err(|error| ClientsError(error.to_string()))?;
+        return Ok(AwsHttp::new(http, attempt));
     };
-    AwsHttp::new(limits, ca_bundle.as_deref()).map_err(ClientsError)
+    let wrong = |error: &dyn std::fmt::Display| ClientsError(format!("AWS_CA_BUNDLE {path}: {error}"));
+    let pem = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let http = Http::network(options, Some(&pem)).map_err(|error| wrong(&error))?;
+    Ok(AwsHttp::new(http, attempt))
 }
 
 /// The configuration under all SDK clients.

@@ -1,9 +1,9 @@
 //! Credentials, read once and shared by the SDK's calls and those we sign ourselves.
 
 use super::AwsError;
-use super::http::chain;
 use super::sts::Sts;
 use crate::config::Environment;
+use crate::http::chain;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as CredentialsFuture;

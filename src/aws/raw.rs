@@ -1,7 +1,7 @@
 //! SDK operations with the JSON as it is: the request body verbatim, the answer as it came over the wire.
 
 use super::AwsError;
-use super::http::{Answer, TransportError, chain};
+use crate::http::{Answer, SendError, chain};
 use crate::transport::shape;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -132,7 +132,7 @@ fn without_answer(error: &(dyn Error + 'static)) -> AwsError {
         if current.is::<CredentialsError>() {
             return AwsError::Credentials(chain(current));
         }
-        if let Some(transport) = current.downcast_ref::<TransportError>() {
+        if let Some(transport) = current.downcast_ref::<SendError>() {
             return transport.clone().into();
         }
         cause = current.source();

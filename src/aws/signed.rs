@@ -3,8 +3,9 @@
 use super::AwsError;
 use super::credentials::Cached;
 use super::endpoints::{Endpoints, Service};
-use super::http::{Answer, AwsHttp};
+use super::http::AwsHttp;
 use super::{raw, xml};
+use crate::http::{Answer, chain};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sigv4::http_request::{
@@ -114,7 +115,7 @@ impl Signed {
     /// Signs and sends, once. Any HTTP status is an answer.
     pub async fn send(&self, call: &Call) -> Result<Answer, AwsError> {
         let credentials = self.credentials.provide_credentials().await;
-        let credentials = credentials.map_err(|error| AwsError::Credentials(super::http::chain(&error)))?;
+        let credentials = credentials.map_err(|error| AwsError::Credentials(chain(&error)))?;
         let request = signed(call, credentials, &self.region, SystemTime::now()).map_err(AwsError::NotSent)?;
         Ok(self.http.send(request).await?)
     }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::AwsClients;
-use super::http::Limits;
+use super::http::AwsHttp;
+use crate::http::Http;
+use crate::http::network::Options;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -112,8 +114,13 @@ pub(crate) async fn clients(endpoint: &str, more: &[(&str, &str)]) -> AwsClients
         ("AWS_ENDPOINT_URL".to_owned(), endpoint.to_owned()),
     ]);
     environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    let limits = Limits { connect: Duration::from_millis(500), attempt: Duration::from_millis(500) };
-    AwsClients::with_limits(&environment, limits).unwrap()
+    let patience = Duration::from_millis(500);
+    AwsClients::with_limits(&environment, Options { connect: patience, ..Options::AWS }, patience).unwrap()
+}
+
+/// The network as AWS is reached by it.
+pub(crate) fn network() -> AwsHttp {
+    AwsHttp::new(Http::network(Options::AWS, None).unwrap(), AwsHttp::ATTEMPT)
 }
 
 /// An address where nobody listens.

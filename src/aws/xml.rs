@@ -1,8 +1,8 @@
 //! Just enough XML for the answers of EC2 and S3.
 
 use super::AwsError;
-use super::http::Answer;
 use super::raw::excerpt;
+use crate::http::Answer;
 use xmlparser::{ElementEnd, Token, Tokenizer};
 
 /// An element: its children, or its text.

@@ -31,12 +31,8 @@ async fn load(server: &Server, path: &str) -> Result<Map<String, Value>, String>
     load_document(path, &aws, &plain_client(), LocalFiles::Refused).await.map_err(|error| error.to_string())
 }
 
-fn plain_client() -> reqwest::Client {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let tls = tls.with_root_certificates(roots).with_no_client_auth();
-    reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
+fn plain_client() -> Http {
+    Http::network(crate::http::network::Options::PREFECT1, None).unwrap()
 }
 
 #[tokio::test]

@@ -13,7 +13,8 @@ use crate::config::{
 };
 use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text, without_query};
 use crate::ecs_model::UnknownMembers;
-use crate::http_client;
+use crate::http::Http;
+use crate::http::network::Options;
 use crate::launch::accounts::AwsConnect;
 use crate::launch::rate::LaunchRate;
 use crate::orchestrator::{RenderError, RunRefusal};
@@ -103,7 +104,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
 
     /// Prefect 0.15 and 1.
     pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, Unassembled> {
-        let http = http_client::client(self.ca_pem(config).await?.as_deref());
+        let http = Http::network(Options::PREFECT1, self.ca_pem(config).await?.as_deref());
         let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
         let (task_definition, run_task_kwargs) = tokio::join!(
             self.document(DocumentKind::TaskDefinition, one.task_definition.as_ref(), config.unknown_members, &http),
@@ -135,7 +136,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
         region: &str,
     ) -> Result<Prefect3, Unassembled> {
         let ca_pem = self.ca_pem(config).await?;
-        let http = http_client::client_idle_for(http_client::WORKER_IDLE_TIMEOUT, ca_pem.as_deref());
+        let http = Http::network(Options::PREFECT3, ca_pem.as_deref());
         let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
         let clock = self.clock.clone();
         let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
@@ -167,7 +168,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
         which: DocumentKind,
         document: Option<&Document>,
         unknown_members: UnknownMembers,
-        http: &reqwest::Client,
+        http: &Http,
     ) -> Result<Option<Map<String, Value>>, Unassembled> {
         match document {
             None => Ok(None),
@@ -201,7 +202,7 @@ fn cannot_read(key: &str, error: &DocumentError) -> Unassembled {
 }
 
 /// How templates named by run configurations are loaded: what is wrong fails the run, what is out of reach waits.
-fn template_loader(aws: &Arc<AwsClients>, http: &reqwest::Client, local_files: LocalFiles) -> LoadTemplate {
+fn template_loader(aws: &Arc<AwsClients>, http: &Http, local_files: LocalFiles) -> LoadTemplate {
     let (aws, http) = (Arc::clone(aws), http.clone());
     Arc::new(move |path| {
         let (aws, http) = (Arc::clone(&aws), http.clone());

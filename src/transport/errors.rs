@@ -1,6 +1,6 @@
 //! What a failed exchange means to the one who asked.
 
-use crate::http_client::SendError;
+use crate::http::{Answer, SendError};
 use crate::orchestrator::ApiError;
 use crate::redaction::CUT;
 use crate::transport::headers::without_userinfo;
@@ -18,13 +18,13 @@ pub(crate) fn explain(error: SendError, shown: &str) -> ApiError {
         SendError::NotSent(reason) => ApiError::Unreachable { api: shown.to_owned(), reason },
         SendError::NoAnswer { reason, timed_out: true } => ApiError::NoAnswer(format!("timed out: {reason}")),
         SendError::NoAnswer { reason, .. } => ApiError::NoAnswer(reason),
-        SendError::TooLong => ApiError::Malformed("longer than 20 MiB".into()),
+        SendError::TooLong(most) => ApiError::Malformed(format!("longer than {} MiB", most / 1024 / 1024)),
     }
 }
 
 /// Where an answer sends whoever asked, if it does so.
-pub(crate) fn location(response: &reqwest::Response) -> Option<String> {
-    let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
+pub(crate) fn location(answer: &Answer) -> Option<String> {
+    let location = answer.headers.get(LOCATION).filter(|_| (300..400).contains(&answer.status))?;
     Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }
 

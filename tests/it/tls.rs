@@ -9,9 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use world::prefect1::FlowRunSpec;
 
-const AUTHORITY: &str = include_str!("../../src/http_client/testdata/ca.pem");
-const CERTIFICATE: &str = include_str!("../../src/http_client/testdata/server.pem");
-const KEY: &str = include_str!("../../src/http_client/testdata/server-key.pem");
+const AUTHORITY: &str = include_str!("../../src/http/testdata/ca.pem");
+const CERTIFICATE: &str = include_str!("../../src/http/testdata/server.pem");
+const KEY: &str = include_str!("../../src/http/testdata/server-key.pem");
 
 /// Ends TLS in front of the world; the address.
 async fn tls_before(deployment: &Deployment) -> String {

@@ -2,8 +2,7 @@
 use super::*;
 use crate::aws::credentials::Cached;
 use crate::aws::endpoints::Endpoints;
-use crate::aws::http::{AwsHttp, Limits};
-use crate::aws::test_server::{Reply, Request, Server, text};
+use crate::aws::test_server::{Reply, Request, Server, network, text};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 
@@ -21,7 +20,7 @@ async fn objects_are_read_in_path_style_from_an_overridden_endpoint() {
 
 fn without_override(region: &str) -> Signed {
     let credentials = SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "test"));
-    let http = AwsHttp::new(Limits::default(), None).unwrap();
+    let http = network();
     Signed::new(region, Endpoints::default(), http, Cached::new(credentials))
 }
 

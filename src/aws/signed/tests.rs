@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
+use crate::aws::test_server::network;
 
 /// AWS's published example: GET Object with the example keys, 24 May 2013.
 #[test]
@@ -27,7 +28,7 @@ fn signatures_are_those_of_aws() {
 fn secrets_are_not_printed() {
     let credentials = Credentials::new("AKID", "very-secret", Some("token-secret".into()), None, "test");
     let cached = Cached::new(aws_credential_types::provider::SharedCredentialsProvider::new(credentials));
-    let http = AwsHttp::new(crate::aws::http::Limits::default(), None).unwrap();
+    let http = network();
     let shown = format!("{:?}", Signed::new("r", Endpoints::default(), http, cached));
     assert!(!shown.contains("very-secret") && !shown.contains("token-secret"), "{shown}");
 }

@@ -27,6 +27,7 @@ mod writes;
 
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
+use crate::http::Http;
 use crate::launch::delivery::Delivery;
 use crate::orchestrator::{
     ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
@@ -159,7 +160,7 @@ impl Session {
 
 impl Prefect1 {
     /// Sends nothing. Fails when key, token or API cannot be put into a request.
-    pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
+    pub fn new(setup: Setup, http: Http) -> Result<Self, ApiError> {
         let Setup { config, secrets, documents, marked_as, apply_settings, load_template, redaction, now, read_only } =
             setup;
         redaction.know_agent(&secrets);

@@ -207,7 +207,7 @@ pub(super) fn setup(api: &str) -> Setup {
 }
 
 pub(super) fn prefect(setup: Setup) -> Prefect1 {
-    Prefect1::new(setup, crate::http_client::client(None).unwrap()).unwrap()
+    Prefect1::new(setup, crate::http::Http::network(crate::http::network::Options::PREFECT1, None).unwrap()).unwrap()
 }
 
 pub(super) fn window() -> Window {

@@ -3,14 +3,15 @@
 use super::answer::{self, Answer, GraphqlError};
 use super::document::Document;
 use crate::clock::Now;
-use crate::http_client::{self, SendError};
+use crate::http::{self, Http, SendError};
 use crate::orchestrator::ApiError;
 use crate::redaction::Redaction;
 use crate::transport::again::{Again, pause};
 use crate::transport::errors::{explain, is_passing, location, redirected};
 use crate::transport::headers::{self, header, unprintable, without_userinfo};
-use crate::transport::{Deadline, REQUEST_TIMEOUT, warm_up};
+use crate::transport::{Deadline, REQUEST_TIMEOUT};
 use bytes::Bytes;
+use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub(super) struct Sender<'a> {
 
 /// The way to one Prefect API with one credential.
 pub(super) struct Transport {
-    client: reqwest::Client,
+    http: Http,
     url: String,
     shown_url: String,
     authorization: Option<HeaderValue>,
@@ -52,7 +53,7 @@ impl Transport {
     /// `api` is the base URL without a trailing slash; `credential` an API key or a token; `further`: headers of every
     /// request that people configured.
     pub(super) fn new(
-        client: reqwest::Client,
+        http: Http,
         api: &str,
         credential: Option<&SecretString>,
         further: HeaderMap,
@@ -62,7 +63,7 @@ impl Transport {
         let authorization = credential.map(authorization).transpose()?;
         let (url, shown_url) = (api.to_owned(), without_userinfo(api));
         let deadline = Deadline::default();
-        Ok(Self { client, url, shown_url, authorization, further, redaction, core_version, deadline, now })
+        Ok(Self { http, url, shown_url, authorization, further, redaction, core_version, deadline, now })
     }
 
     /// No request goes on beyond `deadline`.
@@ -70,9 +71,9 @@ impl Transport {
         self.deadline.set(deadline);
     }
 
-    /// Opens a connection ahead of its first use; see [`warm_up`].
+    /// Opens a connection ahead of its first use; see [`Http::warm_up`].
     pub(super) async fn warm_up(&self) {
-        warm_up(&self.client, &self.url, &self.shown_url, &self.further).await;
+        self.http.warm_up(&self.url, &self.shown_url, self.further.clone(), REQUEST_TIMEOUT).await;
     }
 
     /// Sends what changes nothing, or nothing when repeated. Repeated up to twice, at once, after a failed or broken
@@ -152,17 +153,16 @@ impl Transport {
         document: &Document,
     ) -> Result<(Result<Answer, ApiError>, Option<Duration>), Trouble> {
         let left = self.deadline.time_left().ok_or(Trouble::Sending(SendError::NoTime))?;
-        let request = self
-            .client
-            .post(&self.url)
-            .headers(self.headers(sender)?)
-            .timeout(left.min(REQUEST_TIMEOUT))
-            .body(self.redaction.said(&document.body()));
-        let response = request.send().await.map_err(|error| Trouble::Sending(http_client::classify(error)))?;
-        let status = response.status().as_u16();
-        let again = Again::read(status, response.headers(), (self.now)());
-        let location = location(&response);
-        let body = http_client::body(response).await.map_err(Trouble::Sending)?;
+        let request = http::Request {
+            method: Method::POST,
+            url: self.url.clone(),
+            headers: self.headers(sender)?,
+            body: Some(self.redaction.said(&document.body()).into()),
+            timeout: left.min(REQUEST_TIMEOUT),
+        };
+        let answer = self.http.send(request).await.map_err(Trouble::Sending)?;
+        let again = Again::read(answer.status, &answer.headers, (self.now)());
+        let (status, location, body) = (answer.status, location(&answer), answer.body);
         if let Some(location) = location {
             return Ok((Err(redirected(status, &location, &self.url, "")), None));
         }

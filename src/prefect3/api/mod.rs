@@ -41,6 +41,7 @@ mod writes;
 
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
+use crate::http::Http;
 use crate::launch::delivery::Delivery;
 use crate::orchestrator::{
     ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
@@ -146,7 +147,7 @@ pub struct Prefect3 {
 
 impl Prefect3 {
     /// Sends nothing. Fails when key, auth string or API cannot be put into a request.
-    pub fn new(setup: Setup, http: reqwest::Client) -> Result<Self, ApiError> {
+    pub fn new(setup: Setup, http: Http) -> Result<Self, ApiError> {
         let Setup { config, secrets, marked_as, identity, session, region, redaction, now, read_only } = setup;
         redaction.know_agent(&secrets);
         let (credential, names) = (Credential::of(&secrets), Names::new(identity));

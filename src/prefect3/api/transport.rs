@@ -5,14 +5,14 @@ use super::credential::Credential;
 use super::csrf::{self, CLIENT_HEADER, Csrf, TOKEN_HEADER};
 use super::requests::{self, Request};
 use crate::clock::Now;
-use crate::http_client::{self, SendError};
+use crate::http::{self, Http, SendError};
 use crate::orchestrator::ApiError;
 use crate::redaction::Redaction;
 use crate::transport::again::{Again, pause};
 use crate::transport::errors::{explain, is_passing, location, redirected};
 use crate::transport::headers::{self, header, without_userinfo};
 use crate::transport::shape::text_at;
-use crate::transport::{Deadline, REQUEST_TIMEOUT, warm_up};
+use crate::transport::{Deadline, REQUEST_TIMEOUT};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -36,7 +36,7 @@ const WORKER_NAME_HEADER: &str = "x-prefect-worker-name";
 
 /// The way to one Prefect API with one credential.
 pub(super) struct Transport {
-    client: reqwest::Client,
+    http: Http,
     api: String,
     shown_api: String,
     headers: HeaderMap,
@@ -64,7 +64,7 @@ impl Transport {
     /// `api` is the base URL without a trailing slash; `further`: headers of every request that people configured;
     /// `csrf_client` names this process.
     pub(super) fn new(
-        client: reqwest::Client,
+        http: Http,
         api: &str,
         credential: &Credential,
         further: HeaderMap,
@@ -75,11 +75,11 @@ impl Transport {
         let mut headers = HeaderMap::new();
         headers.insert(API_VERSION_HEADER, API_VERSION);
         // For the server's log only: a name that no header can have is left out.
-        headers.extend(header(worker_name).map(|name| (http::HeaderName::from_static(WORKER_NAME_HEADER), name)));
+        headers.extend(header(worker_name).map(|name| (::http::HeaderName::from_static(WORKER_NAME_HEADER), name)));
         headers.extend(credential.header()?.map(|value| (AUTHORIZATION, value)));
         headers::add(&mut headers, &further);
         Ok(Self {
-            client,
+            http,
             api: api.to_owned(),
             shown_api: without_userinfo(api),
             headers,
@@ -102,9 +102,9 @@ impl Transport {
         self.deadline.time_left()
     }
 
-    /// Opens a connection ahead of its first use; see [`warm_up`].
+    /// Opens a connection ahead of its first use; see [`Http::warm_up`].
     pub(super) async fn warm_up(&self) {
-        warm_up(&self.client, &self.api, &self.shown_api, &self.further).await;
+        self.http.warm_up(&self.api, &self.shown_api, self.further.clone(), REQUEST_TIMEOUT).await;
     }
 
     /// Sends what changes nothing. Repeated like [`Transport::repeatable`].
@@ -231,19 +231,17 @@ impl Transport {
         let mut headers = self.headers.clone();
         if let Some(token) = token {
             headers.insert(TOKEN_HEADER, token.clone());
-            headers.extend(header(&self.csrf.client).map(|id| (http::HeaderName::from_static(CLIENT_HEADER), id)));
+            headers.extend(header(&self.csrf.client).map(|id| (::http::HeaderName::from_static(CLIENT_HEADER), id)));
         }
         let url = format!("{}{}", self.api, request.path);
-        let mut builder = self.client.request(request.method.clone(), url).headers(headers);
-        if let Some(body) = &request.body {
-            builder = builder.header(CONTENT_TYPE, "application/json").body(self.redaction.said(body));
-        }
-        let sent = builder.timeout(left.min(REQUEST_TIMEOUT)).send().await;
-        let response = sent.map_err(http_client::classify)?;
-        let status = response.status().as_u16();
-        let again = Again::read(status, response.headers(), (self.now)());
-        let location = location(&response);
-        Ok(Raw { status, again, location, body: http_client::body(response).await? })
+        let body = request.body.as_ref().map(|body| {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            self.redaction.said(body).into()
+        });
+        let (method, timeout) = (request.method.clone(), left.min(REQUEST_TIMEOUT));
+        let answer = self.http.send(http::Request { method, url, headers, body, timeout }).await?;
+        let again = Again::read(answer.status, &answer.headers, (self.now)());
+        Ok(Raw { status: answer.status, again, location: location(&answer), body: answer.body })
     }
 }
 

@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::test_support::{AGENT_ID, KEY, NOW, Reply, Server, TENANT, ok};
 use super::*;
+use crate::http::network::Options;
 use serde_json::json;
 use std::sync::Arc;
 
 fn transport(api: &str) -> Transport {
-    let client = http_client::client(None).unwrap();
+    let client = Http::network(Options::PREFECT1, None).unwrap();
     let (key, redaction) = (SecretString::from(KEY), Redaction::default());
     redaction.know([key.clone()]);
     Transport::new(client, api, Some(&key), HeaderMap::new(), "0.15.0", (redaction, Arc::new(|| NOW))).unwrap()
@@ -179,7 +180,7 @@ async fn an_echoed_key_is_blanked_in_every_error() {
 
 #[test]
 fn a_key_with_a_newline_at_its_end_works_and_one_inside_is_named_without_being_shown() {
-    let client = http_client::client(None).unwrap();
+    let client = Http::network(Options::PREFECT1, None).unwrap();
     let new = |key: &str| {
         let key = SecretString::from(key);
         let further = (Redaction::default(), Arc::new(|| NOW) as Now);

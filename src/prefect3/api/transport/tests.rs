@@ -3,12 +3,13 @@ use super::super::test_support::{KEY, NOW, calls, no_content, ok, replying, secr
 use super::*;
 use crate::aws::test_server::{Reply, Server, json};
 use crate::config::AgentSecrets;
+use crate::http::network::Options;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn transport_of(api: &str, secrets: &AgentSecrets) -> Transport {
-    let client = http_client::client(None).unwrap();
+    let client = Http::network(Options::PREFECT3, None).unwrap();
     let redaction = Redaction::default();
     redaction.know_agent(secrets);
     let further = headers::further(secrets).unwrap();

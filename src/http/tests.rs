@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use rustls::pki_types::PrivateKeyDer;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -36,9 +38,17 @@ fn serve(handle: impl Fn(std::net::TcpStream) + Send + 'static) -> String {
     address
 }
 
-async fn post(client: &reqwest::Client, url: &str) -> Result<Bytes, SendError> {
-    let request = client.post(url).timeout(Duration::from_secs(5)).body("x");
-    body(request.send().await.map_err(classify)?).await
+fn client(ca_pem: Option<&str>) -> Result<Http, ClientError> {
+    Http::network(Options::PREFECT1, ca_pem)
+}
+
+async fn answer(client: &Http, url: &str) -> Result<Answer, SendError> {
+    let (method, headers, timeout) = (Method::POST, HeaderMap::new(), Duration::from_secs(5));
+    client.send(Request { method, url: url.to_owned(), headers, body: Some("x".into()), timeout }).await
+}
+
+async fn post(client: &Http, url: &str) -> Result<Bytes, SendError> {
+    answer(client, url).await.map(|answer| answer.body)
 }
 
 #[tokio::test]
@@ -84,8 +94,7 @@ async fn a_redirect_to_another_origin_is_not_followed() {
         let head = format!("HTTP/1.1 307 Moved\r\nlocation: http://{other}/\r\ncontent-length: 0\r\n\r\n");
         drop(tcp.write_all(head.as_bytes()));
     });
-    let request = client(None).unwrap().post(format!("http://{address}")).timeout(Duration::from_secs(5));
-    assert_eq!(request.send().await.unwrap().status(), 307);
+    assert_eq!(answer(&client(None).unwrap(), &format!("http://{address}")).await.unwrap().status, 307);
 }
 
 #[tokio::test]
@@ -96,7 +105,7 @@ async fn too_long_an_answer_is_not_read() {
         let block = vec![b'x'; 1 << 20];
         while tcp.write_all(&block).is_ok() {}
     });
-    assert_eq!(post(&client(None).unwrap(), &format!("http://{address}")).await, Err(SendError::TooLong));
+    assert_eq!(post(&client(None).unwrap(), &format!("http://{address}")).await, Err(SendError::TooLong(20 << 20)));
 }
 
 #[test]
