@@ -7,6 +7,7 @@
 //! | [`config`] | parameters and files become typed configuration, all errors at once (pure) |
 //! | [`documents`] | task definitions and keyword arguments that a configuration points to |
 //! | [`ecs_model`] | the shapes of the requests that start a task, and what botocore says of others (pure) |
+//! | [`model`] | the nouns that all modules share |
 //! | [`orchestrator`] | the seam to a Prefect API: what a poll asks of it and tells it |
 //! | [`prefect1`] | Prefect 0.15 and 1: the GraphQL API, and the ECS requests of a flow run (pure) |
 //! | [`prefect3`] | Prefect 2 and 3: the launches of flow runs of an `ecs` work pool (pure) |
@@ -35,6 +36,7 @@ pub mod functions;
 pub mod health;
 pub mod http;
 pub mod launch;
+pub mod model;
 pub mod orchestrator;
 pub mod panics;
 pub mod poll;

@@ -1,15 +1,14 @@
 //! The seam to a Prefect API: what one poll asks of it and tells it. One implementation per generation of Prefect.
 
-mod error;
 mod runs;
 
-pub use error::ApiError;
+pub use crate::model::{ApiError, RunRefusal};
 pub use runs::{
     CancellingRun, Claim, Claimed, ClaimedRun, DuePage, DueRun, Ending, GiveBack, LogLevel, Mark, RenderError,
-    Rendered, RunLog, RunNow, RunRefusal, Standing, TaskOfRun, Window,
+    Rendered, RunLog, RunNow, Standing, TaskOfRun, Window,
 };
 
-use crate::state::Registration;
+use crate::model::Registration;
 use serde_json::Value;
 use std::future::Future;
 use std::time::Duration;
@@ -119,7 +118,7 @@ pub struct Watched<D> {
     /// The mark of its claim, if it is one of this agent's.
     pub mark: Option<Mark>,
     /// How far it is.
-    pub now: crate::task_events::run::Run,
+    pub now: crate::model::run::Run,
 }
 
 /// How claims are sent.

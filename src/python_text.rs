@@ -1,6 +1,6 @@
 //! Python's `str` and `repr` of JSON values: what Prefect writes into labels, tags and messages.
 
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use serde_json::{Number, Value};
 use std::fmt::{Display, Write};
 

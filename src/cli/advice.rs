@@ -1,7 +1,7 @@
 //! Pure: what to do about an error.
 
+use crate::model::ErrorKind;
 use crate::poll::PollError;
-use crate::state::ErrorKind;
 
 /// The AWS clients do not work.
 pub(super) const AWS: &str =

@@ -1,7 +1,7 @@
 //! Pure: how long the loop waits between polls, as the Python agent does.
 
+use crate::model::ErrorKind;
 use crate::poll::{AgentReport, PollError, Report};
-use crate::state::ErrorKind;
 use std::time::Duration;
 
 /// The pause after work; each idle poll doubles it.

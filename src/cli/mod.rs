@@ -24,8 +24,8 @@ mod table;
 pub use args::Cli;
 
 use crate::config::Environment;
+use crate::model::ErrorKind;
 use crate::redaction::Redaction;
-use crate::state::ErrorKind;
 use crate::telemetry::logs;
 use args::Command;
 use std::io::Write;

@@ -152,8 +152,8 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ErrorKind;
     use crate::poll::report::{Launched, WithReason};
-    use crate::state::ErrorKind;
 
     fn example() -> Report {
         let launched = vec![Launched { flow_run_id: "run-1".into(), task_arn: "arn:task".into(), adopted: false }];

@@ -1,6 +1,7 @@
 //! Pure: whether the agents are well, from what their polls wrote down.
 
-use crate::state::{ErrorKind, Status};
+use crate::model::ErrorKind;
+use crate::state::Status;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;

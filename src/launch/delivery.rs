@@ -8,7 +8,7 @@ mod words;
 use super::place::AwsCredentials;
 use super::{Definition, LaunchSpec};
 use crate::config::{AgentConfig, AgentSecrets, ApiKeyDelivery};
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use role::Whose;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};

@@ -16,7 +16,7 @@ use super::{
     Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, Words,
 };
 use crate::clock::Clock;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use time::OffsetDateTime;

@@ -13,6 +13,7 @@
 //! | [`request`] | the one body of `RunTask` (pure) |
 //! | [`request_check`] | what ECS would refuse in a launch because of its shape (pure) |
 //! | [`outcome`] | what an answer of ECS means (pure) |
+//! | [`run_outcome`] | what follows for the run from that (pure) |
 //! | [`listing`] | what it means that ECS will not list tasks (pure) |
 //! | [`rate`] | how fast tasks are started |
 //! | [`ecs`] | [`Launcher`] for ECS: all of it together, for one account and region |
@@ -32,6 +33,7 @@ pub mod place;
 pub mod rate;
 pub mod request;
 pub mod request_check;
+pub mod run_outcome;
 pub mod spot;
 #[cfg(test)]
 mod testing;
@@ -39,6 +41,7 @@ pub mod token;
 pub mod worker;
 
 pub use place::Place;
+pub use run_outcome::RunOutcome;
 pub use worker::Words;
 
 use serde_json::{Map, Value};

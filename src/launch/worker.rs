@@ -2,7 +2,7 @@
 
 use super::LaunchSpec;
 use super::place::AwsCredentials;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::repr;
 use serde_json::{Map, Value, json};
 use std::fmt::{self, Debug};

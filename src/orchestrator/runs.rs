@@ -1,7 +1,7 @@
 //! What passes through the seam: due runs, claims, what became of them.
 
-use super::ApiError;
 use crate::launch::{LaunchSpec, Place};
+use crate::model::{ApiError, RunRefusal};
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -250,8 +250,3 @@ impl RenderError {
         if matches!(error, ApiError::Malformed(_)) { Self::NotUnderstood(reason) } else { Self::NotNow(reason) }
     }
 }
-
-/// A run that cannot be launched because of what it says itself.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct RunRefusal(pub String);

@@ -12,10 +12,11 @@ use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
 use crate::launch::accounts::{AccountsLauncher, AwsConnect};
+use crate::model::{ErrorKind, Registration};
 use crate::orchestrator::Rehearsable;
 use crate::panics::caught;
 use crate::state::polls::{PollCounter, Turn as Number};
-use crate::state::{Counts, ErrorKind, Registration, Status};
+use crate::state::{Counts, Status};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -135,7 +136,7 @@ impl<C: Clock + Clone> Agent<C> {
     }
 
     /// Makes the agent known to Prefect, once per process. Nothing is sent when an earlier process did so.
-    pub async fn connect(&self) -> Result<(), crate::orchestrator::ApiError> {
+    pub async fn connect(&self) -> Result<(), crate::model::ApiError> {
         if self.connected.load(Ordering::Acquire) {
             return Ok(());
         }

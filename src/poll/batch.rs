@@ -1,14 +1,14 @@
 //! Runs that start together: prepare, claim, launch, settle.
 
 use super::ledger::Fate;
-use super::settle::Settlement;
 use super::turn::Turn;
 use crate::clock::Clock;
+use crate::launch::RunOutcome;
 use crate::launch::{
     LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, Place, PreparedLaunch, TransientCause, token,
 };
+use crate::model::ErrorKind;
 use crate::orchestrator::{DueRun, Mark, Orchestrator, RunLog};
-use crate::state::ErrorKind;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use std::future::Future;
@@ -37,7 +37,7 @@ pub(super) struct Launched<'r, D> {
     pub(super) run: &'r DueRun<D>,
     pub(super) mark: Mark,
     pub(super) place: Place,
-    pub(super) settlement: Settlement,
+    pub(super) settlement: RunOutcome,
     /// Its claim is an earlier poll's.
     pub(super) is_orphan: bool,
 }
@@ -164,7 +164,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             LaunchOutcome::Transient { cause, .. } => self.count_throttle(*cause),
             _ => {}
         }
-        let settlement = Settlement::of(outcome, mark.attempt, self.turn.rules.max_launch_attempts);
+        let settlement = RunOutcome::of(outcome, mark.attempt, self.turn.rules.max_launch_attempts);
         Launched { run, mark, place, settlement, is_orphan: false }
     }
 

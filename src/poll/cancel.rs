@@ -6,8 +6,9 @@ use super::ledger::Fate;
 use super::turn::Turn;
 use crate::clock::Clock;
 use crate::launch::{Launcher, LiveTask, Place};
-use crate::orchestrator::{ApiError, CancellingRun, Ending, Orchestrator, RenderError};
-use crate::state::ErrorKind;
+use crate::model::ApiError;
+use crate::model::ErrorKind;
+use crate::orchestrator::{CancellingRun, Ending, Orchestrator, RenderError};
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 

@@ -4,8 +4,9 @@ use super::batch::{Candidate, Job};
 use super::ledger::Fate;
 use crate::clock::Clock;
 use crate::launch::Launcher;
-use crate::orchestrator::{ApiError, Claim, Claimed, Orchestrator};
-use crate::state::ErrorKind;
+use crate::model::ApiError;
+use crate::model::ErrorKind;
+use crate::orchestrator::{Claim, Claimed, Orchestrator};
 
 /// A claim is sent at most this often: the first time, and again when reading back shows that it did not arrive.
 const ROUNDS: usize = 3;

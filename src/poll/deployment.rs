@@ -12,11 +12,12 @@ use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, from_fi
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::truth::ConfiguredAgent;
+use crate::model::ErrorKind;
 use crate::panics::caught;
 use crate::redaction::Redaction;
+use crate::state::Status;
 use crate::state::polls::PollCounter;
 use crate::state::status;
-use crate::state::{ErrorKind, Status};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -2,7 +2,7 @@
 
 use super::assembly::Unassembled;
 use crate::aws::{AwsClients, AwsError};
-use crate::state::ErrorKind;
+use crate::model::ErrorKind;
 
 /// An agent's place in its deployment, and the deployment's place in the world.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 //! What became of each run, kept outside of the futures that do the work so that it survives a deadline.
 
 use super::report::{AgentReport, Launched, Recovered, WithReason};
-use crate::orchestrator::ApiError;
-use crate::state::ErrorKind;
+use crate::model::ApiError;
+use crate::model::ErrorKind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -90,7 +90,7 @@ impl Ledger {
     /// A bug ended the poll: that counts for more than whatever trouble came before.
     pub fn broke(&self, error: &str) {
         let report = &mut self.lock().report;
-        report.error_kind = Some(crate::state::ErrorKind::Internal);
+        report.error_kind = Some(crate::model::ErrorKind::Internal);
         report.error = Some(error.to_owned());
     }
 

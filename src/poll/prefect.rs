@@ -1,9 +1,10 @@
 //! The Prefect API of an agent, whichever generation it is.
 
-use crate::orchestrator::{ApiError, Orchestrator};
+use crate::model::ApiError;
+use crate::model::Registration;
+use crate::orchestrator::Orchestrator;
 use crate::prefect1::api::Prefect1;
 use crate::prefect3::api::Prefect3;
-use crate::state::Registration;
 use tokio::time::Instant;
 
 /// One agent's way to its Prefect API.

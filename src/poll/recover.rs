@@ -4,12 +4,13 @@
 use super::batch::{Candidate, Intent, Job, Launched, named};
 use super::ledger::Fate;
 use super::preparing::lasting;
-use super::settle::Settlement;
 use super::turn::Turn;
 use crate::clock::Clock;
+use crate::launch::RunOutcome;
 use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place};
-use crate::orchestrator::{ClaimedRun, Mark, Orchestrator, RenderError, RunRefusal, TaskOfRun};
-use crate::state::ErrorKind;
+use crate::model::ErrorKind;
+use crate::model::RunRefusal;
+use crate::orchestrator::{ClaimedRun, Mark, Orchestrator, RenderError, TaskOfRun};
 use futures_util::future::join_all;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -158,10 +159,10 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
             let launched = launched.await;
             let since = orphans.iter().find(|orphan| orphan.run.token == launched.run.token).map(|orphan| orphan.since);
             let settlement = match launched.settlement {
-                Settlement::Leave(reason) if since.is_some_and(|since| self.turn.is_hopeless(since)) => {
+                RunOutcome::Leave(reason) if since.is_some_and(|since| self.turn.is_hopeless(since)) => {
                     // ECS knows of no task, minutes after the request: a new turn looks once more before it launches.
                     let outcome = LaunchOutcome::Transient { reason, cause: crate::launch::TransientCause::Server };
-                    Settlement::of(outcome, launched.mark.attempt, self.turn.rules.max_launch_attempts)
+                    RunOutcome::of(outcome, launched.mark.attempt, self.turn.rules.max_launch_attempts)
                 }
                 settlement => settlement,
             };

@@ -1,7 +1,7 @@
 //! The report of a poll: what people and tests look at. Its field names are fixed.
 
+use crate::model::ErrorKind;
 use crate::redaction::Redaction;
-use crate::state::ErrorKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use time::OffsetDateTime;

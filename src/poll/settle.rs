@@ -3,84 +3,18 @@
 use super::batch::{Job, Launched};
 use super::ledger::Fate;
 use crate::clock::Clock;
-use crate::launch::{LaunchOutcome, Launcher, TransientCause};
-use crate::orchestrator::{ApiError, DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog, TaskOfRun};
+use crate::launch::Launcher;
+use crate::launch::run_outcome::{RunOutcome, give_back_delay};
+use crate::model::ApiError;
+use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog, TaskOfRun};
 use futures_util::future::join_all;
 use std::time::Duration;
-
-/// Prefect Server refuses a second claim of a run for 30 s: what is given back is due again only after that.
-const FIRST_DELAY: Duration = Duration::from_secs(45);
-
-/// Runs that are given back again and again wait at most this long.
-const LONGEST_DELAY: Duration = Duration::from_mins(10);
 
 /// A task that is not written down in time is found by its `startedBy`.
 const RECORDING: Duration = Duration::from_secs(4);
 
 /// Log lines are not waited for longer: launches wait behind them.
 const LOGGING: Duration = Duration::from_secs(3);
-
-/// What follows from a launch's outcome.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settlement {
-    /// It has a task.
-    Launched {
-        /// ARN of the task.
-        task_arn: String,
-        /// The task existed already.
-        adopted: bool,
-    },
-    /// It is scheduled again.
-    GiveBack {
-        /// For people.
-        reason: String,
-        /// Refused for want of capacity.
-        for_capacity: bool,
-        /// The attempt counts; trouble of the agent itself, and what was never tried, is no attempt of the run.
-        counted: bool,
-    },
-    /// It fails.
-    Fail(String),
-    /// The claim stays as it is: nobody knows whether there is a task.
-    Leave(String),
-}
-
-impl Settlement {
-    /// Pure: what follows from the outcome of launch number `attempt`.
-    pub fn of(outcome: LaunchOutcome, attempt: u32, max_attempts: u32) -> Self {
-        let give_back = |reason: String, for_capacity| {
-            if attempt >= max_attempts {
-                return Self::Fail(format!("Not launched after {attempt} attempts. The last one: {reason}"));
-            }
-            Self::GiveBack { reason, for_capacity, counted: true }
-        };
-        match outcome {
-            LaunchOutcome::Started { task_arn } => Self::Launched { task_arn, adopted: false },
-            LaunchOutcome::Adopted { task_arn } => Self::Launched { task_arn, adopted: true },
-            LaunchOutcome::Dead { task_arn, reason } => {
-                give_back(format!("Task {task_arn} stopped before the flow run began: {reason}"), false)
-            }
-            LaunchOutcome::Transient { reason, cause: TransientCause::NoTime } => {
-                Self::GiveBack { reason, for_capacity: false, counted: false }
-            }
-            LaunchOutcome::Transient { reason, cause } => give_back(reason, cause == TransientCause::Capacity),
-            LaunchOutcome::InactiveDefinition => {
-                give_back("The task definition was deregistered while it was used".to_owned(), false)
-            }
-            LaunchOutcome::AgentTrouble(reason) => Self::GiveBack { reason, for_capacity: false, counted: false },
-            LaunchOutcome::Permanent(reason) => Self::Fail(reason),
-            LaunchOutcome::Unknown(reason) => {
-                Self::Leave(format!("claimed, but it is unknown whether its task was started: {reason}"))
-            }
-        }
-    }
-}
-
-/// How long a run waits after launch number `attempt` was given back.
-pub fn give_back_delay(attempt: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1).min(8));
-    (FIRST_DELAY * doubled).min(LONGEST_DELAY)
-}
 
 impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
     /// Tells Prefect what became of claimed runs. The lines for the runs' logs come back: they are written together, and
@@ -89,7 +23,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let lines = launched.iter().filter_map(|launched| log_line(launched.run, &launched.settlement)).collect();
         let (changes, rest): (Vec<_>, Vec<_>) = launched
             .into_iter()
-            .partition(|launched| matches!(launched.settlement, Settlement::GiveBack { .. } | Settlement::Fail(_)));
+            .partition(|launched| matches!(launched.settlement, RunOutcome::GiveBack { .. } | RunOutcome::Fail(_)));
         let quiet = join_all(rest.into_iter().map(|launched| self.settle_quietly(launched)));
         tokio::join!(quiet, self.change_states(changes));
         lines
@@ -113,7 +47,7 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let agent = self.turn.rules.agent.as_str();
         let (flow_run_id, epoch) = (run.flow_run_id.as_str(), mark.epoch.as_str());
         match settlement {
-            Settlement::Launched { task_arn, adopted } => {
+            RunOutcome::Launched { task_arn, adopted } => {
                 tracing::info!(agent, flow_run_id, epoch, task_arn, adopted, "flow run launched");
                 let to = task_arn.clone();
                 let fate =
@@ -121,11 +55,11 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
                 self.fate(run, fate);
                 self.has_task(run, TaskOfRun { place, task_arn }).await;
             }
-            Settlement::Leave(reason) => {
+            RunOutcome::Leave(reason) => {
                 tracing::warn!(agent, flow_run_id, epoch, reason, "flow run left claimed");
                 self.fate(run, Fate::Deferred(reason));
             }
-            Settlement::GiveBack { .. } | Settlement::Fail(_) => {}
+            RunOutcome::GiveBack { .. } | RunOutcome::Fail(_) => {}
         }
     }
 
@@ -148,13 +82,13 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
         let (mut given_back, mut failed) = (Vec::new(), Vec::new());
         for Launched { run, mark, settlement, .. } in changes {
             match settlement {
-                Settlement::GiveBack { reason, for_capacity, counted } => {
+                RunOutcome::GiveBack { reason, for_capacity, counted } => {
                     // An attempt that does not count leaves the number as it was before.
                     let attempt = if counted { mark.attempt } else { run.attempts };
                     given_back.push((run, Mark { attempt, ..mark }, reason, for_capacity));
                 }
-                Settlement::Fail(message) => failed.push((run, mark, message)),
-                Settlement::Launched { .. } | Settlement::Leave(_) => {}
+                RunOutcome::Fail(message) => failed.push((run, mark, message)),
+                RunOutcome::Launched { .. } | RunOutcome::Leave(_) => {}
             }
         }
         tokio::join!(self.give_back(given_back), self.fail(failed));
@@ -212,17 +146,17 @@ impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
 }
 
 /// The line in the run's own log, as its owner will read it in Prefect.
-fn log_line<D>(run: &DueRun<D>, settlement: &Settlement) -> Option<RunLog> {
+fn log_line<D>(run: &DueRun<D>, settlement: &RunOutcome) -> Option<RunLog> {
     let (level, message) = match settlement {
-        Settlement::Launched { task_arn, adopted: false } => {
+        RunOutcome::Launched { task_arn, adopted: false } => {
             (LogLevel::Info, format!("Submitted for execution: Task {task_arn}"))
         }
-        Settlement::Launched { task_arn, adopted: true } => {
+        RunOutcome::Launched { task_arn, adopted: true } => {
             (LogLevel::Info, format!("Submitted for execution: Task {task_arn} (it existed already)"))
         }
-        Settlement::GiveBack { reason, .. } => (LogLevel::Warning, format!("Not launched yet, tried again: {reason}")),
-        Settlement::Fail(message) => (LogLevel::Error, message.clone()),
-        Settlement::Leave(_) => return None,
+        RunOutcome::GiveBack { reason, .. } => (LogLevel::Warning, format!("Not launched yet, tried again: {reason}")),
+        RunOutcome::Fail(message) => (LogLevel::Error, message.clone()),
+        RunOutcome::Leave(_) => return None,
     };
     Some(RunLog { flow_run_id: run.flow_run_id.clone(), level, message })
 }

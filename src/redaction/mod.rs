@@ -15,7 +15,7 @@ pub mod known;
 #[cfg(test)]
 mod tests;
 
-use crate::orchestrator::ApiError;
+use crate::model::ApiError;
 use bytes::Bytes;
 use forms::{Form, forms, is_word_at};
 use secrecy::SecretString;

@@ -4,6 +4,7 @@ mod delays;
 pub mod polls;
 pub mod status;
 
+pub use crate::model::{ErrorKind, Registration};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -47,51 +48,4 @@ pub struct Counts {
     pub deferred: u64,
     /// Failed for good.
     pub failed: u64,
-}
-
-/// An agent's registration with Prefect, and what it was registered for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registration {
-    /// Id that the API gave the agent.
-    pub agent_id: String,
-    /// Tenant it was registered with; `None` in token mode.
-    pub tenant_id: Option<String>,
-    /// Fingerprint of all that makes the identity (API, name, type, labels, version, configuration id, key); never a secret itself.
-    pub identity: String,
-    /// Settings fetched from the backend for `agent_config_id`, honoured until fetched again.
-    #[serde(default)]
-    pub settings: Option<serde_json::Value>,
-}
-
-/// What kind of trouble a poll had: safe to show to anyone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorKind {
-    /// The configuration is wrong.
-    Configuration,
-    /// The Prefect API cannot be reached or does not answer.
-    ApiUnreachable,
-    /// The Prefect API refused the credentials.
-    Unauthorised,
-    /// The Prefect API asks for fewer requests.
-    Throttled,
-    /// Prefect is in maintenance: nobody's failure.
-    Maintenance,
-    /// The Prefect API answered with an error.
-    ApiError,
-    /// AWS refused the agent's own calls (permissions, cluster, network, credentials).
-    Aws,
-    /// Parameter Store could not be read or written.
-    ParameterStore,
-    /// No time was left.
-    Deadline,
-    /// A bug of this program.
-    Internal,
-}
-
-impl ErrorKind {
-    /// Trouble that maintenance explains: what is on the other side of the API.
-    pub fn is_explained_by_maintenance(self) -> bool {
-        matches!(self, Self::ApiUnreachable | Self::Throttled | Self::ApiError | Self::Deadline)
-    }
 }

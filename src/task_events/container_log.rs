@@ -1,6 +1,6 @@
 //! Where a container's own log is: what its task definition says about it.
 
-use super::run::Generation;
+use crate::model::run::Generation;
 use crate::transport::shape::text_at;
 use serde_json::{Map, Value};
 

@@ -8,8 +8,8 @@ mod stopped;
 
 use super::event::TaskEvent;
 use super::replicated_event::replicated;
-use super::run::{ClaimedBy, Generation, Phase, Run};
 use super::whose::{Launched, Owner, Tags};
+use crate::model::run::{ClaimedBy, Generation, Phase, Run};
 use crate::orchestrator::LogLevel;
 use serde_json::Value;
 use std::time::Duration;

@@ -4,7 +4,7 @@ mod our_secret;
 mod texts;
 
 use super::event::{Container, TaskEvent};
-use super::run::Generation;
+use crate::model::run::Generation;
 use std::borrow::Cow;
 
 /// Names of the variable that tells a container which flow run is its, of all generations of Prefect.

@@ -3,8 +3,8 @@
 
 use super::decision::{Action, Decision, Look, Rules, Seen, decide};
 use super::event::TaskEvent;
-use super::run::{ClaimedBy, Generation, Phase, Run};
 use super::whose::{Launched, Owner, Tags};
+use crate::model::run::{ClaimedBy, Generation, Phase, Run};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;

@@ -63,12 +63,6 @@ pub(crate) fn pause(usual: Duration, passing: bool, asked: Option<Duration>, mos
     (pause < most).then_some(pause)
 }
 
-/// For messages: ` and to be asked again in 7 s`.
-pub(crate) fn in_words(retry_after: Option<Duration>) -> String {
-    let words = |asked: Duration| format!(", and wants to be asked again in {} s", asked.as_secs_f64().ceil());
-    retry_after.map(words).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

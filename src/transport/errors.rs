@@ -1,7 +1,7 @@
 //! What a failed exchange means to the one who asked.
 
 use crate::http::{Answer, SendError};
-use crate::orchestrator::ApiError;
+use crate::model::ApiError;
 use crate::redaction::CUT;
 use crate::transport::headers::without_userinfo;
 use reqwest::Url;

@@ -1,7 +1,7 @@
 //! Headers of a request, and URLs as people see them.
 
 use crate::config::AgentSecrets;
-use crate::orchestrator::ApiError;
+use crate::model::ApiError;
 use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret;
 

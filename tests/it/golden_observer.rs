@@ -14,10 +14,10 @@
 //!   second look.
 
 use crate::golden_prefect3::compare;
+use prefect_serverless_agent::model::run::{ClaimedBy, Generation, Phase, Run};
 use prefect_serverless_agent::orchestrator::LogLevel;
 use prefect_serverless_agent::task_events::decision::{Action, Look, Rules, Seen, decide};
 use prefect_serverless_agent::task_events::event::TaskEvent;
-use prefect_serverless_agent::task_events::run::{ClaimedBy, Generation, Phase, Run};
 use prefect_serverless_agent::task_events::whose::{self, Candidate, Owner, Tags};
 use serde_json::{Value, json};
 use std::fmt::Write as _;

@@ -2,7 +2,7 @@
 
 use crate::aws::Account;
 use crate::launch::place::AwsCredentials;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use aws_credential_types::Credentials;
 use reqwest::Url;
 use secrecy::ExposeSecret;

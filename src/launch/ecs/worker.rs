@@ -6,7 +6,7 @@ use crate::launch::LaunchOutcome;
 use crate::launch::calls::{EcsCalls, NetworkCalls};
 use crate::launch::outcome::{Origin, refusal};
 use crate::launch::worker::NetworkLookup;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use serde_json::Value;
 
 impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {

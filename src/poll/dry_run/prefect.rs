@@ -1,11 +1,12 @@
 //! A Prefect API whose writes are recorded.
 
 use super::Recorder;
+use crate::model::ApiError;
+use crate::model::Registration;
 use crate::orchestrator::{
-    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, Rehearsable, RenderError,
-    Rendered, RunLog, RunNow, Standing, TaskOfRun, Window,
+    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, Rehearsable, RenderError, Rendered,
+    RunLog, RunNow, Standing, TaskOfRun, Window,
 };
-use crate::state::Registration;
 use serde_json::Value;
 use std::time::Duration;
 use time::OffsetDateTime;

@@ -2,8 +2,8 @@
 
 use super::fakes::Fakes;
 use crate::launch::{LaunchOutcome, LiveTask, TransientCause};
-use crate::orchestrator::ApiError;
-use crate::state::ErrorKind;
+use crate::model::ApiError;
+use crate::model::ErrorKind;
 
 /// A cancelled run, and what becomes of it.
 struct Case {

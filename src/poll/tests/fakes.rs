@@ -7,9 +7,8 @@ use crate::clock::Clock;
 use crate::launch::place::AwsCredentials;
 use crate::launch::rate::LaunchRate;
 use crate::launch::{LaunchOutcome, LiveTask, Place};
-use crate::orchestrator::{
-    ApiError, Batching, CancellingRun, Claim, Claimed, ClaimedRun, DueRun, Mark, RunLog, TaskOfRun,
-};
+use crate::model::ApiError;
+use crate::orchestrator::{Batching, CancellingRun, Claim, Claimed, ClaimedRun, DueRun, Mark, RunLog, TaskOfRun};
 use crate::poll::AgentReport;
 use crate::poll::known::Known;
 use crate::poll::ledger::Ledger;

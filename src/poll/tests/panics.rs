@@ -3,8 +3,8 @@
 use crate::aws::test_server::{Reply, Request, Server, json};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root};
+use crate::model::ErrorKind;
 use crate::poll::{Deployment, Invocation, Report, Selection, Source};
-use crate::state::ErrorKind;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

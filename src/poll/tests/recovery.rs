@@ -3,9 +3,9 @@
 use super::fakes::{Fakes, ORPHAN_AFTER, START};
 use crate::launch::place::AwsCredentials;
 use crate::launch::{LaunchOutcome, TransientCause};
-use crate::orchestrator::ApiError;
+use crate::model::ApiError;
+use crate::model::ErrorKind;
 use crate::poll::AgentReport;
-use crate::state::ErrorKind;
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use super::fakes::{ClaimFault, Fakes, START};
 use crate::launch::{LaunchOutcome, LiveTask, TransientCause};
+use crate::model::ErrorKind;
 use crate::poll::AgentReport;
-use crate::state::ErrorKind;
 use std::time::Duration;
 
 fn launched(report: &AgentReport) -> Vec<&str> {

@@ -1,7 +1,8 @@
 //! What a GraphQL answer says. Errors are looked for on every status; `data` may be partly null.
 
-use crate::orchestrator::ApiError;
-use crate::transport::again::{Again, in_words};
+use crate::model::ApiError;
+use crate::model::in_words;
+use crate::transport::again::Again;
 use crate::transport::errors::{excerpt, not_json};
 use crate::transport::shape::{self, at, described, items_at};
 use serde_json::{Map, Value};

@@ -3,7 +3,8 @@
 use super::document::{SetState, Target};
 use super::rows::{Look, is_submitted, mark_of};
 use super::{Detail, states};
-use crate::orchestrator::{ApiError, DueRun, GiveBack, Mark};
+use crate::model::ApiError;
+use crate::orchestrator::{DueRun, GiveBack, Mark};
 use crate::prefect1::render::TaskRun;
 use serde_json::Value;
 use time::OffsetDateTime;

@@ -29,14 +29,15 @@ use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
 use crate::http::Http;
 use crate::launch::delivery::Delivery;
+use crate::model::ApiError;
+use crate::model::Registration;
 use crate::orchestrator::{
-    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
-    RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
+    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
+    RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect1::launches::{LoadTemplate, Renderer};
 use crate::prefect1::render::{AgentSettings, FlowRun};
 use crate::redaction::Redaction;
-use crate::state::Registration;
 use crate::transport::headers;
 use credential::Credential;
 use epoch::Observed;

@@ -2,7 +2,8 @@
 
 use super::answer::{Answer, GraphqlError, refused};
 use super::document::alias;
-use crate::orchestrator::{ApiError, Claimed};
+use crate::model::ApiError;
+use crate::orchestrator::Claimed;
 use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;
 

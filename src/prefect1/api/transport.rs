@@ -4,7 +4,7 @@ use super::answer::{self, Answer, GraphqlError};
 use super::document::Document;
 use crate::clock::Now;
 use crate::http::{self, Http, SendError};
-use crate::orchestrator::ApiError;
+use crate::model::ApiError;
 use crate::redaction::Redaction;
 use crate::transport::again::{Again, pause};
 use crate::transport::errors::{explain, is_passing, location, redirected};

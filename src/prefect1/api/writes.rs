@@ -5,9 +5,8 @@ use super::outcome::{self, Written};
 use super::rows::Look;
 use super::standing::cancelled_state;
 use super::{Detail, Prefect1, guard, lock, queries, states};
-use crate::orchestrator::{
-    ApiError, Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Rehearsable, RunLog, RunNow, TaskOfRun,
-};
+use crate::model::ApiError;
+use crate::orchestrator::{Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Rehearsable, RunLog, RunNow, TaskOfRun};
 use crate::prefect1::render::TaskRun;
 use futures_util::future::join_all;
 use serde_json::{Value, json};

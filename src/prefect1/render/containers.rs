@@ -1,6 +1,6 @@
 //! What task definitions and overrides have in common: a list of named containers with environments.
 
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{accident, repr, type_name};
 use serde_json::{Map, Value, json};
 

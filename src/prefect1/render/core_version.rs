@@ -1,7 +1,7 @@
 //! Which command runs a flow: `cloud-flow` in containers older than Prefect 0.13.0, `flow-run` since.
 
 use crate::config::Rules;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{accident, text_repr};
 
 const SINCE: &str = "0.13.0";

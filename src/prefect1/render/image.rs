@@ -3,7 +3,7 @@
 use super::run_config::RunConfig;
 use super::storage::{self, Storage};
 use super::{AgentSettings, FlowRun};
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use serde_json::Value;
 
 /// The image of Docker storage, else the run config's, else the template's, else Prefect's own for the flow's version.

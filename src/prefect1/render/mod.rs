@@ -20,7 +20,7 @@ pub use template::{TemplatePath, TemplatePlace, template_path};
 use crate::config::{Backend, LaunchType, Rules};
 use crate::launch::LaunchSpec;
 use crate::launch::worker::WorkerPart;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};

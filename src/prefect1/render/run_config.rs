@@ -4,7 +4,7 @@ use super::schema::Kind::{Json, Mapping, Text, TextList};
 use super::schema::{Field, check, optional, required, typed_object, unsupported_type};
 use super::{AgentSettings, FlowRun};
 use crate::config::Rules;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use serde_json::{Map, Value};
 
 /// An `ECSRun`; all of it may be absent.

@@ -8,7 +8,7 @@ use super::task_definition::{EXECUTION_ROLE, TASK_ROLE, first_set, has_strategy,
 use super::{AgentSettings, FlowRun};
 use crate::config::{LaunchType, Rules};
 use crate::launch::Definition;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{accident, is_true, repr};
 use serde_json::{Map, Value, json};
 

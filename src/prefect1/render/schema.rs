@@ -1,6 +1,6 @@
 //! Checks of serialised Prefect objects, with the messages of the library (marshmallow) that Prefect loads them with.
 
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{repr, text, text_repr};
 use serde_json::{Map, Value};
 

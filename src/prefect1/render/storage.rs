@@ -4,7 +4,7 @@
 use super::schema::Kind::{Flag, Integer, Mapping, Text, TextList, TextMapping, ValueMapping};
 use super::schema::{Field, check, optional, required, typed_object, unsupported_type};
 use crate::config::Rules;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::accident;
 use serde_json::{Map, Value};
 

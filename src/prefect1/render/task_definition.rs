@@ -8,7 +8,7 @@ use super::template::template_path;
 use super::{AgentSettings, FlowRun, Template};
 use crate::config::{LaunchType, Rules};
 use crate::launch::Definition;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{accident, is_true, repr, text, type_name};
 use crate::slug::slug;
 use serde_json::{Map, Value, json};

@@ -2,7 +2,7 @@
 
 use super::{AgentSettings, FlowRun, run_config};
 use crate::config::Rules;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 
 /// A template that has to be loaded before the run's launch can be rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! What an HTTP answer says. Pure.
 
-use crate::orchestrator::ApiError;
-use crate::transport::again::{Again, in_words};
+use crate::model::ApiError;
+use crate::model::in_words;
+use crate::transport::again::Again;
 use crate::transport::errors::{excerpt, not_json};
 use crate::transport::shape::{self, at, items_at};
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! What goes into `Authorization`.
 
 use crate::config::{AgentSecrets, StoredSecret};
-use crate::orchestrator::ApiError;
+use crate::model::ApiError;
 use crate::transport::headers;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};

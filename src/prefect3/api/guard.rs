@@ -3,7 +3,8 @@
 
 use super::Detail;
 use super::runs::Row;
-use crate::orchestrator::{ApiError, DueRun};
+use crate::model::ApiError;
+use crate::orchestrator::DueRun;
 
 /// A flow run as it is now.
 #[derive(Debug, Clone)]

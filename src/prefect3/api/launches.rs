@@ -5,7 +5,8 @@ use super::records::{Belongings, Missing};
 use super::{Detail, Prefect3, lock};
 use crate::config::WorkerRules;
 use crate::launch::delivery::{Delivered, deliver};
-use crate::orchestrator::{DueRun, RenderError, Rendered, RunRefusal};
+use crate::model::RunRefusal;
+use crate::orchestrator::{DueRun, RenderError, Rendered};
 use crate::prefect3::render::{
     FlowRunContext, Job, WorkPool, WorkerSettings, populate, resolve_blocks, resolve_variables,
 };

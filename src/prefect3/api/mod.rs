@@ -43,13 +43,14 @@ use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
 use crate::http::Http;
 use crate::launch::delivery::Delivery;
+use crate::model::ApiError;
+use crate::model::Registration;
 use crate::orchestrator::{
-    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered,
-    RunLog, RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
+    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
+    RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect3::render::FlowRun;
 use crate::redaction::Redaction;
-use crate::state::Registration;
 use crate::transport::headers;
 use announce::Unserved;
 use claims::Claimant;

@@ -6,7 +6,8 @@ use super::queue::readable;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::{Row, State};
 use super::{Detail, Prefect3};
-use crate::orchestrator::{ApiError, DueRun, RunNow};
+use crate::model::ApiError;
+use crate::orchestrator::{DueRun, RunNow};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 

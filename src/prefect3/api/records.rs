@@ -4,7 +4,8 @@
 
 use super::requests::{self, PAGE_ROWS, Request};
 use super::{Detail, Prefect3, lock};
-use crate::orchestrator::{ApiError, DueRun, RenderError};
+use crate::model::ApiError;
+use crate::orchestrator::{DueRun, RenderError};
 use crate::prefect3::render::{Deployment, Flow};
 use crate::transport::shape::{self, Field, Kind};
 use futures_util::future::{join, join_all};

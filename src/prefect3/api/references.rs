@@ -2,7 +2,8 @@
 
 use super::Prefect3;
 use super::requests::{self, Request};
-use crate::orchestrator::{ApiError, RenderError};
+use crate::model::ApiError;
+use crate::orchestrator::RenderError;
 use crate::prefect3::render::{BlockReference, Blocks, Variables, block_references, variable_names};
 use crate::redaction::known::secrets_of_block;
 use crate::transport::shape;

@@ -3,7 +3,8 @@
 
 use super::requests::{self, PAGE_ROWS};
 use super::{Prefect3, lock};
-use crate::orchestrator::{ApiError, LogLevel, RunLog};
+use crate::model::ApiError;
+use crate::orchestrator::{LogLevel, RunLog};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 

@@ -1,7 +1,8 @@
 //! The states that are proposed, and what became of a proposal. Pure.
 
 use super::runs::{Author, State};
-use crate::orchestrator::{ApiError, Mark};
+use crate::model::ApiError;
+use crate::orchestrator::Mark;
 use crate::times;
 use crate::transport::shape::text_at;
 use serde_json::{Map, Value, json};

@@ -9,7 +9,7 @@ use super::guard::Look;
 use super::requests;
 use super::untold::Telling;
 use super::{Prefect3, lock};
-use crate::orchestrator::ApiError;
+use crate::model::ApiError;
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 use std::collections::BTreeSet;

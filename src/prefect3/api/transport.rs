@@ -6,7 +6,7 @@ use super::csrf::{self, CLIENT_HEADER, Csrf, TOKEN_HEADER};
 use super::requests::{self, Request};
 use crate::clock::Now;
 use crate::http::{self, Http, SendError};
-use crate::orchestrator::ApiError;
+use crate::model::ApiError;
 use crate::redaction::Redaction;
 use crate::transport::again::{Again, pause};
 use crate::transport::errors::{explain, is_passing, location, redirected};

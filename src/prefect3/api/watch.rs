@@ -4,8 +4,9 @@ use super::claims::{Whose, newest_claim};
 use super::guard::Look;
 use super::runs::Row;
 use super::{Detail, Prefect3, requests, states};
-use crate::orchestrator::{ApiError, DueRun, Mark, Watched};
-use crate::task_events::run::{ClaimedBy, Phase, Run};
+use crate::model::ApiError;
+use crate::model::run::{ClaimedBy, Phase, Run};
+use crate::orchestrator::{DueRun, Mark, Watched};
 use serde_json::Value;
 use time::OffsetDateTime;
 

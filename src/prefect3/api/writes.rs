@@ -8,9 +8,8 @@ use super::transport::Sent;
 use super::untold::Telling;
 use super::{Detail, Prefect3, lock};
 use crate::launch::Place;
-use crate::orchestrator::{
-    ApiError, Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Mark, Rehearsable, RunLog, TaskOfRun,
-};
+use crate::model::ApiError;
+use crate::orchestrator::{Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Mark, Rehearsable, RunLog, TaskOfRun};
 use crate::times;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};

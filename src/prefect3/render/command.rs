@@ -1,7 +1,7 @@
 //! Commands: what starts a flow where nothing names one, and commands given as one text.
 
 use super::{Generation, WorkerSettings};
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use secrecy::ExposeSecret;
 use std::str::Chars;
 

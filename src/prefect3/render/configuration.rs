@@ -3,7 +3,7 @@
 use super::credentials;
 use super::validation::{self, Reader};
 use crate::launch::place::AwsCredentials;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{is_true, text, type_name};
 use serde_json::{Map, Value};
 

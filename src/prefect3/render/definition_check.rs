@@ -1,7 +1,7 @@
 //! Whether a task definition fits the launch.
 
 use super::configuration::{Configuration, filled};
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::text_repr;
 use serde_json::{Map, Value};
 

@@ -13,7 +13,7 @@ use crate::launch::place::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::launch::request_check::{definition_problems, refusal, run_task_problems};
 use crate::launch::worker::{Complete, Completion, Words, WorkerPart};
 use crate::launch::{Definition, LaunchSpec};
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{is_true, text};
 use serde_json::{Map, Value, json};
 use std::fmt;

@@ -40,7 +40,7 @@ pub use references::{
 pub use crate::config::WorkerRules as Generation;
 
 use crate::ecs_model::UnknownMembers;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};

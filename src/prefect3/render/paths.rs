@@ -1,6 +1,6 @@
 //! Places inside a value: `a.b[0].c`.
 
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::list_text;
 use serde_json::{Map, Value};
 use std::borrow::Cow;

@@ -2,7 +2,7 @@
 
 use super::paths;
 use super::template::{BLOCKS, Kind, Placeholder, VARIABLES, placeholders, substitute, whole};
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{is_true, text, text_repr, type_name};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,7 +4,7 @@ use super::configuration::{Configuration, filled, flow_container_name};
 use super::definition_check::requires_ec2;
 use super::{command, labels};
 use crate::launch::worker::NetworkLookup;
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{is_true, text};
 use serde_json::{Map, Value, json};
 

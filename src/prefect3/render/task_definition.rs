@@ -4,7 +4,7 @@ use super::configuration::{Configuration, DEFAULT_CONTAINER, containers, filled,
 use super::environment::{API_KEY, AUTH_STRING};
 use super::{FlowRunContext, WorkerSettings};
 use crate::ecs_model::{Operation, Shape, Structure, structure};
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{is_true, text, text_repr};
 use crate::slug::replace_runs;
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
 //! Checks of a rendered configuration, with the messages of the library (pydantic) that Prefect's worker checks it with.
 
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{repr, type_name};
 use serde_json::{Map, Value};
 

@@ -2,7 +2,7 @@
 
 use super::template::{Values, apply};
 use super::{Generation, WorkerSettings, paths};
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use crate::python_text::{is_true, type_name};
 use serde_json::{Map, Value};
 

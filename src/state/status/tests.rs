@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json as reply};
-use crate::state::{ErrorKind, Registration};
+use crate::model::{ErrorKind, Registration};
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,13 +1,13 @@
 //! What is to be done about a run whose current task has stopped while Prefect thinks that it is claimed or runs.
 
 use super::{Action, Decision, Look, Rules, SECOND_LOOK, nothing};
+use crate::launch::run_outcome::{RunOutcome, give_back_delay};
 use crate::launch::{LaunchOutcome, TransientCause};
+use crate::model::run::{Generation, Phase, Run};
 use crate::orchestrator::LogLevel;
-use crate::poll::settle::{Settlement, give_back_delay};
 use crate::task_events::diagnosis::{Cause, Diagnosis, flow_container};
 use crate::task_events::event::{Container, TaskEvent};
 use crate::task_events::observer;
-use crate::task_events::run::{Generation, Phase, Run};
 use crate::task_events::whose::{Launched, Owner};
 
 /// A run and its task, which has stopped. The run has not ended and the task is of its current turn.
@@ -63,8 +63,8 @@ impl Stopped<'_> {
         let task_arn = &self.event.task_arn;
         let reason = format!("Task {task_arn} stopped before the flow run began: {}", diagnosis.sentence);
         let outcome = LaunchOutcome::Transient { reason, cause };
-        match Settlement::of(outcome, attempt, self.rules.max_launch_attempts) {
-            Settlement::GiveBack { reason, for_capacity, .. } => {
+        match RunOutcome::of(outcome, attempt, self.rules.max_launch_attempts) {
+            RunOutcome::GiveBack { reason, for_capacity, .. } => {
                 let message = format!("Not launched yet, tried again: {reason}");
                 let delay = give_back_delay(attempt);
                 Some(Decision {
@@ -75,8 +75,8 @@ impl Stopped<'_> {
                     why: "its task died before the flow began, and another may live".into(),
                 })
             }
-            Settlement::Fail(story) => Some(self.end(format!("{story} {}", diagnosis.remedy), diagnosis)),
-            Settlement::Launched { .. } | Settlement::Leave(_) => None,
+            RunOutcome::Fail(story) => Some(self.end(format!("{story} {}", diagnosis.remedy), diagnosis)),
+            RunOutcome::Launched { .. } | RunOutcome::Leave(_) => None,
         }
     }
 

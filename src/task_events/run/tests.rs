@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
+use crate::model::run::Phase;
 use crate::task_events::testing::{CLAIMED, TASK_ARN, event, run};
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
@@ -89,43 +90,5 @@ fn without_times_the_pid_decides_and_without_either_the_task_is_of_this_turn() {
 fn a_pid_of_another_infrastructure_says_nothing() {
     for pid in ["", "12345", "host:12345", "cluster::", "cluster::0123"] {
         assert!(!with_pid(pid).is_of_earlier_turn(&task_created(1), Launched::ByWorker), "{pid}");
-    }
-}
-
-#[test]
-fn phases_of_prefect_1() {
-    let phase = |state| Phase::of_prefect_1(state, false);
-    assert_eq!(phase("Submitted"), Phase::Claimed);
-    assert_eq!(phase("Running"), Phase::Running);
-    assert_eq!(Phase::of_prefect_1("Running", true), Phase::Claimed);
-    assert_eq!(phase("Cancelling"), Phase::Cancelling);
-    for state in ["Success", "Failed", "Cancelled", "TimedOut", "Skipped", "TriggerFailed", "ValidationFailed"] {
-        assert_eq!(Phase::of_prefect_1(state, true), Phase::Ended, "{state}");
-    }
-    for state in ["Scheduled", "Queued", "Paused", "Resume", "Retrying", "Pending", "", "New in 1.5"] {
-        assert_eq!(Phase::of_prefect_1(state, true), Phase::Waiting, "{state}");
-    }
-}
-
-#[test]
-fn phases_of_prefect_3() {
-    assert_eq!(Phase::of_prefect_3("PENDING"), Phase::Claimed);
-    assert_eq!(Phase::of_prefect_3("RUNNING"), Phase::Running);
-    assert_eq!(Phase::of_prefect_3("CANCELLING"), Phase::Cancelling);
-    for state in ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"] {
-        assert_eq!(Phase::of_prefect_3(state), Phase::Ended, "{state}");
-    }
-    for state in ["SCHEDULED", "PAUSED", "", "NEW"] {
-        assert_eq!(Phase::of_prefect_3(state), Phase::Waiting, "{state}");
-    }
-}
-
-#[test]
-fn task_runs_wait_for_another_process_or_they_do_not() {
-    for state in ["Scheduled", "Retrying", "Paused", "Resume", "Queued", "Submitted"] {
-        assert!(is_waiting_task_run(state), "{state}");
-    }
-    for state in ["Pending", "Running", "Success", "Failed", "Mapped", "Cached", ""] {
-        assert!(!is_waiting_task_run(state), "{state}");
     }
 }

@@ -10,10 +10,10 @@ use crate::run::Config;
 use crate::{prefect1, prefect3};
 use prefect_serverless_agent::aws::AwsError;
 use prefect_serverless_agent::clock::Clock;
+use prefect_serverless_agent::model::run::Generation as Watched;
 use prefect_serverless_agent::orchestrator::TaskWatch;
 use prefect_serverless_agent::task_events::decision::Rules;
 use prefect_serverless_agent::task_events::perform::{Known, LogCalls, Performer};
-use prefect_serverless_agent::task_events::run::Generation as Watched;
 use std::sync::Arc;
 use std::time::Duration;
 

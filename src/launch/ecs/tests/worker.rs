@@ -3,7 +3,7 @@
 use super::*;
 use crate::launch::testing::{object, spec};
 use crate::launch::worker::{Complete, Completion, NetworkLookup, WorkerPart};
-use crate::orchestrator::RunRefusal;
+use crate::model::RunRefusal;
 use futures_util::future::join_all;
 use serde_json::json;
 use std::sync::Arc;

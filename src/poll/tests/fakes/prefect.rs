@@ -4,11 +4,12 @@ use super::{Fakes, unanswered};
 use crate::clock::Clock;
 use crate::launch::worker::WorkerPart;
 use crate::launch::{Definition, LaunchSpec};
+use crate::model::Registration;
+use crate::model::{ApiError, RunRefusal};
 use crate::orchestrator::{
-    ApiError, Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog,
-    RunNow, RunRefusal, Standing, TaskOfRun, Window,
+    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog, RunNow,
+    Standing, TaskOfRun, Window,
 };
-use crate::state::Registration;
 use serde_json::{Map, json};
 use std::time::Duration;
 use time::OffsetDateTime;

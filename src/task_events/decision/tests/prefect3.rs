@@ -1,8 +1,8 @@
 //! Prefect 2 and 3. What becomes of a worker's tasks is compared with the golden cases; here are our own.
 
+use crate::model::run::Generation::{One, TwoOrThree};
+use crate::model::run::{Phase, Run};
 use crate::task_events::decision::{Action, Decision, Look, Seen, decide, needs_run};
-use crate::task_events::run::Generation::{One, TwoOrThree};
-use crate::task_events::run::{Phase, Run};
 use crate::task_events::testing::{
     NOW, end_message, event, first_look, look, owner, rules, run, state_change, stopped,
 };

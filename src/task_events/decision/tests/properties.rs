@@ -1,8 +1,8 @@
 //! Whatever arrives, and in whatever state the run is.
 
+use crate::model::run::{ClaimedBy, Generation, Phase, Run};
 use crate::task_events::decision::{Action, Decision, Look, Seen, decide};
 use crate::task_events::event::TaskEvent;
-use crate::task_events::run::{ClaimedBy, Generation, Phase, Run};
 use crate::task_events::testing::{CLAIMED, NOW, RUN_ID, TASK_ARN, rules, state_change};
 use crate::task_events::whose::{Candidate, Launched, Owner, Tags, by_started_by, by_tags, definition_to_deregister};
 use proptest::prelude::*;

@@ -9,8 +9,8 @@ use crate::call::Call;
 use crate::port::Arrival;
 use crate::process::MARKED_AS;
 use crate::run::RunId;
+use prefect_serverless_agent::model::run::{ClaimedBy, Phase, Run};
 use prefect_serverless_agent::orchestrator::{ApiError, DueRun, Mark, TaskWatch, Watched};
-use prefect_serverless_agent::task_events::run::{ClaimedBy, Phase, Run};
 use serde_json::Value;
 
 impl TaskWatch for Client {

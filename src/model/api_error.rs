@@ -1,7 +1,6 @@
 //! What can go wrong in talking to a Prefect API.
 
-use crate::state::ErrorKind;
-use crate::transport::again::in_words;
+use super::ErrorKind;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -79,4 +78,10 @@ impl ApiError {
             Self::Configuration(_) => ErrorKind::Configuration,
         }
     }
+}
+
+/// For messages: `, and wants to be asked again in 7 s`.
+pub(crate) fn in_words(retry_after: Option<Duration>) -> String {
+    let words = |asked: Duration| format!(", and wants to be asked again in {} s", asked.as_secs_f64().ceil());
+    retry_after.map(words).unwrap_or_default()
 }
