@@ -2,9 +2,9 @@
 
 use super::AwsError;
 use super::clients::{AgentAws, AwsClients};
-use super::credentials::{AssumedRole, Cached};
+use super::credentials::Cached;
 use super::endpoints::{Endpoints, Service};
-use super::sts::Sts;
+use super::sts::{AssumedRole, Sts};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use serde_json::{Map, Value};

@@ -1,6 +1,6 @@
 //! All clients of a process: built once, sharing one HTTP client and one set of credentials.
 
-use super::credentials::{self, AssumedRole, Cached};
+use super::credentials::{self, Cached};
 use super::ec2::Ec2;
 use super::ecs::Ecs;
 use super::endpoints::{Endpoints, Service};
@@ -10,7 +10,7 @@ use super::logs::Logs;
 use super::s3::S3;
 use super::signed::Signed;
 use super::ssm::Ssm;
-use super::sts::Sts;
+use super::sts::{AssumedRole, Sts};
 use crate::config::Environment;
 use crate::http::Http;
 use crate::http::network::Options;

@@ -1,16 +1,13 @@
 //! Credentials, read once and shared by the SDK's calls and those we sign ourselves.
 
 use super::AwsError;
-use super::sts::Sts;
 use crate::config::Environment;
 use crate::http::chain;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as CredentialsFuture;
 use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider};
-use serde_json::{Map, Value};
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
@@ -83,36 +80,6 @@ impl ProvideCredentials for Cached {
         Self: 'a,
     {
         CredentialsFuture::new(self.get())
-    }
-}
-
-/// The credentials of a role, assumed whenever it is asked for them. Wants a [`Cached`] around it.
-pub struct AssumedRole {
-    sts: Sts,
-    parameters: Map<String, Value>,
-}
-
-impl AssumedRole {
-    /// Assumes the role at this STS, with these parameters of `AssumeRole`.
-    pub fn new(sts: Sts, parameters: Map<String, Value>) -> Self {
-        Self { sts, parameters }
-    }
-}
-
-/// Its parameters are the user's own: not shown.
-impl fmt::Debug for AssumedRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AssumedRole").finish_non_exhaustive()
-    }
-}
-
-impl ProvideCredentials for AssumedRole {
-    fn provide_credentials<'a>(&'a self) -> CredentialsFuture<'a>
-    where
-        Self: 'a,
-    {
-        let assume = self.sts.assume_role(&self.parameters);
-        CredentialsFuture::new(async { assume.await.map_err(CredentialsError::provider_error) })
     }
 }
 

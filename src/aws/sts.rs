@@ -5,7 +5,11 @@ use super::endpoints::Service;
 use super::signed::{Call, Signed};
 use super::xml::{self, Element};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future::ProvideCredentials as CredentialsFuture;
 use serde_json::{Map, Value};
+use std::fmt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -82,4 +86,34 @@ fn credentials(session: &Element) -> Option<Credentials> {
         Some(end.into()),
         "AssumeRole",
     ))
+}
+
+/// The credentials of a role, assumed whenever it is asked for them. Wants a [`Cached`] around it.
+pub struct AssumedRole {
+    sts: Sts,
+    parameters: Map<String, Value>,
+}
+
+impl AssumedRole {
+    /// Assumes the role at this STS, with these parameters of `AssumeRole`.
+    pub fn new(sts: Sts, parameters: Map<String, Value>) -> Self {
+        Self { sts, parameters }
+    }
+}
+
+/// Its parameters are the user's own: not shown.
+impl fmt::Debug for AssumedRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AssumedRole").finish_non_exhaustive()
+    }
+}
+
+impl ProvideCredentials for AssumedRole {
+    fn provide_credentials<'a>(&'a self) -> CredentialsFuture<'a>
+    where
+        Self: 'a,
+    {
+        let assume = self.sts.assume_role(&self.parameters);
+        CredentialsFuture::new(async { assume.await.map_err(CredentialsError::provider_error) })
+    }
 }

@@ -3,7 +3,7 @@
 mod account;
 mod connect;
 
-pub use connect::{AwsConnect, Connect};
+pub use connect::{AgentConnect, AwsConnect, Connect};
 
 use super::calls::EcsCalls;
 use super::flight::Flight;

@@ -8,10 +8,9 @@ use super::prefect::Prefect;
 use super::report::AgentReport;
 use super::turn::{Rules, Turn};
 use crate::aws::AwsError;
-use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
-use crate::launch::accounts::{AccountsLauncher, AwsConnect};
+use crate::launch::accounts::{AccountsLauncher, AgentConnect};
 use crate::model::{ErrorKind, Registration};
 use crate::orchestrator::Rehearsable;
 use crate::panics::caught;
@@ -92,9 +91,6 @@ pub struct Agent<C: Clock + Clone> {
     known: Known,
     connected: AtomicBool,
 }
-
-/// How an agent reaches ECS: directly.
-pub(super) type AgentConnect<C> = AwsConnect<C, fn(Ecs) -> Ecs>;
 
 /// What an agent is made of.
 pub(super) struct Parts<C: Clock + Clone> {

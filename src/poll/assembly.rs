@@ -1,11 +1,11 @@
 //! From a loaded configuration to an agent that can poll: its documents, its certificate authority, its clients.
 
-use super::agent::{Agent, AgentConnect, Counter, Overrides, Parts};
+use super::agent::{Agent, Counter, Overrides, Parts};
 use super::dry_run::{Record, Rehearsal};
 use super::identity::Identity;
 use super::prefect::Prefect;
 use super::refused::{Place, remedy};
-use crate::aws::AwsClients;
+use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
 use crate::config::{
     AgentConfig, AgentSecrets, Document, DocumentKind, Generation, LoadedAgent, Prefect1Config, Prefect3Config, Root,
@@ -15,7 +15,7 @@ use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text, w
 use crate::ecs_model::UnknownMembers;
 use crate::http::Http;
 use crate::http::network::Options;
-use crate::launch::accounts::AwsConnect;
+use crate::launch::accounts::{AgentConnect, AwsConnect};
 use crate::launch::rate::LaunchRate;
 use crate::model::ErrorKind;
 use crate::model::RunRefusal;
@@ -146,7 +146,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
             config: config.clone().with(three.clone()),
             secrets: self.secrets.clone(),
             marked_as: self.identity.marked_as.clone(),
-            identity: self.identity.text(&self.aws).await?,
+            identity: self.identity.text(&self.aws).await.map_err(|error| unknown_account(&error))?,
             session,
             region: region.to_owned(),
             redaction: self.redaction.clone(),
@@ -193,6 +193,11 @@ impl<C: Clock + Clone> PrefectKit<C> {
 
 fn wrong(message: String) -> Unassembled {
     Unassembled { kind: ErrorKind::Configuration, message }
+}
+
+fn unknown_account(error: &AwsError) -> Unassembled {
+    let message = format!("the AWS account, which the agent's claims are named by, cannot be told: {error}");
+    Unassembled { kind: ErrorKind::Aws, message }
 }
 
 fn cannot_read(key: &str, error: &DocumentError) -> Unassembled {

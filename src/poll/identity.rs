@@ -1,8 +1,6 @@
 //! What names an agent among all agents of all deployments.
 
-use super::assembly::Unassembled;
 use crate::aws::{AwsClients, AwsError};
-use crate::model::ErrorKind;
 
 /// An agent's place in its deployment, and the deployment's place in the world.
 #[derive(Debug, Clone)]
@@ -16,10 +14,10 @@ pub(super) struct Identity {
 impl Identity {
     /// `<account>/<region>/<root>/<agent>`: the same whenever and wherever this agent polls, and no other agent's. What
     /// account it is STS is asked, once per process, where no parameter's ARN tells it.
-    pub(super) async fn text(&self, aws: &AwsClients) -> Result<String, Unassembled> {
+    pub(super) async fn text(&self, aws: &AwsClients) -> Result<String, AwsError> {
         let (account, region) = match self.parameter_arn.as_deref().and_then(account_and_region) {
             Some(known) => known,
-            None => (aws.account().await.map_err(|error| unknown(&error))?, aws.region.clone()),
+            None => (aws.account().await?, aws.region.clone()),
         };
         Ok(format!("{account}/{region}/{}", self.marked_as.trim_start_matches('/')))
     }
@@ -32,11 +30,6 @@ fn account_and_region(arn: &str) -> Option<(String, String)> {
         }
         _ => None,
     }
-}
-
-fn unknown(error: &AwsError) -> Unassembled {
-    let message = format!("the AWS account, which the agent's claims are named by, cannot be told: {error}");
-    Unassembled { kind: ErrorKind::Aws, message }
 }
 
 #[cfg(test)]
@@ -78,7 +71,6 @@ mod tests {
     async fn an_account_that_cannot_be_told_is_trouble_with_aws() {
         let aws = clients(&closed_port(), &[]).await;
         let trouble = identity(None, "etl.yaml/agent").text(&aws).await.unwrap_err();
-        assert_eq!(trouble.kind, ErrorKind::Aws);
-        assert!(trouble.message.contains("cannot connect to AWS"), "{trouble}");
+        assert!(trouble.to_string().contains("cannot connect to AWS"), "{trouble}");
     }
 }

@@ -39,6 +39,9 @@ pub struct AwsConnect<C, W> {
     pub wrap: W,
 }
 
+/// How an agent reaches ECS: directly.
+pub type AgentConnect<C> = AwsConnect<C, fn(Ecs) -> Ecs>;
+
 impl<C: Clock + Clone, E: EcsCalls, W: Fn(Ecs) -> E + Send + Sync> AwsConnect<C, W> {
     /// A launcher with these clients.
     pub fn launcher(&self, aws: &AgentAws) -> EcsLauncher<E, Ec2, C> {

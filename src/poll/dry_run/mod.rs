@@ -8,13 +8,12 @@ mod prefect;
 #[cfg(test)]
 mod tests;
 
-use super::agent::AgentConnect;
 use super::known::Known;
 use super::ledger::Ledger;
 use super::turn::{Rules, Turn};
 use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
-use crate::launch::accounts::{AccountsLauncher, AwsConnect};
+use crate::launch::accounts::{AccountsLauncher, AgentConnect, AwsConnect};
 use crate::orchestrator::Rehearsable;
 use crate::redaction::Redaction;
 use ecs::RecordedEcs;

@@ -14,9 +14,11 @@ mod credential;
 mod document;
 mod epoch;
 mod guard;
+mod launches;
 mod outcome;
 mod queries;
 mod queue;
+mod reread;
 mod rows;
 mod standing;
 mod start_up;
@@ -35,13 +37,13 @@ use crate::orchestrator::{
     Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
     RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
 };
-use crate::prefect1::launches::{LoadTemplate, Renderer};
+use crate::prefect1::LoadTemplate;
 use crate::prefect1::render::{AgentSettings, FlowRun};
 use crate::redaction::Redaction;
 use crate::transport::headers;
 use credential::Credential;
-use epoch::Observed;
 use queries::Scope;
+use reread::Observed;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -210,18 +212,6 @@ impl Prefect1 {
     /// What a person should know about the settings kept in the backend, after [`Orchestrator::connect`].
     pub fn warnings(&self) -> Vec<String> {
         self.session().warnings.clone()
-    }
-
-    /// Hands out what rendering needs to know.
-    pub(super) async fn with_renderer<T>(&self, render: impl AsyncFnOnce(Renderer<'_>) -> T) -> T {
-        let session = self.session();
-        render(Renderer {
-            settings: &session.settings,
-            delivery: &self.delivery,
-            unknown_members: self.config.unknown_members,
-            load_template: &self.load_template,
-        })
-        .await
     }
 
     fn session(&self) -> Arc<Session> {

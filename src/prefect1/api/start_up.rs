@@ -1,10 +1,10 @@
 //! Start-up: who we are to the API. Once per process; nothing is sent when an earlier process registered the same.
 
-use super::epoch::hex;
 use super::queries::{self, Scope};
 use super::transport::Sender;
 use super::{Config, Prefect1, Session};
 use crate::config::Backend;
+use crate::launch::token::hex;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::transport::shape::{described, text_at};

@@ -152,7 +152,7 @@ impl Prefect1 {
         let observed = lock(&self.observed);
         Ok(looks
             .iter()
-            .map(|look| look.as_ref().map(|look| super::epoch::run_now(look, observed.get(&look.id))))
+            .map(|look| look.as_ref().map(|look| super::reread::run_now(look, observed.get(&look.id))))
             .collect())
     }
 

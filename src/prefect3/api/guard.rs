@@ -32,7 +32,7 @@ pub(super) fn may_cancel(run: &DueRun<Detail>, look: Option<&Look>) -> Result<()
     let look = look.ok_or_else(|| left("the run no longer exists"))?;
     match look.run.kind() {
         "CANCELLING" => Ok(()),
-        "SCHEDULED" if run.detail.seen.is_same_turn(&look.run) => Ok(()),
+        "SCHEDULED" if look.run.is_same_turn(&run.detail.seen) => Ok(()),
         _ => Err(left(&format!("the run is {} now", look.run.state_name()))),
     }
 }

@@ -4,7 +4,6 @@ use super::answer::Answer;
 use super::claims::attempts;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::{Row, Unreadable};
-use super::turns::Seen;
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
 use crate::orchestrator::{DuePage, DueRun, Window};
@@ -157,7 +156,7 @@ fn page(
                 unreadable.push((run.id().to_owned(), format!("its earlier attempts cannot be read: {why}")));
                 continue;
             }
-            Some(Ok(retry)) if !Seen::of(&run).is_same_turn(&retry.now) => continue,
+            Some(Ok(retry)) if !retry.now.is_same_turn(&run.seen()) => continue,
             Some(Ok(retry)) if retry.is_given_back && scheduled.is_some_and(|scheduled| scheduled > now) => continue,
             Some(Ok(retry)) => retry.attempts,
             None => (0, 0),

@@ -28,7 +28,7 @@ impl Prefect3 {
             let (attempt, refusals) = known.map_or((1, 0), |mark| (mark.attempt, mark.capacity_refusals));
             self.claimant().mark(claim, attempt, refusals)
         });
-        let is_same_turn = seen.detail.seen.is_same_turn(&look.run);
+        let is_same_turn = look.run.is_same_turn(&seen.detail.seen);
         let epoch = if is_same_turn { seen.epoch.clone() } else { look.run.epoch(&self.names) };
         RunNow { epoch, state: look.run.kind().to_owned(), mark }
     }

@@ -2,7 +2,7 @@
 
 use super::Detail;
 use super::names::Names;
-use super::turns::Seen;
+use super::turns::{Seen, Turn};
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect3::render::FlowRun;
 use crate::times;
@@ -115,6 +115,21 @@ fn mark_in(data: &Value) -> Option<Mark> {
 }
 
 impl Row {
+    /// What is seen of it.
+    pub(super) fn seen(&self) -> Seen {
+        let turn = self.time("next_scheduled_start_time").filter(|_| self.kind() == "SCHEDULED").map(|scheduled| {
+            let run_count = self.flow_run.others.get("run_count").and_then(Value::as_u64).unwrap_or_default();
+            Turn { scheduled, run_count, pid: self.pid().map(str::to_owned) }
+        });
+        Seen::new(&self.state_id, turn)
+    }
+
+    /// Whether it is still in the turn in which it was seen.
+    pub(super) fn is_same_turn(&self, seen: &Seen) -> bool {
+        let is_given_back = self.state.as_ref().is_some_and(|state| state.mark.is_some());
+        seen.is_same_turn(&self.seen(), is_given_back)
+    }
+
     /// Reads a row of a filter or of a poll.
     pub(super) fn read(row: Value) -> Result<Self, Unreadable> {
         let id = text_at(&row, &["id"]).unwrap_or("?").to_owned();
@@ -193,7 +208,7 @@ impl Row {
             is_task_retry: false,
             attempts,
             capacity_refusals,
-            detail: Detail { flow_run: Arc::clone(&self.flow_run), seen: Seen::of(self) },
+            detail: Detail { flow_run: Arc::clone(&self.flow_run), seen: self.seen() },
         }
     }
 

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::test_support::{AUTHOR, due_row, mark, read, row_in, state};
-use super::*;
 use proptest::prelude::*;
+use serde_json::Value;
 use serde_json::json;
 
 /// The run of [`due_row`] after the server wrote another SCHEDULED state of this name.
@@ -10,7 +10,7 @@ fn said_again(name: &str) -> Value {
 }
 
 fn is_same_turn(seen: Value, now: Value) -> bool {
-    Seen::of(&read(seen)).is_same_turn(&read(now))
+    read(now).is_same_turn(&read(seen).seen())
 }
 
 #[test]
@@ -80,7 +80,7 @@ proptest! {
     /// states that say the same again were written.
     #[test]
     fn a_turn_lasts_as_long_as_the_same_is_said_again(events in prop::collection::vec(0_usize..6, 0..12)) {
-        let seen = Seen::of(&read(due_row()));
+        let seen = read(due_row()).seen();
         let (mut row, mut lasts, mut minute) = (due_row(), true, 0_u32);
         for (number, event) in events.into_iter().enumerate() {
             let id = json!(format!("state-{number}"));
@@ -110,7 +110,7 @@ proptest! {
                 _ => {}
             }
             lasts &= event <= 1;
-            prop_assert_eq!(seen.is_same_turn(&read(row.clone())), lasts, "after {:?}", row["state"]);
+            prop_assert_eq!(read(row.clone()).is_same_turn(&seen), lasts, "after {:?}", row["state"]);
         }
     }
 }

@@ -1,20 +1,17 @@
 //! The launches of due runs: templates are loaded, then everything else is decided purely.
 
-use super::api::{Detail, Prefect1};
-use super::render::{self, AgentSettings, TemplatePlace};
+use super::{Detail, Prefect1};
 use crate::ecs_model::UnknownMembers;
 use crate::launch::delivery::{Delivered, Delivery, deliver};
 use crate::launch::request_check::{definition_problems, refusal, run_task_problems};
 use crate::model::RunRefusal;
 use crate::orchestrator::{DueRun, RenderError, Rendered};
-use futures_util::future::{BoxFuture, join_all};
+use crate::prefect1::LoadTemplate;
+use crate::prefect1::render::{self, AgentSettings, TemplatePlace};
+use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Loads the template that a run configuration names by path (`s3://…`, `https://…`, `ssm://…`, a local file).
-pub type LoadTemplate =
-    Arc<dyn Fn(String) -> BoxFuture<'static, Result<Map<String, Value>, RenderError>> + Send + Sync>;
 
 /// Loaded templates by path. Runs of one flow share theirs, so each is loaded once per batch.
 type Templates = BTreeMap<String, Result<Map<String, Value>, RenderError>>;
@@ -33,6 +30,18 @@ impl Prefect1 {
             let paths: Vec<_> = runs.iter().map(|run| renderer.path_of(run)).collect();
             let templates = renderer.load(&paths).await;
             runs.iter().zip(paths).map(|(run, path)| renderer.render(run, path, &templates)).collect()
+        })
+        .await
+    }
+
+    /// Hands out what rendering needs to know.
+    async fn with_renderer<T>(&self, render: impl AsyncFnOnce(Renderer<'_>) -> T) -> T {
+        let session = self.session();
+        render(Renderer {
+            settings: &session.settings,
+            delivery: &self.delivery,
+            unknown_members: self.config.unknown_members,
+            load_template: &self.load_template,
         })
         .await
     }
