@@ -1,12 +1,12 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
 
 use super::dry_run::Rehearsal;
+use super::iteration::{Iteration, Rules};
 use super::known::Known;
 use super::ledger::Ledger;
 use super::plan::Limits;
 use super::prefect::Prefect;
 use super::report::AgentReport;
-use super::turn::{Rules, Turn};
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
@@ -206,7 +206,7 @@ impl<C: Clock + Clone> Agent<C> {
     /// One turn with this API; a rehearsed one in a dry run.
     async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, ledger: &Ledger) {
         match &self.rehearsal {
-            None => Turn::new(rules, (prefect, &self.launcher, &self.clock), ledger, &self.known).run().await,
+            None => Iteration::new(rules, (prefect, &self.launcher, &self.clock), ledger, &self.known).run().await,
             Some(rehearsal) => rehearsal.turn(rules, prefect, ledger).await,
         }
     }

@@ -1,9 +1,9 @@
 //! Runs that a user cancelled: their tasks are stopped, at once when they have not begun, else when the flow had time to
 //! end by itself.
 
-use super::batch::Job;
+use super::context::Context;
 use super::ledger::Fate;
-use super::turn::Turn;
+use super::prepare::{check_unchanged, live_tasks, why_not_prepared};
 use crate::clock::Clock;
 use crate::launch::{Launcher, LiveTask, Place};
 use crate::model::ApiError;
@@ -17,15 +17,15 @@ const STOP_REASON: &str = "The flow run was cancelled";
 
 /// What is to be done about a cancelled run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub(super) struct Decision {
     /// Tasks to stop.
-    pub stop: Vec<String>,
+    pub(super) stop: Vec<String>,
     /// Nothing is left that could end the run by itself: it is written down as Cancelled.
-    pub ends: bool,
+    pub(super) ends: bool,
 }
 
 /// Decides, by the run's tasks. Pure. `patient`: the flow has begun, and has not had its time to end by itself.
-pub fn decide(tasks: &[LiveTask], patient: bool) -> Decision {
+pub(super) fn decide(tasks: &[LiveTask], patient: bool) -> Decision {
     let live = || tasks.iter().filter(|task| task.last_status != "STOPPED");
     let may_go_on = |task: &&LiveTask| patient && has_begun(task);
     let stop = live().filter(|task| task.desired_status != "STOPPED" && !may_go_on(task));
@@ -42,104 +42,104 @@ fn has_begun(task: &LiveTask) -> bool {
     !matches!(task.last_status.as_str(), "PROVISIONING" | "PENDING" | "ACTIVATING" | "UNKNOWN")
 }
 
-impl<O: Orchestrator, L: Launcher, C: Clock> Turn<'_, O, L, C> {
-    /// Stops the tasks of cancelled runs and ends the runs.
-    pub(super) async fn cancel(&self, cancelling: Vec<CancellingRun<O::Detail>>, now: OffsetDateTime) {
-        if !cancelling.is_empty() {
-            Job { turn: self }.cancel(&cancelling, now).await;
-        }
+/// Stops the tasks of cancelled runs and ends the runs.
+pub(super) async fn cancel<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    cancelling: Vec<CancellingRun<O::Detail>>,
+    now: OffsetDateTime,
+) {
+    if !cancelling.is_empty() {
+        cancel_all(cx, &cancelling, now).await;
     }
 }
 
-impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
-    async fn cancel(&self, cancelling: &[CancellingRun<O::Detail>], now: OffsetDateTime) {
-        let runs: Vec<_> = cancelling.iter().map(|cancelling| &cancelling.run).collect();
-        let rendered = self.turn.orchestrator.render(&runs).await;
-        let places = rendered.into_iter().zip(cancelling).map(|(rendered, cancelling)| {
-            if let Err(RenderError::NotUnderstood(reason)) = &rendered {
-                self.turn.ledger.trouble(ErrorKind::ApiError, reason);
-            }
-            match (rendered, &cancelling.task) {
-                (Ok(rendered), Some(task)) => {
-                    Ok(Place { cluster: task.place.cluster.clone(), ..rendered.spec.place() })
-                }
-                (Ok(rendered), None) => Ok(in_cluster(rendered.spec.place(), cancelling)),
-                (Err(_), Some(task)) => Ok(task.place.clone()),
-                (Err(RenderError::Refused(_) | RenderError::Gone(_)), None) => {
-                    Ok(in_cluster(Place::default(), cancelling))
-                }
-                (Err(RenderError::NotNow(reason) | RenderError::NotUnderstood(reason)), None) => Err(reason),
-            }
-        });
-        let stopped = cancelling.iter().zip(places).map(|(cancelling, place)| async move {
-            match place {
-                Ok(place) => self.stop_tasks(cancelling, &place, now).await,
-                Err(reason) => Err(reason),
-            }
-        });
-        let mut ending = Vec::new();
-        for (cancelling, stopped) in cancelling.iter().zip(join_all(stopped).await) {
-            match stopped {
-                // The server has written it down already; that a task was stopped is still to be told.
-                Ok(Some(message)) if cancelling.is_over => self.fate(&cancelling.run, Fate::Cancelled(message)),
-                Ok(Some(message)) => ending.push(Ending { run: &cancelling.run, message }),
-                Ok(None) => {}
-                Err(reason) => {
-                    let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
-                    tracing::warn!(agent, flow_run_id, reason, "a cancelled flow run's task was not stopped");
-                }
+async fn cancel_all<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    cancelling: &[CancellingRun<O::Detail>],
+    now: OffsetDateTime,
+) {
+    let runs: Vec<_> = cancelling.iter().map(|cancelling| &cancelling.run).collect();
+    let rendered = cx.orchestrator.render(&runs).await;
+    let places = rendered.into_iter().zip(cancelling).map(|(rendered, cancelling)| {
+        if let Err(RenderError::NotUnderstood(reason)) = &rendered {
+            cx.ledger.trouble(ErrorKind::ApiError, reason);
+        }
+        match (rendered, &cancelling.task) {
+            (Ok(rendered), Some(task)) => Ok(Place { cluster: task.place.cluster.clone(), ..rendered.spec.place() }),
+            (Ok(rendered), None) => Ok(in_cluster(rendered.spec.place(), cancelling)),
+            (Err(_), Some(task)) => Ok(task.place.clone()),
+            (Err(RenderError::Refused(_) | RenderError::Gone(_)), None) => Ok(in_cluster(Place::default(), cancelling)),
+            (Err(RenderError::NotNow(reason) | RenderError::NotUnderstood(reason)), None) => Err(reason),
+        }
+    });
+    let stopped = cancelling.iter().zip(places).map(|(cancelling, place)| async move {
+        match place {
+            Ok(place) => stop_tasks(cx, cancelling, &place, now).await,
+            Err(reason) => Err(reason),
+        }
+    });
+    let mut ending = Vec::new();
+    for (cancelling, stopped) in cancelling.iter().zip(join_all(stopped).await) {
+        match stopped {
+            // The server has written it down already; that a task was stopped is still to be told.
+            Ok(Some(message)) if cancelling.is_over => cx.fate(&cancelling.run, Fate::Cancelled(message)),
+            Ok(Some(message)) => ending.push(Ending { run: &cancelling.run, message }),
+            Ok(None) => {}
+            Err(reason) => {
+                let (agent, flow_run_id) = (cx.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
+                tracing::warn!(agent, flow_run_id, reason, "a cancelled flow run's task was not stopped");
             }
         }
-        self.end(ending).await;
     }
+    end(cx, ending).await;
+}
 
-    /// Stops what is to be stopped; the message with which the run is to be ended, or was stopped although it was over.
-    async fn stop_tasks(
-        &self,
-        cancelling: &CancellingRun<O::Detail>,
-        place: &Place,
-        now: OffsetDateTime,
-    ) -> Result<Option<String>, String> {
-        let trouble = |outcome| self.why_not_prepared(outcome);
-        let started_by = self.identity(&cancelling.run).started_by;
-        let mut tasks = self.live_tasks(place, &started_by).await.map_err(trouble)?;
-        let known = cancelling.task.as_ref().map(|task| task.task_arn.as_str());
-        // A Python worker's task is not found by `startedBy`.
-        if let Some(known) = known.filter(|known| tasks.iter().all(|task| task.task_arn != *known)) {
-            tasks.extend(self.turn.launcher.live_task(place, known).await.map_err(trouble)?);
-        }
-        let patient = cancelling.has_started && now - cancelling.since < self.turn.rules.cancel_grace;
-        let decision = decide(&tasks, patient);
-        if !decision.stop.is_empty() {
-            // A run that was started again meanwhile has a new task, which must not be taken for the cancelled one.
-            self.check_unchanged(&cancelling.run).await?;
-        }
-        for task_arn in &decision.stop {
-            self.turn.launcher.stop(place, task_arn, STOP_REASON).await.map_err(trouble)?;
-            let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
-            tracing::info!(agent, flow_run_id, task_arn, "the task of a cancelled flow run was stopped");
-        }
-        let is_told = if cancelling.is_over { !decision.stop.is_empty() } else { decision.ends };
-        Ok(is_told.then(|| match decision.stop.first() {
-            Some(task_arn) => format!("Cancelled: task {task_arn} was stopped."),
-            None => "Cancelled: no task was running.".to_owned(),
-        }))
+/// Stops what is to be stopped; the message with which the run is to be ended, or was stopped although it was over.
+async fn stop_tasks<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    cancelling: &CancellingRun<O::Detail>,
+    place: &Place,
+    now: OffsetDateTime,
+) -> Result<Option<String>, String> {
+    let trouble = |outcome| why_not_prepared(cx, outcome);
+    let started_by = cx.identity(&cancelling.run).started_by;
+    let mut tasks = live_tasks(cx, place, &started_by).await.map_err(trouble)?;
+    let known = cancelling.task.as_ref().map(|task| task.task_arn.as_str());
+    // A Python worker's task is not found by `startedBy`.
+    if let Some(known) = known.filter(|known| tasks.iter().all(|task| task.task_arn != *known)) {
+        tasks.extend(cx.launcher.live_task(place, known).await.map_err(trouble)?);
     }
+    let patient = cancelling.has_started && now - cancelling.since < cx.rules.cancel_grace;
+    let decision = decide(&tasks, patient);
+    if !decision.stop.is_empty() {
+        // A run that was started again meanwhile has a new task, which must not be taken for the cancelled one.
+        check_unchanged(cx, &cancelling.run).await?;
+    }
+    for task_arn in &decision.stop {
+        cx.launcher.stop(place, task_arn, STOP_REASON).await.map_err(trouble)?;
+        let (agent, flow_run_id) = (cx.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
+        tracing::info!(agent, flow_run_id, task_arn, "the task of a cancelled flow run was stopped");
+    }
+    let is_told = if cancelling.is_over { !decision.stop.is_empty() } else { decision.ends };
+    Ok(is_told.then(|| match decision.stop.first() {
+        Some(task_arn) => format!("Cancelled: task {task_arn} was stopped."),
+        None => "Cancelled: no task was running.".to_owned(),
+    }))
+}
 
-    async fn end(&self, ending: Vec<Ending<'_, O::Detail>>) {
-        if ending.is_empty() {
-            return;
-        }
-        let answers = self.turn.orchestrator.cancelled(&ending).await;
-        for (Ending { run, message }, answer) in ending.into_iter().zip(answers) {
-            match answer {
-                Ok(()) => self.fate(run, Fate::Cancelled(message)),
-                Err(ApiError::NotOurs(_)) => {}
-                Err(error) => {
-                    self.turn.ledger.api_trouble(&error, self.turn.clock.now());
-                    let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), run.flow_run_id.as_str());
-                    tracing::warn!(agent, flow_run_id, %error, "a cancelled flow run was not ended");
-                }
+async fn end<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, ending: Vec<Ending<'_, O::Detail>>) {
+    if ending.is_empty() {
+        return;
+    }
+    let answers = cx.orchestrator.cancelled(&ending).await;
+    for (Ending { run, message }, answer) in ending.into_iter().zip(answers) {
+        match answer {
+            Ok(()) => cx.fate(run, Fate::Cancelled(message)),
+            Err(ApiError::NotOurs(_)) => {}
+            Err(error) => {
+                cx.ledger.api_trouble(&error, cx.clock.now());
+                let (agent, flow_run_id) = (cx.rules.agent.as_str(), run.flow_run_id.as_str());
+                tracing::warn!(agent, flow_run_id, %error, "a cancelled flow run was not ended");
             }
         }
     }

@@ -7,7 +7,7 @@ const TOO_NEW: &str = "UNKNOWN";
 
 /// What to do about the run itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Earlier {
+pub(super) enum Earlier {
     /// No earlier task lives: launch.
     None,
     /// This task has not begun to run: it will run the flow, adopt it.
@@ -18,16 +18,16 @@ pub enum Earlier {
 
 /// What to do about an earlier turn's tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub(super) struct Decision {
     /// Tasks to stop.
-    pub stop: Vec<String>,
+    pub(super) stop: Vec<String>,
     /// What to do about the run.
-    pub earlier: Earlier,
+    pub(super) earlier: Earlier,
 }
 
 /// Decides. A task retry (Prefect 1: the flow run is Running) leaves a running task alone, since that one may be
 /// about to retry the task itself; any other run that is due again was given up by Prefect, so its task is stopped.
-pub fn decide(tasks: &[LiveTask], is_task_retry: bool) -> Decision {
+pub(super) fn decide(tasks: &[LiveTask], is_task_retry: bool) -> Decision {
     let live: Vec<_> = tasks.iter().filter(|task| task.last_status != "STOPPED").collect();
     let running: Vec<_> = live.iter().filter(|task| has_begun(task)).collect();
     let earlier = match (running.first(), live.first()) {

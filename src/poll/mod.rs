@@ -7,38 +7,39 @@
 //! | `agent.rs`, `assembly.rs` | one agent: what it is made of, its poll from counter to status |
 //! | `identity.rs` | what names an agent among all deployments |
 //! | `prefect.rs` | the agent's Prefect API, whichever generation it is |
-//! | `turn.rs` | one agent's turn: asks the queue until it is empty, performs what the plan says |
+//! | `iteration.rs` | one agent's iteration: asks the queue until it is empty; the life of runs in one function |
+//! | `context.rs` | what the steps share: rules, Prefect, platform, clock, report |
 //! | `plan.rs` | pure: which runs are launched now, held, or left for a later poll |
-//! | `batch.rs` | runs that start together: prepare, claim, launch, settle |
-//! | `preparing.rs` | before the claim: render, look for earlier tasks, settle definition and network |
-//! | `claims.rs` | claims, and those whose answer was lost |
-//! | `history.rs` | tasks of an earlier turn of a run |
-//! | `recover.rs` | claims of ours without a task |
-//! | `cancel.rs` | tasks of runs that a user cancelled |
-//! | `settle.rs` | what is said about each run at the end: log, give back, fail |
+//! | `prepare.rs`, `history.rs` | step 1, before the claim: render, look for tasks of an earlier turn, definition, network |
+//! | `claim.rs` | step 2: claims, and those whose answer was lost |
+//! | `launch.rs` | step 3: the platform is asked for the task |
+//! | `tell.rs` | step 4: log, give back, fail |
+//! | `recover.rs` | beside the queue: claims of ours without a task |
+//! | `cancel.rs` | beside the queue: tasks of runs that a user cancelled |
 //! | `dry_run/` | other implementations of the seams, which record instead of writing |
 //! | `ledger.rs` | what became of each run, kept so that it survives a deadline |
 
 pub mod agent;
 mod assembly;
-pub mod batch;
-pub mod cancel;
-pub mod claims;
+mod cancel;
+mod claim;
+mod context;
 pub mod deployment;
 pub mod dry_run;
-pub mod history;
+mod history;
 mod identity;
+pub mod iteration;
 pub mod known;
+mod launch;
 pub mod ledger;
 pub mod plan;
 mod prefect;
-mod preparing;
-pub mod recover;
+mod prepare;
+mod recover;
 mod refused;
 pub mod report;
 pub mod selection;
-pub mod settle;
-pub mod turn;
+mod tell;
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,12 @@
 //! Claims of ours without a task: a process died between claim and launch, or ECS never answered. They are finished with
 //! the same token, or their task is adopted.
 
-use super::batch::{Candidate, Intent, Job, Launched, named};
+use super::context::{Context, named};
+use super::launch::{Launched, launch};
 use super::ledger::Fate;
-use super::preparing::lasting;
-use super::turn::Turn;
+use super::prepare::lasting;
+use super::prepare::{Candidate, Intent, in_preparing_time, live_tasks, spec, warn_of, why_not_prepared, within_room};
+use super::tell::{has_task, settle, write_down, write_log};
 use crate::clock::Clock;
 use crate::launch::RunOutcome;
 use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place};
@@ -17,7 +19,7 @@ use time::OffsetDateTime;
 
 /// What the tasks of a claimed run mean for it. Pure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub(super) enum Found {
     /// A task that runs the flow, or will.
     Lives(String),
     /// Its tasks are about to stop: what follows is known once they have.
@@ -27,7 +29,7 @@ pub enum Found {
 }
 
 /// Looks at the tasks of a claimed run.
-pub fn found(tasks: &[LiveTask]) -> Found {
+pub(super) fn found(tasks: &[LiveTask]) -> Found {
     let live = || tasks.iter().filter(|task| task.last_status != "STOPPED");
     match (live().find(|task| task.desired_status != "STOPPED"), live().next()) {
         (Some(task), _) => Found::Lives(task.task_arn.clone()),
@@ -36,140 +38,146 @@ pub fn found(tasks: &[LiveTask]) -> Found {
     }
 }
 
-impl<O: Orchestrator, L: Launcher, C: Clock> Turn<'_, O, L, C> {
-    /// Finishes the claims that have waited for their task too long.
-    pub(super) async fn recover(&self, claimed: Vec<ClaimedRun<O::Detail>>, now: OffsetDateTime) {
-        let orphans: Vec<_> =
-            claimed.into_iter().filter(|claimed| now - claimed.since >= self.rules.orphan_after).collect();
-        if orphans.is_empty() {
-            return;
-        }
-        Job { turn: self }.recover(&orphans).await;
+/// Finishes the claims that have waited for their task too long.
+pub(super) async fn recover<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    claimed: Vec<ClaimedRun<O::Detail>>,
+    now: OffsetDateTime,
+) {
+    let orphans: Vec<_> = claimed.into_iter().filter(|claimed| now - claimed.since >= cx.rules.orphan_after).collect();
+    if orphans.is_empty() {
+        return;
     }
+    recover_all(cx, &orphans).await;
+}
 
-    /// Whether a claim has waited so long that its launch will not be answered any more, however often it is replayed.
-    fn is_hopeless(&self, since: OffsetDateTime) -> bool {
-        let patience = self.rules.orphan_after * (self.rules.max_launch_attempts + 1);
-        self.clock.now() - since >= patience
+/// Whether a claim has waited so long that its launch will not be answered any more, however often it is replayed.
+fn is_hopeless<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, since: OffsetDateTime) -> bool {
+    let patience = cx.rules.orphan_after * (cx.rules.max_launch_attempts + 1);
+    cx.clock.now() - since >= patience
+}
+
+async fn recover_all<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    orphans: &[ClaimedRun<O::Detail>],
+) {
+    let runs: Vec<_> = orphans.iter().map(|orphan| &orphan.run).collect();
+    let rendered = cx.orchestrator.render(&runs).await;
+    let ways = orphans.iter().zip(rendered).map(|(orphan, rendered)| async move {
+        match rendered {
+            Ok(rendered) => {
+                let spec = in_claimed_cluster(spec(cx, &orphan.run, rendered), orphan);
+                in_preparing_time(cx, &orphan.run, orphan_candidate(cx, orphan, spec)).await
+            }
+            Err(RenderError::Refused(RunRefusal(message)) | RenderError::Gone(message)) => {
+                Some(candidate(orphan, Intent::Fail { message }))
+            }
+            Err(RenderError::NotNow(reason)) => {
+                cx.fate(&orphan.run, Fate::Deferred(reason));
+                None
+            }
+            Err(RenderError::NotUnderstood(reason)) => {
+                cx.ledger.trouble(ErrorKind::ApiError, &reason);
+                cx.fate(&orphan.run, Fate::Deferred(reason));
+                None
+            }
+        }
+    });
+    let candidates = join_all(ways).await.into_iter().flatten().collect();
+    let candidates = within_room(cx, candidates);
+    let launched = launch_orphans(cx, candidates, orphans).await;
+    let lines = settle(cx, launched).await;
+    write_log(cx, lines).await;
+}
+
+/// What is to be done about a claim, after a look at its tasks.
+async fn orphan_candidate<'r, O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    orphan: &'r ClaimedRun<O::Detail>,
+    spec: LaunchSpec,
+) -> Option<Candidate<'r, O::Detail>> {
+    let place = spec.place();
+    let identity = cx.identity(&orphan.run);
+    let tasks = match live_tasks(cx, &place, &identity.started_by).await {
+        Ok(tasks) => tasks,
+        Err(outcome) => {
+            let outcome = match lasting(outcome, &place) {
+                Ok(outcome) => outcome,
+                Err(message) => return Some(candidate(orphan, Intent::Fail { message })),
+            };
+            let reason = why_not_prepared(cx, outcome);
+            let reason = format!("claimed, and it cannot be told whether it has a task: {reason}");
+            cx.fate(&orphan.run, Fate::Deferred(reason));
+            return None;
+        }
+    };
+    match found(&tasks) {
+        Found::Lives(task_arn) => {
+            adopt_orphan(cx, orphan, TaskOfRun { place, task_arn }).await;
+            None
+        }
+        Found::Ending(task_arn) => {
+            cx.fate(&orphan.run, Fate::Deferred(format!("claimed, and its task {task_arn} is about to stop")));
+            None
+        }
+        Found::Nothing => match cx.launcher.prepare(&orphan.run.flow_run_id, &spec, &identity).await {
+            Ok(prepared) => {
+                warn_of(cx, &prepared);
+                Some(Candidate { place, ..candidate(orphan, Intent::Launch(Box::new((spec, prepared)))) })
+            }
+            Err(LaunchOutcome::Permanent(message)) => Some(candidate(orphan, Intent::Fail { message })),
+            Err(outcome) => {
+                let reason = why_not_prepared(cx, outcome);
+                cx.fate(&orphan.run, Fate::Deferred(format!("claimed, and not launched yet: {reason}")));
+                None
+            }
+        },
     }
 }
 
-impl<O: Orchestrator, L: Launcher, C: Clock> Job<'_, '_, O, L, C> {
-    async fn recover(&self, orphans: &[ClaimedRun<O::Detail>]) {
-        let runs: Vec<_> = orphans.iter().map(|orphan| &orphan.run).collect();
-        let rendered = self.turn.orchestrator.render(&runs).await;
-        let ways = orphans.iter().zip(rendered).map(|(orphan, rendered)| async move {
-            match rendered {
-                Ok(rendered) => {
-                    let spec = in_claimed_cluster(self.spec(&orphan.run, rendered), orphan);
-                    self.in_preparing_time(&orphan.run, self.orphan_candidate(orphan, spec)).await
-                }
-                Err(RenderError::Refused(RunRefusal(message)) | RenderError::Gone(message)) => {
-                    Some(candidate(orphan, Intent::Fail { message }))
-                }
-                Err(RenderError::NotNow(reason)) => {
-                    self.fate(&orphan.run, Fate::Deferred(reason));
-                    None
-                }
-                Err(RenderError::NotUnderstood(reason)) => {
-                    self.turn.ledger.trouble(ErrorKind::ApiError, &reason);
-                    self.fate(&orphan.run, Fate::Deferred(reason));
-                    None
-                }
-            }
-        });
-        let candidates = join_all(ways).await.into_iter().flatten().collect();
-        let candidates = self.within_room(candidates);
-        let launched = self.launch_orphans(candidates, orphans).await;
-        let lines = self.settle(launched).await;
-        self.write_log(lines).await;
+/// The claim has its task. That is worth telling only where nobody knew: neither Prefect nor this process.
+async fn adopt_orphan<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    orphan: &ClaimedRun<O::Detail>,
+    task: TaskOfRun,
+) {
+    if orphan.recorded_task.as_deref() == Some(task.task_arn.as_str()) {
+        return;
     }
+    if cx.known.contains(&orphan.run.token) {
+        // Told already; what was not written down then may be now.
+        return write_down(cx, &orphan.run, &task).await;
+    }
+    let (agent, flow_run_id) = (cx.rules.agent.as_str(), orphan.run.flow_run_id.as_str());
+    tracing::info!(agent, flow_run_id, task_arn = task.task_arn, "the task of a claimed flow run was found");
+    cx.fate(&orphan.run, Fate::Recovered { task_arn: task.task_arn.clone() });
+    has_task(cx, &orphan.run, task).await;
+}
 
-    /// What is to be done about a claim, after a look at its tasks.
-    async fn orphan_candidate<'r>(
-        &self,
-        orphan: &'r ClaimedRun<O::Detail>,
-        spec: LaunchSpec,
-    ) -> Option<Candidate<'r, O::Detail>> {
-        let place = spec.place();
-        let identity = self.identity(&orphan.run);
-        let tasks = match self.live_tasks(&place, &identity.started_by).await {
-            Ok(tasks) => tasks,
-            Err(outcome) => {
-                let outcome = match lasting(outcome, &place) {
-                    Ok(outcome) => outcome,
-                    Err(message) => return Some(candidate(orphan, Intent::Fail { message })),
-                };
-                let reason = self.why_not_prepared(outcome);
-                let reason = format!("claimed, and it cannot be told whether it has a task: {reason}");
-                self.fate(&orphan.run, Fate::Deferred(reason));
-                return None;
+async fn launch_orphans<'r, O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    candidates: Vec<Candidate<'r, O::Detail>>,
+    orphans: &[ClaimedRun<O::Detail>],
+) -> Vec<Launched<'r, O::Detail>> {
+    let launches = candidates.into_iter().map(|candidate| async move {
+        let is_launch = candidate.is_launch();
+        let launched = launch(cx, candidate);
+        if is_launch {
+            cx.promise_kept();
+        }
+        let launched = launched.await;
+        let since = orphans.iter().find(|orphan| orphan.run.token == launched.run.token).map(|orphan| orphan.since);
+        let settlement = match launched.settlement {
+            RunOutcome::Leave(reason) if since.is_some_and(|since| is_hopeless(cx, since)) => {
+                // ECS knows of no task, minutes after the request: a new turn looks once more before it launches.
+                let outcome = LaunchOutcome::Transient { reason, cause: crate::launch::TransientCause::Server };
+                RunOutcome::of(outcome, launched.mark.attempt, cx.rules.max_launch_attempts)
             }
+            settlement => settlement,
         };
-        match found(&tasks) {
-            Found::Lives(task_arn) => {
-                self.adopt_orphan(orphan, TaskOfRun { place, task_arn }).await;
-                None
-            }
-            Found::Ending(task_arn) => {
-                self.fate(&orphan.run, Fate::Deferred(format!("claimed, and its task {task_arn} is about to stop")));
-                None
-            }
-            Found::Nothing => match self.turn.launcher.prepare(&orphan.run.flow_run_id, &spec, &identity).await {
-                Ok(prepared) => {
-                    self.warn_of(&prepared);
-                    Some(Candidate { place, ..candidate(orphan, Intent::Launch(Box::new((spec, prepared)))) })
-                }
-                Err(LaunchOutcome::Permanent(message)) => Some(candidate(orphan, Intent::Fail { message })),
-                Err(outcome) => {
-                    let reason = self.why_not_prepared(outcome);
-                    self.fate(&orphan.run, Fate::Deferred(format!("claimed, and not launched yet: {reason}")));
-                    None
-                }
-            },
-        }
-    }
-
-    /// The claim has its task. That is worth telling only where nobody knew: neither Prefect nor this process.
-    async fn adopt_orphan(&self, orphan: &ClaimedRun<O::Detail>, task: TaskOfRun) {
-        if orphan.recorded_task.as_deref() == Some(task.task_arn.as_str()) {
-            return;
-        }
-        if self.turn.known.contains(&orphan.run.token) {
-            // Told already; what was not written down then may be now.
-            return self.write_down(&orphan.run, &task).await;
-        }
-        let (agent, flow_run_id) = (self.turn.rules.agent.as_str(), orphan.run.flow_run_id.as_str());
-        tracing::info!(agent, flow_run_id, task_arn = task.task_arn, "the task of a claimed flow run was found");
-        self.fate(&orphan.run, Fate::Recovered { task_arn: task.task_arn.clone() });
-        self.has_task(&orphan.run, task).await;
-    }
-
-    async fn launch_orphans<'r>(
-        &self,
-        candidates: Vec<Candidate<'r, O::Detail>>,
-        orphans: &[ClaimedRun<O::Detail>],
-    ) -> Vec<Launched<'r, O::Detail>> {
-        let launches = candidates.into_iter().map(|candidate| async move {
-            let is_launch = candidate.is_launch();
-            let launched = self.launch(candidate);
-            if is_launch {
-                self.promise_kept();
-            }
-            let launched = launched.await;
-            let since = orphans.iter().find(|orphan| orphan.run.token == launched.run.token).map(|orphan| orphan.since);
-            let settlement = match launched.settlement {
-                RunOutcome::Leave(reason) if since.is_some_and(|since| self.turn.is_hopeless(since)) => {
-                    // ECS knows of no task, minutes after the request: a new turn looks once more before it launches.
-                    let outcome = LaunchOutcome::Transient { reason, cause: crate::launch::TransientCause::Server };
-                    RunOutcome::of(outcome, launched.mark.attempt, self.turn.rules.max_launch_attempts)
-                }
-                settlement => settlement,
-            };
-            Launched { settlement, is_orphan: true, ..launched }
-        });
-        join_all(launches).await
-    }
+        Launched { settlement, is_orphan: true, ..launched }
+    });
+    join_all(launches).await
 }
 
 /// What is done with an orphan under its own mark.

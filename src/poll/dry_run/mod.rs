@@ -8,9 +8,9 @@ mod prefect;
 #[cfg(test)]
 mod tests;
 
+use super::iteration::{Iteration, Rules};
 use super::known::Known;
 use super::ledger::Ledger;
-use super::turn::{Rules, Turn};
 use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
 use crate::launch::accounts::{AccountsLauncher, AgentConnect, AwsConnect};
@@ -115,7 +115,7 @@ impl<C: Clock + Clone> Rehearsal<C> {
     /// A whole turn, as a poll performs it.
     pub(super) async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, ledger: &Ledger) {
         let rehearsed = Rehearsed::new(prefect, &self.recorder, self.clock.now());
-        Turn::new(rules, (&rehearsed, &self.launcher, &self.clock), ledger, &Known::default()).run().await;
+        Iteration::new(rules, (&rehearsed, &self.launcher, &self.clock), ledger, &Known::default()).run().await;
     }
 }
 

@@ -10,10 +10,10 @@ use crate::launch::{LaunchOutcome, LiveTask, Place};
 use crate::model::ApiError;
 use crate::orchestrator::{Batching, CancellingRun, Claim, Claimed, ClaimedRun, DueRun, Mark, RunLog, TaskOfRun};
 use crate::poll::AgentReport;
+use crate::poll::iteration::{Iteration, Rules};
 use crate::poll::known::Known;
 use crate::poll::ledger::Ledger;
 use crate::poll::plan::Limits;
-use crate::poll::turn::{Rules, Turn};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -274,7 +274,7 @@ impl Fakes {
                 try_one_first: self.lock().try_one_first,
             },
         };
-        Turn::new(rules, (self, self, &self.clock), &ledger, &self.known).run().await;
+        Iteration::new(rules, (self, self, &self.clock), &ledger, &self.known).run().await;
         ledger.report("no time was left")
     }
 

@@ -14,10 +14,10 @@ use prefect_serverless_agent::launch::rate::LaunchRate;
 use prefect_serverless_agent::orchestrator::Orchestrator;
 use prefect_serverless_agent::poll::AgentReport;
 use prefect_serverless_agent::poll::agent::MARGIN;
+use prefect_serverless_agent::poll::iteration::{Iteration, Rules};
 use prefect_serverless_agent::poll::known::Known;
 use prefect_serverless_agent::poll::ledger::Ledger;
 use prefect_serverless_agent::poll::plan::Limits;
-use prefect_serverless_agent::poll::turn::{Rules, Turn};
 use prefect_serverless_agent::state::ErrorKind;
 use std::future::Future;
 use std::pin::Pin;
@@ -214,6 +214,6 @@ impl<O: Orchestrator> Inner<O> {
             }
         }
         let ports = (&self.orchestrator, &self.launcher, &self.port.clock);
-        Turn::new(self.rules(deadline), ports, ledger, &self.known).run().await;
+        Iteration::new(self.rules(deadline), ports, ledger, &self.known).run().await;
     }
 }

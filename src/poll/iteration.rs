@@ -1,20 +1,30 @@
-//! One agent's turn: asks the queue until it is empty and performs what the plan says.
+//! One agent's iteration: asks the queue until it is empty and performs what the plan says. Beside it, claims without a
+//! task are recovered and the tasks of cancelled runs stopped.
 
-use super::batch::Job;
+use super::cancel::cancel;
+use super::claim::{claim, still_due};
+use super::context::Context;
 use super::known::Known;
+use super::launch::launch;
 use super::ledger::{Fate, Ledger};
-use super::plan::{Limits, PlannedBatch, Start, plan};
+use super::plan::{PlannedBatch, Start, plan};
+use super::prepare::{candidates, within_room};
+use super::recover::recover;
+use super::tell::{settle, write_log};
 use crate::clock::Clock;
 use crate::launch::Launcher;
 use crate::model::ApiError;
-use crate::orchestrator::{DuePage, DueRun, Orchestrator, TaskOfRun, Window};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use crate::orchestrator::{DuePage, DueRun, Orchestrator, Window};
+use futures_util::future::join_all;
+use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+pub use super::context::Rules;
 
 /// So long after the start of held runs they are claimed, and a queue they filled shows what lies behind them.
 const CLAIMED_AFTER: Duration = Duration::from_secs(1);
@@ -23,48 +33,8 @@ const CLAIMED_AFTER: Duration = Duration::from_secs(1);
 /// may take a claim of a run that was cancelled or claimed by another meanwhile.
 const FRESH_FOR: Duration = Duration::from_secs(5);
 
-/// What a turn follows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
-    /// The agent's name in the deployment.
-    pub agent: String,
-    /// `<root>/<agent>`: what its claims are marked with.
-    pub marked_as: String,
-    /// How far ahead due runs are looked for.
-    pub prefetch: Duration,
-    /// Launches of one run before it fails with the whole story.
-    pub max_launch_attempts: u32,
-    /// Capacity refusals of a Spot strategy before on-demand is used; `None` = never.
-    pub spot_fallback_after: Option<u32>,
-    /// One of our claims without a task after this long is finished.
-    pub orphan_after: Duration,
-    /// A cancelled flow that runs gets this long to end by itself.
-    pub cancel_grace: Duration,
-    /// What bounds the invocation.
-    pub limits: Limits,
-}
-
-/// One agent's turn and all it works with.
-pub struct Turn<'a, O: Orchestrator, L, C> {
-    /// What it follows.
-    pub rules: Rules,
-    /// The Prefect API.
-    pub orchestrator: &'a O,
-    /// The platform.
-    pub launcher: &'a L,
-    /// Time.
-    pub clock: &'a C,
-    /// What became of each run.
-    pub ledger: &'a Ledger,
-    /// Launches that this process has seen.
-    pub known: &'a Known,
-    /// Runs that got a task in this turn.
-    launched: Mutex<Vec<(DueRun<O::Detail>, TaskOfRun)>>,
-    /// Set by trouble that would hit every run: nothing more is claimed.
-    halted: AtomicBool,
-    /// Launches of runs that are claimed, or about to be, of which the launcher does not know yet.
-    pub(super) promised: AtomicUsize,
-}
+/// One iteration of one agent.
+pub struct Iteration<'a, O: Orchestrator, L, C>(Context<'a, O, L, C>);
 
 /// A page of due runs, shared by the batches planned from it.
 type Page<D> = Arc<Seen<D>>;
@@ -75,25 +45,15 @@ struct Seen<D> {
     runs: Vec<DueRun<D>>,
 }
 
-impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
-    /// A turn that has not begun.
+impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
+    /// One that has not begun.
     pub fn new(
         rules: Rules,
         (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
         ledger: &'a Ledger,
         known: &'a Known,
     ) -> Self {
-        Self {
-            rules,
-            orchestrator,
-            launcher,
-            clock,
-            ledger,
-            known,
-            launched: Mutex::default(),
-            halted: AtomicBool::new(false),
-            promised: AtomicUsize::new(0),
-        }
+        Self(Context::new(rules, (orchestrator, launcher, clock), ledger, known))
     }
 
     /// Polls and launches. What became of the runs is in the ledger, also when this future is dropped half-way.
@@ -101,46 +61,53 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         // Held launches go on beside the asking, so that a long queue does not make them late.
         let (hold, batches) = unbounded_channel();
         tokio::join!(self.ask(hold), self.launch_held(batches), self.stand_by());
-        let launched = std::mem::take(&mut *self.launched.lock().unwrap_or_else(PoisonError::into_inner));
-        let untold = self.orchestrator.announce(&launched).await;
-        self.ledger.untold(untold);
+        let untold = self.0.orchestrator.announce(&self.0.take_launched()).await;
+        self.0.ledger.untold(untold);
+    }
+
+    /// The life of runs that start together: due → prepared → claimed → launched → told. `look_again`: so much time has
+    /// passed that they may have changed. Every run comes to an end that the report knows.
+    async fn launch_together(&self, runs: Vec<&DueRun<O::Detail>>, look_again: bool) {
+        let cx = &self.0;
+        if let Some(reason) = cx.why_not_claim() {
+            for run in runs {
+                cx.fate(run, Fate::Deferred(reason.to_owned()));
+            }
+            return;
+        }
+        let due = if look_again { still_due(cx, runs).await } else { runs };
+        let prepared = within_room(cx, candidates(cx, due).await);
+        let batching = cx.orchestrator.batching();
+        let lines = Mutex::new(Vec::new());
+        stream::iter(in_chunks(prepared, batching.claims))
+            .for_each_concurrent(batching.at_once.max(1), async |prepared| {
+                let promised = prepared.iter().filter(|candidate| candidate.is_launch()).count();
+                let claimed = claim(cx, prepared).await;
+                // From here on the launcher itself knows of them: each takes its slot first of all.
+                cx.promised.fetch_sub(promised, Ordering::Relaxed);
+                let launched = join_all(claimed.into_iter().map(|claimed| launch(cx, claimed))).await;
+                let told = settle(cx, launched).await;
+                lines.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+            })
+            .await;
+        write_log(cx, lines.into_inner().unwrap_or_else(PoisonError::into_inner)).await;
     }
 
     /// What stands beside the queue: claims without a task, runs that were cancelled.
     async fn stand_by(&self) {
-        let now = self.clock.now();
-        let standing = match self.orchestrator.standing(now, self.rules.orphan_after).await {
+        let now = self.0.clock.now();
+        let standing = match self.0.orchestrator.standing(now, self.0.rules.orphan_after).await {
             Ok(standing) => standing,
             Err(error) if is_refusal(&error) => {
                 let said = format!("claims without a task and cancelled runs cannot be looked for: {error}");
-                return self.ledger.warn(&said);
+                return self.0.ledger.warn(&said);
             }
-            Err(error) => return self.ledger.api_trouble(&error, self.clock.now()),
+            Err(error) => return self.0.ledger.api_trouble(&error, self.0.clock.now()),
         };
-        self.ledger.foreign_pending(standing.foreign);
-        if self.why_not_claim().is_none() {
-            tokio::join!(self.recover(standing.claimed, now), self.cancel(standing.cancelling, now));
-        }
-    }
-
-    /// A run that got a task: others are told at the end of the turn.
-    pub(super) fn to_announce(&self, run: DueRun<O::Detail>, task: TaskOfRun) {
-        self.launched.lock().unwrap_or_else(PoisonError::into_inner).push((run, task));
-    }
-
-    /// Nothing more is to be claimed.
-    pub fn halt(&self) {
-        self.halted.store(true, Ordering::Relaxed);
-    }
-
-    /// Why nothing may be claimed now, if so.
-    pub fn why_not_claim(&self) -> Option<&'static str> {
-        if self.halted.load(Ordering::Relaxed) {
-            Some("the agent itself has trouble: see its error")
-        } else if self.clock.now() >= self.rules.limits.stop_claiming {
-            Some("no time is left in this invocation")
-        } else {
-            None
+        self.0.ledger.foreign_pending(standing.foreign);
+        if self.0.why_not_claim().is_none() {
+            let cx = &self.0;
+            tokio::join!(recover(cx, standing.claimed, now), cancel(cx, standing.cancelling, now));
         }
     }
 
@@ -148,26 +115,26 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
         let mut seen = HashSet::new();
         let mut held_until = None;
         loop {
-            let now = self.clock.now();
-            let page = match self.orchestrator.due_runs(&Window { now, before: now + self.rules.prefetch }).await {
+            let now = self.0.clock.now();
+            let page = match self.0.orchestrator.due_runs(&Window { now, before: now + self.0.rules.prefetch }).await {
                 Ok(page) => page,
-                Err(error) => return self.ledger.api_trouble(&error, self.clock.now()),
+                Err(error) => return self.0.ledger.api_trouble(&error, self.0.clock.now()),
             };
             if let Some(error) = &page.queue_error {
-                self.ledger.api_trouble(error, self.clock.now());
+                self.0.ledger.api_trouble(error, self.0.clock.now());
             }
             let full = page.full;
             let fresh = self.fresh_runs(page, &mut seen);
             let any_fresh = !fresh.is_empty();
             held_until = held_until.max(self.launch_page(Seen { at: now, runs: fresh }, &hold).await);
-            if !full || self.why_not_claim().is_some() {
+            if !full || self.0.why_not_claim().is_some() {
                 return;
             }
             if !any_fresh {
                 // The page is full of runs that are held or that nothing can be done about. Behind the held ones there
                 // may be more that start within this invocation; behind the others nothing can be seen.
                 let Some(at) = held_until.take() else { return };
-                self.clock.sleep_until(at + CLAIMED_AFTER).await;
+                self.0.clock.sleep_until(at + CLAIMED_AFTER).await;
             }
         }
     }
@@ -176,13 +143,13 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     fn fresh_runs(&self, page: DuePage<O::Detail>, seen: &mut HashSet<String>) -> Vec<DueRun<O::Detail>> {
         for (flow_run_id, reason) in page.unreadable {
             if seen.insert(flow_run_id.clone()) {
-                self.ledger.found(&flow_run_id);
-                self.ledger.settle(&flow_run_id, Fate::Deferred(format!("cannot be understood: {reason}")));
+                self.0.ledger.found(&flow_run_id);
+                self.0.ledger.settle(&flow_run_id, Fate::Deferred(format!("cannot be understood: {reason}")));
             }
         }
         let fresh: Vec<_> = page.runs.into_iter().filter(|run| seen.insert(run.flow_run_id.clone())).collect();
         for run in &fresh {
-            self.ledger.found(&run.flow_run_id);
+            self.0.ledger.found(&run.flow_run_id);
         }
         fresh
     }
@@ -195,9 +162,9 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     ) -> Option<OffsetDateTime> {
         let starts: Vec<_> =
             page.runs.iter().enumerate().map(|(index, run)| Start { index, start_time: run.start_time }).collect();
-        let plan = plan(self.clock.now(), self.rules.limits, &starts);
+        let plan = plan(self.0.clock.now(), self.0.rules.limits, &starts);
         for (index, reason) in plan.deferred {
-            self.ledger.settle(&page.runs[index].flow_run_id, Fate::Deferred(reason));
+            self.0.ledger.settle(&page.runs[index].flow_run_id, Fate::Deferred(reason));
         }
         let page = Arc::new(page);
         let (later, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
@@ -229,14 +196,14 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Turn<'a, O, L, C> {
     }
 
     async fn launch_later(&self, page: Page<O::Detail>, batch: PlannedBatch) {
-        self.clock.sleep_until(batch.at).await;
+        self.0.clock.sleep_until(batch.at).await;
         self.launch_batch(&page, &batch).await;
     }
 
     async fn launch_batch(&self, page: &Seen<O::Detail>, batch: &PlannedBatch) {
         let runs = batch.runs.iter().map(|index| &page.runs[*index]).collect();
-        let is_old = self.clock.now() - page.at > FRESH_FOR;
-        Job { turn: self }.perform(runs, batch.held || is_old).await;
+        let is_old = self.0.clock.now() - page.at > FRESH_FOR;
+        self.launch_together(runs, batch.held || is_old).await;
     }
 }
 
@@ -247,4 +214,14 @@ fn is_refusal(error: &ApiError) -> bool {
         ApiError::Status { status, .. } => (400..500).contains(status),
         _ => false,
     }
+}
+
+/// The candidates in chunks of at most `size`, in order.
+fn in_chunks<T>(candidates: Vec<T>, size: usize) -> Vec<Vec<T>> {
+    let mut chunks = Vec::new();
+    let mut rest = candidates.into_iter().peekable();
+    while rest.peek().is_some() {
+        chunks.push(rest.by_ref().take(size.max(1)).collect());
+    }
+    chunks
 }

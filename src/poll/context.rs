@@ -1,0 +1,156 @@
+//! What every step of an iteration works with: its rules, the two sides it talks to, and what it writes down.
+
+use super::known::Known;
+use super::ledger::{Fate, Ledger};
+use super::plan::Limits;
+use crate::clock::Clock;
+use crate::launch::{LaunchIdentity, Place, TransientCause, token};
+use crate::model::{ApiError, ErrorKind};
+use crate::orchestrator::{DueRun, Mark, Orchestrator, TaskOfRun};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What an iteration follows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// The agent's name in the deployment.
+    pub agent: String,
+    /// `<root>/<agent>`: what its claims are marked with.
+    pub marked_as: String,
+    /// How far ahead due runs are looked for.
+    pub prefetch: Duration,
+    /// Launches of one run before it fails with the whole story.
+    pub max_launch_attempts: u32,
+    /// Capacity refusals of a Spot strategy before on-demand is used; `None` = never.
+    pub spot_fallback_after: Option<u32>,
+    /// One of our claims without a task after this long is finished.
+    pub orphan_after: Duration,
+    /// A cancelled flow that runs gets this long to end by itself.
+    pub cancel_grace: Duration,
+    /// What bounds the invocation.
+    pub limits: Limits,
+}
+
+/// What the steps of one iteration share.
+pub(super) struct Context<'a, O: Orchestrator, L, C> {
+    /// What they follow.
+    pub(super) rules: Rules,
+    /// The Prefect API.
+    pub(super) orchestrator: &'a O,
+    /// The platform.
+    pub(super) launcher: &'a L,
+    /// Time.
+    pub(super) clock: &'a C,
+    /// What became of each run.
+    pub(super) ledger: &'a Ledger,
+    /// Launches that this process has seen.
+    pub(super) known: &'a Known,
+    /// Runs that got a task in this iteration.
+    launched: Mutex<Vec<(DueRun<O::Detail>, TaskOfRun)>>,
+    /// Set by trouble that would hit every run: nothing more is claimed.
+    halted: AtomicBool,
+    /// Launches of runs that are claimed, or about to be, of which the launcher does not know yet.
+    pub(super) promised: AtomicUsize,
+}
+
+impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
+    /// Of an iteration that has not begun.
+    pub(super) fn new(
+        rules: Rules,
+        (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
+        ledger: &'a Ledger,
+        known: &'a Known,
+    ) -> Self {
+        let (launched, halted, promised) = (Mutex::default(), AtomicBool::new(false), AtomicUsize::new(0));
+        Self { rules, orchestrator, launcher, clock, ledger, known, launched, halted, promised }
+    }
+
+    /// A run that got a task: others are told at the end of the turn.
+    pub(super) fn to_announce(&self, run: DueRun<O::Detail>, task: TaskOfRun) {
+        self.launched.lock().unwrap_or_else(PoisonError::into_inner).push((run, task));
+    }
+
+    /// The runs that got a task since this was asked last.
+    pub(super) fn take_launched(&self) -> Vec<(DueRun<O::Detail>, TaskOfRun)> {
+        std::mem::take(&mut *self.launched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Nothing more is to be claimed.
+    pub(super) fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// Why nothing may be claimed now, if so.
+    pub(super) fn why_not_claim(&self) -> Option<&'static str> {
+        if self.halted.load(Ordering::Relaxed) {
+            Some("the agent itself has trouble: see its error")
+        } else if self.clock.now() >= self.rules.limits.stop_claiming {
+            Some("no time is left in this invocation")
+        } else {
+            None
+        }
+    }
+
+    /// What became of a run.
+    pub(super) fn fate(&self, run: &DueRun<O::Detail>, fate: Fate) {
+        self.ledger.settle(&run.flow_run_id, fate);
+    }
+
+    /// The mark of a claim for this launch.
+    pub(super) fn mark(&self, run: &DueRun<O::Detail>, place: &Place) -> Mark {
+        Mark {
+            agent: self.rules.marked_as.clone(),
+            epoch: run.epoch.clone(),
+            attempt: run.attempts + 1,
+            capacity_refusals: run.capacity_refusals,
+            token: run.token.clone(),
+            cluster: named(&place.cluster),
+        }
+    }
+
+    /// What names the launch.
+    pub(super) fn identity(&self, run: &DueRun<O::Detail>) -> LaunchIdentity {
+        let started_by = token::started_by(&self.rules.agent, &run.flow_run_id);
+        LaunchIdentity { token: run.token.clone(), started_by }
+    }
+
+    /// AWS refuses the agent itself: said once, and nothing more is claimed.
+    pub(super) fn agent_trouble(&self, reason: &str) {
+        self.halt();
+        self.ledger.trouble(ErrorKind::Aws, reason);
+    }
+
+    /// An answer of the platform asked for fewer requests, if it did.
+    pub(super) fn count_throttle(&self, cause: TransientCause) {
+        if cause == TransientCause::Throttled {
+            self.ledger.throttled();
+        }
+    }
+
+    /// What ends before the launches' deadline, or so much later: a claim must still be settled after it.
+    pub(super) async fn in_time<T>(&self, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let left = Duration::try_from(self.rules.limits.deadline - self.clock.now()).unwrap_or_default();
+        tokio::time::timeout(left + grace, work).await.ok()
+    }
+
+    /// The launcher itself knows of a launch that room was promised to.
+    pub(super) fn promise_kept(&self) {
+        self.promised.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The API itself has trouble: said once, and nothing more is claimed in this turn.
+    pub(super) fn api_trouble(&self, error: &ApiError) {
+        if matches!(error, ApiError::Throttled { .. }) {
+            self.ledger.throttled();
+        }
+        self.halt();
+        self.ledger.api_trouble(error, self.clock.now());
+    }
+}
+
+/// A cluster by its name, also when a request would leave it out.
+pub(super) fn named(cluster: &str) -> String {
+    if cluster.is_empty() { Mark::DEFAULT_CLUSTER.to_owned() } else { cluster.to_owned() }
+}

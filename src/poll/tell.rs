@@ -1,0 +1,188 @@
+//! The last step: Prefect is told what became of each claimed run. Its log, given back, failed.
+
+use super::context::Context;
+use super::launch::Launched;
+use super::ledger::Fate;
+use crate::clock::Clock;
+use crate::launch::Launcher;
+use crate::launch::run_outcome::{RunOutcome, give_back_delay};
+use crate::model::ApiError;
+use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog, TaskOfRun};
+use futures_util::future::join_all;
+use std::time::Duration;
+
+/// A task that is not written down in time is found by its `startedBy`.
+const RECORDING: Duration = Duration::from_secs(4);
+
+/// Log lines are not waited for longer: launches wait behind them.
+const LOGGING: Duration = Duration::from_secs(3);
+
+/// Tells Prefect what became of claimed runs. The lines for the runs' logs come back: they are written together, and
+/// change nothing of what becomes of a run.
+pub(super) async fn settle<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    launched: Vec<Launched<'_, O::Detail>>,
+) -> Vec<RunLog> {
+    let lines = launched.iter().filter_map(|launched| log_line(launched.run, &launched.settlement)).collect();
+    let (changes, rest): (Vec<_>, Vec<_>) = launched
+        .into_iter()
+        .partition(|launched| matches!(launched.settlement, RunOutcome::GiveBack { .. } | RunOutcome::Fail(_)));
+    let quiet = join_all(rest.into_iter().map(|launched| settle_quietly(cx, launched)));
+    tokio::join!(quiet, change_states(cx, changes));
+    lines
+}
+
+/// Writes lines to the runs' logs. Best effort.
+pub(super) async fn write_log<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, lines: Vec<RunLog>) {
+    if lines.is_empty() {
+        return;
+    }
+    let error = match tokio::time::timeout(LOGGING, cx.orchestrator.log(&lines)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    tracing::warn!(agent = cx.rules.agent, error, lines = lines.len(), "run logs were not written");
+}
+
+async fn settle_quietly<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    launched: Launched<'_, O::Detail>,
+) {
+    let Launched { run, mark, place, settlement, is_orphan } = launched;
+    let agent = cx.rules.agent.as_str();
+    let (flow_run_id, epoch) = (run.flow_run_id.as_str(), mark.epoch.as_str());
+    match settlement {
+        RunOutcome::Launched { task_arn, adopted } => {
+            tracing::info!(agent, flow_run_id, epoch, task_arn, adopted, "flow run launched");
+            let to = task_arn.clone();
+            let fate =
+                if is_orphan { Fate::Recovered { task_arn: to } } else { Fate::Launched { task_arn: to, adopted } };
+            cx.fate(run, fate);
+            has_task(cx, run, TaskOfRun { place, task_arn }).await;
+        }
+        RunOutcome::Leave(reason) => {
+            tracing::warn!(agent, flow_run_id, epoch, reason, "flow run left claimed");
+            cx.fate(run, Fate::Deferred(reason));
+        }
+        RunOutcome::GiveBack { .. } | RunOutcome::Fail(_) => {}
+    }
+}
+
+/// A run has its task: written down where Prefect has a place for it, and told to others at the end of the turn.
+pub(super) async fn has_task<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    run: &DueRun<O::Detail>,
+    task: TaskOfRun,
+) {
+    cx.known.insert(&run.token);
+    write_down(cx, run, &task).await;
+    cx.to_announce(run.clone(), task);
+}
+
+/// Writes a run's task down where Prefect has a place for it.
+pub(super) async fn write_down<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    run: &DueRun<O::Detail>,
+    task: &TaskOfRun,
+) {
+    if tokio::time::timeout(RECORDING, cx.orchestrator.record_task(run, task)).await.is_err() {
+        let (agent, flow_run_id) = (cx.rules.agent.as_str(), run.flow_run_id.as_str());
+        tracing::debug!(agent, flow_run_id, "the flow run's task was not written down in time");
+    }
+}
+
+async fn change_states<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    changes: Vec<Launched<'_, O::Detail>>,
+) {
+    let (mut given_back, mut failed) = (Vec::new(), Vec::new());
+    for Launched { run, mark, settlement, .. } in changes {
+        match settlement {
+            RunOutcome::GiveBack { reason, for_capacity, counted } => {
+                // An attempt that does not count leaves the number as it was before.
+                let attempt = if counted { mark.attempt } else { run.attempts };
+                given_back.push((run, Mark { attempt, ..mark }, reason, for_capacity));
+            }
+            RunOutcome::Fail(message) => failed.push((run, mark, message)),
+            RunOutcome::Launched { .. } | RunOutcome::Leave(_) => {}
+        }
+    }
+    tokio::join!(give_back(cx, given_back), fail(cx, failed));
+}
+
+async fn give_back<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    runs: Vec<(&DueRun<O::Detail>, Mark, String, bool)>,
+) {
+    if runs.is_empty() {
+        return;
+    }
+    let requests: Vec<_> = runs
+        .iter()
+        .map(|(run, mark, reason, for_capacity)| GiveBack {
+            run,
+            mark,
+            reason: reason.clone(),
+            for_capacity: *for_capacity,
+            delay: give_back_delay(mark.attempt),
+        })
+        .collect();
+    let answers = cx.orchestrator.give_back(&requests, cx.clock.now()).await;
+    for ((run, _, reason, _), answer) in runs.into_iter().zip(answers) {
+        tracing::warn!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, reason, "flow run given back");
+        let fate = match answer {
+            Ok(()) => Fate::Deferred(reason),
+            Err(error) => not_written(cx, &format!("{reason} (the claim could not be given back)"), &error),
+        };
+        cx.fate(run, fate);
+    }
+}
+
+async fn fail<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    runs: Vec<(&DueRun<O::Detail>, Mark, String)>,
+) {
+    if runs.is_empty() {
+        return;
+    }
+    let endings: Vec<_> = runs.iter().map(|(run, _, message)| Ending { run, message: message.clone() }).collect();
+    let answers = cx.orchestrator.fail(&endings).await;
+    for ((run, _, message), answer) in runs.into_iter().zip(answers) {
+        tracing::warn!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, message, "flow run failed");
+        let fate = match answer {
+            Ok(()) => Fate::Failed(message),
+            Err(error) => not_written(cx, &format!("{message} (Failed could not be written)"), &error),
+        };
+        cx.fate(run, fate);
+    }
+}
+
+/// What becomes of a run whose state could not be changed.
+fn not_written<O: Orchestrator, L: Launcher, C: Clock>(
+    cx: &Context<'_, O, L, C>,
+    reason: &str,
+    error: &ApiError,
+) -> Fate {
+    if let ApiError::NotOurs(now) = error {
+        return Fate::Skipped(now.clone());
+    }
+    cx.api_trouble(error);
+    Fate::Deferred(format!("{reason}: {error}"))
+}
+
+/// The line in the run's own log, as its owner will read it in Prefect.
+fn log_line<D>(run: &DueRun<D>, settlement: &RunOutcome) -> Option<RunLog> {
+    let (level, message) = match settlement {
+        RunOutcome::Launched { task_arn, adopted: false } => {
+            (LogLevel::Info, format!("Submitted for execution: Task {task_arn}"))
+        }
+        RunOutcome::Launched { task_arn, adopted: true } => {
+            (LogLevel::Info, format!("Submitted for execution: Task {task_arn} (it existed already)"))
+        }
+        RunOutcome::GiveBack { reason, .. } => (LogLevel::Warning, format!("Not launched yet, tried again: {reason}")),
+        RunOutcome::Fail(message) => (LogLevel::Error, message.clone()),
+        RunOutcome::Leave(_) => return None,
+    };
+    Some(RunLog { flow_run_id: run.flow_run_id.clone(), level, message })
+}
