@@ -4,8 +4,8 @@ mod runs;
 
 pub use crate::model::{ApiError, RunRefusal};
 pub use runs::{
-    CancellingRun, Claim, Claimed, ClaimedRun, DuePage, DueRun, Ending, GiveBack, LogLevel, Mark, RenderError,
-    Rendered, RunLog, RunNow, Standing, TaskOfRun, Window,
+    CancellingRun, Claim, Claimed, ClaimedRun, DuePage, DueRun, Ending, GiveBack, LogLevel, Mark, OutstandingClaims,
+    RenderError, Rendered, RunLog, RunNow, TaskOfRun, Window,
 };
 
 use crate::model::Registration;
@@ -42,7 +42,7 @@ pub trait Orchestrator: Send + Sync {
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
-    ) -> impl Future<Output = Result<Standing<Self::Detail>, ApiError>> + Send;
+    ) -> impl Future<Output = Result<OutstandingClaims<Self::Detail>, ApiError>> + Send;
 
     /// Reads runs again: after a hold, or to resolve a claim whose answer was lost. One entry per run, in order.
     fn reread(

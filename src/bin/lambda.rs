@@ -8,7 +8,7 @@ use prefect_serverless_agent::functions::health::HealthFunction;
 use prefect_serverless_agent::functions::init_error;
 use prefect_serverless_agent::functions::poll::{answer, handle, log_lines};
 use prefect_serverless_agent::functions::task_events::TaskEventsFunction;
-use prefect_serverless_agent::functions::{Failure, Handler, guarded, parameter_root};
+use prefect_serverless_agent::functions::{Handler, InvocationError, guarded, parameter_root};
 use prefect_serverless_agent::health::request::UrlEvent;
 use prefect_serverless_agent::poll::{Deployment, Invocation, Source};
 use prefect_serverless_agent::redaction::Redaction;
@@ -97,7 +97,7 @@ async fn task_event(
 ) -> Answered {
     let deadline = deadline(&event.context);
     let told = async {
-        Box::pin(function.handle(&event.payload, deadline)).await.map(|told| json!(told)).map_err(Failure::from)
+        Box::pin(function.handle(&event.payload, deadline)).await.map(|told| json!(told)).map_err(InvocationError::from)
     };
     guarded(redaction, told).await.map_err(diagnostic)
 }
@@ -107,6 +107,6 @@ fn deadline(context: &Context) -> OffsetDateTime {
     OffsetDateTime::from(UNIX_EPOCH + Duration::from_millis(context.deadline))
 }
 
-fn diagnostic(failure: Failure) -> Diagnostic {
+fn diagnostic(failure: InvocationError) -> Diagnostic {
     Diagnostic { error_type: failure.error_type.to_owned(), error_message: failure.error_message }
 }

@@ -47,7 +47,7 @@ impl Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::poll::report::{Launched, WithReason};
+    use crate::poll::report::{LaunchedRun, WithReason};
 
     #[allow(clippy::unnecessary_wraps)] // What a poll gives.
     fn polled(agent: AgentReport) -> Result<Report, PollError> {
@@ -59,7 +59,7 @@ mod tests {
     }
 
     fn working() -> Result<Report, PollError> {
-        let launched = vec![Launched { flow_run_id: "r".into(), task_arn: "t".into(), adopted: false }];
+        let launched = vec![LaunchedRun { flow_run_id: "r".into(), task_arn: "t".into(), adopted: false }];
         polled(AgentReport { ok: true, launched, ..AgentReport::default() })
     }
 

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 /// Why a command did not do what it was asked to: for people, with what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-struct Trouble {
+struct CliError {
     message: String,
     /// What to do next; empty when the message says so itself.
     advice: String,
@@ -42,7 +42,7 @@ struct Trouble {
     is_configuration: bool,
 }
 
-impl Trouble {
+impl CliError {
     fn new(message: impl std::fmt::Display, advice: impl Into<String>) -> Self {
         Self { message: message.to_string(), advice: advice.into(), is_configuration: false }
     }
@@ -77,14 +77,14 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
     }
 }
 
-fn complain(trouble: &Trouble, redaction: &Redaction) {
-    let Trouble { message, advice, .. } = trouble;
+fn complain(trouble: &CliError, redaction: &Redaction) {
+    let CliError { message, advice, .. } = trouble;
     let next = if advice.is_empty() { String::new() } else { format!("  next: {advice}\n") };
     say(&mut std::io::stderr(), &redaction.text(format!("error: {message}\n{next}")));
 }
 
 /// What is no error.
-fn note(Trouble { message, advice, .. }: &Trouble, redaction: &Redaction) {
+fn note(CliError { message, advice, .. }: &CliError, redaction: &Redaction) {
     say(&mut std::io::stderr(), &redaction.text(format!("note: {message}\n  next: {advice}\n")));
 }
 

@@ -3,7 +3,7 @@
 use super::args::PollArgs;
 use super::setting::{Setting, setting};
 use super::table::{self, Palette};
-use super::{Trouble, advice, complain, note, planned, say};
+use super::{CliError, advice, complain, note, planned, say};
 use crate::config::Environment;
 use crate::model::ErrorKind;
 use crate::poll::dry_run::Record;
@@ -20,7 +20,7 @@ pub(super) async fn poll(
     json: bool,
     environment: Environment,
     redaction: &Redaction,
-) -> Result<ExitCode, Trouble> {
+) -> Result<ExitCode, CliError> {
     let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
     let setting = setting(args.setting, environment, redaction).await;
     if let Some(trouble) = setting.as_ref().err().filter(|trouble| json && trouble.is_configuration) {
@@ -34,7 +34,7 @@ pub(super) async fn poll(
     let invocation = invocations.next();
     let polled = deployment.poll(&selection, &invocation);
     let polled = if record.is_some() { polled.instrument(tracing::info_span!("dry run")).await } else { polled.await };
-    let report = polled.map_err(|error| Trouble::new(&error, advice::on_poll_error(&error)))?;
+    let report = polled.map_err(|error| CliError::new(&error, advice::on_poll_error(&error)))?;
     let shown = match (&record, json) {
         (None, true) => format!("{}\n", json!(report)),
         (None, false) => table(&report, palette),
@@ -53,7 +53,7 @@ fn table(report: &Report, palette: Palette) -> String {
 }
 
 /// The report of the one agent of a file that is wrong.
-fn of_wrong_file(trouble: &Trouble) -> Report {
+fn of_wrong_file(trouble: &CliError) -> Report {
     let (error, error_kind) = (Some(trouble.message.clone()), Some(ErrorKind::Configuration));
     Report { agents: [("agent".to_owned(), AgentReport { error, error_kind, ..AgentReport::default() })].into() }
 }
@@ -65,7 +65,7 @@ fn say_troubles(report: &Report, selection: &Selection, root: Option<&str>, reda
             say(&mut std::io::stderr(), &format!("warning: agent {name}: {warning}\n"));
         }
         if let Some(error) = &agent.error {
-            let trouble = Trouble::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind));
+            let trouble = CliError::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind));
             if agent.failed_itself() { complain(&trouble, redaction) } else { note(&trouble, redaction) }
         }
         if agent.stopped {

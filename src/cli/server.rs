@@ -1,9 +1,9 @@
 //! `--agent-address`: health and poke over HTTP, as the Python agent serves them.
 
-use super::Trouble;
+use super::CliError;
 use super::args::AgentAddress;
 use crate::clock::{Clock, SystemClock};
-use crate::health::{AgentFacts, Answer, Health};
+use crate::health::{AgentFacts, Health, HealthAnswer};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -56,11 +56,11 @@ impl Shared {
 }
 
 /// Serves from now on, for as long as the runtime lives. The address that was bound comes back.
-pub(super) async fn serve(address: &AgentAddress, shared: Arc<Shared>) -> Result<SocketAddr, Trouble> {
+pub(super) async fn serve(address: &AgentAddress, shared: Arc<Shared>) -> Result<SocketAddr, CliError> {
     let AgentAddress { host, port } = address;
     let cannot = |error| {
         let advice = "choose an address of this machine and a free port with --agent-address";
-        Trouble::new(format!("cannot serve at {host}:{port}: {error}"), advice)
+        CliError::new(format!("cannot serve at {host}:{port}: {error}"), advice)
     };
     let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(cannot)?;
     let bound = listener.local_addr().map_err(cannot)?;
@@ -107,19 +107,19 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 /// As the Python agent: only `GET`, on these two paths.
-fn answer(method: &Method, path: &str, shared: &Shared) -> Answer {
+fn answer(method: &Method, path: &str, shared: &Shared) -> HealthAnswer {
     match path {
-        "/api/health" | "/api/poke" if method != Method::GET => Answer::method_not_allowed(),
-        "/api/health" => Answer::health(&shared.health()),
+        "/api/health" | "/api/poke" if method != Method::GET => HealthAnswer::method_not_allowed(),
+        "/api/health" => HealthAnswer::health(&shared.health()),
         "/api/poke" => {
             shared.poked.notify_one();
-            Answer::poked()
+            HealthAnswer::poked()
         }
-        _ => Answer::not_found(),
+        _ => HealthAnswer::not_found(),
     }
 }
 
-fn response(answer: Answer) -> Response<Full<Bytes>> {
+fn response(answer: HealthAnswer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     if let Ok(status) = answer.status_code.try_into() {
         *response.status_mut() = status;

@@ -1,6 +1,6 @@
 //! Arguments and environment → the deployment to poll.
 
-use super::Trouble;
+use super::CliError;
 use super::advice::AWS;
 use super::args::SettingArgs;
 use crate::aws::AwsClients;
@@ -33,13 +33,13 @@ pub(super) async fn setting(
     args: SettingArgs,
     environment: Environment,
     redaction: &Redaction,
-) -> Result<Setting, Trouble> {
+) -> Result<Setting, CliError> {
     let source = source(&args, &environment)?;
     if let Source::File { path, text } = &source {
         // Before AWS is looked for: a wrong file needs no region.
-        from_file(text, path, &environment).result.map_err(Trouble::configuration)?;
+        from_file(text, path, &environment).result.map_err(CliError::configuration)?;
     }
-    let aws = AwsClients::from_default_chain(&environment).await.map_err(|error| Trouble::new(error, AWS))?;
+    let aws = AwsClients::from_default_chain(&environment).await.map_err(|error| CliError::new(error, AWS))?;
     let selection = if args.agents.is_empty() { Selection::All } else { Selection::Agents(args.agents) };
     let invocations = Invocations::new(Duration::from_secs(args.timeout));
     let deployment = Deployment::new(source, environment, Arc::new(aws), SystemClock, redaction.clone());
@@ -47,11 +47,11 @@ pub(super) async fn setting(
 }
 
 /// An argument beats the environment.
-fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, Trouble> {
+fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, CliError> {
     if let Some(file) = &args.config {
         let path = file.display().to_string();
         let text = text_of(file).map_err(|error| {
-            Trouble::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file with --config")
+            CliError::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file with --config")
         })?;
         return Ok(Source::File { path, text });
     }
@@ -59,14 +59,14 @@ fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, Troub
     let root = root.ok_or_else(|| {
         let advice =
             "give --root ROOT (or set PARAMETER_ROOT) to read the agents from Parameter Store, or --config FILE";
-        Trouble::new("no agent to poll", advice)
+        CliError::new("no agent to poll", advice)
     })?;
     let root = Root::new(root);
     match root.excessive_length() {
         None => Ok(Source::Parameters(root)),
         Some(length) => {
             let message = format!("the root of the parameters has {length} characters");
-            Err(Trouble::new(message, format!("name one of at most {} with --root", Root::LONGEST)))
+            Err(CliError::new(message, format!("name one of at most {} with --root", Root::LONGEST)))
         }
     }
 }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn from(args: &SettingArgs, root: Option<&str>) -> Result<Source, Trouble> {
+    fn from(args: &SettingArgs, root: Option<&str>) -> Result<Source, CliError> {
         source(args, &root.map(|root| (ROOT_VARIABLE.to_owned(), root.to_owned())).into_iter().collect())
     }
 

@@ -8,9 +8,9 @@ const INTERRUPTED: i32 = 130;
 
 /// Becomes true when the process is told to end.
 #[derive(Debug, Clone)]
-pub(super) struct Ending(watch::Receiver<bool>);
+pub(super) struct StopSignal(watch::Receiver<bool>);
 
-impl Ending {
+impl StopSignal {
     /// Listens from now on. The first signal asks to end, the second one ends the process at once.
     pub(super) fn listen() -> Result<Self, Error> {
         let mut signals = Signals::new()?;

@@ -4,8 +4,8 @@ use super::args::StartArgs;
 use super::back_off::{Idle, LONGEST};
 use super::server::{Shared, serve};
 use super::setting::{Setting, setting};
-use super::signals::Ending;
-use super::{Trouble, advice, say};
+use super::signals::StopSignal;
+use super::{CliError, advice, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Environment;
 use crate::model::ErrorKind;
@@ -22,8 +22,8 @@ pub(super) async fn start(
     json: bool,
     environment: Environment,
     redaction: &Redaction,
-) -> Result<ExitCode, Trouble> {
-    let ending = Ending::listen().map_err(|error| Trouble::new(format!("no signals: {error}"), ""))?;
+) -> Result<ExitCode, CliError> {
+    let ending = StopSignal::listen().map_err(|error| CliError::new(format!("no signals: {error}"), ""))?;
     let since = SystemClock.now();
     let mut setting = setting(args.setting, environment, redaction).await?;
     // The next look is at most the longest pause away: looking further ahead would only hold the loop up, for a poll
@@ -46,11 +46,11 @@ struct Loop {
     json: bool,
     since: OffsetDateTime,
     shared: Arc<Shared>,
-    ending: Ending,
+    ending: StopSignal,
 }
 
 impl Loop {
-    async fn run(mut self) -> Result<(), Trouble> {
+    async fn run(mut self) -> Result<(), CliError> {
         self.setting.deployment.warm_up().await;
         self.publish().await;
         tracing::info!(agents = self.setting.deployment.name(), "polling; ctrl-c ends it");
@@ -132,17 +132,17 @@ impl Loop {
 }
 
 /// What no further poll can heal without a person: better said at the start than logged all night.
-fn hopeless(polled: &Result<Report, PollError>) -> Option<Trouble> {
+fn hopeless(polled: &Result<Report, PollError>) -> Option<CliError> {
     match polled {
         Err(error @ (PollError::NoAgents(_) | PollError::UnknownAgent { .. })) => {
-            Some(Trouble::new(error, advice::on_poll_error(error)))
+            Some(CliError::new(error, advice::on_poll_error(error)))
         }
         Err(PollError::Parameters { .. } | PollError::Deadline(_)) => None,
         Ok(report) => {
             let wrong = |kind| kind == Some(ErrorKind::Configuration);
             let all_wrong = !report.agents.is_empty() && report.agents.values().all(|agent| wrong(agent.error_kind));
             let errors: Vec<_> = report.agents.iter().map(said).collect();
-            all_wrong.then(|| Trouble::configuration(errors.join("\n")))
+            all_wrong.then(|| CliError::configuration(errors.join("\n")))
         }
     }
 }

@@ -153,10 +153,10 @@ fn printable(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::ErrorKind;
-    use crate::poll::report::{Launched, WithReason};
+    use crate::poll::report::{LaunchedRun, WithReason};
 
     fn example() -> Report {
-        let launched = vec![Launched { flow_run_id: "run-1".into(), task_arn: "arn:task".into(), adopted: false }];
+        let launched = vec![LaunchedRun { flow_run_id: "run-1".into(), task_arn: "arn:task".into(), adopted: false }];
         let failed = vec![WithReason { flow_run_id: "run-22".into(), reason: "no\nsuch \x1b[31mimage".into() }];
         let etl =
             AgentReport { ok: true, poll: 12, ready: 2, launched, failed, duration_ms: 84, ..AgentReport::default() };

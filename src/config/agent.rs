@@ -2,11 +2,11 @@
 
 use super::environment as env;
 use super::errors::{ConfigErrors, Parsed, Problem};
-use super::reader::{Reader, Setting};
+use super::reader::{KeyValue, Reader};
 use super::yaml;
 use super::{
-    AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, Generation, LaunchType, Prefect1Config,
-    Prefect3Config, Rules, WorkerRules, addresses, documents, shapes, values,
+    AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, GenerationConfig, LaunchType,
+    Prefect1Config, Prefect3Config, Rules, WorkerRules, addresses, documents, shapes, values,
 };
 use crate::ecs_model::UnknownMembers;
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
+pub struct ConfigSource<'a> {
     /// Name of the parameter or path of the file, for messages.
     pub parameter: &'a str,
     /// The agent's name in the deployment, and in Prefect where nothing else says.
@@ -73,7 +73,11 @@ const DAY: u64 = 86_400;
 
 /// Reads an agent's configuration (YAML or JSON). Environment variables are fallbacks of the keys. All that is wrong is
 /// in the error at once.
-pub fn read_agent(text: &str, source: &Source<'_>, environment: &Environment) -> Result<AgentConfig, ConfigErrors> {
+pub fn read_agent(
+    text: &str,
+    source: &ConfigSource<'_>,
+    environment: &Environment,
+) -> Result<AgentConfig, ConfigErrors> {
     let parsed = yaml::mapping(text, Some("env_vars")).and_then(|mut document| {
         spell_variables_as_written(&mut document, text);
         let mut reader = Reader::new(&document, environment);
@@ -105,9 +109,9 @@ enum Served {
     Three(WorkerRules),
 }
 
-fn agent(reader: &mut Reader<'_>, source: &Source<'_>) -> AgentConfig {
+fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
     let served = reader.key("prefect", served);
-    let is_known = !matches!(served, Setting::Wrong);
+    let is_known = !matches!(served, KeyValue::Wrong);
     let served = served.or(Served::One(Rules::V1));
     let is_prefect_1 = matches!(served, Served::One(_));
     if is_prefect_1 {
@@ -131,9 +135,9 @@ fn agent(reader: &mut Reader<'_>, source: &Source<'_>) -> AgentConfig {
         Served::One(rules) => {
             let backend = reader.key("backend", values::choice(BACKENDS));
             let backend = reader.fallback(backend, env::BACKEND, as_text(values::choice(BACKENDS))).or(Backend::Cloud);
-            (api(reader, backend), Generation::One(prefect_1(reader, source, (rules, backend), unknown_members)))
+            (api(reader, backend), GenerationConfig::One(prefect_1(reader, source, (rules, backend), unknown_members)))
         }
-        Served::Three(rules) => (worker_api(reader), Generation::Three(prefect_3(reader, rules))),
+        Served::Three(rules) => (worker_api(reader), GenerationConfig::Three(prefect_3(reader, rules))),
     };
     AgentConfig {
         agent: source.agent.to_owned(),
@@ -186,7 +190,7 @@ fn prefect_3(reader: &mut Reader<'_>, rules: WorkerRules) -> Prefect3Config {
 
 fn prefect_1(
     reader: &mut Reader<'_>,
-    source: &Source<'_>,
+    source: &ConfigSource<'_>,
     (rules, backend): (Rules, Backend),
     unknown_members: UnknownMembers,
 ) -> Prefect1Config {
@@ -259,8 +263,8 @@ fn api(reader: &mut Reader<'_>, backend: Backend) -> String {
     if !api.is_open() {
         return api.or("");
     }
-    let host = reader.fallback(Setting::Absent, env::SERVER_HOST, as_text(addresses::api)).or("http://localhost");
-    let port = reader.fallback(Setting::Absent, env::SERVER_PORT, port).or(4200_u16);
+    let host = reader.fallback(KeyValue::Absent, env::SERVER_HOST, as_text(addresses::api)).or("http://localhost");
+    let port = reader.fallback(KeyValue::Absent, env::SERVER_PORT, port).or(4200_u16);
     reader.parsed(env::SERVER_HOST, addresses::api(&Value::from(format!("{host}:{port}")))).or("")
 }
 

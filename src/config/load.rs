@@ -1,11 +1,11 @@
 //! The parameters of a deployment → its agents. One agent's bad configuration never stops another.
 
-use super::agent::{Source, read_agent};
+use super::agent::{ConfigSource, read_agent};
 use super::client_headers::ClientHeaders;
 use super::environment as env;
 use super::errors::{ConfigErrors, Problem};
 use super::parameter::{Parameter, Root, is_agent_name};
-use super::{AgentConfig, AgentSecrets, Environment, Generation, Rules, StoredSecret};
+use super::{AgentConfig, AgentSecrets, Environment, GenerationConfig, Rules, StoredSecret};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
@@ -58,7 +58,7 @@ pub fn load(root: &Root, parameters: &[Parameter], environment: &Environment) ->
 
 /// The one agent of a file, for the command line: local documents are allowed, secrets come from the environment.
 pub fn from_file(text: &str, path: &str, environment: &Environment) -> LoadedAgent {
-    let source = Source { parameter: path, agent: "agent", local_files: true };
+    let source = ConfigSource { parameter: path, agent: "agent", local_files: true };
     let mut warnings = Vec::new();
     let result = with_secrets(text, &source, &Root::new(""), AgentParameters::default(), environment, &mut warnings);
     let (agent, parameter) = (source.agent.to_owned(), path.to_owned());
@@ -124,7 +124,7 @@ fn load_agent(
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> LoadedAgent {
-    let source = Source { parameter: &parameter.name, agent, local_files: false };
+    let source = ConfigSource { parameter: &parameter.name, agent, local_files: false };
     let result = if parameter.is_secure {
         let allowed = format!(
             "a parameter of type String: a configuration holds no secret, those have parameters of their own below {}. \
@@ -152,7 +152,7 @@ fn load_agent(
 /// A configuration with its secrets; the problems of both at once.
 fn with_secrets(
     text: &str,
-    source: &Source<'_>,
+    source: &ConfigSource<'_>,
     root: &Root,
     parameters: AgentParameters<'_>,
     environment: &Environment,
@@ -162,8 +162,8 @@ fn with_secrets(
     let mut problems = Vec::new();
     let generation = config.as_ref().ok().map(|config| &config.generation);
     let mut secrets = match generation {
-        Some(Generation::Three(_)) => of_worker(&parameters, environment, &mut problems, warnings),
-        Some(Generation::One(one)) => {
+        Some(GenerationConfig::Three(_)) => of_worker(&parameters, environment, &mut problems, warnings),
+        Some(GenerationConfig::One(one)) => {
             of_agent(&parameters, Some(one.rules), (root, source), environment, &mut problems, warnings)
         }
         None => of_agent(&parameters, None, (root, source), environment, &mut problems, warnings),
@@ -183,7 +183,7 @@ fn with_secrets(
 fn of_agent(
     parameters: &AgentParameters<'_>,
     rules: Option<Rules>,
-    (root, source): (&Root, &Source<'_>),
+    (root, source): (&Root, &ConfigSource<'_>),
     environment: &Environment,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<String>,
@@ -225,7 +225,7 @@ fn refuse_token(
     token: Option<&Parameter>,
     has_key: bool,
     root: &Root,
-    source: &Source<'_>,
+    source: &ConfigSource<'_>,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<String>,
 ) {

@@ -21,7 +21,7 @@ mod tests;
 mod values;
 mod yaml;
 
-pub use agent::{Source, read_agent};
+pub use agent::{ConfigSource, read_agent};
 pub use client_headers::ClientHeaders;
 pub use documents::{DocumentKind, read_yaml};
 pub use errors::{ConfigErrors, Problem};
@@ -41,7 +41,7 @@ pub type Environment = HashMap<String, String>;
 
 /// Everything one agent needs to know, checked. `G`: what belongs to one generation of Prefect only.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AgentConfig<G = Generation> {
+pub struct AgentConfig<G = GenerationConfig> {
     /// The agent's name in the deployment: the last segment of its parameter, `[A-Za-z0-9_-]{1,64}`.
     pub agent: String,
     /// `false`: not polled, shown as `disabled`.
@@ -86,7 +86,7 @@ pub struct AgentConfig<G = Generation> {
 
 /// The generation of Prefect that an agent serves, with its own settings.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Generation {
+pub enum GenerationConfig {
     /// Prefect 0.15 and 1.
     One(Prefect1Config),
     /// Prefect 2 and 3.
@@ -338,8 +338,8 @@ impl AgentConfig {
     pub fn refers_elsewhere(&self) -> bool {
         let is_path = |document: &Option<Document>| matches!(document, Some(Document::Path(_)));
         let documents_are = match &self.generation {
-            Generation::One(one) => is_path(&one.task_definition) || is_path(&one.run_task_kwargs),
-            Generation::Three(_) => false,
+            GenerationConfig::One(one) => is_path(&one.task_definition) || is_path(&one.run_task_kwargs),
+            GenerationConfig::Three(_) => false,
         };
         documents_are || self.ca_bundle.as_ref().is_some_and(|bundle| bundle.trim().starts_with("ssm://"))
     }

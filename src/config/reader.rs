@@ -12,7 +12,7 @@ const MAX_HINTS: usize = 20;
 
 /// What was found for one setting.
 #[derive(Debug, PartialEq)]
-pub(super) enum Setting<T> {
+pub(super) enum KeyValue<T> {
     /// Written nowhere.
     Absent,
     /// Written as null.
@@ -23,7 +23,7 @@ pub(super) enum Setting<T> {
     Wrong,
 }
 
-impl<T> Setting<T> {
+impl<T> KeyValue<T> {
     /// The value; null counts as not written.
     pub(super) fn ok(self) -> Option<T> {
         match self {
@@ -66,11 +66,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one key.
-    pub(super) fn key<T>(&mut self, key: &'static str, parse: impl FnOnce(&Value) -> Parsed<T>) -> Setting<T> {
+    pub(super) fn key<T>(&mut self, key: &'static str, parse: impl FnOnce(&Value) -> Parsed<T>) -> KeyValue<T> {
         self.known.push(key);
         match self.document.get(key) {
-            None => Setting::Absent,
-            Some(Value::Null) => Setting::Null,
+            None => KeyValue::Absent,
+            Some(Value::Null) => KeyValue::Null,
             Some(value) => self.parsed(key, parse(value)),
         }
     }
@@ -78,10 +78,10 @@ impl<'a> Reader<'a> {
     /// Where the key is not written, an environment variable decides; an empty one counts as not set.
     pub(super) fn fallback<T>(
         &mut self,
-        setting: Setting<T>,
+        setting: KeyValue<T>,
         variable: &'static str,
         parse: impl FnOnce(&str) -> Parsed<T>,
-    ) -> Setting<T> {
+    ) -> KeyValue<T> {
         match self.variable(variable).filter(|_| setting.is_open()) {
             Some(text) => self.parsed(variable, parse(text)),
             None => setting,
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A setting that must be there.
-    pub(super) fn demand(&mut self, key: &'static str, setting: Setting<String>, allowed: &str) -> String {
+    pub(super) fn demand(&mut self, key: &'static str, setting: KeyValue<String>, allowed: &str) -> String {
         if setting.is_open() {
             self.problems.push(Problem::at(key, "nothing", allowed));
         }
@@ -108,12 +108,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a result, noting its problems under `base`.
-    pub(super) fn parsed<T>(&mut self, base: &str, parsed: Parsed<T>) -> Setting<T> {
+    pub(super) fn parsed<T>(&mut self, base: &str, parsed: Parsed<T>) -> KeyValue<T> {
         match parsed {
-            Ok(value) => Setting::Is(value),
+            Ok(value) => KeyValue::Is(value),
             Err(problems) => {
                 self.problems.extend(problems.into_iter().map(|problem| problem.under(base)));
-                Setting::Wrong
+                KeyValue::Wrong
             }
         }
     }

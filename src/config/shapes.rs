@@ -4,7 +4,7 @@
 use super::DocumentKind;
 use super::errors::{ConfigErrors, Problem};
 use super::values::{kind, path_key};
-use crate::ecs_model::{self, Kind, Operation, Trouble, UnknownMembers};
+use crate::ecs_model::{self, MemberType, Operation, ShapeError, UnknownMembers};
 use serde_json::{Map, Value};
 
 /// Checks a document that lies elsewhere (what `task_definition_path` or `run_task_kwargs_path` names); `path` is named
@@ -43,8 +43,8 @@ pub(super) fn problems(which: DocumentKind, document: &Map<String, Value>, unkno
 }
 
 /// Whether Prefect's agent makes something good of what is wrong here, or puts something else in its place.
-fn is_mended(which: DocumentKind, document: &Map<String, Value>, problem: &ecs_model::Problem<'_>) -> bool {
-    let Trouble::Type { value, .. } = &problem.trouble else { return false };
+fn is_mended(which: DocumentKind, document: &Map<String, Value>, problem: &ecs_model::ShapeProblem<'_>) -> bool {
+    let ShapeError::Type { value, .. } = &problem.trouble else { return false };
     let sizes = match which {
         DocumentKind::TaskDefinition => ["cpu", "memory"],
         DocumentKind::RunTaskKwargs => ["overrides.cpu", "overrides.memory"],
@@ -83,11 +83,11 @@ fn flow_container(which: DocumentKind, document: &Map<String, Value>) -> Option<
     Some((format!("{path}[{at}]"), flow))
 }
 
-fn in_words(which: DocumentKind, problem: ecs_model::Problem<'_>) -> Problem {
+fn in_words(which: DocumentKind, problem: ecs_model::ShapeProblem<'_>) -> Problem {
     let path = problem.path;
     let below = |name: &str| Problem::at(path_key(name), "", "").under(&path).path;
     match problem.trouble {
-        Trouble::Unknown { name, known } => {
+        ShapeError::Unknown { name, known } => {
             let found = match ecs_model::near(name, &known) {
                 Some(near) => format!("an unknown member (did you mean `{near}`?)"),
                 None if which == DocumentKind::TaskDefinition && path.is_empty() && name == "taskDefinition" => {
@@ -104,26 +104,26 @@ fn in_words(which: DocumentKind, problem: ecs_model::Problem<'_>) -> Problem {
             );
             Problem::at(below(name), found, allowed)
         }
-        Trouble::Missing { name, kind } => Problem::at(below(name), "nothing", words(kind)),
-        Trouble::Type { value, kind: wanted } => Problem::at(path, kind(value), words(wanted)),
-        Trouble::Length { length, least } => {
+        ShapeError::Missing { name, kind } => Problem::at(below(name), "nothing", words(kind)),
+        ShapeError::Type { value, kind: wanted } => Problem::at(path, kind(value), words(wanted)),
+        ShapeError::Length { length, least } => {
             Problem::at(path, format!("a length of {length}"), format!("a length of at least {least}"))
         }
-        Trouble::Value { value, least } => {
+        ShapeError::Value { value, least } => {
             Problem::at(path, format!("the number {value}"), format!("at least {least}"))
         }
-        Trouble::Union { given, members } => {
+        ShapeError::Union { given, members } => {
             Problem::at(path, format!("{given} members"), format!("exactly one of {}", members.join(", ")))
         }
     }
 }
 
-fn words(kind: Kind) -> &'static str {
+fn words(kind: MemberType) -> &'static str {
     match kind {
-        Kind::Text => "text (numbers and truth values in quotes)",
-        Kind::Integer => "a whole number, not in quotes",
-        Kind::Boolean => "true or false, not in quotes",
-        Kind::List => "a list",
-        Kind::Mapping => "a mapping",
+        MemberType::Text => "text (numbers and truth values in quotes)",
+        MemberType::Integer => "a whole number, not in quotes",
+        MemberType::Boolean => "true or false, not in quotes",
+        MemberType::List => "a list",
+        MemberType::Mapping => "a mapping",
     }
 }

@@ -1,6 +1,6 @@
 //! What somebody can do who wrote a member that the model does not know.
 
-use super::check::{Problem, Problems, Trouble, shortened};
+use super::check::{Problems, ShapeError, ShapeProblem, shortened};
 use super::model::botocore;
 
 /// What AWS says of a task definition beyond what was registered.
@@ -31,7 +31,7 @@ pub fn is_said_by_aws(name: &str) -> bool {
 impl Problems<'_> {
     /// What to do about unknown members; `None` = there are none.
     pub fn advice(&self) -> Option<String> {
-        let unknown: Vec<_> = self.first.iter().filter_map(Problem::unknown).collect();
+        let unknown: Vec<_> = self.first.iter().filter_map(ShapeProblem::unknown).collect();
         if unknown.is_empty() {
             return None;
         }
@@ -62,11 +62,11 @@ impl Problems<'_> {
     }
 }
 
-impl Problem<'_> {
+impl ShapeProblem<'_> {
     /// Where an unknown member is, its name and those that are known.
     fn unknown(&self) -> Option<(&str, &str, &[&'static str])> {
         match &self.trouble {
-            Trouble::Unknown { name, known } => Some((&self.path, name, known)),
+            ShapeError::Unknown { name, known } => Some((&self.path, name, known)),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! What botocore says of a request, as its `ParamValidator` finds it.
 
-use super::model::{Kind, Shape, Structure, structure};
+use super::model::{MemberType, Shape, Structure, structure};
 use super::{Operation, UnknownMembers};
 use crate::python_text::{text, type_name};
 use serde_json::{Map, Value};
@@ -15,23 +15,23 @@ const SHOWN: usize = 200;
 #[derive(Debug, Default)]
 pub struct Problems<'a> {
     /// The first of them, in botocore's order.
-    pub first: Vec<Problem<'a>>,
+    pub first: Vec<ShapeProblem<'a>>,
     /// How many more there are.
     pub more: usize,
 }
 
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Problem<'a> {
+pub struct ShapeProblem<'a> {
     /// Where: `containerDefinitions[0].image`; empty = the request as a whole.
     pub path: String,
     /// What.
-    pub trouble: Trouble<'a>,
+    pub trouble: ShapeError<'a>,
 }
 
 /// What is wrong at a place.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Trouble<'a> {
+pub enum ShapeError<'a> {
     /// It has a member that the model does not know.
     Unknown {
         /// The member.
@@ -44,14 +44,14 @@ pub enum Trouble<'a> {
         /// The member.
         name: &'static str,
         /// What it would be.
-        kind: Kind,
+        kind: MemberType,
     },
     /// It is of another type.
     Type {
         /// What is there.
         value: &'a Value,
         /// What may be there.
-        kind: Kind,
+        kind: MemberType,
     },
     /// A text or list is too short.
     Length {
@@ -94,9 +94,9 @@ struct Checking<'a> {
 }
 
 impl<'a> Checking<'a> {
-    fn report(&mut self, path: &str, trouble: Trouble<'a>) {
+    fn report(&mut self, path: &str, trouble: ShapeError<'a>) {
         if self.problems.first.len() < MOST {
-            self.problems.first.push(Problem { path: path.to_owned(), trouble });
+            self.problems.first.push(ShapeProblem { path: path.to_owned(), trouble });
         } else {
             self.problems.more += 1;
         }
@@ -104,16 +104,16 @@ impl<'a> Checking<'a> {
 
     fn members(&mut self, path: &str, map: &'a Map<String, Value>, structure: &Structure, ours: &[&str]) {
         if structure.is_union && map.len() != 1 {
-            self.report(path, Trouble::Union { given: map.len(), members: structure.names() });
+            self.report(path, ShapeError::Union { given: map.len(), members: structure.names() });
         }
         for member in structure.members.iter().filter(|member| member.is_required && !ours.contains(&member.name)) {
             if !map.contains_key(member.name) {
-                self.report(path, Trouble::Missing { name: member.name, kind: member.shape.kind() });
+                self.report(path, ShapeError::Missing { name: member.name, kind: member.shape.kind() });
             }
         }
         if self.unknown == UnknownMembers::Refuse {
             for name in map.keys().filter(|name| structure.member(name).is_none()) {
-                self.report(path, Trouble::Unknown { name, known: structure.names() });
+                self.report(path, ShapeError::Unknown { name, known: structure.names() });
             }
         }
         for (name, value) in map {
@@ -143,17 +143,17 @@ impl<'a> Checking<'a> {
                 if let (Some(least), Some(found)) = (least, number.as_i64())
                     && found < *least
                 {
-                    self.report(path, Trouble::Value { value, least: *least });
+                    self.report(path, ShapeError::Value { value, least: *least });
                 }
             }
             (Shape::Boolean, Value::Bool(_)) => {}
-            _ => self.report(path, Trouble::Type { value, kind: shape.kind() }),
+            _ => self.report(path, ShapeError::Type { value, kind: shape.kind() }),
         }
     }
 
     fn length(&mut self, path: &str, length: usize, least: i64) {
         if i64::try_from(length).is_ok_and(|length| length < least) {
-            self.report(path, Trouble::Length { length, least });
+            self.report(path, ShapeError::Length { length, least });
         }
     }
 }
@@ -176,7 +176,7 @@ impl Problems<'_> {
     }
 }
 
-impl Problem<'_> {
+impl ShapeProblem<'_> {
     /// The sentence of botocore's `ParamValidationError`; long values are cut.
     fn sentence(&self, may_show: &dyn Fn(&Value) -> bool) -> String {
         let shown = |value: &Value| {
@@ -184,28 +184,28 @@ impl Problem<'_> {
         };
         let place = if self.path.is_empty() { "input" } else { &self.path };
         match &self.trouble {
-            Trouble::Unknown { name, known } => {
+            ShapeError::Unknown { name, known } => {
                 let (name, known) = (shortened(name), known.join(", "));
                 format!("Unknown parameter in {place}: \"{name}\", must be one of: {known}")
             }
-            Trouble::Missing { name, .. } => format!("Missing required parameter in {place}: \"{name}\""),
-            Trouble::Type { value, kind } => format!(
+            ShapeError::Missing { name, .. } => format!("Missing required parameter in {place}: \"{name}\""),
+            ShapeError::Type { value, kind } => format!(
                 "Invalid type for parameter {place}, value: {}, type: <class '{}'>, valid types: {}",
                 shown(value),
                 type_name(value),
                 python_types(*kind),
             ),
-            Trouble::Length { length, least } => {
+            ShapeError::Length { length, least } => {
                 format!("Invalid length for parameter {place}, value: {length}, valid min length: {least}")
             }
-            Trouble::Value { value, least } => {
+            ShapeError::Value { value, least } => {
                 format!("Invalid value for parameter {place}, value: {}, valid min value: {least}", shown(value))
             }
-            Trouble::Union { given: 0, members } => {
+            ShapeError::Union { given: 0, members } => {
                 let members = members.join(", ");
                 format!("Must set one of the following keys for tagged unionstructure {place}: {members}.")
             }
-            Trouble::Union { members, .. } => format!(
+            ShapeError::Union { members, .. } => format!(
                 "Invalid number of parameters set for tagged union structure {place}. Can only set one of the following \
                  keys: {}.",
                 members.join(", ")
@@ -215,13 +215,13 @@ impl Problem<'_> {
 }
 
 /// The Python types that botocore takes for a kind.
-fn python_types(kind: Kind) -> &'static str {
+fn python_types(kind: MemberType) -> &'static str {
     match kind {
-        Kind::Text => "<class 'str'>",
-        Kind::Integer => "<class 'int'>",
-        Kind::Boolean => "<class 'bool'>",
-        Kind::List => "<class 'list'>, <class 'tuple'>",
-        Kind::Mapping => "<class 'dict'>",
+        MemberType::Text => "<class 'str'>",
+        MemberType::Integer => "<class 'int'>",
+        MemberType::Boolean => "<class 'bool'>",
+        MemberType::List => "<class 'list'>, <class 'tuple'>",
+        MemberType::Mapping => "<class 'dict'>",
     }
 }
 

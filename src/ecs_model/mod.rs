@@ -13,8 +13,8 @@ pub(crate) mod testing;
 mod tests;
 
 pub use advice::{is_said_by_aws, near};
-pub use check::{Problem, Problems, Trouble, check};
-pub use model::{Kind, botocore};
+pub use check::{Problems, ShapeError, ShapeProblem, check};
+pub use model::{MemberType, botocore};
 
 pub(crate) use model::{Shape, Structure, structure};
 

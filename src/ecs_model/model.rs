@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 /// What a value is, as far as requests know kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MemberType {
     /// A text.
     Text,
     /// A whole number.
@@ -38,13 +38,13 @@ pub(crate) enum Shape {
 
 impl Shape {
     /// The kind of its values.
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> MemberType {
         match self {
-            Self::Text { .. } => Kind::Text,
-            Self::Integer { .. } => Kind::Integer,
-            Self::Boolean => Kind::Boolean,
-            Self::List { .. } => Kind::List,
-            Self::Map(_) | Self::Structure(_) => Kind::Mapping,
+            Self::Text { .. } => MemberType::Text,
+            Self::Integer { .. } => MemberType::Integer,
+            Self::Boolean => MemberType::Boolean,
+            Self::List { .. } => MemberType::List,
+            Self::Map(_) | Self::Structure(_) => MemberType::Mapping,
         }
     }
 

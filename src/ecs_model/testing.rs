@@ -111,7 +111,7 @@ pub(crate) fn with_wrong_type(operation: Operation, request: &mut Map<String, Va
     values(request, "", operation.input(), &mut |path, value, shape| {
         if seen == wanted {
             // Neither a size nor a list of pairs, which renderers know to read.
-            let other = if shape.kind() == super::Kind::Text { json!({"wrong": 5.5}) } else { json!(5.5) };
+            let other = if shape.kind() == super::MemberType::Text { json!({"wrong": 5.5}) } else { json!(5.5) };
             changed = (path.to_owned(), std::mem::replace(value, other));
         }
         seen += 1;

@@ -2,10 +2,10 @@
 
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
-use crate::config::{AgentConfig, Environment, Generation, LoadedAgent, Root, apply_backend_settings, load};
+use crate::config::{AgentConfig, Environment, GenerationConfig, LoadedAgent, Root, apply_backend_settings, load};
 use crate::health::request::UrlEvent;
 use crate::health::truth::ConfiguredAgent;
-use crate::health::{AgentFacts, Answer, Health, Request, Route};
+use crate::health::{AgentFacts, Health, HealthAnswer, HealthRequest, Route};
 use crate::redaction::Redaction;
 use crate::state::{Status, polls, status};
 use serde_json::Value;
@@ -28,22 +28,22 @@ impl<C: Clock> HealthFunction<C> {
     }
 
     /// Answers a Function URL event.
-    pub async fn handle(&self, event: UrlEvent) -> Answer {
-        let request = Request::from(event);
+    pub async fn handle(&self, event: UrlEvent) -> HealthAnswer {
+        let request = HealthRequest::from(event);
         match request.route() {
             Route::Health => self.health().await,
             Route::Poke => self.poke(&request).await,
-            Route::MethodNotAllowed => Answer::method_not_allowed(),
-            Route::NotFound => Answer::not_found(),
+            Route::MethodNotAllowed => HealthAnswer::method_not_allowed(),
+            Route::NotFound => HealthAnswer::not_found(),
         }
     }
 
-    async fn health(&self) -> Answer {
+    async fn health(&self) -> HealthAnswer {
         match self.facts().await {
-            Ok(facts) => Answer::health(&Health::of(&facts, self.clock.now())),
+            Ok(facts) => HealthAnswer::health(&Health::of(&facts, self.clock.now())),
             Err(error) => {
                 tracing::error!(%error, "health cannot be told");
-                Answer::health_unknown()
+                HealthAnswer::health_unknown()
             }
         }
     }
@@ -66,25 +66,25 @@ impl<C: Clock> HealthFunction<C> {
         Ok(facts.collect())
     }
 
-    async fn poke(&self, request: &Request) -> Answer {
+    async fn poke(&self, request: &HealthRequest) -> HealthAnswer {
         if !self.may_poke(request).await {
-            return Answer::forbidden();
+            return HealthAnswer::forbidden();
         }
         let Some(function) = self.environment.get("POLL_FUNCTION_NAME").filter(|name| !name.is_empty()) else {
             tracing::error!("POLL_FUNCTION_NAME is not set: a poke has nobody to wake");
-            return Answer::poke_failed();
+            return HealthAnswer::poke_failed();
         };
         match self.aws.lambda.invoke_event(function, bytes::Bytes::from_static(b"{\"poke\":true}")).await {
-            Ok(()) => Answer::poked(),
+            Ok(()) => HealthAnswer::poked(),
             Err(error) => {
                 tracing::error!(%error, function, "the poll function was not invoked");
-                Answer::poke_failed()
+                HealthAnswer::poke_failed()
             }
         }
     }
 
     /// The token is only read for callers that show one.
-    async fn may_poke(&self, request: &Request) -> bool {
+    async fn may_poke(&self, request: &HealthRequest) -> bool {
         if request.by_iam || request.bearer.is_none() {
             return request.may_poke(None);
         }
@@ -123,7 +123,7 @@ fn facts_of(agent: LoadedAgent, status: Option<&Status>, polls: Option<u64>) -> 
 /// `max_polls`, after settings kept in the backend.
 fn max_polls(config: &AgentConfig, settings: Option<&Value>) -> Option<u64> {
     match (&config.generation, settings) {
-        (Generation::One(one), Some(settings)) => {
+        (GenerationConfig::One(one), Some(settings)) => {
             let mut config = config.clone().with(one.clone());
             apply_backend_settings(&mut config, settings);
             config.max_polls

@@ -11,7 +11,7 @@ use crate::redaction::Redaction;
 
 /// How an invocation fails: as Lambda's `errorType` and `errorMessage`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct InvocationError {
     /// `PollFailed`, `ConfigurationError` when there was nothing to poll, `BadEvent`, `TaskEventFailed`, `Panicked`.
     pub error_type: &'static str,
     /// A sentence; of a failed poll the report as JSON text.
@@ -20,7 +20,7 @@ pub struct Failure {
     is_logged: bool,
 }
 
-impl Failure {
+impl InvocationError {
     /// One that the log does not tell of yet.
     pub fn new(error_type: &'static str, error_message: impl Into<String>) -> Self {
         Self { error_type, error_message: error_message.into(), is_logged: false }
@@ -36,18 +36,18 @@ impl Failure {
 /// any other.
 pub async fn guarded(
     redaction: &Redaction,
-    work: impl Future<Output = Result<serde_json::Value, Failure>>,
-) -> Result<serde_json::Value, Failure> {
+    work: impl Future<Output = Result<serde_json::Value, InvocationError>>,
+) -> Result<serde_json::Value, InvocationError> {
     match caught(work).await {
         Ok(Ok(answer)) => Ok(redaction.value(answer)),
         // The report is without secrets, and its text must stay JSON.
         Ok(Err(failure)) if failure.is_logged => Err(failure),
-        Ok(Err(Failure { error_type, error_message, .. })) => {
+        Ok(Err(InvocationError { error_type, error_message, .. })) => {
             tracing::error!(error_type, error = error_message, "the invocation failed");
-            Err(Failure::new(error_type, redaction.text(error_message)))
+            Err(InvocationError::new(error_type, redaction.text(error_message)))
         }
         // The hook for panics has logged it.
-        Err(panic) => Err(Failure::logged("Panicked", panic.to_string())),
+        Err(panic) => Err(InvocationError::logged("Panicked", panic.to_string())),
     }
 }
 

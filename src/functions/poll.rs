@@ -1,6 +1,6 @@
 //! The `poll` function: one poll iteration for every configured agent.
 
-use super::Failure;
+use super::InvocationError;
 use crate::clock::Clock;
 use crate::poll::{Deployment, Invocation, PollError, Report, Selection};
 use crate::telemetry::metrics::embedded_metrics;
@@ -14,17 +14,17 @@ pub async fn handle<C: Clock + Clone>(
     deployment: &Deployment<C>,
     event: &Value,
     invocation: &Invocation,
-) -> Result<Report, Failure> {
-    let selection = selection(event).map_err(|message| Failure::new("BadEvent", message))?;
+) -> Result<Report, InvocationError> {
+    let selection = selection(event).map_err(|message| InvocationError::new("BadEvent", message))?;
     deployment.poll(&selection, invocation).await.map_err(|error| failure(&error))
 }
 
 /// The answer to a finished poll: the report, or the report as an error when an agent's own poll failed, so that the
 /// function's `Errors` metric tells of it.
-pub fn answer(report: &Report) -> Result<Value, Failure> {
+pub fn answer(report: &Report) -> Result<Value, InvocationError> {
     let text = json!(report);
     // The log has the report as a line of its own.
-    if report.ok() { Ok(text) } else { Err(Failure::logged("PollFailed", text.to_string())) }
+    if report.ok() { Ok(text) } else { Err(InvocationError::logged("PollFailed", text.to_string())) }
 }
 
 /// The lines that a poll leaves in the log: its report, and the metrics of each agent.
@@ -40,13 +40,13 @@ pub fn log_lines<C: Clock + Clone>(deployment: &Deployment<C>, report: &Report, 
     std::iter::once(line).chain(report.agents.iter().map(metrics)).collect()
 }
 
-fn failure(error: &PollError) -> Failure {
+fn failure(error: &PollError) -> InvocationError {
     let error_type = match error {
         PollError::Parameters { .. } | PollError::Deadline(_) => "PollFailed",
         PollError::NoAgents(_) => "ConfigurationError",
         PollError::UnknownAgent { .. } => "BadEvent",
     };
-    Failure::new(error_type, error.to_string())
+    InvocationError::new(error_type, error.to_string())
 }
 
 fn selection(event: &Value) -> Result<Selection, String> {
@@ -79,7 +79,7 @@ mod tests {
         let agent = |ok| AgentReport { ok, ..AgentReport::default() };
         let report = Report { agents: [("a".into(), agent(true)), ("b".into(), agent(false))].into() };
         let text = json!(report).to_string();
-        assert_eq!(answer(&report), Err(Failure::logged("PollFailed", text)));
+        assert_eq!(answer(&report), Err(InvocationError::logged("PollFailed", text)));
         let report = Report { agents: [("a".into(), agent(true))].into() };
         assert_eq!(answer(&report), Ok(json!(report)));
     }

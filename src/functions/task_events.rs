@@ -3,20 +3,20 @@
 mod answer;
 mod apis;
 
-pub use answer::{Answer, TaskEventsError};
+pub use answer::{EventAnswer, TaskEventsError};
 
 use crate::aws::ecs::TaggedTask;
 use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
-use crate::config::{AgentConfig, Environment, Generation, LoadedAgent, Parameter, Root, load};
+use crate::config::{AgentConfig, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load};
 use crate::model::run::Generation as Watched;
 use crate::prefect3::api::version_of;
 use crate::redaction::Redaction;
-use crate::task_events::decision::Rules;
+use crate::task_events::decision::DecisionRules;
 use crate::task_events::envelope;
 use crate::task_events::event::{Ignored, TaskEvent};
 use crate::task_events::perform::{Known, Performer, Told};
-use crate::task_events::whose::{self, Candidate, Owner};
+use crate::task_events::whose::{self, Owner, OwnerCandidate};
 use apis::{Api, Apis};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -69,7 +69,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// Handles what the function is given: an event, or envelopes with some. An event of a task that is none of ours is no
     /// error; trouble that may pass is, and so is what is no event, so that Lambda tries again and keeps it.
     /// `deadline`: when the invocation is killed.
-    pub async fn handle(&self, given: &Value, deadline: OffsetDateTime) -> Result<Answer, TaskEventsError> {
+    pub async fn handle(&self, given: &Value, deadline: OffsetDateTime) -> Result<EventAnswer, TaskEventsError> {
         let end = deadline - LAST_WORDS;
         // Events of one task are told one after the other, those of several tasks side by side.
         let mut tasks: Vec<(String, Vec<(usize, TaskEvent)>)> = Vec::new();
@@ -166,7 +166,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             Err(ignored) => return Ok(Err(ignored)),
         };
         let config = owner.as_ref().and_then(|owner| config_of(agents, owner.agents.first()?));
-        if config.is_some_and(|config| matches!(config.generation, Generation::One(_))) {
+        if config.is_some_and(|config| matches!(config.generation, GenerationConfig::One(_))) {
             // Prefect 1 knows nothing of a task's tags.
             return Ok(owner.map(|owner| (owner, Known::default())).ok_or_else(|| Ignored("nobody's task".into())));
         }
@@ -229,7 +229,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
                 performer.tell(&event.event, owner, known).await
             }
         };
-        told.map_err(|error| TaskEventsError::Trouble { agent: name.to_owned(), error })
+        told.map_err(|error| TaskEventsError::Performing { agent: name.to_owned(), error })
     }
 
     fn performer<'a, O>(
@@ -240,10 +240,10 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         generation: Watched,
     ) -> Performer<'a, O, crate::aws::ecs::Ecs, crate::aws::logs::Logs, C> {
         let prefect_version = match &config.generation {
-            Generation::One(_) => "",
-            Generation::Three(three) => version_of(three.rules),
+            GenerationConfig::One(_) => "",
+            GenerationConfig::Three(three) => version_of(three.rules),
         };
-        let rules = Rules {
+        let rules = DecisionRules {
             generation,
             max_launch_attempts: config.max_launch_attempts,
             forward_log_lines: config.forward_log_lines,
@@ -309,15 +309,15 @@ fn config_of<'a>(agents: &'a [LoadedAgent], name: &str) -> Option<&'a AgentConfi
     agent.result.as_ref().ok().map(|(config, _)| config)
 }
 
-fn candidates(agents: &[LoadedAgent]) -> Vec<Candidate<'_>> {
+fn candidates(agents: &[LoadedAgent]) -> Vec<OwnerCandidate<'_>> {
     agents.iter().map(candidate).collect()
 }
 
 /// An agent that is configured wrongly is a candidate for its own tasks, but serves no pool.
-fn candidate(agent: &LoadedAgent) -> Candidate<'_> {
+fn candidate(agent: &LoadedAgent) -> OwnerCandidate<'_> {
     let work_pool = match agent.result.as_ref().map(|(config, _)| &config.generation) {
-        Ok(Generation::Three(three)) => Some(three.work_pool.as_str()),
-        Ok(Generation::One(_)) | Err(_) => None,
+        Ok(GenerationConfig::Three(three)) => Some(three.work_pool.as_str()),
+        Ok(GenerationConfig::One(_)) | Err(_) => None,
     };
-    Candidate { agent: &agent.agent, work_pool }
+    OwnerCandidate { agent: &agent.agent, work_pool }
 }

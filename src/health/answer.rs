@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// An answer to a request. All of these fields are always there: emulators of the Function URL insist on them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct HealthAnswer {
     /// HTTP status.
     pub status_code: u16,
     /// Headers.
@@ -21,7 +21,7 @@ pub struct Answer {
     pub cookies: Vec<String>,
 }
 
-impl Answer {
+impl HealthAnswer {
     /// The agents' health: 200 unless something is failing.
     pub fn health(health: &Health) -> Self {
         let status_code = if health.status == Overall::Ok { 200 } else { 503 };
@@ -81,7 +81,7 @@ mod tests {
     fn answers_carry_everything_a_function_url_wants() {
         let health = Health::of(&BTreeMap::new(), datetime!(2026-11-24 12:00:00 UTC));
         assert_eq!(
-            json!(Answer::health(&health)),
+            json!(HealthAnswer::health(&health)),
             json!({
                 "statusCode": 503,
                 "headers": {"cache-control": "no-store", "content-type": "application/json; charset=UTF-8"},
@@ -90,6 +90,6 @@ mod tests {
                 "cookies": [],
             })
         );
-        assert_eq!((Answer::poked().status_code, Answer::poked().body.as_str()), (200, ""));
+        assert_eq!((HealthAnswer::poked().status_code, HealthAnswer::poked().body.as_str()), (200, ""));
     }
 }

@@ -6,6 +6,6 @@ pub mod answer;
 pub mod request;
 pub mod truth;
 
-pub use answer::Answer;
-pub use request::{Request, Route};
+pub use answer::HealthAnswer;
+pub use request::{HealthRequest, Route};
 pub use truth::{AgentFacts, Health};

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 /// A request to the health page.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct HealthRequest {
     /// Upper case.
     pub method: String,
     /// Without the query.
@@ -43,12 +43,12 @@ pub struct UrlEvent {
 
 #[derive(Debug, Deserialize)]
 struct RequestContext {
-    http: Http,
+    http: HttpContext,
     authorizer: Option<Authorizer>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Http {
+struct HttpContext {
     method: String,
 }
 
@@ -57,7 +57,7 @@ struct Authorizer {
     iam: Option<serde::de::IgnoredAny>,
 }
 
-impl From<UrlEvent> for Request {
+impl From<UrlEvent> for HealthRequest {
     fn from(event: UrlEvent) -> Self {
         let authorization = event.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
         Self {
@@ -75,7 +75,7 @@ pub fn bearer_of(authorization: &str) -> Option<SecretString> {
     scheme.eq_ignore_ascii_case("bearer").then(|| SecretString::from(token.trim()))
 }
 
-impl Request {
+impl HealthRequest {
     /// Where the request goes.
     pub fn route(&self) -> Route {
         match (self.path.as_str(), self.method.as_str()) {
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn request(method: &str, path: &str, headers: &serde_json::Value, iam: bool) -> Request {
+    fn request(method: &str, path: &str, headers: &serde_json::Value, iam: bool) -> HealthRequest {
         let mut event = json!({
             "version": "2.0", "rawPath": path, "headers": headers, "isBase64Encoded": false,
             "requestContext": {"http": {"method": method, "path": path, "protocol": "HTTP/1.1"}},

@@ -9,7 +9,7 @@ use super::place::AwsCredentials;
 use super::{Definition, LaunchSpec};
 use crate::config::{AgentConfig, AgentSecrets, ApiKeyDelivery};
 use crate::model::RunRefusal;
-use role::Whose;
+use role::RoleOwner;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -144,12 +144,14 @@ fn settle(spec: LaunchSpec, delivery: &Delivery) -> Result<Delivered, RunRefusal
     }
     Ok(match found {
         Ok(secrets) => match role::whose(&secrets.role, &delivery.root, &delivery.agent) {
-            Whose::Own => {
+            RoleOwner::Own => {
                 let warning = secrets.missing.map(|why| in_environment(&why, why.remedy(&delivery.agent)));
                 Delivered { spec: secrets.spec, warning }
             }
-            Whose::Shared => Delivered { warning: Some(move_from(&secrets.role, &delivery.root)), spec: secrets.spec },
-            Whose::Others => {
+            RoleOwner::Shared => {
+                Delivered { warning: Some(move_from(&secrets.role, &delivery.root)), spec: secrets.spec }
+            }
+            RoleOwner::Others => {
                 let why = Obstacle::OthersRole(secrets.role);
                 Delivered { spec, warning: Some(in_environment(&why, both_halves(&secrets.arns))) }
             }

@@ -13,13 +13,14 @@
 //! | [`request`] | the one body of `RunTask` (pure) |
 //! | [`request_check`] | what ECS would refuse in a launch because of its shape (pure) |
 //! | [`outcome`] | what an answer of ECS means (pure) |
-//! | [`run_outcome`] | what follows for the run from that (pure) |
+//! | [`after_launch`] | what follows for the run from that (pure) |
 //! | [`listing`] | what it means that ECS will not list tasks (pure) |
 //! | [`rate`] | how fast tasks are started |
 //! | [`ecs`] | [`Launcher`] for ECS: all of it together, for one account and region |
 //! | [`accounts`] | [`Launcher`] of an agent: its own account, and those of runs with credentials of their own |
 
 pub mod accounts;
+pub mod after_launch;
 pub mod calls;
 pub mod definition_cache;
 pub mod definitions;
@@ -33,15 +34,14 @@ pub mod place;
 pub mod rate;
 pub mod request;
 pub mod request_check;
-pub mod run_outcome;
 pub mod spot;
 #[cfg(test)]
 mod testing;
 pub mod token;
 pub mod worker;
 
+pub use after_launch::AfterLaunch;
 pub use place::Place;
-pub use run_outcome::RunOutcome;
 pub use worker::Words;
 
 use serde_json::{Map, Value};

@@ -55,7 +55,7 @@ pub struct DueRun<D> {
 
 /// What stands between a queue and the end of its runs.
 #[derive(Debug, Clone)]
-pub struct Standing<D> {
+pub struct OutstandingClaims<D> {
     /// Claims of this agent whose runs have not begun.
     pub claimed: Vec<ClaimedRun<D>>,
     /// Claims of others: without our mark, or with another agent's. Only counted.
@@ -64,7 +64,7 @@ pub struct Standing<D> {
     pub cancelling: Vec<CancellingRun<D>>,
 }
 
-impl<D> Default for Standing<D> {
+impl<D> Default for OutstandingClaims<D> {
     fn default() -> Self {
         Self { claimed: Vec::new(), foreign: 0, cancelling: Vec::new() }
     }

@@ -2,11 +2,11 @@
 
 use super::dry_run::Rehearsal;
 use super::iteration::{Iteration, Rules};
-use super::known::Known;
-use super::ledger::Ledger;
 use super::plan::Limits;
 use super::prefect::Prefect;
 use super::report::AgentReport;
+use super::report_builder::ReportBuilder;
+use super::seen_launches::SeenLaunches;
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
@@ -14,7 +14,7 @@ use crate::launch::accounts::{AccountsLauncher, AgentConnect};
 use crate::model::{ErrorKind, Registration};
 use crate::orchestrator::Rehearsable;
 use crate::panics::caught;
-use crate::state::polls::{PollCounter, Turn as Number};
+use crate::state::polls::{PollCounter, PollNumber as Number};
 use crate::state::{Counts, Status};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -88,7 +88,7 @@ pub struct Agent<C: Clock + Clone> {
     rehearsal: Option<Rehearsal<C>>,
     /// What the last poll wrote down.
     pub(super) status: Mutex<Status>,
-    known: Known,
+    seen: SeenLaunches,
     connected: AtomicBool,
 }
 
@@ -121,7 +121,7 @@ impl<C: Clock + Clone> Agent<C> {
             overrides,
             rehearsal,
             status: Mutex::new(status),
-            known: Known::default(),
+            seen: SeenLaunches::default(),
             connected: AtomicBool::new(false),
         }
     }
@@ -150,23 +150,23 @@ impl<C: Clock + Clone> Agent<C> {
     /// One poll: its report, and the number it took. `taken`: the number that a first try in this invocation took.
     pub async fn poll(&self, invocation: &Invocation, taken: Option<u64>) -> (AgentReport, Option<u64>) {
         let started = self.clock.now();
-        let ledger = Ledger::default();
+        let report = ReportBuilder::default();
         let remaining = Duration::try_from(invocation.end_of_polls() - started).unwrap_or_default();
         self.prefect.set_deadline(Some(tokio::time::Instant::now() + remaining));
-        // What became of the runs until then is in the ledger, whatever ends the poll.
-        let polled = tokio::time::timeout(remaining, caught(self.poll_within(invocation, taken, &ledger))).await;
+        // What became of the runs until then is in the report, whatever ends the poll.
+        let polled = tokio::time::timeout(remaining, caught(self.poll_within(invocation, taken, &report))).await;
         let number = match polled {
             Ok(Ok(number)) => number,
             Ok(Err(panic)) => {
-                ledger.broke(&panic.to_string());
+                report.broke(&panic.to_string());
                 None
             }
             Err(_) => {
-                ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
+                report.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
                 None
             }
         };
-        let mut report = ledger.report("no time was left in this invocation");
+        let mut report = report.report("no time was left in this invocation");
         let number = number.or(taken);
         self.sum_up(&mut report, number);
         report.duration_ms = u64::try_from((self.clock.now() - started).whole_milliseconds()).unwrap_or_default();
@@ -174,29 +174,29 @@ impl<C: Clock + Clone> Agent<C> {
     }
 
     /// Polls, and says the poll's number.
-    async fn poll_within(&self, invocation: &Invocation, taken: Option<u64>, ledger: &Ledger) -> Option<u64> {
+    async fn poll_within(&self, invocation: &Invocation, taken: Option<u64>, report: &ReportBuilder) -> Option<u64> {
         if let Err(error) = self.connect().await {
-            ledger.api_trouble(&error, self.clock.now());
+            report.api_trouble(&error, self.clock.now());
             return taken;
         }
-        let warn = || self.prefect.warnings().iter().for_each(|warning| ledger.warn(warning));
+        let warn = || self.prefect.warnings().iter().for_each(|warning| report.warn(warning));
         warn();
         let number = match self.number(invocation, taken).await {
             Ok(Number::Poll(number)) => number,
             Ok(Number::Stopped(polls)) => {
-                ledger.stopped();
+                report.stopped();
                 return Some(polls);
             }
             Err(error) => {
                 let said = format!("no poll without a number: the counter of max_polls cannot be used: {error}");
-                ledger.trouble(ErrorKind::ParameterStore, &said);
+                report.trouble(ErrorKind::ParameterStore, &said);
                 return taken;
             }
         };
         let rules = self.rules(invocation);
         match &self.prefect {
-            Prefect::One(one) => self.turn(rules, &**one, ledger).await,
-            Prefect::Three(three) => self.turn(rules, &**three, ledger).await,
+            Prefect::One(one) => self.turn(rules, &**one, report).await,
+            Prefect::Three(three) => self.turn(rules, &**three, report).await,
         }
         // Some of what may need a person shows only beside the queue.
         warn();
@@ -204,10 +204,10 @@ impl<C: Clock + Clone> Agent<C> {
     }
 
     /// One turn with this API; a rehearsed one in a dry run.
-    async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, ledger: &Ledger) {
+    async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, report: &ReportBuilder) {
         match &self.rehearsal {
-            None => Iteration::new(rules, (prefect, &self.launcher, &self.clock), ledger, &self.known).run().await,
-            Some(rehearsal) => rehearsal.turn(rules, prefect, ledger).await,
+            None => Iteration::new(rules, (prefect, &self.launcher, &self.clock), report, &self.seen).run().await,
+            Some(rehearsal) => rehearsal.turn(rules, prefect, report).await,
         }
     }
 

@@ -4,12 +4,12 @@ use super::agent::{Agent, Counter, Overrides, Parts};
 use super::dry_run::{Record, Rehearsal};
 use super::identity::Identity;
 use super::prefect::Prefect;
-use super::refused::{Place, remedy};
+use super::refused::{ConfiguredIn, remedy};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
 use crate::config::{
-    AgentConfig, AgentSecrets, Document, DocumentKind, Generation, LoadedAgent, Prefect1Config, Prefect3Config, Root,
-    apply_backend_settings, check_document,
+    AgentConfig, AgentSecrets, Document, DocumentKind, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config,
+    Root, apply_backend_settings, check_document,
 };
 use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text, without_query};
 use crate::ecs_model::UnknownMembers;
@@ -70,8 +70,10 @@ impl<C: Clock + Clone> Kit<C> {
         let role = config.assume_role_arn.as_deref();
         let own = kit.aws.for_agent(config.region_name.as_deref(), role).await;
         let prefect = match &config.generation {
-            Generation::One(one) => Prefect::One(Box::new(kit.prefect1(&config, one).await?)),
-            Generation::Three(three) => Prefect::Three(Box::new(kit.prefect3(&config, three, &own.region).await?)),
+            GenerationConfig::One(one) => Prefect::One(Box::new(kit.prefect1(&config, one).await?)),
+            GenerationConfig::Three(three) => {
+                Prefect::Three(Box::new(kit.prefect3(&config, three, &own.region).await?))
+            }
         };
         let PrefectKit { aws, clock, secrets, redaction, identity, local_files, .. } = kit;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
@@ -80,8 +82,8 @@ impl<C: Clock + Clone> Kit<C> {
         let marked_as = identity.marked_as;
         let root = marked_as.strip_suffix(&format!("/{}", config.agent)).map(Root::new);
         let place = match (&root, local_files) {
-            (Some(root), LocalFiles::Refused) => Place::Parameters(root, &config.agent),
-            _ => Place::Environment,
+            (Some(root), LocalFiles::Refused) => ConfiguredIn::Parameters(root, &config.agent),
+            _ => ConfiguredIn::Environment,
         };
         let if_refused = remedy(&config.generation, &secrets, place);
         Ok(Agent::new(Parts { config, marked_as, if_refused, prefect, counter, status, overrides, rehearsal, connect }))

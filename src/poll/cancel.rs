@@ -2,8 +2,8 @@
 //! end by itself.
 
 use super::context::Context;
-use super::ledger::Fate;
 use super::prepare::{check_unchanged, live_tasks, why_not_prepared};
+use super::report_builder::RunOutcome;
 use crate::clock::Clock;
 use crate::launch::{Launcher, LiveTask, Place};
 use crate::model::ApiError;
@@ -17,7 +17,7 @@ const STOP_REASON: &str = "The flow run was cancelled";
 
 /// What is to be done about a cancelled run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Decision {
+pub(super) struct CancelDecision {
     /// Tasks to stop.
     pub(super) stop: Vec<String>,
     /// Nothing is left that could end the run by itself: it is written down as Cancelled.
@@ -25,13 +25,13 @@ pub(super) struct Decision {
 }
 
 /// Decides, by the run's tasks. Pure. `patient`: the flow has begun, and has not had its time to end by itself.
-pub(super) fn decide(tasks: &[LiveTask], patient: bool) -> Decision {
+pub(super) fn decide(tasks: &[LiveTask], patient: bool) -> CancelDecision {
     let live = || tasks.iter().filter(|task| task.last_status != "STOPPED");
     let may_go_on = |task: &&LiveTask| patient && has_begun(task);
     let stop = live().filter(|task| task.desired_status != "STOPPED" && !may_go_on(task));
     // A flow that has begun and shows no task may run where this agent cannot see it.
     let unseen = patient && live().next().is_none();
-    Decision {
+    CancelDecision {
         stop: stop.map(|task| task.task_arn.clone()).collect(),
         ends: !unseen && !live().any(|task| may_go_on(&task)),
     }
@@ -62,7 +62,7 @@ async fn cancel_all<O: Orchestrator, L: Launcher, C: Clock>(
     let rendered = cx.orchestrator.render(&runs).await;
     let places = rendered.into_iter().zip(cancelling).map(|(rendered, cancelling)| {
         if let Err(RenderError::NotUnderstood(reason)) = &rendered {
-            cx.ledger.trouble(ErrorKind::ApiError, reason);
+            cx.report.trouble(ErrorKind::ApiError, reason);
         }
         match (rendered, &cancelling.task) {
             (Ok(rendered), Some(task)) => Ok(Place { cluster: task.place.cluster.clone(), ..rendered.spec.place() }),
@@ -82,7 +82,7 @@ async fn cancel_all<O: Orchestrator, L: Launcher, C: Clock>(
     for (cancelling, stopped) in cancelling.iter().zip(join_all(stopped).await) {
         match stopped {
             // The server has written it down already; that a task was stopped is still to be told.
-            Ok(Some(message)) if cancelling.is_over => cx.fate(&cancelling.run, Fate::Cancelled(message)),
+            Ok(Some(message)) if cancelling.is_over => cx.outcome(&cancelling.run, RunOutcome::Cancelled(message)),
             Ok(Some(message)) => ending.push(Ending { run: &cancelling.run, message }),
             Ok(None) => {}
             Err(reason) => {
@@ -134,10 +134,10 @@ async fn end<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, 
     let answers = cx.orchestrator.cancelled(&ending).await;
     for (Ending { run, message }, answer) in ending.into_iter().zip(answers) {
         match answer {
-            Ok(()) => cx.fate(run, Fate::Cancelled(message)),
+            Ok(()) => cx.outcome(run, RunOutcome::Cancelled(message)),
             Err(ApiError::NotOurs(_)) => {}
             Err(error) => {
-                cx.ledger.api_trouble(&error, cx.clock.now());
+                cx.report.api_trouble(&error, cx.clock.now());
                 let (agent, flow_run_id) = (cx.rules.agent.as_str(), run.flow_run_id.as_str());
                 tracing::warn!(agent, flow_run_id, %error, "a cancelled flow run was not ended");
             }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn decided(tasks: &[LiveTask], patient: bool) -> (Vec<String>, bool) {
-        let Decision { stop, ends } = decide(tasks, patient);
+        let CancelDecision { stop, ends } = decide(tasks, patient);
         (stop, ends)
     }
 

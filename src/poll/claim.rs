@@ -1,8 +1,8 @@
 //! Claims. One whose answer was lost is resolved by reading the run back and looking for our mark, never by guessing.
 
 use super::context::Context;
-use super::ledger::Fate;
-use super::prepare::Candidate;
+use super::prepare::Prepared;
+use super::report_builder::RunOutcome;
 use crate::clock::Clock;
 use crate::launch::Launcher;
 
@@ -20,9 +20,9 @@ pub(super) async fn still_due<'r, O: Orchestrator, L: Launcher, C: Clock>(
     let now = match cx.orchestrator.reread(&runs).await {
         Ok(now) => now,
         Err(error) => {
-            cx.ledger.api_trouble(&error, cx.clock.now());
+            cx.report.api_trouble(&error, cx.clock.now());
             for run in runs {
-                cx.fate(run, Fate::Deferred(format!("could not be read again before its claim: {error}")));
+                cx.outcome(run, RunOutcome::Deferred(format!("could not be read again before its claim: {error}")));
             }
             return Vec::new();
         }
@@ -31,8 +31,10 @@ pub(super) async fn still_due<'r, O: Orchestrator, L: Launcher, C: Clock>(
     for (run, now) in runs.into_iter().zip(now) {
         match now {
             Some(now) if now.epoch == run.epoch => still_due.push(run),
-            Some(now) => cx.fate(run, Fate::Skipped(format!("changed before its launch: it is {}", now.state))),
-            None => cx.fate(run, Fate::Skipped("was deleted before its launch".to_owned())),
+            Some(now) => {
+                cx.outcome(run, RunOutcome::Skipped(format!("changed before its launch: it is {}", now.state)))
+            }
+            None => cx.outcome(run, RunOutcome::Skipped("was deleted before its launch".to_owned())),
         }
     }
     still_due
@@ -41,8 +43,8 @@ pub(super) async fn still_due<'r, O: Orchestrator, L: Launcher, C: Clock>(
 /// Claims the runs; those that are ours come back.
 pub(super) async fn claim<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidates: Vec<Candidate<'r, O::Detail>>,
-) -> Vec<Candidate<'r, O::Detail>> {
+    candidates: Vec<Prepared<'r, O::Detail>>,
+) -> Vec<Prepared<'r, O::Detail>> {
     let mut ours = Vec::new();
     let count = candidates.len();
     let mut open = candidates;
@@ -61,7 +63,7 @@ pub(super) async fn claim<'r, O: Orchestrator, L: Launcher, C: Clock>(
     let reason = "the claim was not answered; the run is unchanged";
     if count > 0 && open.len() == count {
         // An API that answers no claim at all is not well, whatever it can still read.
-        cx.ledger.trouble(ErrorKind::ApiError, &format!("no claim was answered: {unanswered}"));
+        cx.report.trouble(ErrorKind::ApiError, &format!("no claim was answered: {unanswered}"));
     }
     defer_all(cx, open, reason);
     ours
@@ -71,11 +73,11 @@ pub(super) async fn claim<'r, O: Orchestrator, L: Launcher, C: Clock>(
 /// claim that was refused may be our own earlier one.
 async fn claim_round<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidates: Vec<Candidate<'r, O::Detail>>,
+    candidates: Vec<Prepared<'r, O::Detail>>,
     replay: bool,
-    ours: &mut Vec<Candidate<'r, O::Detail>>,
+    ours: &mut Vec<Prepared<'r, O::Detail>>,
     unanswered: &mut String,
-) -> Vec<Candidate<'r, O::Detail>> {
+) -> Vec<Prepared<'r, O::Detail>> {
     let claims: Vec<_> =
         candidates.iter().map(|candidate| Claim { run: candidate.run, mark: &candidate.mark }).collect();
     let answers = cx.orchestrator.claim(&claims).await;
@@ -88,10 +90,10 @@ async fn claim_round<'r, O: Orchestrator, L: Launcher, C: Clock>(
                 unclear.push(candidate);
             }
             Claimed::Refused(_) | Claimed::NotMade(_) if replay => unclear.push(candidate),
-            Claimed::Refused(reason) => cx.fate(candidate.run, Fate::Skipped(reason)),
+            Claimed::Refused(reason) => cx.outcome(candidate.run, RunOutcome::Skipped(reason)),
             Claimed::NotMade(error) => {
                 cx.api_trouble(&error);
-                cx.fate(candidate.run, Fate::Deferred(format!("not claimed: {error}")));
+                cx.outcome(candidate.run, RunOutcome::Deferred(format!("not claimed: {error}")));
             }
         }
     }
@@ -101,9 +103,9 @@ async fn claim_round<'r, O: Orchestrator, L: Launcher, C: Clock>(
 /// Reads unclear runs back. Ours go to `ours`, unchanged ones come back to be claimed again.
 async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    unclear: Vec<Candidate<'r, O::Detail>>,
-    ours: &mut Vec<Candidate<'r, O::Detail>>,
-) -> Vec<Candidate<'r, O::Detail>> {
+    unclear: Vec<Prepared<'r, O::Detail>>,
+    ours: &mut Vec<Prepared<'r, O::Detail>>,
+) -> Vec<Prepared<'r, O::Detail>> {
     if unclear.is_empty() {
         return unclear;
     }
@@ -122,8 +124,8 @@ async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
         match now {
             Some(now) if candidate.mark.is_claim_of(now.mark.as_ref()) => ours.push(candidate),
             Some(now) if now.epoch == candidate.run.epoch => unchanged.push(candidate),
-            Some(now) => cx.fate(candidate.run, Fate::Skipped(format!("it is {} now", now.state))),
-            None => cx.fate(candidate.run, Fate::Skipped("it no longer exists".to_owned())),
+            Some(now) => cx.outcome(candidate.run, RunOutcome::Skipped(format!("it is {} now", now.state))),
+            None => cx.outcome(candidate.run, RunOutcome::Skipped("it no longer exists".to_owned())),
         }
     }
     unchanged
@@ -131,10 +133,10 @@ async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
 
 fn defer_all<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidates: Vec<Candidate<'_, O::Detail>>,
+    candidates: Vec<Prepared<'_, O::Detail>>,
     reason: &str,
 ) {
     for candidate in candidates {
-        cx.fate(candidate.run, Fate::Deferred(reason.to_owned()));
+        cx.outcome(candidate.run, RunOutcome::Deferred(reason.to_owned()));
     }
 }

@@ -1,8 +1,8 @@
 //! What every step of an iteration works with: its rules, the two sides it talks to, and what it writes down.
 
-use super::known::Known;
-use super::ledger::{Fate, Ledger};
 use super::plan::Limits;
+use super::report_builder::{ReportBuilder, RunOutcome};
+use super::seen_launches::SeenLaunches;
 use crate::clock::Clock;
 use crate::launch::{LaunchIdentity, Place, TransientCause, token};
 use crate::model::{ApiError, ErrorKind};
@@ -44,9 +44,9 @@ pub(super) struct Context<'a, O: Orchestrator, L, C> {
     /// Time.
     pub(super) clock: &'a C,
     /// What became of each run.
-    pub(super) ledger: &'a Ledger,
+    pub(super) report: &'a ReportBuilder,
     /// Launches that this process has seen.
-    pub(super) known: &'a Known,
+    pub(super) seen: &'a SeenLaunches,
     /// Runs that got a task in this iteration.
     launched: Mutex<Vec<(DueRun<O::Detail>, TaskOfRun)>>,
     /// Set by trouble that would hit every run: nothing more is claimed.
@@ -60,11 +60,11 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
     pub(super) fn new(
         rules: Rules,
         (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
-        ledger: &'a Ledger,
-        known: &'a Known,
+        report: &'a ReportBuilder,
+        seen: &'a SeenLaunches,
     ) -> Self {
         let (launched, halted, promised) = (Mutex::default(), AtomicBool::new(false), AtomicUsize::new(0));
-        Self { rules, orchestrator, launcher, clock, ledger, known, launched, halted, promised }
+        Self { rules, orchestrator, launcher, clock, report, seen, launched, halted, promised }
     }
 
     /// A run that got a task: others are told at the end of the turn.
@@ -94,8 +94,8 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
     }
 
     /// What became of a run.
-    pub(super) fn fate(&self, run: &DueRun<O::Detail>, fate: Fate) {
-        self.ledger.settle(&run.flow_run_id, fate);
+    pub(super) fn outcome(&self, run: &DueRun<O::Detail>, outcome: RunOutcome) {
+        self.report.settle(&run.flow_run_id, outcome);
     }
 
     /// The mark of a claim for this launch.
@@ -119,13 +119,13 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
     /// AWS refuses the agent itself: said once, and nothing more is claimed.
     pub(super) fn agent_trouble(&self, reason: &str) {
         self.halt();
-        self.ledger.trouble(ErrorKind::Aws, reason);
+        self.report.trouble(ErrorKind::Aws, reason);
     }
 
     /// An answer of the platform asked for fewer requests, if it did.
     pub(super) fn count_throttle(&self, cause: TransientCause) {
         if cause == TransientCause::Throttled {
-            self.ledger.throttled();
+            self.report.throttled();
         }
     }
 
@@ -143,10 +143,10 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
     /// The API itself has trouble: said once, and nothing more is claimed in this turn.
     pub(super) fn api_trouble(&self, error: &ApiError) {
         if matches!(error, ApiError::Throttled { .. }) {
-            self.ledger.throttled();
+            self.report.throttled();
         }
         self.halt();
-        self.ledger.api_trouble(error, self.clock.now());
+        self.report.api_trouble(error, self.clock.now());
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Earlier {
 
 /// What to do about an earlier turn's tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Decision {
+pub(super) struct EarlierTasks {
     /// Tasks to stop.
     pub(super) stop: Vec<String>,
     /// What to do about the run.
@@ -27,7 +27,7 @@ pub(super) struct Decision {
 
 /// Decides. A task retry (Prefect 1: the flow run is Running) leaves a running task alone, since that one may be
 /// about to retry the task itself; any other run that is due again was given up by Prefect, so its task is stopped.
-pub(super) fn decide(tasks: &[LiveTask], is_task_retry: bool) -> Decision {
+pub(super) fn decide(tasks: &[LiveTask], is_task_retry: bool) -> EarlierTasks {
     let live: Vec<_> = tasks.iter().filter(|task| task.last_status != "STOPPED").collect();
     let running: Vec<_> = live.iter().filter(|task| has_begun(task)).collect();
     let earlier = match (running.first(), live.first()) {
@@ -47,7 +47,7 @@ pub(super) fn decide(tasks: &[LiveTask], is_task_retry: bool) -> Decision {
     let to_stop =
         |task: &&&&LiveTask| !is_task_retry && task.desired_status != "STOPPED" && task.last_status != TOO_NEW;
     let stop = running.iter().filter(to_stop).map(|task| task.task_arn.clone()).collect();
-    Decision { stop, earlier }
+    EarlierTasks { stop, earlier }
 }
 
 /// Whether the task's containers run or ran: such a task cannot stand for a new turn.
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn without_a_live_task_the_run_is_launched() {
         for tasks in [vec![], vec![task("STOPPED", "STOPPED")]] {
-            assert_eq!(decide(&tasks, false), Decision { stop: vec![], earlier: Earlier::None });
+            assert_eq!(decide(&tasks, false), EarlierTasks { stop: vec![], earlier: Earlier::None });
         }
     }
 
@@ -80,7 +80,7 @@ mod tests {
         for status in ["PROVISIONING", "PENDING", "ACTIVATING"] {
             for is_task_retry in [false, true] {
                 let decision = decide(&[task(status, "RUNNING")], is_task_retry);
-                assert_eq!(decision, Decision { stop: vec![], earlier: Earlier::Adopt(format!("arn:{status}")) });
+                assert_eq!(decision, EarlierTasks { stop: vec![], earlier: Earlier::Adopt(format!("arn:{status}")) });
             }
         }
     }

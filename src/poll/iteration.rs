@@ -4,12 +4,12 @@
 use super::cancel::cancel;
 use super::claim::{claim, still_due};
 use super::context::Context;
-use super::known::Known;
 use super::launch::launch;
-use super::ledger::{Fate, Ledger};
 use super::plan::{PlannedBatch, Start, plan};
 use super::prepare::{candidates, within_room};
 use super::recover::recover;
+use super::report_builder::{ReportBuilder, RunOutcome};
+use super::seen_launches::SeenLaunches;
 use super::tell::{settle, write_log};
 use crate::clock::Clock;
 use crate::launch::Launcher;
@@ -37,10 +37,10 @@ const FRESH_FOR: Duration = Duration::from_secs(5);
 pub struct Iteration<'a, O: Orchestrator, L, C>(Context<'a, O, L, C>);
 
 /// A page of due runs, shared by the batches planned from it.
-type Page<D> = Arc<Seen<D>>;
+type SharedPage<D> = Arc<PageOfRuns<D>>;
 
 /// Due runs and when they were asked for.
-struct Seen<D> {
+struct PageOfRuns<D> {
     at: OffsetDateTime,
     runs: Vec<DueRun<D>>,
 }
@@ -50,19 +50,19 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
     pub fn new(
         rules: Rules,
         (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
-        ledger: &'a Ledger,
-        known: &'a Known,
+        report: &'a ReportBuilder,
+        seen: &'a SeenLaunches,
     ) -> Self {
-        Self(Context::new(rules, (orchestrator, launcher, clock), ledger, known))
+        Self(Context::new(rules, (orchestrator, launcher, clock), report, seen))
     }
 
-    /// Polls and launches. What became of the runs is in the ledger, also when this future is dropped half-way.
+    /// Polls and launches. What became of the runs is in the report, also when this future is dropped half-way.
     pub async fn run(&self) {
         // Held launches go on beside the asking, so that a long queue does not make them late.
         let (hold, batches) = unbounded_channel();
         tokio::join!(self.ask(hold), self.launch_held(batches), self.stand_by());
         let untold = self.0.orchestrator.announce(&self.0.take_launched()).await;
-        self.0.ledger.untold(untold);
+        self.0.report.untold(untold);
     }
 
     /// The life of runs that start together: due → prepared → claimed → launched → told. `look_again`: so much time has
@@ -71,7 +71,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
         let cx = &self.0;
         if let Some(reason) = cx.why_not_claim() {
             for run in runs {
-                cx.fate(run, Fate::Deferred(reason.to_owned()));
+                cx.outcome(run, RunOutcome::Deferred(reason.to_owned()));
             }
             return;
         }
@@ -100,33 +100,33 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
             Ok(standing) => standing,
             Err(error) if is_refusal(&error) => {
                 let said = format!("claims without a task and cancelled runs cannot be looked for: {error}");
-                return self.0.ledger.warn(&said);
+                return self.0.report.warn(&said);
             }
-            Err(error) => return self.0.ledger.api_trouble(&error, self.0.clock.now()),
+            Err(error) => return self.0.report.api_trouble(&error, self.0.clock.now()),
         };
-        self.0.ledger.foreign_pending(standing.foreign);
+        self.0.report.foreign_pending(standing.foreign);
         if self.0.why_not_claim().is_none() {
             let cx = &self.0;
             tokio::join!(recover(cx, standing.claimed, now), cancel(cx, standing.cancelling, now));
         }
     }
 
-    async fn ask(&self, hold: UnboundedSender<(Page<O::Detail>, PlannedBatch)>) {
+    async fn ask(&self, hold: UnboundedSender<(SharedPage<O::Detail>, PlannedBatch)>) {
         let mut seen = HashSet::new();
         let mut held_until = None;
         loop {
             let now = self.0.clock.now();
             let page = match self.0.orchestrator.due_runs(&Window { now, before: now + self.0.rules.prefetch }).await {
                 Ok(page) => page,
-                Err(error) => return self.0.ledger.api_trouble(&error, self.0.clock.now()),
+                Err(error) => return self.0.report.api_trouble(&error, self.0.clock.now()),
             };
             if let Some(error) = &page.queue_error {
-                self.0.ledger.api_trouble(error, self.0.clock.now());
+                self.0.report.api_trouble(error, self.0.clock.now());
             }
             let full = page.full;
             let fresh = self.fresh_runs(page, &mut seen);
             let any_fresh = !fresh.is_empty();
-            held_until = held_until.max(self.launch_page(Seen { at: now, runs: fresh }, &hold).await);
+            held_until = held_until.max(self.launch_page(PageOfRuns { at: now, runs: fresh }, &hold).await);
             if !full || self.0.why_not_claim().is_some() {
                 return;
             }
@@ -143,13 +143,13 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
     fn fresh_runs(&self, page: DuePage<O::Detail>, seen: &mut HashSet<String>) -> Vec<DueRun<O::Detail>> {
         for (flow_run_id, reason) in page.unreadable {
             if seen.insert(flow_run_id.clone()) {
-                self.0.ledger.found(&flow_run_id);
-                self.0.ledger.settle(&flow_run_id, Fate::Deferred(format!("cannot be understood: {reason}")));
+                self.0.report.found(&flow_run_id);
+                self.0.report.settle(&flow_run_id, RunOutcome::Deferred(format!("cannot be understood: {reason}")));
             }
         }
         let fresh: Vec<_> = page.runs.into_iter().filter(|run| seen.insert(run.flow_run_id.clone())).collect();
         for run in &fresh {
-            self.0.ledger.found(&run.flow_run_id);
+            self.0.report.found(&run.flow_run_id);
         }
         fresh
     }
@@ -157,14 +157,14 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
     /// Launches what is due and passes on what is to be held; until when the last of it is, if any.
     async fn launch_page(
         &self,
-        page: Seen<O::Detail>,
-        hold: &UnboundedSender<(Page<O::Detail>, PlannedBatch)>,
+        page: PageOfRuns<O::Detail>,
+        hold: &UnboundedSender<(SharedPage<O::Detail>, PlannedBatch)>,
     ) -> Option<OffsetDateTime> {
         let starts: Vec<_> =
             page.runs.iter().enumerate().map(|(index, run)| Start { index, start_time: run.start_time }).collect();
         let plan = plan(self.0.clock.now(), self.0.rules.limits, &starts);
         for (index, reason) in plan.deferred {
-            self.0.ledger.settle(&page.runs[index].flow_run_id, Fate::Deferred(reason));
+            self.0.report.settle(&page.runs[index].flow_run_id, RunOutcome::Deferred(reason));
         }
         let page = Arc::new(page);
         let (later, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
@@ -179,7 +179,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
         held_until
     }
 
-    async fn launch_held(&self, mut held: UnboundedReceiver<(Page<O::Detail>, PlannedBatch)>) {
+    async fn launch_held(&self, mut held: UnboundedReceiver<(SharedPage<O::Detail>, PlannedBatch)>) {
         let mut waiting = FuturesUnordered::new();
         let mut open = true;
         while open || !waiting.is_empty() {
@@ -195,12 +195,12 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
         }
     }
 
-    async fn launch_later(&self, page: Page<O::Detail>, batch: PlannedBatch) {
+    async fn launch_later(&self, page: SharedPage<O::Detail>, batch: PlannedBatch) {
         self.0.clock.sleep_until(batch.at).await;
         self.launch_batch(&page, &batch).await;
     }
 
-    async fn launch_batch(&self, page: &Seen<O::Detail>, batch: &PlannedBatch) {
+    async fn launch_batch(&self, page: &PageOfRuns<O::Detail>, batch: &PlannedBatch) {
         let runs = batch.runs.iter().map(|index| &page.runs[*index]).collect();
         let is_old = self.0.clock.now() - page.at > FRESH_FOR;
         self.launch_together(runs, batch.held || is_old).await;

@@ -1,9 +1,9 @@
 //! The step after the claim: the platform is asked for the task.
 
 use super::context::Context;
-use super::prepare::{Candidate, Intent};
+use super::prepare::{Intent, Prepared};
 use crate::clock::Clock;
-use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, Place, PreparedLaunch, RunOutcome, TransientCause};
+use crate::launch::{AfterLaunch, LaunchOutcome, LaunchSpec, Launcher, Place, PreparedLaunch, TransientCause};
 use crate::orchestrator::{DueRun, Mark, Orchestrator};
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ pub(super) struct Launched<'r, D> {
     pub(super) run: &'r DueRun<D>,
     pub(super) mark: Mark,
     pub(super) place: Place,
-    pub(super) settlement: RunOutcome,
+    pub(super) after: AfterLaunch,
     /// Its claim is an earlier poll's.
     pub(super) is_orphan: bool,
 }
 
 pub(super) async fn launch<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidate: Candidate<'r, O::Detail>,
+    candidate: Prepared<'r, O::Detail>,
 ) -> Launched<'r, O::Detail> {
-    let Candidate { run, mark, place, intent } = candidate;
+    let Prepared { run, mark, place, intent } = candidate;
     let outcome = match intent {
         Intent::Adopt { task_arn } => LaunchOutcome::Adopted { task_arn },
         Intent::Fail { message } => LaunchOutcome::Permanent(message),
@@ -38,8 +38,8 @@ pub(super) async fn launch<'r, O: Orchestrator, L: Launcher, C: Clock>(
         LaunchOutcome::Transient { cause, .. } => cx.count_throttle(*cause),
         _ => {}
     }
-    let settlement = RunOutcome::of(outcome, mark.attempt, cx.rules.max_launch_attempts);
-    Launched { run, mark, place, settlement, is_orphan: false }
+    let after = AfterLaunch::of(outcome, mark.attempt, cx.rules.max_launch_attempts);
+    Launched { run, mark, place, after, is_orphan: false }
 }
 
 async fn launch_prepared<O: Orchestrator, L: Launcher, C: Clock>(

@@ -17,7 +17,7 @@
 //! | `recover.rs` | beside the queue: claims of ours without a task |
 //! | `cancel.rs` | beside the queue: tasks of runs that a user cancelled |
 //! | `dry_run/` | other implementations of the seams, which record instead of writing |
-//! | `ledger.rs` | what became of each run, kept so that it survives a deadline |
+//! | `report.rs` | what became of each run, kept so that it survives a deadline |
 
 pub mod agent;
 mod assembly;
@@ -29,15 +29,15 @@ pub mod dry_run;
 mod history;
 mod identity;
 pub mod iteration;
-pub mod known;
 mod launch;
-pub mod ledger;
 pub mod plan;
 mod prefect;
 mod prepare;
 mod recover;
 mod refused;
 pub mod report;
+pub mod report_builder;
+pub mod seen_launches;
 pub mod selection;
 mod tell;
 

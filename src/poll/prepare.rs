@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::history::{Earlier, decide};
-use super::ledger::Fate;
+use super::report_builder::RunOutcome;
 use crate::clock::Clock;
 use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, spot};
 use crate::model::ApiError;
@@ -17,14 +17,14 @@ use std::time::Duration;
 const PREPARING: Duration = Duration::from_secs(15);
 
 /// A run on its way to a task.
-pub(super) struct Candidate<'r, D> {
+pub(super) struct Prepared<'r, D> {
     pub(super) run: &'r DueRun<D>,
     pub(super) mark: Mark,
     pub(super) place: Place,
     pub(super) intent: Intent,
 }
 
-impl<D> Candidate<'_, D> {
+impl<D> Prepared<'_, D> {
     /// Whether it takes room of the launch rate.
     pub(super) fn is_launch(&self) -> bool {
         matches!(self.intent, Intent::Launch(_))
@@ -45,7 +45,7 @@ pub(super) enum Intent {
 pub(super) async fn candidates<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     runs: Vec<&'r DueRun<O::Detail>>,
-) -> Vec<Candidate<'r, O::Detail>> {
+) -> Vec<Prepared<'r, O::Detail>> {
     if runs.is_empty() {
         return Vec::new();
     }
@@ -59,12 +59,12 @@ pub(super) async fn candidates<'r, O: Orchestrator, L: Launcher, C: Clock>(
                 None
             }
             Err(RenderError::NotNow(reason)) => {
-                cx.fate(run, Fate::Deferred(reason));
+                cx.outcome(run, RunOutcome::Deferred(reason));
                 None
             }
             Err(RenderError::NotUnderstood(reason)) => {
-                cx.ledger.trouble(ErrorKind::ApiError, &reason);
-                cx.fate(run, Fate::Deferred(reason));
+                cx.report.trouble(ErrorKind::ApiError, &reason);
+                cx.outcome(run, RunOutcome::Deferred(reason));
                 None
             }
         }
@@ -80,7 +80,7 @@ pub(super) fn spec<O: Orchestrator, L: Launcher, C: Clock>(
 ) -> LaunchSpec {
     let Rendered { mut spec, warning } = rendered;
     if let Some(warning) = warning {
-        cx.ledger.warn(&warning);
+        cx.report.warn(&warning);
     }
     let fallback_after = cx.rules.spot_fallback_after;
     if let Some((run_task, reason)) = spot::on_demand(&spec.run_task, run.capacity_refusals, fallback_after) {
@@ -98,16 +98,16 @@ async fn end_gone<O: Orchestrator, L: Launcher, C: Clock>(
 ) {
     let ending = Ending { run, message: message.clone() };
     let answer = cx.orchestrator.cancelled(std::slice::from_ref(&ending)).await.pop();
-    let fate = match answer {
-        Some(Ok(())) => Fate::Cancelled(message),
-        Some(Err(ApiError::NotOurs(now))) => Fate::Skipped(now),
+    let outcome = match answer {
+        Some(Ok(())) => RunOutcome::Cancelled(message),
+        Some(Err(ApiError::NotOurs(now))) => RunOutcome::Skipped(now),
         Some(Err(error)) => {
-            cx.ledger.api_trouble(&error, cx.clock.now());
-            Fate::Deferred(format!("{message} (that could not be written: {error})"))
+            cx.report.api_trouble(&error, cx.clock.now());
+            RunOutcome::Deferred(format!("{message} (that could not be written: {error})"))
         }
-        None => Fate::Deferred(message),
+        None => RunOutcome::Deferred(message),
     };
-    cx.fate(run, fate);
+    cx.outcome(run, outcome);
 }
 
 /// What takes too long leaves the run for a later poll.
@@ -118,7 +118,7 @@ pub(super) async fn in_preparing_time<T, O: Orchestrator, L: Launcher, C: Clock>
 ) -> Option<T> {
     tokio::time::timeout(PREPARING, work).await.unwrap_or_else(|_| {
         let reason = format!("its launch could not be prepared within {} seconds", PREPARING.as_secs());
-        cx.fate(run, Fate::Deferred(reason));
+        cx.outcome(run, RunOutcome::Deferred(reason));
         None
     })
 }
@@ -127,40 +127,38 @@ async fn prepare<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     run: &'r DueRun<O::Detail>,
     spec: LaunchSpec,
-) -> Option<Candidate<'r, O::Detail>> {
+) -> Option<Prepared<'r, O::Detail>> {
     let place = spec.place();
     let mark = cx.mark(run, &place);
     if run.has_history {
         match earlier_task(cx, run, &place).await {
             Ok(Earlier::None) => {}
             Ok(Earlier::Adopt(task_arn)) => {
-                return Some(Candidate { run, mark, place, intent: Intent::Adopt { task_arn } });
+                return Some(Prepared { run, mark, place, intent: Intent::Adopt { task_arn } });
             }
             Ok(Earlier::Wait(reason)) => {
-                cx.fate(run, Fate::Deferred(reason));
+                cx.outcome(run, RunOutcome::Deferred(reason));
                 return None;
             }
-            Err(message) => return Some(Candidate { run, mark, place, intent: Intent::Fail { message } }),
+            Err(message) => return Some(Prepared { run, mark, place, intent: Intent::Fail { message } }),
         }
     }
     match cx.launcher.prepare(&run.flow_run_id, &spec, &cx.identity(run)).await {
         Ok(prepared) => {
             warn_of(cx, &prepared);
-            Some(Candidate { run, mark, place, intent: Intent::Launch(Box::new((spec, prepared))) })
+            Some(Prepared { run, mark, place, intent: Intent::Launch(Box::new((spec, prepared))) })
         }
-        Err(LaunchOutcome::Permanent(message)) => {
-            Some(Candidate { run, mark, place, intent: Intent::Fail { message } })
-        }
+        Err(LaunchOutcome::Permanent(message)) => Some(Prepared { run, mark, place, intent: Intent::Fail { message } }),
         // Nothing is claimed yet, so there is nothing to give back: the run simply stays due.
         Err(outcome) => {
-            cx.fate(run, Fate::Deferred(why_not_prepared(cx, outcome)));
+            cx.outcome(run, RunOutcome::Deferred(why_not_prepared(cx, outcome)));
             None
         }
     }
 }
 
 pub(super) fn warn_of<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, prepared: &PreparedLaunch) {
-    prepared.warning.iter().for_each(|warning| cx.ledger.warn(warning));
+    prepared.warning.iter().for_each(|warning| cx.report.warn(warning));
 }
 
 pub(super) fn why_not_prepared<O: Orchestrator, L: Launcher, C: Clock>(
@@ -170,7 +168,7 @@ pub(super) fn why_not_prepared<O: Orchestrator, L: Launcher, C: Clock>(
     match outcome {
         LaunchOutcome::AgentTrouble(reason) => {
             // Whether it hits the others too shows when they are prepared: it costs them no claim.
-            cx.ledger.trouble(ErrorKind::Aws, &reason);
+            cx.report.trouble(ErrorKind::Aws, &reason);
             reason
         }
         LaunchOutcome::Transient { reason, cause } => {
@@ -193,7 +191,7 @@ pub(super) async fn live_tasks<O: Orchestrator, L: Launcher, C: Clock>(
 ) -> Result<Vec<LiveTask>, LaunchOutcome> {
     let found = cx.launcher.live_tasks(place, started_by).await?;
     if let Some(warning) = found.warning {
-        cx.ledger.warn(&warning);
+        cx.report.warn(&warning);
     }
     Ok(found.tasks)
 }
@@ -247,17 +245,17 @@ fn failing<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     run: &'r DueRun<O::Detail>,
     message: String,
-) -> Candidate<'r, O::Detail> {
+) -> Prepared<'r, O::Detail> {
     let place = Place::default();
-    Candidate { run, mark: cx.mark(run, &place), place, intent: Intent::Fail { message } }
+    Prepared { run, mark: cx.mark(run, &place), place, intent: Intent::Fail { message } }
 }
 
 /// Those of the runs that the launch rate still has room for: what is claimed must also be launched. Batches that
 /// start side by side share the room; each launch gives its promise back once the launcher itself knows of it.
 pub(super) fn within_room<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    mut candidates: Vec<Candidate<'r, O::Detail>>,
-) -> Vec<Candidate<'r, O::Detail>> {
+    mut candidates: Vec<Prepared<'r, O::Detail>>,
+) -> Vec<Prepared<'r, O::Detail>> {
     let room = cx.launcher.room(cx.rules.limits.deadline);
     let mut left = room.map_or(usize::MAX, |room| room.saturating_sub(cx.promised.load(Ordering::Relaxed)));
     candidates.retain(|candidate| {
@@ -269,7 +267,7 @@ pub(super) fn within_room<'r, O: Orchestrator, L: Launcher, C: Clock>(
             left -= 1;
         } else {
             let reason = "no room is left in this invocation at the launch rate".to_owned();
-            cx.fate(candidate.run, Fate::Deferred(reason));
+            cx.outcome(candidate.run, RunOutcome::Deferred(reason));
         }
         has_room
     });

@@ -3,12 +3,12 @@
 
 use super::context::{Context, named};
 use super::launch::{Launched, launch};
-use super::ledger::Fate;
 use super::prepare::lasting;
-use super::prepare::{Candidate, Intent, in_preparing_time, live_tasks, spec, warn_of, why_not_prepared, within_room};
+use super::prepare::{Intent, Prepared, in_preparing_time, live_tasks, spec, warn_of, why_not_prepared, within_room};
+use super::report_builder::RunOutcome;
 use super::tell::{has_task, settle, write_down, write_log};
 use crate::clock::Clock;
-use crate::launch::RunOutcome;
+use crate::launch::AfterLaunch;
 use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place};
 use crate::model::ErrorKind;
 use crate::model::RunRefusal;
@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 /// What the tasks of a claimed run mean for it. Pure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ClaimTasks {
     /// A task that runs the flow, or will.
     Lives(String),
     /// Its tasks are about to stop: what follows is known once they have.
@@ -29,12 +29,12 @@ pub(super) enum Found {
 }
 
 /// Looks at the tasks of a claimed run.
-pub(super) fn found(tasks: &[LiveTask]) -> Found {
+pub(super) fn found(tasks: &[LiveTask]) -> ClaimTasks {
     let live = || tasks.iter().filter(|task| task.last_status != "STOPPED");
     match (live().find(|task| task.desired_status != "STOPPED"), live().next()) {
-        (Some(task), _) => Found::Lives(task.task_arn.clone()),
-        (None, Some(task)) => Found::Ending(task.task_arn.clone()),
-        (None, None) => Found::Nothing,
+        (Some(task), _) => ClaimTasks::Lives(task.task_arn.clone()),
+        (None, Some(task)) => ClaimTasks::Ending(task.task_arn.clone()),
+        (None, None) => ClaimTasks::Nothing,
     }
 }
 
@@ -73,12 +73,12 @@ async fn recover_all<O: Orchestrator, L: Launcher, C: Clock>(
                 Some(candidate(orphan, Intent::Fail { message }))
             }
             Err(RenderError::NotNow(reason)) => {
-                cx.fate(&orphan.run, Fate::Deferred(reason));
+                cx.outcome(&orphan.run, RunOutcome::Deferred(reason));
                 None
             }
             Err(RenderError::NotUnderstood(reason)) => {
-                cx.ledger.trouble(ErrorKind::ApiError, &reason);
-                cx.fate(&orphan.run, Fate::Deferred(reason));
+                cx.report.trouble(ErrorKind::ApiError, &reason);
+                cx.outcome(&orphan.run, RunOutcome::Deferred(reason));
                 None
             }
         }
@@ -95,7 +95,7 @@ async fn orphan_candidate<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     orphan: &'r ClaimedRun<O::Detail>,
     spec: LaunchSpec,
-) -> Option<Candidate<'r, O::Detail>> {
+) -> Option<Prepared<'r, O::Detail>> {
     let place = spec.place();
     let identity = cx.identity(&orphan.run);
     let tasks = match live_tasks(cx, &place, &identity.started_by).await {
@@ -107,28 +107,28 @@ async fn orphan_candidate<'r, O: Orchestrator, L: Launcher, C: Clock>(
             };
             let reason = why_not_prepared(cx, outcome);
             let reason = format!("claimed, and it cannot be told whether it has a task: {reason}");
-            cx.fate(&orphan.run, Fate::Deferred(reason));
+            cx.outcome(&orphan.run, RunOutcome::Deferred(reason));
             return None;
         }
     };
     match found(&tasks) {
-        Found::Lives(task_arn) => {
+        ClaimTasks::Lives(task_arn) => {
             adopt_orphan(cx, orphan, TaskOfRun { place, task_arn }).await;
             None
         }
-        Found::Ending(task_arn) => {
-            cx.fate(&orphan.run, Fate::Deferred(format!("claimed, and its task {task_arn} is about to stop")));
+        ClaimTasks::Ending(task_arn) => {
+            cx.outcome(&orphan.run, RunOutcome::Deferred(format!("claimed, and its task {task_arn} is about to stop")));
             None
         }
-        Found::Nothing => match cx.launcher.prepare(&orphan.run.flow_run_id, &spec, &identity).await {
+        ClaimTasks::Nothing => match cx.launcher.prepare(&orphan.run.flow_run_id, &spec, &identity).await {
             Ok(prepared) => {
                 warn_of(cx, &prepared);
-                Some(Candidate { place, ..candidate(orphan, Intent::Launch(Box::new((spec, prepared)))) })
+                Some(Prepared { place, ..candidate(orphan, Intent::Launch(Box::new((spec, prepared)))) })
             }
             Err(LaunchOutcome::Permanent(message)) => Some(candidate(orphan, Intent::Fail { message })),
             Err(outcome) => {
                 let reason = why_not_prepared(cx, outcome);
-                cx.fate(&orphan.run, Fate::Deferred(format!("claimed, and not launched yet: {reason}")));
+                cx.outcome(&orphan.run, RunOutcome::Deferred(format!("claimed, and not launched yet: {reason}")));
                 None
             }
         },
@@ -144,19 +144,19 @@ async fn adopt_orphan<O: Orchestrator, L: Launcher, C: Clock>(
     if orphan.recorded_task.as_deref() == Some(task.task_arn.as_str()) {
         return;
     }
-    if cx.known.contains(&orphan.run.token) {
+    if cx.seen.contains(&orphan.run.token) {
         // Told already; what was not written down then may be now.
         return write_down(cx, &orphan.run, &task).await;
     }
     let (agent, flow_run_id) = (cx.rules.agent.as_str(), orphan.run.flow_run_id.as_str());
     tracing::info!(agent, flow_run_id, task_arn = task.task_arn, "the task of a claimed flow run was found");
-    cx.fate(&orphan.run, Fate::Recovered { task_arn: task.task_arn.clone() });
+    cx.outcome(&orphan.run, RunOutcome::Recovered { task_arn: task.task_arn.clone() });
     has_task(cx, &orphan.run, task).await;
 }
 
 async fn launch_orphans<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidates: Vec<Candidate<'r, O::Detail>>,
+    candidates: Vec<Prepared<'r, O::Detail>>,
     orphans: &[ClaimedRun<O::Detail>],
 ) -> Vec<Launched<'r, O::Detail>> {
     let launches = candidates.into_iter().map(|candidate| async move {
@@ -167,23 +167,23 @@ async fn launch_orphans<'r, O: Orchestrator, L: Launcher, C: Clock>(
         }
         let launched = launched.await;
         let since = orphans.iter().find(|orphan| orphan.run.token == launched.run.token).map(|orphan| orphan.since);
-        let settlement = match launched.settlement {
-            RunOutcome::Leave(reason) if since.is_some_and(|since| is_hopeless(cx, since)) => {
+        let after = match launched.after {
+            AfterLaunch::Leave(reason) if since.is_some_and(|since| is_hopeless(cx, since)) => {
                 // ECS knows of no task, minutes after the request: a new turn looks once more before it launches.
                 let outcome = LaunchOutcome::Transient { reason, cause: crate::launch::TransientCause::Server };
-                RunOutcome::of(outcome, launched.mark.attempt, cx.rules.max_launch_attempts)
+                AfterLaunch::of(outcome, launched.mark.attempt, cx.rules.max_launch_attempts)
             }
-            settlement => settlement,
+            after => after,
         };
-        Launched { settlement, is_orphan: true, ..launched }
+        Launched { after, is_orphan: true, ..launched }
     });
     join_all(launches).await
 }
 
 /// What is done with an orphan under its own mark.
-fn candidate<D>(orphan: &ClaimedRun<D>, intent: Intent) -> Candidate<'_, D> {
+fn candidate<D>(orphan: &ClaimedRun<D>, intent: Intent) -> Prepared<'_, D> {
     let place = Place { cluster: orphan.mark.cluster.clone(), ..Place::default() };
-    Candidate { run: &orphan.run, mark: orphan.mark.clone(), place, intent }
+    Prepared { run: &orphan.run, mark: orphan.mark.clone(), place, intent }
 }
 
 /// A token is good for one cluster: the launch goes where the claim said, whatever is configured by now.
@@ -214,20 +214,20 @@ mod tests {
     #[test]
     fn a_task_that_is_to_run_is_adopted_whatever_its_status() {
         for status in ["PROVISIONING", "PENDING", "RUNNING", "UNKNOWN"] {
-            assert_eq!(found(&[task(status, "RUNNING")]), Found::Lives(format!("arn:{status}")));
+            assert_eq!(found(&[task(status, "RUNNING")]), ClaimTasks::Lives(format!("arn:{status}")));
         }
     }
 
     #[test]
     fn a_task_that_is_to_stop_is_waited_for_unless_another_lives() {
         let ending = task("DEPROVISIONING", "STOPPED");
-        assert_eq!(found(std::slice::from_ref(&ending)), Found::Ending("arn:DEPROVISIONING".into()));
-        assert_eq!(found(&[ending, task("PENDING", "RUNNING")]), Found::Lives("arn:PENDING".into()));
+        assert_eq!(found(std::slice::from_ref(&ending)), ClaimTasks::Ending("arn:DEPROVISIONING".into()));
+        assert_eq!(found(&[ending, task("PENDING", "RUNNING")]), ClaimTasks::Lives("arn:PENDING".into()));
     }
 
     #[test]
     fn a_stopped_task_is_no_task() {
-        assert_eq!(found(&[]), Found::Nothing);
-        assert_eq!(found(&[task("STOPPED", "STOPPED")]), Found::Nothing);
+        assert_eq!(found(&[]), ClaimTasks::Nothing);
+        assert_eq!(found(&[task("STOPPED", "STOPPED")]), ClaimTasks::Nothing);
     }
 }

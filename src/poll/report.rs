@@ -41,7 +41,7 @@ pub struct AgentReport {
     /// Due runs found.
     pub ready: usize,
     /// Runs that have a task now.
-    pub launched: Vec<Launched>,
+    pub launched: Vec<LaunchedRun>,
     /// Runs left for a later poll.
     pub deferred: Vec<WithReason>,
     /// Runs that are not ours to launch.
@@ -85,7 +85,7 @@ impl AgentReport {
 
 /// A run that has a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Launched {
+pub struct LaunchedRun {
     /// Id of the flow run.
     pub flow_run_id: String,
     /// ARN of its task.

@@ -2,10 +2,10 @@
 
 use super::context::Context;
 use super::launch::Launched;
-use super::ledger::Fate;
+use super::report_builder::RunOutcome;
 use crate::clock::Clock;
 use crate::launch::Launcher;
-use crate::launch::run_outcome::{RunOutcome, give_back_delay};
+use crate::launch::after_launch::{AfterLaunch, give_back_delay};
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog, TaskOfRun};
 use futures_util::future::join_all;
@@ -23,10 +23,10 @@ pub(super) async fn settle<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     launched: Vec<Launched<'_, O::Detail>>,
 ) -> Vec<RunLog> {
-    let lines = launched.iter().filter_map(|launched| log_line(launched.run, &launched.settlement)).collect();
+    let lines = launched.iter().filter_map(|launched| log_line(launched.run, &launched.after)).collect();
     let (changes, rest): (Vec<_>, Vec<_>) = launched
         .into_iter()
-        .partition(|launched| matches!(launched.settlement, RunOutcome::GiveBack { .. } | RunOutcome::Fail(_)));
+        .partition(|launched| matches!(launched.after, AfterLaunch::GiveBack { .. } | AfterLaunch::Fail(_)));
     let quiet = join_all(rest.into_iter().map(|launched| settle_quietly(cx, launched)));
     tokio::join!(quiet, change_states(cx, changes));
     lines
@@ -49,23 +49,26 @@ async fn settle_quietly<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     launched: Launched<'_, O::Detail>,
 ) {
-    let Launched { run, mark, place, settlement, is_orphan } = launched;
+    let Launched { run, mark, place, after, is_orphan } = launched;
     let agent = cx.rules.agent.as_str();
     let (flow_run_id, epoch) = (run.flow_run_id.as_str(), mark.epoch.as_str());
-    match settlement {
-        RunOutcome::Launched { task_arn, adopted } => {
+    match after {
+        AfterLaunch::Launched { task_arn, adopted } => {
             tracing::info!(agent, flow_run_id, epoch, task_arn, adopted, "flow run launched");
             let to = task_arn.clone();
-            let fate =
-                if is_orphan { Fate::Recovered { task_arn: to } } else { Fate::Launched { task_arn: to, adopted } };
-            cx.fate(run, fate);
+            let outcome = if is_orphan {
+                RunOutcome::Recovered { task_arn: to }
+            } else {
+                RunOutcome::Launched { task_arn: to, adopted }
+            };
+            cx.outcome(run, outcome);
             has_task(cx, run, TaskOfRun { place, task_arn }).await;
         }
-        RunOutcome::Leave(reason) => {
+        AfterLaunch::Leave(reason) => {
             tracing::warn!(agent, flow_run_id, epoch, reason, "flow run left claimed");
-            cx.fate(run, Fate::Deferred(reason));
+            cx.outcome(run, RunOutcome::Deferred(reason));
         }
-        RunOutcome::GiveBack { .. } | RunOutcome::Fail(_) => {}
+        AfterLaunch::GiveBack { .. } | AfterLaunch::Fail(_) => {}
     }
 }
 
@@ -75,7 +78,7 @@ pub(super) async fn has_task<O: Orchestrator, L: Launcher, C: Clock>(
     run: &DueRun<O::Detail>,
     task: TaskOfRun,
 ) {
-    cx.known.insert(&run.token);
+    cx.seen.insert(&run.token);
     write_down(cx, run, &task).await;
     cx.to_announce(run.clone(), task);
 }
@@ -97,15 +100,15 @@ async fn change_states<O: Orchestrator, L: Launcher, C: Clock>(
     changes: Vec<Launched<'_, O::Detail>>,
 ) {
     let (mut given_back, mut failed) = (Vec::new(), Vec::new());
-    for Launched { run, mark, settlement, .. } in changes {
-        match settlement {
-            RunOutcome::GiveBack { reason, for_capacity, counted } => {
+    for Launched { run, mark, after, .. } in changes {
+        match after {
+            AfterLaunch::GiveBack { reason, for_capacity, counted } => {
                 // An attempt that does not count leaves the number as it was before.
                 let attempt = if counted { mark.attempt } else { run.attempts };
                 given_back.push((run, Mark { attempt, ..mark }, reason, for_capacity));
             }
-            RunOutcome::Fail(message) => failed.push((run, mark, message)),
-            RunOutcome::Launched { .. } | RunOutcome::Leave(_) => {}
+            AfterLaunch::Fail(message) => failed.push((run, mark, message)),
+            AfterLaunch::Launched { .. } | AfterLaunch::Leave(_) => {}
         }
     }
     tokio::join!(give_back(cx, given_back), fail(cx, failed));
@@ -131,11 +134,11 @@ async fn give_back<O: Orchestrator, L: Launcher, C: Clock>(
     let answers = cx.orchestrator.give_back(&requests, cx.clock.now()).await;
     for ((run, _, reason, _), answer) in runs.into_iter().zip(answers) {
         tracing::warn!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, reason, "flow run given back");
-        let fate = match answer {
-            Ok(()) => Fate::Deferred(reason),
+        let outcome = match answer {
+            Ok(()) => RunOutcome::Deferred(reason),
             Err(error) => not_written(cx, &format!("{reason} (the claim could not be given back)"), &error),
         };
-        cx.fate(run, fate);
+        cx.outcome(run, outcome);
     }
 }
 
@@ -150,11 +153,11 @@ async fn fail<O: Orchestrator, L: Launcher, C: Clock>(
     let answers = cx.orchestrator.fail(&endings).await;
     for ((run, _, message), answer) in runs.into_iter().zip(answers) {
         tracing::warn!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, message, "flow run failed");
-        let fate = match answer {
-            Ok(()) => Fate::Failed(message),
+        let outcome = match answer {
+            Ok(()) => RunOutcome::Failed(message),
             Err(error) => not_written(cx, &format!("{message} (Failed could not be written)"), &error),
         };
-        cx.fate(run, fate);
+        cx.outcome(run, outcome);
     }
 }
 
@@ -163,26 +166,26 @@ fn not_written<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     reason: &str,
     error: &ApiError,
-) -> Fate {
+) -> RunOutcome {
     if let ApiError::NotOurs(now) = error {
-        return Fate::Skipped(now.clone());
+        return RunOutcome::Skipped(now.clone());
     }
     cx.api_trouble(error);
-    Fate::Deferred(format!("{reason}: {error}"))
+    RunOutcome::Deferred(format!("{reason}: {error}"))
 }
 
 /// The line in the run's own log, as its owner will read it in Prefect.
-fn log_line<D>(run: &DueRun<D>, settlement: &RunOutcome) -> Option<RunLog> {
-    let (level, message) = match settlement {
-        RunOutcome::Launched { task_arn, adopted: false } => {
+fn log_line<D>(run: &DueRun<D>, after: &AfterLaunch) -> Option<RunLog> {
+    let (level, message) = match after {
+        AfterLaunch::Launched { task_arn, adopted: false } => {
             (LogLevel::Info, format!("Submitted for execution: Task {task_arn}"))
         }
-        RunOutcome::Launched { task_arn, adopted: true } => {
+        AfterLaunch::Launched { task_arn, adopted: true } => {
             (LogLevel::Info, format!("Submitted for execution: Task {task_arn} (it existed already)"))
         }
-        RunOutcome::GiveBack { reason, .. } => (LogLevel::Warning, format!("Not launched yet, tried again: {reason}")),
-        RunOutcome::Fail(message) => (LogLevel::Error, message.clone()),
-        RunOutcome::Leave(_) => return None,
+        AfterLaunch::GiveBack { reason, .. } => (LogLevel::Warning, format!("Not launched yet, tried again: {reason}")),
+        AfterLaunch::Fail(message) => (LogLevel::Error, message.clone()),
+        AfterLaunch::Leave(_) => return None,
     };
     Some(RunLog { flow_run_id: run.flow_run_id.clone(), level, message })
 }

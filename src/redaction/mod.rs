@@ -38,10 +38,10 @@ const FIXED_FIELDS: [&str; 3] = ["timestamp", "level", "target"];
 
 /// What must not be shown; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Redaction(Arc<RwLock<Known>>);
+pub struct Redaction(Arc<RwLock<KnownSecret>>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownSecret {
     /// Known for the life of the process, in all their forms.
     lasting: BTreeSet<Form>,
     /// What the runs of each agent's current poll bring along.
@@ -70,7 +70,11 @@ impl Redaction {
         }
     }
 
-    fn add(&self, secrets: impl IntoIterator<Item = SecretString>, place: impl Fn(&mut Known) -> &mut BTreeSet<Form>) {
+    fn add(
+        &self,
+        secrets: impl IntoIterator<Item = SecretString>,
+        place: impl Fn(&mut KnownSecret) -> &mut BTreeSet<Form>,
+    ) {
         let new: BTreeSet<Form> = secrets.into_iter().flat_map(|secret| forms(&secret)).collect();
         if !new.is_empty() {
             let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -174,13 +178,13 @@ impl Redaction {
         !text.contains(CUT) && !self.read().long().any(|form| text.contains(form))
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    fn read(&self) -> RwLockReadGuard<'_, KnownSecret> {
         // What is behind the lock is valid after every statement.
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl KnownSecret {
     fn long(&self) -> impl Iterator<Item = &str> {
         self.all.iter().filter(|form| form.is_long()).map(Form::text)
     }

@@ -22,7 +22,7 @@ pub struct PollCounter {
 
 /// Whether an agent may poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum PollNumber {
     /// It may; this is the poll's number, from 1.
     Poll(u64),
     /// `max_polls` was reached; the counter stands here.
@@ -62,16 +62,16 @@ impl PollCounter {
 
     /// Takes the number of a poll, unless `max_polls` is reached. An error means: no number, no poll.
     /// `request_id` must name this invocation.
-    pub async fn claim(&self, max_polls: u64, request_id: &str) -> Result<Turn, AwsError> {
+    pub async fn claim(&self, max_polls: u64, request_id: &str) -> Result<PollNumber, AwsError> {
         if max_polls == 0 {
-            return Ok(Turn::Stopped(0));
+            return Ok(PollNumber::Stopped(0));
         }
         let before = self.polls().await?;
         if before >= max_polls {
-            return Ok(Turn::Stopped(before));
+            return Ok(PollNumber::Stopped(before));
         }
         let taken = self.take_number(before, request_id).await?;
-        Ok(if taken > max_polls { Turn::Stopped(taken) } else { Turn::Poll(taken) })
+        Ok(if taken > max_polls { PollNumber::Stopped(taken) } else { PollNumber::Poll(taken) })
     }
 
     async fn take_number(&self, before: u64, request_id: &str) -> Result<u64, AwsError> {
@@ -82,14 +82,14 @@ impl PollCounter {
                 Err(error) => error,
             };
             let next = after_failure(&error);
-            if next == Next::LookBack {
+            if next == AfterWrite::LookBack {
                 let history = self.ssm.parameter_history(&self.name).await;
                 if let Some(version) = written_by(request_id, before, &known(history)?) {
                     return Ok(version);
                 }
             }
             match delays.next() {
-                Some(delay) if next != Next::GiveUp => tokio::time::sleep(delay).await,
+                Some(delay) if next != AfterWrite::GiveUp => tokio::time::sleep(delay).await,
                 _ => return Err(error),
             }
         }
@@ -98,7 +98,7 @@ impl PollCounter {
 
 /// What to do after a write that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+enum AfterWrite {
     /// Nothing was written: write again.
     WriteAgain,
     /// It may have been written: look whose the versions are, then write again.
@@ -107,12 +107,12 @@ enum Next {
     GiveUp,
 }
 
-fn after_failure(error: &AwsError) -> Next {
+fn after_failure(error: &AwsError) -> AfterWrite {
     match error {
-        error if error.is_throttled() => Next::WriteAgain,
-        AwsError::NotSent(_) => Next::WriteAgain,
-        AwsError::NoAnswer(_) | AwsError::Malformed(_) | AwsError::Answer { status: 500.., .. } => Next::LookBack,
-        AwsError::Credentials(_) | AwsError::Answer { .. } => Next::GiveUp,
+        error if error.is_throttled() => AfterWrite::WriteAgain,
+        AwsError::NotSent(_) => AfterWrite::WriteAgain,
+        AwsError::NoAnswer(_) | AwsError::Malformed(_) | AwsError::Answer { status: 500.., .. } => AfterWrite::LookBack,
+        AwsError::Credentials(_) | AwsError::Answer { .. } => AfterWrite::GiveUp,
     }
 }
 

@@ -8,7 +8,7 @@ mod stopped;
 
 use super::event::TaskEvent;
 use super::replicated_event::replicated;
-use super::whose::{Launched, Owner, Tags};
+use super::whose::{LaunchedBy, Owner, Tags};
 use crate::model::run::{ClaimedBy, Generation, Phase, Run};
 use crate::orchestrator::LogLevel;
 use serde_json::Value;
@@ -86,7 +86,7 @@ pub enum Look {
 
 /// What was seen.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
+pub struct Observation<'a> {
     /// The time.
     pub now: OffsetDateTime,
     /// Tags of the task; empty when they cannot be read any more.
@@ -101,7 +101,7 @@ pub struct Seen<'a> {
 
 /// What the run's agent is configured to.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules<'a> {
+pub struct DecisionRules<'a> {
     /// Which Prefect it speaks to.
     pub generation: Generation,
     /// Launches of one run at most.
@@ -118,7 +118,7 @@ pub fn needs_run(event: &TaskEvent, generation: Generation) -> bool {
 }
 
 /// Decides.
-pub fn decide(event: &TaskEvent, owner: &Owner, seen: &Seen<'_>, rules: &Rules<'_>) -> Decision {
+pub fn decide(event: &TaskEvent, owner: &Owner, seen: &Observation<'_>, rules: &DecisionRules<'_>) -> Decision {
     let mut decision = match seen.run {
         _ if !needs_run(event, rules.generation) => {
             nothing(format!("a task that is {} needs nothing", event.last_status))
@@ -133,13 +133,19 @@ pub fn decide(event: &TaskEvent, owner: &Owner, seen: &Seen<'_>, rules: &Rules<'
     decision
 }
 
-fn about_run(event: &TaskEvent, owner: &Owner, run: &Run, seen: &Seen<'_>, rules: &Rules<'_>) -> Decision {
+fn about_run(
+    event: &TaskEvent,
+    owner: &Owner,
+    run: &Run,
+    seen: &Observation<'_>,
+    rules: &DecisionRules<'_>,
+) -> Decision {
     match run.phase {
         Phase::Ended => nothing("the flow run has ended"),
         Phase::Waiting => nothing("the flow run is scheduled or paused"),
         _ if run.is_of_earlier_turn(event, owner.launched) => nothing("the task is of an earlier turn of the flow run"),
         // Two deployments may have agents of one name. Whoever claimed the run looks after it.
-        Phase::Claimed if owner.launched == Launched::Here && run.claimed_by == ClaimedBy::AnotherAgent => {
+        Phase::Claimed if owner.launched == LaunchedBy::Here && run.claimed_by == ClaimedBy::AnotherAgent => {
             nothing("the flow run is claimed by another agent, which looks after it")
         }
         _ if event.is_stopped() => stopped::Stopped { event, owner, run, look: seen.look, rules }.decide(),

@@ -32,13 +32,13 @@ pub struct TaskEvent {
     /// `PROVISIONING`, `PENDING`, …, `STOPPED`.
     pub last_status: String,
     /// The task itself.
-    pub task: Task,
+    pub task: EventTask,
 }
 
 /// The task, as the event describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Task {
+pub struct EventTask {
     /// ARN of its cluster.
     pub cluster_arn: Option<String>,
     /// ARN of its definition.
@@ -56,7 +56,7 @@ pub struct Task {
     pub containers: Vec<Container>,
     /// What `RunTask` changed of the definition.
     #[serde(deserialize_with = "null_is_default")]
-    pub overrides: Overrides,
+    pub overrides: TaskOverrides,
     /// Counts the task's changes.
     pub version: Option<i64>,
     /// When `RunTask` made it.
@@ -95,7 +95,7 @@ pub struct Container {
 /// What `RunTask` changed of the definition.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Overrides {
+pub struct TaskOverrides {
     /// One entry per container, also for those of which nothing was changed.
     #[serde(deserialize_with = "null_is_default")]
     pub container_overrides: Vec<ContainerOverride>,
@@ -139,7 +139,7 @@ impl TaskEvent {
             account: text("account").map(ToOwned::to_owned),
             task_arn: required("taskArn")?,
             last_status: required("lastStatus")?,
-            task: Task::deserialize(detail)
+            task: EventTask::deserialize(detail)
                 .map_err(|error| Ignored(format!("the event's detail is not of the documented shape: {error}")))?,
         })
     }

@@ -1,9 +1,9 @@
 //! Does what was decided about a run whose task changed.
 
 use super::container_log::log_stream;
-use super::decision::{Action, Decision, Look, Rules, Seen, decide, needs_run};
+use super::decision::{Action, Decision, DecisionRules, Look, Observation, decide, needs_run};
 use super::event::TaskEvent;
-use super::whose::{Launched, Owner, Tags};
+use super::whose::{LaunchedBy, Owner, Tags};
 use crate::aws::AwsError;
 use crate::aws::logs::Logs;
 use crate::clock::Clock;
@@ -58,7 +58,7 @@ pub struct Performer<'a, O, E, L, C> {
     /// The agent's name in the deployment.
     pub agent: &'a str,
     /// What the agent is configured to.
-    pub rules: Rules<'a>,
+    pub rules: DecisionRules<'a>,
 }
 
 /// What is known of the task beyond its event.
@@ -85,7 +85,7 @@ pub struct Told {
 
 /// Why an event is worth another delivery.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Trouble {
+pub enum PerformError {
     /// The Prefect API.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -104,7 +104,7 @@ pub enum Trouble {
 
 impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C> {
     /// Tells Prefect what the event says; `None` = this agent's Prefect does not know the run.
-    pub async fn tell(&self, event: &TaskEvent, owner: &Owner, known: &Known) -> Result<Option<Told>, Trouble> {
+    pub async fn tell(&self, event: &TaskEvent, owner: &Owner, known: &Known) -> Result<Option<Told>, PerformError> {
         let mut told = Told {
             agent: Some(self.agent.to_owned()),
             flow_run_id: Some(owner.flow_run_id.clone()),
@@ -139,7 +139,7 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
             let then = self.clock.now() + after;
             if then >= self.end {
                 // Better an error, and another delivery, than to be killed while waiting.
-                return Err(Trouble::NoSecondLook { flow_run_id: owner.flow_run_id.clone(), after });
+                return Err(PerformError::NoSecondLook { flow_run_id: owner.flow_run_id.clone(), after });
             }
             self.clock.sleep_until(then).await;
             look = Look::Second;
@@ -155,14 +155,14 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         look: Look,
     ) -> Decision {
         let run = watched.map(|watched| &watched.now);
-        let seen = Seen { now: self.clock.now(), tags: &known.tags, run, task_version: known.version, look };
+        let seen = Observation { now: self.clock.now(), tags: &known.tags, run, task_version: known.version, look };
         decide(event, owner, &seen, &self.rules)
     }
 
     /// A task of ours that lives although this one has stopped: then this one was of an earlier turn, whatever the times
     /// say. Only tasks of ours can be found.
-    async fn other_live_task(&self, event: &TaskEvent, owner: &Owner) -> Result<Option<String>, Trouble> {
-        if owner.launched != Launched::Here {
+    async fn other_live_task(&self, event: &TaskEvent, owner: &Owner) -> Result<Option<String>, PerformError> {
+        if owner.launched != LaunchedBy::Here {
             return Ok(None);
         }
         let cluster = event.task.cluster_arn.as_deref();
@@ -170,17 +170,17 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         let running = match self.ecs.list_tasks(cluster, &started_by).await {
             Ok(arns) => arns,
             Err(error) if is_about_cluster(&error) => return Ok(None),
-            Err(error) => return Err(Trouble::Aws(error)),
+            Err(error) => return Err(PerformError::Aws(error)),
         };
         let stopping = self.ecs.list_stopping_tasks(cluster, &started_by).await;
-        let (stopping, _) = stopping_tasks(stopping).map_err(Trouble::Aws)?;
+        let (stopping, _) = stopping_tasks(stopping).map_err(PerformError::Aws)?;
         let to_run = running.clone();
         let arns = running.into_iter().chain(stopping);
         let others: Vec<String> = arns.filter(|arn| *arn != event.task_arn).collect();
         if others.is_empty() {
             return Ok(None);
         }
-        let tasks = self.ecs.describe_tasks(cluster, &others).await.map_err(Trouble::Aws)?;
+        let tasks = self.ecs.describe_tasks(cluster, &others).await.map_err(PerformError::Aws)?;
         // What cannot be described yet lives where it is listed as to run; what is to be stopped is forgotten.
         let lives = |arn: &String| match tasks.iter().find(|task| task.task_arn == *arn) {
             Some(task) => task.last_status != "STOPPED",
@@ -195,7 +195,7 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
         watched: Option<&Watched<O::Detail>>,
         actions: Vec<Action>,
         told: &mut Told,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), PerformError> {
         // What was read is the sooner acted upon: events come last.
         let (posts, actions): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::PostEvent(_)));
@@ -284,7 +284,7 @@ impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C>
 }
 
 /// Whether a change of the run was made; a run that moved on meanwhile is left as it is.
-fn done(result: Result<(), ApiError>, what: &'static str, told: &mut Told) -> Result<bool, Trouble> {
+fn done(result: Result<(), ApiError>, what: &'static str, told: &mut Told) -> Result<bool, PerformError> {
     match result {
         Ok(()) => {
             told.done.push(what);

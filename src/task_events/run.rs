@@ -1,7 +1,7 @@
 //! Which turn of its flow run a task belongs to.
 
 use super::event::TaskEvent;
-use super::whose::Launched;
+use super::whose::LaunchedBy;
 use crate::model::run::{ClaimedBy, Generation, Run};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -35,13 +35,13 @@ impl Run {
     ///   after a lost answer starts a second task, and only one of them is the run's. Our own repetitions start none.
     ///
     /// An event that lacks the times, for a run without a pid, is taken for one of the current turn.
-    pub fn is_of_earlier_turn(&self, event: &TaskEvent, launched: Launched) -> bool {
+    pub fn is_of_earlier_turn(&self, event: &TaskEvent, launched: LaunchedBy) -> bool {
         let times = event.task.created_at.zip(self.claimed_at);
         if times.is_some_and(|(created, claimed)| created < claimed - SKEW) {
-            return launched == Launched::ByWorker || !self.has_adopted(event);
+            return launched == LaunchedBy::ByWorker || !self.has_adopted(event);
         }
         let created_since = times.is_some_and(|(created, claimed)| created >= claimed);
-        if launched == Launched::Here && created_since {
+        if launched == LaunchedBy::Here && created_since {
             return false;
         }
         self.pid_task().is_some_and(|task_arn| task_arn != event.task_arn)

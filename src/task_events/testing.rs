@@ -1,9 +1,9 @@
 //! What the tests of this room are made of: events as ECS sends them, and runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::decision::{Action, Decision, Look, Rules, Seen, decide};
+use super::decision::{Action, Decision, DecisionRules, Look, Observation, decide};
 use super::event::TaskEvent;
-use super::whose::{Launched, Owner, Tags};
+use super::whose::{LaunchedBy, Owner, Tags};
 use crate::model::run::{ClaimedBy, Generation, Phase, Run};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -47,7 +47,7 @@ pub(super) fn stopped(code: &str, reason: &str, containers: &[(&str, Option<i64>
     event("STOPPED", &json!({"stopCode": code, "stoppedReason": reason, "containers": containers}))
 }
 
-pub(super) fn owner(launched: Launched) -> Owner {
+pub(super) fn owner(launched: LaunchedBy) -> Owner {
     Owner { flow_run_id: RUN_ID.into(), agents: vec!["etl".into()], launched }
 }
 
@@ -64,18 +64,18 @@ pub(super) fn run(phase: Phase) -> Run {
     }
 }
 
-pub(super) fn rules(generation: Generation) -> Rules<'static> {
-    Rules { generation, max_launch_attempts: 5, forward_log_lines: 50, prefect_version: "3.8.8" }
+pub(super) fn rules(generation: Generation) -> DecisionRules<'static> {
+    DecisionRules { generation, max_launch_attempts: 5, forward_log_lines: 50, prefect_version: "3.8.8" }
 }
 
 /// What is decided at the first look, about a task that this program launched.
 pub(super) fn first_look(event: &TaskEvent, run: &Run, generation: Generation) -> Decision {
-    look(event, run, generation, Launched::Here, Look::First)
+    look(event, run, generation, LaunchedBy::Here, Look::First)
 }
 
-pub(super) fn look(event: &TaskEvent, run: &Run, generation: Generation, launched: Launched, look: Look) -> Decision {
+pub(super) fn look(event: &TaskEvent, run: &Run, generation: Generation, launched: LaunchedBy, look: Look) -> Decision {
     let tags = Tags::new();
-    let seen = Seen { now: NOW, tags: &tags, run: Some(run), task_version: None, look };
+    let seen = Observation { now: NOW, tags: &tags, run: Some(run), task_version: None, look };
     decide(event, &owner(launched), &seen, &rules(generation))
 }
 

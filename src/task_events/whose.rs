@@ -20,7 +20,7 @@ pub type Tags = BTreeMap<String, String>;
 
 /// A configured agent. Also one that is not enabled: its tasks live on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Candidate<'a> {
+pub struct OwnerCandidate<'a> {
     /// Its name in the deployment.
     pub agent: &'a str,
     /// Its work pool; `None` for Prefect 1.
@@ -29,7 +29,7 @@ pub struct Candidate<'a> {
 
 /// Who launched a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Launched {
+pub enum LaunchedBy {
     /// This program: the claim is one of ours, and can be given back.
     Here,
     /// A worker of Prefect's, whose work pool one of our agents serves too.
@@ -45,11 +45,11 @@ pub struct Owner {
     /// knows it, it is nobody's.
     pub agents: Vec<String>,
     /// Who launched it.
-    pub launched: Launched,
+    pub launched: LaunchedBy,
 }
 
 /// Whose task it is by its `startedBy` alone; `Ok(None)` = only its tags can tell.
-pub fn by_started_by(event: &TaskEvent, agents: &[Candidate<'_>]) -> Result<Option<Owner>, Ignored> {
+pub fn by_started_by(event: &TaskEvent, agents: &[OwnerCandidate<'_>]) -> Result<Option<Owner>, Ignored> {
     let Some(rest) = event.task.started_by.as_deref().and_then(|text| text.strip_prefix(STARTED_BY)) else {
         return Ok(None);
     };
@@ -60,24 +60,28 @@ pub fn by_started_by(event: &TaskEvent, agents: &[Candidate<'_>]) -> Result<Opti
         return Err(Ignored(format!("agent {agent} is not configured here")));
     }
     let flow_run_id = uuid(run).ok_or_else(|| Ignored(format!("{run} is no id of a flow run")))?;
-    Ok(Some(Owner { flow_run_id, agents: vec![agent.to_owned()], launched: Launched::Here }))
+    Ok(Some(Owner { flow_run_id, agents: vec![agent.to_owned()], launched: LaunchedBy::Here }))
 }
 
 /// Whose task it is by its tags. A worker of Prefect 2 does not write its pool into them: then all agents of Prefect 2
 /// and 3 are asked, and the one that knows the run has it.
-pub fn by_tags(tags: &Tags, agents: &[Candidate<'_>]) -> Result<Owner, Ignored> {
+pub fn by_tags(tags: &Tags, agents: &[OwnerCandidate<'_>]) -> Result<Owner, Ignored> {
     let run = tags.get(FLOW_RUN_ID).ok_or_else(|| Ignored("the task is not of a flow run".into()))?;
     let flow_run_id = uuid(run).ok_or_else(|| Ignored(format!("{run} is no id of a flow run")))?;
     let agents = serving(tags, agents);
     if agents.is_empty() {
         return Err(Ignored("no agent of this deployment serves the task's work pool".into()));
     }
-    Ok(Owner { flow_run_id, agents, launched: Launched::ByWorker })
+    Ok(Owner { flow_run_id, agents, launched: LaunchedBy::ByWorker })
 }
 
 /// The definition that goes with the task: a worker registered it for this launch alone. `agents` as for [`by_tags`]: a
 /// task of another deployment's work pool is left alone.
-pub fn definition_to_deregister<'e>(event: &'e TaskEvent, tags: &Tags, agents: &[Candidate<'_>]) -> Option<&'e str> {
+pub fn definition_to_deregister<'e>(
+    event: &'e TaskEvent,
+    tags: &Tags,
+    agents: &[OwnerCandidate<'_>],
+) -> Option<&'e str> {
     let asked = tags.get(DEREGISTER).is_some_and(|value| value == "true");
     if !asked || !event.is_stopped() || serving(tags, agents).is_empty() {
         return None;
@@ -85,7 +89,7 @@ pub fn definition_to_deregister<'e>(event: &'e TaskEvent, tags: &Tags, agents: &
     event.task.task_definition_arn.as_deref()
 }
 
-fn serving(tags: &Tags, agents: &[Candidate<'_>]) -> Vec<String> {
+fn serving(tags: &Tags, agents: &[OwnerCandidate<'_>]) -> Vec<String> {
     // Tags are written with the few characters that ECS allows.
     let serves = |pool: &str| tags.get(WORK_POOL).is_none_or(|tag| tag == pool || *tag == tag_slug(pool));
     agents.iter().filter(|agent| agent.work_pool.is_some_and(serves)).map(|agent| agent.agent.to_owned()).collect()

@@ -49,12 +49,12 @@ pub fn embedded_metrics(root: &str, agent: &str, report: &AgentReport, now: Offs
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::poll::report::Launched;
+    use crate::poll::report::LaunchedRun;
     use time::macros::datetime;
 
     #[test]
     fn every_declared_metric_has_a_value_and_every_dimension_too() {
-        let launched = Launched { flow_run_id: "r".into(), task_arn: "t".into(), adopted: false };
+        let launched = LaunchedRun { flow_run_id: "r".into(), task_arn: "t".into(), adopted: false };
         let report =
             AgentReport { ok: true, ready: 2, launched: vec![launched], duration_ms: 84, ..Default::default() };
         let line = embedded_metrics("/psa/prod", "etl", &report, datetime!(2026-11-24 12:00:00 UTC));

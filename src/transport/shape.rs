@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// What a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FieldKind {
     /// A text, also an empty one.
     Text,
     /// An object.
@@ -15,20 +15,20 @@ pub(crate) enum Kind {
 
 /// A field that is read from a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Field {
+pub(crate) struct RowField {
     name: &'static str,
-    kind: Kind,
+    kind: FieldKind,
     required: bool,
 }
 
-impl Field {
+impl RowField {
     /// It must be there.
-    pub(crate) const fn required(name: &'static str, kind: Kind) -> Self {
+    pub(crate) const fn required(name: &'static str, kind: FieldKind) -> Self {
         Self { name, kind, required: true }
     }
 
     /// It may be missing or null.
-    pub(crate) const fn optional(name: &'static str, kind: Kind) -> Self {
+    pub(crate) const fn optional(name: &'static str, kind: FieldKind) -> Self {
         Self { name, kind, required: false }
     }
 
@@ -36,22 +36,22 @@ impl Field {
     fn check(self, row: &Map<String, Value>) -> Result<(), String> {
         let is_well = match (row.get(self.name), self.kind) {
             (None | Some(Value::Null), _) => !self.required,
-            (Some(Value::String(_)), Kind::Text) | (Some(Value::Object(_)), Kind::Object) => true,
+            (Some(Value::String(_)), FieldKind::Text) | (Some(Value::Object(_)), FieldKind::Object) => true,
             _ => false,
         };
         if is_well {
             return Ok(());
         }
         let expected = match self.kind {
-            Kind::Text => "a text",
-            Kind::Object => "an object",
+            FieldKind::Text => "a text",
+            FieldKind::Object => "an object",
         };
         Err(format!("`{}` must be {expected}, but is {}", self.name, described(row.get(self.name))))
     }
 }
 
 /// A row as a type, once these fields are what the type takes them for; or what is wrong.
-pub(crate) fn row<T: DeserializeOwned>(value: Value, fields: &[Field]) -> Result<T, String> {
+pub(crate) fn row<T: DeserializeOwned>(value: Value, fields: &[RowField]) -> Result<T, String> {
     let row = object(value)?;
     check(&row, fields)?;
     // The words of the library quote what they found.
@@ -59,7 +59,7 @@ pub(crate) fn row<T: DeserializeOwned>(value: Value, fields: &[Field]) -> Result
 }
 
 /// Whether these fields of a row are what they should be; or what is wrong.
-pub(crate) fn check(row: &Map<String, Value>, fields: &[Field]) -> Result<(), String> {
+pub(crate) fn check(row: &Map<String, Value>, fields: &[RowField]) -> Result<(), String> {
     fields.iter().try_for_each(|field| field.check(row))
 }
 
@@ -122,7 +122,8 @@ mod tests {
         name: String,
     }
 
-    const FIELDS: &[Field] = &[Field::required("name", Kind::Text), Field::optional("data", Kind::Object)];
+    const FIELDS: &[RowField] =
+        &[RowField::required("name", FieldKind::Text), RowField::optional("data", FieldKind::Object)];
 
     #[test]
     fn a_row_is_read_when_its_fields_are_what_they_should_be() {

@@ -16,9 +16,9 @@
 use crate::golden_prefect3::compare;
 use prefect_serverless_agent::model::run::{ClaimedBy, Generation, Phase, Run};
 use prefect_serverless_agent::orchestrator::LogLevel;
-use prefect_serverless_agent::task_events::decision::{Action, Look, Rules, Seen, decide};
+use prefect_serverless_agent::task_events::decision::{Action, DecisionRules, Look, Observation, decide};
 use prefect_serverless_agent::task_events::event::TaskEvent;
-use prefect_serverless_agent::task_events::whose::{self, Candidate, Owner, Tags};
+use prefect_serverless_agent::task_events::whose::{self, Owner, OwnerCandidate, Tags};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
@@ -26,10 +26,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v3-observer");
-const AGENTS: [Candidate<'_>; 2] =
-    [Candidate { agent: "old", work_pool: None }, Candidate { agent: "new", work_pool: Some("my-pool") }];
+const AGENTS: [OwnerCandidate<'_>; 2] =
+    [OwnerCandidate { agent: "old", work_pool: None }, OwnerCandidate { agent: "new", work_pool: Some("my-pool") }];
 /// As the observer is configured when nobody configures it.
-const RULES: Rules<'_> = Rules {
+const RULES: DecisionRules<'_> = DecisionRules {
     generation: Generation::TwoOrThree,
     max_launch_attempts: 5,
     forward_log_lines: 500,
@@ -95,7 +95,7 @@ impl Play {
         self.looks += 1;
         let run = run(case);
         let now = OffsetDateTime::UNIX_EPOCH;
-        let seen = Seen { now, tags, run: run.as_ref(), task_version: None, look };
+        let seen = Observation { now, tags, run: run.as_ref(), task_version: None, look };
         for action in decide(event, owner, &seen, &RULES).actions {
             self.perform(case, action, &|play| play.look(case, event, tags, owner, Look::Second));
         }

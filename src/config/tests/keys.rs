@@ -1,5 +1,5 @@
 use super::{good, one, paths, problems, read};
-use crate::config::{ApiKeyDelivery, Backend, Document, Environment, LaunchType, Rules, Source, read_agent};
+use crate::config::{ApiKeyDelivery, Backend, ConfigSource, Document, Environment, LaunchType, Rules, read_agent};
 
 #[test]
 fn the_empty_document_is_an_agent_with_every_default() {
@@ -203,7 +203,7 @@ fn one_label_is_one_label() {
 
 #[test]
 fn local_documents_are_for_the_command_line() {
-    let source = Source { parameter: "agent.yaml", agent: "agent", local_files: true };
+    let source = ConfigSource { parameter: "agent.yaml", agent: "agent", local_files: true };
     let text = "task_definition_path: ./task.yaml\nrun_task_kwargs_path: file:///etc/kwargs.yaml";
     let config = read_agent(text, &source, &Environment::new()).unwrap();
     assert_eq!(one(&config).task_definition, Some(Document::Path("./task.yaml".to_owned())));

@@ -13,7 +13,9 @@ mod worker;
 mod worker_loading;
 mod worker_properties;
 
-use super::{AgentConfig, ConfigErrors, Environment, Generation, Prefect1Config, Prefect3Config, Source, read_agent};
+use super::{
+    AgentConfig, ConfigErrors, ConfigSource, Environment, GenerationConfig, Prefect1Config, Prefect3Config, read_agent,
+};
 
 /// Environment variables of a test.
 fn environment(variables: &[(&str, &str)]) -> Environment {
@@ -22,7 +24,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 
 /// The text as agent `etl` of `/root`, with these environment variables.
 fn read_with(text: &str, variables: &[(&str, &str)]) -> Result<AgentConfig, ConfigErrors> {
-    let source = Source { parameter: "/root/config/etl", agent: "etl", local_files: false };
+    let source = ConfigSource { parameter: "/root/config/etl", agent: "etl", local_files: false };
     read_agent(text, &source, &environment(variables))
 }
 
@@ -36,15 +38,15 @@ fn good(text: &str) -> AgentConfig {
 
 fn one(config: &AgentConfig) -> &Prefect1Config {
     match &config.generation {
-        Generation::One(one) => one,
-        Generation::Three(_) => panic!("an agent of Prefect 2 or 3"),
+        GenerationConfig::One(one) => one,
+        GenerationConfig::Three(_) => panic!("an agent of Prefect 2 or 3"),
     }
 }
 
 fn three(config: &AgentConfig) -> &Prefect3Config {
     match &config.generation {
-        Generation::Three(three) => three,
-        Generation::One(_) => panic!("an agent of Prefect 1"),
+        GenerationConfig::Three(three) => three,
+        GenerationConfig::One(_) => panic!("an agent of Prefect 1"),
     }
 }
 

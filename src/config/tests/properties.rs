@@ -1,6 +1,6 @@
 use super::valid::{KEYS, agent, any_json, texts, written};
 use super::{environment, good, one, read, read_with};
-use crate::config::{AgentConfig, Source, apply_backend_settings, from_file, read_agent};
+use crate::config::{AgentConfig, ConfigSource, apply_backend_settings, from_file, read_agent};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -120,7 +120,7 @@ proptest! {
     fn any_text_never_panics(text in prop_oneof![any::<String>(), "[-a-z:\\[\\]{}'\"&*!|>#%@`, \n\t0-9.]{0,80}"]) {
         let _ = from_file(&text, "file", &environment(&[])).result.map_err(|errors| errors.to_string());
         let variables: Vec<(&str, &str)> = backed().iter().map(|backed| (backed.1, text.as_str())).collect();
-        let source = Source { parameter: "p", agent: "a", local_files: true };
+        let source = ConfigSource { parameter: "p", agent: "a", local_files: true };
         let _ = read_agent("backend: server", &source, &environment(&variables)).map_err(|errors| errors.to_string());
     }
 }

@@ -1,7 +1,9 @@
 //! Valid configurations, and the texts that say the same.
 
 use super::one;
-use crate::config::{AgentConfig, ApiKeyDelivery, Backend, Document, Generation, LaunchType, Prefect1Config, Rules};
+use crate::config::{
+    AgentConfig, ApiKeyDelivery, Backend, Document, GenerationConfig, LaunchType, Prefect1Config, Rules,
+};
 use crate::ecs_model::{Operation, UnknownMembers, testing};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -137,7 +139,7 @@ fn prefect_1(unknown: UnknownMembers) -> impl Strategy<Value = Prefect1Config> {
 /// A configuration of Prefect 0.15 or 1.
 pub(super) fn agent() -> impl Strategy<Value = AgentConfig> {
     common().prop_flat_map(|config| {
-        prefect_1(config.unknown_members).prop_map(move |one| config.clone().with(Generation::One(one)))
+        prefect_1(config.unknown_members).prop_map(move |one| config.clone().with(GenerationConfig::One(one)))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::valid::{KEYS, any_json, common, text, texts, written_in_common};
 use super::{read, read_with, three};
-use crate::config::{AgentConfig, Generation, Prefect3Config, WorkerRules};
+use crate::config::{AgentConfig, GenerationConfig, Prefect3Config, WorkerRules};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -49,7 +49,7 @@ prop_compose! {
 fn agent() -> impl Strategy<Value = AgentConfig> {
     let name = text().prop_filter("a part of addresses", |name| !name.contains(['/', '%']));
     (prefect_3(), common(), name, 0..=86_400_u64, 0..=500_u32).prop_map(|(three, config, name, grace, lines)| {
-        let config = config.with(Generation::Three(three));
+        let config = config.with(GenerationConfig::Three(three));
         AgentConfig { name, cancel_grace: Duration::from_secs(grace), forward_log_lines: lines, ..config }
     })
 }

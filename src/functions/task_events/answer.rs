@@ -2,10 +2,10 @@
 
 use crate::aws::AwsError;
 use crate::config::ConfigErrors;
-use crate::functions::Failure;
+use crate::functions::InvocationError;
 use crate::poll::Unassembled;
 use crate::task_events::envelope::NotAnEvent;
-use crate::task_events::perform::{Told, Trouble};
+use crate::task_events::perform::{PerformError, Told};
 use serde::Serialize;
 
 /// So many failed events of a batch are told one by one.
@@ -14,7 +14,7 @@ const TOLD: usize = 10;
 /// What came of the events that the function was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum EventAnswer {
     /// Of the only one.
     One(Told),
     /// Of several, in order.
@@ -43,11 +43,11 @@ pub enum TaskEventsError {
     },
     /// Prefect or AWS had trouble.
     #[error("agent {agent}: {error}")]
-    Trouble {
+    Performing {
         /// The agent.
         agent: String,
         /// What it was.
-        error: Trouble,
+        error: PerformError,
     },
     /// Its configuration is wrong at the moment.
     #[error("agent {agent}: {error}")]
@@ -79,11 +79,11 @@ impl TaskEventsError {
     /// The key or the auth string may have been replaced.
     pub(super) fn is_unauthorised(&self) -> bool {
         use crate::orchestrator::ApiError::Unauthorised;
-        matches!(self, Self::Trouble { error: Trouble::Api(Unauthorised(_)), .. })
+        matches!(self, Self::Performing { error: PerformError::Api(Unauthorised(_)), .. })
     }
 }
 
-impl From<TaskEventsError> for Failure {
+impl From<TaskEventsError> for InvocationError {
     fn from(error: TaskEventsError) -> Self {
         Self::new("TaskEventFailed", error.to_string())
     }
@@ -91,10 +91,10 @@ impl From<TaskEventsError> for Failure {
 
 /// What came of all events, each with what names it. An error if one failed: the others are told again then, which changes
 /// nothing.
-pub(super) fn of_all(mut events: Vec<(String, Result<Told, TaskEventsError>)>) -> Result<Answer, TaskEventsError> {
+pub(super) fn of_all(mut events: Vec<(String, Result<Told, TaskEventsError>)>) -> Result<EventAnswer, TaskEventsError> {
     if events.len() == 1 {
         // The only one speaks for itself.
-        return events.remove(0).1.map(Answer::One);
+        return events.remove(0).1.map(EventAnswer::One);
     }
     let of = events.len();
     let (mut told, mut errors) = (Vec::with_capacity(of), Vec::new());
@@ -106,7 +106,7 @@ pub(super) fn of_all(mut events: Vec<(String, Result<Told, TaskEventsError>)>) -
     }
     let failed = errors.len();
     if failed == 0 {
-        return Ok(Answer::Several { events: told });
+        return Ok(EventAnswer::Several { events: told });
     }
     if failed > TOLD {
         errors.truncate(TOLD);

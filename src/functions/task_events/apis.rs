@@ -3,7 +3,7 @@
 use super::answer::TaskEventsError;
 use crate::aws::AwsClients;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Generation, LoadedAgent, Prefect1Config, Root};
+use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Root};
 use crate::poll::PrefectKit;
 use crate::prefect1::api::Prefect1;
 use crate::prefect3::api::Prefect3;
@@ -31,7 +31,7 @@ impl Api {
 }
 
 /// A way, and what it was made of.
-struct Kept {
+struct CachedApi {
     config: AgentConfig,
     secrets: AgentSecrets,
     arn: Option<String>,
@@ -40,7 +40,7 @@ struct Kept {
     api: Arc<Api>,
 }
 
-impl Kept {
+impl CachedApi {
     /// Whether a way made anew would be the same. Documents that lie elsewhere may have changed since.
     fn is_made_of(
         &self,
@@ -60,7 +60,7 @@ pub(super) struct Apis<C> {
     clock: C,
     redaction: Redaction,
     /// By agent, and by the region of the tasks that are told of.
-    kept: Mutex<HashMap<(String, String), Kept>>,
+    kept: Mutex<HashMap<(String, String), CachedApi>>,
 }
 
 impl<C: Clock + Clone> Apis<C> {
@@ -85,7 +85,7 @@ impl<C: Clock + Clone> Apis<C> {
         } else {
             let api = Arc::new(self.made(agent, (config, secrets), region).await?);
             let (config, secrets, arn) = (config.clone(), secrets.clone(), agent.arn.clone());
-            kept.insert(key, Kept { config, secrets, arn, read_at, api: Arc::clone(&api) });
+            kept.insert(key, CachedApi { config, secrets, arn, read_at, api: Arc::clone(&api) });
             api
         };
         drop(kept);
@@ -102,12 +102,12 @@ impl<C: Clock + Clone> Apis<C> {
         let (aws, clock) = (Arc::clone(&self.aws), self.clock.clone());
         let kit = PrefectKit::of_parameter(aws, clock, &self.root, agent, secrets, &self.redaction);
         let made = match &config.generation {
-            Generation::One(one) => {
+            GenerationConfig::One(one) => {
                 // Nothing is launched here, so nothing that launches are made of is read.
                 let one = Prefect1Config { task_definition: None, run_task_kwargs: None, ..one.clone() };
                 kit.prefect1(config, &one).await.map(|one| Api::One(Box::new(one)))
             }
-            Generation::Three(three) => {
+            GenerationConfig::Three(three) => {
                 kit.prefect3(config, three, region).await.map(|three| Api::Three(Box::new(three)))
             }
         };

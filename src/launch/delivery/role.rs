@@ -8,7 +8,7 @@ const SHARED: &str = "/prefect-serverless-agent/";
 
 /// Whose an execution role is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum RoleOwner {
     /// This deployment's, or this agent's: it may read the agent's secrets.
     Own,
     /// Of a time when all deployments' roles had one path.
@@ -18,11 +18,11 @@ pub(super) enum Whose {
 }
 
 /// `root`: of the deployment's parameters. Only exact paths count: `/a` and `/a/b` are two deployments.
-pub(super) fn whose(role: &str, root: &str, agent: &str) -> Whose {
+pub(super) fn whose(role: &str, root: &str, agent: &str) -> RoleOwner {
     match path(role) {
-        Some(SHARED) => Whose::Shared,
-        Some(path) if path == own_path(root) || path == format!("{}agent/{agent}/", own_path(root)) => Whose::Own,
-        _ => Whose::Others,
+        Some(SHARED) => RoleOwner::Shared,
+        Some(path) if path == own_path(root) || path == format!("{}agent/{agent}/", own_path(root)) => RoleOwner::Own,
+        _ => RoleOwner::Others,
     }
 }
 
@@ -51,26 +51,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(path: &str) -> Whose {
+    fn of(path: &str) -> RoleOwner {
         whose(&format!("arn:aws:iam::111111111111:role{path}exec"), "/a/prod", "etl")
     }
 
     #[test]
     fn only_exact_paths_are_our_own() {
         for (path, expected) in [
-            ("/prefect-serverless-agent/a/prod/", Whose::Own),
-            ("/prefect-serverless-agent/a/prod/agent/etl/", Whose::Own),
-            ("/prefect-serverless-agent/", Whose::Shared),
-            ("/prefect-serverless-agent/a/", Whose::Others),
-            ("/prefect-serverless-agent/a/prod/b/", Whose::Others),
-            ("/prefect-serverless-agent/a/prod2/", Whose::Others),
-            ("/prefect-serverless-agent/a/prod/agent/", Whose::Others),
-            ("/prefect-serverless-agent/a/prod/agent/etl2/", Whose::Others),
-            ("/prefect-serverless-agent/a/prod/agent/other/", Whose::Others),
-            ("/prefect-serverless-agent/A/prod/", Whose::Others),
-            ("/x/prefect-serverless-agent/a/prod/", Whose::Others),
-            ("/a/prod/", Whose::Others),
-            ("/", Whose::Others),
+            ("/prefect-serverless-agent/a/prod/", RoleOwner::Own),
+            ("/prefect-serverless-agent/a/prod/agent/etl/", RoleOwner::Own),
+            ("/prefect-serverless-agent/", RoleOwner::Shared),
+            ("/prefect-serverless-agent/a/", RoleOwner::Others),
+            ("/prefect-serverless-agent/a/prod/b/", RoleOwner::Others),
+            ("/prefect-serverless-agent/a/prod2/", RoleOwner::Others),
+            ("/prefect-serverless-agent/a/prod/agent/", RoleOwner::Others),
+            ("/prefect-serverless-agent/a/prod/agent/etl2/", RoleOwner::Others),
+            ("/prefect-serverless-agent/a/prod/agent/other/", RoleOwner::Others),
+            ("/prefect-serverless-agent/A/prod/", RoleOwner::Others),
+            ("/x/prefect-serverless-agent/a/prod/", RoleOwner::Others),
+            ("/a/prod/", RoleOwner::Others),
+            ("/", RoleOwner::Others),
         ] {
             assert_eq!(of(path), expected, "{path}");
         }
@@ -88,9 +88,9 @@ mod tests {
             "arn:aws:iam::111111111111:role".to_owned(),
             "arn:aws:iam".to_owned(),
         ] {
-            assert_eq!(whose(&role, "/a/prod", "etl"), Whose::Others, "{role}");
+            assert_eq!(whose(&role, "/a/prod", "etl"), RoleOwner::Others, "{role}");
         }
-        assert_eq!(whose(&format!("arn:aws-cn:iam::1:role{path}exec"), "/a/prod", "etl"), Whose::Own);
+        assert_eq!(whose(&format!("arn:aws-cn:iam::1:role{path}exec"), "/a/prod", "etl"), RoleOwner::Own);
     }
 
     proptest! {
@@ -100,8 +100,8 @@ mod tests {
         ) {
             prop_assume!(one != other && one != format!("{other}/agent/{agent}"));
             let role = format!("arn:aws:iam::111111111111:role{}exec", own_path(&one));
-            prop_assert_eq!(whose(&role, &one, &agent), Whose::Own);
-            prop_assert_eq!(whose(&role, &other, &agent), Whose::Others);
+            prop_assert_eq!(whose(&role, &one, &agent), RoleOwner::Own);
+            prop_assert_eq!(whose(&role, &other, &agent), RoleOwner::Others);
         }
 
         #[test]

@@ -8,18 +8,18 @@ use crate::launch::{LaunchOutcome, TransientCause, Words};
 /// What several failures mean together: the run fails only when nothing among them is worth another try.
 pub(super) fn classify(failures: &[Failure], origin: &Origin<'_>) -> LaunchOutcome {
     let text = python_text(failures, origin.flow_run_id);
-    let kinds: Vec<Kind> = failures.iter().map(|failure| kind(failure, origin)).collect();
-    let has = |wanted: Kind| kinds.contains(&wanted);
+    let kinds: Vec<FailureKind> = failures.iter().map(|failure| kind(failure, origin)).collect();
+    let has = |wanted: FailureKind| kinds.contains(&wanted);
     let transient = |cause| LaunchOutcome::Transient { reason: text.clone(), cause };
-    if has(Kind::Inactive) {
+    if has(FailureKind::Inactive) {
         LaunchOutcome::InactiveDefinition
-    } else if has(Kind::Agent) {
+    } else if has(FailureKind::Agent) {
         LaunchOutcome::AgentTrouble(format!(
             "{text}. The cluster of the agent's configuration is not there: check `cluster`"
         ))
-    } else if has(Kind::Throttled) {
+    } else if has(FailureKind::Throttled) {
         transient(TransientCause::Throttled)
-    } else if has(Kind::Capacity) {
+    } else if has(FailureKind::Capacity) {
         transient(TransientCause::Capacity)
     } else {
         LaunchOutcome::Permanent(format!("{text}. {}", remedy(failures, origin.words)))
@@ -27,7 +27,7 @@ pub(super) fn classify(failures: &[Failure], origin: &Origin<'_>) -> LaunchOutco
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FailureKind {
     Throttled,
     Capacity,
     Inactive,
@@ -35,29 +35,29 @@ enum Kind {
     Permanent,
 }
 
-fn kind(failure: &Failure, origin: &Origin<'_>) -> Kind {
+fn kind(failure: &Failure, origin: &Origin<'_>) -> FailureKind {
     let reason = failure.reason.as_deref().unwrap_or_default();
     let detail = failure.detail.as_deref().unwrap_or_default();
     let arn = failure.arn.as_deref().unwrap_or_default();
     let lower = format!("{reason} {detail}").to_lowercase();
     let upper = reason.to_uppercase();
     if is_throttling(0, "", &lower) {
-        return Kind::Throttled;
+        return FailureKind::Throttled;
     }
     let has_no_room = upper.starts_with("RESOURCE") || upper == "AGENT" || lower.contains("capacity provider");
     if has_no_room || is_capacity(&lower) {
-        return Kind::Capacity;
+        return FailureKind::Capacity;
     }
     if upper == "MISSING" || upper == "INACTIVE" {
         // What is missing is said by the ARN; a container instance that went away is replaced by another.
         return match arn.split(':').nth(5).unwrap_or_default() {
-            resource if resource.starts_with("task-definition/") => Kind::Inactive,
-            resource if resource.starts_with("cluster/") && origin.sets("cluster") => Kind::Permanent,
-            resource if resource.starts_with("cluster/") => Kind::Agent,
-            _ => Kind::Capacity,
+            resource if resource.starts_with("task-definition/") => FailureKind::Inactive,
+            resource if resource.starts_with("cluster/") && origin.sets("cluster") => FailureKind::Permanent,
+            resource if resource.starts_with("cluster/") => FailureKind::Agent,
+            _ => FailureKind::Capacity,
         };
     }
-    Kind::Permanent
+    FailureKind::Permanent
 }
 
 fn remedy(failures: &[Failure], words: Words) -> &'static str {

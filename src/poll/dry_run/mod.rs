@@ -9,8 +9,8 @@ mod prefect;
 mod tests;
 
 use super::iteration::{Iteration, Rules};
-use super::known::Known;
-use super::ledger::Ledger;
+use super::report_builder::ReportBuilder;
+use super::seen_launches::SeenLaunches;
 use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
 use crate::launch::accounts::{AccountsLauncher, AgentConnect, AwsConnect};
@@ -113,9 +113,9 @@ impl<C: Clock + Clone> Rehearsal<C> {
     }
 
     /// A whole turn, as a poll performs it.
-    pub(super) async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, ledger: &Ledger) {
+    pub(super) async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, ledger: &ReportBuilder) {
         let rehearsed = Rehearsed::new(prefect, &self.recorder, self.clock.now());
-        Iteration::new(rules, (&rehearsed, &self.launcher, &self.clock), ledger, &Known::default()).run().await;
+        Iteration::new(rules, (&rehearsed, &self.launcher, &self.clock), ledger, &SeenLaunches::default()).run().await;
     }
 }
 

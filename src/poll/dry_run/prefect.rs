@@ -4,8 +4,8 @@ use super::Recorder;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::orchestrator::{
-    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, Rehearsable, RenderError, Rendered,
-    RunLog, RunNow, Standing, TaskOfRun, Window,
+    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, OutstandingClaims, Rehearsable,
+    RenderError, Rendered, RunLog, RunNow, TaskOfRun, Window,
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -55,7 +55,11 @@ impl<O: Rehearsable> Orchestrator for Rehearsed<'_, O> {
         self.inner.due_runs(window).await
     }
 
-    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<O::Detail>, ApiError> {
+    async fn standing(
+        &self,
+        now: OffsetDateTime,
+        orphan_after: Duration,
+    ) -> Result<OutstandingClaims<O::Detail>, ApiError> {
         self.inner.standing(now, orphan_after).await
     }
 

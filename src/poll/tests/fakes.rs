@@ -11,9 +11,9 @@ use crate::model::ApiError;
 use crate::orchestrator::{Batching, CancellingRun, Claim, Claimed, ClaimedRun, DueRun, Mark, RunLog, TaskOfRun};
 use crate::poll::AgentReport;
 use crate::poll::iteration::{Iteration, Rules};
-use crate::poll::known::Known;
-use crate::poll::ledger::Ledger;
 use crate::poll::plan::Limits;
+use crate::poll::report_builder::ReportBuilder;
+use crate::poll::seen_launches::SeenLaunches;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -169,7 +169,7 @@ pub(super) struct Fakes {
     clock: TestClock,
     launch_rate: Option<f64>,
     rate: LaunchRate,
-    known: Known,
+    known: SeenLaunches,
     batching: Batching,
 }
 
@@ -181,7 +181,7 @@ impl Fakes {
             clock,
             launch_rate: None,
             rate: LaunchRate::new(None),
-            known: Known::default(),
+            known: SeenLaunches::default(),
             batching: Batching { claims: 100, at_once: 1 },
         }
     }
@@ -257,7 +257,7 @@ impl Fakes {
 
     /// One turn of an invocation that stops claiming after `seconds`.
     pub(super) async fn poll_for(&self, seconds: u64) -> AgentReport {
-        let ledger = Ledger::default();
+        let ledger = ReportBuilder::default();
         let stop_claiming = self.clock.now() + Duration::from_secs(seconds);
         let rules = Rules {
             agent: "etl".into(),

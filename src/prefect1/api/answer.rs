@@ -12,7 +12,7 @@ const MAX_MESSAGE_CHARS: usize = 2000;
 
 /// A successful HTTP answer: data and errors may both be there, one error per refused field.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Answer {
+pub(super) struct GraphqlAnswer {
     /// Fields by alias; a refused field is null or missing.
     pub data: Map<String, Value>,
     /// What was refused.
@@ -52,7 +52,7 @@ impl GraphqlError {
     }
 }
 
-impl Answer {
+impl GraphqlAnswer {
     /// The list in the only field of a request, or in one of several.
     pub(super) fn list(&self, name: &str) -> Result<&[Value], ApiError> {
         let value = self.field(name)?;
@@ -95,7 +95,7 @@ pub(super) fn refused(errors: &[GraphqlError]) -> ApiError {
 }
 
 /// Reads an HTTP answer. `again`: what its headers say of when to come again.
-pub(super) fn read(status: u16, again: Again, body: &[u8]) -> Result<Answer, ApiError> {
+pub(super) fn read(status: u16, again: Again, body: &[u8]) -> Result<GraphqlAnswer, ApiError> {
     let retry_after = again.retry_after;
     if again.maintenance {
         return Err(ApiError::Maintenance { status, retry_after });
@@ -123,7 +123,7 @@ pub(super) fn read(status: u16, again: Again, body: &[u8]) -> Result<Answer, Api
         None | Some(Value::Null) => return Err(ApiError::Malformed("neither `data` nor `errors`".into())),
         other => return Err(ApiError::Malformed(format!("`data` is {}", described(other.as_ref())))),
     };
-    let answer = Answer { data, errors };
+    let answer = GraphqlAnswer { data, errors };
     // Where some fields have data the credentials were good enough, whatever the text of another field's error says.
     match answer.errors.iter().find(|error| error.is_authentication()) {
         Some(error) if answer.has_no_data() => Err(ApiError::Unauthorised(error.message.clone())),

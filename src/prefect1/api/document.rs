@@ -13,14 +13,14 @@ const MAX_BYTES: usize = 3_000_000;
 
 /// A GraphQL request.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Document {
+pub(super) struct GraphqlDocument {
     /// The text.
     pub query: String,
     /// The variables.
     pub variables: Map<String, Value>,
 }
 
-impl Document {
+impl GraphqlDocument {
     /// A document of fixed text. `variables` is an object.
     pub(super) fn new(query: &str, variables: Value) -> Self {
         let variables = if let Value::Object(variables) = variables { variables } else { Map::new() };
@@ -91,7 +91,7 @@ pub(super) fn alias(index: usize) -> String {
 }
 
 /// The documents that set `states`, each with how many of them it holds (in order).
-pub(super) fn set_states(states: &[SetState]) -> Vec<(Document, usize)> {
+pub(super) fn set_states(states: &[SetState]) -> Vec<(GraphqlDocument, usize)> {
     let (mut documents, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
     for state in states {
         let input = state.input();
@@ -109,7 +109,7 @@ pub(super) fn set_states(states: &[SetState]) -> Vec<(Document, usize)> {
     documents
 }
 
-fn document(states: Vec<(&SetState, Value)>) -> (Document, usize) {
+fn document(states: Vec<(&SetState, Value)>) -> (GraphqlDocument, usize) {
     let (mut declarations, mut fields) = (String::new(), String::new());
     let (mut variables, count) = (Map::new(), states.len());
     for (index, (state, input)) in states.into_iter().enumerate() {
@@ -120,7 +120,7 @@ fn document(states: Vec<(&SetState, Value)>) -> (Document, usize) {
         let _ = write!(fields, " {alias}: {field}(input: $i{index}) {{ states {{ id status message }} }}");
         variables.insert(format!("i{index}"), input);
     }
-    (Document { query: format!("mutation({declarations}) {{{fields} }}"), variables }, count)
+    (GraphqlDocument { query: format!("mutation({declarations}) {{{fields} }}"), variables }, count)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What may be overwritten: only what is still our claim. A run that ended, is paused or is being cancelled never is.
 
 use super::document::{SetState, Target};
-use super::rows::{Look, is_submitted, mark_of};
+use super::rows::{RunSnapshot, is_submitted, mark_of};
 use super::{Detail, states};
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, GiveBack, Mark};
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 pub(super) fn to_give_back(
     owner: usize,
     run: &GiveBack<'_, Detail>,
-    look: Option<&Look>,
+    look: Option<&RunSnapshot>,
     now: OffsetDateTime,
 ) -> Result<Vec<SetState>, ApiError> {
     let look = look.ok_or_else(|| left("the run cannot be read"))?;
@@ -64,7 +64,7 @@ fn claimed_by_us<'a>(run: &GiveBack<'a, Detail>, task_runs: &[TaskRun]) -> Vec<&
 }
 
 /// Whether a run may be failed: it is in this turn's claim. What somebody scheduled anew since is another turn.
-pub(super) fn may_fail(run: &DueRun<Detail>, look: Option<&Look>) -> Result<(), ApiError> {
+pub(super) fn may_fail(run: &DueRun<Detail>, look: Option<&RunSnapshot>) -> Result<(), ApiError> {
     let look = look.ok_or_else(|| left("the run cannot be read"))?;
     let is_claim = |mark: Option<&Mark>| mark.is_some_and(|mark| mark.token == run.token);
     let claims_task_run = |task_run: &TaskRun| {

@@ -34,8 +34,8 @@ use crate::launch::delivery::Delivery;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::orchestrator::{
-    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
-    RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
+    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, OutstandingClaims, RenderError,
+    Rendered, RunLog, RunNow, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect1::LoadTemplate;
 use crate::prefect1::render::{AgentSettings, FlowRun};
@@ -49,7 +49,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
-use transport::{Sender, Transport};
+use transport::{GraphqlTransport, Sender};
 
 /// The states in which a run or task run waits for its time.
 const SCHEDULED_LIKE: [&str; 5] = ["Scheduled", "Retrying", "Paused", "Resume", "Queued"];
@@ -104,7 +104,7 @@ pub struct Prefect1 {
     documents: Documents,
     marked_as: String,
     credential: Credential,
-    transport: Transport,
+    transport: GraphqlTransport,
     apply_settings: ApplySettings,
     load_template: LoadTemplate,
     delivery: Arc<Delivery>,
@@ -171,7 +171,8 @@ impl Prefect1 {
         let credential = Credential::choose(&secrets, one.rules, one.backend);
         let further = headers::further(&secrets)?;
         let version = one.rules.core_version();
-        let transport = Transport::new(http, &config.api, credential.secret(), further, version, (redaction, now))?;
+        let transport =
+            GraphqlTransport::new(http, &config.api, credential.secret(), further, version, (redaction, now))?;
         let tenant_id = one.tenant_id.clone().filter(|_| !credential.is_token());
         let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
         let session = Session::new(config.clone(), tenant_id, None, Vec::new(), &documents, &credential);
@@ -251,7 +252,11 @@ impl Orchestrator for Prefect1 {
         self.page(window).await
     }
 
-    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<Detail>, ApiError> {
+    async fn standing(
+        &self,
+        now: OffsetDateTime,
+        orphan_after: Duration,
+    ) -> Result<OutstandingClaims<Detail>, ApiError> {
         self.what_stands(now, orphan_after).await
     }
 

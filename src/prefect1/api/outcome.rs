@@ -1,6 +1,6 @@
 //! What became of aliased writes: each alias has its own data or its own error.
 
-use super::answer::{Answer, GraphqlError, refused};
+use super::answer::{GraphqlAnswer, GraphqlError, refused};
 use super::document::alias;
 use crate::model::ApiError;
 use crate::orchestrator::Claimed;
@@ -26,7 +26,7 @@ pub(super) enum Written {
 }
 
 /// What became of a document's `count` states.
-pub(super) fn of_document(answer: Result<Answer, ApiError>, count: usize) -> Vec<Written> {
+pub(super) fn of_document(answer: Result<GraphqlAnswer, ApiError>, count: usize) -> Vec<Written> {
     match answer {
         Err(error) => vec![of_error(error); count],
         Ok(answer) if answer.is_validation() => vec![Written::NotMade(refused(&answer.errors)); count],
@@ -53,7 +53,7 @@ fn of_error(error: ApiError) -> Written {
     if not_made { Written::NotMade(error) } else { Written::Unknown(error) }
 }
 
-fn of_alias(answer: &Answer, alias: &str, count: usize) -> Written {
+fn of_alias(answer: &GraphqlAnswer, alias: &str, count: usize) -> Written {
     let data = answer.data.get(alias).unwrap_or(&Value::Null);
     if let Some(state) = items_at(data, &["states"]).first() {
         return of_status(state);

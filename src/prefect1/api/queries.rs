@@ -1,7 +1,7 @@
 //! The documents of the agent: look-ups, registration, the queue, runs, logs.
 
 use super::Config;
-use super::document::Document;
+use super::document::GraphqlDocument;
 use crate::orchestrator::Window;
 use crate::times;
 use serde_json::{Map, Value, json};
@@ -62,46 +62,46 @@ macro_rules! scheduled_like {
 }
 
 /// Scope of the legacy token, which must be `RUNNER`.
-pub(super) fn token_scope() -> Document {
-    Document::new("query { auth_info { api_token_scope } }", json!({}))
+pub(super) fn token_scope() -> GraphqlDocument {
+    GraphqlDocument::new("query { auth_info { api_token_scope } }", json!({}))
 }
 
 /// The tenant that an API key belongs to.
-pub(super) fn tenant_of_key() -> Document {
-    Document::new("query { auth_info { tenant_id } }", json!({}))
+pub(super) fn tenant_of_key() -> GraphqlDocument {
+    GraphqlDocument::new("query { auth_info { tenant_id } }", json!({}))
 }
 
 /// The tenants of a Prefect Server; the first one is taken.
-pub(super) fn tenants() -> Document {
-    Document::new("query { tenant { id } }", json!({}))
+pub(super) fn tenants() -> GraphqlDocument {
+    GraphqlDocument::new("query { tenant { id } }", json!({}))
 }
 
 /// Settings kept in the backend.
-pub(super) fn agent_config(id: &str) -> Document {
+pub(super) fn agent_config(id: &str) -> GraphqlDocument {
     let query = "query($id: uuid!) { agent_config(where: { id: { _eq: $id } }) { settings } }";
-    Document::new(query, json!({ "id": id }))
+    GraphqlDocument::new(query, json!({ "id": id }))
 }
 
 /// Registration: idempotent, the server finds an agent of the same identity.
-pub(super) fn register_agent(config: &Config, scope: &Scope, agent_config_id: Option<&str>) -> Document {
+pub(super) fn register_agent(config: &Config, scope: &Scope, agent_config_id: Option<&str>) -> GraphqlDocument {
     let query = "mutation($input: register_agent_input!) { register_agent(input: $input) { id } }";
     let input = json!({
         "type": "ECSAgent", "name": config.name, "labels": scope.labels,
         "tenant_id": scope.tenant_id, "agent_config_id": agent_config_id,
     });
-    Document::new(query, json!({ "input": input }))
+    GraphqlDocument::new(query, json!({ "input": input }))
 }
 
 /// The agent's sign of life, and the fallback: at most 25 ids.
-pub(super) fn runs_in_queue(scope: &Scope, times: &Times) -> Document {
+pub(super) fn runs_in_queue(scope: &Scope, times: &Times) -> GraphqlDocument {
     let query = "mutation($input: get_runs_in_queue_input!) { get_runs_in_queue(input: $input) { flow_run_ids } }";
     let input = json!({ "before": times::iso(times.before), "labels": scope.labels, "tenant_id": scope.tenant_id });
-    Document::new(query, json!({ "input": input }))
+    GraphqlDocument::new(query, json!({ "input": input }))
 }
 
 /// Our own look: all that is due, with the label rule applied by the database, so that no foreign run hides ours.
 /// `shown`: runs of earlier pages, which are left out.
-pub(super) fn due_runs(scope: &Scope, times: &Times, shown: &[String]) -> Document {
+pub(super) fn due_runs(scope: &Scope, times: &Times, shown: &[String]) -> GraphqlDocument {
     let query = format!(
         "query($where: flow_run_bool_exp!, $retry: timestamptz!) {{ \
          flow_run(where: $where, order_by: {{ state_start_time: asc }}, limit: {PAGE_ROWS}) {{ {SELECTION} \
@@ -122,7 +122,7 @@ pub(super) fn due_runs(scope: &Scope, times: &Times, shown: &[String]) -> Docume
     );
     filter.extend(scope.of_tenant());
     filter.extend((!shown.is_empty()).then(|| ("id".to_owned(), json!({ "_nin": shown }))));
-    Document::new(&query, json!({ "where": filter, "retry": retry }))
+    GraphqlDocument::new(&query, json!({ "where": filter, "retry": retry }))
 }
 
 /// A run's labels must be among the agent's; unlabelled runs are for unlabelled agents only.
@@ -131,7 +131,7 @@ fn labels_filter(labels: &[String]) -> Value {
 }
 
 /// The Python agent's second request: what the ids of the queue are.
-pub(super) fn metadata(ids: &[String], times: &Times) -> Document {
+pub(super) fn metadata(ids: &[String], times: &Times) -> GraphqlDocument {
     let query = format!(
         "query($where: flow_run_bool_exp, $retry: timestamptz) {{ flow_run(where: $where) {{ {SELECTION} \
          task_runs(where: {{ state_start_time: {{ _lte: $retry }} }}) {{ id version task_id serialized_state }} }} }}"
@@ -144,22 +144,22 @@ pub(super) fn metadata(ids: &[String], times: &Times) -> Document {
             { "state": { "_eq": "Running" }, "task_runs": { "state_start_time": { "_lte": retry } } },
         ],
     });
-    Document::new(&query, json!({ "where": filter, "retry": retry }))
+    GraphqlDocument::new(&query, json!({ "where": filter, "retry": retry }))
 }
 
 /// What runs are now, and those of their task runs that wait or are claimed.
-pub(super) fn runs_now(ids: &[String]) -> Document {
+pub(super) fn runs_now(ids: &[String]) -> GraphqlDocument {
     let query = format!(
         "query($where: flow_run_bool_exp!) {{ flow_run(where: $where) {{ id version state serialized_state \
          task_runs(where: {{ state: {{ _in: [{}, \"Submitted\"] }} }}) {{ id version serialized_state }} }} }}",
         scheduled_like!()
     );
-    Document::new(&query, json!({ "where": { "id": { "_in": ids } } }))
+    GraphqlDocument::new(&query, json!({ "where": { "id": { "_in": ids } } }))
 }
 
 /// What is looked for beside the queue.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Standing<'a> {
+pub(super) struct OutstandingQuery<'a> {
     /// `<root>/<agent>`.
     pub marked_as: &'a str,
     /// Claims younger than this are left alone.
@@ -169,7 +169,7 @@ pub(super) struct Standing<'a> {
 }
 
 /// Claims of this agent, claims of others, cancelled runs, the oldest first.
-pub(super) fn standing(scope: &Scope, standing: &Standing<'_>) -> Document {
+pub(super) fn standing(scope: &Scope, standing: &OutstandingQuery<'_>) -> GraphqlDocument {
     let rows = |limit: usize| format!("order_by: {{ state_timestamp: asc }}, limit: {limit}");
     let query = format!(
         "query standing($claimed: flow_run_bool_exp!, $foreign: flow_run_bool_exp!, $cancelling: flow_run_bool_exp!) {{ \
@@ -188,7 +188,7 @@ pub(super) fn standing(scope: &Scope, standing: &Standing<'_>) -> Document {
         filter.extend(scope.of_tenant());
         filter
     };
-    Document::new(
+    GraphqlDocument::new(
         &query,
         json!({
             "claimed": scoped(standing.claimed()),
@@ -199,7 +199,7 @@ pub(super) fn standing(scope: &Scope, standing: &Standing<'_>) -> Document {
 }
 
 /// A run whose task has changed, with its claims and those of its task runs that wait or are claimed.
-pub(super) fn watched(flow_run_id: &str) -> Document {
+pub(super) fn watched(flow_run_id: &str) -> GraphqlDocument {
     let query = format!(
         "query watch($id: uuid!) {{ flow_run(where: {{ id: {{ _eq: $id }} }}) {{ {SELECTION} state_timestamp start_time \
          states(where: {{ state: {{ _eq: \"Submitted\" }} }}) {{ timestamp serialized_state }} \
@@ -207,7 +207,7 @@ pub(super) fn watched(flow_run_id: &str) -> Document {
          {{ id version task_id serialized_state state_timestamp }} }} }}",
         scheduled_like!()
     );
-    Document::new(&query, json!({ "id": flow_run_id }))
+    GraphqlDocument::new(&query, json!({ "id": flow_run_id }))
 }
 
 /// Whether an agent with these labels takes a run with those.
@@ -216,9 +216,9 @@ pub(super) fn takes(agent: &[String], run: &[&str]) -> bool {
 }
 
 /// Log lines, many in one call.
-pub(super) fn write_run_logs(logs: &[Value]) -> Document {
+pub(super) fn write_run_logs(logs: &[Value]) -> GraphqlDocument {
     let query = "mutation($input: write_run_logs_input!) { write_run_logs(input: $input) { success } }";
-    Document::new(query, json!({ "input": { "logs": logs } }))
+    GraphqlDocument::new(query, json!({ "input": { "logs": logs } }))
 }
 
 #[cfg(test)]

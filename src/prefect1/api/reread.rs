@@ -2,7 +2,7 @@
 
 use super::epoch::of_task_runs;
 use super::queries::Times;
-use super::rows::{Look, is_due, is_submitted, mark_of};
+use super::rows::{RunSnapshot, is_due, is_submitted, mark_of};
 use crate::orchestrator::{Mark, RunNow};
 use crate::prefect1::render::TaskRun;
 use time::OffsetDateTime;
@@ -32,7 +32,7 @@ impl Observed {
 /// that became due since do not count (`observed` says up to when to count; unknown = all that wait count). Its mark is
 /// that of its claimed task runs: a claim that succeeded for only some of them, or whose answer was lost, shows as the
 /// mark of the observed epoch, which stays the epoch of the launch. A claim changes `epoch` but never the mark's.
-pub(super) fn run_now(look: &Look, observed: Option<&Observed>) -> RunNow {
+pub(super) fn run_now(look: &RunSnapshot, observed: Option<&Observed>) -> RunNow {
     if look.state != "Running" {
         return RunNow { epoch: look.version.to_string(), state: look.state.clone(), mark: claim_mark(look) };
     }
@@ -43,7 +43,7 @@ pub(super) fn run_now(look: &Look, observed: Option<&Observed>) -> RunNow {
 }
 
 /// The mark in a flow run's claim; a mark in another state tells of an earlier claim that was given back.
-fn claim_mark(look: &Look) -> Option<Mark> {
+fn claim_mark(look: &RunSnapshot) -> Option<Mark> {
     look.mark.clone().filter(|_| look.state == "Submitted")
 }
 

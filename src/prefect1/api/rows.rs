@@ -7,7 +7,7 @@ use crate::launch::token::client_token;
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect1::render::{FlowRun, TaskRun};
 use crate::times;
-use crate::transport::shape::{self, Field, Kind, at, described, text_at};
+use crate::transport::shape::{self, FieldKind, RowField, at, described, text_at};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -19,17 +19,19 @@ pub(super) type Unreadable = (String, String);
 const MAX_TIME_CHARS: usize = 40;
 
 /// What is read of a run, besides what it cannot be without.
-const FLOW_RUN: &[Field] = &[Field::optional("state", Kind::Text), Field::optional("name", Kind::Text)];
-const FLOW: &[Field] = &[
-    Field::required("id", Kind::Text),
-    Field::required("name", Kind::Text),
-    Field::optional("core_version", Kind::Text),
+const FLOW_RUN: &[RowField] =
+    &[RowField::optional("state", FieldKind::Text), RowField::optional("name", FieldKind::Text)];
+const FLOW: &[RowField] = &[
+    RowField::required("id", FieldKind::Text),
+    RowField::required("name", FieldKind::Text),
+    RowField::optional("core_version", FieldKind::Text),
 ];
-const TASK_RUN: &[Field] = &[Field::required("id", Kind::Text), Field::optional("task_id", Kind::Text)];
+const TASK_RUN: &[RowField] =
+    &[RowField::required("id", FieldKind::Text), RowField::optional("task_id", FieldKind::Text)];
 
 /// A run as it is now.
 #[derive(Debug, Clone)]
-pub(super) struct Look {
+pub(super) struct RunSnapshot {
     /// Id of the flow run.
     pub id: String,
     /// Its version.
@@ -144,7 +146,7 @@ fn check_version(row: &Map<String, Value>, what: &str) -> Result<(), String> {
 }
 
 /// A run read again. What is missing in it makes it unreadable only where the answer would be wrong.
-pub(super) fn look(row: &Value) -> Result<Look, Unreadable> {
+pub(super) fn look(row: &Value) -> Result<RunSnapshot, Unreadable> {
     let id = id_of(row).ok_or_else(|| ("?".to_owned(), "the run has no id".to_owned()))?;
     let unreadable = |why: String| (id.clone(), why);
     let object = row.as_object().ok_or_else(|| unreadable("the row is no object".into()))?;
@@ -153,7 +155,7 @@ pub(super) fn look(row: &Value) -> Result<Look, Unreadable> {
     let state = object.get("state").and_then(Value::as_str).or_else(|| type_of(serialized_state));
     let task_runs = task_rows(object).map_err(&unreadable)?;
     let task_runs = task_runs.into_iter().map(|row| shape::row(row, TASK_RUN)).collect::<Result<Vec<_>, _>>();
-    Ok(Look {
+    Ok(RunSnapshot {
         version: object.get("version").and_then(Value::as_i64).unwrap_or_default(),
         state: state.ok_or_else(|| unreadable("the run has no state".into()))?.to_owned(),
         mark: mark_of(serialized_state),

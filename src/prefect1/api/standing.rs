@@ -3,12 +3,12 @@
 
 use super::document::{SetState, Target};
 use super::epoch::MARK_KEY;
-use super::queries::Standing as Query;
+use super::queries::OutstandingQuery as Query;
 use super::rows::{self, Unreadable};
 use super::{Detail, Prefect1, queries, states};
 use crate::launch::token::client_token;
 use crate::model::ApiError;
-use crate::orchestrator::{CancellingRun, ClaimedRun, DueRun, Ending, Mark, Standing};
+use crate::orchestrator::{CancellingRun, ClaimedRun, DueRun, Ending, Mark, OutstandingClaims};
 use crate::prefect1::api::outcome::is_version_lock;
 use crate::prefect1::render::{FlowRun, TaskRun};
 use crate::times;
@@ -27,7 +27,7 @@ impl Prefect1 {
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
-    ) -> Result<Standing<Detail>, ApiError> {
+    ) -> Result<OutstandingClaims<Detail>, ApiError> {
         let session = self.session();
         let scope = session.scope();
         let query =
@@ -35,7 +35,7 @@ impl Prefect1 {
         let answer = self.transport.read(self.sender(&session), &queries::standing(&scope, &query)).await?;
         let (claimed, foreign) = (answer.list("claimed")?, answer.list("foreign")?);
         let cancelling = answer.list("cancelling")?;
-        Ok(Standing {
+        Ok(OutstandingClaims {
             claimed: claimed.iter().filter_map(|row| readable(claimed_run(row, &self.marked_as))).flatten().collect(),
             foreign: foreign.iter().filter(|row| is_for(row, &scope.labels)).count(),
             cancelling: cancelling.iter().filter_map(|row| readable(cancelling_run(row))).collect(),

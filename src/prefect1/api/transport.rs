@@ -1,7 +1,7 @@
 //! GraphQL over HTTP: headers, time limits, small retries of reads, and errors without secrets.
 
-use super::answer::{self, Answer, GraphqlError};
-use super::document::Document;
+use super::answer::{self, GraphqlAnswer, GraphqlError};
+use super::document::GraphqlDocument;
 use crate::clock::Now;
 use crate::http::{self, Http, SendError};
 use crate::model::ApiError;
@@ -36,7 +36,7 @@ pub(super) struct Sender<'a> {
 }
 
 /// The way to one Prefect API with one credential.
-pub(super) struct Transport {
+pub(super) struct GraphqlTransport {
     http: Http,
     url: String,
     shown_url: String,
@@ -49,7 +49,7 @@ pub(super) struct Transport {
     now: Now,
 }
 
-impl Transport {
+impl GraphqlTransport {
     /// `api` is the base URL without a trailing slash; `credential` an API key or a token; `further`: headers of every
     /// request that people configured.
     pub(super) fn new(
@@ -79,17 +79,17 @@ impl Transport {
     /// Sends what changes nothing, or nothing when repeated. Repeated up to twice, at once, after a failed or broken
     /// connection, 502, 503, 504 and `API_ERROR`, and after whatever says when to come again, then; never when that is
     /// too late.
-    pub(super) async fn read(&self, sender: Sender<'_>, document: &Document) -> Result<Answer, ApiError> {
+    pub(super) async fn read(&self, sender: Sender<'_>, document: &GraphqlDocument) -> Result<GraphqlAnswer, ApiError> {
         self.read_within(sender, document, None).await
     }
 
-    /// As [`Transport::read`], for something that is of no use after `patience`.
+    /// As [`GraphqlTransport::read`], for something that is of no use after `patience`.
     pub(super) async fn read_within(
         &self,
         sender: Sender<'_>,
-        document: &Document,
+        document: &GraphqlDocument,
         patience: Option<Duration>,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<GraphqlAnswer, ApiError> {
         for usual in READ_RETRIES {
             let (answer, passing, asked) = self.attempt(sender, document).await;
             let Some(pause) = self.pause(usual, passing, asked, patience) else { return answer };
@@ -100,7 +100,11 @@ impl Transport {
 
     /// Sends a write, once, unless there were too many requests: such a one was not carried out, and is sent again when
     /// it may be, if that is soon.
-    pub(super) async fn write(&self, sender: Sender<'_>, document: &Document) -> Result<Answer, ApiError> {
+    pub(super) async fn write(
+        &self,
+        sender: Sender<'_>,
+        document: &GraphqlDocument,
+    ) -> Result<GraphqlAnswer, ApiError> {
         let (answer, _, asked) = self.attempt(sender, document).await;
         let never_done = matches!(answer, Err(ApiError::Throttled { .. } | ApiError::Maintenance { .. }));
         match self.pause(Duration::ZERO, false, asked, Some(WRITE_PATIENCE)).filter(|_| never_done) {
@@ -126,8 +130,8 @@ impl Transport {
     async fn attempt(
         &self,
         sender: Sender<'_>,
-        document: &Document,
-    ) -> (Result<Answer, ApiError>, bool, Option<Duration>) {
+        document: &GraphqlDocument,
+    ) -> (Result<GraphqlAnswer, ApiError>, bool, Option<Duration>) {
         let (answer, passing, asked) = match self.exchange(sender, document).await {
             Ok((Ok(answer), _)) => {
                 let passing = answer.is_api_error();
@@ -137,11 +141,11 @@ impl Transport {
                 let passing = matches!(error, ApiError::Status { status: 502..=504, .. });
                 (Err(error), passing, asked)
             }
-            Err(Trouble::Sending(error)) => {
+            Err(ExchangeError::Sending(error)) => {
                 let passing = is_passing(&error);
                 (Err(explain(error, &self.shown_url)), passing, None)
             }
-            Err(Trouble::Api(error)) => (Err(error), false, None),
+            Err(ExchangeError::Api(error)) => (Err(error), false, None),
         };
         (self.redacted(answer), passing, asked)
     }
@@ -150,9 +154,9 @@ impl Transport {
     async fn exchange(
         &self,
         sender: Sender<'_>,
-        document: &Document,
-    ) -> Result<(Result<Answer, ApiError>, Option<Duration>), Trouble> {
-        let left = self.deadline.time_left().ok_or(Trouble::Sending(SendError::NoTime))?;
+        document: &GraphqlDocument,
+    ) -> Result<(Result<GraphqlAnswer, ApiError>, Option<Duration>), ExchangeError> {
+        let left = self.deadline.time_left().ok_or(ExchangeError::Sending(SendError::NoTime))?;
         let request = http::Request {
             method: Method::POST,
             url: self.url.clone(),
@@ -160,7 +164,7 @@ impl Transport {
             body: Some(self.redaction.said(&document.body()).into()),
             timeout: left.min(REQUEST_TIMEOUT),
         };
-        let answer = self.http.send(request).await.map_err(Trouble::Sending)?;
+        let answer = self.http.send(request).await.map_err(ExchangeError::Sending)?;
         let again = Again::read(answer.status, &answer.headers, (self.now)());
         let (status, location, body) = (answer.status, location(&answer), answer.body);
         if let Some(location) = location {
@@ -171,7 +175,7 @@ impl Transport {
         Ok((read(&body).or_else(|_| read(&self.redaction.answer(&body))), again.retry_after))
     }
 
-    fn headers(&self, sender: Sender<'_>) -> Result<HeaderMap, Trouble> {
+    fn headers(&self, sender: Sender<'_>) -> Result<HeaderMap, ExchangeError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CORE_VERSION_HEADER, HeaderValue::from_static(self.core_version));
@@ -180,7 +184,7 @@ impl Transport {
         }
         for (name, value) in [(TENANT_HEADER, sender.tenant_id), (AGENT_ID_HEADER, sender.agent_id)] {
             if let Some(value) = value {
-                headers.insert(name, header(value).ok_or_else(|| Trouble::Api(unprintable(name)))?);
+                headers.insert(name, header(value).ok_or_else(|| ExchangeError::Api(unprintable(name)))?);
             }
         }
         headers::add(&mut headers, &self.further);
@@ -188,19 +192,19 @@ impl Transport {
     }
 
     /// The same, with the credential blanked wherever a server or proxy echoed it in an error.
-    fn redacted(&self, answer: Result<Answer, ApiError>) -> Result<Answer, ApiError> {
-        let Answer { data, errors } = answer.map_err(|error| self.redaction.error(error))?;
+    fn redacted(&self, answer: Result<GraphqlAnswer, ApiError>) -> Result<GraphqlAnswer, ApiError> {
+        let GraphqlAnswer { data, errors } = answer.map_err(|error| self.redaction.error(error))?;
         let clean = |error: GraphqlError| GraphqlError {
             message: self.redaction.text(error.message),
             raw: self.redaction.value(error.raw),
             ..error
         };
-        Ok(Answer { data, errors: errors.into_iter().map(clean).collect() })
+        Ok(GraphqlAnswer { data, errors: errors.into_iter().map(clean).collect() })
     }
 }
 
-/// Why there is no [`Answer`].
-enum Trouble {
+/// Why there is no [`GraphqlAnswer`].
+enum ExchangeError {
     Sending(SendError),
     Api(ApiError),
 }

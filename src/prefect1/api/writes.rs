@@ -1,8 +1,8 @@
 //! What an agent writes: claims, runs given back, runs that failed, log lines.
 
-use super::document::{Document, SetState, Target, set_states};
+use super::document::{GraphqlDocument, SetState, Target, set_states};
 use super::outcome::{self, Written};
-use super::rows::Look;
+use super::rows::RunSnapshot;
 use super::standing::cancelled_state;
 use super::{Detail, Prefect1, guard, lock, queries, states};
 use crate::model::ApiError;
@@ -48,7 +48,7 @@ impl Rehearsable for Prefect1 {
     }
 
     fn log_requests(&self, lines: &[RunLog]) -> Vec<Value> {
-        self.log_documents(lines).iter().map(Document::body).collect()
+        self.log_documents(lines).iter().map(GraphqlDocument::body).collect()
     }
 }
 
@@ -157,11 +157,11 @@ impl Prefect1 {
     }
 
     /// Reads runs; one entry per id, in order, `None` for what is not there or cannot be understood.
-    pub(super) async fn look(&self, ids: &[String]) -> Result<Vec<Option<Look>>, ApiError> {
+    pub(super) async fn look(&self, ids: &[String]) -> Result<Vec<Option<RunSnapshot>>, ApiError> {
         let session = self.session();
         let sender = self.sender(&session);
-        let documents: Vec<Document> = ids.chunks(MAX_IDS).map(queries::runs_now).collect();
-        let mut looks: HashMap<String, Look> = HashMap::new();
+        let documents: Vec<GraphqlDocument> = ids.chunks(MAX_IDS).map(queries::runs_now).collect();
+        let mut looks: HashMap<String, RunSnapshot> = HashMap::new();
         for answer in join_all(documents.iter().map(|document| self.transport.read(sender, document))).await {
             let answer = answer?;
             for row in answer.list("flow_run")? {
@@ -188,7 +188,7 @@ impl Prefect1 {
         Ok(())
     }
 
-    fn log_documents(&self, lines: &[RunLog]) -> Vec<Document> {
+    fn log_documents(&self, lines: &[RunLog]) -> Vec<GraphqlDocument> {
         let session = self.session();
         let entry = |line: &RunLog| {
             json!({
@@ -213,13 +213,13 @@ fn failed_state(owner: usize, run: &Ending<'_, Detail>) -> SetState {
 }
 
 /// A run as it is once its claim was accepted.
-fn as_claimed(run: &GiveBack<'_, Detail>) -> Look {
+fn as_claimed(run: &GiveBack<'_, Detail>) -> RunSnapshot {
     let flow_run = &run.run.detail.flow_run;
     let claimed = |task_run: &TaskRun| TaskRun {
         serialized_state: states::submitted_task_run(run.mark, &task_run.serialized_state),
         ..task_run.clone()
     };
-    Look {
+    RunSnapshot {
         id: flow_run.id.clone(),
         version: flow_run.version,
         state: if run.run.is_task_retry { "Running" } else { "Submitted" }.to_owned(),

@@ -1,7 +1,7 @@
 //! The run config of a flow run.
 
-use super::schema::Kind::{Json, Mapping, Text, TextList};
-use super::schema::{Field, check, optional, required, typed_object, unsupported_type};
+use super::schema::FieldType::{Json, Mapping, Text, TextList};
+use super::schema::{SchemaField, check, optional, required, typed_object, unsupported_type};
 use super::{AgentSettings, FlowRun};
 use crate::config::Rules;
 use crate::model::RunRefusal;
@@ -32,8 +32,8 @@ pub(super) struct RunConfig {
     pub(super) run_task_kwargs: Option<Value>,
 }
 
-const COMMON: [Field; 2] = [optional("env", Mapping), required("labels", TextList)];
-const ECS: [Field; 11] = [
+const COMMON: [SchemaField; 2] = [optional("env", Mapping), required("labels", TextList)];
+const ECS: [SchemaField; 11] = [
     COMMON[0],
     COMMON[1],
     optional("memory", Text),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// What a field may hold.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum FieldType {
     /// Text.
     Text,
     /// A boolean, also as the usual words and 0 or 1.
@@ -27,23 +27,23 @@ pub(super) enum Kind {
 
 /// A field of a serialised object; it may always be left out.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Field {
+pub(super) struct SchemaField {
     /// Key.
     pub(super) name: &'static str,
     /// Allowed values.
-    pub(super) kind: Kind,
+    pub(super) kind: FieldType,
     /// `null` is allowed.
     pub(super) nullable: bool,
 }
 
 /// A field that must not be null.
-pub(super) const fn required(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, nullable: false }
+pub(super) const fn required(name: &'static str, kind: FieldType) -> SchemaField {
+    SchemaField { name, kind, nullable: false }
 }
 
 /// A field that may be null.
-pub(super) const fn optional(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, nullable: true }
+pub(super) const fn optional(name: &'static str, kind: FieldType) -> SchemaField {
+    SchemaField { name, kind, nullable: true }
 }
 
 /// The object and its `type`, which tells which fields it has.
@@ -72,7 +72,7 @@ fn type_error(message: &str) -> RunRefusal {
 }
 
 /// Checks every field that is present; unknown keys are ignored. The refusal names all wrong fields.
-pub(super) fn check(object: &Map<String, Value>, fields: &[Field]) -> Result<(), RunRefusal> {
+pub(super) fn check(object: &Map<String, Value>, fields: &[SchemaField]) -> Result<(), RunRefusal> {
     let errors: Vec<String> = fields
         .iter()
         .filter_map(|field| Some(format!("'{}': {}", field.name, error(object.get(field.name)?, *field)?)))
@@ -80,7 +80,7 @@ pub(super) fn check(object: &Map<String, Value>, fields: &[Field]) -> Result<(),
     if errors.is_empty() { Ok(()) } else { Err(RunRefusal(format!("{{{}}}", errors.join(", ")))) }
 }
 
-fn error(value: &Value, field: Field) -> Option<String> {
+fn error(value: &Value, field: SchemaField) -> Option<String> {
     let wrong = |message: &str| Some(format!("['{message}']"));
     match (field.kind, value) {
         (_, Value::Null) => {
@@ -90,34 +90,36 @@ fn error(value: &Value, field: Field) -> Option<String> {
                 wrong("Field may not be null.")
             }
         }
-        (Kind::Json, _) | (Kind::Text, Value::String(_)) | (Kind::Mapping, Value::Object(_)) => None,
-        (Kind::Text, _) => wrong("Not a valid string."),
-        (Kind::Flag, flag) => {
+        (FieldType::Json, _) | (FieldType::Text, Value::String(_)) | (FieldType::Mapping, Value::Object(_)) => None,
+        (FieldType::Text, _) => wrong("Not a valid string."),
+        (FieldType::Flag, flag) => {
             if is_flag(flag) {
                 None
             } else {
                 wrong("Not a valid boolean.")
             }
         }
-        (Kind::Integer, number) => {
+        (FieldType::Integer, number) => {
             if is_integer(number) {
                 None
             } else {
                 wrong("Not a valid integer.")
             }
         }
-        (Kind::TextList, Value::Array(items)) => {
-            let item = |(index, item)| Some(format!("{index}: {}", error(item, required("", Kind::Text))?));
+        (FieldType::TextList, Value::Array(items)) => {
+            let item = |(index, item)| Some(format!("{index}: {}", error(item, required("", FieldType::Text))?));
             nested(items.iter().enumerate().filter_map(item))
         }
-        (Kind::TextList, _) => wrong("Not a valid list."),
-        (Kind::TextMapping, Value::Object(map)) => entries(map, Kind::Text),
-        (Kind::ValueMapping, Value::Object(map)) => entries(map, Kind::Json),
-        (Kind::Mapping | Kind::TextMapping | Kind::ValueMapping, _) => wrong("Not a valid mapping type."),
+        (FieldType::TextList, _) => wrong("Not a valid list."),
+        (FieldType::TextMapping, Value::Object(map)) => entries(map, FieldType::Text),
+        (FieldType::ValueMapping, Value::Object(map)) => entries(map, FieldType::Json),
+        (FieldType::Mapping | FieldType::TextMapping | FieldType::ValueMapping, _) => {
+            wrong("Not a valid mapping type.")
+        }
     }
 }
 
-fn entries(map: &Map<String, Value>, kind: Kind) -> Option<String> {
+fn entries(map: &Map<String, Value>, kind: FieldType) -> Option<String> {
     nested(map.iter().filter_map(|(key, value)| {
         Some(format!("{}: {{'value': {}}}", text_repr(key), error(value, required("", kind))?))
     }))

@@ -1,8 +1,8 @@
 //! Where a flow is stored. Only Docker storage matters for a launch, but a storage that Prefect cannot load fails the
 //! run, and better here than in its container.
 
-use super::schema::Kind::{Flag, Integer, Mapping, Text, TextList, TextMapping, ValueMapping};
-use super::schema::{Field, check, optional, required, typed_object, unsupported_type};
+use super::schema::FieldType::{Flag, Integer, Mapping, Text, TextList, TextMapping, ValueMapping};
+use super::schema::{SchemaField, check, optional, required, typed_object, unsupported_type};
 use crate::config::Rules;
 use crate::model::RunRefusal;
 use crate::python_text::accident;
@@ -41,7 +41,7 @@ pub(super) fn load(storage: &Value, rules: Rules) -> Result<Storage, RunRefusal>
     let (object, kind) = typed_object(storage)?;
     let fields = fields(kind, rules).ok_or_else(|| unsupported_type(kind))?;
     let common = [required("flows", TextMapping), optional("secrets", TextList)];
-    let all: Vec<Field> = common.iter().chain(fields).copied().collect();
+    let all: Vec<SchemaField> = common.iter().chain(fields).copied().collect();
     check(object, &all)?;
     check_complete(kind, object, rules)?;
     Ok(if kind == "Docker" { Storage::Docker(docker(object)) } else { Storage::Other })
@@ -52,9 +52,9 @@ fn docker(object: &Map<String, Value>) -> DockerStorage {
     DockerStorage { registry_url: text("registry_url"), image_name: text("image_name"), image_tag: text("image_tag") }
 }
 
-const SCRIPT: Field = optional("stored_as_script", Flag);
+const SCRIPT: SchemaField = optional("stored_as_script", Flag);
 
-fn fields(kind: &str, rules: Rules) -> Option<&'static [Field]> {
+fn fields(kind: &str, rules: Rules) -> Option<&'static [SchemaField]> {
     Some(match kind {
         "Azure" if rules == Rules::V0_15 => &AZURE[..3],
         "Azure" => &AZURE,
@@ -75,9 +75,9 @@ fn fields(kind: &str, rules: Rules) -> Option<&'static [Field]> {
     })
 }
 
-const AZURE: [Field; 4] =
+const AZURE: [SchemaField; 4] =
     [required("container", Text), optional("blob_name", Text), SCRIPT, optional("connection_string_secret", Text)];
-const BITBUCKET: [Field; 9] = [
+const BITBUCKET: [SchemaField; 9] = [
     required("project", Text),
     required("repo", Text),
     optional("workspace", Text),
@@ -88,13 +88,13 @@ const BITBUCKET: [Field; 9] = [
     optional("cloud_username_secret", Text),
     optional("cloud_app_password_secret", Text),
 ];
-const CODE_COMMIT: [Field; 4] = [
+const CODE_COMMIT: [SchemaField; 4] = [
     required("repo", Text),
     optional("path", Text),
     optional("commit", Text),
     optional("client_options", ValueMapping),
 ];
-const DOCKER: [Field; 6] = [
+const DOCKER: [SchemaField; 6] = [
     optional("registry_url", Text),
     optional("image_name", Text),
     optional("image_tag", Text),
@@ -102,8 +102,8 @@ const DOCKER: [Field; 6] = [
     SCRIPT,
     required("prefect_version", Text),
 ];
-const GCS: [Field; 4] = [required("bucket", Text), optional("key", Text), optional("project", Text), SCRIPT];
-const GIT: [Field; 13] = [
+const GCS: [SchemaField; 4] = [required("bucket", Text), optional("key", Text), optional("project", Text), SCRIPT];
+const GIT: [SchemaField; 13] = [
     required("flow_path", Text),
     optional("repo", Text),
     required("repo_host", Text),
@@ -118,7 +118,7 @@ const GIT: [Field; 13] = [
     required("use_ssh", Flag),
     required("format_access_token", Flag),
 ];
-const GIT_0_15: [Field; 12] = [
+const GIT_0_15: [SchemaField; 12] = [
     required("flow_path", Text),
     required("repo", Text),
     required("repo_host", Text),
@@ -132,25 +132,25 @@ const GIT_0_15: [Field; 12] = [
     required("use_ssh", Flag),
     required("format_access_token", Flag),
 ];
-const GITHUB: [Field; 5] = [
+const GITHUB: [SchemaField; 5] = [
     required("repo", Text),
     optional("ref", Text),
     required("path", Text),
     optional("access_token_secret", Text),
     optional("base_url", Text),
 ];
-const GITLAB: [Field; 5] = [
+const GITLAB: [SchemaField; 5] = [
     required("repo", Text),
     optional("path", Text),
     optional("host", Text),
     optional("ref", Text),
     optional("access_token_secret", Text),
 ];
-const LOCAL: [Field; 3] = [required("directory", Text), optional("path", Text), SCRIPT];
-const MODULE: [Field; 1] = [required("module", Text)];
-const S3: [Field; 4] =
+const LOCAL: [SchemaField; 3] = [required("directory", Text), optional("path", Text), SCRIPT];
+const MODULE: [SchemaField; 1] = [required("module", Text)];
+const S3: [SchemaField; 4] =
     [required("bucket", Text), optional("key", Text), SCRIPT, optional("client_options", ValueMapping)];
-const WEBHOOK: [Field; 5] = [
+const WEBHOOK: [SchemaField; 5] = [
     required("build_request_kwargs", Mapping),
     required("build_request_http_method", Text),
     required("get_flow_request_kwargs", Mapping),

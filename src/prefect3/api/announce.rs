@@ -2,8 +2,8 @@
 //! long as the invocation has time; what is left comes at the next poll of a warm process.
 
 use super::answer::{is_missing, is_no_route};
-use super::events::{Launched, Teller};
-use super::requests::{self, Request};
+use super::events::{LaunchEvent, Teller};
+use super::requests::{self, ApiRequest};
 use super::runs::Row;
 use super::untold::Telling;
 use super::{Detail, Prefect3, version_of};
@@ -97,7 +97,7 @@ impl Prefect3 {
     }
 
     /// The requests of [`Prefect3::tell_others`], by what is known without asking.
-    pub(super) fn announcements(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<Request> {
+    pub(super) fn announcements(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<ApiRequest> {
         let known = self.pool.try_lock().ok().and_then(|pool| pool.known());
         let Some(pool) = known else { return Vec::new() };
         let mut requests = self.event_requests(&pool, launched);
@@ -105,11 +105,11 @@ impl Prefect3 {
         requests
     }
 
-    fn event_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<Request> {
+    fn event_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<ApiRequest> {
         let (teller, now) = (self.teller(pool), (self.now)());
         let events = |(run, task): &(DueRun<Detail>, TaskOfRun)| {
             let belongings = self.records.of(run).ok();
-            let launched = Launched { flow_run: &run.detail.flow_run, belongings: belongings.as_ref() };
+            let launched = LaunchEvent { flow_run: &run.detail.flow_run, belongings: belongings.as_ref() };
             let submitted = self.names.event(&run.flow_run_id, &run.token);
             let mut events = vec![teller.submitted(&submitted, launched, now)];
             // Prefect 2's worker tells its flow's end by it, which nobody waits for here.
@@ -124,7 +124,7 @@ impl Prefect3 {
         launched.chunks(MAX_EVENTS / 2).map(some).collect()
     }
 
-    fn label_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<Request> {
+    fn label_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<ApiRequest> {
         if !self.wants_labels() {
             return Vec::new();
         }

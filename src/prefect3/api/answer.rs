@@ -17,13 +17,13 @@ const MAX_ASKED_CHARS: usize = 200;
 
 /// A successful answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Answer {
+pub(super) struct JsonAnswer {
     /// What was asked, for people: method and path.
     asked: String,
     body: Bytes,
 }
 
-impl Answer {
+impl JsonAnswer {
     /// The same, as the answer to this.
     pub(super) fn to(self, method: &str, path: &str) -> Self {
         Self { asked: format!("{method} {path}").chars().take(MAX_ASKED_CHARS).collect(), ..self }
@@ -59,9 +59,9 @@ impl Answer {
 }
 
 /// Reads an HTTP answer. `again`: what its headers say of when to come again.
-pub(super) fn read(status: u16, again: Again, body: Bytes) -> Result<Answer, ApiError> {
+pub(super) fn read(status: u16, again: Again, body: Bytes) -> Result<JsonAnswer, ApiError> {
     if (200..300).contains(&status) {
-        return Ok(Answer { asked: String::new(), body });
+        return Ok(JsonAnswer { asked: String::new(), body });
     }
     let retry_after = again.retry_after;
     if again.maintenance {

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 /// Whose claim it is.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Whose {
+pub(super) enum ClaimOwner {
     /// Ours, and since when.
     Ours(Mark, OffsetDateTime),
     /// Another's.
@@ -29,48 +29,48 @@ pub(super) struct Claimant<'a> {
 
 impl Claimant<'_> {
     /// By the current state of a PENDING run alone.
-    pub(super) fn by_state(self, run: &Row) -> Whose {
-        let Some(state) = &run.state else { return Whose::Untold };
+    pub(super) fn by_state(self, run: &Row) -> ClaimOwner {
+        let Some(state) = &run.state else { return ClaimOwner::Untold };
         if !state.is_claim() {
-            return Whose::Untold;
+            return ClaimOwner::Untold;
         }
         match (self.marked(state), &state.transition_id) {
             (Some(ours), _) => ours,
             // A server that drops `data` leaves the id, which only the state before the claim explains.
-            (None, Some(id)) if state.mark.is_none() && is_derived(id) => Whose::Untold,
-            _ => Whose::Foreign,
+            (None, Some(id)) if state.mark.is_none() && is_derived(id) => ClaimOwner::Untold,
+            _ => ClaimOwner::Foreign,
         }
     }
 
     /// By all of a run's states, in any order: those of the newest claim and before it.
-    pub(super) fn by_history(self, flow_run_id: &str, states: &[State]) -> Whose {
-        let Some(claim) = newest_claim(states) else { return Whose::Foreign };
+    pub(super) fn by_history(self, flow_run_id: &str, states: &[State]) -> ClaimOwner {
+        let Some(claim) = newest_claim(states) else { return ClaimOwner::Foreign };
         // Only what is SCHEDULED becomes Late: such a state was there before the claim, or another one stands between
         // them. The server dates a state when it begins to write it, and two of its processes need not agree.
         let ends = |state: &&State| state.kind != "PENDING" && !(state.kind == "SCHEDULED" && state.name == "Late");
         let after = states.iter().filter(|state| state.timestamp > claim.timestamp);
         if let Some(over) = after.filter(ends).max_by_key(|state| state.timestamp) {
             if over.kind != "SCHEDULED" {
-                return Whose::Foreign;
+                return ClaimOwner::Foreign;
             }
             return self.told_too_late(states.iter().filter(|state| state.timestamp > over.timestamp));
         }
         if let Some(ours) = self.marked(claim) {
             return ours;
         }
-        let Some(id) = &claim.transition_id else { return Whose::Foreign };
+        let Some(id) = &claim.transition_id else { return ClaimOwner::Foreign };
         // A run that is late gets another SCHEDULED state while we look: any of them may be the one we saw.
         let before = states.iter().filter(|state| state.kind == "SCHEDULED" && state.timestamp <= claim.timestamp);
         let seen = before.filter(|state| self.names.claim(flow_run_id, &state.id) == *id).max_by_key(|s| s.timestamp);
-        let (Some(seen), Some(since)) = (seen, claim.timestamp) else { return Whose::Foreign };
+        let (Some(seen), Some(since)) = (seen, claim.timestamp) else { return ClaimOwner::Foreign };
         let (attempts, capacity_refusals) = attempts(seen);
-        Whose::Ours(self.mark(id, attempts + 1, capacity_refusals), since)
+        ClaimOwner::Ours(self.mark(id, attempts + 1, capacity_refusals), since)
     }
 
     /// By the states over a claim that is over already. `task-events` may have told of the claim's task in the very moment
     /// in which the claim was given back: then the run is PENDING, and nobody but us can know that nobody has claimed
     /// it. It is finished as the claim that it was. Anybody else's state is a claim of theirs.
-    fn told_too_late<'s>(self, states: impl Iterator<Item = &'s State>) -> Whose {
+    fn told_too_late<'s>(self, states: impl Iterator<Item = &'s State>) -> ClaimOwner {
         let is_ours = |mark: &Mark| mark.agent == self.names.identity();
         let mut newest: Option<(&Mark, OffsetDateTime)> = None;
         for state in states {
@@ -79,20 +79,20 @@ impl Claimant<'_> {
                     newest = Some((mark, at));
                 }
                 (Some(mark), Some(_)) if is_ours(mark) => {}
-                _ => return Whose::Foreign,
+                _ => return ClaimOwner::Foreign,
             }
         }
-        newest.map_or(Whose::Foreign, |(mark, at)| {
-            Whose::Ours(Mark { agent: self.marked_as.to_owned(), ..mark.clone() }, at)
+        newest.map_or(ClaimOwner::Foreign, |(mark, at)| {
+            ClaimOwner::Ours(Mark { agent: self.marked_as.to_owned(), ..mark.clone() }, at)
         })
     }
 
     /// By the mark in a claim.
-    fn marked(self, claim: &State) -> Option<Whose> {
+    fn marked(self, claim: &State) -> Option<ClaimOwner> {
         let mark = claim.mark.as_ref()?;
         let is_ours = mark.agent == self.names.identity() && claim.made_by() == Some(&mark.token);
         let ours = Mark { agent: self.marked_as.to_owned(), ..mark.clone() };
-        is_ours.then_some(Whose::Ours(ours, claim.timestamp?))
+        is_ours.then_some(ClaimOwner::Ours(ours, claim.timestamp?))
     }
 
     /// The mark that a claim with this `transition_id` would have if it were ours.

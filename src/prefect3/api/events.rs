@@ -19,7 +19,7 @@ pub(super) struct Teller<'a> {
 
 /// A run that has a task.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Launched<'a> {
+pub(super) struct LaunchEvent<'a> {
     pub flow_run: &'a FlowRun,
     /// Unknown where it was launched by an earlier process.
     pub belongings: Option<&'a Belongings>,
@@ -27,7 +27,7 @@ pub(super) struct Launched<'a> {
 
 impl Teller<'_> {
     /// `prefect.worker.submitted-flow-run`. `id` is the same for the same launch.
-    pub(super) fn submitted(self, id: &str, launched: Launched<'_>, now: OffsetDateTime) -> Value {
+    pub(super) fn submitted(self, id: &str, launched: LaunchEvent<'_>, now: OffsetDateTime) -> Value {
         self.event("prefect.worker.submitted-flow-run", (id, None), &self.related(launched), now)
     }
 
@@ -36,7 +36,7 @@ impl Teller<'_> {
     pub(super) fn executed(
         self,
         (id, follows): (&str, &str),
-        launched: Launched<'_>,
+        launched: LaunchEvent<'_>,
         pid: &str,
         now: OffsetDateTime,
     ) -> Value {
@@ -65,8 +65,8 @@ impl Teller<'_> {
         })
     }
 
-    fn related(self, launched: Launched<'_>) -> Vec<Value> {
-        let Launched { flow_run, belongings } = launched;
+    fn related(self, launched: LaunchEvent<'_>) -> Vec<Value> {
+        let LaunchEvent { flow_run, belongings } = launched;
         let deployment = belongings.and_then(|known| known.deployment.as_ref());
         let flow = belongings.map(|known| known.flow.name.as_str());
         let deployment_name = deployment.map(|known| known.deployment.name.as_str());

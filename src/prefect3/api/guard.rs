@@ -8,7 +8,7 @@ use crate::orchestrator::DueRun;
 
 /// A flow run as it is now.
 #[derive(Debug, Clone)]
-pub(super) struct Look {
+pub(super) struct RunReading {
     /// The run.
     pub run: Row,
     /// `transition_id` of the claim that it is in, if it is in one.
@@ -18,7 +18,7 @@ pub(super) struct Look {
 }
 
 /// Whether the claim may be given back, or the run be ended as never launched.
-pub(super) fn may_end_claim<D>(run: &DueRun<D>, look: Option<&Look>) -> Result<(), ApiError> {
+pub(super) fn may_end_claim<D>(run: &DueRun<D>, look: Option<&RunReading>) -> Result<(), ApiError> {
     let look = look.ok_or_else(|| left("the run no longer exists"))?;
     match (look.run.kind(), &look.claim) {
         ("PENDING", Some(claim)) if *claim == run.token => Ok(()),
@@ -28,7 +28,7 @@ pub(super) fn may_end_claim<D>(run: &DueRun<D>, look: Option<&Look>) -> Result<(
 }
 
 /// Whether the run may be ended as Cancelled: it is being cancelled, or is due as it was (its deployment is gone).
-pub(super) fn may_cancel(run: &DueRun<Detail>, look: Option<&Look>) -> Result<(), ApiError> {
+pub(super) fn may_cancel(run: &DueRun<Detail>, look: Option<&RunReading>) -> Result<(), ApiError> {
     let look = look.ok_or_else(|| left("the run no longer exists"))?;
     match look.run.kind() {
         "CANCELLING" => Ok(()),

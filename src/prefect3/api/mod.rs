@@ -46,8 +46,8 @@ use crate::launch::delivery::Delivery;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::orchestrator::{
-    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, RenderError, Rendered, RunLog,
-    RunNow, Standing, TaskOfRun, TaskWatch, Watched, Window,
+    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, OutstandingClaims, RenderError,
+    Rendered, RunLog, RunNow, TaskOfRun, TaskWatch, Watched, Window,
 };
 use crate::prefect3::render::FlowRun;
 use crate::redaction::Redaction;
@@ -68,8 +68,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use transport::Transport;
-use turns::Seen;
+use transport::RestTransport;
+use turns::SeenState;
 use untold::Untold;
 
 /// Version of Prefect whose worker an agent stands for: the one that it does as, to the letter. For Prefect 3 that is the
@@ -114,7 +114,7 @@ pub struct Detail {
     /// The run as the API describes it.
     pub flow_run: Arc<FlowRun>,
     /// The state that it was seen in.
-    seen: Seen,
+    seen: SeenState,
 }
 
 /// Prefect 2 and 3 as an [`Orchestrator`]: one agent and its work pool.
@@ -129,7 +129,7 @@ pub struct Prefect3 {
     region: String,
     now: Now,
     read_only: bool,
-    transport: Transport,
+    transport: RestTransport,
     /// Held while the pool is read, so that it is read once.
     pool: tokio::sync::Mutex<Pool>,
     /// What a person should know about the pool.
@@ -155,7 +155,7 @@ impl Prefect3 {
         let csrf_client = names.csrf_client(&session);
         let further = headers::further(&secrets)?;
         let kept = (redaction.clone(), Arc::clone(&now));
-        let transport = Transport::new(http, &config.api, &credential, further, &config.name, csrf_client, kept)?;
+        let transport = RestTransport::new(http, &config.api, &credential, further, &config.name, csrf_client, kept)?;
         let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
         Ok(Self {
             config,
@@ -242,7 +242,11 @@ impl Orchestrator for Prefect3 {
         self.page(window).await
     }
 
-    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<Detail>, ApiError> {
+    async fn standing(
+        &self,
+        now: OffsetDateTime,
+        orphan_after: Duration,
+    ) -> Result<OutstandingClaims<Detail>, ApiError> {
         self.what_stands(now, orphan_after).await
     }
 

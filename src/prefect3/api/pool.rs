@@ -7,7 +7,7 @@ use crate::config::WorkerRules;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::prefect3::render::WorkPool;
-use crate::transport::shape::{self, Field, Kind};
+use crate::transport::shape::{self, FieldKind, RowField};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,10 +22,10 @@ const TEMPLATE_2: &str = include_str!("templates/prefect2.json");
 const TEMPLATE_3: &str = include_str!("templates/prefect3.json");
 
 /// What is read of a work pool.
-const WORK_POOL: &[Field] = &[
-    Field::required("id", Kind::Text),
-    Field::required("name", Kind::Text),
-    Field::required("base_job_template", Kind::Object),
+const WORK_POOL: &[RowField] = &[
+    RowField::required("id", FieldKind::Text),
+    RowField::required("name", FieldKind::Text),
+    RowField::required("base_job_template", FieldKind::Object),
 ];
 
 /// What is known of the work pool.

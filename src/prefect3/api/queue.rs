@@ -1,6 +1,6 @@
 //! What is due: the queue, beside the worker's sign of life and the pool.
 
-use super::answer::Answer;
+use super::answer::JsonAnswer;
 use super::claims::attempts;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::{Row, Unreadable};
@@ -72,9 +72,9 @@ impl Prefect3 {
     /// The queue's answer and, in an invocation's first page, what became of heartbeat and pool.
     async fn beside(
         &self,
-        queue: impl Future<Output = Result<Answer, ApiError>>,
+        queue: impl Future<Output = Result<JsonAnswer, ApiError>>,
         is_first: bool,
-    ) -> (Result<Answer, ApiError>, Result<(), ApiError>) {
+    ) -> (Result<JsonAnswer, ApiError>, Result<(), ApiError>) {
         if !is_first {
             return (queue.await, Ok(()));
         }
@@ -93,7 +93,7 @@ impl Prefect3 {
         }
     }
 
-    fn rows_of(&self, queue: Result<Answer, ApiError>) -> Result<Vec<Value>, ApiError> {
+    fn rows_of(&self, queue: Result<JsonAnswer, ApiError>) -> Result<Vec<Value>, ApiError> {
         let rows = queue.map_err(|error| self.about_pool(error))?.list()?;
         // A row without a run stays as it is: it is said to be odd with the others that are.
         let flow_run = |row| match row {

@@ -1,7 +1,7 @@
 //! Runs read again: as they are now, and whose claim they are in.
 
 use super::claims::newest_claim;
-use super::guard::Look;
+use super::guard::RunReading;
 use super::queue::readable;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::{Row, State};
@@ -19,7 +19,7 @@ impl Prefect3 {
         Ok(runs.iter().zip(&looks).map(|(run, look)| Some(self.run_now(run, look.as_ref()?))).collect())
     }
 
-    fn run_now(&self, seen: &DueRun<Detail>, look: &Look) -> RunNow {
+    fn run_now(&self, seen: &DueRun<Detail>, look: &RunReading) -> RunNow {
         // Another invocation of this agent may have made the claim that we tried to make: then it launches.
         let by_another = look.session.as_ref().is_some_and(|session| *session != self.session);
         let claim = look.claim.as_ref().filter(|_| !by_another);
@@ -35,7 +35,7 @@ impl Prefect3 {
 
     /// Reads runs; one entry per id, in order, `None` for what is not there. A run in a sub-state of PENDING whose history
     /// cannot be read has an error of its own.
-    pub(super) async fn looks(&self, ids: &[String]) -> Result<Vec<Option<Result<Look, ApiError>>>, ApiError> {
+    pub(super) async fn looks(&self, ids: &[String]) -> Result<Vec<Option<Result<RunReading, ApiError>>>, ApiError> {
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let chunks = ids
             .chunks(PAGE_ROWS)
@@ -58,7 +58,7 @@ impl Prefect3 {
     }
 
     /// One run; `None` = the API says that there is none. That a list lacks it proves nothing.
-    pub(super) async fn look_at_one(&self, flow_run_id: &str) -> Result<Option<Look>, ApiError> {
+    pub(super) async fn look_at_one(&self, flow_run_id: &str) -> Result<Option<RunReading>, ApiError> {
         if let Some(look) = self.looks(&[flow_run_id.to_owned()]).await?.pop().flatten() {
             return look.map(Some);
         }
@@ -71,14 +71,14 @@ impl Prefect3 {
         self.look(run).await.map(Some)
     }
 
-    async fn look(&self, run: Row) -> Result<Look, ApiError> {
+    async fn look(&self, run: Row) -> Result<RunReading, ApiError> {
         let claim = match &run.state {
             Some(state) if state.is_claim() => Some(state.clone()),
             Some(state) if state.kind == "PENDING" => newest_claim(&self.history(run.id()).await?).cloned(),
             _ => None,
         };
         let (claim, session) = claim.map_or((None, None), |claim| (claim.made_by().map(str::to_owned), claim.session));
-        Ok(Look { run, claim, session })
+        Ok(RunReading { run, claim, session })
     }
 
     /// All states of a run.

@@ -2,12 +2,12 @@
 //!
 //! A list that lacks one proves nothing: only the answer that there is no such thing does, to a question for it alone.
 
-use super::requests::{self, PAGE_ROWS, Request};
+use super::requests::{self, ApiRequest, PAGE_ROWS};
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, RenderError};
-use crate::prefect3::render::{Deployment, Flow};
-use crate::transport::shape::{self, Field, Kind};
+use crate::prefect3::render::{Flow, PrefectDeployment};
+use crate::transport::shape::{self, FieldKind, RowField};
 use futures_util::future::{join, join_all};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -18,21 +18,21 @@ const MAX_FLOWS: usize = 1000;
 /// Of what a list lacks, so many are asked for one by one. The others wait for a later poll.
 const MAX_SINGLE: usize = 20;
 
-const FLOW: &[Field] = &[Field::required("id", Kind::Text), Field::required("name", Kind::Text)];
-const DEPLOYMENT: &[Field] = &[
-    Field::required("id", Kind::Text),
-    Field::required("name", Kind::Text),
-    Field::optional("updated", Kind::Text),
-    Field::optional("job_variables", Kind::Object),
-    Field::optional("infra_overrides", Kind::Object),
+const FLOW: &[RowField] = &[RowField::required("id", FieldKind::Text), RowField::required("name", FieldKind::Text)];
+const DEPLOYMENT: &[RowField] = &[
+    RowField::required("id", FieldKind::Text),
+    RowField::required("name", FieldKind::Text),
+    RowField::optional("updated", FieldKind::Text),
+    RowField::optional("job_variables", FieldKind::Object),
+    RowField::optional("infra_overrides", FieldKind::Object),
 ];
 
 /// How one kind of record is asked for and read.
 struct Asking<T> {
     /// For people.
     what: &'static str,
-    many: fn(&[&str]) -> Request,
-    single: fn(&str) -> Request,
+    many: fn(&[&str]) -> ApiRequest,
+    single: fn(&str) -> ApiRequest,
     parse: fn(Value) -> Result<T, String>,
 }
 
@@ -40,18 +40,18 @@ struct Asking<T> {
 #[derive(Debug, Default)]
 pub(super) struct Records {
     /// Flows keep their names: a warm process reads each once.
-    flows: Known<Flow>,
+    flows: RecordCache<Flow>,
     /// Deployments as they are in this poll.
-    deployments: Known<Deployed>,
+    deployments: RecordCache<Deployed>,
     /// Held while they are read, so that batches side by side do not read the same.
     reading: tokio::sync::Mutex<()>,
 }
 
-type Known<T> = Mutex<HashMap<String, Found<T>>>;
+type RecordCache<T> = Mutex<HashMap<String, CacheEntry<T>>>;
 
 /// What was found under an id.
 #[derive(Debug)]
-enum Found<T> {
+enum CacheEntry<T> {
     There(Arc<T>),
     /// Nothing: deleted.
     Nothing,
@@ -62,7 +62,7 @@ enum Found<T> {
 /// A deployment and what launches do not need of it.
 #[derive(Debug, Clone)]
 pub(super) struct Deployed {
-    pub deployment: Deployment,
+    pub deployment: PrefectDeployment,
     pub tags: Vec<String>,
 }
 
@@ -89,7 +89,7 @@ impl Records {
     pub(super) fn begin_poll(&self) {
         lock(&self.deployments).clear();
         let mut flows = lock(&self.flows);
-        flows.retain(|_, found| matches!(found, Found::There(_)));
+        flows.retain(|_, found| matches!(found, CacheEntry::There(_)));
         if flows.len() > MAX_FLOWS {
             flows.clear();
         }
@@ -113,19 +113,19 @@ impl Records {
 }
 
 /// What was found; `Err(None)` = it is not there.
-fn found<T>(known: &Known<T>, id: &str) -> Result<Arc<T>, Option<RenderError>> {
+fn found<T>(known: &RecordCache<T>, id: &str) -> Result<Arc<T>, Option<RenderError>> {
     match lock(known).get(id) {
-        Some(Found::There(found)) => Ok(Arc::clone(found)),
-        Some(Found::Nothing) => Err(None),
-        Some(Found::Unread(why)) => Err(Some(why.clone())),
+        Some(CacheEntry::There(found)) => Ok(Arc::clone(found)),
+        Some(CacheEntry::Nothing) => Err(None),
+        Some(CacheEntry::Unread(why)) => Err(Some(why.clone())),
         None => Err(Some(RenderError::NotNow(format!("{id} was not asked for")))),
     }
 }
 
 /// Those ids that were not read, or not well.
-fn unknown<'a, T>(known: &Known<T>, ids: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
+fn unknown<'a, T>(known: &RecordCache<T>, ids: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
     let known = lock(known);
-    let is_open = |id: &&String| matches!(known.get(*id), None | Some(Found::Unread(_)));
+    let is_open = |id: &&String| matches!(known.get(*id), None | Some(CacheEntry::Unread(_)));
     ids.collect::<BTreeSet<_>>().into_iter().filter(is_open).map(String::as_str).collect()
 }
 
@@ -161,7 +161,7 @@ impl Prefect3 {
         .await;
     }
 
-    async fn read_into<T>(&self, known: &Known<T>, ids: &[&str], asking: Asking<T>) {
+    async fn read_into<T>(&self, known: &RecordCache<T>, ids: &[&str], asking: Asking<T>) {
         let asking = &asking;
         let chunks = ids.chunks(PAGE_ROWS).map(|ids| async move { (ids, self.read_many(ids, asking).await) });
         let mut absent: Vec<&str> = Vec::new();
@@ -184,20 +184,20 @@ impl Prefect3 {
         }
         let later = absent.iter().skip(MAX_SINGLE).map(|id| {
             let reason = format!("{} is missing in a list, with too many others to ask for each now", asking.what);
-            ((*id).to_owned(), Found::Unread(RenderError::NotNow(reason)))
+            ((*id).to_owned(), CacheEntry::Unread(RenderError::NotNow(reason)))
         });
         lock(known).extend(later);
     }
 
     /// What a list says of these ids.
-    async fn read_many<T>(&self, ids: &[&str], asking: &Asking<T>) -> Result<HashMap<String, Found<T>>, ApiError> {
+    async fn read_many<T>(&self, ids: &[&str], asking: &Asking<T>) -> Result<HashMap<String, CacheEntry<T>>, ApiError> {
         let rows = self.transport.read(&(asking.many)(ids)).await?.list()?;
         let asked: HashSet<&str> = ids.iter().copied().collect();
         let found = rows.into_iter().filter_map(|row| {
             let id = shape::text_at(&row, &["id"]).filter(|id| asked.contains(id))?.to_owned();
             let found = (asking.parse)(row).map_or_else(
-                |why| Found::Unread(RenderError::NotNow(format!("{} cannot be read: {why}", asking.what))),
-                |row| Found::There(Arc::new(row)),
+                |why| CacheEntry::Unread(RenderError::NotNow(format!("{} cannot be read: {why}", asking.what))),
+                |row| CacheEntry::There(Arc::new(row)),
             );
             Some((id, found))
         });
@@ -205,21 +205,21 @@ impl Prefect3 {
     }
 
     /// What is said of this id alone.
-    async fn read_single<T>(&self, id: &str, asking: &Asking<T>) -> Found<T> {
+    async fn read_single<T>(&self, id: &str, asking: &Asking<T>) -> CacheEntry<T> {
         let sent = self.transport.repeatable(&(asking.single)(id)).await;
         if sent.is_absent {
-            return Found::Nothing;
+            return CacheEntry::Nothing;
         }
         let read = sent.answer.and_then(|answer| {
             let row = (asking.parse)(Value::Object(answer.object()?)).map_err(|why| answer.odd(&why))?;
-            Ok(Found::There(Arc::new(row)))
+            Ok(CacheEntry::There(Arc::new(row)))
         });
         read.unwrap_or_else(|error| unread(asking, &error))
     }
 }
 
-fn unread<T>(asking: &Asking<T>, error: &ApiError) -> Found<T> {
-    Found::Unread(RenderError::unread(asking.what, error))
+fn unread<T>(asking: &Asking<T>, error: &ApiError) -> CacheEntry<T> {
+    CacheEntry::Unread(RenderError::unread(asking.what, error))
 }
 
 fn deployed(row: Value) -> Result<Deployed, String> {

@@ -1,7 +1,7 @@
 //! Blocks and variables that job configurations refer to: each read once per batch, side by side.
 
 use super::Prefect3;
-use super::requests::{self, Request};
+use super::requests::{self, ApiRequest};
 use crate::model::ApiError;
 use crate::orchestrator::RenderError;
 use crate::prefect3::render::{BlockReference, Blocks, Variables, block_references, variable_names};
@@ -76,7 +76,7 @@ impl Prefect3 {
     /// The field of what is there; `None` = nothing is, and nothing can be under such a name.
     async fn read_one<T>(
         &self,
-        request: &Request,
+        request: &ApiRequest,
         field: &str,
         read: fn(Value) -> Result<T, String>,
         seen: impl FnOnce(&Map<String, Value>),

@@ -16,7 +16,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// One request, below the API's base URL.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Request {
+pub(super) struct ApiRequest {
     /// Method.
     pub method: Method,
     /// Path and query, percent-encoded.
@@ -27,7 +27,7 @@ pub(super) struct Request {
     pub patience: Option<Duration>,
 }
 
-impl Request {
+impl ApiRequest {
     fn get(path: String) -> Self {
         Self { method: Method::GET, path, body: None, patience: None }
     }
@@ -55,58 +55,58 @@ fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
-pub(super) fn work_pool(name: &str) -> Request {
-    Request::get(format!("/work_pools/{}", segment(name)))
+pub(super) fn work_pool(name: &str) -> ApiRequest {
+    ApiRequest::get(format!("/work_pools/{}", segment(name)))
 }
 
 /// Gives a pool without a template one.
-pub(super) fn fill_work_pool(name: &str, base_job_template: &Map<String, Value>) -> Request {
-    Request::patch(format!("/work_pools/{}", segment(name)), json!({"base_job_template": base_job_template}))
+pub(super) fn fill_work_pool(name: &str, base_job_template: &Map<String, Value>) -> ApiRequest {
+    ApiRequest::patch(format!("/work_pools/{}", segment(name)), json!({"base_job_template": base_job_template}))
 }
 
 /// The worker's sign of life. Prefect calls it offline after three intervals without one.
-pub(super) fn heartbeat(work_pool: &str, worker: &str, interval_seconds: u64, return_id: bool) -> Request {
+pub(super) fn heartbeat(work_pool: &str, worker: &str, interval_seconds: u64, return_id: bool) -> ApiRequest {
     let mut body = Map::new();
     body.insert("name".into(), json!(worker));
     body.insert("heartbeat_interval_seconds".into(), json!(interval_seconds));
     body.extend(return_id.then(|| ("return_id".to_owned(), json!(true))));
-    Request::post(format!("/work_pools/{}/workers/heartbeat", segment(work_pool)), Value::Object(body))
+    ApiRequest::post(format!("/work_pools/{}/workers/heartbeat", segment(work_pool)), Value::Object(body))
 }
 
 /// The due runs of a pool's queues (none = all), by the priority of their queue, then by their time.
-pub(super) fn due_runs(work_pool: &str, queues: &[String], before: OffsetDateTime, limit: usize) -> Request {
+pub(super) fn due_runs(work_pool: &str, queues: &[String], before: OffsetDateTime, limit: usize) -> ApiRequest {
     let body = json!({"work_queue_names": queues, "scheduled_before": times::iso(before), "limit": limit});
-    Request::post(format!("/work_pools/{}/get_scheduled_flow_runs", segment(work_pool)), body)
+    ApiRequest::post(format!("/work_pools/{}/get_scheduled_flow_runs", segment(work_pool)), body)
 }
 
 /// Flow runs, up to [`PAGE_ROWS`] of them.
-pub(super) fn flow_runs(ids: &[&str]) -> Request {
-    Request::post("/flow_runs/filter".into(), by_id("flow_runs", ids))
+pub(super) fn flow_runs(ids: &[&str]) -> ApiRequest {
+    ApiRequest::post("/flow_runs/filter".into(), by_id("flow_runs", ids))
 }
 
 /// Flows, up to [`PAGE_ROWS`] of them.
-pub(super) fn flows(ids: &[&str]) -> Request {
-    Request::post("/flows/filter".into(), by_id("flows", ids))
+pub(super) fn flows(ids: &[&str]) -> ApiRequest {
+    ApiRequest::post("/flows/filter".into(), by_id("flows", ids))
 }
 
 /// Deployments, up to [`PAGE_ROWS`] of them.
-pub(super) fn deployments(ids: &[&str]) -> Request {
-    Request::post("/deployments/filter".into(), by_id("deployments", ids))
+pub(super) fn deployments(ids: &[&str]) -> ApiRequest {
+    ApiRequest::post("/deployments/filter".into(), by_id("deployments", ids))
 }
 
 /// One flow.
-pub(super) fn flow(id: &str) -> Request {
-    Request::get(format!("/flows/{}", segment(id)))
+pub(super) fn flow(id: &str) -> ApiRequest {
+    ApiRequest::get(format!("/flows/{}", segment(id)))
 }
 
 /// One deployment.
-pub(super) fn deployment(id: &str) -> Request {
-    Request::get(format!("/deployments/{}", segment(id)))
+pub(super) fn deployment(id: &str) -> ApiRequest {
+    ApiRequest::get(format!("/deployments/{}", segment(id)))
 }
 
 /// One flow run.
-pub(super) fn flow_run(id: &str) -> Request {
-    Request::get(format!("/flow_runs/{}", segment(id)))
+pub(super) fn flow_run(id: &str) -> ApiRequest {
+    ApiRequest::get(format!("/flow_runs/{}", segment(id)))
 }
 
 fn by_id(what: &str, ids: &[&str]) -> Value {
@@ -114,15 +114,15 @@ fn by_id(what: &str, ids: &[&str]) -> Value {
 }
 
 /// Runs of a pool that are claimed and have not begun, or are being cancelled; the oldest first.
-pub(super) fn standing(work_pool: &str, offset: usize) -> Request {
+pub(super) fn standing(work_pool: &str, offset: usize) -> ApiRequest {
     let filter = json!({"state": {"type": {"any_": ["PENDING", "CANCELLING"]}}});
-    Request::post("/flow_runs/filter".into(), in_pool(work_pool, &filter, "EXPECTED_START_TIME_ASC", offset))
+    ApiRequest::post("/flow_runs/filter".into(), in_pool(work_pool, &filter, "EXPECTED_START_TIME_ASC", offset))
 }
 
 /// Runs of a pool that were cancelled and ended since then, the latest first.
-pub(super) fn cancelled(work_pool: &str, since: OffsetDateTime) -> Request {
+pub(super) fn cancelled(work_pool: &str, since: OffsetDateTime) -> ApiRequest {
     let filter = json!({"state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": times::iso(since)}});
-    Request::post("/flow_runs/filter".into(), in_pool(work_pool, &filter, "END_TIME_DESC", 0))
+    ApiRequest::post("/flow_runs/filter".into(), in_pool(work_pool, &filter, "END_TIME_DESC", 0))
 }
 
 fn in_pool(work_pool: &str, flow_runs: &Value, sort: &str, offset: usize) -> Value {
@@ -131,58 +131,58 @@ fn in_pool(work_pool: &str, flow_runs: &Value, sort: &str, offset: usize) -> Val
 }
 
 /// All states that a run has had.
-pub(super) fn history(flow_run_id: &str) -> Request {
-    Request::get(format!("/flow_run_states/?flow_run_id={}", segment(flow_run_id)))
+pub(super) fn history(flow_run_id: &str) -> ApiRequest {
+    ApiRequest::get(format!("/flow_run_states/?flow_run_id={}", segment(flow_run_id)))
 }
 
 /// Proposes a state. `force` leaves the server's rules aside.
-pub(super) fn set_state(flow_run_id: &str, state: &Value, force: bool) -> Request {
-    Request::post(format!("/flow_runs/{}/set_state", segment(flow_run_id)), json!({"state": state, "force": force}))
+pub(super) fn set_state(flow_run_id: &str, state: &Value, force: bool) -> ApiRequest {
+    ApiRequest::post(format!("/flow_runs/{}/set_state", segment(flow_run_id)), json!({"state": state, "force": force}))
 }
 
 /// Writes down a run's task; `None` = it has none.
-pub(super) fn record_task(flow_run_id: &str, pid: Option<&str>) -> Request {
-    Request::patch(format!("/flow_runs/{}", segment(flow_run_id)), json!({"infrastructure_pid": pid}))
+pub(super) fn record_task(flow_run_id: &str, pid: Option<&str>) -> ApiRequest {
+    ApiRequest::patch(format!("/flow_runs/{}", segment(flow_run_id)), json!({"infrastructure_pid": pid}))
 }
 
 /// Adds labels to a run.
-pub(super) fn labels(flow_run_id: &str, labels: &Value) -> Request {
-    Request::patch(format!("/flow_runs/{}/labels", segment(flow_run_id)), labels.clone())
+pub(super) fn labels(flow_run_id: &str, labels: &Value) -> ApiRequest {
+    ApiRequest::patch(format!("/flow_runs/{}/labels", segment(flow_run_id)), labels.clone())
 }
 
 /// A block document with its secrets.
-pub(super) fn block(reference: &BlockReference) -> Request {
+pub(super) fn block(reference: &BlockReference) -> ApiRequest {
     let path = match reference {
         BlockReference::Named { type_slug, name } => {
             format!("/block_types/slug/{}/block_documents/name/{}", segment(type_slug), segment(name))
         }
         BlockReference::Id(id) => format!("/block_documents/{}", segment(id)),
     };
-    Request::get(format!("{path}?include_secrets=true"))
+    ApiRequest::get(format!("{path}?include_secrets=true"))
 }
 
-pub(super) fn variable(name: &str) -> Request {
-    Request::get(format!("/variables/name/{}", segment(name)))
+pub(super) fn variable(name: &str) -> ApiRequest {
+    ApiRequest::get(format!("/variables/name/{}", segment(name)))
 }
 
-pub(super) fn logs(lines: Vec<Value>) -> Request {
-    Request::post("/logs/".into(), Value::Array(lines))
+pub(super) fn logs(lines: Vec<Value>) -> ApiRequest {
+    ApiRequest::post("/logs/".into(), Value::Array(lines))
 }
 
 /// The warnings in the logs of some runs.
-pub(super) fn warnings(flow_run_ids: &[&str], offset: usize) -> Request {
+pub(super) fn warnings(flow_run_ids: &[&str], offset: usize) -> ApiRequest {
     let logs = json!({"flow_run_id": {"any_": flow_run_ids}, "level": {"ge_": 30, "le_": 30}});
     let body = json!({"logs": logs, "sort": "TIMESTAMP_ASC", "limit": PAGE_ROWS, "offset": offset});
-    Request::post("/logs/filter".into(), body)
+    ApiRequest::post("/logs/filter".into(), body)
 }
 
-pub(super) fn events(events: Vec<Value>) -> Request {
-    Request::post("/events".into(), Value::Array(events))
+pub(super) fn events(events: Vec<Value>) -> ApiRequest {
+    ApiRequest::post("/events".into(), Value::Array(events))
 }
 
 /// Asks for a client's CSRF token.
-pub(super) fn csrf_token(client: &str) -> Request {
-    Request::get(format!("/csrf-token?client={}", segment(client)))
+pub(super) fn csrf_token(client: &str) -> ApiRequest {
+    ApiRequest::get(format!("/csrf-token?client={}", segment(client)))
 }
 
 #[cfg(test)]

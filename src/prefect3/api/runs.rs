@@ -2,11 +2,11 @@
 
 use super::Detail;
 use super::names::Names;
-use super::turns::{Seen, Turn};
+use super::turns::{ScheduledTurn, SeenState};
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect3::render::FlowRun;
 use crate::times;
-use crate::transport::shape::{self, Field, Kind, text_at};
+use crate::transport::shape::{self, FieldKind, RowField, text_at};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -19,12 +19,12 @@ pub(super) type Unreadable = (String, String);
 const SESSION: &str = "session";
 
 /// What is read of a flow run.
-const FLOW_RUN: &[Field] = &[
-    Field::required("id", Kind::Text),
-    Field::required("name", Kind::Text),
-    Field::required("flow_id", Kind::Text),
-    Field::optional("deployment_id", Kind::Text),
-    Field::optional("job_variables", Kind::Object),
+const FLOW_RUN: &[RowField] = &[
+    RowField::required("id", FieldKind::Text),
+    RowField::required("name", FieldKind::Text),
+    RowField::required("flow_id", FieldKind::Text),
+    RowField::optional("deployment_id", FieldKind::Text),
+    RowField::optional("job_variables", FieldKind::Object),
 ];
 
 /// A flow run as the API shows it.
@@ -97,14 +97,15 @@ pub(super) struct Author<'a> {
 impl Author<'_> {
     /// `data` of a state with a mark.
     pub(super) fn data(self, mark: &Mark) -> Value {
-        let signed = Signed { mark: Mark { agent: self.identity.to_owned(), ..mark.clone() }, session: self.session };
+        let signed =
+            SignedState { mark: Mark { agent: self.identity.to_owned(), ..mark.clone() }, session: self.session };
         Value::Object(Map::from_iter([(Mark::KEY.to_owned(), serde_json::json!(signed))]))
     }
 }
 
 /// A mark as it is written.
 #[derive(Serialize)]
-struct Signed<'a> {
+struct SignedState<'a> {
     #[serde(flatten)]
     mark: Mark,
     session: &'a str,
@@ -116,16 +117,16 @@ fn mark_in(data: &Value) -> Option<Mark> {
 
 impl Row {
     /// What is seen of it.
-    pub(super) fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> SeenState {
         let turn = self.time("next_scheduled_start_time").filter(|_| self.kind() == "SCHEDULED").map(|scheduled| {
             let run_count = self.flow_run.others.get("run_count").and_then(Value::as_u64).unwrap_or_default();
-            Turn { scheduled, run_count, pid: self.pid().map(str::to_owned) }
+            ScheduledTurn { scheduled, run_count, pid: self.pid().map(str::to_owned) }
         });
-        Seen::new(&self.state_id, turn)
+        SeenState::new(&self.state_id, turn)
     }
 
     /// Whether it is still in the turn in which it was seen.
-    pub(super) fn is_same_turn(&self, seen: &Seen) -> bool {
+    pub(super) fn is_same_turn(&self, seen: &SeenState) -> bool {
         let is_given_back = self.state.as_ref().is_some_and(|state| state.mark.is_some());
         seen.is_same_turn(&self.seen(), is_given_back)
     }

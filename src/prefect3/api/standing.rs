@@ -1,14 +1,14 @@
 //! What stands beside the queue: claims of this agent, claims of others, runs that are being cancelled or were a short
 //! while ago.
 
-use super::claims::Whose;
+use super::claims::ClaimOwner;
 use super::queue::readable;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::Row;
 use super::writes::task_of;
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
-use crate::orchestrator::{CancellingRun, ClaimedRun, Standing};
+use crate::orchestrator::{CancellingRun, ClaimedRun, OutstandingClaims};
 use futures_util::future::{join, join_all};
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -30,14 +30,14 @@ const MAX_VERDICTS: usize = 1000;
 
 /// Whose a claim is, by the id of the state that does not tell: a state never changes.
 #[derive(Debug, Default)]
-pub(super) struct Verdicts(Mutex<HashMap<String, Whose>>);
+pub(super) struct Verdicts(Mutex<HashMap<String, ClaimOwner>>);
 
 impl Verdicts {
-    fn get(&self, state_id: &str) -> Option<Whose> {
+    fn get(&self, state_id: &str) -> Option<ClaimOwner> {
         lock(&self.0).get(state_id).cloned()
     }
 
-    fn insert(&self, state_id: &str, whose: &Whose) {
+    fn insert(&self, state_id: &str, whose: &ClaimOwner) {
         let mut known = lock(&self.0);
         if known.len() >= MAX_VERDICTS {
             known.clear();
@@ -52,13 +52,13 @@ impl Prefect3 {
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
-    ) -> Result<Standing<Detail>, ApiError> {
+    ) -> Result<OutstandingClaims<Detail>, ApiError> {
         let (standing, cancelled) = join(self.standing_runs(), self.recently_cancelled(now)).await;
         let (pending, cancelling): (Vec<_>, Vec<_>) = standing?.into_iter().partition(|run| run.kind() == "PENDING");
         let (claimed, foreign) = self.claims_among(pending, now, orphan_after).await;
         let is_served = |run: &&Row| self.serves(run);
         let cancelling = cancelling.iter().chain(&cancelled).filter(is_served).filter_map(|run| self.cancelling(run));
-        Ok(Standing { claimed, foreign, cancelling: cancelling.collect() })
+        Ok(OutstandingClaims { claimed, foreign, cancelling: cancelling.collect() })
     }
 
     /// PENDING and CANCELLING runs of the pool.
@@ -109,22 +109,22 @@ impl Prefect3 {
         let (mut claimed, mut foreign, mut untold) = (Vec::new(), 0, Vec::new());
         for run in pending {
             let told = match self.claimant().by_state(&run) {
-                Whose::Untold => self.verdicts.get(&run.state_id).unwrap_or(Whose::Untold),
+                ClaimOwner::Untold => self.verdicts.get(&run.state_id).unwrap_or(ClaimOwner::Untold),
                 told => told,
             };
             match told {
-                Whose::Ours(mark, since) if is_old(since) => claimed.push((run, mark, since)),
-                Whose::Ours(..) => {}
-                Whose::Foreign => foreign += 1,
-                Whose::Untold if is_old(since(&run, now)) => untold.push(run),
-                Whose::Untold => foreign += usize::from(self.is_labelled_by_another(&run)),
+                ClaimOwner::Ours(mark, since) if is_old(since) => claimed.push((run, mark, since)),
+                ClaimOwner::Ours(..) => {}
+                ClaimOwner::Foreign => foreign += 1,
+                ClaimOwner::Untold if is_old(since(&run, now)) => untold.push(run),
+                ClaimOwner::Untold => foreign += usize::from(self.is_labelled_by_another(&run)),
             }
         }
         for (run, whose) in self.told_by_history(untold, now).await {
             match whose {
-                Whose::Ours(mark, since) => claimed.push((run, mark, since)),
-                Whose::Foreign => foreign += 1,
-                Whose::Untold => {}
+                ClaimOwner::Ours(mark, since) => claimed.push((run, mark, since)),
+                ClaimOwner::Foreign => foreign += 1,
+                ClaimOwner::Untold => {}
             }
         }
         for (run, ..) in &claimed {
@@ -139,7 +139,7 @@ impl Prefect3 {
     }
 
     /// Reads the histories of some of these runs, of others with every poll.
-    async fn told_by_history(&self, mut runs: Vec<Row>, now: OffsetDateTime) -> Vec<(Row, Whose)> {
+    async fn told_by_history(&self, mut runs: Vec<Row>, now: OffsetDateTime) -> Vec<(Row, ClaimOwner)> {
         if runs.len() > MAX_HISTORIES {
             let polls =
                 u64::try_from(now.unix_timestamp()).unwrap_or_default() / self.config.poll_interval.as_secs().max(1);
@@ -152,7 +152,7 @@ impl Prefect3 {
                 Ok(states) => self.claimant().by_history(run.id(), &states),
                 Err(error) => {
                     tracing::warn!(flow_run_id = run.id(), %error, "whose claim a run is in cannot be told");
-                    return (run, Whose::Untold);
+                    return (run, ClaimOwner::Untold);
                 }
             };
             self.verdicts.insert(&run.state_id, &whose);

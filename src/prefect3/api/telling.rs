@@ -5,7 +5,7 @@
 
 use super::answer::{is_missing, is_no_route};
 use super::claims::newest_claim;
-use super::guard::Look;
+use super::guard::RunReading;
 use super::requests;
 use super::untold::Telling;
 use super::{Prefect3, lock};
@@ -45,7 +45,7 @@ struct Round {
 
 /// What comes after a round.
 #[derive(Debug, PartialEq)]
-enum Next {
+enum NextRound {
     /// Another one, after this pause and with so many writes at once.
     Round(Duration, usize),
     /// Nothing: all is told, or the server takes nothing.
@@ -59,20 +59,20 @@ impl Round {
     }
 
     /// `idle`: rounds before this one in which nothing was taken, since one in which something was.
-    fn next(&self, idle: usize, at_once: usize) -> Next {
-        let Some(error) = &self.error else { return Next::End };
+    fn next(&self, idle: usize, at_once: usize) -> NextRound {
+        let Some(error) = &self.error else { return NextRound::End };
         let fewer = (at_once / 2).max(1);
         let asked = match error {
             ApiError::Throttled { retry_after } => retry_after.unwrap_or_default(),
             // It lasts longer than this poll.
-            ApiError::Maintenance { .. } => return Next::End,
+            ApiError::Maintenance { .. } => return NextRound::End,
             ApiError::Status { status: 502..=504, .. } => Duration::ZERO,
             _ if self.done > 0 => Duration::ZERO,
-            _ => return Next::End,
+            _ => return NextRound::End,
         };
         match PAUSES.get(if self.done > 0 { 0 } else { idle }) {
-            Some(pause) => Next::Round(asked.max(*pause), fewer),
-            None => Next::End,
+            Some(pause) => NextRound::Round(asked.max(*pause), fewer),
+            None => NextRound::End,
         }
     }
 }
@@ -87,8 +87,8 @@ impl Prefect3 {
             let round = self.round(tellings, labels, at_once).await;
             idle = if round.done > 0 { 0 } else { idle + 1 };
             match round.next(idle.saturating_sub(1), at_once) {
-                Next::End => return round.error,
-                Next::Round(pause, fewer) => {
+                NextRound::End => return round.error,
+                NextRound::Round(pause, fewer) => {
                     at_once = fewer;
                     tokio::time::sleep(pause).await;
                 }
@@ -179,7 +179,7 @@ impl Prefect3 {
     }
 
     /// Whether a task may still be written down on its run; `None` = that cannot be told now.
-    async fn stands(&self, task: &Telling, look: &Look) -> Option<bool> {
+    async fn stands(&self, task: &Telling, look: &RunReading) -> Option<bool> {
         let Telling::Task { claim, .. } = task else { return Some(true) };
         if look.run.pid().is_some() {
             return Some(false);

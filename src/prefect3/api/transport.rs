@@ -1,9 +1,9 @@
 //! REST over HTTP: headers, few requests at once, time limits, small repetitions, and errors without secrets.
 
-use super::answer::{self, Answer};
+use super::answer::{self, JsonAnswer};
 use super::credential::Credential;
 use super::csrf::{self, CLIENT_HEADER, Csrf, TOKEN_HEADER};
-use super::requests::{self, Request};
+use super::requests::{self, ApiRequest};
 use crate::clock::Now;
 use crate::http::{self, Http, SendError};
 use crate::model::ApiError;
@@ -35,7 +35,7 @@ const API_VERSION: HeaderValue = HeaderValue::from_static("0.8.4");
 const WORKER_NAME_HEADER: &str = "x-prefect-worker-name";
 
 /// The way to one Prefect API with one credential.
-pub(super) struct Transport {
+pub(super) struct RestTransport {
     http: Http,
     api: String,
     shown_api: String,
@@ -53,14 +53,14 @@ pub(super) struct Transport {
 #[derive(Debug, PartialEq)]
 pub(super) struct Sent {
     /// The last answer.
-    pub answer: Result<Answer, ApiError>,
+    pub answer: Result<JsonAnswer, ApiError>,
     /// An earlier try may have had its effect.
     pub repeated: bool,
     /// The API says that there is nothing of that name.
     pub is_absent: bool,
 }
 
-impl Transport {
+impl RestTransport {
     /// `api` is the base URL without a trailing slash; `further`: headers of every request that people configured;
     /// `csrf_client` names this process.
     pub(super) fn new(
@@ -107,14 +107,14 @@ impl Transport {
         self.http.warm_up(&self.api, &self.shown_api, self.further.clone(), REQUEST_TIMEOUT).await;
     }
 
-    /// Sends what changes nothing. Repeated like [`Transport::repeatable`].
-    pub(super) async fn read(&self, request: &Request) -> Result<Answer, ApiError> {
+    /// Sends what changes nothing. Repeated like [`RestTransport::repeatable`].
+    pub(super) async fn read(&self, request: &ApiRequest) -> Result<JsonAnswer, ApiError> {
         self.repeatable(request).await.answer
     }
 
     /// Sends what changes nothing when it is repeated. Repeated up to four times after a failed or broken connection,
     /// 502, 503 and 504, and after whatever says when to come again, then; never when that is too late.
-    pub(super) async fn repeatable(&self, request: &Request) -> Sent {
+    pub(super) async fn repeatable(&self, request: &ApiRequest) -> Sent {
         let mut repeated = false;
         for usual in REPETITIONS {
             let Attempt { answer, passing, asked, is_absent } = self.attempt(request).await;
@@ -131,7 +131,7 @@ impl Transport {
 
     /// Sends a write, once, unless there were too many requests: such a one was not carried out, and is sent again when
     /// it may be, if that is soon.
-    pub(super) async fn write(&self, request: &Request) -> Result<Answer, ApiError> {
+    pub(super) async fn write(&self, request: &ApiRequest) -> Result<JsonAnswer, ApiError> {
         let Attempt { answer, asked, .. } = self.attempt(request).await;
         match &answer {
             Err(error) if was_never_done(error) => match self.pause(Duration::ZERO, false, asked, Some(WRITE_PATIENCE))
@@ -157,7 +157,7 @@ impl Transport {
     }
 
     /// One exchange.
-    async fn attempt(&self, request: &Request) -> Attempt {
+    async fn attempt(&self, request: &ApiRequest) -> Attempt {
         let raw = match self.exchange(request).await {
             Ok(raw) => raw,
             Err(error) => {
@@ -180,7 +180,7 @@ impl Transport {
     }
 
     /// What an answer says, and when to come again.
-    fn read_raw(&self, raw: Raw, path: &str) -> (Result<Answer, ApiError>, Option<Duration>) {
+    fn read_raw(&self, raw: Raw, path: &str) -> (Result<JsonAnswer, ApiError>, Option<Duration>) {
         if let Some(location) = raw.location {
             return (Err(redirected(raw.status, &location, &self.api, path)), None);
         }
@@ -190,7 +190,7 @@ impl Transport {
     }
 
     /// A request, with a CSRF token if the server turned out to want one.
-    async fn exchange(&self, request: &Request) -> Result<Raw, SendError> {
+    async fn exchange(&self, request: &ApiRequest) -> Result<Raw, SendError> {
         let token = self.csrf.token().filter(|_| request.method != Method::GET);
         let raw = self.send(request, token.as_ref()).await?;
         if request.method == Method::GET || !csrf::is_asked_for(raw.status, &raw.body) {
@@ -222,7 +222,7 @@ impl Transport {
         Ok(Ok(token))
     }
 
-    async fn send(&self, request: &Request, token: Option<&HeaderValue>) -> Result<Raw, SendError> {
+    async fn send(&self, request: &ApiRequest, token: Option<&HeaderValue>) -> Result<Raw, SendError> {
         let too_late = || SendError::NoTime;
         let left = self.deadline.time_left().ok_or_else(too_late)?;
         let slot = tokio::time::timeout(left, self.slots.acquire()).await;
@@ -247,7 +247,7 @@ impl Transport {
 
 /// What became of one exchange.
 struct Attempt {
-    answer: Result<Answer, ApiError>,
+    answer: Result<JsonAnswer, ApiError>,
     /// Its trouble may pass.
     passing: bool,
     /// How much later it is to be repeated, if the answer says so.

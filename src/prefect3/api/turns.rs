@@ -9,14 +9,14 @@ use time::OffsetDateTime;
 
 /// The state that a run was seen in, and its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SeenState {
     state_id: String,
-    turn: Option<Turn>,
+    turn: Option<ScheduledTurn>,
 }
 
 /// What a state that says the same again leaves as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Turn {
+pub(super) struct ScheduledTurn {
     pub(super) scheduled: OffsetDateTime,
     /// A flow that has begun since was another spell.
     pub(super) run_count: u64,
@@ -24,9 +24,9 @@ pub(super) struct Turn {
     pub(super) pid: Option<String>,
 }
 
-impl Seen {
+impl SeenState {
     /// What is seen of a run.
-    pub(super) fn new(state_id: &str, turn: Option<Turn>) -> Self {
+    pub(super) fn new(state_id: &str, turn: Option<ScheduledTurn>) -> Self {
         Self { state_id: state_id.to_owned(), turn }
     }
 

@@ -37,10 +37,10 @@ impl Telling {
 
 /// Everything that is still to be told.
 #[derive(Debug, Default)]
-pub(super) struct Untold(Mutex<Kept>);
+pub(super) struct Untold(Mutex<UntoldWrite>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct UntoldWrite {
     tellings: BTreeSet<Telling>,
     /// Given up since they were counted last: there was no room, or the server refused them for good.
     given_up: usize,

@@ -1,7 +1,7 @@
 //! A run whose task has changed: as it is now, its end, and what others are told of its task.
 
-use super::claims::{Whose, newest_claim};
-use super::guard::Look;
+use super::claims::{ClaimOwner, newest_claim};
+use super::guard::RunReading;
 use super::runs::Row;
 use super::{Detail, Prefect3, requests, states};
 use crate::model::ApiError;
@@ -13,16 +13,16 @@ use time::OffsetDateTime;
 impl Prefect3 {
     /// The run as it is now.
     pub(super) async fn watched_run(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
-        let Some(Look { run, claim, .. }) = self.look_at_one(flow_run_id).await? else { return Ok(None) };
+        let Some(RunReading { run, claim, .. }) = self.look_at_one(flow_run_id).await? else { return Ok(None) };
         let phase = Phase::of_prefect_3(run.kind());
         let lives = matches!(phase, Phase::Claimed | Phase::Running | Phase::Cancelling);
         let states = if lives { self.history(flow_run_id).await? } else { Vec::new() };
         let newest = newest_claim(&states);
         let mark = match (phase, self.claimant().by_state(&run)) {
-            (Phase::Claimed, Whose::Ours(mark, _)) => Some(mark),
-            (Phase::Claimed, Whose::Untold) => match self.claimant().by_history(flow_run_id, &states) {
-                Whose::Ours(mark, _) => Some(mark),
-                Whose::Foreign | Whose::Untold => None,
+            (Phase::Claimed, ClaimOwner::Ours(mark, _)) => Some(mark),
+            (Phase::Claimed, ClaimOwner::Untold) => match self.claimant().by_history(flow_run_id, &states) {
+                ClaimOwner::Ours(mark, _) => Some(mark),
+                ClaimOwner::Foreign | ClaimOwner::Untold => None,
             },
             _ => None,
         };

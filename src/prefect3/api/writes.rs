@@ -1,8 +1,8 @@
 //! What an agent writes: claims, tasks, runs given back, crashed and cancelled ones, log lines.
 
 use super::answer::{is_missing, is_refused};
-use super::guard::{Look, may_cancel, may_end_claim};
-use super::requests::{self, Request};
+use super::guard::{RunReading, may_cancel, may_end_claim};
+use super::requests::{self, ApiRequest};
 use super::states::{self, By, Said};
 use super::transport::Sent;
 use super::untold::Telling;
@@ -52,7 +52,7 @@ impl Rehearsable for Prefect3 {
     }
 
     fn announce_requests(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<Value> {
-        self.announcements(launched).iter().map(Request::shown).collect()
+        self.announcements(launched).iter().map(ApiRequest::shown).collect()
     }
 }
 
@@ -139,8 +139,8 @@ impl Prefect3 {
     async fn guarded(
         &self,
         runs: &[&DueRun<Detail>],
-        may: impl Fn(&DueRun<Detail>, Option<&Look>) -> Result<(), ApiError>,
-    ) -> Vec<Result<Look, ApiError>> {
+        may: impl Fn(&DueRun<Detail>, Option<&RunReading>) -> Result<(), ApiError>,
+    ) -> Vec<Result<RunReading, ApiError>> {
         let ids: Vec<String> = runs.iter().map(|run| run.flow_run_id.clone()).collect();
         let looks = match self.looks(&ids).await {
             Ok(looks) => looks,
@@ -160,7 +160,7 @@ impl Prefect3 {
 
     /// Writes log lines.
     pub(super) async fn write_log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
-        let requests: Vec<Request> = self.log_bodies(lines).collect();
+        let requests: Vec<ApiRequest> = self.log_bodies(lines).collect();
         for answer in join_all(requests.iter().map(|request| self.transport.write(request))).await {
             answer?;
         }
@@ -185,7 +185,7 @@ impl Prefect3 {
 
     /// The server lets every run that is being cancelled become Cancelled, and only once by the same name. Any other one
     /// (its deployment is gone) needs `force`.
-    fn cancellation(&self, run: &Ending<'_, Detail>, epoch: &str, force: bool) -> (Request, Value) {
+    fn cancellation(&self, run: &Ending<'_, Detail>, epoch: &str, force: bool) -> (ApiRequest, Value) {
         let id = self.names.end_of_cancelled(&run.run.flow_run_id, epoch);
         let state = states::cancelled(&run.message, &id);
         (requests::set_state(&run.run.flow_run_id, &state, force), state)
@@ -203,7 +203,7 @@ impl Prefect3 {
         format!("{cluster}::{}", task.task_arn)
     }
 
-    fn log_bodies<'a>(&'a self, lines: &'a [RunLog]) -> impl Iterator<Item = Request> + 'a {
+    fn log_bodies<'a>(&'a self, lines: &'a [RunLog]) -> impl Iterator<Item = ApiRequest> + 'a {
         let (now, worker_id) = (times::iso((self.now)()), self.worker_id());
         let entry = move |line: &RunLog| {
             let mut entry = Map::new();
@@ -219,7 +219,7 @@ impl Prefect3 {
     }
 }
 
-fn proposal(run: &DueRun<Detail>, state: &Value) -> Request {
+fn proposal(run: &DueRun<Detail>, state: &Value) -> ApiRequest {
     requests::set_state(&run.flow_run_id, state, false)
 }
 

@@ -1,7 +1,7 @@
 //! The job configuration: typed and checked.
 
 use super::credentials;
-use super::validation::{self, Reader};
+use super::validation::{self, Validator};
 use crate::launch::place::AwsCredentials;
 use crate::model::RunRefusal;
 use crate::python_text::{is_true, text, type_name};
@@ -69,7 +69,7 @@ impl Configuration {
     /// `resolved` is complete; `populated` is the same before references were resolved, which is what messages show:
     /// they must not tell the values of blocks.
     pub(super) fn new(resolved: &Map<String, Value>, populated: &Map<String, Value>) -> Result<Self, RunRefusal> {
-        let mut reader = Reader::new(resolved, populated);
+        let mut reader = Validator::new(resolved, populated);
         let mut configuration = Self {
             command: reader.text("command").filter(|command| !command.is_empty()),
             env: env(resolved.get("env"))?,

@@ -1,6 +1,6 @@
 //! `aws_credentials` of a job configuration: the keys, the region and the role that a launch uses instead of the agent's.
 
-use super::validation::Reader;
+use super::validation::Validator;
 use crate::launch::place::AwsCredentials;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ const ROLE_TEXTS: [&str; 6] =
 const ROLE_LISTS: [&str; 4] = ["PolicyArns", "Tags", "TransitiveTagKeys", "ProvidedContexts"];
 
 /// Reads the field `aws_credentials`; `null` is as good as nothing.
-pub(super) fn read(reader: &mut Reader<'_>) -> AwsCredentials {
+pub(super) fn read(reader: &mut Validator<'_>) -> AwsCredentials {
     const FIELD: &str = "aws_credentials";
     let given = match reader.get(FIELD) {
         None | Some(Value::Null) => return AwsCredentials::default(),
@@ -62,7 +62,7 @@ fn filled(text: Option<String>) -> Option<String> {
 }
 
 /// Known parameters that are not null.
-fn role_parameters(reader: &mut Reader<'_>) -> Map<String, Value> {
+fn role_parameters(reader: &mut Validator<'_>) -> Map<String, Value> {
     let mut parameters = Map::new();
     for key in ROLE_TEXTS {
         if let Some(text) = reader.text(key) {

@@ -3,7 +3,7 @@
 use super::configuration::{Configuration, filled, flow_container_name};
 use super::definition_check;
 use super::environment::{environment, key_variables};
-use super::request::{Request, request};
+use super::request::{RunTaskRequest, request};
 use super::run_sets::run_sets;
 use super::task_definition::task_definition;
 use super::template::{Values, apply};
@@ -100,7 +100,7 @@ impl Job {
             self.refuse(&[problems])?;
         }
         let completion = Completion(Arc::new(self.clone()));
-        let request = Request { body: self.configuration.task_run_request.clone(), network: None };
+        let request = RunTaskRequest { body: self.configuration.task_run_request.clone(), network: None };
         let mut spec = self.spec(request, self.existing(), None);
         spec.worker.completion = Some(completion);
         Ok(spec)
@@ -136,7 +136,7 @@ impl Job {
     }
 
     /// `flow_container`: the name of the container that runs the flow, once it is known.
-    fn spec(&self, request: Request, definition: Definition, flow_container: Option<String>) -> LaunchSpec {
+    fn spec(&self, request: RunTaskRequest, definition: Definition, flow_container: Option<String>) -> LaunchSpec {
         let deregister = self.configuration.auto_deregister_task_definition && self.definition.is_some();
         LaunchSpec {
             definition,

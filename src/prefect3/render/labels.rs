@@ -1,6 +1,6 @@
 //! Labels of a flow run's infrastructure, and the tags that ECS gets of them.
 
-use super::{Deployment, FlowRunContext, Generation, WorkerSettings};
+use super::{FlowRunContext, Generation, PrefectDeployment, WorkerSettings};
 use crate::python_text::{is_true, text};
 use crate::slug::tag_slug;
 use serde_json::{Map, Value, json};
@@ -55,7 +55,7 @@ fn add_deployment(
     }
 }
 
-fn updated(deployment: &Deployment) -> Option<OffsetDateTime> {
+fn updated(deployment: &PrefectDeployment) -> Option<OffsetDateTime> {
     let updated = OffsetDateTime::parse(deployment.updated.as_deref()?, &Rfc3339).ok()?;
     Some(updated.to_offset(UtcOffset::UTC))
 }

@@ -92,7 +92,7 @@ pub struct FlowRun {
 /// A deployment as the API describes it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "DeploymentRow")]
-pub struct Deployment {
+pub struct PrefectDeployment {
     /// Id.
     pub id: String,
     /// Name.
@@ -117,7 +117,7 @@ struct DeploymentRow {
     infra_overrides: Option<Map<String, Value>>,
 }
 
-impl From<DeploymentRow> for Deployment {
+impl From<DeploymentRow> for PrefectDeployment {
     fn from(row: DeploymentRow) -> Self {
         let DeploymentRow { id, name, updated, job_variables, infra_overrides } = row;
         Self { id, name, updated, job_variables: job_variables.or(infra_overrides) }
@@ -154,7 +154,7 @@ pub struct FlowRunContext<'a> {
     /// The run.
     pub flow_run: &'a FlowRun,
     /// Its deployment, if it has one.
-    pub deployment: Option<&'a Deployment>,
+    pub deployment: Option<&'a PrefectDeployment>,
     /// Its flow.
     pub flow: &'a Flow,
     /// The pool.

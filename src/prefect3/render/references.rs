@@ -1,7 +1,7 @@
 //! References to blocks and variables of the workspace: which ones a configuration holds, and their values put in.
 
 use super::paths;
-use super::template::{BLOCKS, Kind, Placeholder, VARIABLES, placeholders, substitute, whole};
+use super::template::{BLOCKS, Placeholder, PlaceholderKind, VARIABLES, placeholders, substitute, whole};
 use crate::model::RunRefusal;
 use crate::python_text::{is_true, text, text_repr, type_name};
 use serde_json::{Map, Value};
@@ -52,7 +52,7 @@ fn find_blocks(value: &Value, found: &mut BTreeSet<BlockReference>) {
 
 /// The document that a block placeholder names, and the path inside of it.
 fn block(placeholder: &Placeholder<'_>) -> Option<(BlockReference, Option<String>)> {
-    if placeholder.kind() != Kind::Block {
+    if placeholder.kind() != PlaceholderKind::Block {
         return None;
     }
     let name = placeholder.name.replace(BLOCKS, "");
@@ -84,7 +84,9 @@ fn each(
 fn resolve_block(value: &Value, blocks: &Blocks) -> Result<Value, RunRefusal> {
     match value {
         Value::String(template) => match whole(template) {
-            Some(placeholder) if placeholder.kind() == Kind::Block => block_value(&placeholder, template, blocks),
+            Some(placeholder) if placeholder.kind() == PlaceholderKind::Block => {
+                block_value(&placeholder, template, blocks)
+            }
             _ => inline_blocks(template, blocks),
         },
         Value::Array(items) => items.iter().map(|item| resolve_block(item, blocks)).collect(),
@@ -98,7 +100,7 @@ fn resolve_block(value: &Value, blocks: &Blocks) -> Result<Value, RunRefusal> {
 
 fn inline_blocks(template: &str, blocks: &Blocks) -> Result<Value, RunRefusal> {
     let replaced = substitute(template, |placeholder| {
-        if placeholder.kind() != Kind::Block {
+        if placeholder.kind() != PlaceholderKind::Block {
             return Ok(None);
         }
         match block_value(placeholder, template, blocks)? {
@@ -175,7 +177,7 @@ fn find_variables(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 fn variable(placeholder: &Placeholder<'_>) -> Option<String> {
-    (placeholder.kind() == Kind::Variable).then(|| placeholder.name.replace(VARIABLES, ""))
+    (placeholder.kind() == PlaceholderKind::Variable).then(|| placeholder.name.replace(VARIABLES, ""))
 }
 
 /// The configuration with the values of its variables: a text that is one reference becomes the value with its type,

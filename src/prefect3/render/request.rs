@@ -12,14 +12,14 @@ type Object = Map<String, Value>;
 
 /// A request, and what is to be looked up for it.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct RunTaskRequest {
     /// Without `taskDefinition`.
     pub(super) body: Object,
     pub(super) network: Option<NetworkLookup>,
 }
 
 /// The request for a configuration that is prepared for its run. `definition` is ours or described.
-pub(super) fn request(configuration: &Configuration, definition: &Object) -> Result<Request, RunRefusal> {
+pub(super) fn request(configuration: &Configuration, definition: &Object) -> Result<RunTaskRequest, RunRefusal> {
     let mut body = configuration.task_run_request.clone();
     body.shift_remove("taskDefinition");
     if let Some(cluster) = configuration.cluster.as_ref().filter(|cluster| !cluster.is_empty())
@@ -37,7 +37,7 @@ pub(super) fn request(configuration: &Configuration, definition: &Object) -> Res
     if is_true(&tags) {
         body.insert("tags".into(), tags);
     }
-    Ok(Request { body, network })
+    Ok(RunTaskRequest { body, network })
 }
 
 /// A launch type and a capacity provider strategy exclude each other, and `FARGATE_SPOT` is a strategy in truth. A

@@ -21,7 +21,7 @@ pub(super) struct Placeholder<'a> {
 
 /// What a placeholder stands for, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PlaceholderKind {
     /// A job variable.
     Standard,
     /// A block document.
@@ -33,15 +33,15 @@ pub(super) enum Kind {
 }
 
 impl Placeholder<'_> {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> PlaceholderKind {
         if self.name.starts_with(BLOCKS) {
-            Kind::Block
+            PlaceholderKind::Block
         } else if self.name.starts_with(VARIABLES) {
-            Kind::Variable
+            PlaceholderKind::Variable
         } else if self.name.starts_with('$') {
-            Kind::Environment
+            PlaceholderKind::Environment
         } else {
-            Kind::Standard
+            PlaceholderKind::Standard
         }
     }
 }
@@ -158,20 +158,20 @@ pub(super) fn apply(template: &Value, values: &Values<'_>) -> Option<Value> {
 
 fn apply_text(template: &str, values: &Values<'_>) -> Option<Value> {
     if let Some(placeholder) = whole(template)
-        && placeholder.kind() == Kind::Standard
+        && placeholder.kind() == PlaceholderKind::Standard
     {
         return paths::get(values.variables, placeholder.name);
     }
     let replaced = substitute(template, |placeholder| {
         Ok::<_, std::convert::Infallible>(match placeholder.kind() {
-            Kind::Standard => {
+            PlaceholderKind::Standard => {
                 Some(paths::get(values.variables, placeholder.name).as_ref().map(text).unwrap_or_default())
             }
-            Kind::Environment => {
+            PlaceholderKind::Environment => {
                 let name = placeholder.name.trim_start_matches('$');
                 Some(values.environment.get(name).cloned().unwrap_or_default())
             }
-            Kind::Block | Kind::Variable => None,
+            PlaceholderKind::Block | PlaceholderKind::Variable => None,
         })
     });
     match replaced {

@@ -1,7 +1,7 @@
 //! What the tests of this room share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use super::{Deployment, Flow, FlowRun, FlowRunContext, Generation, Job, WorkPool, WorkerSettings, populate};
+use super::{Flow, FlowRun, FlowRunContext, Generation, Job, PrefectDeployment, WorkPool, WorkerSettings, populate};
 use crate::ecs_model::UnknownMembers;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub(super) fn worker() -> WorkerSettings {
 #[derive(Debug, Clone)]
 pub(super) struct Everything {
     pub(super) flow_run: FlowRun,
-    pub(super) deployment: Option<Deployment>,
+    pub(super) deployment: Option<PrefectDeployment>,
     pub(super) flow: Flow,
     pub(super) work_pool: WorkPool,
 }

@@ -12,7 +12,7 @@ const EXPLANATIONS: &str = "https://errors.pydantic.dev/2.14/v";
 
 /// Reads the fields of an object and collects what is wrong with them.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(super) struct Validator<'a> {
     given: &'a Map<String, Value>,
     /// The same object as messages may show it: without the values of blocks.
     shown: &'a Map<String, Value>,
@@ -22,7 +22,7 @@ pub(super) struct Reader<'a> {
     problems: Vec<String>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Validator<'a> {
     pub(super) fn new(given: &'a Map<String, Value>, shown: &'a Map<String, Value>) -> Self {
         Self { given, shown, place: String::new(), problems: Vec::new() }
     }
@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
         Self { given, shown, place: format!("{}{field}.", self.place), problems: Vec::new() }
     }
 
-    pub(super) fn take(&mut self, inner: Reader<'_>) {
+    pub(super) fn take(&mut self, inner: Validator<'_>) {
         self.problems.extend(inner.problems);
     }
 

@@ -85,19 +85,19 @@ impl Fixture {
 #[tokio::test]
 async fn polls_are_numbered_and_stop_at_the_limit_without_writing() {
     let fixture = Fixture::new(0, &[]).await;
-    for expected in [Turn::Poll(1), Turn::Poll(2), Turn::Stopped(2), Turn::Stopped(2)] {
+    for expected in [PollNumber::Poll(1), PollNumber::Poll(2), PollNumber::Stopped(2), PollNumber::Stopped(2)] {
         assert_eq!(fixture.counter.claim(2, "request").await.unwrap(), expected);
     }
     assert_eq!(fixture.written().len(), 2);
     assert_eq!(fixture.counter.polls().await.unwrap(), 2);
-    assert_eq!(fixture.counter.claim(3, "request").await.unwrap(), Turn::Poll(3), "raising the limit goes on");
+    assert_eq!(fixture.counter.claim(3, "request").await.unwrap(), PollNumber::Poll(3), "raising the limit goes on");
     assert_eq!(fixture.server.requests()[0].json()["Name"], "/root/prod/state/etl/polls");
 }
 
 #[tokio::test]
 async fn no_polls_allowed_needs_no_request() {
     let fixture = Fixture::new(0, &[]).await;
-    assert_eq!(fixture.counter.claim(0, "request").await.unwrap(), Turn::Stopped(0));
+    assert_eq!(fixture.counter.claim(0, "request").await.unwrap(), PollNumber::Stopped(0));
     assert!(fixture.operations().is_empty());
 }
 
@@ -108,12 +108,12 @@ async fn ten_at_once_with_five_polls_left_are_exactly_five() {
         let counter = fixture.counter.clone();
         tokio::spawn(async move { counter.claim(5, &format!("request-{index}")).await.unwrap() })
     });
-    let turns: Vec<Turn> = futures_util::future::join_all(claims).await.into_iter().map(Result::unwrap).collect();
+    let turns: Vec<PollNumber> = futures_util::future::join_all(claims).await.into_iter().map(Result::unwrap).collect();
     let mut numbers: Vec<u64> = turns
         .iter()
         .filter_map(|turn| match turn {
-            Turn::Poll(number) => Some(*number),
-            Turn::Stopped(_) => None,
+            PollNumber::Poll(number) => Some(*number),
+            PollNumber::Stopped(_) => None,
         })
         .collect();
     numbers.sort_unstable();
@@ -129,7 +129,7 @@ async fn a_number_beyond_the_limit_does_not_poll() {
             _ => json(200, &json!({"Version": version})),
         }
     };
-    for (version, expected) in [(5, Turn::Poll(5)), (6, Turn::Stopped(6))] {
+    for (version, expected) in [(5, PollNumber::Poll(5)), (6, PollNumber::Stopped(6))] {
         let server = Server::start(counter_at(version)).await;
         let counter = PollCounter::new(server.clients().await.ssm, "/r", "etl");
         assert_eq!(counter.claim(5, "request").await.unwrap(), expected);
@@ -140,7 +140,7 @@ async fn a_number_beyond_the_limit_does_not_poll() {
 async fn a_lost_answer_is_found_in_the_history() {
     for trouble in [Trouble::LoseAnswer, Trouble::WriteAndFail] {
         let fixture = Fixture::new(3, &[trouble]).await;
-        assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), Turn::Poll(4));
+        assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), PollNumber::Poll(4));
         assert_eq!(fixture.written().len(), 4, "nothing may be written twice");
         assert_eq!(fixture.operations(), ["GetParameter", "PutParameter", "GetParameterHistory"]);
     }
@@ -149,23 +149,23 @@ async fn a_lost_answer_is_found_in_the_history() {
 #[tokio::test]
 async fn a_lost_request_is_written_again() {
     let fixture = Fixture::new(0, &[Trouble::LoseRequest]).await;
-    assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), Turn::Poll(1));
+    assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), PollNumber::Poll(1));
     assert_eq!(fixture.written(), ["mine"]);
 }
 
 #[tokio::test]
 async fn an_earlier_delivery_of_the_same_event_does_not_lend_its_number() {
     let fixture = Fixture::new(0, &[]).await;
-    assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), Turn::Poll(1));
+    assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), PollNumber::Poll(1));
     fixture.store.lock().unwrap().trouble.push_back(Trouble::LoseRequest);
-    assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), Turn::Poll(2));
+    assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), PollNumber::Poll(2));
 }
 
 #[tokio::test]
 async fn concurrent_updates_are_waited_out() {
     let refusals = [Trouble::Refuse("TooManyUpdates"), Trouble::Refuse("ThrottlingException")];
     let fixture = Fixture::new(1, &refusals).await;
-    assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), Turn::Poll(2));
+    assert_eq!(fixture.counter.claim(9, "mine").await.unwrap(), PollNumber::Poll(2));
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! What is to be done about a run whose current task has stopped while Prefect thinks that it is claimed or runs.
 
-use super::{Action, Decision, Look, Rules, SECOND_LOOK, nothing};
-use crate::launch::run_outcome::{RunOutcome, give_back_delay};
+use super::{Action, Decision, DecisionRules, Look, SECOND_LOOK, nothing};
+use crate::launch::after_launch::{AfterLaunch, give_back_delay};
 use crate::launch::{LaunchOutcome, TransientCause};
 use crate::model::run::{Generation, Phase, Run};
 use crate::orchestrator::LogLevel;
 use crate::task_events::diagnosis::{Cause, Diagnosis, flow_container};
 use crate::task_events::event::{Container, TaskEvent};
 use crate::task_events::observer;
-use crate::task_events::whose::{Launched, Owner};
+use crate::task_events::whose::{LaunchedBy, Owner};
 
 /// A run and its task, which has stopped. The run has not ended and the task is of its current turn.
 pub(super) struct Stopped<'a> {
@@ -16,7 +16,7 @@ pub(super) struct Stopped<'a> {
     pub(super) owner: &'a Owner,
     pub(super) run: &'a Run,
     pub(super) look: Look,
-    pub(super) rules: &'a Rules<'a>,
+    pub(super) rules: &'a DecisionRules<'a>,
 }
 
 impl Stopped<'_> {
@@ -57,14 +57,14 @@ impl Stopped<'_> {
 
     /// A claim of ours whose task died before the flow began gets another turn when that can help, but not for ever.
     fn settlement(&self, diagnosis: &Diagnosis) -> Option<Decision> {
-        let is_ours = self.owner.launched == Launched::Here && self.run.phase == Phase::Claimed;
+        let is_ours = self.owner.launched == LaunchedBy::Here && self.run.phase == Phase::Claimed;
         let attempt = self.run.attempt.filter(|_| is_ours && diagnosis.can_pass)?;
         let cause = if diagnosis.cause == Cause::Capacity { TransientCause::Capacity } else { TransientCause::Server };
         let task_arn = &self.event.task_arn;
         let reason = format!("Task {task_arn} stopped before the flow run began: {}", diagnosis.sentence);
         let outcome = LaunchOutcome::Transient { reason, cause };
-        match RunOutcome::of(outcome, attempt, self.rules.max_launch_attempts) {
-            RunOutcome::GiveBack { reason, for_capacity, .. } => {
+        match AfterLaunch::of(outcome, attempt, self.rules.max_launch_attempts) {
+            AfterLaunch::GiveBack { reason, for_capacity, .. } => {
                 let message = format!("Not launched yet, tried again: {reason}");
                 let delay = give_back_delay(attempt);
                 Some(Decision {
@@ -75,8 +75,8 @@ impl Stopped<'_> {
                     why: "its task died before the flow began, and another may live".into(),
                 })
             }
-            RunOutcome::Fail(story) => Some(self.end(format!("{story} {}", diagnosis.remedy), diagnosis)),
-            RunOutcome::Launched { .. } | RunOutcome::Leave(_) => None,
+            AfterLaunch::Fail(story) => Some(self.end(format!("{story} {}", diagnosis.remedy), diagnosis)),
+            AfterLaunch::Launched { .. } | AfterLaunch::Leave(_) => None,
         }
     }
 
@@ -95,7 +95,7 @@ impl Stopped<'_> {
     fn message(&self, diagnosis: &Diagnosis) -> String {
         let failed = self.failed();
         let observer_knows = !failed.is_empty() || self.event.task.stop_code.as_deref() == Some("TaskFailedToStart");
-        if self.owner.launched == Launched::ByWorker && self.has_failed() && observer_knows {
+        if self.owner.launched == LaunchedBy::ByWorker && self.has_failed() && observer_knows {
             return observer::crash_message(self.event, &failed);
         }
         format!("{} {} Task: {}", diagnosis.sentence, diagnosis.remedy, self.event.task_arn)
@@ -105,7 +105,7 @@ impl Stopped<'_> {
     fn cancelled(&self) -> Decision {
         let message = format!("Cancelled, and its task {} has stopped.", self.event.task_arn);
         let mut actions = vec![Action::Cancelled { message }];
-        if self.owner.launched == Launched::ByWorker && self.has_failed() {
+        if self.owner.launched == LaunchedBy::ByWorker && self.has_failed() {
             let diagnosis = Diagnosis::of(self.event, self.rules.generation);
             let line = if self.observer_misleads(&diagnosis) { Some(line(&diagnosis)) } else { self.observers_line() };
             actions.extend(line.map(|(level, message)| Action::Log { level, message }));

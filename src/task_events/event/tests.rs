@@ -38,7 +38,10 @@ fn null_is_as_good_as_absent() {
     let nulls: Value =
         keys.iter().map(|key| ((*key).to_owned(), Value::Null)).collect::<serde_json::Map<_, _>>().into();
     let event = TaskEvent::read(&event_json("RUNNING", &nulls)).unwrap();
-    assert_eq!(event.task, Task { task_definition_arn: event.task.task_definition_arn.clone(), ..Task::default() });
+    assert_eq!(
+        event.task,
+        EventTask { task_definition_arn: event.task.task_definition_arn.clone(), ..EventTask::default() }
+    );
 }
 
 #[test]

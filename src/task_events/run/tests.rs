@@ -31,7 +31,7 @@ fn own_pid() -> String {
 
 #[test]
 fn a_task_much_older_than_the_claim_is_of_an_earlier_turn_even_if_the_pid_still_names_it() {
-    for launched in [Launched::Here, Launched::ByWorker] {
+    for launched in [LaunchedBy::Here, LaunchedBy::ByWorker] {
         assert!(run(Phase::Claimed).is_of_earlier_turn(&task_created(-46), launched));
         assert!(with_pid(&own_pid()).is_of_earlier_turn(&task_created(-46), launched));
     }
@@ -39,35 +39,35 @@ fn a_task_much_older_than_the_claim_is_of_an_earlier_turn_even_if_the_pid_still_
 
 #[test]
 fn an_earlier_task_that_our_claim_adopted_is_of_this_turn() {
-    let adopted = |event: &TaskEvent| !run(Phase::Claimed).is_of_earlier_turn(event, Launched::Here);
+    let adopted = |event: &TaskEvent| !run(Phase::Claimed).is_of_earlier_turn(event, LaunchedBy::Here);
     assert!(adopted(&task(-60, None, 30)), "it waited at the claim and never began");
     assert!(adopted(&task(-60, Some(20), 300)), "it waited at the claim and began later");
-    let runs = run(Phase::Running).is_of_earlier_turn(&task(-60, Some(20), 300), Launched::Here);
+    let runs = run(Phase::Running).is_of_earlier_turn(&task(-60, Some(20), 300), LaunchedBy::Here);
     assert!(!runs, "also when its flow runs by now");
     assert!(!adopted(&task(-60, Some(-30), 30)), "it ran at the claim: such a task is not adopted");
     assert!(!adopted(&task(-60, None, -5)), "it had ended at the claim");
     let waiting = event("PENDING", &json!({"createdAt": "2026-01-02T03:03:00Z"}));
     assert!(!adopted(&waiting), "what waits is nothing to report");
     let claim_of_others = Run { attempt: None, claimed_by: ClaimedBy::Unknown, ..run(Phase::Claimed) };
-    assert!(claim_of_others.is_of_earlier_turn(&task(-60, None, 30), Launched::Here), "others adopt nothing");
-    assert!(run(Phase::Claimed).is_of_earlier_turn(&task(-60, None, 30), Launched::ByWorker), "nor do workers");
+    assert!(claim_of_others.is_of_earlier_turn(&task(-60, None, 30), LaunchedBy::Here), "others adopt nothing");
+    assert!(run(Phase::Claimed).is_of_earlier_turn(&task(-60, None, 30), LaunchedBy::ByWorker), "nor do workers");
 }
 
 #[test]
 fn our_task_that_came_after_the_claim_is_of_this_turn_even_if_the_pid_is_not_written_yet() {
-    assert!(!with_pid(OTHER).is_of_earlier_turn(&task_created(1), Launched::Here));
-    assert!(!run(Phase::Running).is_of_earlier_turn(&task_created(3600), Launched::Here));
+    assert!(!with_pid(OTHER).is_of_earlier_turn(&task_created(1), LaunchedBy::Here));
+    assert!(!run(Phase::Running).is_of_earlier_turn(&task_created(3600), LaunchedBy::Here));
 }
 
 #[test]
 fn a_workers_second_task_of_one_turn_is_not_the_runs() {
-    assert!(with_pid(OTHER).is_of_earlier_turn(&task_created(1), Launched::ByWorker));
-    assert!(!with_pid(&own_pid()).is_of_earlier_turn(&task_created(1), Launched::ByWorker));
+    assert!(with_pid(OTHER).is_of_earlier_turn(&task_created(1), LaunchedBy::ByWorker));
+    assert!(!with_pid(&own_pid()).is_of_earlier_turn(&task_created(1), LaunchedBy::ByWorker));
 }
 
 #[test]
 fn where_clocks_are_too_close_to_be_compared_the_pid_decides() {
-    for launched in [Launched::Here, Launched::ByWorker] {
+    for launched in [LaunchedBy::Here, LaunchedBy::ByWorker] {
         assert!(with_pid(OTHER).is_of_earlier_turn(&task_created(-5), launched));
         assert!(!with_pid(&own_pid()).is_of_earlier_turn(&task_created(-5), launched));
         assert!(!run(Phase::Claimed).is_of_earlier_turn(&task_created(-5), launched));
@@ -78,7 +78,7 @@ fn where_clocks_are_too_close_to_be_compared_the_pid_decides() {
 fn without_times_the_pid_decides_and_without_either_the_task_is_of_this_turn() {
     let timeless = event("STOPPED", &json!({"createdAt": null}));
     let unknown = |run: Run| Run { claimed_at: None, ..run };
-    for launched in [Launched::Here, Launched::ByWorker] {
+    for launched in [LaunchedBy::Here, LaunchedBy::ByWorker] {
         assert!(with_pid(OTHER).is_of_earlier_turn(&timeless, launched));
         assert!(unknown(with_pid(OTHER)).is_of_earlier_turn(&task_created(-46), launched));
         assert!(!unknown(with_pid(&own_pid())).is_of_earlier_turn(&task_created(-46), launched));
@@ -89,6 +89,6 @@ fn without_times_the_pid_decides_and_without_either_the_task_is_of_this_turn() {
 #[test]
 fn a_pid_of_another_infrastructure_says_nothing() {
     for pid in ["", "12345", "host:12345", "cluster::", "cluster::0123"] {
-        assert!(!with_pid(pid).is_of_earlier_turn(&task_created(1), Launched::ByWorker), "{pid}");
+        assert!(!with_pid(pid).is_of_earlier_turn(&task_created(1), LaunchedBy::ByWorker), "{pid}");
     }
 }

@@ -4,10 +4,10 @@ use crate::launch::token::started_by;
 use crate::task_events::testing::{RUN_ID, event};
 use serde_json::json;
 
-const AGENTS: [Candidate<'_>; 3] = [
-    Candidate { agent: "etl", work_pool: None },
-    Candidate { agent: "new", work_pool: Some("My pool, v2") },
-    Candidate { agent: "other", work_pool: Some("other") },
+const AGENTS: [OwnerCandidate<'_>; 3] = [
+    OwnerCandidate { agent: "etl", work_pool: None },
+    OwnerCandidate { agent: "new", work_pool: Some("My pool, v2") },
+    OwnerCandidate { agent: "other", work_pool: Some("other") },
 ];
 
 fn started(by: &str) -> Result<Option<Owner>, Ignored> {
@@ -21,7 +21,7 @@ fn tags(pairs: &[(&str, &str)]) -> Tags {
 #[test]
 fn our_own_tasks_say_whose_they_are() {
     let owner = started(&started_by("etl", RUN_ID)).unwrap().unwrap();
-    assert_eq!(owner, Owner { flow_run_id: RUN_ID.into(), agents: vec!["etl".into()], launched: Launched::Here });
+    assert_eq!(owner, Owner { flow_run_id: RUN_ID.into(), agents: vec!["etl".into()], launched: LaunchedBy::Here });
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_workers_task_belongs_to_the_agent_of_its_work_pool_also_in_the_spelling_of_
             by_tags(&tags(&[("flow-run-id", &RUN_ID.to_uppercase()), ("work-pool-name", pool)]), &AGENTS).unwrap();
         assert_eq!(
             owner,
-            Owner { flow_run_id: RUN_ID.into(), agents: vec!["new".into()], launched: Launched::ByWorker }
+            Owner { flow_run_id: RUN_ID.into(), agents: vec!["new".into()], launched: LaunchedBy::ByWorker }
         );
     }
 }

@@ -3,8 +3,8 @@
 use crate::ecs::{Status, Task};
 use crate::process::AGENT;
 use crate::rng::Rng;
-use prefect_serverless_agent::task_events::event::{Container, Task as Detail, TaskEvent};
-use prefect_serverless_agent::task_events::whose::{Launched, Owner};
+use prefect_serverless_agent::task_events::event::{Container, EventTask as Detail, TaskEvent};
+use prefect_serverless_agent::task_events::whose::{LaunchedBy, Owner};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -112,7 +112,7 @@ fn letter(task: &Task, now: OffsetDateTime) -> Letter {
         last_status: task.status.text().into(),
         task: detail,
     };
-    let launched = if task.is_ours() { Launched::Here } else { Launched::ByWorker };
+    let launched = if task.is_ours() { LaunchedBy::Here } else { LaunchedBy::ByWorker };
     let owner = Owner { flow_run_id: task.run.to_string(), agents: vec![AGENT.to_owned()], launched };
     Letter { event, owner, task: task.index }
 }

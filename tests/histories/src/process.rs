@@ -15,9 +15,9 @@ use prefect_serverless_agent::orchestrator::Orchestrator;
 use prefect_serverless_agent::poll::AgentReport;
 use prefect_serverless_agent::poll::agent::MARGIN;
 use prefect_serverless_agent::poll::iteration::{Iteration, Rules};
-use prefect_serverless_agent::poll::known::Known;
-use prefect_serverless_agent::poll::ledger::Ledger;
 use prefect_serverless_agent::poll::plan::Limits;
+use prefect_serverless_agent::poll::report_builder::ReportBuilder;
+use prefect_serverless_agent::poll::seen_launches::SeenLaunches;
 use prefect_serverless_agent::state::ErrorKind;
 use std::future::Future;
 use std::pin::Pin;
@@ -74,7 +74,7 @@ pub struct Inner<O> {
     shared: Arc<Shared>,
     orchestrator: O,
     launcher: EcsLauncher<SimEcs, SimEc2, SimClock>,
-    known: Known,
+    known: SeenLaunches,
     is_connected: AtomicBool,
     configured_at: std::sync::Mutex<OffsetDateTime>,
     launch_rate: Option<f64>,
@@ -154,7 +154,7 @@ impl<O> Inner<O> {
             shared: Arc::clone(shared),
             orchestrator,
             launcher,
-            known: Known::default(),
+            known: SeenLaunches::default(),
             is_connected: AtomicBool::new(false),
             launch_rate,
         }
@@ -196,7 +196,7 @@ impl<O> Inner<O> {
 impl<O: Orchestrator> Inner<O> {
     async fn poll(self: Arc<Self>, time: Duration) -> AgentReport {
         let deadline = self.port.now() + time;
-        let ledger = Ledger::default();
+        let ledger = ReportBuilder::default();
         let polled = tokio::time::timeout(time.saturating_sub(LAST_WORDS), self.turn(deadline, &ledger)).await;
         if polled.is_err() {
             ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
@@ -206,7 +206,7 @@ impl<O: Orchestrator> Inner<O> {
         report
     }
 
-    async fn turn(&self, deadline: OffsetDateTime, ledger: &Ledger) {
+    async fn turn(&self, deadline: OffsetDateTime, ledger: &ReportBuilder) {
         if !self.is_connected.load(Ordering::Relaxed) {
             match self.orchestrator.connect(None).await {
                 Ok(_) => self.is_connected.store(true, Ordering::Relaxed),

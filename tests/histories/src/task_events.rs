@@ -12,7 +12,7 @@ use prefect_serverless_agent::aws::AwsError;
 use prefect_serverless_agent::clock::Clock;
 use prefect_serverless_agent::model::run::Generation as Watched;
 use prefect_serverless_agent::orchestrator::TaskWatch;
-use prefect_serverless_agent::task_events::decision::Rules;
+use prefect_serverless_agent::task_events::decision::DecisionRules;
 use prefect_serverless_agent::task_events::perform::{Known, LogCalls, Performer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ pub async fn handle(port: Port, generation: Generation, letter: Letter) -> bool 
 }
 
 async fn told<O: TaskWatch>(orchestrator: &O, port: &Port, generation: Watched, letter: &Letter) -> bool {
-    let rules = Rules {
+    let rules = DecisionRules {
         generation,
         max_launch_attempts: MAX_LAUNCH_ATTEMPTS,
         forward_log_lines: LOG_LINES,

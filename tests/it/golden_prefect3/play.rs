@@ -7,7 +7,7 @@ use prefect_serverless_agent::launch::request::{Settled, run_task_body};
 use prefect_serverless_agent::launch::worker::NetworkLookup;
 use prefect_serverless_agent::launch::{Definition, LaunchIdentity, LaunchSpec};
 use prefect_serverless_agent::prefect3::render::{
-    BlockReference, Deployment, Flow, FlowRun, FlowRunContext, Generation, Job, WorkPool, WorkerSettings,
+    BlockReference, Flow, FlowRun, FlowRunContext, Generation, Job, PrefectDeployment, WorkPool, WorkerSettings,
     block_references, populate, resolve_blocks, resolve_variables, run_task_failure, variable_names,
 };
 use serde_json::{Map, Value, json};
@@ -69,7 +69,7 @@ impl<'a> Play<'a> {
     }
 
     fn run(&mut self) -> Result<(), String> {
-        let (worker, deployment) = (worker(self.case), parse::<Option<Deployment>>(&self.case["deployment"]));
+        let (worker, deployment) = (worker(self.case), parse::<Option<PrefectDeployment>>(&self.case["deployment"]));
         let (flow_run, flow) = (parse::<FlowRun>(&self.case["flow_run"]), parse::<Flow>(&self.case["flow"]));
         let mut work_pool = parse::<WorkPool>(&self.case["work_pool"]);
         if work_pool.base_job_template.is_empty() {

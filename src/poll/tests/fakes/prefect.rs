@@ -7,8 +7,8 @@ use crate::launch::{Definition, LaunchSpec};
 use crate::model::Registration;
 use crate::model::{ApiError, RunRefusal};
 use crate::orchestrator::{
-    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, RenderError, Rendered, RunLog, RunNow,
-    Standing, TaskOfRun, Window,
+    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, OutstandingClaims, RenderError,
+    Rendered, RunLog, RunNow, TaskOfRun, Window,
 };
 use serde_json::{Map, json};
 use std::time::Duration;
@@ -21,13 +21,13 @@ impl Orchestrator for Fakes {
         self.batching
     }
 
-    async fn standing(&self, _: OffsetDateTime, _: Duration) -> Result<Standing<()>, ApiError> {
+    async fn standing(&self, _: OffsetDateTime, _: Duration) -> Result<OutstandingClaims<()>, ApiError> {
         let state = self.lock();
         if let Some(error) = &state.standing_error {
             return Err(error.clone());
         }
         // Young claims may be left out, but need not be.
-        Ok(Standing {
+        Ok(OutstandingClaims {
             claimed: state.claimed().collect(),
             foreign: state.foreign,
             cancelling: state.cancelling().collect(),

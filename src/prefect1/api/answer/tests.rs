@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 
-fn answer(status: u16, body: &str) -> Result<Answer, ApiError> {
+fn answer(status: u16, body: &str) -> Result<GraphqlAnswer, ApiError> {
     read(status, Again::default(), body.as_bytes())
 }
 

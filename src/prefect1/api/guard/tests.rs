@@ -11,7 +11,7 @@ fn give_back<'a>(run: &'a DueRun<Detail>, mark: &'a Mark) -> GiveBack<'a, Detail
     GiveBack { run, mark, reason: "no capacity".into(), for_capacity: true, delay }
 }
 
-fn now(state: &str, serialized_state: &Value, task_runs: &Value) -> Look {
+fn now(state: &str, serialized_state: &Value, task_runs: &Value) -> RunSnapshot {
     look(&json!({"id": RUN_ID, "version": 2, "state": state, "serialized_state": serialized_state,
         "task_runs": task_runs}))
     .unwrap()

@@ -32,7 +32,7 @@ fn rows(claimed: &[Value], foreign: usize, cancelling: &[Value]) -> Reply {
     ok(json!({"claimed": claimed, "foreign": foreign, "cancelling": cancelling}))
 }
 
-async fn standing(claimed: Vec<Value>, foreign: usize, cancelling: Vec<Value>) -> (Standing<Detail>, Value) {
+async fn standing(claimed: Vec<Value>, foreign: usize, cancelling: Vec<Value>) -> (OutstandingClaims<Detail>, Value) {
     let server = Server::start(move |_, _| rows(&claimed, foreign, &cancelling)).await;
     let standing = prefect(setup(&server.api)).standing(NOW, ORPHAN_AFTER).await.unwrap();
     let seen = server.seen();

@@ -5,15 +5,15 @@ use crate::http::network::Options;
 use serde_json::json;
 use std::sync::Arc;
 
-fn transport(api: &str) -> Transport {
+fn transport(api: &str) -> GraphqlTransport {
     let client = Http::network(Options::PREFECT1, None).unwrap();
     let (key, redaction) = (SecretString::from(KEY), Redaction::default());
     redaction.know([key.clone()]);
-    Transport::new(client, api, Some(&key), HeaderMap::new(), "0.15.0", (redaction, Arc::new(|| NOW))).unwrap()
+    GraphqlTransport::new(client, api, Some(&key), HeaderMap::new(), "0.15.0", (redaction, Arc::new(|| NOW))).unwrap()
 }
 
-fn hello() -> Document {
-    Document::new("query { hello }", json!({}))
+fn hello() -> GraphqlDocument {
+    GraphqlDocument::new("query { hello }", json!({}))
 }
 
 const NOBODY: Sender<'static> = Sender { tenant_id: None, agent_id: None };
@@ -184,7 +184,7 @@ fn a_key_with_a_newline_at_its_end_works_and_one_inside_is_named_without_being_s
     let new = |key: &str| {
         let key = SecretString::from(key);
         let further = (Redaction::default(), Arc::new(|| NOW) as Now);
-        Transport::new(client.clone(), "http://api", Some(&key), HeaderMap::new(), "1.4.1", further)
+        GraphqlTransport::new(client.clone(), "http://api", Some(&key), HeaderMap::new(), "1.4.1", further)
     };
     assert!(new("key\n").is_ok());
     let error = new("pcu\nfakekey").err().unwrap().to_string();

@@ -8,12 +8,12 @@ use time::macros::datetime;
 
 const SINCE: OffsetDateTime = datetime!(2026-11-22 16:20 UTC);
 
-fn by_state(state: Value) -> Whose {
+fn by_state(state: Value) -> ClaimOwner {
     let names = names();
     Claimant { names: &names, marked_as: MARKED_AS }.by_state(&read(row_in(state)))
 }
 
-fn by_history(states: &[Value]) -> Whose {
+fn by_history(states: &[Value]) -> ClaimOwner {
     let names = names();
     let states: Vec<State> = states.iter().filter_map(State::read).collect();
     Claimant { names: &names, marked_as: MARKED_AS }.by_history(RUN, &states)
@@ -38,40 +38,40 @@ fn without_data(mut state: Value) -> Value {
 
 #[test]
 fn a_claim_with_our_mark_is_ours() {
-    assert_eq!(by_state(claimed_state()), Whose::Ours(mark(), SINCE));
+    assert_eq!(by_state(claimed_state()), ClaimOwner::Ours(mark(), SINCE));
 }
 
 #[test]
 fn claims_of_others_are_foreign() {
     let mut random = state("PENDING", "Pending");
     random["state_details"]["transition_id"] = json!("16c5f7ac-c5a4-4a0e-a26d-25cff0b2dfb8");
-    assert_eq!(by_state(random), Whose::Foreign);
-    assert_eq!(by_state(state("PENDING", "Pending")), Whose::Foreign, "a claim may have no id at all");
+    assert_eq!(by_state(random), ClaimOwner::Foreign);
+    assert_eq!(by_state(state("PENDING", "Pending")), ClaimOwner::Foreign, "a claim may have no id at all");
     let mut other = claimed_state();
     other["data"][Mark::KEY]["agent"] = json!("123456789012/eu-west-1/other/etl");
-    assert_eq!(by_state(other), Whose::Foreign);
+    assert_eq!(by_state(other), ClaimOwner::Foreign);
     let mut copied = claimed_state();
     copied["state_details"]["transition_id"] = json!(stranger().claim(RUN, STATE));
-    assert_eq!(by_state(copied), Whose::Foreign, "a mark without its id proves nothing");
+    assert_eq!(by_state(copied), ClaimOwner::Foreign, "a mark without its id proves nothing");
 }
 
 #[test]
 fn sub_states_and_derived_ids_without_a_mark_are_told_by_the_history() {
     for name in ["Submitting", "InfrastructurePending"] {
-        assert_eq!(by_state(state("PENDING", name)), Whose::Untold);
+        assert_eq!(by_state(state("PENDING", name)), ClaimOwner::Untold);
     }
-    assert_eq!(by_state(without_data(claimed_state())), Whose::Untold);
+    assert_eq!(by_state(without_data(claimed_state())), ClaimOwner::Untold);
 }
 
 #[test]
 fn a_history_tells_what_lies_under_a_sub_state() {
     let history = [at(scheduled(STATE), 10), at(claimed_state(), 20), at(state("PENDING", "Submitting"), 21)];
-    assert_eq!(by_history(&history), Whose::Ours(mark(), SINCE));
+    assert_eq!(by_history(&history), ClaimOwner::Ours(mark(), SINCE));
     let mut theirs = state("PENDING", "Pending");
     theirs["state_details"]["transition_id"] = json!("16c5f7ac-c5a4-4a0e-a26d-25cff0b2dfb8");
     let history = [at(scheduled(STATE), 10), at(theirs, 20), at(state("PENDING", "Submitting"), 21)];
-    assert_eq!(by_history(&history), Whose::Foreign);
-    assert_eq!(by_history(&[]), Whose::Foreign);
+    assert_eq!(by_history(&history), ClaimOwner::Foreign);
+    assert_eq!(by_history(&[]), ClaimOwner::Foreign);
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn an_id_that_follows_from_the_state_before_it_is_ours_also_without_a_mark() {
     // The run was renamed Late between our look and our claim.
     let history = [at(claim.clone(), 20), at(scheduled("late"), 15), at(given_back, 10)];
     let expected = Mark { attempt: 3, capacity_refusals: 1, cluster: String::new(), ..mark() };
-    assert_eq!(by_history(&history), Whose::Ours(expected, SINCE));
-    assert_eq!(by_history(&[at(claim.clone(), 20), at(scheduled("another"), 10)]), Whose::Foreign);
+    assert_eq!(by_history(&history), ClaimOwner::Ours(expected, SINCE));
+    assert_eq!(by_history(&[at(claim.clone(), 20), at(scheduled("another"), 10)]), ClaimOwner::Foreign);
     assert_eq!(
         by_history(&[at(claim, 20), at(scheduled(STATE), 30)]),
-        Whose::Foreign,
+        ClaimOwner::Foreign,
         "what came later proves nothing"
     );
 }
@@ -101,11 +101,15 @@ fn what_was_told_too_late_over_a_claim_given_back_is_finished_as_that_claim() {
         let history = [at(scheduled(STATE), 5), at(claimed_state(), 10), at(scheduled("again"), 15)];
         by_history(&[&history, over].concat())
     };
-    assert_eq!(over(&[at(waits.clone(), 20)]), Whose::Ours(mark(), SINCE));
-    assert_eq!(over(&[at(waits.clone(), 19), at(waits.clone(), 20)]), Whose::Ours(mark(), SINCE), "since the newest");
-    assert_eq!(over(&[at(waits.clone(), 19), at(state("PENDING", "Submitting"), 20)]), Whose::Foreign);
+    assert_eq!(over(&[at(waits.clone(), 20)]), ClaimOwner::Ours(mark(), SINCE));
+    assert_eq!(
+        over(&[at(waits.clone(), 19), at(waits.clone(), 20)]),
+        ClaimOwner::Ours(mark(), SINCE),
+        "since the newest"
+    );
+    assert_eq!(over(&[at(waits.clone(), 19), at(state("PENDING", "Submitting"), 20)]), ClaimOwner::Foreign);
     waits["data"][Mark::KEY]["agent"] = json!("123456789012/eu-west-1/other/etl");
-    assert_eq!(over(&[at(waits, 20)]), Whose::Foreign, "another agent's");
+    assert_eq!(over(&[at(waits, 20)]), ClaimOwner::Foreign, "another agent's");
 }
 
 /// The Late service dates its state before it is written: it may stand after a claim that came later.
@@ -118,8 +122,12 @@ fn a_late_state_dated_after_the_claim_was_there_before_it() {
         let history = [vec![at(scheduled(STATE), 10), at(claimed_state(), 20)], between, vec![submitting.clone()]];
         by_history(&history.concat())
     };
-    assert_eq!(over(vec![at(late.clone(), 21)]), Whose::Ours(mark(), SINCE));
-    assert_eq!(over(vec![at(scheduled("anew"), 21), at(late, 22)]), Whose::Foreign, "scheduled anew, and late then");
+    assert_eq!(over(vec![at(late.clone(), 21)]), ClaimOwner::Ours(mark(), SINCE));
+    assert_eq!(
+        over(vec![at(scheduled("anew"), 21), at(late, 22)]),
+        ClaimOwner::Foreign,
+        "scheduled anew, and late then"
+    );
 }
 
 #[test]
@@ -130,12 +138,12 @@ fn a_claim_that_was_given_back_is_over() {
         at(scheduled("again"), 25),
         at(state("PENDING", "Submitting"), 30),
     ];
-    assert_eq!(by_history(&history), Whose::Foreign);
+    assert_eq!(by_history(&history), ClaimOwner::Foreign);
     let newer = claim_id();
     let mut again = claimed_state();
     again["state_details"]["transition_id"] = json!(names().claim(RUN, "again"));
     again["data"][Mark::KEY]["token"] = again["state_details"]["transition_id"].clone();
     let history =
         [at(claimed_state(), 20), at(scheduled("again"), 25), at(again, 30), at(state("PENDING", "Submitting"), 31)];
-    assert!(matches!(by_history(&history), Whose::Ours(mark, _) if mark.token != newer));
+    assert!(matches!(by_history(&history), ClaimOwner::Ours(mark, _) if mark.token != newer));
 }

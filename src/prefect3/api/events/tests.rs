@@ -14,7 +14,7 @@ fn belongings() -> Belongings {
 fn the_event_is_the_one_that_the_worker_sends() {
     let (pool, run, belongings) = (serde_json::from_value(pool_row()).unwrap(), due(), belongings());
     let teller = Teller { name: "My worker", prefect_version: "3.8.8", work_pool: &pool };
-    let launched = Launched { flow_run: &run.detail.flow_run, belongings: Some(&belongings) };
+    let launched = LaunchEvent { flow_run: &run.detail.flow_run, belongings: Some(&belongings) };
     let resource = |kind: &str, id: &str, name: &str| json!({"prefect.resource.id": format!("prefect.{kind}.{id}"), "prefect.resource.role": kind, "prefect.resource.name": name});
     let tag =
         |name: &str| json!({"prefect.resource.id": format!("prefect.tag.{name}"), "prefect.resource.role": "tag"});
@@ -39,7 +39,7 @@ fn the_event_is_the_one_that_the_worker_sends() {
 fn the_second_event_names_the_infrastructure_of_the_run() {
     let (pool, run, belongings) = (serde_json::from_value(pool_row()).unwrap(), due(), belongings());
     let teller = Teller { name: "My worker", prefect_version: "3.8.8", work_pool: &pool };
-    let launched = Launched { flow_run: &run.detail.flow_run, belongings: Some(&belongings) };
+    let launched = LaunchEvent { flow_run: &run.detail.flow_run, belongings: Some(&belongings) };
     let mut expected = teller.submitted("event-2", launched, NOW);
     expected["event"] = json!("prefect.worker.executed-flow-run");
     expected["follows"] = json!("event-1");
@@ -52,7 +52,7 @@ fn the_second_event_names_the_infrastructure_of_the_run() {
 fn what_is_not_known_is_left_out() {
     let (pool, run) = (serde_json::from_value(pool_row()).unwrap(), due());
     let teller = Teller { name: "w", prefect_version: "3.8.8", work_pool: &pool };
-    let event = teller.submitted("id", Launched { flow_run: &run.detail.flow_run, belongings: None }, NOW);
+    let event = teller.submitted("id", LaunchEvent { flow_run: &run.detail.flow_run, belongings: None }, NOW);
     assert_eq!(
         event["related"][0],
         json!({"prefect.resource.id": format!("prefect.deployment.{DEPLOYMENT}"), "prefect.resource.role": "deployment"})

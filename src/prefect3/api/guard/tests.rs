@@ -4,8 +4,8 @@ use super::super::test_support::{claim_id, claimed_state, due, due_row, read, ro
 use super::*;
 use serde_json::{Value, json};
 
-fn look(state: Value, claim: Option<&str>) -> Look {
-    Look { run: read(row_in(state)), claim: claim.map(str::to_owned), session: None }
+fn look(state: Value, claim: Option<&str>) -> RunReading {
+    RunReading { run: read(row_in(state)), claim: claim.map(str::to_owned), session: None }
 }
 
 fn why(result: Result<(), ApiError>) -> String {
@@ -41,7 +41,7 @@ fn what_ended_is_paused_or_is_being_cancelled_is_left_alone() {
     ] {
         let mut row = row_in(state(kind, name));
         row["next_scheduled_start_time"] = json!("2026-11-22T17:00:00Z");
-        let look = Look { run: read(row), claim: None, session: None };
+        let look = RunReading { run: read(row), claim: None, session: None };
         assert!(why(may_end_claim(&due(), Some(&look))).contains(name));
         if kind != "CANCELLING" {
             assert!(why(may_cancel(&due(), Some(&look))).contains(name));
@@ -52,7 +52,7 @@ fn what_ended_is_paused_or_is_being_cancelled_is_left_alone() {
 #[test]
 fn only_what_is_being_cancelled_or_is_due_as_it_was_is_cancelled() {
     assert_eq!(may_cancel(&due(), Some(&look(state("CANCELLING", "Cancelling"), None))), Ok(()));
-    let as_it_was = Look { run: read(due_row()), claim: None, session: None };
+    let as_it_was = RunReading { run: read(due_row()), claim: None, session: None };
     assert_eq!(may_cancel(&due(), Some(&as_it_was)), Ok(()));
     assert_eq!(may_cancel(&due(), Some(&look(state("SCHEDULED", "Late"), None))), Ok(()), "the same turn");
     assert!(why(may_cancel(&due(), None)).contains("no longer exists"));

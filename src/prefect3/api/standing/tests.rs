@@ -28,7 +28,7 @@ async fn server(standing: Vec<Value>, cancelled: Vec<Value>) -> Server {
     .await
 }
 
-async fn standing(rows: Vec<Value>) -> Standing<Detail> {
+async fn standing(rows: Vec<Value>) -> OutstandingClaims<Detail> {
     agent(&server(rows, Vec::new()).await).standing(NOW, ORPHAN_AFTER).await.unwrap()
 }
 

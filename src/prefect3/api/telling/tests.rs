@@ -93,16 +93,16 @@ fn rounds_go_on_as_long_as_the_server_takes_something_or_is_only_busy() {
     let round = |done, error| Round { done, in_a_row: 1, error };
     let busy = || Some(ApiError::Status { status: 503, text: "locked".into() });
     let silent = || Some(ApiError::NoAnswer("x".into()));
-    assert_eq!(round(3, None).next(0, 6), Next::End, "all told");
-    assert_eq!(round(3, busy()).next(0, 6), Next::Round(PAUSES[0], 3));
-    assert_eq!(round(1, silent()).next(0, 3), Next::Round(PAUSES[0], 1));
-    assert_eq!(round(0, silent()).next(0, 6), Next::End);
-    assert_eq!(round(0, Some(ApiError::Unauthorised("x".into()))).next(0, 6), Next::End);
+    assert_eq!(round(3, None).next(0, 6), NextRound::End, "all told");
+    assert_eq!(round(3, busy()).next(0, 6), NextRound::Round(PAUSES[0], 3));
+    assert_eq!(round(1, silent()).next(0, 3), NextRound::Round(PAUSES[0], 1));
+    assert_eq!(round(0, silent()).next(0, 6), NextRound::End);
+    assert_eq!(round(0, Some(ApiError::Unauthorised("x".into()))).next(0, 6), NextRound::End);
     let pauses: Vec<_> = (0..=PAUSES.len()).map(|idle| round(0, busy()).next(idle, 1)).collect();
-    assert_eq!(pauses[2], Next::Round(PAUSES[2], 1));
-    assert_eq!(pauses[PAUSES.len()], Next::End);
+    assert_eq!(pauses[2], NextRound::Round(PAUSES[2], 1));
+    assert_eq!(pauses[PAUSES.len()], NextRound::End);
     let throttled = Some(ApiError::Throttled { retry_after: Some(Duration::from_secs(9)) });
-    assert_eq!(round(5, throttled).next(0, 6), Next::Round(Duration::from_secs(9), 3), "as the server asks");
+    assert_eq!(round(5, throttled).next(0, 6), NextRound::Round(Duration::from_secs(9), 3), "as the server asks");
 }
 
 /// A server that refuses a run's task at first. The run is then as this row says, with this history.

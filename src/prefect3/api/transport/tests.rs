@@ -8,24 +8,24 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-fn transport_of(api: &str, secrets: &AgentSecrets) -> Transport {
+fn transport_of(api: &str, secrets: &AgentSecrets) -> RestTransport {
     let client = Http::network(Options::PREFECT3, None).unwrap();
     let redaction = Redaction::default();
     redaction.know_agent(secrets);
     let further = headers::further(secrets).unwrap();
     let (credential, csrf) = (Credential::of(secrets), "client-1".into());
-    Transport::new(client, api, &credential, further, "Etl wörker", csrf, (redaction, Arc::new(|| NOW))).unwrap()
+    RestTransport::new(client, api, &credential, further, "Etl wörker", csrf, (redaction, Arc::new(|| NOW))).unwrap()
 }
 
-fn transport(server: &Server) -> Transport {
+fn transport(server: &Server) -> RestTransport {
     transport_of(&server.url(), &AgentSecrets { api_key: Some(secret(KEY)), ..AgentSecrets::default() })
 }
 
-fn read_request() -> Request {
+fn read_request() -> ApiRequest {
     requests::variable("x")
 }
 
-fn write_request() -> Request {
+fn write_request() -> ApiRequest {
     requests::record_task("run", Some("pid"))
 }
 
@@ -199,7 +199,7 @@ async fn few_requests_are_on_their_way_at_once() {
     let server = replying(vec![Reply::Hang]).await;
     let transport = transport(&server);
     transport.set_deadline(Some(Instant::now() + Duration::from_millis(300)));
-    let requests: Vec<Request> = (0..20).map(|_| read_request()).collect();
+    let requests: Vec<ApiRequest> = (0..20).map(|_| read_request()).collect();
     let answers = futures_util::future::join_all(requests.iter().map(|request| transport.read(request))).await;
     assert_eq!(server.requests().len(), IN_FLIGHT);
     let waiting = answers.iter().filter(|answer| matches!(answer, Err(ApiError::NoTime))).count();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 fn read_from(given: Value) -> Result<AwsCredentials, String> {
     let given = json!({"aws_credentials": given});
-    let mut reader = Reader::new(given.as_object().unwrap(), given.as_object().unwrap());
+    let mut reader = Validator::new(given.as_object().unwrap(), given.as_object().unwrap());
     let credentials = read(&mut reader);
     reader.finish().map(|()| credentials).map_err(|refusal| refusal.0)
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 fn all_wrong_fields_are_named_at_once() {
     let given = json!({"a": 5, "b": {"x": "y", "n": null}, "c": 2, "d": 0.5, "e": "maybe", "f": []});
     let given = given.as_object().unwrap();
-    let mut reader = Reader::new(given, given);
+    let mut reader = Validator::new(given, given);
     reader.text("a");
     reader.texts("b");
     reader.flag("c");
@@ -41,17 +41,17 @@ fn the_usual_words_and_numbers_are_booleans() {
     for (value, expected) in [("YES", true), ("off", false), ("1", true), ("N", false)] {
         let given = json!({"flag": value});
         let given = given.as_object().unwrap();
-        assert_eq!(Reader::new(given, given).optional_flag("flag"), Some(expected), "{value}");
+        assert_eq!(Validator::new(given, given).optional_flag("flag"), Some(expected), "{value}");
     }
     let given = json!({"flag": 1.0});
-    assert!(Reader::new(given.as_object().unwrap(), given.as_object().unwrap()).flag("flag"));
+    assert!(Validator::new(given.as_object().unwrap(), given.as_object().unwrap()).flag("flag"));
 }
 
 #[test]
 fn values_that_come_from_blocks_are_not_told() {
     let given = json!({"cluster": ["s3cr3t"]});
     let shown = json!({"cluster": "{{ prefect.blocks.secret.token }}"});
-    let mut reader = Reader::new(given.as_object().unwrap(), shown.as_object().unwrap());
+    let mut reader = Validator::new(given.as_object().unwrap(), shown.as_object().unwrap());
     reader.text("cluster");
     let refusal = reader.finish().unwrap_err().0;
     assert!(!refusal.contains("s3cr3t") && refusal.contains("input_value='**********', input_type=list"), "{refusal}");

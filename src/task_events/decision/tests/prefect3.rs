@@ -2,16 +2,16 @@
 
 use crate::model::run::Generation::{One, TwoOrThree};
 use crate::model::run::{Phase, Run};
-use crate::task_events::decision::{Action, Decision, Look, Seen, decide, needs_run};
+use crate::task_events::decision::{Action, Decision, Look, Observation, decide, needs_run};
 use crate::task_events::testing::{
     NOW, end_message, event, first_look, look, owner, rules, run, state_change, stopped,
 };
-use crate::task_events::whose::{Launched, Tags};
+use crate::task_events::whose::{LaunchedBy, Tags};
 use serde_json::json;
 use std::time::Duration;
 
 fn second_look(event: &crate::task_events::event::TaskEvent, run: &Run) -> Decision {
-    look(event, run, TwoOrThree, Launched::Here, Look::Second)
+    look(event, run, TwoOrThree, LaunchedBy::Here, Look::Second)
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_task_whose_host_was_taken_away_is_not_said_to_want_memory() {
         ("InfrastructureHealth", "unhealthy"),
     ] {
         let event = stopped(code, reason, &killed);
-        for launched in [Launched::Here, Launched::ByWorker] {
+        for launched in [LaunchedBy::Here, LaunchedBy::ByWorker] {
             let decision = look(&event, &run(Phase::Running), TwoOrThree, launched, Look::First);
             let logged = decision.actions.iter().find_map(|action| match action {
                 Action::Log { message, .. } => Some(message.as_str()),
@@ -53,9 +53,9 @@ fn a_task_whose_host_was_taken_away_is_not_said_to_want_memory() {
 #[test]
 fn only_our_own_claims_are_given_back() {
     let capacity = stopped("TaskFailedToStart", "Timeout waiting for capacity", &[]);
-    let ours = look(&capacity, &run(Phase::Claimed), TwoOrThree, Launched::Here, Look::First);
+    let ours = look(&capacity, &run(Phase::Claimed), TwoOrThree, LaunchedBy::Here, Look::First);
     assert!(matches!(state_change(&ours), Some(Action::GiveBack { for_capacity: true, .. })), "{ours:?}");
-    let theirs = look(&capacity, &run(Phase::Claimed), TwoOrThree, Launched::ByWorker, Look::First);
+    let theirs = look(&capacity, &run(Phase::Claimed), TwoOrThree, LaunchedBy::ByWorker, Look::First);
     assert!(end_message(&theirs).starts_with("ECS task failed to start: Timeout waiting for capacity."), "{theirs:?}");
 }
 
@@ -113,7 +113,7 @@ fn a_cancelled_run_whose_task_stopped_is_cancelled() {
     let ours = first_look(&event, &run(Phase::Cancelling), TwoOrThree);
     assert!(matches!(ours.actions.as_slice(), [Action::PostEvent(_), Action::Cancelled { .. }]), "{ours:?}");
     let began = Run { has_run: true, ..run(Phase::Cancelling) };
-    let theirs = look(&event, &began, TwoOrThree, Launched::ByWorker, Look::First);
+    let theirs = look(&event, &began, TwoOrThree, LaunchedBy::ByWorker, Look::First);
     let kinds = [Action::ForwardLogs { container: Some("prefect".into()), max_lines: 50 }];
     assert!(!theirs.actions.contains(&kinds[0]), "its logs are in Prefect already: {theirs:?}");
 }
@@ -135,8 +135,8 @@ fn a_task_that_waits_is_shown_on_its_claimed_run_only() {
 fn an_event_that_arrives_after_a_later_one_is_told_and_no_more() {
     let (event, tags, run) = (event("PENDING", &json!({"version": 2})), Tags::new(), run(Phase::Claimed));
     let decided = |task_version| {
-        let seen = Seen { now: NOW, tags: &tags, run: Some(&run), task_version, look: Look::First };
-        decide(&event, &owner(Launched::Here), &seen, &rules(TwoOrThree))
+        let seen = Observation { now: NOW, tags: &tags, run: Some(&run), task_version, look: Look::First };
+        decide(&event, &owner(LaunchedBy::Here), &seen, &rules(TwoOrThree))
     };
     assert!(matches!(decided(Some(3)).actions.as_slice(), [Action::PostEvent(_)]));
     for version in [None, Some(2), Some(1)] {
@@ -147,17 +147,17 @@ fn an_event_that_arrives_after_a_later_one_is_told_and_no_more() {
 #[test]
 fn a_run_that_prefect_does_not_know_is_left_alone() {
     let (tags, event) = (Tags::new(), stopped("UserInitiated", "", &[]));
-    let seen = Seen { now: NOW, tags: &tags, run: None, task_version: None, look: Look::First };
-    let decision = decide(&event, &owner(Launched::ByWorker), &seen, &rules(TwoOrThree));
+    let seen = Observation { now: NOW, tags: &tags, run: None, task_version: None, look: Look::First };
+    let decision = decide(&event, &owner(LaunchedBy::ByWorker), &seen, &rules(TwoOrThree));
     assert!(matches!(decision.actions.as_slice(), [Action::PostEvent(_)]), "{decision:?}");
 }
 
 #[test]
 fn no_lines_are_forwarded_where_none_are_wanted() {
     let (tags, event, run) = (Tags::new(), stopped("UserInitiated", "", &[]), run(Phase::Claimed));
-    let seen = Seen { now: NOW, tags: &tags, run: Some(&run), task_version: None, look: Look::First };
-    let rules = crate::task_events::decision::Rules { forward_log_lines: 0, ..rules(TwoOrThree) };
-    let decision = decide(&event, &owner(Launched::ByWorker), &seen, &rules);
+    let seen = Observation { now: NOW, tags: &tags, run: Some(&run), task_version: None, look: Look::First };
+    let rules = crate::task_events::decision::DecisionRules { forward_log_lines: 0, ..rules(TwoOrThree) };
+    let decision = decide(&event, &owner(LaunchedBy::ByWorker), &seen, &rules);
     assert!(!decision.actions.iter().any(|action| matches!(action, Action::ForwardLogs { .. })), "{decision:?}");
 }
 

@@ -1,17 +1,19 @@
 //! Whatever arrives, and in whatever state the run is.
 
 use crate::model::run::{ClaimedBy, Generation, Phase, Run};
-use crate::task_events::decision::{Action, Decision, Look, Seen, decide};
+use crate::task_events::decision::{Action, Decision, Look, Observation, decide};
 use crate::task_events::event::TaskEvent;
 use crate::task_events::testing::{CLAIMED, NOW, RUN_ID, TASK_ARN, rules, state_change};
-use crate::task_events::whose::{Candidate, Launched, Owner, Tags, by_started_by, by_tags, definition_to_deregister};
+use crate::task_events::whose::{
+    LaunchedBy, Owner, OwnerCandidate, Tags, by_started_by, by_tags, definition_to_deregister,
+};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::sync::LazyLock;
 
-const AGENTS: [Candidate<'_>; 2] =
-    [Candidate { agent: "etl", work_pool: None }, Candidate { agent: "new", work_pool: Some("my-pool") }];
+const AGENTS: [OwnerCandidate<'_>; 2] =
+    [OwnerCandidate { agent: "etl", work_pool: None }, OwnerCandidate { agent: "new", work_pool: Some("my-pool") }];
 
 /// Events and tags of the golden cases.
 static CASES: LazyLock<Vec<(Value, Tags)>> = LazyLock::new(|| {
@@ -134,7 +136,7 @@ fn decided(
     let event = TaskEvent::read(event).ok()?;
     let _ = definition_to_deregister(&event, tags, &AGENTS);
     let owner = by_started_by(&event, &AGENTS).ok()?.or_else(|| by_tags(tags, &AGENTS).ok())?;
-    let seen = Seen { now: NOW, tags, run: Some(run), task_version: None, look };
+    let seen = Observation { now: NOW, tags, run: Some(run), task_version: None, look };
     let decision = decide(&event, &owner, &seen, &rules(generation));
     Some((event, owner, decision))
 }
@@ -173,7 +175,7 @@ proptest! {
                 Some(Action::ProposePending { .. }) => run.phase == Phase::Claimed && !event.is_stopped(),
                 Some(Action::Cancelled { .. }) => run.phase == Phase::Cancelling && event.is_stopped(),
                 Some(Action::GiveBack { .. }) => {
-                    run.phase == Phase::Claimed && event.is_stopped() && owner.launched == Launched::Here
+                    run.phase == Phase::Claimed && event.is_stopped() && owner.launched == LaunchedBy::Here
                         && run.attempt.is_some_and(|attempt| attempt < 5)
                 }
                 Some(_) => matches!(run.phase, Phase::Claimed | Phase::Running) && event.is_stopped(),

@@ -11,7 +11,7 @@ use futures_util::future::{Either, select};
 use prefect_serverless_agent::launch::token::client_token;
 use prefect_serverless_agent::orchestrator::{
     ApiError, Batching, CancellingRun, Claim, Claimed, ClaimedRun, DuePage, DueRun, Ending, GiveBack, Mark,
-    Orchestrator, RenderError, Rendered, RunLog, RunNow, Standing, TaskOfRun, Window,
+    Orchestrator, OutstandingClaims, RenderError, Rendered, RunLog, RunNow, TaskOfRun, Window,
 };
 use prefect_serverless_agent::state::Registration;
 use std::collections::BTreeMap;
@@ -120,7 +120,11 @@ impl Orchestrator for Client {
         Ok(DuePage { full: runs.len() >= PAGE, runs, unreadable: Vec::new(), queue_error })
     }
 
-    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<Detail>, ApiError> {
+    async fn standing(
+        &self,
+        now: OffsetDateTime,
+        orphan_after: Duration,
+    ) -> Result<OutstandingClaims<Detail>, ApiError> {
         let (before, cancelled_since) = (now - orphan_after, now - CANCELLED_MEMORY);
         let read = |arrival: &mut Arrival<'_>| standing(&arrival.world.one, before, cancelled_since);
         self.port.call(Call::Standing, read).await.map_err(answers::api_error)
@@ -183,8 +187,12 @@ impl Orchestrator for Client {
     }
 }
 
-fn standing(server: &super::Server, before: OffsetDateTime, cancelled_since: OffsetDateTime) -> Standing<Detail> {
-    let mut standing = Standing::default();
+fn standing(
+    server: &super::Server,
+    before: OffsetDateTime,
+    cancelled_since: OffsetDateTime,
+) -> OutstandingClaims<Detail> {
+    let mut standing = OutstandingClaims::default();
     for (run, row) in &server.runs {
         if let Some((due, mark, since)) = rows::claim(*run, row, MARKED_AS).filter(|(_, _, since)| *since <= before) {
             standing.claimed.push(ClaimedRun { run: due, mark, since, recorded_task: None });

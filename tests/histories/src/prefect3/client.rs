@@ -10,7 +10,7 @@ use crate::run::{Config, RunId};
 use futures_util::future::{Either, join_all, select};
 use prefect_serverless_agent::orchestrator::{
     ApiError, Batching, CancellingRun, Claim, Claimed, ClaimedRun, DuePage, DueRun, Ending, GiveBack, Orchestrator,
-    RenderError, Rendered, RunLog, RunNow, Standing, TaskOfRun, Window,
+    OutstandingClaims, RenderError, Rendered, RunLog, RunNow, TaskOfRun, Window,
 };
 use prefect_serverless_agent::state::Registration;
 use std::pin::pin;
@@ -187,7 +187,11 @@ impl Orchestrator for Client {
         Ok(DuePage { runs, unreadable, full, queue_error: signs.err() })
     }
 
-    async fn standing(&self, now: OffsetDateTime, orphan_after: Duration) -> Result<Standing<Detail>, ApiError> {
+    async fn standing(
+        &self,
+        now: OffsetDateTime,
+        orphan_after: Duration,
+    ) -> Result<OutstandingClaims<Detail>, ApiError> {
         let standing = self
             .rows(Call::Standing, |run, row| {
                 let state = row.state()?;
@@ -201,7 +205,7 @@ impl Orchestrator for Client {
         let (pending, cancelling): (Vec<_>, Vec<_>) =
             standing.into_iter().partition(|(_, row)| row.kind() == Kind::Pending);
         let (claimed, foreign) = self.claims_among(pending, |since| now - since >= orphan_after).await;
-        Ok(Standing { claimed, foreign, cancelling: cancelling.iter().filter_map(cancelling_run).collect() })
+        Ok(OutstandingClaims { claimed, foreign, cancelling: cancelling.iter().filter_map(cancelling_run).collect() })
     }
 
     /// A run in a sub-state of PENDING takes a second request: its history.

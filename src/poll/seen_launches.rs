@@ -8,9 +8,9 @@ const CAPACITY: usize = 1000;
 
 /// The tokens of the last launches that have a task.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<VecDeque<String>>);
+pub struct SeenLaunches(Mutex<VecDeque<String>>);
 
-impl Known {
+impl SeenLaunches {
     /// This launch has a task.
     pub fn insert(&self, token: &str) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn what_was_inserted_is_known_and_the_oldest_is_forgotten_first() {
-        let known = Known::default();
+        let known = SeenLaunches::default();
         assert!(!known.contains("0"));
         for token in 0..=CAPACITY {
             known.insert(&token.to_string());
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn what_is_known_takes_no_more_room_when_it_is_seen_again() {
-        let known = Known::default();
+        let known = SeenLaunches::default();
         known.insert("first");
         for _ in 0..=CAPACITY {
             known.insert("again");

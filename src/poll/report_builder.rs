@@ -1,6 +1,6 @@
 //! What became of each run, kept outside of the futures that do the work so that it survives a deadline.
 
-use super::report::{AgentReport, Launched, Recovered, WithReason};
+use super::report::{AgentReport, LaunchedRun, Recovered, WithReason};
 use crate::model::ApiError;
 use crate::model::ErrorKind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ const UNANNOUNCED: Duration = Duration::from_mins(5);
 
 /// What became of one run in this poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum RunOutcome {
     /// It has a task.
     Launched {
         /// ARN of the task.
@@ -37,19 +37,19 @@ pub enum Fate {
 
 /// The fates of the runs of one agent's poll, and what else its report says.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct ReportBuilder {
     entries: Mutex<Entries>,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
     report: AgentReport,
-    /// Runs whose work has begun and has no fate yet.
+    /// Runs whose work has begun and has no outcome yet.
     open: Vec<String>,
 }
 
-impl Ledger {
-    /// A run was found due. Until it has a fate it is reported as left for a later poll.
+impl ReportBuilder {
+    /// A run was found due. Until it has an outcome it is reported as left for a later poll.
     pub fn found(&self, flow_run_id: &str) {
         let mut entries = self.lock();
         entries.report.ready += 1;
@@ -57,10 +57,10 @@ impl Ledger {
     }
 
     /// What became of a run.
-    pub fn settle(&self, flow_run_id: &str, fate: Fate) {
+    pub fn settle(&self, flow_run_id: &str, outcome: RunOutcome) {
         let mut entries = self.lock();
         entries.open.retain(|open| open != flow_run_id);
-        record(&mut entries.report, flow_run_id, fate);
+        record(&mut entries.report, flow_run_id, outcome);
     }
 
     /// Trouble of the poll itself, not of a run. The first one is reported, unless maintenance explains it.
@@ -127,12 +127,12 @@ impl Ledger {
         self.lock().report.throttled += 1;
     }
 
-    /// The report so far. Runs without a fate are left for a later poll, with `unfinished` as the reason.
+    /// The report so far. Runs without an outcome are left for a later poll, with `unfinished` as the reason.
     pub fn report(&self, unfinished: &str) -> AgentReport {
         let entries = self.lock();
         let mut report = entries.report.clone();
         for flow_run_id in &entries.open {
-            record(&mut report, flow_run_id, Fate::Deferred(unfinished.to_owned()));
+            record(&mut report, flow_run_id, RunOutcome::Deferred(unfinished.to_owned()));
         }
         report.ok = report.error.is_none();
         if report.error_kind != Some(ErrorKind::Maintenance) {
@@ -147,19 +147,19 @@ impl Ledger {
     }
 }
 
-fn record(report: &mut AgentReport, flow_run_id: &str, fate: Fate) {
+fn record(report: &mut AgentReport, flow_run_id: &str, outcome: RunOutcome) {
     let flow_run_id = flow_run_id.to_owned();
-    match fate {
-        Fate::Launched { task_arn, adopted } => {
+    match outcome {
+        RunOutcome::Launched { task_arn, adopted } => {
             report.recovered.retain(|recovered| recovered.task_arn != task_arn);
-            report.launched.push(Launched { flow_run_id, task_arn, adopted });
+            report.launched.push(LaunchedRun { flow_run_id, task_arn, adopted });
         }
-        Fate::Deferred(reason) => report.deferred.push(WithReason { flow_run_id, reason }),
-        Fate::Skipped(reason) => report.skipped.push(WithReason { flow_run_id, reason }),
-        Fate::Failed(reason) => report.failed.push(WithReason { flow_run_id, reason }),
+        RunOutcome::Deferred(reason) => report.deferred.push(WithReason { flow_run_id, reason }),
+        RunOutcome::Skipped(reason) => report.skipped.push(WithReason { flow_run_id, reason }),
+        RunOutcome::Failed(reason) => report.failed.push(WithReason { flow_run_id, reason }),
         // A claimed run that is due once more (for other task runs of it) was launched, and that says it all.
-        Fate::Recovered { task_arn } if report.launched.iter().any(|launched| launched.task_arn == task_arn) => {}
-        Fate::Recovered { task_arn } => report.recovered.push(Recovered { flow_run_id, task_arn }),
-        Fate::Cancelled(reason) => report.cancelled.push(WithReason { flow_run_id, reason }),
+        RunOutcome::Recovered { task_arn } if report.launched.iter().any(|launched| launched.task_arn == task_arn) => {}
+        RunOutcome::Recovered { task_arn } => report.recovered.push(Recovered { flow_run_id, task_arn }),
+        RunOutcome::Cancelled(reason) => report.cancelled.push(WithReason { flow_run_id, reason }),
     }
 }

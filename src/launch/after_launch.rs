@@ -11,7 +11,7 @@ const LONGEST_DELAY: Duration = Duration::from_mins(10);
 
 /// What follows from a launch's outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RunOutcome {
+pub enum AfterLaunch {
     /// It has a task.
     Launched {
         /// ARN of the task.
@@ -34,7 +34,7 @@ pub enum RunOutcome {
     Leave(String),
 }
 
-impl RunOutcome {
+impl AfterLaunch {
     /// Pure: what follows from the outcome of launch number `attempt`.
     pub fn of(outcome: LaunchOutcome, attempt: u32, max_attempts: u32) -> Self {
         let give_back = |reason: String, for_capacity| {
