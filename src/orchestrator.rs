@@ -38,7 +38,7 @@ pub trait Orchestrator: Send + Sync {
 
     /// Asks for claims that stand and for runs that are being cancelled, beside the queue. `orphan_after`: claims younger
     /// than this may be left out, others are not.
-    fn standing(
+    fn outstanding_claims(
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
@@ -131,7 +131,7 @@ pub struct Batching {
 }
 
 /// An orchestrator that can say what its writes would be: the bodies as they would be sent, without headers. Pure.
-pub trait Rehearsable: Orchestrator {
+pub trait DescribesWrites: Orchestrator {
     /// The requests of [`Orchestrator::claim`].
     fn claim_requests(&self, claims: &[Claim<'_, Self::Detail>]) -> Vec<Value>;
 

@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn an_agent_that_has_just_been_started_is_well() {
         let shared = Shared::default();
-        let configuration = crate::health::truth::ConfiguredAgent {
+        let configuration = crate::health::status::ConfiguredAgent {
             enabled: true,
             poll_interval: Duration::from_mins(1),
             max_polls: None,

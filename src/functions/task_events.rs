@@ -16,7 +16,7 @@ use crate::task_events::decision::DecisionRules;
 use crate::task_events::envelope;
 use crate::task_events::event::{Ignored, TaskEvent};
 use crate::task_events::perform::{Known, Performer, Told};
-use crate::task_events::whose::{self, Owner, OwnerCandidate};
+use crate::task_events::task_owner::{self, Owner, OwnerCandidate};
 use apis::{Api, Apis};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -151,7 +151,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         agents: &[LoadedAgent],
     ) -> Result<Result<(Owner, Known), Ignored>, TaskEventsError> {
         let candidates = candidates(agents);
-        let owner = match whose::by_started_by(event, &candidates) {
+        let owner = match task_owner::by_started_by(event, &candidates) {
             Ok(Some(owner)) => {
                 // An agent that is there and cannot be made is no stranger: the event is worth another delivery.
                 let broken = |agent: &LoadedAgent| Some((agent.agent.clone(), agent.result.as_ref().err()?.clone()));
@@ -184,7 +184,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         let known = Known { tags, version };
         Ok(match owner {
             Some(owner) => Ok((owner, known)),
-            None => whose::by_tags(&known.tags, &candidates).map(|owner| (owner, known)),
+            None => task_owner::by_tags(&known.tags, &candidates).map(|owner| (owner, known)),
         })
     }
 
@@ -267,7 +267,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// A definition that a worker registered for this task alone. Best effort.
     async fn deregister(&self, event: &TaskEvent, known: &Known, agents: &[LoadedAgent], told: &mut Told) {
         let candidates = candidates(agents);
-        let Some(arn) = whose::definition_to_deregister(event, &known.tags, &candidates) else { return };
+        let Some(arn) = task_owner::definition_to_deregister(event, &known.tags, &candidates) else { return };
         let config = told.agent.as_ref().and_then(|agent| config_of(agents, agent));
         let aws = self.aws_of(event, config, agents).await;
         match aws.ecs.deregister_task_definition(arn).await {

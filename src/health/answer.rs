@@ -1,6 +1,6 @@
 //! Answers, as a Function URL of payload format 2.0 wants them.
 
-use super::truth::{Health, Overall};
+use super::status::{Health, Overall};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

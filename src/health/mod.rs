@@ -4,8 +4,8 @@
 
 pub mod answer;
 pub mod request;
-pub mod truth;
+pub mod status;
 
 pub use answer::HealthAnswer;
 pub use request::{HealthRequest, Route};
-pub use truth::{AgentFacts, Health};
+pub use status::{AgentFacts, Health};

@@ -6,11 +6,12 @@ mod connect;
 pub use connect::{AgentConnect, AwsConnect, Connect};
 
 use super::calls::EcsCalls;
-use super::flight::Flight;
 use super::outcome::{Origin, refusal};
-use super::place::AwsCredentials;
+use super::single_flight::SingleFlight;
+use super::target::AwsCredentials;
 use super::{
-    LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, TransientCause,
+    LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask, LiveTasks, PreparedLaunch,
+    TransientCause,
 };
 use crate::aws::ecs::Ecs;
 use crate::aws::{Account, AwsError};
@@ -37,7 +38,7 @@ struct Other<T: Connect> {
     launcher: T::Launcher,
     session: T::Session,
     /// Many runs wait for one renewal, and share its answer.
-    renewal: Flight<Result<(), AwsError>>,
+    renewal: SingleFlight<Result<(), AwsError>>,
 }
 
 impl<C: Clock + Clone, E: EcsCalls, W: Fn(Ecs) -> E + Send + Sync> AccountsLauncher<AwsConnect<C, W>, C> {
@@ -64,7 +65,7 @@ impl<T: Connect, C: Clock> AccountsLauncher<T, C> {
         }
         let other = self.known(credentials.fingerprint(), || {
             let (launcher, session) = self.connect.connect(&account);
-            Other { launcher, session, renewal: Flight::default() }
+            Other { launcher, session, renewal: SingleFlight::default() }
         });
         let renew = async { Ok(self.connect.renew(&other.session).await) };
         match other.renewal.share(renew).await? {
@@ -116,7 +117,7 @@ impl<T: Connect, C: Clock> Launcher for AccountsLauncher<T, C> {
 
     async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
         let left = Duration::try_from(deadline - self.clock.now()).unwrap_or_default();
-        match tokio::time::timeout(left, self.elsewhere(&launch.place.credentials)).await {
+        match tokio::time::timeout(left, self.elsewhere(&launch.target.credentials)).await {
             Ok(Ok(Some(other))) => other.launcher.launch(launch, deadline).await,
             Ok(Ok(None)) => self.own.launch(launch, deadline).await,
             Ok(Err(outcome)) => outcome,
@@ -129,24 +130,24 @@ impl<T: Connect, C: Clock> Launcher for AccountsLauncher<T, C> {
         self.own.room(deadline)
     }
 
-    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
-        match self.elsewhere(&place.credentials).await? {
-            Some(other) => other.launcher.live_tasks(place, started_by).await,
-            None => self.own.live_tasks(place, started_by).await,
+    async fn live_tasks(&self, target: &LaunchTarget, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
+        match self.elsewhere(&target.credentials).await? {
+            Some(other) => other.launcher.live_tasks(target, started_by).await,
+            None => self.own.live_tasks(target, started_by).await,
         }
     }
 
-    async fn live_task(&self, place: &Place, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
-        match self.elsewhere(&place.credentials).await? {
-            Some(other) => other.launcher.live_task(place, task_arn).await,
-            None => self.own.live_task(place, task_arn).await,
+    async fn live_task(&self, target: &LaunchTarget, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
+        match self.elsewhere(&target.credentials).await? {
+            Some(other) => other.launcher.live_task(target, task_arn).await,
+            None => self.own.live_task(target, task_arn).await,
         }
     }
 
-    async fn stop(&self, place: &Place, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
-        match self.elsewhere(&place.credentials).await? {
-            Some(other) => other.launcher.stop(place, task_arn, reason).await,
-            None => self.own.stop(place, task_arn, reason).await,
+    async fn stop(&self, target: &LaunchTarget, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
+        match self.elsewhere(&target.credentials).await? {
+            Some(other) => other.launcher.stop(target, task_arn, reason).await,
+            None => self.own.stop(target, task_arn, reason).await,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::calls::EcsCalls;
 use super::definitions::{definition_hash, same_definition, tagged};
-use super::flight::Flight;
 use super::outcome::{Origin, is_not_found, refusal};
+use super::single_flight::SingleFlight;
 use super::{LaunchOutcome, TransientCause};
 use crate::clock::Clock;
 use futures_util::future::join_all;
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct DefinitionCache {
     /// Content → ARN.
-    by_hash: Keyed<Flight<String>>,
+    by_hash: Keyed<SingleFlight<String>>,
     /// One search and registration at a time per family, which AWS would refuse otherwise.
     families: Keyed<tokio::sync::Mutex<()>>,
     /// Every ARN ever answered, also when forgotten since.

@@ -154,7 +154,7 @@ fn contains(key: &str, whole: &Value, part: &Value) -> bool {
                 && part
                     .iter()
                     .enumerate()
-                    .all(|(place, item)| partner(whole, place, item).is_some_and(|other| contains("", other, item)))
+                    .all(|(target, item)| partner(whole, target, item).is_some_and(|other| contains("", other, item)))
         }
         // A role may be given by its name; AWS describes its ARN.
         (Value::String(arn), Value::String(name)) if key.ends_with("RoleArn") && !name.starts_with("arn:") => {
@@ -165,10 +165,10 @@ fn contains(key: &str, whole: &Value, part: &Value) -> bool {
 }
 
 /// The item of a list that answers to `item`: of the same name where items have one, else at the same place.
-fn partner<'a>(whole: &'a [Value], place: usize, item: &Value) -> Option<&'a Value> {
+fn partner<'a>(whole: &'a [Value], target: usize, item: &Value) -> Option<&'a Value> {
     match item.get("name") {
         Some(name) => whole.iter().find(|other| other.get("name") == Some(name)),
-        None => whole.get(place),
+        None => whole.get(target),
     }
 }
 

@@ -5,7 +5,7 @@ mod containers;
 mod role;
 mod words;
 
-use super::place::AwsCredentials;
+use super::target::AwsCredentials;
 use super::{Definition, LaunchSpec};
 use crate::config::{AgentConfig, AgentSecrets, ApiKeyDelivery};
 use crate::model::RunRefusal;

@@ -7,13 +7,14 @@ mod worker;
 use super::calls::{EcsCalls, NetworkCalls};
 use super::definition_cache::{DefinitionCache, Keyed};
 use super::delivery::Delivered;
-use super::flight::Flight;
 use super::network::{default_network, no_default_network};
 use super::outcome::{Origin, refusal};
 use super::rate::LaunchRate;
 use super::request::{Settled, run_task_body};
+use super::single_flight::SingleFlight;
 use super::{
-    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, Words,
+    Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask, LiveTasks, PreparedLaunch,
+    Words,
 };
 use crate::clock::Clock;
 use crate::model::RunRefusal;
@@ -31,10 +32,10 @@ pub struct EcsLauncher<E, N, C> {
     rate: Arc<LaunchRate>,
     definitions: DefinitionCache,
     /// Definitions that exist, by name.
-    described: Keyed<Flight<Map<String, Value>>>,
-    default_network: Flight<Value>,
+    described: Keyed<SingleFlight<Map<String, Value>>>,
+    default_network: SingleFlight<Value>,
     /// Subnets of VPCs that Prefect 2 and 3 ask for.
-    vpcs: Keyed<Flight<Vec<String>>>,
+    vpcs: Keyed<SingleFlight<Vec<String>>>,
 }
 
 /// Roles of a described definition, by key.
@@ -50,7 +51,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
             rate,
             definitions: DefinitionCache::default(),
             described: Keyed::default(),
-            default_network: Flight::default(),
+            default_network: SingleFlight::default(),
             vpcs: Keyed::default(),
         }
     }
@@ -175,12 +176,12 @@ fn roles_of(definition: &Map<String, Value>) -> Roles {
 }
 
 fn no_such_definition(name: &str, words: Words) -> LaunchOutcome {
-    let place = match words {
+    let target = match words {
         Words::Agent => "of the run configuration",
         Words::Worker => "of the job variables or the work pool",
     };
     LaunchOutcome::Permanent(format!(
-        "The task definition {name} does not exist or is inactive. Name an active one in `task_definition_arn` {place}, \
+        "The task definition {name} does not exist or is inactive. Name an active one in `task_definition_arn` {target}, \
          then run the flow again."
     ))
 }
@@ -205,7 +206,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
             flow_run_id: flow_run_id.to_owned(),
             run_task: run_task_body(&spec.run_task, &settled, identity),
             run_sets: spec.run_sets.clone(),
-            place: spec.place(),
+            target: spec.target(),
             words,
             warning: warning.clone(),
         })
@@ -220,16 +221,16 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
         self.rate.free_until(self.clock.now(), deadline)
     }
 
-    async fn live_tasks(&self, place: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
-        self.find_live_tasks(place, started_by).await
+    async fn live_tasks(&self, target: &LaunchTarget, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
+        self.find_live_tasks(target, started_by).await
     }
 
-    async fn live_task(&self, place: &Place, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
-        self.find_live_task(place, task_arn).await
+    async fn live_task(&self, target: &LaunchTarget, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
+        self.find_live_task(target, task_arn).await
     }
 
-    async fn stop(&self, place: &Place, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
-        self.stop_task(place, task_arn, reason).await
+    async fn stop(&self, target: &LaunchTarget, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
+        self.stop_task(target, task_arn, reason).await
     }
 }
 

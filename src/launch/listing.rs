@@ -1,7 +1,7 @@
 //! What it means that ECS will not tell of a flow run's tasks. Pure.
 
 use super::outcome::{Origin, refusal};
-use super::{LaunchOutcome, Place};
+use super::{LaunchOutcome, LaunchTarget};
 use crate::aws::AwsError;
 
 /// The tasks that ECS lists as stopped, and a warning where it refuses to list them.
@@ -33,13 +33,13 @@ pub fn is_about_cluster(error: &AwsError) -> bool {
 
 /// A look at tasks that was refused. These calls contain nothing of the run's own but the cluster, and perhaps the
 /// credentials: a question that ECS does not take is the agent's trouble, and no run's.
-pub fn refused(operation: &str, error: AwsError, place: &Place) -> LaunchOutcome {
+pub fn refused(operation: &str, error: AwsError, target: &LaunchTarget) -> LaunchOutcome {
     if is_refused_question(operation, &error) {
         return LaunchOutcome::AgentTrouble(format!(
             "{operation}: {error}. Flow runs that may have a task already wait until ECS answers this again."
         ));
     }
-    let origin = Origin { run_sets: &place.credentials.set_by_run, ..Origin::nobodys() };
+    let origin = Origin { run_sets: &target.credentials.set_by_run, ..Origin::nobodys() };
     refusal(operation, error, &origin)
 }
 

@@ -3,7 +3,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`token`] | names a launch: `clientToken` and `startedBy` (pure) |
-//! | [`place`] | where a task runs, and whose credentials reach it |
+//! | [`target`] | where a task runs, and whose credentials reach it |
 //! | [`worker`] | what the rules of a Prefect 2 or 3 worker add to a launch (pure) |
 //! | [`spot`] | from Fargate Spot to on-demand after too many refusals (pure) |
 //! | [`delivery`] | the API key as a container secret where that is possible (pure) |
@@ -26,22 +26,22 @@ pub mod definition_cache;
 pub mod definitions;
 pub mod delivery;
 pub mod ecs;
-mod flight;
 pub mod listing;
 pub mod network;
 pub mod outcome;
-pub mod place;
 pub mod rate;
 pub mod request;
 pub mod request_check;
+mod single_flight;
 pub mod spot;
+pub mod target;
 #[cfg(test)]
 mod testing;
 pub mod token;
 pub mod worker;
 
 pub use after_launch::AfterLaunch;
-pub use place::Place;
+pub use target::LaunchTarget;
 pub use worker::Words;
 
 use serde_json::{Map, Value};
@@ -72,9 +72,9 @@ pub struct LaunchSpec {
 
 impl LaunchSpec {
     /// Where it goes.
-    pub fn place(&self) -> Place {
+    pub fn target(&self) -> LaunchTarget {
         let cluster = self.run_task.get("cluster").and_then(Value::as_str).unwrap_or_default();
-        Place { cluster: cluster.to_owned(), credentials: self.worker.credentials.clone() }
+        LaunchTarget { cluster: cluster.to_owned(), credentials: self.worker.credentials.clone() }
     }
 }
 
@@ -165,7 +165,7 @@ pub struct PreparedLaunch {
     /// As [`LaunchSpec::run_sets`].
     pub run_sets: Vec<String>,
     /// Where it goes.
-    pub place: Place,
+    pub target: LaunchTarget,
     /// Whose words its users know.
     pub words: Words,
     /// What a person should know about it; the same words for the same cause.
@@ -195,21 +195,21 @@ pub trait Launcher: Send + Sync {
     /// The tasks of a flow run that have not stopped.
     fn live_tasks(
         &self,
-        place: &Place,
+        target: &LaunchTarget,
         started_by: &str,
     ) -> impl Future<Output = Result<LiveTasks, LaunchOutcome>> + Send;
 
     /// One task by its ARN; `None` = it has stopped, or ECS does not know it.
     fn live_task(
         &self,
-        place: &Place,
+        target: &LaunchTarget,
         task_arn: &str,
     ) -> impl Future<Output = Result<Option<LiveTask>, LaunchOutcome>> + Send;
 
     /// Asks a task to stop.
     fn stop(
         &self,
-        place: &Place,
+        target: &LaunchTarget,
         task_arn: &str,
         reason: &str,
     ) -> impl Future<Output = Result<(), LaunchOutcome>> + Send;

@@ -1,7 +1,7 @@
 //! What the rules of a Prefect 2 or 3 worker add to a launch: questions that only AWS can answer.
 
 use super::LaunchSpec;
-use super::place::AwsCredentials;
+use super::target::AwsCredentials;
 use crate::model::RunRefusal;
 use crate::python_text::repr;
 use serde_json::{Map, Value, json};

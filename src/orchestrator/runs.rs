@@ -1,6 +1,6 @@
 //! What passes through the seam: due runs, claims, what became of them.
 
-use crate::launch::{LaunchSpec, Place};
+use crate::launch::{LaunchSpec, LaunchTarget};
 use crate::model::{ApiError, RunRefusal};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -104,7 +104,7 @@ pub struct CancellingRun<D> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskOfRun {
     /// Where it runs.
-    pub place: Place,
+    pub target: LaunchTarget,
     /// ARN of the task.
     pub task_arn: String,
 }

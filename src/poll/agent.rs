@@ -1,6 +1,6 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
 
-use super::dry_run::Rehearsal;
+use super::dry_run::DryRun;
 use super::iteration::{Iteration, Rules};
 use super::plan::Limits;
 use super::prefect::Prefect;
@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::AgentConfig;
 use crate::launch::accounts::{AccountsLauncher, AgentConnect};
 use crate::model::{ErrorKind, Registration};
-use crate::orchestrator::Rehearsable;
+use crate::orchestrator::DescribesWrites;
 use crate::panics::caught;
 use crate::state::polls::{PollCounter, PollNumber as Number};
 use crate::state::{Counts, Status};
@@ -85,7 +85,7 @@ pub struct Agent<C: Clock + Clone> {
     pub(super) clock: C,
     overrides: Overrides,
     /// Set for a dry run: takes the place of `prefect`'s writes and of `launcher`.
-    rehearsal: Option<Rehearsal<C>>,
+    dry_run: Option<DryRun<C>>,
     /// What the last poll wrote down.
     pub(super) status: Mutex<Status>,
     seen: SeenLaunches,
@@ -101,13 +101,13 @@ pub(super) struct Parts<C: Clock + Clone> {
     pub(super) counter: Counter,
     pub(super) status: Status,
     pub(super) overrides: Overrides,
-    pub(super) rehearsal: Option<Rehearsal<C>>,
+    pub(super) dry_run: Option<DryRun<C>>,
     pub(super) connect: AgentConnect<C>,
 }
 
 impl<C: Clock + Clone> Agent<C> {
     pub(super) fn new(parts: Parts<C>) -> Self {
-        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, rehearsal, connect } = parts;
+        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, connect } = parts;
         let clock = connect.clock.clone();
         let launcher = AccountsLauncher::of_agent(connect);
         Self {
@@ -119,7 +119,7 @@ impl<C: Clock + Clone> Agent<C> {
             counter,
             clock,
             overrides,
-            rehearsal,
+            dry_run,
             status: Mutex::new(status),
             seen: SeenLaunches::default(),
             connected: AtomicBool::new(false),
@@ -204,10 +204,10 @@ impl<C: Clock + Clone> Agent<C> {
     }
 
     /// One turn with this API; a rehearsed one in a dry run.
-    async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, report: &ReportBuilder) {
-        match &self.rehearsal {
+    async fn turn(&self, rules: Rules, prefect: &impl DescribesWrites, report: &ReportBuilder) {
+        match &self.dry_run {
             None => Iteration::new(rules, (prefect, &self.launcher, &self.clock), report, &self.seen).run().await,
-            Some(rehearsal) => rehearsal.turn(rules, prefect, report).await,
+            Some(dry_run) => dry_run.turn(rules, prefect, report).await,
         }
     }
 

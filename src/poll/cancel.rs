@@ -5,7 +5,7 @@ use super::context::Context;
 use super::prepare::{check_unchanged, live_tasks, why_not_prepared};
 use super::report_builder::RunOutcome;
 use crate::clock::Clock;
-use crate::launch::{Launcher, LiveTask, Place};
+use crate::launch::{LaunchTarget, Launcher, LiveTask};
 use crate::model::ApiError;
 use crate::model::ErrorKind;
 use crate::orchestrator::{CancellingRun, Ending, Orchestrator, RenderError};
@@ -65,16 +65,20 @@ async fn cancel_all<O: Orchestrator, L: Launcher, C: Clock>(
             cx.report.trouble(ErrorKind::ApiError, reason);
         }
         match (rendered, &cancelling.task) {
-            (Ok(rendered), Some(task)) => Ok(Place { cluster: task.place.cluster.clone(), ..rendered.spec.place() }),
-            (Ok(rendered), None) => Ok(in_cluster(rendered.spec.place(), cancelling)),
-            (Err(_), Some(task)) => Ok(task.place.clone()),
-            (Err(RenderError::Refused(_) | RenderError::Gone(_)), None) => Ok(in_cluster(Place::default(), cancelling)),
+            (Ok(rendered), Some(task)) => {
+                Ok(LaunchTarget { cluster: task.target.cluster.clone(), ..rendered.spec.target() })
+            }
+            (Ok(rendered), None) => Ok(in_cluster(rendered.spec.target(), cancelling)),
+            (Err(_), Some(task)) => Ok(task.target.clone()),
+            (Err(RenderError::Refused(_) | RenderError::Gone(_)), None) => {
+                Ok(in_cluster(LaunchTarget::default(), cancelling))
+            }
             (Err(RenderError::NotNow(reason) | RenderError::NotUnderstood(reason)), None) => Err(reason),
         }
     });
-    let stopped = cancelling.iter().zip(places).map(|(cancelling, place)| async move {
-        match place {
-            Ok(place) => stop_tasks(cx, cancelling, &place, now).await,
+    let stopped = cancelling.iter().zip(places).map(|(cancelling, target)| async move {
+        match target {
+            Ok(target) => stop_tasks(cx, cancelling, &target, now).await,
             Err(reason) => Err(reason),
         }
     });
@@ -98,16 +102,16 @@ async fn cancel_all<O: Orchestrator, L: Launcher, C: Clock>(
 async fn stop_tasks<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     cancelling: &CancellingRun<O::Detail>,
-    place: &Place,
+    target: &LaunchTarget,
     now: OffsetDateTime,
 ) -> Result<Option<String>, String> {
     let trouble = |outcome| why_not_prepared(cx, outcome);
     let started_by = cx.identity(&cancelling.run).started_by;
-    let mut tasks = live_tasks(cx, place, &started_by).await.map_err(trouble)?;
+    let mut tasks = live_tasks(cx, target, &started_by).await.map_err(trouble)?;
     let known = cancelling.task.as_ref().map(|task| task.task_arn.as_str());
     // A Python worker's task is not found by `startedBy`.
     if let Some(known) = known.filter(|known| tasks.iter().all(|task| task.task_arn != *known)) {
-        tasks.extend(cx.launcher.live_task(place, known).await.map_err(trouble)?);
+        tasks.extend(cx.launcher.live_task(target, known).await.map_err(trouble)?);
     }
     let patient = cancelling.has_started && now - cancelling.since < cx.rules.cancel_grace;
     let decision = decide(&tasks, patient);
@@ -116,7 +120,7 @@ async fn stop_tasks<O: Orchestrator, L: Launcher, C: Clock>(
         check_unchanged(cx, &cancelling.run).await?;
     }
     for task_arn in &decision.stop {
-        cx.launcher.stop(place, task_arn, STOP_REASON).await.map_err(trouble)?;
+        cx.launcher.stop(target, task_arn, STOP_REASON).await.map_err(trouble)?;
         let (agent, flow_run_id) = (cx.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
         tracing::info!(agent, flow_run_id, task_arn, "the task of a cancelled flow run was stopped");
     }
@@ -146,10 +150,10 @@ async fn end<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, 
 }
 
 /// A place, but in the cluster of the run's claim where that is known.
-fn in_cluster<D>(place: Place, cancelling: &CancellingRun<D>) -> Place {
+fn in_cluster<D>(target: LaunchTarget, cancelling: &CancellingRun<D>) -> LaunchTarget {
     match &cancelling.cluster {
-        Some(cluster) => Place { cluster: cluster.clone(), ..place },
-        None => place,
+        Some(cluster) => LaunchTarget { cluster: cluster.clone(), ..target },
+        None => target,
     }
 }
 

@@ -4,7 +4,7 @@ use super::plan::Limits;
 use super::report_builder::{ReportBuilder, RunOutcome};
 use super::seen_launches::SeenLaunches;
 use crate::clock::Clock;
-use crate::launch::{LaunchIdentity, Place, TransientCause, token};
+use crate::launch::{LaunchIdentity, LaunchTarget, TransientCause, token};
 use crate::model::{ApiError, ErrorKind};
 use crate::orchestrator::{DueRun, Mark, Orchestrator, TaskOfRun};
 use std::future::Future;
@@ -99,14 +99,14 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
     }
 
     /// The mark of a claim for this launch.
-    pub(super) fn mark(&self, run: &DueRun<O::Detail>, place: &Place) -> Mark {
+    pub(super) fn mark(&self, run: &DueRun<O::Detail>, target: &LaunchTarget) -> Mark {
         Mark {
             agent: self.rules.marked_as.clone(),
             epoch: run.epoch.clone(),
             attempt: run.attempts + 1,
             capacity_refusals: run.capacity_refusals,
             token: run.token.clone(),
-            cluster: named(&place.cluster),
+            cluster: named(&target.cluster),
         }
     }
 

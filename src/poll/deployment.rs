@@ -1,7 +1,7 @@
 //! All agents of a deployment, side by side, and what a warm process keeps of them.
 
 use super::agent::{Agent, Counter, Invocation, Overrides};
-use super::assembly::{Kit, PrefectKit, Unassembled};
+use super::build::{AgentBuilder, BuildError, PrefectBuilder};
 use super::dry_run::Record;
 use super::identity::Identity;
 use super::report::{AgentReport, Report};
@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, from_file, load};
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
-use crate::health::truth::ConfiguredAgent;
+use crate::health::status::ConfiguredAgent;
 use crate::model::ErrorKind;
 use crate::panics::caught;
 use crate::redaction::Redaction;
@@ -53,7 +53,7 @@ struct Warm<C: Clock + Clone> {
 struct Slot<C: Clock + Clone> {
     /// What the agent was assembled from; `None` when its configuration is wrong.
     made_of: Option<(AgentConfig, AgentSecrets)>,
-    agent: Result<Arc<Agent<C>>, Unassembled>,
+    agent: Result<Arc<Agent<C>>, BuildError>,
     enabled: bool,
 }
 
@@ -201,7 +201,7 @@ impl<C: Clock + Clone> Deployment<C> {
     }
 
     /// The report of an agent that cannot even be built. Its status tells health of it.
-    async fn not_polled(&self, name: &str, trouble: Unassembled, invocation: &Invocation) -> AgentReport {
+    async fn not_polled(&self, name: &str, trouble: BuildError, invocation: &Invocation) -> AgentReport {
         let known = match &self.source {
             Source::Parameters(root) => {
                 let known = status::read(&self.aws.ssm, root.as_str(), name);
@@ -285,7 +285,7 @@ impl<C: Clock + Clone> Deployment<C> {
                 let name = loaded.agent.clone();
                 let slot = caught(self.slot(loaded, known, status)).await.unwrap_or_else(|panic| Slot {
                     made_of: None,
-                    agent: Err(Unassembled { kind: ErrorKind::Internal, message: panic.to_string() }),
+                    agent: Err(BuildError { kind: ErrorKind::Internal, message: panic.to_string() }),
                     enabled: true,
                 });
                 (name, slot)
@@ -331,7 +331,7 @@ impl<C: Clock + Clone> Deployment<C> {
         let (config, secrets) = match loaded.result {
             Ok(made_of) => made_of,
             Err(errors) => {
-                let trouble = Unassembled { kind: ErrorKind::Configuration, message: errors.to_string() };
+                let trouble = BuildError { kind: ErrorKind::Configuration, message: errors.to_string() };
                 return Slot { made_of: None, agent: Err(trouble), enabled: true };
             }
         };
@@ -344,7 +344,7 @@ impl<C: Clock + Clone> Deployment<C> {
         if let Some(known) = unchanged.clone().filter(|_| !config.refers_elsewhere()) {
             return known;
         }
-        let prefect = PrefectKit {
+        let prefect = PrefectBuilder {
             aws: Arc::clone(&self.aws),
             clock: self.clock.clone(),
             secrets: secrets.clone(),
@@ -356,7 +356,7 @@ impl<C: Clock + Clone> Deployment<C> {
             },
             read_only: self.dry_run.is_some(),
         };
-        let kit = Kit {
+        let builder = AgentBuilder {
             prefect,
             config: config.clone(),
             counter: self.counter(&loaded.agent),
@@ -364,9 +364,9 @@ impl<C: Clock + Clone> Deployment<C> {
             overrides: self.overrides,
             dry_run: self.dry_run.clone(),
         };
-        match (kit.assemble().await, unchanged) {
+        match (builder.build().await, unchanged) {
             // What lies elsewhere is out of reach for the moment: as it was known it is better than no poll.
-            (Err(Unassembled { kind: ErrorKind::Aws, message }), Some(known)) => {
+            (Err(BuildError { kind: ErrorKind::Aws, message }), Some(known)) => {
                 tracing::warn!(agent = loaded.agent, error = message, "polling with the documents read before");
                 known
             }

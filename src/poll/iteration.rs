@@ -96,7 +96,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
     /// What stands beside the queue: claims without a task, runs that were cancelled.
     async fn stand_by(&self) {
         let now = self.0.clock.now();
-        let standing = match self.0.orchestrator.standing(now, self.0.rules.orphan_after).await {
+        let standing = match self.0.orchestrator.outstanding_claims(now, self.0.rules.orphan_after).await {
             Ok(standing) => standing,
             Err(error) if is_refusal(&error) => {
                 let said = format!("claims without a task and cancelled runs cannot be looked for: {error}");

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::prepare::{Intent, Prepared};
 use crate::clock::Clock;
-use crate::launch::{AfterLaunch, LaunchOutcome, LaunchSpec, Launcher, Place, PreparedLaunch, TransientCause};
+use crate::launch::{AfterLaunch, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, TransientCause};
 use crate::orchestrator::{DueRun, Mark, Orchestrator};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(super) struct Launched<'r, D> {
     pub(super) run: &'r DueRun<D>,
     pub(super) mark: Mark,
-    pub(super) place: Place,
+    pub(super) target: LaunchTarget,
     pub(super) after: AfterLaunch,
     /// Its claim is an earlier poll's.
     pub(super) is_orphan: bool,
@@ -24,7 +24,7 @@ pub(super) async fn launch<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     candidate: Prepared<'r, O::Detail>,
 ) -> Launched<'r, O::Detail> {
-    let Prepared { run, mark, place, intent } = candidate;
+    let Prepared { run, mark, target, intent } = candidate;
     let outcome = match intent {
         Intent::Adopt { task_arn } => LaunchOutcome::Adopted { task_arn },
         Intent::Fail { message } => LaunchOutcome::Permanent(message),
@@ -39,7 +39,7 @@ pub(super) async fn launch<'r, O: Orchestrator, L: Launcher, C: Clock>(
         _ => {}
     }
     let after = AfterLaunch::of(outcome, mark.attempt, cx.rules.max_launch_attempts);
-    Launched { run, mark, place, after, is_orphan: false }
+    Launched { run, mark, target, after, is_orphan: false }
 }
 
 async fn launch_prepared<O: Orchestrator, L: Launcher, C: Clock>(

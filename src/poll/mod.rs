@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `deployment.rs` | all agents side by side, what a warm process keeps |
 //! | `selection.rs` | where agents are configured, which of them are polled, why none was |
-//! | `agent.rs`, `assembly.rs` | one agent: what it is made of, its poll from counter to status |
+//! | `agent.rs`, `build.rs` | one agent: what it is made of, its poll from counter to status |
 //! | `identity.rs` | what names an agent among all deployments |
 //! | `prefect.rs` | the agent's Prefect API, whichever generation it is |
 //! | `iteration.rs` | one agent's iteration: asks the queue until it is empty; the life of runs in one function |
@@ -20,7 +20,7 @@
 //! | `report.rs` | what became of each run, kept so that it survives a deadline |
 
 pub mod agent;
-mod assembly;
+mod build;
 mod cancel;
 mod claim;
 mod context;
@@ -45,7 +45,7 @@ mod tell;
 mod tests;
 
 pub use agent::{Agent, Invocation, Overrides};
-pub use assembly::{PrefectKit, Unassembled};
+pub use build::{BuildError, PrefectBuilder};
 pub use deployment::Deployment;
 pub use report::{AgentReport, Report};
 pub use selection::{PollError, Selection, Source};

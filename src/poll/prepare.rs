@@ -4,7 +4,7 @@ use super::context::Context;
 use super::history::{Earlier, decide};
 use super::report_builder::RunOutcome;
 use crate::clock::Clock;
-use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place, PreparedLaunch, spot};
+use crate::launch::{LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask, PreparedLaunch, spot};
 use crate::model::ApiError;
 use crate::model::ErrorKind;
 use crate::orchestrator::{DueRun, Ending, Mark, Orchestrator, RenderError, Rendered};
@@ -20,7 +20,7 @@ const PREPARING: Duration = Duration::from_secs(15);
 pub(super) struct Prepared<'r, D> {
     pub(super) run: &'r DueRun<D>,
     pub(super) mark: Mark,
-    pub(super) place: Place,
+    pub(super) target: LaunchTarget,
     pub(super) intent: Intent,
 }
 
@@ -128,27 +128,29 @@ async fn prepare<'r, O: Orchestrator, L: Launcher, C: Clock>(
     run: &'r DueRun<O::Detail>,
     spec: LaunchSpec,
 ) -> Option<Prepared<'r, O::Detail>> {
-    let place = spec.place();
-    let mark = cx.mark(run, &place);
+    let target = spec.target();
+    let mark = cx.mark(run, &target);
     if run.has_history {
-        match earlier_task(cx, run, &place).await {
+        match earlier_task(cx, run, &target).await {
             Ok(Earlier::None) => {}
             Ok(Earlier::Adopt(task_arn)) => {
-                return Some(Prepared { run, mark, place, intent: Intent::Adopt { task_arn } });
+                return Some(Prepared { run, mark, target, intent: Intent::Adopt { task_arn } });
             }
             Ok(Earlier::Wait(reason)) => {
                 cx.outcome(run, RunOutcome::Deferred(reason));
                 return None;
             }
-            Err(message) => return Some(Prepared { run, mark, place, intent: Intent::Fail { message } }),
+            Err(message) => return Some(Prepared { run, mark, target, intent: Intent::Fail { message } }),
         }
     }
     match cx.launcher.prepare(&run.flow_run_id, &spec, &cx.identity(run)).await {
         Ok(prepared) => {
             warn_of(cx, &prepared);
-            Some(Prepared { run, mark, place, intent: Intent::Launch(Box::new((spec, prepared))) })
+            Some(Prepared { run, mark, target, intent: Intent::Launch(Box::new((spec, prepared))) })
         }
-        Err(LaunchOutcome::Permanent(message)) => Some(Prepared { run, mark, place, intent: Intent::Fail { message } }),
+        Err(LaunchOutcome::Permanent(message)) => {
+            Some(Prepared { run, mark, target, intent: Intent::Fail { message } })
+        }
         // Nothing is claimed yet, so there is nothing to give back: the run simply stays due.
         Err(outcome) => {
             cx.outcome(run, RunOutcome::Deferred(why_not_prepared(cx, outcome)));
@@ -186,10 +188,10 @@ pub(super) fn why_not_prepared<O: Orchestrator, L: Launcher, C: Clock>(
 /// The tasks of a run that have not stopped, as far as the platform tells.
 pub(super) async fn live_tasks<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    place: &Place,
+    target: &LaunchTarget,
     started_by: &str,
 ) -> Result<Vec<LiveTask>, LaunchOutcome> {
-    let found = cx.launcher.live_tasks(place, started_by).await?;
+    let found = cx.launcher.live_tasks(target, started_by).await?;
     if let Some(warning) = found.warning {
         cx.report.warn(&warning);
     }
@@ -200,13 +202,13 @@ pub(super) async fn live_tasks<O: Orchestrator, L: Launcher, C: Clock>(
 async fn earlier_task<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     run: &DueRun<O::Detail>,
-    place: &Place,
+    target: &LaunchTarget,
 ) -> Result<Earlier, String> {
     let started_by = cx.identity(run).started_by;
-    let tasks = match live_tasks(cx, place, &started_by).await {
+    let tasks = match live_tasks(cx, target, &started_by).await {
         Ok(tasks) => tasks,
         Err(outcome) => {
-            let outcome = lasting(outcome, place)?;
+            let outcome = lasting(outcome, target)?;
             let reason = why_not_prepared(cx, outcome);
             return Ok(Earlier::Wait(format!("cannot tell whether an earlier task lives: {reason}")));
         }
@@ -219,7 +221,7 @@ async fn earlier_task<O: Orchestrator, L: Launcher, C: Clock>(
     }
     for task_arn in &decision.stop {
         let reason = "Flow run was started again";
-        if let Err(outcome) = cx.launcher.stop(place, task_arn, reason).await {
+        if let Err(outcome) = cx.launcher.stop(target, task_arn, reason).await {
             let reason = why_not_prepared(cx, outcome);
             return Ok(Earlier::Wait(format!("earlier task {task_arn} cannot be stopped: {reason}")));
         }
@@ -246,8 +248,8 @@ fn failing<'r, O: Orchestrator, L: Launcher, C: Clock>(
     run: &'r DueRun<O::Detail>,
     message: String,
 ) -> Prepared<'r, O::Detail> {
-    let place = Place::default();
-    Prepared { run, mark: cx.mark(run, &place), place, intent: Intent::Fail { message } }
+    let target = LaunchTarget::default();
+    Prepared { run, mark: cx.mark(run, &target), target, intent: Intent::Fail { message } }
 }
 
 /// Those of the runs that the launch rate still has room for: what is claimed must also be launched. Batches that
@@ -279,9 +281,9 @@ pub(super) fn within_room<'r, O: Orchestrator, L: Launcher, C: Clock>(
 
 /// Why a run's tasks will never be seen, as an error: credentials that it brings along do not reach them, and so would
 /// not reach a new one either.
-pub(super) fn lasting(outcome: LaunchOutcome, place: &Place) -> Result<LaunchOutcome, String> {
+pub(super) fn lasting(outcome: LaunchOutcome, target: &LaunchTarget) -> Result<LaunchOutcome, String> {
     match outcome {
-        LaunchOutcome::Permanent(message) if !place.credentials.are_the_agents_own() => Err(message),
+        LaunchOutcome::Permanent(message) if !target.credentials.are_the_agents_own() => Err(message),
         outcome => Ok(outcome),
     }
 }

@@ -9,7 +9,7 @@ use super::report_builder::RunOutcome;
 use super::tell::{has_task, settle, write_down, write_log};
 use crate::clock::Clock;
 use crate::launch::AfterLaunch;
-use crate::launch::{LaunchOutcome, LaunchSpec, Launcher, LiveTask, Place};
+use crate::launch::{LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask};
 use crate::model::ErrorKind;
 use crate::model::RunRefusal;
 use crate::orchestrator::{ClaimedRun, Mark, Orchestrator, RenderError, TaskOfRun};
@@ -96,12 +96,12 @@ async fn orphan_candidate<'r, O: Orchestrator, L: Launcher, C: Clock>(
     orphan: &'r ClaimedRun<O::Detail>,
     spec: LaunchSpec,
 ) -> Option<Prepared<'r, O::Detail>> {
-    let place = spec.place();
+    let target = spec.target();
     let identity = cx.identity(&orphan.run);
-    let tasks = match live_tasks(cx, &place, &identity.started_by).await {
+    let tasks = match live_tasks(cx, &target, &identity.started_by).await {
         Ok(tasks) => tasks,
         Err(outcome) => {
-            let outcome = match lasting(outcome, &place) {
+            let outcome = match lasting(outcome, &target) {
                 Ok(outcome) => outcome,
                 Err(message) => return Some(candidate(orphan, Intent::Fail { message })),
             };
@@ -113,7 +113,7 @@ async fn orphan_candidate<'r, O: Orchestrator, L: Launcher, C: Clock>(
     };
     match found(&tasks) {
         ClaimTasks::Lives(task_arn) => {
-            adopt_orphan(cx, orphan, TaskOfRun { place, task_arn }).await;
+            adopt_orphan(cx, orphan, TaskOfRun { target, task_arn }).await;
             None
         }
         ClaimTasks::Ending(task_arn) => {
@@ -123,7 +123,7 @@ async fn orphan_candidate<'r, O: Orchestrator, L: Launcher, C: Clock>(
         ClaimTasks::Nothing => match cx.launcher.prepare(&orphan.run.flow_run_id, &spec, &identity).await {
             Ok(prepared) => {
                 warn_of(cx, &prepared);
-                Some(Prepared { place, ..candidate(orphan, Intent::Launch(Box::new((spec, prepared)))) })
+                Some(Prepared { target, ..candidate(orphan, Intent::Launch(Box::new((spec, prepared)))) })
             }
             Err(LaunchOutcome::Permanent(message)) => Some(candidate(orphan, Intent::Fail { message })),
             Err(outcome) => {
@@ -182,14 +182,14 @@ async fn launch_orphans<'r, O: Orchestrator, L: Launcher, C: Clock>(
 
 /// What is done with an orphan under its own mark.
 fn candidate<D>(orphan: &ClaimedRun<D>, intent: Intent) -> Prepared<'_, D> {
-    let place = Place { cluster: orphan.mark.cluster.clone(), ..Place::default() };
-    Prepared { run: &orphan.run, mark: orphan.mark.clone(), place, intent }
+    let target = LaunchTarget { cluster: orphan.mark.cluster.clone(), ..LaunchTarget::default() };
+    Prepared { run: &orphan.run, mark: orphan.mark.clone(), target, intent }
 }
 
 /// A token is good for one cluster: the launch goes where the claim said, whatever is configured by now.
 fn in_claimed_cluster<D>(mut spec: LaunchSpec, orphan: &ClaimedRun<D>) -> LaunchSpec {
     let claimed = orphan.mark.cluster.as_str();
-    let is_there = claimed.is_empty() || claimed == named(&spec.place().cluster);
+    let is_there = claimed.is_empty() || claimed == named(&spec.target().cluster);
     match claimed {
         _ if is_there => {}
         // As the claim's own request was, byte for byte.

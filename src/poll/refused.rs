@@ -49,7 +49,7 @@ const AUTH_STRING: RefusedCredential = RefusedCredential {
 };
 
 /// Which credential was shown, and what is to be written where.
-pub(super) fn remedy(generation: &GenerationConfig, secrets: &AgentSecrets, place: ConfiguredIn<'_>) -> String {
+pub(super) fn remedy(generation: &GenerationConfig, secrets: &AgentSecrets, target: ConfiguredIn<'_>) -> String {
     let (shown, wanted): (Option<(RefusedCredential, &StoredSecret)>, Vec<RefusedCredential>) = match generation {
         GenerationConfig::One(one) => {
             let token = secrets.auth_token.as_ref().filter(|_| one.rules == Rules::V0_15);
@@ -62,7 +62,7 @@ pub(super) fn remedy(generation: &GenerationConfig, secrets: &AgentSecrets, plac
         }
     };
     let Some((kind, secret)) = shown else {
-        let places = wanted.iter().map(|kind| match place {
+        let places = wanted.iter().map(|kind| match target {
             ConfiguredIn::Parameters(root, agent) => {
                 format!("{} to the parameter {}", kind.wanted, kind.of(root, agent))
             }
@@ -71,7 +71,7 @@ pub(super) fn remedy(generation: &GenerationConfig, secrets: &AgentSecrets, plac
         return format!("The agent has no credential: write {}", places.collect::<Vec<_>>().join(", or "));
     };
     let RefusedCredential { name, variable, wanted, .. } = kind;
-    match place {
+    match target {
         ConfiguredIn::Parameters(root, agent) if secret.arn.is_some() => {
             format!("It was shown {name} of the parameter {}: write {wanted} there", kind.of(root, agent))
         }

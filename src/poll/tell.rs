@@ -49,7 +49,7 @@ async fn settle_quietly<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     launched: Launched<'_, O::Detail>,
 ) {
-    let Launched { run, mark, place, after, is_orphan } = launched;
+    let Launched { run, mark, target, after, is_orphan } = launched;
     let agent = cx.rules.agent.as_str();
     let (flow_run_id, epoch) = (run.flow_run_id.as_str(), mark.epoch.as_str());
     match after {
@@ -62,7 +62,7 @@ async fn settle_quietly<O: Orchestrator, L: Launcher, C: Clock>(
                 RunOutcome::Launched { task_arn: to, adopted }
             };
             cx.outcome(run, outcome);
-            has_task(cx, run, TaskOfRun { place, task_arn }).await;
+            has_task(cx, run, TaskOfRun { target, task_arn }).await;
         }
         AfterLaunch::Leave(reason) => {
             tracing::warn!(agent, flow_run_id, epoch, reason, "flow run left claimed");

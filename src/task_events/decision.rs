@@ -8,7 +8,7 @@ mod stopped;
 
 use super::event::TaskEvent;
 use super::replicated_event::replicated;
-use super::whose::{LaunchedBy, Owner, Tags};
+use super::task_owner::{LaunchedBy, Owner, Tags};
 use crate::model::run::{ClaimedBy, Generation, Phase, Run};
 use crate::orchestrator::LogLevel;
 use serde_json::Value;

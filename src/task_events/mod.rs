@@ -24,6 +24,6 @@ pub mod observer;
 pub mod perform;
 pub mod replicated_event;
 pub mod run;
+pub mod task_owner;
 #[cfg(test)]
 mod testing;
-pub mod whose;

@@ -3,7 +3,7 @@
 use super::container_log::log_stream;
 use super::decision::{Action, Decision, DecisionRules, Look, Observation, decide, needs_run};
 use super::event::TaskEvent;
-use super::whose::{LaunchedBy, Owner, Tags};
+use super::task_owner::{LaunchedBy, Owner, Tags};
 use crate::aws::AwsError;
 use crate::aws::logs::Logs;
 use crate::clock::Clock;

@@ -2,7 +2,7 @@
 //! body is that of a worker's observer.
 
 use super::event::TaskEvent;
-use super::whose::Tags;
+use super::task_owner::Tags;
 use crate::slug::slug;
 use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;

@@ -1,7 +1,7 @@
 //! Which turn of its flow run a task belongs to.
 
 use super::event::TaskEvent;
-use super::whose::LaunchedBy;
+use super::task_owner::LaunchedBy;
 use crate::model::run::{ClaimedBy, Generation, Run};
 use std::time::Duration;
 use time::OffsetDateTime;

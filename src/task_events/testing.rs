@@ -3,7 +3,7 @@
 
 use super::decision::{Action, Decision, DecisionRules, Look, Observation, decide};
 use super::event::TaskEvent;
-use super::whose::{LaunchedBy, Owner, Tags};
+use super::task_owner::{LaunchedBy, Owner, Tags};
 use crate::model::run::{ClaimedBy, Generation, Phase, Run};
 use serde_json::{Value, json};
 use time::OffsetDateTime;

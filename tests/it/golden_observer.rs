@@ -18,7 +18,7 @@ use prefect_serverless_agent::model::run::{ClaimedBy, Generation, Phase, Run};
 use prefect_serverless_agent::orchestrator::LogLevel;
 use prefect_serverless_agent::task_events::decision::{Action, DecisionRules, Look, Observation, decide};
 use prefect_serverless_agent::task_events::event::TaskEvent;
-use prefect_serverless_agent::task_events::whose::{self, Owner, OwnerCandidate, Tags};
+use prefect_serverless_agent::task_events::task_owner::{self, Owner, OwnerCandidate, Tags};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
@@ -83,12 +83,12 @@ impl Play {
     }
 
     fn event(&mut self, case: &Value, event: &TaskEvent, tags: &Tags) -> Option<String> {
-        assert_eq!(whose::by_started_by(event, &AGENTS), Ok(None), "a worker's task has no startedBy");
-        if let Ok(owner) = whose::by_tags(tags, &AGENTS) {
+        assert_eq!(task_owner::by_started_by(event, &AGENTS), Ok(None), "a worker's task has no startedBy");
+        if let Ok(owner) = task_owner::by_tags(tags, &AGENTS) {
             assert_eq!(owner.agents, ["new"]);
             self.look(case, event, tags, &owner, Look::First);
         }
-        whose::definition_to_deregister(event, tags, &AGENTS).map(ToOwned::to_owned)
+        task_owner::definition_to_deregister(event, tags, &AGENTS).map(ToOwned::to_owned)
     }
 
     fn look(&mut self, case: &Value, event: &TaskEvent, tags: &Tags, owner: &Owner, look: Look) {

@@ -3,7 +3,7 @@
 use crate::aws::AwsError;
 use crate::config::ConfigErrors;
 use crate::functions::InvocationError;
-use crate::poll::Unassembled;
+use crate::poll::BuildError;
 use crate::task_events::envelope::NotAnEvent;
 use crate::task_events::perform::{PerformError, Told};
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub enum TaskEventsError {
         /// The agent.
         agent: String,
         /// Why.
-        error: Unassembled,
+        error: BuildError,
     },
     /// Prefect or AWS had trouble.
     #[error("agent {agent}: {error}")]

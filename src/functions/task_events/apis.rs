@@ -4,7 +4,7 @@ use super::answer::TaskEventsError;
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Root};
-use crate::poll::PrefectKit;
+use crate::poll::PrefectBuilder;
 use crate::prefect1::api::Prefect1;
 use crate::prefect3::api::Prefect3;
 use crate::redaction::Redaction;
@@ -100,15 +100,15 @@ impl<C: Clock + Clone> Apis<C> {
         region: &str,
     ) -> Result<Api, TaskEventsError> {
         let (aws, clock) = (Arc::clone(&self.aws), self.clock.clone());
-        let kit = PrefectKit::of_parameter(aws, clock, &self.root, agent, secrets, &self.redaction);
+        let builder = PrefectBuilder::of_parameter(aws, clock, &self.root, agent, secrets, &self.redaction);
         let made = match &config.generation {
             GenerationConfig::One(one) => {
                 // Nothing is launched here, so nothing that launches are made of is read.
                 let one = Prefect1Config { task_definition: None, run_task_kwargs: None, ..one.clone() };
-                kit.prefect1(config, &one).await.map(|one| Api::One(Box::new(one)))
+                builder.prefect1(config, &one).await.map(|one| Api::One(Box::new(one)))
             }
             GenerationConfig::Three(three) => {
-                kit.prefect3(config, three, region).await.map(|three| Api::Three(Box::new(three)))
+                builder.prefect3(config, three, region).await.map(|three| Api::Three(Box::new(three)))
             }
         };
         made.map_err(|error| TaskEventsError::Agent { agent: agent.agent.clone(), error })

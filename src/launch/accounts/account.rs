@@ -1,7 +1,7 @@
 //! From the credentials of a job configuration to the account they lead to, or why they cannot be used here. Pure.
 
 use crate::aws::Account;
-use crate::launch::place::AwsCredentials;
+use crate::launch::target::AwsCredentials;
 use crate::model::RunRefusal;
 use aws_credential_types::Credentials;
 use reqwest::Url;

@@ -4,8 +4,8 @@ use super::*;
 use crate::aws::AwsError;
 use crate::launch::Definition;
 use crate::launch::ecs::EcsLauncher;
-use crate::launch::place::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::launch::rate::LaunchRate;
+use crate::launch::target::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::launch::testing::{FakeAws, JumpingClock, RUN, START, no_answer, refused, spec, started};
 use serde_json::json;
 use std::collections::VecDeque;
@@ -129,10 +129,10 @@ async fn with_credentials_of_its_own_everything_happens_in_their_account() {
     assert_eq!(account.role.unwrap()["RoleArn"], ROLE);
     theirs.world().run_task_answers.push_back(Ok(started("t")));
     assert_eq!(room.launch(&launch, deadline()).await, LaunchOutcome::Started { task_arn: "t".into() });
-    let place = Place { cluster: "c".into(), credentials };
-    room.live_tasks(&place, "prefect/etl/run").await.unwrap();
-    room.live_task(&place, "t").await.unwrap();
-    room.stop(&place, "t", "enough").await.unwrap();
+    let target = LaunchTarget { cluster: "c".into(), credentials };
+    room.live_tasks(&target, "prefect/etl/run").await.unwrap();
+    room.live_task(&target, "t").await.unwrap();
+    room.stop(&target, "t", "enough").await.unwrap();
     let expected = [
         "DescribeTaskDefinition",
         "RegisterTaskDefinition",
@@ -218,9 +218,9 @@ async fn a_refusal_says_what_was_asked_and_what_to_do() {
 async fn what_cannot_be_honoured_is_refused_before_anything_is_asked() {
     let (room, _) = room();
     let credentials = AwsCredentials { profile_name: Some("prod".into()), ..AwsCredentials::default() };
-    let place = Place { cluster: "c".into(), credentials: credentials.clone() };
+    let target = LaunchTarget { cluster: "c".into(), credentials: credentials.clone() };
     assert!(matches!(prepare(&room, &credentials).await, Err(LaunchOutcome::Permanent(_))));
-    assert!(matches!(room.live_tasks(&place, "x").await, Err(LaunchOutcome::Permanent(_))));
+    assert!(matches!(room.live_tasks(&target, "x").await, Err(LaunchOutcome::Permanent(_))));
     assert!(room.connect.lock().connected.is_empty());
 }
 

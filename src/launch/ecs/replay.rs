@@ -80,7 +80,7 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         if started_by.is_empty() || remaining.is_zero() {
             return LaunchOutcome::Unknown(doubt);
         }
-        let look = self.find_live_tasks(&launch.place, started_by);
+        let look = self.find_live_tasks(&launch.target, started_by);
         let found = match tokio::time::timeout(remaining, look).await {
             Ok(Ok(found)) => found.tasks,
             Ok(Err(outcome)) => return LaunchOutcome::Unknown(format!("{doubt}; then {}", outcome.text())),

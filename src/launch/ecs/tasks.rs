@@ -6,7 +6,7 @@ use crate::aws::ecs::Task;
 use crate::clock::Clock;
 use crate::launch::calls::{EcsCalls, NetworkCalls};
 use crate::launch::listing::{is_about_cluster, refused, stopping_tasks};
-use crate::launch::{LaunchOutcome, LiveTask, LiveTasks, Place};
+use crate::launch::{LaunchOutcome, LaunchTarget, LiveTask, LiveTasks};
 use futures_util::future::try_join_all;
 
 /// ECS describes at most this many tasks per call.
@@ -14,22 +14,26 @@ const DESCRIBE_MAX: usize = 100;
 
 impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     /// Tasks of `started_by` that have not stopped; none where there is no such cluster.
-    pub(super) async fn find_live_tasks(&self, place: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
-        let cluster = named(place);
+    pub(super) async fn find_live_tasks(
+        &self,
+        target: &LaunchTarget,
+        started_by: &str,
+    ) -> Result<LiveTasks, LaunchOutcome> {
+        let cluster = named(target);
         let running = match self.ecs.list_tasks(cluster, started_by).await {
             Ok(arns) => arns,
             // The launch itself will say so, to whoever named the cluster.
             Err(error) if is_about_cluster(&error) => return Ok(LiveTasks::default()),
-            Err(error) => return Err(refused("ListTasks", error, place)),
+            Err(error) => return Err(refused("ListTasks", error, target)),
         };
         // A task that was asked to stop may run on for minutes, but is listed as one that is to be stopped. Asked second:
         // a task that is told to stop meanwhile is in both lists, and not in neither.
         let stopping = self.ecs.list_stopping_tasks(cluster, started_by).await;
-        let (stopping, warning) = stopping_tasks(stopping).map_err(|error| refused("ListTasks", error, place))?;
+        let (stopping, warning) = stopping_tasks(stopping).map_err(|error| refused("ListTasks", error, target))?;
         let arns: Vec<String> =
             running.iter().chain(stopping.iter().filter(|arn| !running.contains(arn))).cloned().collect();
         let pages = arns.chunks(DESCRIBE_MAX).map(|page| self.ecs.describe_tasks(cluster, page));
-        let described = try_join_all(pages).await.map_err(|error| refused("DescribeTasks", error, place))?;
+        let described = try_join_all(pages).await.map_err(|error| refused("DescribeTasks", error, target))?;
         let described: Vec<_> = described.into_iter().flatten().collect();
         let as_listed = |arn: String| match described.iter().find(|task| task.task_arn == arn) {
             Some(task) => live(task),
@@ -46,21 +50,26 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
     /// One task that has not stopped; `None` where ECS knows of none.
     pub(super) async fn find_live_task(
         &self,
-        place: &Place,
+        target: &LaunchTarget,
         task_arn: &str,
     ) -> Result<Option<LiveTask>, LaunchOutcome> {
-        match self.ecs.describe_tasks(named(place), &[task_arn.to_owned()]).await {
+        match self.ecs.describe_tasks(named(target), &[task_arn.to_owned()]).await {
             Ok(tasks) => Ok(tasks.first().and_then(live)),
             Err(error) if is_about_cluster(&error) => Ok(None),
-            Err(error) => Err(refused("DescribeTasks", error, place)),
+            Err(error) => Err(refused("DescribeTasks", error, target)),
         }
     }
 
     /// Asks a task to stop; one that ECS does not know has stopped.
-    pub(super) async fn stop_task(&self, place: &Place, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
-        match self.ecs.stop_task(named(place), task_arn, reason).await {
+    pub(super) async fn stop_task(
+        &self,
+        target: &LaunchTarget,
+        task_arn: &str,
+        reason: &str,
+    ) -> Result<(), LaunchOutcome> {
+        match self.ecs.stop_task(named(target), task_arn, reason).await {
             Err(AwsError::Answer { message, .. }) if message.to_lowercase().contains("task was not found") => Ok(()),
-            Err(error) => Err(refused("StopTask", error, place)),
+            Err(error) => Err(refused("StopTask", error, target)),
             Ok(()) => Ok(()),
         }
     }
@@ -74,6 +83,6 @@ fn live(task: &Task) -> Option<LiveTask> {
     })
 }
 
-fn named(place: &Place) -> Option<&str> {
-    (!place.cluster.is_empty()).then_some(place.cluster.as_str())
+fn named(target: &LaunchTarget) -> Option<&str> {
+    (!target.cluster.is_empty()).then_some(target.cluster.as_str())
 }

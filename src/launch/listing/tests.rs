@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::launch::place::CHOSEN_ACCOUNT;
+use crate::launch::target::CHOSEN_ACCOUNT;
 use crate::launch::testing::{no_answer, refused as answer};
 
 const ONLY_FILTER: &str = "startedBy must be the only filter that is specified.";
@@ -35,14 +35,14 @@ fn a_refused_list_of_stopped_tasks_is_a_warning_and_all_other_trouble_stays() {
 
 #[test]
 fn a_refused_list_of_running_tasks_is_the_agents_trouble_in_whatever_account() {
-    let mut theirs = Place::default();
+    let mut theirs = LaunchTarget::default();
     theirs.credentials.set_by_run = vec![CHOSEN_ACCOUNT.to_owned()];
-    for place in [Place::default(), theirs.clone()] {
-        let outcome = refused("ListTasks", invalid(ONLY_FILTER), &place);
+    for target in [LaunchTarget::default(), theirs.clone()] {
+        let outcome = refused("ListTasks", invalid(ONLY_FILTER), &target);
         assert!(matches!(&outcome, LaunchOutcome::AgentTrouble(text) if text.contains(ONLY_FILTER)), "{outcome:?}");
     }
     let denied = answer(400, "AccessDeniedException", "not authorized to perform: ecs:ListTasks");
-    assert!(matches!(refused("ListTasks", denied.clone(), &Place::default()), LaunchOutcome::AgentTrouble(_)));
+    assert!(matches!(refused("ListTasks", denied.clone(), &LaunchTarget::default()), LaunchOutcome::AgentTrouble(_)));
     assert!(
         matches!(refused("ListTasks", denied, &theirs), LaunchOutcome::Permanent(_)),
         "their account, their policy"

@@ -1,7 +1,7 @@
 //! Whose fault a refusal is: the run's, when it complains about what the run itself configured, else the agent's.
 
 use crate::launch::Words;
-use crate::launch::place::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
+use crate::launch::target::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 

@@ -1,6 +1,6 @@
 //! A poll that writes nothing: what it would write is recorded instead. The poll itself does not know.
 //!
-//! It works behind other implementations of the seams: [`Rehearsed`] for the Prefect API, [`RecordedEcs`] for ECS, and
+//! It works behind other implementations of the seams: [`RecordedPrefect`] for the Prefect API, [`RecordedEcs`] for ECS, and
 //! a clock on which nothing waits. Reads are real; writes are recorded and answered as if they had succeeded.
 
 mod ecs;
@@ -14,10 +14,10 @@ use super::seen_launches::SeenLaunches;
 use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
 use crate::launch::accounts::{AccountsLauncher, AgentConnect, AwsConnect};
-use crate::orchestrator::Rehearsable;
+use crate::orchestrator::DescribesWrites;
 use crate::redaction::Redaction;
 use ecs::RecordedEcs;
-use prefect::Rehearsed;
+use prefect::RecordedPrefect;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -87,7 +87,7 @@ impl Recorder {
 }
 
 /// An agent's other side of the seams.
-pub(super) struct Rehearsal<C: Clock + Clone> {
+pub(super) struct DryRun<C: Clock + Clone> {
     recorder: Arc<Recorder>,
     launcher: AccountsLauncher<RecordedConnect<C>, Unhurried<C>>,
     clock: Unhurried<C>,
@@ -96,7 +96,7 @@ pub(super) struct Rehearsal<C: Clock + Clone> {
 /// How ECS is reached in a dry run: through the record.
 type RecordedConnect<C> = AwsConnect<Unhurried<C>, Box<dyn Fn(Ecs) -> RecordedEcs<Ecs> + Send + Sync>>;
 
-impl<C: Clock + Clone> Rehearsal<C> {
+impl<C: Clock + Clone> DryRun<C> {
     /// For the agent of this name that `connect` launches for.
     pub(super) fn new(agent: &str, redaction: Redaction, record: Record, connect: &AgentConnect<C>) -> Self {
         let recorder = Arc::new(Recorder::new(agent, record, redaction));
@@ -113,9 +113,9 @@ impl<C: Clock + Clone> Rehearsal<C> {
     }
 
     /// A whole turn, as a poll performs it.
-    pub(super) async fn turn(&self, rules: Rules, prefect: &impl Rehearsable, ledger: &ReportBuilder) {
-        let rehearsed = Rehearsed::new(prefect, &self.recorder, self.clock.now());
-        Iteration::new(rules, (&rehearsed, &self.launcher, &self.clock), ledger, &SeenLaunches::default()).run().await;
+    pub(super) async fn turn(&self, rules: Rules, prefect: &impl DescribesWrites, ledger: &ReportBuilder) {
+        let recorded = RecordedPrefect::new(prefect, &self.recorder, self.clock.now());
+        Iteration::new(rules, (&recorded, &self.launcher, &self.clock), ledger, &SeenLaunches::default()).run().await;
     }
 }
 

@@ -4,7 +4,7 @@ use super::Recorder;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::orchestrator::{
-    Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, OutstandingClaims, Rehearsable,
+    Batching, Claim, Claimed, DescribesWrites, DuePage, DueRun, Ending, GiveBack, Orchestrator, OutstandingClaims,
     RenderError, Rendered, RunLog, RunNow, TaskOfRun, Window,
 };
 use serde_json::Value;
@@ -15,14 +15,14 @@ use time::OffsetDateTime;
 const SERVICE: &str = "prefect";
 
 /// Reads as the inner one does; every write is recorded and succeeds.
-pub(super) struct Rehearsed<'a, O> {
+pub(super) struct RecordedPrefect<'a, O> {
     inner: &'a O,
     recorder: &'a Recorder,
     /// When the poll began: runs that start later are held.
     began: OffsetDateTime,
 }
 
-impl<'a, O: Rehearsable> Rehearsed<'a, O> {
+impl<'a, O: DescribesWrites> RecordedPrefect<'a, O> {
     pub(super) fn new(inner: &'a O, recorder: &'a Recorder, began: OffsetDateTime) -> Self {
         Self { inner, recorder, began }
     }
@@ -39,7 +39,7 @@ impl<'a, O: Rehearsable> Rehearsed<'a, O> {
     }
 }
 
-impl<O: Rehearsable> Orchestrator for Rehearsed<'_, O> {
+impl<O: DescribesWrites> Orchestrator for RecordedPrefect<'_, O> {
     type Detail = O::Detail;
 
     fn batching(&self) -> Batching {
@@ -55,12 +55,12 @@ impl<O: Rehearsable> Orchestrator for Rehearsed<'_, O> {
         self.inner.due_runs(window).await
     }
 
-    async fn standing(
+    async fn outstanding_claims(
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
     ) -> Result<OutstandingClaims<O::Detail>, ApiError> {
-        self.inner.standing(now, orphan_after).await
+        self.inner.outstanding_claims(now, orphan_after).await
     }
 
     async fn reread(&self, runs: &[&DueRun<O::Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {

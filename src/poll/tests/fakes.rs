@@ -4,9 +4,9 @@ mod platform;
 mod prefect;
 
 use crate::clock::Clock;
-use crate::launch::place::AwsCredentials;
 use crate::launch::rate::LaunchRate;
-use crate::launch::{LaunchOutcome, LiveTask, Place};
+use crate::launch::target::AwsCredentials;
+use crate::launch::{LaunchOutcome, LaunchTarget, LiveTask};
 use crate::model::ApiError;
 use crate::orchestrator::{Batching, CancellingRun, Claim, Claimed, ClaimedRun, DueRun, Mark, RunLog, TaskOfRun};
 use crate::poll::AgentReport;
@@ -335,7 +335,7 @@ impl State {
         cancelled.map(|(id, run)| CancellingRun {
             run: Fakes::due(id, run),
             since: run.since,
-            task: run.task_arn.clone().map(|task_arn| TaskOfRun { place: Place::default(), task_arn }),
+            task: run.task_arn.clone().map(|task_arn| TaskOfRun { target: LaunchTarget::default(), task_arn }),
             cluster: None,
             is_over: run.state == "Cancelled",
             has_started: run.has_started,

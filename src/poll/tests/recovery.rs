@@ -1,7 +1,7 @@
 //! Claims of ours without a task are finished with the same token, or their task is adopted.
 
 use super::fakes::{Fakes, ORPHAN_AFTER, START};
-use crate::launch::place::AwsCredentials;
+use crate::launch::target::AwsCredentials;
 use crate::launch::{LaunchOutcome, TransientCause};
 use crate::model::ApiError;
 use crate::model::ErrorKind;

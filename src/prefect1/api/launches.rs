@@ -25,7 +25,7 @@ pub(super) struct Renderer<'a> {
 }
 
 impl Prefect1 {
-    pub(super) async fn launches(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
+    pub(super) async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
         self.with_renderer(async |renderer| {
             let paths: Vec<_> = runs.iter().map(|run| renderer.path_of(run)).collect();
             let templates = renderer.load(&paths).await;

@@ -16,11 +16,11 @@ mod epoch;
 mod guard;
 mod launches;
 mod outcome;
+mod outstanding;
 mod queries;
 mod queue;
 mod reread;
 mod rows;
-mod standing;
 mod start_up;
 mod states;
 mod transport;
@@ -245,51 +245,51 @@ impl Orchestrator for Prefect1 {
     }
 
     async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
-        self.start_up(remembered).await
+        self.connect(remembered).await
     }
 
     async fn due_runs(&self, window: &Window) -> Result<DuePage<Detail>, ApiError> {
-        self.page(window).await
+        self.due_runs(window).await
     }
 
-    async fn standing(
+    async fn outstanding_claims(
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
     ) -> Result<OutstandingClaims<Detail>, ApiError> {
-        self.what_stands(now, orphan_after).await
+        self.outstanding_claims(now, orphan_after).await
     }
 
     async fn reread(&self, runs: &[&DueRun<Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
         let ids: Vec<String> = runs.iter().map(|run| run.flow_run_id.clone()).collect();
-        self.runs_now(&ids).await
+        self.reread_ids(&ids).await
     }
 
     async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
-        self.launches(runs).await
+        self.render(runs).await
     }
 
     async fn claim(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
-        self.claim_runs(claims).await
+        self.claim(claims).await
     }
 
     /// Prefect 1 has no place for it.
     async fn record_task(&self, _: &DueRun<Detail>, _: &TaskOfRun) {}
 
     async fn give_back(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
-        self.give_runs_back(runs, now).await
+        self.give_back(runs, now).await
     }
 
     async fn fail(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
-        self.fail_runs(runs).await
+        self.fail(runs).await
     }
 
     async fn cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
-        self.end_cancelled(runs).await
+        self.cancelled(runs).await
     }
 
     async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
-        self.write_log(lines).await
+        self.log(lines).await
     }
 
     /// Prefect 1 tells nobody.
@@ -300,11 +300,11 @@ impl Orchestrator for Prefect1 {
 
 impl TaskWatch for Prefect1 {
     async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
-        self.watched_run(flow_run_id).await
+        self.watch(flow_run_id).await
     }
 
     async fn end_dead(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
-        self.fail_dead(&run.flow_run_id, message).await
+        self.end_dead(&run.flow_run_id, message).await
     }
 
     /// Prefect 1 has no state for it.

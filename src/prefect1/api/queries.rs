@@ -169,7 +169,7 @@ pub(super) struct OutstandingQuery<'a> {
 }
 
 /// Claims of this agent, claims of others, cancelled runs, the oldest first.
-pub(super) fn standing(scope: &Scope, standing: &OutstandingQuery<'_>) -> GraphqlDocument {
+pub(super) fn outstanding(scope: &Scope, standing: &OutstandingQuery<'_>) -> GraphqlDocument {
     let rows = |limit: usize| format!("order_by: {{ state_timestamp: asc }}, limit: {limit}");
     let query = format!(
         "query standing($claimed: flow_run_bool_exp!, $foreign: flow_run_bool_exp!, $cancelling: flow_run_bool_exp!) {{ \

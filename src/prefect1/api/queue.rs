@@ -24,7 +24,7 @@ const OBSERVED_MEMORY: time::Duration = time::Duration::hours(1);
 
 impl Prefect1 {
     /// One page of due runs.
-    pub(super) async fn page(&self, window: &Window) -> Result<DuePage<Detail>, ApiError> {
+    pub(super) async fn due_runs(&self, window: &Window) -> Result<DuePage<Detail>, ApiError> {
         let times = Times::from(window);
         let page = if self.is_refused(times.now) {
             let ids = self.queue_ids(&times).await?;

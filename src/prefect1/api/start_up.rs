@@ -16,7 +16,7 @@ use std::sync::Arc;
 impl Prefect1 {
     /// The registration of this agent. Settings kept in the backend are fetched at each start, as the Python agent did,
     /// and before everything else: they may change name and labels, and with them the identity.
-    pub(super) async fn start_up(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
+    pub(super) async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
         self.check_credential()?;
         let settings = self.fetch_settings().await?;
         let mut config = self.config.clone();

@@ -1,8 +1,8 @@
 //! A run whose task has changed: as it is now, and its end.
 
 use super::document::{SetState, Target};
+use super::outstanding::{as_received, claimed, has_started, newest_claim, timestamp};
 use super::rows::{self, flow_run_of, is_submitted, type_of};
-use super::standing::{as_received, claimed, has_started, newest_claim, timestamp};
 use super::{Detail, Prefect1, queries, states};
 use crate::launch::token::client_token;
 use crate::model::ApiError;
@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 impl Prefect1 {
     /// The run as it is now.
-    pub(super) async fn watched_run(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
+    pub(super) async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
         let session = self.session();
         let answer = self.transport.read(self.sender(&session), &queries::watched(flow_run_id)).await?;
         let Some(row) = answer.list("flow_run")?.first() else { return Ok(None) };
@@ -26,7 +26,7 @@ impl Prefect1 {
     }
 
     /// Failed, for good. Sent without a version, since nobody knows it better than the server.
-    pub(super) async fn fail_dead(&self, flow_run_id: &str, message: &str) -> Result<(), ApiError> {
+    pub(super) async fn end_dead(&self, flow_run_id: &str, message: &str) -> Result<(), ApiError> {
         let (id, state) = (flow_run_id.to_owned(), states::failed(message));
         let set = [SetState { owner: 0, target: Target::FlowRun, id, version: None, state }];
         self.set_all(&set, vec![Ok(())]).await.pop().unwrap_or(Ok(()))

@@ -2,11 +2,13 @@
 
 use super::document::{GraphqlDocument, SetState, Target, set_states};
 use super::outcome::{self, Written};
+use super::outstanding::cancelled_state;
 use super::rows::RunSnapshot;
-use super::standing::cancelled_state;
 use super::{Detail, Prefect1, guard, lock, queries, states};
 use crate::model::ApiError;
-use crate::orchestrator::{Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Rehearsable, RunLog, RunNow, TaskOfRun};
+use crate::orchestrator::{
+    Claim, Claimed, DescribesWrites, DueRun, Ending, GiveBack, LogLevel, RunLog, RunNow, TaskOfRun,
+};
 use crate::prefect1::render::TaskRun;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -18,7 +20,7 @@ const MAX_IDS: usize = 200;
 /// Log lines of one call at most; a line has 10,000 characters at most.
 const MAX_LINES: usize = 200;
 
-impl Rehearsable for Prefect1 {
+impl DescribesWrites for Prefect1 {
     fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
         bodies(&claimed_states(claims))
     }
@@ -54,7 +56,7 @@ impl Rehearsable for Prefect1 {
 
 impl Prefect1 {
     /// Claims, up to a hundred per request.
-    pub(super) async fn claim_runs(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
+    pub(super) async fn claim(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
         let set = claimed_states(claims);
         let written = self.set(&set).await;
         self.put_back_queued(claims, &set, &written).await;
@@ -85,7 +87,7 @@ impl Prefect1 {
     }
 
     /// Gives back what is still ours: it is read again first, so that nothing a person or the flow did is overwritten.
-    pub(super) async fn give_runs_back(
+    pub(super) async fn give_back(
         &self,
         runs: &[GiveBack<'_, Detail>],
         now: OffsetDateTime,
@@ -106,7 +108,7 @@ impl Prefect1 {
 
     /// Fails runs, unless they ended, are paused or are being cancelled meanwhile. Sent without a version: the claim
     /// changed it, and a server that checks versions would leave the run Submitted for ever.
-    pub(super) async fn fail_runs(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+    pub(super) async fn fail(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
         let ids: Vec<String> = runs.iter().map(|run| run.run.flow_run_id.clone()).collect();
         let looks = match self.look(&ids).await {
             Ok(looks) => looks,
@@ -147,7 +149,7 @@ impl Prefect1 {
     }
 
     /// Runs as they are now, in the terms of what was observed of them.
-    pub(super) async fn runs_now(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
+    pub(super) async fn reread_ids(&self, ids: &[String]) -> Result<Vec<Option<RunNow>>, ApiError> {
         let looks = self.look(ids).await?;
         let observed = lock(&self.observed);
         Ok(looks
@@ -175,7 +177,7 @@ impl Prefect1 {
     }
 
     /// Writes log lines.
-    pub(super) async fn write_log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
+    pub(super) async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
         let session = self.session();
         let sender = self.sender(&session);
         let documents = self.log_documents(lines);

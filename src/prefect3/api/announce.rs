@@ -35,7 +35,7 @@ pub(super) struct Unserved {
 
 impl Prefect3 {
     /// Tells others of launched runs, and what earlier polls of this process could not tell. How much is left.
-    pub(super) async fn tell_others(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+    pub(super) async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
         if self.wants_labels() {
             for (run, _) in launched {
                 self.untold.add(labels_of(&run.flow_run_id));
@@ -96,7 +96,7 @@ impl Prefect3 {
         }
     }
 
-    /// The requests of [`Prefect3::tell_others`], by what is known without asking.
+    /// The requests of [`Prefect3::announce`], by what is known without asking.
     pub(super) fn announcements(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<ApiRequest> {
         let known = self.pool.try_lock().ok().and_then(|pool| pool.known());
         let Some(pool) = known else { return Vec::new() };

@@ -30,7 +30,7 @@ struct Resolved {
 
 impl Prefect3 {
     /// One entry per run, in order.
-    pub(super) async fn launches(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
+    pub(super) async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
         if runs.is_empty() {
             return Vec::new();
         }

@@ -20,6 +20,7 @@ mod events;
 mod guard;
 mod launches;
 mod names;
+mod outstanding;
 mod pool;
 mod queue;
 mod reading;
@@ -28,7 +29,6 @@ mod references;
 mod refusals;
 mod requests;
 mod runs;
-mod standing;
 mod states;
 mod telling;
 #[cfg(test)]
@@ -56,13 +56,13 @@ use announce::Unserved;
 use claims::Claimant;
 use credential::Credential;
 use names::Names;
+use outstanding::Verdicts;
 use pool::Pool;
 use queue::Pages;
 use records::Records;
 use refusals::Refusals;
 use runs::Author;
 use serde_json::Value;
-use standing::Verdicts;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -239,69 +239,69 @@ impl Orchestrator for Prefect3 {
     }
 
     async fn due_runs(&self, window: &Window) -> Result<DuePage<Detail>, ApiError> {
-        self.page(window).await
+        self.due_runs(window).await
     }
 
-    async fn standing(
+    async fn outstanding_claims(
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
     ) -> Result<OutstandingClaims<Detail>, ApiError> {
-        self.what_stands(now, orphan_after).await
+        self.outstanding_claims(now, orphan_after).await
     }
 
     async fn reread(&self, runs: &[&DueRun<Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
-        self.runs_now(runs).await
+        self.reread(runs).await
     }
 
     async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
-        self.launches(runs).await
+        self.render(runs).await
     }
 
     async fn claim(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
-        self.claim_runs(claims).await
+        self.claim(claims).await
     }
 
     async fn record_task(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
-        self.write_pid(run, task).await;
+        self.record_task(run, task).await;
     }
 
     async fn give_back(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
-        self.give_runs_back(runs, now).await
+        self.give_back(runs, now).await
     }
 
     async fn fail(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
-        self.crash_runs(runs).await
+        self.fail(runs).await
     }
 
     async fn cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
-        self.end_cancelled(runs).await
+        self.cancelled(runs).await
     }
 
     async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
-        self.write_log(lines).await
+        self.log(lines).await
     }
 
     async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
-        self.tell_others(launched).await
+        self.announce(launched).await
     }
 }
 
 impl TaskWatch for Prefect3 {
     async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
-        self.watched_run(flow_run_id).await
+        self.watch(flow_run_id).await
     }
 
     async fn end_dead(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
-        self.crash_dead(run, message).await
+        self.end_dead(run, message).await
     }
 
     async fn propose_pending(&self, run: &DueRun<Detail>, mark: Option<&Mark>, message: &str) -> Result<(), ApiError> {
-        self.say_pending(run, mark, message).await
+        self.propose_pending(run, mark, message).await
     }
 
     async fn post_event(&self, event: &Value) -> Result<(), ApiError> {
-        self.tell_event(event).await
+        self.post_event(event).await
     }
 }
 

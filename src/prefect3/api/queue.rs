@@ -42,7 +42,7 @@ type Retries = HashMap<String, Result<Retry, String>>;
 
 impl Prefect3 {
     /// One page of due runs. An invocation hands out `limit` runs at most.
-    pub(super) async fn page(&self, window: &Window) -> Result<DuePage<Detail>, ApiError> {
+    pub(super) async fn due_runs(&self, window: &Window) -> Result<DuePage<Detail>, ApiError> {
         let (rows, is_first) = self.next_page();
         if rows == 0 {
             return Ok(DuePage { runs: Vec::new(), unreadable: Vec::new(), full: false, queue_error: None });

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 impl Prefect3 {
     /// Runs as they are now, in the terms of what was observed of them.
-    pub(super) async fn runs_now(&self, runs: &[&DueRun<Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
+    pub(super) async fn reread(&self, runs: &[&DueRun<Detail>]) -> Result<Vec<Option<RunNow>>, ApiError> {
         let ids: Vec<String> = runs.iter().map(|run| run.flow_run_id.clone()).collect();
         let looks = self.looks(&ids).await?.into_iter().map(Option::transpose).collect::<Result<Vec<_>, _>>()?;
         Ok(runs.iter().zip(&looks).map(|(run, look)| Some(self.run_now(run, look.as_ref()?))).collect())

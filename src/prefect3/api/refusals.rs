@@ -92,7 +92,7 @@ impl Prefect3 {
             .map(|(id, line)| RunLog { flow_run_id: id.clone(), level: LogLevel::Warning, message: line.clone() })
             .collect();
         if !lines.is_empty() {
-            self.write_log(&lines).await?;
+            self.log(&lines).await?;
         }
         self.refusals.remember(refused.iter().map(|(id, line)| seen(id, line)));
         Ok(())

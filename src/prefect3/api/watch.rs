@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 impl Prefect3 {
     /// The run as it is now.
-    pub(super) async fn watched_run(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
+    pub(super) async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
         let Some(RunReading { run, claim, .. }) = self.look_at_one(flow_run_id).await? else { return Ok(None) };
         let phase = Phase::of_prefect_3(run.kind());
         let lives = matches!(phase, Phase::Claimed | Phase::Running | Phase::Cancelling);
@@ -45,13 +45,13 @@ impl Prefect3 {
     }
 
     /// CRASHED, for good. The server protects runs that ended or are being cancelled.
-    pub(super) async fn crash_dead(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
+    pub(super) async fn end_dead(&self, run: &DueRun<Detail>, message: &str) -> Result<(), ApiError> {
         let id = self.names.end_of_claim(&run.flow_run_id, &run.token, "Dead");
         self.propose(run, &states::dead(message, &id)).await
     }
 
     /// PENDING, named `InfrastructurePending`. Servers older than this state refuse it.
-    pub(super) async fn say_pending(
+    pub(super) async fn propose_pending(
         &self,
         run: &DueRun<Detail>,
         mark: Option<&Mark>,
@@ -63,7 +63,7 @@ impl Prefect3 {
     }
 
     /// Posts one event.
-    pub(super) async fn tell_event(&self, event: &Value) -> Result<(), ApiError> {
+    pub(super) async fn post_event(&self, event: &Value) -> Result<(), ApiError> {
         self.transport.write(&requests::events(vec![event.clone()])).await.map(drop)
     }
 }

@@ -7,9 +7,11 @@ use super::states::{self, By, Said};
 use super::transport::Sent;
 use super::untold::Telling;
 use super::{Detail, Prefect3, lock};
-use crate::launch::Place;
+use crate::launch::LaunchTarget;
 use crate::model::ApiError;
-use crate::orchestrator::{Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Mark, Rehearsable, RunLog, TaskOfRun};
+use crate::orchestrator::{
+    Claim, Claimed, DescribesWrites, DueRun, Ending, GiveBack, LogLevel, Mark, RunLog, TaskOfRun,
+};
 use crate::times;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -21,7 +23,7 @@ const MAX_LINES: usize = 200;
 /// A claim is not held up for longer: what was seen of the run would be too old by then.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
 
-impl Rehearsable for Prefect3 {
+impl DescribesWrites for Prefect3 {
     fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
         claims.iter().map(|claim| proposal(claim.run, &self.pending(claim)).shown()).collect()
     }
@@ -58,7 +60,7 @@ impl Rehearsable for Prefect3 {
 
 impl Prefect3 {
     /// Claims, each by a request of its own, side by side.
-    pub(super) async fn claim_runs(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
+    pub(super) async fn claim(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
         let claims = claims.iter().map(|claim| async {
             let state = self.pending(claim);
             let request = proposal(claim.run, &state).within(CLAIM_PATIENCE);
@@ -73,7 +75,7 @@ impl Prefect3 {
     }
 
     /// Writes down a run's task. What fails, or takes too long, comes again at the end of the turn.
-    pub(super) async fn write_pid(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
+    pub(super) async fn record_task(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
         let (flow_run_id, claim, pid) = (run.flow_run_id.clone(), run.token.clone(), self.pid(run, task));
         let request = requests::record_task(&flow_run_id, Some(&pid));
         let telling = Telling::Task { flow_run_id, claim, pid };
@@ -88,7 +90,7 @@ impl Prefect3 {
     }
 
     /// Gives back what is still ours: it is read again first, so that nothing a person or the flow did is overwritten.
-    pub(super) async fn give_runs_back(
+    pub(super) async fn give_back(
         &self,
         runs: &[GiveBack<'_, Detail>],
         now: OffsetDateTime,
@@ -113,7 +115,7 @@ impl Prefect3 {
     }
 
     /// Ends claimed runs as Crashed, unless something happened to them meanwhile.
-    pub(super) async fn crash_runs(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+    pub(super) async fn fail(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
         let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
         let guarded = self.guarded(&owners, may_end_claim).await;
         let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
@@ -124,7 +126,7 @@ impl Prefect3 {
     }
 
     /// Ends runs that are still being cancelled, or whose deployment is gone.
-    pub(super) async fn end_cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+    pub(super) async fn cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
         let owners: Vec<_> = runs.iter().map(|run| run.run).collect();
         let guarded = self.guarded(&owners, may_cancel).await;
         let writes = runs.iter().zip(guarded).map(|(run, look)| async move {
@@ -159,7 +161,7 @@ impl Prefect3 {
     }
 
     /// Writes log lines.
-    pub(super) async fn write_log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
+    pub(super) async fn log(&self, lines: &[RunLog]) -> Result<(), ApiError> {
         let requests: Vec<ApiRequest> = self.log_bodies(lines).collect();
         for answer in join_all(requests.iter().map(|request| self.transport.write(request))).await {
             answer?;
@@ -195,7 +197,7 @@ impl Prefect3 {
     pub(super) fn pid(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> String {
         let configured = match lock(&self.clusters).get(&run.flow_run_id) {
             Some(configured) => configured.clone(),
-            None => Some(task.place.cluster.clone()).filter(|cluster| !cluster.is_empty()),
+            None => Some(task.target.cluster.clone()).filter(|cluster| !cluster.is_empty()),
         };
         // A claim is finished where it was made, whatever is configured by now.
         let cluster = configured.filter(|cluster| may_be_in(&task.task_arn, cluster));
@@ -272,7 +274,10 @@ fn may_be_in(task_arn: &str, cluster: &str) -> bool {
 /// The task that an `infrastructure_pid` names: `<cluster>::<ARN>`.
 pub(super) fn task_of(pid: &str) -> TaskOfRun {
     let (cluster, task_arn) = pid.split_once("::").unwrap_or(("", pid));
-    TaskOfRun { place: Place { cluster: cluster.to_owned(), ..Place::default() }, task_arn: task_arn.to_owned() }
+    TaskOfRun {
+        target: LaunchTarget { cluster: cluster.to_owned(), ..LaunchTarget::default() },
+        task_arn: task_arn.to_owned(),
+    }
 }
 
 fn level(level: LogLevel) -> u8 {

@@ -2,7 +2,7 @@
 
 use super::credentials;
 use super::validation::{self, Validator};
-use crate::launch::place::AwsCredentials;
+use crate::launch::target::AwsCredentials;
 use crate::model::RunRefusal;
 use crate::python_text::{is_true, text, type_name};
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 //! `aws_credentials` of a job configuration: the keys, the region and the role that a launch uses instead of the agent's.
 
 use super::validation::Validator;
-use crate::launch::place::AwsCredentials;
+use crate::launch::target::AwsCredentials;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 

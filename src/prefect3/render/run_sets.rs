@@ -1,6 +1,6 @@
 //! What a run's own job variables decided about its launch, as opposed to its work pool.
 
-use crate::launch::place::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
+use crate::launch::target::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use serde_json::{Map, Value};
 
 /// Keys as in [`LaunchSpec::run_sets`](crate::launch::LaunchSpec::run_sets): what is different without job variables.

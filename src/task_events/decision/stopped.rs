@@ -8,7 +8,7 @@ use crate::orchestrator::LogLevel;
 use crate::task_events::diagnosis::{Cause, Diagnosis, flow_container};
 use crate::task_events::event::{Container, TaskEvent};
 use crate::task_events::observer;
-use crate::task_events::whose::{LaunchedBy, Owner};
+use crate::task_events::task_owner::{LaunchedBy, Owner};
 
 /// A run and its task, which has stopped. The run has not ended and the task is of its current turn.
 pub(super) struct Stopped<'a> {

@@ -4,7 +4,7 @@ use crate::ecs::{Status, Task};
 use crate::process::AGENT;
 use crate::rng::Rng;
 use prefect_serverless_agent::task_events::event::{Container, EventTask as Detail, TaskEvent};
-use prefect_serverless_agent::task_events::whose::{LaunchedBy, Owner};
+use prefect_serverless_agent::task_events::task_owner::{LaunchedBy, Owner};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use time::OffsetDateTime;

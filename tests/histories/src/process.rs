@@ -8,7 +8,7 @@ use crate::gate::ActorId;
 use crate::port::{Port, Shared};
 use crate::run::Config;
 use crate::{prefect1, prefect3};
-use prefect_serverless_agent::launch::Place;
+use prefect_serverless_agent::launch::LaunchTarget;
 use prefect_serverless_agent::launch::ecs::EcsLauncher;
 use prefect_serverless_agent::launch::rate::LaunchRate;
 use prefect_serverless_agent::orchestrator::Orchestrator;
@@ -51,8 +51,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const CONFIGURATION_MEMORY: Duration = Duration::from_mins(5);
 
 /// A place in the agent's own account.
-pub fn place_of(cluster: &str) -> Place {
-    Place { cluster: cluster.to_owned(), ..Place::default() }
+pub fn place_of(cluster: &str) -> LaunchTarget {
+    LaunchTarget { cluster: cluster.to_owned(), ..LaunchTarget::default() }
 }
 
 /// A poll that goes on.

@@ -18,7 +18,7 @@ fn prepared() -> PreparedLaunch {
         flow_run_id: RUN.into(),
         run_task,
         run_sets: vec!["taskDefinition".into()],
-        place: Place::default(),
+        target: LaunchTarget::default(),
         words: Words::default(),
     }
 }

@@ -5,7 +5,7 @@ use crate::aws::ecs::Task;
 use crate::launch::testing::{refused, task};
 
 async fn live(room: &Room) -> Result<Vec<(String, String)>, LaunchOutcome> {
-    let found = room.live_tasks(&Place::default(), &identity().started_by).await?;
+    let found = room.live_tasks(&LaunchTarget::default(), &identity().started_by).await?;
     assert_eq!(found.warning, None);
     Ok(found.tasks.into_iter().map(|task| (task.task_arn, task.last_status)).collect())
 }
@@ -50,7 +50,7 @@ async fn without_the_list_of_stopped_tasks_the_others_are_known_and_a_warning_sa
             Some(Err(refused(400, "InvalidParameterException", "startedBy must be the only filter")));
         world.tasks.insert("running".into(), task("running", "RUNNING"));
     }
-    let found = room.live_tasks(&Place::default(), "x").await.unwrap();
+    let found = room.live_tasks(&LaunchTarget::default(), "x").await.unwrap();
     assert_eq!(found.tasks.len(), 1);
     assert!(found.warning.is_some_and(|warning| warning.contains("only filter")));
     room.ecs.world().listed_as_stopped = Some(Err(refused(400, "ThrottlingException", "Rate exceeded")));
@@ -93,12 +93,18 @@ async fn a_look_that_fails_is_classified() {
 #[tokio::test]
 async fn stopping_what_is_not_there_succeeds() {
     let room = room();
-    assert_eq!(room.stop(&Place { cluster: "c".into(), ..Place::default() }, "t1", "superseded").await, Ok(()));
+    assert_eq!(
+        room.stop(&LaunchTarget { cluster: "c".into(), ..LaunchTarget::default() }, "t1", "superseded").await,
+        Ok(())
+    );
     room.ecs.world().stop_error = Some(refused(400, "InvalidParameterException", "The referenced task was not found."));
-    assert_eq!(room.stop(&Place { cluster: "c".into(), ..Place::default() }, "t1", "superseded").await, Ok(()));
+    assert_eq!(
+        room.stop(&LaunchTarget { cluster: "c".into(), ..LaunchTarget::default() }, "t1", "superseded").await,
+        Ok(())
+    );
     room.ecs.world().stop_error = Some(refused(400, "AccessDeniedException", ""));
     assert!(matches!(
-        room.stop(&Place { cluster: "c".into(), ..Place::default() }, "t1", "superseded").await,
+        room.stop(&LaunchTarget { cluster: "c".into(), ..LaunchTarget::default() }, "t1", "superseded").await,
         Err(LaunchOutcome::AgentTrouble(_))
     ));
 }

@@ -3,8 +3,8 @@
 use super::Fakes;
 use crate::clock::Clock;
 use crate::launch::{
-    LaunchIdentity, LaunchOutcome, LaunchSpec, Launcher, LiveTask, LiveTasks, Place, PreparedLaunch, TransientCause,
-    Words,
+    LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask, LiveTasks, PreparedLaunch,
+    TransientCause, Words,
 };
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
@@ -28,9 +28,9 @@ impl Launcher for Fakes {
         let mut run_task = Map::new();
         run_task.insert("clientToken".into(), Value::from(identity.token.clone()));
         run_task.insert("startedBy".into(), json!(identity.started_by));
-        let (run_sets, place) = (Vec::new(), spec.place());
+        let (run_sets, target) = (Vec::new(), spec.target());
         let words = Words::default();
-        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets, place, words, warning: None })
+        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets, target, words, warning: None })
     }
 
     async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
@@ -46,7 +46,7 @@ impl Launcher for Fakes {
         assert_eq!(state.runs[&id].state, "Submitted", "{id} is launched without a claim");
         state.launches.push((id.clone(), now));
         state.happened("task", &id);
-        state.sent.push((launch.run_task["clientToken"].as_str().unwrap().to_owned(), launch.place.cluster.clone()));
+        state.sent.push((launch.run_task["clientToken"].as_str().unwrap().to_owned(), launch.target.cluster.clone()));
         if state.cancel_on_launch {
             let run = state.runs.get_mut(&id).unwrap();
             (run.state, run.mark) = ("Cancelled", None);
@@ -59,11 +59,11 @@ impl Launcher for Fakes {
         self.rate.free_until(self.clock.now(), deadline)
     }
 
-    async fn live_task(&self, _: &Place, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
+    async fn live_task(&self, _: &LaunchTarget, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
         Ok(self.lock().live.values().flatten().find(|task| task.task_arn == task_arn).cloned())
     }
 
-    async fn live_tasks(&self, _: &Place, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
+    async fn live_tasks(&self, _: &LaunchTarget, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
         if let Some(outcome) = self.lock().look_outcomes.pop_front() {
             return Err(outcome);
         }
@@ -71,7 +71,7 @@ impl Launcher for Fakes {
         Ok(LiveTasks { tasks, warning: None })
     }
 
-    async fn stop(&self, _: &Place, task_arn: &str, _: &str) -> Result<(), LaunchOutcome> {
+    async fn stop(&self, _: &LaunchTarget, task_arn: &str, _: &str) -> Result<(), LaunchOutcome> {
         self.lock().stopped.push(task_arn.to_owned());
         Ok(())
     }

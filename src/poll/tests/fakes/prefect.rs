@@ -21,7 +21,7 @@ impl Orchestrator for Fakes {
         self.batching
     }
 
-    async fn standing(&self, _: OffsetDateTime, _: Duration) -> Result<OutstandingClaims<()>, ApiError> {
+    async fn outstanding_claims(&self, _: OffsetDateTime, _: Duration) -> Result<OutstandingClaims<()>, ApiError> {
         let state = self.lock();
         if let Some(error) = &state.standing_error {
             return Err(error.clone());

@@ -3,7 +3,6 @@ use super::super::Setup;
 use super::super::test_support::{AGENT_ID, KEY, Reply, Seen, Server, TENANT, ok, one, prefect, secret, setup, window};
 use super::*;
 use crate::config::{AgentSecrets, Rules};
-use crate::orchestrator::Orchestrator;
 
 /// A server that knows everything a start asks for.
 fn answer(seen: &Seen, _: usize) -> Reply {

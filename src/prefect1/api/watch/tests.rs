@@ -4,7 +4,6 @@ use super::super::test_support::{
     RUN_ID, Server, due, mark_for, ok, prefect, retry_row, scheduled_row, setup, task_row,
 };
 use super::*;
-use crate::orchestrator::TaskWatch;
 use serde_json::json;
 
 const CLAIMED_AT: &str = "2026-11-22T16:38:00+00:00";

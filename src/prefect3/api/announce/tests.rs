@@ -2,7 +2,7 @@
 use super::super::test_support::{RUN, agent, call, calls, due, no_content, pool_row, setup, task, with};
 use super::*;
 use crate::aws::test_server::{Reply, Request as Seen, Server, json};
-use crate::orchestrator::{Orchestrator, Rehearsable};
+use crate::orchestrator::DescribesWrites;
 use serde_json::json;
 
 fn usual(request: &Seen) -> Reply {

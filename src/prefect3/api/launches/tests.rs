@@ -7,7 +7,6 @@ use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json};
 use crate::config::{AgentSecrets, ApiKeyDelivery, StoredSecret};
 use crate::launch::Definition;
-use crate::orchestrator::Orchestrator;
 use serde_json::{Value, json};
 
 fn usual(request: &Request) -> Reply {

@@ -6,7 +6,7 @@ use super::super::test_support::{
 };
 use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json};
-use crate::orchestrator::{Mark, Orchestrator};
+use crate::orchestrator::Mark;
 use serde_json::json;
 
 const QUEUE: &str = "POST /work_pools/ecs%20pool/get_scheduled_flow_runs";

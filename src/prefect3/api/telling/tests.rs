@@ -4,7 +4,7 @@ use super::super::test_support::{
 };
 use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json};
-use crate::orchestrator::{DueRun, Orchestrator, TaskOfRun};
+use crate::orchestrator::{DueRun, TaskOfRun};
 use crate::prefect3::api::Detail;
 use serde_json::json;
 use std::collections::BTreeSet;

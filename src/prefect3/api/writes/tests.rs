@@ -5,7 +5,7 @@ use super::super::test_support::{
 };
 use super::*;
 use crate::aws::test_server::{Reply, Request as Seen, Server, json};
-use crate::orchestrator::{Orchestrator, RunNow};
+use crate::orchestrator::RunNow;
 use std::time::Duration;
 
 const SET_STATE: &str = "POST /flow_runs/8449522c-244c-499e-8a08-131a70e53c42/set_state";
@@ -250,7 +250,7 @@ async fn reading_again_shows_epoch_and_mark() {
 async fn a_task_is_written_down_as_the_worker_does() {
     let of = |cluster: &str, arn: &str| {
         let mut task = task();
-        (task.place.cluster, task.task_arn) = (cluster.to_owned(), arn.to_owned());
+        (task.target.cluster, task.task_arn) = (cluster.to_owned(), arn.to_owned());
         task
     };
     let server = replying(vec![no_content()]).await;
@@ -278,7 +278,7 @@ async fn a_pid_begins_with_the_cluster_of_the_configuration_not_with_that_of_the
     let server = replying(vec![no_content()]).await;
     let prefect = agent(&server);
     let mut task = task();
-    "only in the request".clone_into(&mut task.place.cluster);
+    "only in the request".clone_into(&mut task.target.cluster);
     for configured in [None, Some("etl".to_owned())] {
         super::super::lock(&prefect.clusters).insert(RUN.to_owned(), configured);
         prefect.record_task(&due(), &task).await;
@@ -290,7 +290,7 @@ async fn a_pid_begins_with_the_cluster_of_the_configuration_not_with_that_of_the
 #[test]
 fn a_pid_is_split_at_its_first_colons() {
     let task = task_of("arn:x:cluster/a::arn:x:task/a::b");
-    assert_eq!((task.place.cluster.as_str(), task.task_arn.as_str()), ("arn:x:cluster/a", "arn:x:task/a::b"));
+    assert_eq!((task.target.cluster.as_str(), task.task_arn.as_str()), ("arn:x:cluster/a", "arn:x:task/a::b"));
     assert_eq!(task_of("arn:task").task_arn, "arn:task");
 }
 

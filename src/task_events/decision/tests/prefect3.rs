@@ -3,10 +3,10 @@
 use crate::model::run::Generation::{One, TwoOrThree};
 use crate::model::run::{Phase, Run};
 use crate::task_events::decision::{Action, Decision, Look, Observation, decide, needs_run};
+use crate::task_events::task_owner::{LaunchedBy, Tags};
 use crate::task_events::testing::{
     NOW, end_message, event, first_look, look, owner, rules, run, state_change, stopped,
 };
-use crate::task_events::whose::{LaunchedBy, Tags};
 use serde_json::json;
 use std::time::Duration;
 

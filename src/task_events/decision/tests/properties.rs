@@ -3,10 +3,10 @@
 use crate::model::run::{ClaimedBy, Generation, Phase, Run};
 use crate::task_events::decision::{Action, Decision, Look, Observation, decide};
 use crate::task_events::event::TaskEvent;
-use crate::task_events::testing::{CLAIMED, NOW, RUN_ID, TASK_ARN, rules, state_change};
-use crate::task_events::whose::{
+use crate::task_events::task_owner::{
     LaunchedBy, Owner, OwnerCandidate, Tags, by_started_by, by_tags, definition_to_deregister,
 };
+use crate::task_events::testing::{CLAIMED, NOW, RUN_ID, TASK_ARN, rules, state_change};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::fs;

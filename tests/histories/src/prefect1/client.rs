@@ -120,13 +120,13 @@ impl Orchestrator for Client {
         Ok(DuePage { full: runs.len() >= PAGE, runs, unreadable: Vec::new(), queue_error })
     }
 
-    async fn standing(
+    async fn outstanding_claims(
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
     ) -> Result<OutstandingClaims<Detail>, ApiError> {
         let (before, cancelled_since) = (now - orphan_after, now - CANCELLED_MEMORY);
-        let read = |arrival: &mut Arrival<'_>| standing(&arrival.world.one, before, cancelled_since);
+        let read = |arrival: &mut Arrival<'_>| outstanding_claims(&arrival.world.one, before, cancelled_since);
         self.port.call(Call::Standing, read).await.map_err(answers::api_error)
     }
 
@@ -187,7 +187,7 @@ impl Orchestrator for Client {
     }
 }
 
-fn standing(
+fn outstanding_claims(
     server: &super::Server,
     before: OffsetDateTime,
     cancelled_since: OffsetDateTime,

@@ -187,7 +187,7 @@ impl Orchestrator for Client {
         Ok(DuePage { runs, unreadable, full, queue_error: signs.err() })
     }
 
-    async fn standing(
+    async fn outstanding_claims(
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
@@ -235,7 +235,7 @@ impl Orchestrator for Client {
     }
 
     async fn record_task(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
-        self.record(run.detail.run, Some(format!("{}::{}", task.place.cluster, task.task_arn))).await;
+        self.record(run.detail.run, Some(format!("{}::{}", task.target.cluster, task.task_arn))).await;
     }
 
     async fn give_back(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
@@ -268,7 +268,7 @@ fn cancelling_run((run, row): &(RunId, FlowRun)) -> Option<CancellingRun<Detail>
     Some(CancellingRun {
         run: claims::turn(*run, row, claims::epoch(*run, state.id), state.at, (0, 0)),
         since: state.at,
-        task: task.map(|(cluster, arn)| TaskOfRun { place: place_of(cluster), task_arn: arn.to_owned() }),
+        task: task.map(|(cluster, arn)| TaskOfRun { target: place_of(cluster), task_arn: arn.to_owned() }),
         cluster: None,
         is_over: state.kind == Kind::Cancelled,
         has_started: row.run_count > 0,

@@ -1,7 +1,7 @@
 //! From a loaded configuration to an agent that can poll: its documents, its certificate authority, its clients.
 
 use super::agent::{Agent, Counter, Overrides, Parts};
-use super::dry_run::{Record, Rehearsal};
+use super::dry_run::{DryRun, Record};
 use super::identity::Identity;
 use super::prefect::Prefect;
 use super::refused::{ConfiguredIn, remedy};
@@ -31,8 +31,8 @@ use std::convert;
 use std::sync::Arc;
 
 /// What an agent is assembled from.
-pub(super) struct Kit<C> {
-    pub(super) prefect: PrefectKit<C>,
+pub(super) struct AgentBuilder<C> {
+    pub(super) prefect: PrefectBuilder<C>,
     pub(super) config: AgentConfig,
     pub(super) counter: Counter,
     pub(super) status: Status,
@@ -42,7 +42,7 @@ pub(super) struct Kit<C> {
 }
 
 /// What an agent's way to its Prefect API is made of, besides its configuration.
-pub struct PrefectKit<C> {
+pub struct PrefectBuilder<C> {
     pub(super) aws: Arc<AwsClients>,
     pub(super) clock: C,
     pub(super) secrets: AgentSecrets,
@@ -56,41 +56,41 @@ pub struct PrefectKit<C> {
 /// Why an agent cannot be assembled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
-pub struct Unassembled {
+pub struct BuildError {
     /// What kind of trouble it is.
     pub kind: ErrorKind,
     /// For people.
     pub message: String,
 }
 
-impl<C: Clock + Clone> Kit<C> {
+impl<C: Clock + Clone> AgentBuilder<C> {
     /// Reads what lies elsewhere and builds the agent. Sends nothing to Prefect.
-    pub(super) async fn assemble(self) -> Result<Agent<C>, Unassembled> {
-        let Self { prefect: kit, config, counter, status, overrides, dry_run } = self;
+    pub(super) async fn build(self) -> Result<Agent<C>, BuildError> {
+        let Self { prefect: builder, config, counter, status, overrides, dry_run } = self;
         let role = config.assume_role_arn.as_deref();
-        let own = kit.aws.for_agent(config.region_name.as_deref(), role).await;
+        let own = builder.aws.for_agent(config.region_name.as_deref(), role).await;
         let prefect = match &config.generation {
-            GenerationConfig::One(one) => Prefect::One(Box::new(kit.prefect1(&config, one).await?)),
+            GenerationConfig::One(one) => Prefect::One(Box::new(builder.prefect1(&config, one).await?)),
             GenerationConfig::Three(three) => {
-                Prefect::Three(Box::new(kit.prefect3(&config, three, &own.region).await?))
+                Prefect::Three(Box::new(builder.prefect3(&config, three, &own.region).await?))
             }
         };
-        let PrefectKit { aws, clock, secrets, redaction, identity, local_files, .. } = kit;
+        let PrefectBuilder { aws, clock, secrets, redaction, identity, local_files, .. } = builder;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
         let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
-        let rehearsal = dry_run.map(|record| Rehearsal::new(&config.agent, redaction, record, &connect));
+        let dry_run = dry_run.map(|record| DryRun::new(&config.agent, redaction, record, &connect));
         let marked_as = identity.marked_as;
         let root = marked_as.strip_suffix(&format!("/{}", config.agent)).map(Root::new);
-        let place = match (&root, local_files) {
+        let target = match (&root, local_files) {
             (Some(root), LocalFiles::Refused) => ConfiguredIn::Parameters(root, &config.agent),
             _ => ConfiguredIn::Environment,
         };
-        let if_refused = remedy(&config.generation, &secrets, place);
-        Ok(Agent::new(Parts { config, marked_as, if_refused, prefect, counter, status, overrides, rehearsal, connect }))
+        let if_refused = remedy(&config.generation, &secrets, target);
+        Ok(Agent::new(Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, connect }))
     }
 }
 
-impl<C: Clock + Clone> PrefectKit<C> {
+impl<C: Clock + Clone> PrefectBuilder<C> {
     /// For an agent that is configured by a parameter, and whose runs are only looked after: it does not register.
     pub fn of_parameter(
         aws: Arc<AwsClients>,
@@ -107,7 +107,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
     }
 
     /// Prefect 0.15 and 1.
-    pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, Unassembled> {
+    pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, BuildError> {
         let http = Http::network(Options::PREFECT1, self.ca_pem(config).await?.as_deref());
         let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
         let (task_definition, run_task_kwargs) = tokio::join!(
@@ -129,7 +129,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        Prefect1::new(setup, http).map_err(|error| Unassembled { kind: error.kind(), message: error.to_string() })
+        Prefect1::new(setup, http).map_err(|error| BuildError { kind: error.kind(), message: error.to_string() })
     }
 
     /// Prefect 2 and 3. `region`: where tasks are launched.
@@ -138,7 +138,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
         config: &AgentConfig,
         three: &Prefect3Config,
         region: &str,
-    ) -> Result<Prefect3, Unassembled> {
+    ) -> Result<Prefect3, BuildError> {
         let ca_pem = self.ca_pem(config).await?;
         let http = Http::network(Options::PREFECT3, ca_pem.as_deref());
         let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
@@ -155,10 +155,10 @@ impl<C: Clock + Clone> PrefectKit<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        Prefect3::new(setup, http).map_err(|error| Unassembled { kind: error.kind(), message: error.to_string() })
+        Prefect3::new(setup, http).map_err(|error| BuildError { kind: error.kind(), message: error.to_string() })
     }
 
-    async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, Unassembled> {
+    async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, BuildError> {
         match &config.ca_bundle {
             Some(text) => {
                 resolve_text(text, &self.aws).await.map(Some).map_err(|error| cannot_read("ca_bundle", &error))
@@ -173,7 +173,7 @@ impl<C: Clock + Clone> PrefectKit<C> {
         document: Option<&Document>,
         unknown_members: UnknownMembers,
         http: &Http,
-    ) -> Result<Option<Map<String, Value>>, Unassembled> {
+    ) -> Result<Option<Map<String, Value>>, BuildError> {
         match document {
             None => Ok(None),
             Some(Document::Inline(map)) => Ok(Some(map.clone())),
@@ -193,21 +193,21 @@ impl<C: Clock + Clone> PrefectKit<C> {
     }
 }
 
-fn wrong(message: String) -> Unassembled {
-    Unassembled { kind: ErrorKind::Configuration, message }
+fn wrong(message: String) -> BuildError {
+    BuildError { kind: ErrorKind::Configuration, message }
 }
 
-fn unknown_account(error: &AwsError) -> Unassembled {
+fn unknown_account(error: &AwsError) -> BuildError {
     let message = format!("the AWS account, which the agent's claims are named by, cannot be told: {error}");
-    Unassembled { kind: ErrorKind::Aws, message }
+    BuildError { kind: ErrorKind::Aws, message }
 }
 
-fn cannot_read(key: &str, error: &DocumentError) -> Unassembled {
+fn cannot_read(key: &str, error: &DocumentError) -> BuildError {
     let kind = match error {
         DocumentError::Wrong(_) => ErrorKind::Configuration,
         DocumentError::Unavailable(_) => ErrorKind::Aws,
     };
-    Unassembled { kind, message: format!("{key}: {error}") }
+    BuildError { kind, message: format!("{key}: {error}") }
 }
 
 /// How templates named by run configurations are loaded: what is wrong fails the run, what is out of reach waits.

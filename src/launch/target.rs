@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 /// A cluster and the credentials with which it is reached.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Place {
+pub struct LaunchTarget {
     /// Name or ARN; empty = the account's default cluster.
     pub cluster: String,
     /// Credentials of the run's own; empty = the agent's.

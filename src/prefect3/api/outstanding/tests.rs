@@ -5,7 +5,7 @@ use super::super::test_support::{
 use super::super::test_support::{names, ok, replying};
 use super::*;
 use crate::aws::test_server::{Request, Server, json};
-use crate::orchestrator::{Mark, Orchestrator};
+use crate::orchestrator::Mark;
 use serde_json::{Value, json};
 
 const ORPHAN_AFTER: Duration = Duration::from_mins(2);
@@ -29,7 +29,7 @@ async fn server(standing: Vec<Value>, cancelled: Vec<Value>) -> Server {
 }
 
 async fn standing(rows: Vec<Value>) -> OutstandingClaims<Detail> {
-    agent(&server(rows, Vec::new()).await).standing(NOW, ORPHAN_AFTER).await.unwrap()
+    agent(&server(rows, Vec::new()).await).outstanding_claims(NOW, ORPHAN_AFTER).await.unwrap()
 }
 
 /// A claim of ours that is in this state by now.
@@ -92,7 +92,7 @@ async fn a_sub_state_over_our_claim_hides_it_only_until_the_history_is_read_once
     let server = server(vec![under(state("PENDING", "Submitting"))], Vec::new()).await;
     let prefect = agent(&server);
     for _ in 0..2 {
-        let standing = prefect.standing(NOW, ORPHAN_AFTER).await.unwrap();
+        let standing = prefect.outstanding_claims(NOW, ORPHAN_AFTER).await.unwrap();
         assert_eq!((standing.claimed.len(), standing.foreign), (1, 0));
         assert_eq!(standing.claimed[0].mark, mark());
     }
@@ -110,7 +110,7 @@ async fn a_history_that_cannot_be_read_leaves_the_run_to_the_next_poll() {
         _ => json(500, &json!({})),
     })
     .await;
-    let standing = agent(&server).standing(NOW, ORPHAN_AFTER).await.unwrap();
+    let standing = agent(&server).outstanding_claims(NOW, ORPHAN_AFTER).await.unwrap();
     assert_eq!((standing.claimed.len(), standing.foreign), (0, 0));
 }
 
@@ -129,7 +129,7 @@ async fn few_histories_are_read_in_one_poll_and_others_in_the_next() {
     let mut counted = Vec::new();
     for poll in 0..3 {
         let now = NOW + Duration::from_mins(poll);
-        counted.push(prefect.standing(now, ORPHAN_AFTER).await.unwrap().foreign);
+        counted.push(prefect.outstanding_claims(now, ORPHAN_AFTER).await.unwrap().foreign);
     }
     assert_eq!(counted, [20, 40, 50]);
 }
@@ -143,7 +143,7 @@ async fn runs_that_are_being_cancelled_come_with_their_task() {
     let standing = standing(vec![cancelling, started]).await;
     let [first, second] = standing.cancelling.try_into().unwrap();
     let task = first.task.unwrap();
-    assert_eq!((task.place.cluster.as_str(), task.task_arn.as_str()), (CLUSTER, TASK));
+    assert_eq!((task.target.cluster.as_str(), task.task_arn.as_str()), (CLUSTER, TASK));
     assert!(!first.is_over && !first.has_started);
     assert!(second.task.is_none() && second.has_started);
     assert_eq!(first.run.epoch, names().claim(RUN, "01a20411-6d0c-760b-8b01-723facfa932a"));
@@ -159,7 +159,7 @@ async fn runs_cancelled_a_short_while_ago_are_over_and_looked_at_when_they_had_a
     without_pid["id"] = json!("began, and its pid was not written down");
     without_pid["start_time"] = json!("2026-11-22T16:10:00.000000Z");
     let server = server(Vec::new(), vec![over, never, without_pid]).await;
-    let standing = agent(&server).standing(NOW, ORPHAN_AFTER).await.unwrap();
+    let standing = agent(&server).outstanding_claims(NOW, ORPHAN_AFTER).await.unwrap();
     assert_eq!(standing.cancelling.len(), 2);
     assert!(standing.cancelling.iter().all(|run| run.is_over && run.run.flow_run_id != "never launched"));
     let asked =
@@ -178,7 +178,7 @@ async fn a_server_that_does_not_know_ends_of_runs_is_not_asked_again() {
     .await;
     let prefect = agent(&server);
     for _ in 0..2 {
-        prefect.standing(NOW, ORPHAN_AFTER).await.unwrap();
+        prefect.outstanding_claims(NOW, ORPHAN_AFTER).await.unwrap();
     }
     assert_eq!(server.requests().len(), 3);
 }
@@ -193,8 +193,8 @@ async fn cancelled_runs_of_other_queues_are_left_to_those_who_serve_them() {
         setup.config.generation.work_queues = queues.iter().map(|queue| (*queue).to_owned()).collect();
         with(setup)
     };
-    assert!(with_queues(&["high"]).standing(NOW, ORPHAN_AFTER).await.unwrap().cancelling.is_empty());
-    assert_eq!(with_queues(&["high", "low"]).standing(NOW, ORPHAN_AFTER).await.unwrap().cancelling.len(), 1);
+    assert!(with_queues(&["high"]).outstanding_claims(NOW, ORPHAN_AFTER).await.unwrap().cancelling.is_empty());
+    assert_eq!(with_queues(&["high", "low"]).outstanding_claims(NOW, ORPHAN_AFTER).await.unwrap().cancelling.len(), 1);
 }
 
 #[tokio::test]
@@ -211,5 +211,5 @@ async fn all_pages_are_read_and_no_run_twice() {
 #[tokio::test]
 async fn what_cannot_be_read_at_all_is_an_error() {
     let server = replying(vec![ok(json!({"not": "a list"}))]).await;
-    assert!(matches!(agent(&server).standing(NOW, ORPHAN_AFTER).await, Err(ApiError::Malformed(_))));
+    assert!(matches!(agent(&server).outstanding_claims(NOW, ORPHAN_AFTER).await, Err(ApiError::Malformed(_))));
 }

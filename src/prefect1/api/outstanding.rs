@@ -23,7 +23,7 @@ const CANCELLED_MEMORY: Duration = Duration::from_mins(15);
 
 impl Prefect1 {
     /// Claims and cancelled runs.
-    pub(super) async fn what_stands(
+    pub(super) async fn outstanding_claims(
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
@@ -32,7 +32,7 @@ impl Prefect1 {
         let scope = session.scope();
         let query =
             Query { marked_as: &self.marked_as, before: now - orphan_after, cancelled_since: now - CANCELLED_MEMORY };
-        let answer = self.transport.read(self.sender(&session), &queries::standing(&scope, &query)).await?;
+        let answer = self.transport.read(self.sender(&session), &queries::outstanding(&scope, &query)).await?;
         let (claimed, foreign) = (answer.list("claimed")?, answer.list("foreign")?);
         let cancelling = answer.list("cancelling")?;
         Ok(OutstandingClaims {
@@ -44,7 +44,7 @@ impl Prefect1 {
 
     /// Ends runs that are still being cancelled, with the version they have: of two that read a run and then write, a
     /// server that checks versions takes one.
-    pub(super) async fn end_cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
+    pub(super) async fn cancelled(&self, runs: &[Ending<'_, Detail>]) -> Vec<Result<(), ApiError>> {
         let ids: Vec<String> = runs.iter().map(|run| run.run.flow_run_id.clone()).collect();
         let looks = match self.look(&ids).await {
             Ok(looks) => looks,

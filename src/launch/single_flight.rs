@@ -7,20 +7,20 @@ use tokio::sync::Mutex;
 
 /// An answer that is fetched once and remembered.
 #[derive(Debug)]
-pub(crate) struct Flight<T> {
+pub(crate) struct SingleFlight<T> {
     /// How many fetches have ended.
     fetches: AtomicU64,
     /// The last one's answer.
     last: Mutex<Option<Result<T, LaunchOutcome>>>,
 }
 
-impl<T> Default for Flight<T> {
+impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
         Self { fetches: AtomicU64::new(0), last: Mutex::new(None) }
     }
 }
 
-impl<T: Clone + Send> Flight<T> {
+impl<T: Clone + Send> SingleFlight<T> {
     /// The remembered answer, or `fetch`'s. A failure is shared by those who waited for it and never remembered.
     pub(crate) async fn get<F>(&self, fetch: F) -> Result<T, LaunchOutcome>
     where

@@ -4,7 +4,6 @@ use super::super::test_support::{
     NOW, RUN_ID, Reply, Server, due, mark_for, ok, prefect, retry_row, scheduled_row, setup, task_row,
 };
 use super::*;
-use crate::orchestrator::Orchestrator;
 
 const ORPHAN_AFTER: Duration = Duration::from_mins(2);
 const CLAIMED_AT: &str = "2026-11-22T16:38:00+00:00";
@@ -34,7 +33,7 @@ fn rows(claimed: &[Value], foreign: usize, cancelling: &[Value]) -> Reply {
 
 async fn standing(claimed: Vec<Value>, foreign: usize, cancelling: Vec<Value>) -> (OutstandingClaims<Detail>, Value) {
     let server = Server::start(move |_, _| rows(&claimed, foreign, &cancelling)).await;
-    let standing = prefect(setup(&server.api)).standing(NOW, ORPHAN_AFTER).await.unwrap();
+    let standing = prefect(setup(&server.api)).outstanding_claims(NOW, ORPHAN_AFTER).await.unwrap();
     let seen = server.seen();
     assert_eq!(seen.len(), 1, "one request");
     (standing, seen[0].variables.clone())

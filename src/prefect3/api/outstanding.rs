@@ -48,7 +48,7 @@ impl Verdicts {
 
 impl Prefect3 {
     /// Claims and cancelled runs.
-    pub(super) async fn what_stands(
+    pub(super) async fn outstanding_claims(
         &self,
         now: OffsetDateTime,
         orphan_after: Duration,
