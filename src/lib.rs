@@ -20,7 +20,7 @@
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`http_client`] | the one HTTP client for Prefect: TLS, time limits, what an error says about the effect |
 //! | `transport`, `times` | what the ways to both Prefect APIs have in common |
-//! | [`cli`] | the `agent` command: one poll, a dry run, the long-lived loop |
+//! | [`cli`] | the `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop |
 //! | [`redaction`] | what must not be shown: whatever leaves the process passes it |
 //! | `python_text`, `slug` | texts exactly as Python and its slugify write them (pure) |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
