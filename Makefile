@@ -8,7 +8,7 @@ SHELL := bash
 PSA_TOOLS ?= $(CURDIR)/.tools
 export PSA_TOOLS
 export SAM_CLI_TELEMETRY = 0
-# The documentation is for those who work on the house: private rooms are shown, and may be linked to.
+# The documentation is for those who work on the project: private modules are shown, and may be linked to.
 export RUSTDOCFLAGS = -D warnings -A rustdoc::private-intra-doc-links
 TARGET = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PYTEST = -q -ra -p no:cacheprovider --durations=5

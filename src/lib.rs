@@ -1,8 +1,8 @@
 //! Prefect's agent as a serverless function: one poll iteration per invocation, flow runs launched as ECS tasks.
 //!
-//! The map of the house. Data flows one way: parameters → configuration → observe → plan → perform → report.
+//! The map of the crate. Data flows one way: parameters → configuration → observe → plan → perform → report.
 //!
-//! | room | what happens there |
+//! | module | what happens there |
 //! |---|---|
 //! | [`config`] | parameters and files become typed configuration, all errors at once (pure) |
 //! | [`documents`] | task definitions and keyword arguments that a configuration points to |
