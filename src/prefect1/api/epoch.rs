@@ -5,7 +5,6 @@ use super::rows::{Look, is_due, is_submitted, mark_of};
 use crate::orchestrator::{Mark, RunNow};
 use crate::prefect1::render::TaskRun;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use time::OffsetDateTime;
 
 /// Key of our mark in a state's `context`.
@@ -24,18 +23,9 @@ pub(super) fn of_task_runs(task_runs: &[TaskRun]) -> String {
     for (id, version) in pairs {
         hash.update(format!("{id}:{version}\n"));
     }
-    let mut digits = hex(&hash.finalize());
+    let mut digits = hex::encode(hash.finalize());
     digits.truncate(EPOCH_DIGITS);
     digits
-}
-
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// What was seen of a task retry when it was due: how its epoch was made.

@@ -1,6 +1,5 @@
 //! Start-up: who we are to the API. Once per process; nothing is sent when an earlier process registered the same.
 
-use super::epoch::hex;
 use super::queries::{self, Scope};
 use super::transport::Sender;
 use super::{Config, Prefect1, Session};
@@ -133,7 +132,7 @@ impl Prefect1 {
         let one = &config.generation;
         let mut labels = one.labels.clone();
         labels.sort_unstable();
-        let key = self.credential.secret().map(|secret| hex(&Sha256::digest(secret.expose_secret())));
+        let key = self.credential.secret().map(|secret| hex::encode(Sha256::digest(secret.expose_secret())));
         let parts = json!([
             config.api,
             one.backend.as_str(),
@@ -146,7 +145,7 @@ impl Prefect1 {
             self.credential.is_token(),
             key,
         ]);
-        hex(&Sha256::digest(parts.to_string()))
+        hex::encode(Sha256::digest(parts.to_string()))
     }
 }
 
