@@ -73,6 +73,10 @@ kills: tools-moto tools-prefect-3.9 ## kill -9 at random moments, 500 rounds eac
 mutants: ## mutation testing of what decides, launches and classifies: hours (SHARD=k/n does an n-th)
 	scripts/mutants.sh $(if $(SHARD),--shard $(SHARD))
 
+.PHONY: deny
+deny: ## licences, duplicates, sources and known vulnerabilities of the dependencies (needs the network)
+	scripts/deny.sh
+
 .PHONY: fmt
 fmt: ## formats the Rust code
 	cargo fmt --all
