@@ -8,7 +8,7 @@ SHELL := bash
 PSA_TOOLS ?= $(CURDIR)/.tools
 export PSA_TOOLS
 export SAM_CLI_TELEMETRY = 0
-# The documentation is for those who work on the house: private rooms are shown, and may be linked to.
+# The documentation is for those who work on the project: private modules are shown, and may be linked to.
 export RUSTDOCFLAGS = -D warnings -A rustdoc::private-intra-doc-links
 TARGET = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PYTEST = -q -ra -p no:cacheprovider --durations=5
@@ -72,6 +72,10 @@ kills: tools-moto tools-prefect-3.9 ## kill -9 at random moments, 500 rounds eac
 .PHONY: mutants
 mutants: ## mutation testing of what decides, launches and classifies: hours (SHARD=k/n does an n-th)
 	scripts/mutants.sh $(if $(SHARD),--shard $(SHARD))
+
+.PHONY: deny
+deny: ## licences, duplicates, sources and known vulnerabilities of the dependencies (needs the network)
+	scripts/deny.sh
 
 .PHONY: fmt
 fmt: ## formats the Rust code

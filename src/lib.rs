@@ -1,8 +1,8 @@
 //! Prefect's agent as a serverless function: one poll iteration per invocation, flow runs launched as ECS tasks.
 //!
-//! The map of the house. Data flows one way: parameters → configuration → observe → plan → perform → report.
+//! The map of the crate. Data flows one way: parameters → configuration → observe → plan → perform → report.
 //!
-//! | room | what happens there |
+//! | module | what happens there |
 //! |---|---|
 //! | [`config`] | parameters and files become typed configuration, all errors at once (pure) |
 //! | [`documents`] | task definitions and keyword arguments that a configuration points to |
@@ -21,7 +21,7 @@
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`http`] | how requests leave: the one client, its seam, what a failed exchange says about its effect |
 //! | `transport`, `times` | what the ways to both Prefect APIs have in common |
-//! | [`cli`] | the `agent` command: one poll, a dry run, the long-lived loop |
+//! | [`cli`] | the `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop |
 //! | [`redaction`] | what must not be shown: whatever leaves the process passes it |
 //! | `python_text`, `slug` | texts exactly as Python and its slugify write them (pure) |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |

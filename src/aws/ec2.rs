@@ -3,7 +3,7 @@
 use super::AwsError;
 use super::endpoints::Service;
 use super::signed::{Call, Signed};
-use super::xml::{self, Element};
+use super::xml;
 
 #[cfg(test)]
 mod tests;
@@ -55,21 +55,19 @@ impl Ec2 {
                 ("Filter.1.Value.1", value),
             ];
             fields.extend(next.as_deref().map(|token| ("NextToken", token)));
-            let page = self.query(&fields).await?;
-            if page.child(list).is_none() {
-                // An empty list is there too: without it this is a page of somebody between us and EC2.
-                return Err(AwsError::Malformed(format!("{action} answered no {list}")));
-            }
-            found.extend(page.items(list).filter_map(|item| item.text_of(id)).map(ToOwned::to_owned));
-            next = page.text_of("nextToken").map(ToOwned::to_owned);
+            let answer = self.signed.read(&Call::query(&self.signed, Service::Ec2, &fields)?).await?;
+            let page = xml::expect(&answer)?;
+            let page = page.root_element();
+            // An empty list is there too: without it this is a page of somebody between us and EC2.
+            let items = xml::child(page, list)
+                .ok_or_else(|| AwsError::Malformed(format!("{action} answered no {list}")))?
+                .children();
+            found.extend(items.filter_map(|item| xml::text_of(item, id)).map(ToOwned::to_owned));
+            next = xml::text_of(page, "nextToken").map(ToOwned::to_owned);
             if next.is_none() {
                 return Ok(found);
             }
         }
         Err(AwsError::Malformed(format!("{action} does not come to an end")))
-    }
-
-    async fn query(&self, fields: &[(&str, &str)]) -> Result<Element, AwsError> {
-        xml::expect(&self.signed.read(&Call::query(&self.signed, Service::Ec2, fields)?).await?)
     }
 }

@@ -3,11 +3,13 @@
 use super::AwsError;
 use super::endpoints::Service;
 use super::signed::{Call, Signed};
-use super::xml::{self, Element};
+use super::xml;
+use crate::http::Answer;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as CredentialsFuture;
+use roxmltree::Node;
 use serde_json::{Map, Value};
 use std::fmt;
 use time::OffsetDateTime;
@@ -35,8 +37,10 @@ impl Sts {
             flatten(name, value, &mut fields);
         }
         let answer = self.ask("AssumeRole", fields).await?;
-        let session = answer.child("AssumeRoleResult").and_then(|result| result.child("Credentials"));
+        let document = xml::expect(&answer)?;
+        let session = xml::child(document.root_element(), "AssumeRoleResult");
         session
+            .and_then(|result| xml::child(result, "Credentials"))
             .and_then(credentials)
             .ok_or_else(|| AwsError::Malformed("AssumeRole answered no complete credentials".into()))
     }
@@ -44,16 +48,18 @@ impl Sts {
     /// `GetCallerIdentity` → the number of the account.
     pub async fn account(&self) -> Result<String, AwsError> {
         let answer = self.ask("GetCallerIdentity", Vec::new()).await?;
-        let account = answer.child("GetCallerIdentityResult").and_then(|result| result.text_of("Account"));
-        account
+        let document = xml::expect(&answer)?;
+        let identity = xml::child(document.root_element(), "GetCallerIdentityResult");
+        identity
+            .and_then(|identity| xml::text_of(identity, "Account"))
             .map(ToOwned::to_owned)
             .ok_or_else(|| AwsError::Malformed("GetCallerIdentity answered no account".into()))
     }
 
-    async fn ask(&self, action: &str, parameters: Vec<(String, String)>) -> Result<Element, AwsError> {
+    async fn ask(&self, action: &str, parameters: Vec<(String, String)>) -> Result<Answer, AwsError> {
         let named = [("Action", action), ("Version", "2011-06-15")].map(|(name, value)| (name.into(), value.into()));
         let fields: Vec<_> = named.into_iter().chain(parameters).collect();
-        xml::expect(&self.signed.read(&Call::query(&self.signed, Service::Sts, &fields)?).await?)
+        self.signed.read(&Call::query(&self.signed, Service::Sts, &fields)?).await
     }
 }
 
@@ -76,9 +82,9 @@ fn flatten(name: &str, value: &Value, fields: &mut Vec<(String, String)>) {
     }
 }
 
-fn credentials(session: &Element) -> Option<Credentials> {
-    let text = |name| session.text_of(name).map(ToOwned::to_owned);
-    let end = OffsetDateTime::parse(session.text_of("Expiration")?, &Rfc3339).ok()?;
+fn credentials(session: Node<'_, '_>) -> Option<Credentials> {
+    let text = |name| xml::text_of(session, name).map(ToOwned::to_owned);
+    let end = OffsetDateTime::parse(xml::text_of(session, "Expiration")?, &Rfc3339).ok()?;
     Some(Credentials::new(
         text("AccessKeyId")?,
         text("SecretAccessKey")?,

@@ -1,91 +1,37 @@
-//! Just enough XML for the answers of EC2 and S3.
+//! What is read of the answers of EC2, S3 and STS. Namespaces are of no interest: a name alone says what is meant.
 
 use super::AwsError;
 use super::raw::excerpt;
 use crate::http::Answer;
-use xmlparser::{ElementEnd, Token, Tokenizer};
+use roxmltree::{Document, Node, ParsingOptions};
 
-/// An element: its children, or its text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Element {
-    name: String,
-    text: String,
-    children: Vec<Element>,
+/// More nodes than any answer has; each costs memory. (How deep they are nested costs nothing: nothing here recurses.)
+const MAX_NODES: u32 = 500_000;
+
+/// The first child of this name.
+pub(super) fn child<'a, 'b>(element: Node<'a, 'b>, name: &str) -> Option<Node<'a, 'b>> {
+    element.children().find(|child| child.tag_name().name() == name)
 }
 
-impl Element {
-    /// The first child of this name.
-    pub(super) fn child(&self, name: &str) -> Option<&Self> {
-        self.children.iter().find(|child| child.name == name)
-    }
-
-    /// The trimmed text of the first child of this name, unless empty.
-    pub(super) fn text_of(&self, name: &str) -> Option<&str> {
-        self.child(name).map(|child| child.text.trim()).filter(|text| !text.is_empty())
-    }
-
-    /// The `item`s of a list.
-    pub(super) fn items(&self, list: &str) -> impl Iterator<Item = &Self> {
-        self.child(list).into_iter().flat_map(|list| list.children.iter().filter(|child| child.name == "item"))
-    }
-
-    fn find(&self, name: &str) -> Option<&Self> {
-        if self.name == name { Some(self) } else { self.children.iter().find_map(|child| child.find(name)) }
-    }
+/// The trimmed text of the first child of this name, unless empty.
+pub(super) fn text_of<'a>(element: Node<'a, '_>, name: &str) -> Option<&'a str> {
+    child(element, name)?.text().map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// Nothing AWS answers is nested deeper; the search above recurses.
-const MAX_DEPTH: usize = 32;
-
-/// Parses a document into its root element.
-pub(super) fn parse(text: &str) -> Result<Element, String> {
-    let mut open: Vec<Element> = Vec::new();
-    for token in Tokenizer::from(text) {
-        match token.map_err(|error| error.to_string())? {
-            Token::ElementStart { local, .. } if open.len() < MAX_DEPTH => {
-                open.push(Element { name: local.as_str().to_owned(), ..Element::default() });
-            }
-            Token::ElementStart { .. } => return Err("nested too deep".into()),
-            Token::ElementEnd { end: ElementEnd::Close(..) | ElementEnd::Empty, .. } => {
-                let done = open.pop().ok_or("an end without a start")?;
-                match open.last_mut() {
-                    Some(parent) => parent.children.push(done),
-                    None => return Ok(done),
-                }
-            }
-            Token::Text { text } => append(&mut open, &unescape(text.as_str())),
-            Token::Cdata { text, .. } => append(&mut open, text.as_str()),
-            _ => {}
-        }
-    }
-    Err("it ends too early".into())
-}
-
-fn append(open: &mut [Element], text: &str) {
-    if let Some(element) = open.last_mut() {
-        element.text.push_str(text);
-    }
-}
-
-fn unescape(text: &str) -> String {
-    html_escape::decode_html_entities(text).into_owned()
-}
-
-/// A successful answer's root element, else AWS's error.
-pub(super) fn expect(answer: &Answer) -> Result<Element, AwsError> {
+/// A successful answer, else AWS's error.
+pub(super) fn expect(answer: &Answer) -> Result<Document<'_>, AwsError> {
     if !(200..300).contains(&answer.status) {
         return Err(error(answer));
     }
-    let text = String::from_utf8_lossy(&answer.body);
-    // Not quoted: it may hold credentials.
-    parse(&text).map_err(|reason| AwsError::Malformed(format!("{reason}, in {} bytes", answer.body.len())))
+    // Where it is none, and not what stands there: it may hold credentials.
+    parse(answer).map_err(|place| AwsError::Malformed(format!("no XML {place}, in {} bytes", answer.body.len())))
 }
 
 /// An error answer; anything but AWS's own XML keeps its status and has no code.
 pub(super) fn error(answer: &Answer) -> AwsError {
-    let root = parse(&String::from_utf8_lossy(&answer.body)).unwrap_or_default();
-    let error = root.find("Error");
-    let text = |name| error.and_then(|error| error.text_of(name)).map(ToOwned::to_owned);
+    let document = parse(answer).ok();
+    let error = document.iter().flat_map(Document::descendants).find(|node| node.tag_name().name() == "Error");
+    let text = |name| error.and_then(|error| text_of(error, name)).map(ToOwned::to_owned);
     AwsError::Answer {
         status: answer.status,
         code: text("Code").unwrap_or_default(),
@@ -94,25 +40,59 @@ pub(super) fn error(answer: &Answer) -> AwsError {
     }
 }
 
+/// The document, or where it is none.
+fn parse(answer: &Answer) -> Result<Document<'_>, String> {
+    let text = std::str::from_utf8(&answer.body).map_err(|error| format!("after byte {}", error.valid_up_to()))?;
+    let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
+    Document::parse_with_options(text, options).map_err(|error| format!("at {}", error.pos()))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn answer(status: u16, text: &str) -> Answer {
+        Answer { status, headers: http::HeaderMap::new(), body: text.to_owned().into() }
+    }
+
     #[test]
     fn lists_text_and_entities_are_read() {
         let text = "<?xml version=\"1.0\"?>\n<R xmlns=\"x\"><!-- c --><s><item><id>a&amp;b</id></item><item><id>\
                     <![CDATA[<c>]]></id></item></s><e/></R>";
-        let root = parse(text).unwrap();
-        let ids: Vec<_> = root.items("s").filter_map(|item| item.text_of("id")).collect();
+        let answer = answer(200, text);
+        let document = expect(&answer).unwrap();
+        let root = document.root_element();
+        let ids: Vec<_> = child(root, "s").unwrap().children().filter_map(|item| text_of(item, "id")).collect();
         assert_eq!(ids, ["a&b", "<c>"]);
-        assert_eq!(root.text_of("e"), None);
+        assert_eq!(text_of(root, "e"), None);
     }
 
     #[test]
-    fn what_is_cut_off_or_no_xml_is_an_error() {
-        for text in ["", "<a><b></b>", "{\"a\": 1}", "<a", &"<a>".repeat(1000)] {
-            assert!(parse(text).is_err(), "{text:.40}");
+    fn what_is_cut_off_or_no_xml_is_an_error_that_quotes_nothing() {
+        for text in [
+            "",
+            "<a><b></b>",
+            "{\"a\": 1}",
+            "<a",
+            "<a>&hush;</a>",
+            "<a></hush>",
+            "<!DOCTYPE hush [<!ENTITY a 'b'>]><a/>",
+        ] {
+            let AwsError::Malformed(said) = expect(&answer(200, text)).unwrap_err() else { unreachable!("{text}") };
+            assert!(said.starts_with("no XML at ") && !said.contains("hush"), "{text}: {said}");
+        }
+        let not_unicode = Answer { body: b"<a>\xff</a>".as_slice().into(), ..answer(200, "") };
+        assert_eq!(expect(&not_unicode).unwrap_err(), AwsError::Malformed("no XML after byte 3, in 8 bytes".into()));
+    }
+
+    #[test]
+    fn neither_depth_nor_breadth_ends_the_process() {
+        let deep = format!("{}<Error><Code>Odd</Code></Error>{}", "<a>".repeat(100_000), "</a>".repeat(100_000));
+        assert!(expect(&answer(200, &deep)).is_ok());
+        assert!(matches!(error(&answer(400, &deep)), AwsError::Answer { code, .. } if code == "Odd"));
+        for endless in ["<a>".repeat(1_000_000), format!("<a>{}</a>", "<b/>".repeat(1_000_000))] {
+            assert!(matches!(expect(&answer(200, &endless)), Err(AwsError::Malformed(_))));
         }
     }
 }

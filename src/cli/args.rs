@@ -1,14 +1,15 @@
-//! The arguments of the `agent` command. Their comments are the help texts, so they are no Markdown.
+//! The arguments of the `prefect-serverless-agent` command. Their comments are the help texts, so they are no
+//! Markdown.
 #![allow(clippy::doc_markdown, rustdoc::bare_urls)]
 
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// The `agent` command.
+/// The `prefect-serverless-agent` command.
 #[derive(Debug, Parser)]
 #[command(
-    name = "agent",
+    name = "prefect-serverless-agent",
     version,
     propagate_version = true,
     about = "Prefect's agent for ECS: polls a Prefect API and launches due flow runs as tasks",
@@ -16,9 +17,9 @@ use std::path::PathBuf;
         The same polls as those of the Lambda function, from a terminal. AWS region and credentials come from where AWS \
         tools look for them (AWS_REGION, AWS_PROFILE, …).",
     after_help = "Examples:\n  \
-        agent poll --config etl.yaml --dry-run\n  \
-        agent poll --root /prefect-serverless-agent/prod --agent etl\n  \
-        agent start --config etl.yaml --agent-address http://127.0.0.1:8080"
+        prefect-serverless-agent poll --config etl.yaml --dry-run\n  \
+        prefect-serverless-agent poll --root /prefect-serverless-agent/prod --agent etl\n  \
+        prefect-serverless-agent start --config etl.yaml --agent-address http://127.0.0.1:8080"
 )]
 pub struct Cli {
     /// What to do.
@@ -39,9 +40,9 @@ pub enum Command {
             The exit code is 0 only if every agent's own poll worked; a single run that failed does not count, nor \
             does a maintenance of Prefect.",
         after_help = "Examples:\n  \
-            agent poll --config etl.yaml --dry-run     what would be sent next; nothing is written\n  \
-            agent poll --root /psa/prod                all agents of a deployment\n  \
-            agent poll --root /psa/prod --agent etl --json | jq .agents.etl.launched"
+            prefect-serverless-agent poll --config etl.yaml --dry-run   # what would be sent next; nothing is written\n  \
+            prefect-serverless-agent poll --root /psa/prod              # all agents of a deployment\n  \
+            prefect-serverless-agent poll --root /psa/prod --agent etl --json | jq .agents.etl.launched"
     )]
     Poll(PollArgs),
     /// Poll again and again, as the Python agent does
@@ -52,9 +53,9 @@ pub enum Command {
             errors make the pauses longer too and never end the loop. Due runs are looked for at most 10 s ahead \
             (prefetch_seconds, where that is less): the next look is never further away.",
         after_help = "Examples:\n  \
-            agent start --config etl.yaml\n  \
-            agent start --root /psa/prod --max-polls 100\n  \
-            agent start --config etl.yaml --agent-address http://127.0.0.1:8080\n  \
+            prefect-serverless-agent start --config etl.yaml\n  \
+            prefect-serverless-agent start --root /psa/prod --max-polls 100\n  \
+            prefect-serverless-agent start --config etl.yaml --agent-address http://127.0.0.1:8080\n  \
             curl http://127.0.0.1:8080/api/health; curl http://127.0.0.1:8080/api/poke"
     )]
     Start(StartArgs),
@@ -77,7 +78,7 @@ pub struct SettingArgs {
     pub timeout: u64,
 }
 
-/// Arguments of `agent poll`.
+/// Arguments of `prefect-serverless-agent poll`.
 #[derive(Debug, Clone, Args)]
 pub struct PollArgs {
     /// Which agents.
@@ -92,7 +93,7 @@ pub struct PollArgs {
     pub dry_run: bool,
 }
 
-/// Arguments of `agent start`.
+/// Arguments of `prefect-serverless-agent start`.
 #[derive(Debug, Clone, Args)]
 pub struct StartArgs {
     /// Which agents.
@@ -151,9 +152,9 @@ mod tests {
     #[test]
     fn a_number_that_is_none_is_told_with_its_flag() {
         for (line, flag) in [
-            ("agent start --root /r --max-polls -1", "--max-polls <N>"),
-            ("agent start --root /r --max-polls many", "--max-polls <N>"),
-            ("agent poll --root /r --timeout -5", "--timeout <SECONDS>"),
+            ("prefect-serverless-agent start --root /r --max-polls -1", "--max-polls <N>"),
+            ("prefect-serverless-agent start --root /r --max-polls many", "--max-polls <N>"),
+            ("prefect-serverless-agent poll --root /r --timeout -5", "--timeout <SECONDS>"),
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
             assert!(error.contains("invalid value") && error.contains(flag), "{line}: {error}");
@@ -178,7 +179,10 @@ mod tests {
 
     #[test]
     fn agents_are_named_one_by_one_or_together() {
-        for line in ["agent poll --root /r --agent a b --json", "agent --json poll --agent a --agent b --root /r"] {
+        for line in [
+            "prefect-serverless-agent poll --root /r --agent a b --json",
+            "prefect-serverless-agent --json poll --agent a --agent b --root /r",
+        ] {
             let cli = Cli::parse_from(line.split(' '));
             let Command::Poll(args) = cli.command else { panic!("{line}") };
             assert_eq!((args.setting.agents, cli.json), (vec!["a".to_owned(), "b".to_owned()], true));
@@ -188,11 +192,11 @@ mod tests {
     #[test]
     fn root_and_file_exclude_each_other_and_times_are_bounded() {
         for line in [
-            "agent poll --root /r --config f",
-            "agent poll --root /r --timeout 5",
-            "agent start --root /r --agent-address http://localhost",
-            "agent start --root /r --max-polls -1",
-            "agent",
+            "prefect-serverless-agent poll --root /r --config f",
+            "prefect-serverless-agent poll --root /r --timeout 5",
+            "prefect-serverless-agent start --root /r --agent-address http://localhost",
+            "prefect-serverless-agent start --root /r --max-polls -1",
+            "prefect-serverless-agent",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

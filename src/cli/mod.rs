@@ -1,11 +1,11 @@
-//! The `agent` command: what a person runs. The polls are those of the Lambda function.
+//! The `prefect-serverless-agent` command: what a person runs. The polls are those of the Lambda function.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `args.rs` | the arguments |
 //! | `setting.rs` | arguments and environment → a deployment to poll |
-//! | `poll.rs` | `agent poll`: one iteration, also as a dry run |
-//! | `start.rs`, `back_off.rs` | `agent start`: the long-lived loop, and its pauses (pure) |
+//! | `poll.rs` | `prefect-serverless-agent poll`: one iteration, also as a dry run |
+//! | `start.rs`, `back_off.rs` | `prefect-serverless-agent start`: the long-lived loop, and its pauses (pure) |
 //! | `server.rs`, `signals.rs` | what wakes and ends the loop: `/api/health`, `/api/poke`, signals |
 //! | `table.rs`, `planned.rs` | reports and dry runs as people read them (pure) |
 //! | `advice.rs` | what to do about an error (pure) |

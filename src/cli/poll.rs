@@ -1,4 +1,4 @@
-//! `agent poll`: one iteration.
+//! `prefect-serverless-agent poll`: one iteration.
 
 use super::args::PollArgs;
 use super::setting::{Setting, setting};

@@ -1,4 +1,4 @@
-//! `agent start`: polls again and again, as the Python agent does.
+//! `prefect-serverless-agent start`: polls again and again, as the Python agent does.
 
 use super::args::StartArgs;
 use super::back_off::{Idle, LONGEST};

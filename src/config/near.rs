@@ -1,5 +1,7 @@
 //! What somebody may have meant who wrote an unknown key.
 
+use strsim::osa_distance;
+
 /// Names of the Python agent's options and of similar things, and what they are called here.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("agent_name", "name"),
@@ -44,25 +46,6 @@ fn nearest(plain_key: &str, known: &[&'static str]) -> Option<&'static str> {
         return Some(name);
     }
     let allowed = (plain_key.chars().count() / 3).min(3);
-    let candidates = known.iter().map(|name| (distance(plain_key, &plain(name)), *name));
+    let candidates = known.iter().map(|name| (osa_distance(plain_key, &plain(name)), *name));
     candidates.min().filter(|(edits, _)| *edits <= allowed).map(|(_, name)| name)
-}
-
-/// Edits (insert, delete, replace, swap of neighbours) that lead from one text to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().take(64).collect(), to.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let mut edits = (row[j] + usize::from(a != b)).min(row[j + 1] + 1).min(next[j] + 1);
-            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
-                edits = edits.min(before[j - 1] + 1);
-            }
-            next.push(edits);
-        }
-        before = std::mem::replace(&mut row, next);
-    }
-    row[to.len()]
 }

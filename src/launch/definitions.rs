@@ -1,6 +1,5 @@
 //! When two task definitions are the same: so that one is registered per content, not per flow run.
 
-use super::token::hex;
 use crate::aws::ecs::DescribedDefinition;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -30,7 +29,7 @@ const ADDED_BY_AWS: [&str; 9] = [
 /// Hash of what a definition says (64 hexadecimal digits), whatever the order of its keys, variables and secrets.
 pub fn definition_hash(body: &Map<String, Value>) -> String {
     let content = json!({"definition": normalised(body), "tags": significant_tags(body)});
-    hex(&Sha256::digest(canonical(&content).as_bytes()))
+    hex::encode(Sha256::digest(canonical(&content).as_bytes()))
 }
 
 /// The body to register: with our tag, unless that would be one tag too many.

@@ -76,7 +76,7 @@ impl AwsCredentials {
         );
         let mut hash = Sha256::new();
         hash.update(format!("{parts:?}"));
-        super::token::hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }
 

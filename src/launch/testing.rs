@@ -1,4 +1,4 @@
-//! An ECS and EC2 in memory, and a clock that jumps, for the tests of this room.
+//! An ECS and EC2 in memory, and a clock that jumps, for the tests of this module.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 use super::LaunchSpec;

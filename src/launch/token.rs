@@ -1,7 +1,6 @@
 //! The names of a launch: `clientToken`, which makes it happen once, and `startedBy`, by which its task is found.
 
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// ECS's limit for `startedBy`, characters.
 const STARTED_BY_MAX: usize = 128;
@@ -15,7 +14,7 @@ pub fn client_token(flow_run_id: &str, epoch: &str) -> String {
     // Keeps (“ab”, “c”) and (“a”, “bc”) apart.
     hash.update([0]);
     hash.update(epoch.as_bytes());
-    hex(&hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 /// `startedBy` of a flow run's task: `prefect/<agent>/<flow run id>`, at most 128 letters, digits, `-`, `_` and `/`.
@@ -25,15 +24,6 @@ pub fn started_by(agent: &str, flow_run_id: &str) -> String {
     let mut text = format!("prefect/{}/{}", part(agent), part(flow_run_id));
     text.truncate(STARTED_BY_MAX);
     text
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the tests of this room are made of: events as ECS sends them, and runs.
+//! What the tests of this module are made of: events as ECS sends them, and runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::decision::{Action, Decision, DecisionRules, Look, Observation, decide};

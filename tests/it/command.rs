@@ -1,4 +1,4 @@
-//! The real `agent` command: one poll, a dry run, the long-lived loop.
+//! The real `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop.
 
 mod dry_run;
 mod mistakes;

@@ -1,4 +1,5 @@
-//! Integration tests: stories of the real `lambda` and `agent` binaries against fakes that speak the real protocols.
+//! Integration tests: stories of the real `lambda` and `prefect-serverless-agent` binaries against fakes that
+//! speak the real protocols.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // What reads best in a story.
 #![allow(clippy::needless_pass_by_value, clippy::cloned_ref_to_slice_refs, clippy::duration_suboptimal_units)]

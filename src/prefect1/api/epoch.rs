@@ -1,6 +1,5 @@
 //! Epochs: what names one turn of a run, and where a claim leaves its mark.
 
-use crate::launch::token::hex;
 use crate::orchestrator::Mark;
 use crate::prefect1::render::TaskRun;
 use sha2::{Digest, Sha256};
@@ -21,7 +20,7 @@ pub(super) fn of_task_runs(task_runs: &[TaskRun]) -> String {
     for (id, version) in pairs {
         hash.update(format!("{id}:{version}\n"));
     }
-    let mut digits = hex(&hash.finalize());
+    let mut digits = hex::encode(hash.finalize());
     digits.truncate(EPOCH_DIGITS);
     digits
 }

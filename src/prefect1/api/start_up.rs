@@ -4,7 +4,7 @@ use super::queries::{self, Scope};
 use super::transport::Sender;
 use super::{Config, Prefect1, Session};
 use crate::config::Backend;
-use crate::launch::token::hex;
+
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::transport::shape::{described, text_at};
@@ -133,7 +133,7 @@ impl Prefect1 {
         let one = &config.generation;
         let mut labels = one.labels.clone();
         labels.sort_unstable();
-        let key = self.credential.secret().map(|secret| hex(&Sha256::digest(secret.expose_secret())));
+        let key = self.credential.secret().map(|secret| hex::encode(Sha256::digest(secret.expose_secret())));
         let parts = json!([
             config.api,
             one.backend.as_str(),
@@ -146,7 +146,7 @@ impl Prefect1 {
             self.credential.is_token(),
             key,
         ]);
-        hex(&Sha256::digest(parts.to_string()))
+        hex::encode(Sha256::digest(parts.to_string()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The values that the tests of this room start from. Their server is the one of the AWS adapters' tests.
+//! The values that the tests of this module start from. Their server is the one of the AWS adapters' tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::names::Names;

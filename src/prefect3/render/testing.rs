@@ -1,4 +1,4 @@
-//! What the tests of this room share.
+//! What the tests of this module share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::{Flow, FlowRun, FlowRunContext, Generation, Job, PrefectDeployment, WorkPool, WorkerSettings, populate};

@@ -1,4 +1,4 @@
-//! The real `agent` binary as a process.
+//! The real `prefect-serverless-agent` binary as a process.
 
 use crate::support::Deployment;
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// The command with what a shell would have in its environment: the world as AWS. Nothing is inherited.
 pub(crate) fn agent(deployment: &Deployment, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prefect-serverless-agent"));
     command.env_clear().kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env("AWS_ENDPOINT_URL", deployment.world.url()).env("AWS_REGION", "us-east-1");
     command.env("AWS_ACCESS_KEY_ID", "AKIAWORLD0000000001").env("AWS_SECRET_ACCESS_KEY", "secret-of-the-world");

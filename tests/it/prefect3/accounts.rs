@@ -122,11 +122,7 @@ async fn an_sts_that_is_busy_or_away_leaves_the_run_for_the_next_poll() {
     for kind in [busy, FaultKind::DropBefore, FaultKind::Html { status: 503 }] {
         let scene = Scene::new().await;
         // As often as it is tried in one poll.
-        scene.deployment.world.fault(of_sts(kind.clone()).times(if matches!(kind, FaultKind::AwsError { .. }) {
-            1
-        } else {
-            3
-        }));
+        scene.deployment.world.fault(of_sts(kind.clone()).times(3));
         let run = scene.run_with(role());
         let report = scene.poll().await;
         assert_eq!(

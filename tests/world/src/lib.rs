@@ -13,7 +13,7 @@
 //! [`runtime_api`] and [`process`] run the real Lambda binary against all this.
 //!
 //! Every request is written to the [`journal`]; [`faults`] decide which requests go wrong, and how.
-#![allow(rustdoc::private_intra_doc_links)] // For those who work on it: private rooms are shown.
+#![allow(rustdoc::private_intra_doc_links)] // For those who work on it: private modules are shown.
 
 pub mod answer;
 pub mod control;
