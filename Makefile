@@ -5,6 +5,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# rust-toolchain.toml names the version. A machine that has it only as its default toolchain uses that: no second download.
+ifeq ($(shell rustup toolchain list 2>/dev/null | grep -c '^1\.95\.0'),0)
+export RUSTUP_TOOLCHAIN ?= $(shell rustup default 2>/dev/null | cut -d' ' -f1)
+endif
+
 PSA_TOOLS ?= $(CURDIR)/.tools
 export PSA_TOOLS
 export SAM_CLI_TELEMETRY = 0

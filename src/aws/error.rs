@@ -49,11 +49,6 @@ impl AwsError {
     pub fn is_throttled(&self) -> bool {
         self.code().is_some_and(is_throttling) || matches!(self, Self::Answer { status: 429, .. })
     }
-
-    /// Whether the call may have had its effect although it did not succeed.
-    pub fn is_unknown_outcome(&self) -> bool {
-        matches!(self, Self::NoAnswer(_) | Self::Malformed(_))
-    }
 }
 
 /// An error code that by itself says "too fast": those that the AWS SDK repeats, two that it does not know, and not

@@ -59,19 +59,9 @@ impl Root {
         format!("{}/secrets", self.0)
     }
 
-    /// Name of an agent's configuration.
-    pub fn config_of(&self, agent: &str) -> String {
-        format!("{}/config/{agent}", self.0)
-    }
-
     /// Name of an agent's API key.
     pub fn api_key_of(&self, agent: &str) -> String {
         format!("{}/secrets/{agent}/api-key", self.0)
-    }
-
-    /// Name of an agent's legacy token.
-    pub fn auth_token_of(&self, agent: &str) -> String {
-        format!("{}/secrets/{agent}/auth-token", self.0)
     }
 
     /// Name of the bearer token that allows a poke.

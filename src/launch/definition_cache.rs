@@ -34,18 +34,8 @@ pub struct DefinitionCache {
 
 impl DefinitionCache {
     /// ARN of an active definition that says what `body` says: remembered, found among the newest of its family, or
-    /// registered. Whoever asks for the same at the same time gets the same answer.
-    pub async fn resolve(
-        &self,
-        ecs: &impl EcsCalls,
-        clock: &impl Clock,
-        body: &Map<String, Value>,
-        origin: &Origin<'_>,
-    ) -> Result<String, LaunchOutcome> {
-        self.settle(ecs, clock, body, origin).await.map(|(arn, _)| arn)
-    }
-
-    /// As [`Self::resolve`], and whether the definition was registered for whoever asked now.
+    /// registered; and whether it was registered for whoever asked now. Whoever asks for the same at the same time gets
+    /// the same answer.
     pub async fn settle(
         &self,
         ecs: &impl EcsCalls,

@@ -32,7 +32,7 @@ pub(super) async fn still_due<'r, O: Orchestrator, L: Launcher, C: Clock>(
         match now {
             Some(now) if now.epoch == run.epoch => still_due.push(run),
             Some(now) => {
-                cx.outcome(run, RunOutcome::Skipped(format!("changed before its launch: it is {}", now.state)))
+                cx.outcome(run, RunOutcome::Skipped(format!("changed before its launch: it is {}", now.state)));
             }
             None => cx.outcome(run, RunOutcome::Skipped("was deleted before its launch".to_owned())),
         }

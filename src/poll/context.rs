@@ -63,8 +63,8 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
         report: &'a ReportBuilder,
         seen: &'a SeenLaunches,
     ) -> Self {
-        let (launched, halted, promised) = (Mutex::default(), AtomicBool::new(false), AtomicUsize::new(0));
-        Self { rules, orchestrator, launcher, clock, report, seen, launched, halted, promised }
+        let (halted, promised) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { rules, orchestrator, launcher, clock, report, seen, launched: Mutex::default(), halted, promised }
     }
 
     /// A run that got a task: others are told at the end of the turn.

@@ -94,11 +94,6 @@ impl ReportBuilder {
         report.error = Some(error.to_owned());
     }
 
-    /// Whether the poll itself had trouble.
-    pub fn has_trouble(&self) -> bool {
-        self.lock().report.error.is_some()
-    }
-
     /// `max_polls` is reached: nothing is polled.
     pub fn stopped(&self) {
         self.lock().report.stopped = true;

@@ -45,7 +45,7 @@ pub struct EventTask {
     pub task_definition_arn: Option<String>,
     /// What ECS works towards: `RUNNING` or `STOPPED`.
     pub desired_status: Option<String>,
-    /// Who started it, see [`super::whose`].
+    /// Who started it, see [`super::task_owner`].
     pub started_by: Option<String>,
     /// Why it stopped, one of ECS's few codes.
     pub stop_code: Option<String>,

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`envelope`] | which events are in what the function was given? |
 //! | [`event`] | what does the event say? |
-//! | [`whose`] | which agents may know the run that the task is for? |
+//! | [`task_owner`] | which agents may know the run that the task is for? |
 //! | [`run`] | how far is the run, and is the task of its current turn? |
 //! | [`diagnosis`] | why did the task end, can it pass, and what helps? |
 //! | [`decision`] | what is to be done about the run? |

@@ -66,7 +66,9 @@ fn differences(case: &Value) -> Vec<String> {
     let network_trouble = ["Failed to find", "InvalidVpcID", "not found within VPC"];
     let theirs_later = network_trouble.iter().any(|text| expected["error"].as_str().is_some_and(|e| e.contains(text)));
     if !forgiven {
-        if !(played.refused_early && theirs_later) {
+        if played.failed_to_launch {
+            compare(&mut out, "an error", &json!(expected["error"].is_string()), &json!(true));
+        } else if !(played.refused_early && theirs_later) {
             compare(&mut out, "error", &without_digits(&expected["error"]), &json!(played.error));
         }
         compare(&mut out, "infrastructure_pid", &expected["infrastructure_pid"], &json!(played.pid));

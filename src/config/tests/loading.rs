@@ -37,7 +37,7 @@ fn a_root_is_normalised() {
     for written in ["/a/b", "a/b", "/a/b/", "//a//b//", " a/b "] {
         assert_eq!(Root::new(written).as_str(), "/a/b", "{written:?}");
     }
-    assert_eq!(Root::new("/").config_of("etl"), "/config/etl");
+    assert_eq!(Root::new("/").config(), "/config");
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Room {
 
     async fn resolve(&self, body: &Map<String, Value>) -> Result<String, LaunchOutcome> {
         let origin = Origin { flow_run_id: RUN, ..Origin::nobodys() };
-        self.cache.resolve(&self.aws, &self.clock, body, &origin).await
+        self.cache.settle(&self.aws, &self.clock, body, &origin).await.map(|(arn, _)| arn)
     }
 
     fn registrations(&self) -> usize {

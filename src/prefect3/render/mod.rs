@@ -15,7 +15,6 @@ mod configuration;
 mod credentials;
 mod definition_check;
 mod environment;
-mod failures;
 mod job;
 mod labels;
 #[cfg(test)]
@@ -31,7 +30,6 @@ mod testing;
 mod validation;
 mod variables;
 
-pub use failures::run_task_failure;
 pub use job::Job;
 pub use references::{
     BlockReference, Blocks, Variables, block_references, resolve_blocks, resolve_variables, variable_names,

@@ -8,7 +8,7 @@ use prefect_serverless_agent::launch::worker::NetworkLookup;
 use prefect_serverless_agent::launch::{Definition, LaunchIdentity, LaunchSpec};
 use prefect_serverless_agent::prefect3::render::{
     BlockReference, Flow, FlowRun, FlowRunContext, Generation, Job, PrefectDeployment, WorkPool, WorkerSettings,
-    block_references, populate, resolve_blocks, resolve_variables, run_task_failure, variable_names,
+    block_references, populate, resolve_blocks, resolve_variables, variable_names,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,8 @@ pub(super) struct Play<'a> {
     pub(super) calls: Vec<Value>,
     pub(super) error: Option<String>,
     pub(super) refused_early: bool,
+    /// ECS refused the task. What ours says then is not the worker's text: it has a remedy.
+    pub(super) failed_to_launch: bool,
     pub(super) pid: Option<String>,
     registrations: usize,
     region: String,
@@ -58,6 +60,7 @@ impl<'a> Play<'a> {
             calls: Vec::new(),
             error: None,
             refused_early: false,
+            failed_to_launch: false,
             pid: None,
             registrations: 0,
             region,
@@ -212,31 +215,16 @@ impl<'a> Play<'a> {
     fn run_task(&mut self, job: &Job, spec: &LaunchSpec, settled: &Settled) -> Result<(), String> {
         let identity = LaunchIdentity { token: "token".into(), started_by: "prefect/agent/run".into() };
         let body = run_task_body(&spec.run_task, settled, &identity);
-        let mut last = String::new();
         for attempt in 0..ATTEMPTS {
             self.call("RunTask", &Value::Object(body.clone()));
-            let answer = self.case["aws"]["run_task_responses"].get(attempt).cloned();
-            let reason = match answer {
-                Some(error) if error.get("error").is_some() => {
-                    let error = ecs_error("RunTask", &error);
-                    let (kind, text) = error.split_once(": ").unwrap();
-                    last = run_task_failure(kind, text, &body);
-                    continue;
-                }
-                Some(answer) if answer["failures"].get(0).is_some() => {
-                    format!("Failed to run ECS task: {}", answer["failures"][0]["reason"].as_str().unwrap())
-                }
-                Some(answer) if answer["tasks"].get(0).is_none() => {
-                    "Failed to run ECS task: no tasks or failures were returned.".into()
-                }
-                _ => {
-                    self.pid = Some(self.pid_of(job));
-                    return Ok(());
-                }
-            };
-            last = run_task_failure("RuntimeError", &reason, &body);
+            let answer = self.case["aws"]["run_task_responses"].get(attempt);
+            if answer.is_none_or(|answer| answer["tasks"].get(0).is_some()) {
+                self.pid = Some(self.pid_of(job));
+                return Ok(());
+            }
         }
-        Err(last)
+        self.failed_to_launch = true;
+        Err("ECS started no task".into())
     }
 
     fn pid_of(&self, job: &Job) -> String {
