@@ -43,11 +43,11 @@ pub(super) async fn still_due<'r, O: Orchestrator, L: Launcher, C: Clock>(
 /// Claims the runs; those that are ours come back.
 pub(super) async fn claim<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidates: Vec<Prepared<'r, O::Detail>>,
+    prepared: Vec<Prepared<'r, O::Detail>>,
 ) -> Vec<Prepared<'r, O::Detail>> {
     let mut ours = Vec::new();
-    let count = candidates.len();
-    let mut open = candidates;
+    let count = prepared.len();
+    let mut open = prepared;
     let mut unanswered = String::new();
     for round in 0..ROUNDS {
         if open.is_empty() {
@@ -73,27 +73,27 @@ pub(super) async fn claim<'r, O: Orchestrator, L: Launcher, C: Clock>(
 /// claim that was refused may be our own earlier one.
 async fn claim_round<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidates: Vec<Prepared<'r, O::Detail>>,
+    prepared: Vec<Prepared<'r, O::Detail>>,
     replay: bool,
     ours: &mut Vec<Prepared<'r, O::Detail>>,
     unanswered: &mut String,
 ) -> Vec<Prepared<'r, O::Detail>> {
     let claims: Vec<_> =
-        candidates.iter().map(|candidate| Claim { run: candidate.run, mark: &candidate.mark }).collect();
+        prepared.iter().map(|prepared_run| Claim { run: prepared_run.run, mark: &prepared_run.mark }).collect();
     let answers = cx.orchestrator.claim(&claims).await;
     let mut unclear = Vec::new();
-    for (candidate, answer) in candidates.into_iter().zip(answers) {
+    for (prepared_run, answer) in prepared.into_iter().zip(answers) {
         match answer {
-            Claimed::Ours => ours.push(candidate),
+            Claimed::Ours => ours.push(prepared_run),
             Claimed::Unknown(reason) => {
                 *unanswered = reason;
-                unclear.push(candidate);
+                unclear.push(prepared_run);
             }
-            Claimed::Refused(_) | Claimed::NotMade(_) if replay => unclear.push(candidate),
-            Claimed::Refused(reason) => cx.outcome(candidate.run, RunOutcome::Skipped(reason)),
+            Claimed::Refused(_) | Claimed::NotMade(_) if replay => unclear.push(prepared_run),
+            Claimed::Refused(reason) => cx.outcome(prepared_run.run, RunOutcome::Skipped(reason)),
             Claimed::NotMade(error) => {
                 cx.api_trouble(&error);
-                cx.outcome(candidate.run, RunOutcome::Deferred(format!("not claimed: {error}")));
+                cx.outcome(prepared_run.run, RunOutcome::Deferred(format!("not claimed: {error}")));
             }
         }
     }
@@ -109,7 +109,7 @@ async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
     if unclear.is_empty() {
         return unclear;
     }
-    let runs: Vec<_> = unclear.iter().map(|candidate| candidate.run).collect();
+    let runs: Vec<_> = unclear.iter().map(|prepared_run| prepared_run.run).collect();
     let now = match cx.orchestrator.reread(&runs).await {
         Ok(now) => now,
         Err(error) => {
@@ -120,12 +120,12 @@ async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
         }
     };
     let mut unchanged = Vec::new();
-    for (candidate, now) in unclear.into_iter().zip(now) {
+    for (prepared_run, now) in unclear.into_iter().zip(now) {
         match now {
-            Some(now) if candidate.mark.is_claim_of(now.mark.as_ref()) => ours.push(candidate),
-            Some(now) if now.epoch == candidate.run.epoch => unchanged.push(candidate),
-            Some(now) => cx.outcome(candidate.run, RunOutcome::Skipped(format!("it is {} now", now.state))),
-            None => cx.outcome(candidate.run, RunOutcome::Skipped("it no longer exists".to_owned())),
+            Some(now) if prepared_run.mark.is_claim_of(now.mark.as_ref()) => ours.push(prepared_run),
+            Some(now) if now.epoch == prepared_run.run.epoch => unchanged.push(prepared_run),
+            Some(now) => cx.outcome(prepared_run.run, RunOutcome::Skipped(format!("it is {} now", now.state))),
+            None => cx.outcome(prepared_run.run, RunOutcome::Skipped("it no longer exists".to_owned())),
         }
     }
     unchanged
@@ -133,10 +133,10 @@ async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
 
 fn defer_all<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidates: Vec<Prepared<'_, O::Detail>>,
+    prepared: Vec<Prepared<'_, O::Detail>>,
     reason: &str,
 ) {
-    for candidate in candidates {
-        cx.outcome(candidate.run, RunOutcome::Deferred(reason.to_owned()));
+    for prepared_run in prepared {
+        cx.outcome(prepared_run.run, RunOutcome::Deferred(reason.to_owned()));
     }
 }

@@ -95,7 +95,7 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
 
     /// What became of a run.
     pub(super) fn outcome(&self, run: &DueRun<O::Detail>, outcome: RunOutcome) {
-        self.report.settle(&run.flow_run_id, outcome);
+        self.report.record(&run.flow_run_id, outcome);
     }
 
     /// The mark of a claim for this launch.

@@ -6,11 +6,11 @@ use super::claim::{claim, still_due};
 use super::context::Context;
 use super::launch::launch;
 use super::plan::{PlannedBatch, Start, plan};
-use super::prepare::{candidates, within_room};
+use super::prepare::{prepare, within_room};
 use super::recover::recover;
 use super::report_builder::{ReportBuilder, RunOutcome};
 use super::seen_launches::SeenLaunches;
-use super::tell::{settle, write_log};
+use super::tell::{tell, write_log};
 use crate::clock::Clock;
 use crate::launch::Launcher;
 use crate::model::ApiError;
@@ -76,7 +76,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
             return;
         }
         let due = if look_again { still_due(cx, runs).await } else { runs };
-        let prepared = within_room(cx, candidates(cx, due).await);
+        let prepared = within_room(cx, prepare(cx, due).await);
         let batching = cx.orchestrator.batching();
         let lines = Mutex::new(Vec::new());
         stream::iter(in_chunks(prepared, batching.claims))
@@ -86,7 +86,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
                 // From here on the launcher itself knows of them: each takes its slot first of all.
                 cx.promised.fetch_sub(promised, Ordering::Relaxed);
                 let launched = join_all(claimed.into_iter().map(|claimed| launch(cx, claimed))).await;
-                let told = settle(cx, launched).await;
+                let told = tell(cx, launched).await;
                 lines.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
             })
             .await;
@@ -144,7 +144,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
         for (flow_run_id, reason) in page.unreadable {
             if seen.insert(flow_run_id.clone()) {
                 self.0.report.found(&flow_run_id);
-                self.0.report.settle(&flow_run_id, RunOutcome::Deferred(format!("cannot be understood: {reason}")));
+                self.0.report.record(&flow_run_id, RunOutcome::Deferred(format!("cannot be understood: {reason}")));
             }
         }
         let fresh: Vec<_> = page.runs.into_iter().filter(|run| seen.insert(run.flow_run_id.clone())).collect();
@@ -164,7 +164,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
             page.runs.iter().enumerate().map(|(index, run)| Start { index, start_time: run.start_time }).collect();
         let plan = plan(self.0.clock.now(), self.0.rules.limits, &starts);
         for (index, reason) in plan.deferred {
-            self.0.report.settle(&page.runs[index].flow_run_id, RunOutcome::Deferred(reason));
+            self.0.report.record(&page.runs[index].flow_run_id, RunOutcome::Deferred(reason));
         }
         let page = Arc::new(page);
         let (later, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
@@ -216,10 +216,10 @@ fn is_refusal(error: &ApiError) -> bool {
     }
 }
 
-/// The candidates in chunks of at most `size`, in order.
-fn in_chunks<T>(candidates: Vec<T>, size: usize) -> Vec<Vec<T>> {
+/// The prepared runs in chunks of at most `size`, in order.
+fn in_chunks<T>(prepared: Vec<T>, size: usize) -> Vec<Vec<T>> {
     let mut chunks = Vec::new();
-    let mut rest = candidates.into_iter().peekable();
+    let mut rest = prepared.into_iter().peekable();
     while rest.peek().is_some() {
         chunks.push(rest.by_ref().take(size.max(1)).collect());
     }

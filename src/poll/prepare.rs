@@ -42,7 +42,7 @@ pub(super) enum Intent {
 }
 
 /// Whatever can be checked before claiming is checked here.
-pub(super) async fn candidates<'r, O: Orchestrator, L: Launcher, C: Clock>(
+pub(super) async fn prepare<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     runs: Vec<&'r DueRun<O::Detail>>,
 ) -> Vec<Prepared<'r, O::Detail>> {
@@ -52,7 +52,7 @@ pub(super) async fn candidates<'r, O: Orchestrator, L: Launcher, C: Clock>(
     let rendered = cx.orchestrator.render(&runs).await;
     let ways = runs.into_iter().zip(rendered).map(|(run, rendered)| async move {
         match rendered {
-            Ok(rendered) => in_preparing_time(cx, run, prepare(cx, run, spec(cx, run, rendered))).await,
+            Ok(rendered) => in_preparing_time(cx, run, prepare_run(cx, run, spec(cx, run, rendered))).await,
             Err(RenderError::Refused(refusal)) => Some(failing(cx, run, refusal.0)),
             Err(RenderError::Gone(message)) => {
                 end_gone(cx, run, message).await;
@@ -123,7 +123,7 @@ pub(super) async fn in_preparing_time<T, O: Orchestrator, L: Launcher, C: Clock>
     })
 }
 
-async fn prepare<'r, O: Orchestrator, L: Launcher, C: Clock>(
+async fn prepare_run<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     run: &'r DueRun<O::Detail>,
     spec: LaunchSpec,
@@ -256,11 +256,11 @@ fn failing<'r, O: Orchestrator, L: Launcher, C: Clock>(
 /// start side by side share the room; each launch gives its promise back once the launcher itself knows of it.
 pub(super) fn within_room<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    mut candidates: Vec<Prepared<'r, O::Detail>>,
+    mut prepared: Vec<Prepared<'r, O::Detail>>,
 ) -> Vec<Prepared<'r, O::Detail>> {
     let room = cx.launcher.room(cx.rules.limits.deadline);
     let mut left = room.map_or(usize::MAX, |room| room.saturating_sub(cx.promised.load(Ordering::Relaxed)));
-    candidates.retain(|candidate| {
+    prepared.retain(|candidate| {
         if !candidate.is_launch() {
             return true;
         }
@@ -273,10 +273,10 @@ pub(super) fn within_room<'r, O: Orchestrator, L: Launcher, C: Clock>(
         }
         has_room
     });
-    let promised = candidates.iter().filter(|candidate| candidate.is_launch()).count();
+    let promised = prepared.iter().filter(|candidate| candidate.is_launch()).count();
     // One future polls all batches, so nothing comes between reading the counter and writing it.
     cx.promised.fetch_add(promised, Ordering::Relaxed);
-    candidates
+    prepared
 }
 
 /// Why a run's tasks will never be seen, as an error: credentials that it brings along do not reach them, and so would

@@ -6,7 +6,7 @@ use super::launch::{Launched, launch};
 use super::prepare::lasting;
 use super::prepare::{Intent, Prepared, in_preparing_time, live_tasks, spec, warn_of, why_not_prepared, within_room};
 use super::report_builder::RunOutcome;
-use super::tell::{has_task, settle, write_down, write_log};
+use super::tell::{has_task, tell, write_down, write_log};
 use crate::clock::Clock;
 use crate::launch::AfterLaunch;
 use crate::launch::{LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask};
@@ -83,10 +83,10 @@ async fn recover_all<O: Orchestrator, L: Launcher, C: Clock>(
             }
         }
     });
-    let candidates = join_all(ways).await.into_iter().flatten().collect();
-    let candidates = within_room(cx, candidates);
-    let launched = launch_orphans(cx, candidates, orphans).await;
-    let lines = settle(cx, launched).await;
+    let prepared = join_all(ways).await.into_iter().flatten().collect();
+    let prepared = within_room(cx, prepared);
+    let launched = launch_orphans(cx, prepared, orphans).await;
+    let lines = tell(cx, launched).await;
     write_log(cx, lines).await;
 }
 
@@ -156,10 +156,10 @@ async fn adopt_orphan<O: Orchestrator, L: Launcher, C: Clock>(
 
 async fn launch_orphans<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidates: Vec<Prepared<'r, O::Detail>>,
+    prepared: Vec<Prepared<'r, O::Detail>>,
     orphans: &[ClaimedRun<O::Detail>],
 ) -> Vec<Launched<'r, O::Detail>> {
-    let launches = candidates.into_iter().map(|candidate| async move {
+    let launches = prepared.into_iter().map(|candidate| async move {
         let is_launch = candidate.is_launch();
         let launched = launch(cx, candidate);
         if is_launch {

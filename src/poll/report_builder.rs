@@ -57,10 +57,10 @@ impl ReportBuilder {
     }
 
     /// What became of a run.
-    pub fn settle(&self, flow_run_id: &str, outcome: RunOutcome) {
+    pub fn record(&self, flow_run_id: &str, outcome: RunOutcome) {
         let mut entries = self.lock();
         entries.open.retain(|open| open != flow_run_id);
-        record(&mut entries.report, flow_run_id, outcome);
+        add(&mut entries.report, flow_run_id, outcome);
     }
 
     /// Trouble of the poll itself, not of a run. The first one is reported, unless maintenance explains it.
@@ -127,7 +127,7 @@ impl ReportBuilder {
         let entries = self.lock();
         let mut report = entries.report.clone();
         for flow_run_id in &entries.open {
-            record(&mut report, flow_run_id, RunOutcome::Deferred(unfinished.to_owned()));
+            add(&mut report, flow_run_id, RunOutcome::Deferred(unfinished.to_owned()));
         }
         report.ok = report.error.is_none();
         if report.error_kind != Some(ErrorKind::Maintenance) {
@@ -142,7 +142,7 @@ impl ReportBuilder {
     }
 }
 
-fn record(report: &mut AgentReport, flow_run_id: &str, outcome: RunOutcome) {
+fn add(report: &mut AgentReport, flow_run_id: &str, outcome: RunOutcome) {
     let flow_run_id = flow_run_id.to_owned();
     match outcome {
         RunOutcome::Launched { task_arn, adopted } => {

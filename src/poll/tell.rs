@@ -19,7 +19,7 @@ const LOGGING: Duration = Duration::from_secs(3);
 
 /// Tells Prefect what became of claimed runs. The lines for the runs' logs come back: they are written together, and
 /// change nothing of what becomes of a run.
-pub(super) async fn settle<O: Orchestrator, L: Launcher, C: Clock>(
+pub(super) async fn tell<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     launched: Vec<Launched<'_, O::Detail>>,
 ) -> Vec<RunLog> {
@@ -27,7 +27,7 @@ pub(super) async fn settle<O: Orchestrator, L: Launcher, C: Clock>(
     let (changes, rest): (Vec<_>, Vec<_>) = launched
         .into_iter()
         .partition(|launched| matches!(launched.after, AfterLaunch::GiveBack { .. } | AfterLaunch::Fail(_)));
-    let quiet = join_all(rest.into_iter().map(|launched| settle_quietly(cx, launched)));
+    let quiet = join_all(rest.into_iter().map(|launched| tell_launched(cx, launched)));
     tokio::join!(quiet, change_states(cx, changes));
     lines
 }
@@ -45,7 +45,7 @@ pub(super) async fn write_log<O: Orchestrator, L: Launcher, C: Clock>(cx: &Conte
     tracing::warn!(agent = cx.rules.agent, error, lines = lines.len(), "run logs were not written");
 }
 
-async fn settle_quietly<O: Orchestrator, L: Launcher, C: Clock>(
+async fn tell_launched<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     launched: Launched<'_, O::Detail>,
 ) {
