@@ -20,6 +20,7 @@
 //! | [`functions`] | the Lambda functions: events in, answers out |
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`http`] | how requests leave: the one client, its seam, what a failed exchange says about its effect |
+//! | `sync` | locks |
 //! | `transport`, `times` | what the ways to both Prefect APIs have in common |
 //! | [`cli`] | the `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop |
 //! | [`redaction`] | what must not be shown: whatever leaves the process passes it |
@@ -46,6 +47,7 @@ mod python_text;
 pub mod redaction;
 mod slug;
 pub mod state;
+mod sync;
 pub mod task_events;
 pub mod telemetry;
 mod times;

@@ -2,6 +2,7 @@
 
 use super::AwsError;
 use crate::http::{Answer, SendError, chain};
+use crate::sync::lock;
 use crate::transport::shape;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -17,7 +18,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// One call's bytes: what to send (replacing what the SDK serialised) and what came back last.
 #[derive(Clone, Default)]
@@ -81,12 +82,12 @@ impl Wire {
     }
 
     fn succeeded(&self) -> bool {
-        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = lock(&self.answer);
         answer.as_ref().is_some_and(|(status, _)| (200..300).contains(status))
     }
 
     fn take(&self) -> Option<(u16, Bytes)> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.answer).take()
     }
 }
 
@@ -118,7 +119,7 @@ impl Intercept for Wire {
     ) -> Result<(), BoxError> {
         let response = context.response();
         let body = response.body().bytes().map(Bytes::copy_from_slice).unwrap_or_default();
-        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answer = lock(&self.answer);
         *answer = Some((response.status().as_u16(), body));
         Ok(())
     }

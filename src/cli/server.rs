@@ -4,6 +4,7 @@ use super::CliError;
 use super::args::AgentAddress;
 use crate::clock::{Clock, SystemClock};
 use crate::health::{AgentFacts, Health, HealthAnswer};
+use crate::sync::lock;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -14,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -42,7 +43,7 @@ pub(super) struct Shared {
 impl Shared {
     /// What is known of the agents now.
     pub(super) fn know(&self, facts: BTreeMap<String, AgentFacts>) {
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+        *lock(&self.facts) = facts;
     }
 
     /// Returns when somebody pokes, at once when somebody did since the last call.
@@ -51,7 +52,7 @@ impl Shared {
     }
 
     fn health(&self) -> Health {
-        Health::of(&self.facts.lock().unwrap_or_else(PoisonError::into_inner), SystemClock.now())
+        Health::of(&lock(&self.facts), SystemClock.now())
     }
 }
 

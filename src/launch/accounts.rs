@@ -16,7 +16,8 @@ use super::{
 use crate::aws::ecs::Ecs;
 use crate::aws::{Account, AwsError};
 use crate::clock::Clock;
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::sync::lock;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -75,7 +76,7 @@ impl<T: Connect, C: Clock> AccountsLauncher<T, C> {
     }
 
     fn known(&self, fingerprint: String, connect: impl FnOnce() -> Other<T>) -> Arc<Other<T>> {
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = lock(&self.others);
         let known = others.iter().position(|(known, _)| *known == fingerprint);
         let other = match known {
             Some(index) => others.remove(index).1,

@@ -6,10 +6,11 @@ use super::outcome::{Origin, is_not_found, refusal};
 use super::single_flight::SingleFlight;
 use super::{LaunchOutcome, TransientCause};
 use crate::clock::Clock;
+use crate::sync::lock;
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Different run configurations of one flow alternate, so a few revisions are looked at, not only the latest.
@@ -70,7 +71,7 @@ impl DefinitionCache {
     }
 
     fn ours(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.ours.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ours)
     }
 }
 
@@ -86,12 +87,12 @@ impl<T> Default for Keyed<T> {
 
 impl<T: Default> Keyed<T> {
     pub(super) fn get(&self, key: &str) -> Arc<T> {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = lock(&self.0);
         map.entry(key.to_owned()).or_default().clone()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        lock(&self.0).values().cloned().collect()
     }
 }
 

@@ -1,8 +1,9 @@
 //! How fast tasks are started: `launch_rate` calls of `RunTask` per second, the Fargate quota by default.
 
 use crate::clock::Clock;
+use crate::sync::lock;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -33,7 +34,7 @@ impl LaunchRate {
     /// How many calls can still be made until `deadline`; `None` = any number.
     pub fn free_until(&self, now: OffsetDateTime, deadline: OffsetDateTime) -> Option<usize> {
         let slots = self.slots.as_ref()?;
-        let mut trial = slots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut trial = lock(&slots).clone();
         let mut free = 0;
         // Bounded: every `burst` slots move a window on, and nobody can make more calls than fit in a usize of them.
         while trial.next_slot(now) <= deadline && free < usize::from(u16::MAX) {
@@ -44,7 +45,7 @@ impl LaunchRate {
 
     fn take(&self, now: OffsetDateTime, deadline: OffsetDateTime) -> Option<OffsetDateTime> {
         let Some(slots) = &self.slots else { return (now <= deadline).then_some(now) };
-        let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = lock(&slots);
         (slots.peek(now) <= deadline).then(|| slots.next_slot(now))
     }
 }

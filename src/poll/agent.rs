@@ -16,8 +16,9 @@ use crate::orchestrator::DescribesWrites;
 use crate::panics::caught;
 use crate::state::polls::{PollCounter, PollNumber as Number};
 use crate::state::{Counts, Status};
+use crate::sync::lock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -128,7 +129,7 @@ impl<C: Clock + Clone> Agent<C> {
 
     /// What the last poll wrote down.
     pub fn status(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.status).clone()
     }
 
     /// Makes the agent known to Prefect, once per process. Nothing is sent when an earlier process did so.
@@ -144,7 +145,7 @@ impl<C: Clock + Clone> Agent<C> {
     }
 
     fn remember(&self, registration: Option<Registration>) {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).registration = registration;
+        lock(&self.status).registration = registration;
     }
 
     /// One poll: its report, and the number it took. `taken`: the number that a first try in this invocation took.
@@ -258,7 +259,7 @@ impl<C: Clock + Clone> Agent<C> {
 
     /// Completes the report, and keeps what the next poll and health need to know.
     fn sum_up(&self, report: &mut AgentReport, number: Option<u64>) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut status = lock(&self.status);
         if report.error_kind == Some(ErrorKind::Unauthorised) {
             report.error = report.error.take().map(|error| format!("{error}. {}", self.if_refused));
             self.connected.store(false, Ordering::Release);

@@ -7,9 +7,10 @@ use crate::clock::Clock;
 use crate::launch::{LaunchIdentity, LaunchTarget, TransientCause, token};
 use crate::model::{ApiError, ErrorKind};
 use crate::orchestrator::{DueRun, Mark, Orchestrator, TaskOfRun};
+use crate::sync::lock;
 use std::future::Future;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What an iteration follows.
@@ -69,12 +70,12 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
 
     /// A run that got a task: others are told at the end of the turn.
     pub(super) fn to_announce(&self, run: DueRun<O::Detail>, task: TaskOfRun) {
-        self.launched.lock().unwrap_or_else(PoisonError::into_inner).push((run, task));
+        lock(&self.launched).push((run, task));
     }
 
     /// The runs that got a task since this was asked last.
     pub(super) fn take_launched(&self) -> Vec<(DueRun<O::Detail>, TaskOfRun)> {
-        std::mem::take(&mut *self.launched.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.launched))
     }
 
     /// Nothing more is to be claimed.

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::launch::Launcher;
 use crate::model::ApiError;
 use crate::orchestrator::{DuePage, DueRun, Orchestrator, Window};
+use crate::sync::lock;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use std::collections::HashSet;
@@ -87,7 +88,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
                 cx.promised.fetch_sub(promised, Ordering::Relaxed);
                 let launched = join_all(claimed.into_iter().map(|claimed| launch(cx, claimed))).await;
                 let told = tell(cx, launched).await;
-                lines.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+                lock(&lines).extend(told);
             })
             .await;
         write_log(cx, lines.into_inner().unwrap_or_else(PoisonError::into_inner)).await;

@@ -3,7 +3,8 @@
 use super::report::{AgentReport, LaunchedRun, Recovered, WithReason};
 use crate::model::ApiError;
 use crate::model::ErrorKind;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::sync::lock;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -138,7 +139,7 @@ impl ReportBuilder {
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         // A panic while holding the lock cannot leave a half-written entry that matters: keep reporting.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 

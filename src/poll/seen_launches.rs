@@ -1,7 +1,8 @@
 //! Launches that this process has seen: what it knows already it need not tell again.
 
+use crate::sync::lock;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Older ones are forgotten: that a launch is told twice then does no harm.
 const CAPACITY: usize = 1000;
@@ -13,7 +14,7 @@ pub struct SeenLaunches(Mutex<VecDeque<String>>);
 impl SeenLaunches {
     /// This launch has a task.
     pub fn insert(&self, token: &str) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = lock(&self.0);
         if tokens.iter().any(|known| known == token) {
             return;
         }
@@ -25,7 +26,7 @@ impl SeenLaunches {
 
     /// Whether this launch was seen to have a task.
     pub fn contains(&self, token: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == token)
+        lock(&self.0).iter().any(|known| known == token)
     }
 }
 

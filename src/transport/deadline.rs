@@ -1,7 +1,8 @@
 //! Until when requests may go on.
 
 use super::REQUEST_TIMEOUT;
-use std::sync::{Mutex, PoisonError};
+use crate::sync::lock;
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -12,12 +13,12 @@ pub(crate) struct Deadline(Mutex<Option<Instant>>);
 impl Deadline {
     /// No request goes on beyond `deadline`; `None` = as long as a request may take.
     pub(crate) fn set(&self, deadline: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
+        *lock(&self.0) = deadline;
     }
 
     /// How long there is; `None` = the time is up.
     pub(crate) fn time_left(&self) -> Option<Duration> {
-        let deadline = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = *lock(&self.0);
         match deadline {
             None => Some(REQUEST_TIMEOUT),
             Some(deadline) => Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero()),

@@ -16,12 +16,13 @@ use crate::clock::Clock;
 use crate::launch::accounts::{AccountsLauncher, AgentConnect, AwsConnect};
 use crate::orchestrator::DescribesWrites;
 use crate::redaction::Redaction;
+use crate::sync::lock;
 use ecs::RecordedEcs;
 use prefect::RecordedPrefect;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use time::OffsetDateTime;
 
 /// A request that would be sent.
@@ -129,9 +130,4 @@ impl<C: Clock> Clock for Unhurried<C> {
     }
 
     async fn sleep_until(&self, _instant: OffsetDateTime) {}
-}
-
-/// What is behind these locks is valid after every statement, so a poisoned one is as good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

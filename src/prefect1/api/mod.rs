@@ -40,13 +40,14 @@ use crate::orchestrator::{
 use crate::prefect1::LoadTemplate;
 use crate::prefect1::render::{AgentSettings, FlowRun};
 use crate::redaction::Redaction;
+use crate::sync::lock;
 use crate::transport::headers;
 use credential::Credential;
 use queries::Scope;
 use reread::Observed;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
 use transport::{GraphqlTransport, Sender};
@@ -316,11 +317,6 @@ impl TaskWatch for Prefect1 {
     async fn post_event(&self, _: &Value) -> Result<(), ApiError> {
         Ok(())
     }
-}
-
-/// What is behind these locks is valid after every statement, so a poisoned one is as good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The token that a self-hosted server may ask for with every write. It is fetched only once a server has asked.
 
+use crate::sync::lock;
 use reqwest::header::HeaderValue;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Header of the token.
 pub(super) const TOKEN_HEADER: &str = "prefect-csrf-token";
@@ -25,11 +26,11 @@ impl Csrf {
 
     /// The token, if the server has asked for one.
     pub(super) fn token(&self) -> Option<HeaderValue> {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.token).clone()
     }
 
     pub(super) fn set(&self, token: HeaderValue) {
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        *lock(&self.token) = Some(token);
     }
 }
 

@@ -51,6 +51,7 @@ use crate::orchestrator::{
 };
 use crate::prefect3::render::FlowRun;
 use crate::redaction::Redaction;
+use crate::sync::lock;
 use crate::transport::headers;
 use announce::Unserved;
 use claims::Claimant;
@@ -64,7 +65,7 @@ use refusals::Refusals;
 use runs::Author;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -303,9 +304,4 @@ impl TaskWatch for Prefect3 {
     async fn post_event(&self, event: &Value) -> Result<(), ApiError> {
         self.post_event(event).await
     }
-}
-
-/// What is behind these locks is valid after every statement, so a poisoned one is as good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
