@@ -75,7 +75,12 @@ def running(home, *options, line=NEWEST, port=None, **settings):
     command = [bin_of(line) / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), *options]
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, env=environment(home, line, **settings), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            env=environment(home, line, **settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         url = f"http://127.0.0.1:{port}/api"
@@ -83,6 +88,9 @@ def running(home, *options, line=NEWEST, port=None, **settings):
         yield url
     finally:
         end(process)
+        # The command of 2.10 has the server in a process of its own, which it may leave behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait(process, url, log):
