@@ -45,8 +45,9 @@ docs: ## the Rust documentation, broken links are errors
 	cargo doc --locked --workspace --no-deps --document-private-items
 
 .PHONY: unit
-unit: ## the Rust tests: unit, golden cases, stories against the fakes
-	cargo test --locked --workspace
+unit: ## the Rust tests: unit, golden cases, stories against the fakes, histories (optimised: they run the real clients)
+	cargo test --locked --workspace --exclude histories
+	cargo test --locked --profile soak -p histories
 
 .PHONY: release
 release: tools-deploy ## the binary that is deployed, as `sam build` makes it: target/lambda/lambda/bootstrap
@@ -63,9 +64,9 @@ conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-2.10 
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 
 .PHONY: soak
-soak: ## a million random histories in virtual time, and pollers side by side in many more orders (HISTORIES=n)
+soak: ## a million random histories in virtual time, and pollers side by side in many more orders (HISTORIES=n SHARD=k/n)
 	cargo test --locked --profile soak -p histories -- --ignored
-	cargo run --locked --profile soak -p histories --bin soak -- --histories $(or $(HISTORIES),1000000)
+	cargo run --locked --profile soak -p histories --bin soak -- --histories $(or $(HISTORIES),1000000) $(if $(SHARD),--shard $(SHARD))
 
 .PHONY: kills
 kills: tools-moto tools-prefect-3.9 ## kill -9 at random moments, 500 rounds each: Prefect 1 and a real Prefect 3 server (KILLS=n)

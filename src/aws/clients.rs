@@ -84,10 +84,18 @@ impl AwsClients {
 
     /// The same, with limits of one's own.
     pub fn with_limits(environment: &Environment, options: Options, attempt: Duration) -> Result<Self, ClientsError> {
+        Self::sending(network(environment, options, attempt)?, environment)
+    }
+
+    /// The same, whose requests leave by this way.
+    pub fn over(http: Http, environment: &Environment) -> Result<Self, ClientsError> {
+        Self::sending(AwsHttp::new(http, AwsHttp::ATTEMPT), environment)
+    }
+
+    fn sending(http: AwsHttp, environment: &Environment) -> Result<Self, ClientsError> {
         let region = region(environment).ok_or_else(no_region)?;
         let credentials = credentials::from_env(environment).ok_or_else(no_credentials)?;
         let endpoints = Endpoints::from_env(environment).map_err(ClientsError)?;
-        let http = network(environment, options, attempt)?;
         Ok(Self::assemble(region, SharedCredentialsProvider::new(credentials), endpoints, http))
     }
 

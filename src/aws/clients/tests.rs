@@ -30,6 +30,33 @@ async fn any_service() -> Server {
     .await
 }
 
+/// Answers every request with its URL.
+#[derive(Debug)]
+struct Echo(std::sync::mpsc::Sender<String>);
+
+impl crate::http::Exchange for Echo {
+    fn exchange(
+        &self,
+        request: crate::http::Request,
+    ) -> futures_util::future::BoxFuture<'_, Result<crate::http::Answer, crate::http::SendError>> {
+        let _ = self.0.send(request.url);
+        let body = "{\"taskArns\": []}".into();
+        Box::pin(async { Ok(crate::http::Answer { status: 200, headers: http::HeaderMap::new(), body }) })
+    }
+}
+
+#[tokio::test]
+async fn all_requests_leave_by_the_way_that_is_given_the_sdks_and_those_that_we_sign() {
+    let (sender, urls) = std::sync::mpsc::channel();
+    let environment = [("AWS_REGION", "eu-west-1"), ("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let aws = AwsClients::over(Http::over(Echo(sender)), &environment).unwrap().for_agent(None, None).await;
+    assert_eq!(aws.ecs.list_tasks(None, "prefect/etl/1").await, Ok(Vec::new()));
+    assert!(crate::launch::calls::NetworkCalls::default_vpc(&aws.ec2).await.is_err(), "no XML");
+    let hosts: Vec<String> = urls.try_iter().map(|url| url.split('/').nth(2).unwrap().to_owned()).collect();
+    assert_eq!(hosts[..2], ["ecs.eu-west-1.amazonaws.com", "ec2.eu-west-1.amazonaws.com"]);
+}
+
 #[tokio::test]
 async fn every_service_honours_its_own_endpoint() {
     let (ecs, ec2, sts, ssm) = (any_service().await, any_service().await, any_service().await, any_service().await);

@@ -41,11 +41,9 @@ pub struct Audit {
     /// Runs that were scheduled anew while something was written of them that was decided on before: earlier attempts
     /// go on to count.
     carried: BTreeSet<RunId>,
-    /// What each token was sent with, by cluster (tokens are good for one) and by the configuration at that time: a
-    /// fingerprint without the definition, and the definition.
-    bodies: HashMap<(String, String, u32), (u64, String)>,
-    /// Which configuration each process has.
-    configured: BTreeMap<ActorId, u32>,
+    /// What each token was sent with, by cluster (tokens are good for one) and by the image, which every configuration
+    /// has its own of: the request without its definition, and what that says.
+    bodies: HashMap<(String, String, String), String>,
 }
 
 /// What is counted over a history.
@@ -96,11 +94,6 @@ impl Audit {
     /// A process read a run to change it.
     pub fn looked_at(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
         self.looks.insert((actor, run), (version, now));
-    }
-
-    /// A process follows this configuration from now on.
-    pub fn configured(&mut self, actor: ActorId, revision: u32) {
-        self.configured.insert(actor, revision);
     }
 
     /// Somebody else scheduled the run anew, without a word of earlier attempts.

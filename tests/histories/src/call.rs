@@ -1,4 +1,9 @@
-//! The calls of a poll: every request that a process sends to somebody else.
+//! The calls of a process: every kind of request that it sends to somebody else, told by what is sent.
+
+use http::{HeaderMap, Method, Uri};
+use prefect_serverless_agent::orchestrator::Mark;
+use serde_json::Value;
+use world::route::route;
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,52 +52,56 @@ macro_rules! calls {
 }
 
 calls! {
-    /// Look-up and registration.
-    Connect: Prefect, true, true;
+    /// Prefect 1: whose key it is, or which tenants there are.
+    Identify: Prefect, true, false;
+    /// Prefect 1: registration.
+    Register: Prefect, true, false;
+    /// Prefect 3: the work pool.
+    Pool: Prefect, false, true;
     /// The due runs.
     DueRuns: Prefect, true, true;
     /// Prefect 1: `get_runs_in_queue`. Prefect 3: the heartbeat.
     SignOfLife: Prefect, true, true;
-    /// Prefect 1: what the ids of the queue are. Prefect 3: the states of runs that wait for a retry.
-    Details: Prefect, true, true;
+    /// Prefect 1: what the ids of the queue are.
+    Details: Prefect, true, false;
     /// Claims and cancelled runs.
     Standing: Prefect, true, true;
+    /// Prefect 3: runs that were cancelled a short while ago.
+    Cancelled: Prefect, false, true;
     /// Prefect 3: all states of a run.
     History: Prefect, false, true;
-    /// What rendering needs: a template, flows and deployments.
-    Records: Prefect, true, true;
-    /// Runs read again.
-    Reread: Prefect, true, true;
+    /// Prefect 3: flows and deployments, many at once.
+    Records: Prefect, false, true;
+    /// Prefect 3: one deployment or flow that a list lacked.
+    Record: Prefect, false, true;
+    /// Runs read again, whatever for.
+    Look: Prefect, true, true;
     /// Claims.
     Claim: Prefect, true, true;
     /// Prefect 1: a run that Prefect Cloud queued is made Scheduled again.
     PutBack: Prefect, true, false;
-    /// Runs read before they are given back.
-    LookToGiveBack: Prefect, true, true;
     /// Claims given back.
     GiveBack: Prefect, true, true;
-    /// Runs read before they fail.
-    LookToFail: Prefect, true, true;
-    /// Runs that fail.
+    /// Runs that fail, or whose task is dead.
     Fail: Prefect, true, true;
-    /// Runs read before they end as Cancelled.
-    LookToCancel: Prefect, true, true;
     /// Runs that end as Cancelled.
-    Cancelled: Prefect, true, true;
+    Cancel: Prefect, true, true;
     /// Prefect 3: `infrastructure_pid`.
     RecordTask: Prefect, false, true;
     /// Log lines.
     Log: Prefect, true, true;
-    /// Prefect 3: events and labels.
-    Announce: Prefect, false, true;
-    /// A run whose task has changed is read.
-    Watch: Prefect, true, true;
-    /// A run whose task is dead fails.
-    EndDead: Prefect, true, true;
+    /// Prefect 3: what was logged.
+    ReadLog: Prefect, false, false;
+    /// Prefect 3: labels.
+    Labels: Prefect, false, true;
+    /// Prefect 3: events.
+    Events: Prefect, false, true;
+    /// Prefect 1: a run whose task has changed is read.
+    Watch: Prefect, true, false;
     /// Prefect 3: a run's task waits for its start.
     ProposePending: Prefect, false, true;
-    /// Prefect 3: an event of a task.
-    PostEvent: Prefect, false, true;
+    /// Anything else that Prefect is asked.
+    Other: Prefect, false, false;
     /// The last lines of a container's log.
     ContainerLog: Logs, true, true;
     /// `RunTask`
@@ -124,8 +133,7 @@ impl Call {
                 | Self::PutBack
                 | Self::GiveBack
                 | Self::Fail
-                | Self::Cancelled
-                | Self::EndDead
+                | Self::Cancel
                 | Self::ProposePending
                 | Self::RecordTask
                 | Self::RunTask
@@ -134,8 +142,113 @@ impl Call {
         )
     }
 
-    /// Whether one request carries several changes, of which a part may be carried out.
-    pub fn is_batch(self) -> bool {
-        matches!(self, Self::Claim | Self::GiveBack | Self::Fail)
+    /// Whether it sets states of runs.
+    pub fn sets_states(self) -> bool {
+        matches!(self, Self::Claim | Self::PutBack | Self::GiveBack | Self::Fail | Self::Cancel | Self::ProposePending)
+    }
+
+    /// Whether one request may carry several changes, of which a part may be carried out.
+    pub fn is_batch(self, generation: Generation) -> bool {
+        generation == Generation::One && self.sets_states()
+    }
+
+    /// What a request is.
+    pub fn of(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Self {
+        let route = route(method, uri, headers, body);
+        let json = || serde_json::from_slice::<Value>(body).unwrap_or_default();
+        match (route.service, route.operation.as_str()) {
+            ("prefect1", operation) => of_prefect1(operation, json),
+            ("prefect3", operation) => of_prefect3(operation, json),
+            ("logs", _) => Self::ContainerLog,
+            ("ec2", "DescribeSubnets") => Self::DescribeSubnets,
+            ("ec2", _) => Self::DescribeVpcs,
+            (_, operation) => of_ecs(operation),
+        }
+    }
+}
+
+fn of_ecs(operation: &str) -> Call {
+    match operation {
+        "RunTask" => Call::RunTask,
+        "RegisterTaskDefinition" => Call::RegisterTaskDefinition,
+        "DescribeTaskDefinition" => Call::DescribeTaskDefinition,
+        "ListTaskDefinitions" => Call::ListTaskDefinitions,
+        "ListTasks" => Call::ListTasks,
+        "StopTask" => Call::StopTask,
+        _ => Call::DescribeTasks,
+    }
+}
+
+fn of_prefect1(operation: &str, json: impl Fn() -> Value) -> Call {
+    match operation {
+        "auth_info" | "tenant" => Call::Identify,
+        "register_agent" => Call::Register,
+        "get_runs_in_queue" => Call::SignOfLife,
+        "standing" => Call::Standing,
+        "watch" => Call::Watch,
+        "write_run_logs" => Call::Log,
+        "flow_run" => {
+            let filter = &json()["variables"]["where"];
+            match (filter["_or"].is_array(), filter["id"]["_in"].is_array()) {
+                (true, false) => Call::DueRuns,
+                (true, true) => Call::Details,
+                (false, _) => Call::Look,
+            }
+        }
+        // One document may set states of both, in any order.
+        fields if fields.split(',').all(|field| matches!(field, "set_flow_run_states" | "set_task_run_states")) => {
+            states_of_prefect1(&json()).first().map_or(Call::Other, |first| {
+                match first["state"]["type"].as_str().unwrap_or_default() {
+                    "Submitted" => Call::Claim,
+                    "Failed" => Call::Fail,
+                    "Cancelled" => Call::Cancel,
+                    _ if first["state"]["context"][Mark::KEY].is_object() => Call::GiveBack,
+                    _ => Call::PutBack,
+                }
+            })
+        }
+        _ => Call::Other,
+    }
+}
+
+/// The states that a document of Prefect 1 sets, in order.
+pub fn states_of_prefect1(body: &Value) -> Vec<Value> {
+    let inputs = body["variables"].as_object().into_iter().flatten().map(|(_, input)| &input["states"]);
+    inputs.filter_map(Value::as_array).flatten().cloned().collect()
+}
+
+fn of_prefect3(operation: &str, json: impl Fn() -> Value) -> Call {
+    match operation {
+        "read_work_pool" => Call::Pool,
+        "get_scheduled_flow_runs" => Call::DueRuns,
+        "heartbeat" => Call::SignOfLife,
+        "flow_run_states" => Call::History,
+        "flows/filter" | "deployments/filter" => Call::Records,
+        "read_flow" | "read_deployment" => Call::Record,
+        "read_flow_run" => Call::Look,
+        "update_flow_run" => Call::RecordTask,
+        "logs" => Call::Log,
+        "logs/filter" => Call::ReadLog,
+        "labels" => Call::Labels,
+        "events" => Call::Events,
+        "flow_runs/filter" => {
+            let filter = &json()["flow_runs"];
+            match filter["state"]["type"]["any_"][0].as_str() {
+                None => Call::Look,
+                Some("CANCELLED") => Call::Cancelled,
+                Some(_) => Call::Standing,
+            }
+        }
+        "set_state" => {
+            let state = &json()["state"];
+            match (state["type"].as_str().unwrap_or_default(), state["name"].as_str()) {
+                ("PENDING", None | Some("Pending")) => Call::Claim,
+                ("PENDING", _) => Call::ProposePending,
+                ("SCHEDULED", _) => Call::GiveBack,
+                ("CANCELLED", _) => Call::Cancel,
+                _ => Call::Fail,
+            }
+        }
+        _ => Call::Other,
     }
 }

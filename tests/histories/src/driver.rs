@@ -4,14 +4,14 @@ mod mischief;
 
 pub use mischief::{Delays, Faults, Mischief};
 
-use crate::call::{Call, Generation};
+use crate::call::Call;
 use crate::fault::{Fault, Kind};
 use crate::gate::{ActorId, Side, Ticket};
 use crate::port::{Port, Shared};
 use crate::process::{Process, Start};
 use crate::rng::Rng;
 use crate::schedule::Schedule;
-use crate::{prefect1, prefect3, task_events};
+use crate::{stranger, task_events};
 use prefect_serverless_agent::poll::AgentReport;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -125,7 +125,13 @@ impl Driver {
         self.numbers += 1;
         let start = Start { actor: ActorId(self.numbers), skew, launch_rate };
         let known = if warm { self.warm.pop() } else { None };
-        let process = known.unwrap_or_else(|| Process::start(&self.shared, start));
+        let process = match known.map_or_else(|| Process::start(&self.shared, start), Ok) {
+            Ok(process) => process,
+            Err(error) => {
+                self.shared.world().audit.violated(format!("no process: {error}"));
+                return start.actor;
+            }
+        };
         self.stats.polls += 1;
         let (id, polling) = (process.actor(), process.poll(time));
         self.shared.world().audit.note(|| format!("{id:?} polls for {time:?}"));
@@ -141,17 +147,21 @@ impl Driver {
 
     /// The function `task-events` gets the next event that has arrived, if there is one.
     pub fn deliver(&mut self) -> Option<ActorId> {
-        let letter = {
+        let event = {
             let now = self.now();
             self.shared.world().mail.arrived(now)?
         };
         self.numbers += 1;
         let id = ActorId(self.numbers);
         let port = Port::new(Arc::clone(&self.shared), id, time::Duration::ZERO);
-        let generation = self.shared.world().generation;
+        let generation = {
+            let mut world = self.shared.world();
+            world.tellers.insert(id);
+            world.generation
+        };
         self.stats.events += 1;
         let work: Work = Box::pin(tokio::task::unconstrained(async move {
-            task_events::handle(port, generation, letter).await;
+            task_events::handle(port, generation, event).await;
             None
         }));
         let over_at = self.now() + Duration::from_hours(1);
@@ -177,12 +187,14 @@ impl Driver {
         self.numbers += 1;
         let id = ActorId(self.numbers);
         let port = Port::new(Arc::clone(&self.shared), id, time::Duration::ZERO);
-        let generation = self.shared.world().generation;
+        let generation = {
+            let mut world = self.shared.world();
+            world.strangers.insert(id);
+            world.generation
+        };
+        let timeline = self.shared.timeline;
         let work: Work = Box::pin(tokio::task::unconstrained(async move {
-            match generation {
-                Generation::One => prefect1::python_poll(port).await,
-                Generation::Three => prefect3::python_poll(port).await,
-            }
+            stranger::poll(port, generation, timeline).await;
             None
         }));
         let over_at = self.now() + Duration::from_hours(1);
@@ -277,7 +289,10 @@ impl Driver {
             return None;
         }
         *self.stats.calls.entry(ticket.call).or_default() += 1;
-        let fault = self.faults.choose(ticket.call, self.shared.timeline.now())?;
+        let fault = {
+            let generation = self.shared.world().generation;
+            self.faults.choose(ticket.call, generation, self.shared.timeline.now())?
+        };
         *self.stats.faults.entry(fault.kind).or_default() += 1;
         self.shared.world().audit.note(|| format!("{:?} of {:?} goes wrong: {fault:?}", ticket.call, ticket.actor));
         Some(fault)
@@ -313,7 +328,7 @@ impl Driver {
             {
                 let mut world = self.shared.world();
                 let world = &mut *world;
-                world.audit.reported(&report, &world.ecs);
+                world.audit.reported(&report, &world.tasks);
             }
             self.reports.push(report);
         }

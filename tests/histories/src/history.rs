@@ -77,9 +77,9 @@ impl Script {
     }
 
     async fn played(&self, told: bool) -> Outcome {
+        same_again(self.nature.seed);
         let mut world = World::new(self.nature.setting.clone());
         world.audit.story = told.then(Vec::new);
-        world.three.limit = self.nature.setting.one.limit;
         let mut driver = Driver::new(Shared::new(world, Timeline::begin()));
         driver.schedule = Schedule::Random(self.nature.chance.clone());
         driver.faults = Faults::Random(self.nature.mischief.clone());
@@ -125,6 +125,12 @@ impl Script {
     }
 }
 
+/// What clients and fakes draw by chance follows from this number: ids, and the SDK's pauses before repetitions.
+pub(crate) fn same_again(seed: u64) {
+    world::ids::count_from(Some(seed << 32));
+    fastrand::seed(seed);
+}
+
 async fn until_passed(driver: &mut Driver, passes: usize) {
     let far = driver.now() + Duration::from_hours(1);
     let mut left = passes;
@@ -145,8 +151,8 @@ pub(crate) async fn settle(driver: &mut Driver, skew: i64) -> u64 {
     driver.run_out().await;
     {
         let mut world = driver.shared.world();
-        world.ecs.shortage = None;
-        world.ecs.fates.harm = 0;
+        world.shortage = None;
+        world.fates.harm = 0;
         world.audit.note(|| "-- faults stop".to_owned());
     }
     // A user's last wish has its time.

@@ -1,11 +1,9 @@
 //! What must hold in the end: a statement about each run, made of what Prefect and ECS show.
 
 use crate::audit::MAX_LAUNCH_ATTEMPTS;
-use crate::call::Generation;
-use crate::ecs::{Task, Then};
-use crate::prefect1;
-use crate::process::{MARKED_AS, ORPHAN_AFTER};
-use crate::run::{End, Phase, RunId};
+use crate::process::ORPHAN_AFTER;
+use crate::run::{Phase, RunId};
+use crate::tasks::{Task, Then};
 use crate::world::World;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -49,7 +47,7 @@ pub fn clean_polls() -> u64 {
 /// How a run stands. `cancelled_since`: what was cancelled before has no task that anybody looks for.
 pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since: OffsetDateTime) -> Standing {
     let Some(phase) = world.phase(run) else { return Standing::Fine };
-    let live = || world.ecs.tasks_of(run).filter(|task| task.is_live());
+    let live = || world.tasks_of(run).filter(|task| task.is_live());
     let open = |why: &str| Standing::Open(format!("{run:?}: {why} ({phase:?})"));
     let task = || {
         if live().any(|task| !is_doomed(task)) {
@@ -57,28 +55,26 @@ pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since:
         }
         live().next().map(|_| Standing::Doomed)
     };
+    let is_here = |task: &Task| task.cluster.rsplit('/').next() == Some(world.config.cluster.as_str());
     match &phase {
-        Phase::Ended(End::Cancelled)
-            if since(world, run) >= cancelled_since
-                && live().any(|task| task.is_ours() && task.cluster == world.config.cluster) =>
-        {
+        Phase::Cancelled if world.since(run) >= cancelled_since && live().any(|task| task.is_ours && is_here(task)) => {
             open("cancelled, and its task lives")
         }
-        Phase::Ended(_) | Phase::Waiting => Standing::Fine,
+        Phase::Cancelled | Phase::Ended | Phase::Waiting => Standing::Fine,
         Phase::Scheduled(at) if *at > now + Duration::from_secs(90) => Standing::Fine,
         Phase::Scheduled(_) if world.is_limited(run) => Standing::Others,
         Phase::Scheduled(_) => open("due"),
         Phase::Cancelling if !world.was_ours(run) && !world.revives() => Standing::Others,
         Phase::Cancelling => open("to be cancelled"),
-        Phase::Claimed(mark) => task().unwrap_or_else(|| {
-            let is_ours = mark.as_ref().is_some_and(|mark| mark.agent == MARKED_AS);
-            if is_ours || world.revives() { open("claimed, without a task") } else { Standing::Others }
+        Phase::Claimed(held) => task().unwrap_or_else(|| {
+            if held.is_ours || world.revives() { open("claimed, without a task") } else { Standing::Others }
         }),
-        Phase::Running(marks) => task().unwrap_or_else(|| match (marks.is_empty(), waiting_retry(world, run)) {
+        Phase::Running(held) => task().unwrap_or_else(|| match (held.is_empty(), world.waiting_retry(run)) {
             (false, _) => open("task runs claimed, without a task"),
             (true, Some(at)) if at > now + Duration::from_secs(90) => Standing::Fine,
             (true, Some(_)) => open("task runs due"),
-            (true, None) if world.revives() => open("running, without a task"),
+            // What has task runs that run Lazarus leaves to the zombie killer, which the fake has not.
+            (true, None) if world.revives() && !world.has_running_task_run(run) => open("running, without a task"),
             (true, None) => Standing::Others,
         }),
     }
@@ -86,20 +82,4 @@ pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since:
 
 fn is_doomed(task: &Task) -> bool {
     matches!(task.fate.then, Then::NeverStarts | Then::DiesBefore | Then::DiesWithin | Then::RetriesLater)
-}
-
-/// Since when a run is in its state.
-fn since(world: &World, run: RunId) -> OffsetDateTime {
-    let since = match world.generation {
-        Generation::One => world.one.runs.get(&run).map(|row| row.since),
-        Generation::Three => world.three.runs.get(&run).and_then(|row| Some(row.state()?.at)),
-    };
-    since.unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-/// When a task run of a Running run is to be retried.
-fn waiting_retry(world: &World, run: RunId) -> Option<OffsetDateTime> {
-    let row = world.one.runs.get(&run)?;
-    let waits = row.task_runs.iter().filter(|task| task.state.kind == prefect1::Kind::Retrying);
-    waits.filter_map(|task| task.state.start_time).min()
 }

@@ -2,10 +2,8 @@
 
 use crate::call::{Generation, Service};
 use crate::driver::{Driver, Faults};
-use crate::prefect1;
-use crate::prefect3::{self, Proposal};
 use crate::rng::Rng;
-use crate::run::{Config, Flavour, RunId};
+use crate::run::{Flavour, RunId};
 use std::time::Duration;
 
 /// When something happens, after what happened before it.
@@ -104,55 +102,23 @@ impl Op {
         let world = &mut *world;
         let of = |number: u32| number.checked_rem(u32::try_from(world.flavours.len()).unwrap_or(u32::MAX)).map(RunId);
         match self {
-            Self::ServerRestart => world.one.restart(),
+            Self::ServerRestart => world.fakes.prefect1(world::prefect1::Prefect1::restart),
             Self::Reconfigure(cluster) => {
-                let Config { revision, image, .. } = world.config;
-                world.config.revision = revision + 1;
-                world.config.image = image + 1;
+                world.config.image += 1;
                 if *cluster {
                     world.config.cluster = if world.config.cluster == "blue" { "green" } else { "blue" }.into();
                 }
+                world.config.reconfigure(&world.fakes, world.generation);
             }
-            Self::Deregister => world.ecs.families.deregister_all(),
+            Self::Deregister => world.deregister_all(),
             Self::Shortage(seconds, only_spot) => {
-                world.ecs.shortage = Some((now + Duration::from_secs(*seconds), *only_spot));
+                world.shortage = Some((now + Duration::from_secs(*seconds), *only_spot));
             }
-            Self::Cancel(run) | Self::Restart(run) | Self::Pause(run) | Self::KillTask(run) | Self::Observe(run) => {
-                if let Some(run) = of(*run) {
-                    self.happen_to(world, run, now);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn happen_to(&self, world: &mut crate::world::World, run: RunId, now: time::OffsetDateTime) {
-        let generation = world.generation;
-        match (self, generation) {
-            (Self::Cancel(_), Generation::One) => drop(world.one.cancel(run, now)),
-            (Self::Cancel(_), Generation::Three) => drop(world.three.cancel(run, now)),
-            (Self::Restart(_), Generation::One) => {
-                world.one.set_by_hand(run, prefect1::State::scheduled(now), now);
-                world.audit.begins_anew(run, now);
-            }
-            (Self::Restart(_), Generation::Three) => {
-                let anew = Proposal::plain(prefect3::Kind::Scheduled, "Scheduled");
-                world.three.set_by_hand(run, Proposal { scheduled: Some(now + Duration::from_micros(1)), ..anew }, now);
-                world.audit.begins_anew(run, now);
-            }
-            (Self::Pause(_), Generation::One) => {
-                world.one.set_by_hand(run, prefect1::State::plain(prefect1::Kind::Paused), now);
-            }
-            (Self::Pause(_), Generation::Three) => {
-                world.three.set_by_hand(run, Proposal::plain(prefect3::Kind::Paused, "Paused"), now);
-            }
-            (Self::Observe(_), _) => world.three.observe(run, now),
-            (Self::KillTask(_), _) => {
-                let live = world.ecs.tasks_of(run).find(|task| task.is_live()).map(|task| task.index);
-                if let Some(index) = live {
-                    world.kill_task(index, now);
-                }
-            }
+            Self::Cancel(run) => of(*run).into_iter().for_each(|run| world.cancel(run)),
+            Self::Restart(run) => of(*run).into_iter().for_each(|run| world.schedule_anew(run, now)),
+            Self::Pause(run) => of(*run).into_iter().for_each(|run| world.pause(run)),
+            Self::KillTask(run) => of(*run).into_iter().for_each(|run| world.kill_task(run, now)),
+            Self::Observe(run) => of(*run).into_iter().for_each(|run| world.observe(run)),
             _ => {}
         }
     }

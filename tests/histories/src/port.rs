@@ -1,17 +1,24 @@
 //! What every process has: its way to the world, through the gate.
 
-use crate::call::Call;
+use crate::call::{Call, Generation};
 use crate::clock::{SimClock, Timeline};
-use crate::fault::{Effect, Fault};
+use crate::fault::{Effect, Fault, Kind};
 use crate::gate::{ActorId, Gate, Side};
-use crate::world::World;
+use crate::world::{Arrival, World};
+use axum::body::Body;
+use futures_util::future::BoxFuture;
+use http::request::Parts;
 use prefect_serverless_agent::clock::Clock;
+use prefect_serverless_agent::http::{Answer, Exchange, Http, Request, SendError};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 
+/// How long an answer takes that comes late, but in time.
+const SLOW: Duration = Duration::from_secs(6);
+
 /// The world and the gate before it.
-#[derive(Debug)]
 pub struct Shared {
     world: Mutex<World>,
     /// The gate.
@@ -35,7 +42,7 @@ impl Shared {
 }
 
 /// A process's way to the world.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Port {
     shared: Arc<Shared>,
     /// Whose.
@@ -44,17 +51,10 @@ pub struct Port {
     pub clock: SimClock,
 }
 
-/// A request that arrives.
-#[derive(Debug)]
-pub struct Arrival<'a> {
-    /// Where.
-    pub world: &'a mut World,
-    /// True time.
-    pub now: OffsetDateTime,
-    /// From whom.
-    pub actor: ActorId,
-    /// Only the first half of it is carried out.
-    pub half: bool,
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Port").field(&self.actor).finish()
+    }
 }
 
 impl Port {
@@ -64,14 +64,14 @@ impl Port {
         Self { shared, actor, clock }
     }
 
+    /// The same, as the clients take it.
+    pub fn http(&self) -> Http {
+        Http::over(self.clone())
+    }
+
     /// The time as the process knows it.
     pub fn now(&self) -> OffsetDateTime {
         self.clock.now()
-    }
-
-    /// The time, or what the process takes for it, whichever is later.
-    pub fn latest(&self) -> OffsetDateTime {
-        self.clock.now().max(self.shared.timeline.now())
     }
 
     /// The world, for what is no request: what must hold is looked at there.
@@ -79,35 +79,62 @@ impl Port {
         self.shared.world()
     }
 
-    /// One request: through the gate, to its effect, and through the gate with the answer. What went wrong comes back
-    /// with what the effect gave, if it came so far.
-    pub async fn call<T>(
-        &self,
-        call: Call,
-        effect: impl FnOnce(&mut Arrival<'_>) -> T,
-    ) -> Result<T, (Fault, Option<T>)> {
+    /// One request: through the gate, to its effect, and through the gate with the answer.
+    async fn passed(&self, call: Call, parts: Parts, body: bytes::Bytes) -> Result<Answer, SendError> {
         let (fault, millis) = self.shared.gate.pass(self.actor, call, Side::Before).await;
         wait(Duration::from_millis(millis)).await;
-        if let Some(fault) = fault.filter(|fault| fault.effect == Effect::None) {
-            wait(fault.kind.takes()).await;
-            return Err((fault, None));
+        // That a state has another version Prefect 1 says in its own words, field by field.
+        let is_said = |fault: &Fault| {
+            fault.kind == Kind::Conflict && call.sets_states() && self.world().generation == Generation::One
+        };
+        if let Some(fault) = fault.filter(|fault| fault.effect == Effect::None && !is_said(fault)) {
+            return ends(fault, call, None).await;
         }
-        let half = fault.is_some_and(|fault| fault.effect == Effect::Half);
-        let result = {
-            let mut world = self.shared.world();
+        let answer = {
             let now = self.shared.timeline.now();
-            world.before_request(now);
-            effect(&mut Arrival { world: &mut world, now, actor: self.actor, half })
+            let arrival = Arrival { actor: self.actor, call, fault, now };
+            self.shared.world().answer(&arrival, &parts, &body)
         };
         let (_, millis) = self.shared.gate.pass(self.actor, call, Side::After).await;
         wait(Duration::from_millis(millis)).await;
         match fault {
-            None => Ok(result),
-            Some(fault) => {
-                wait(fault.kind.takes()).await;
-                if fault.is_answered() { Ok(result) } else { Err((fault, Some(result))) }
-            }
+            None => Ok(answer),
+            Some(fault) => ends(fault, call, Some(answer)).await,
         }
+    }
+}
+
+/// How a call ends that goes wrong.
+async fn ends(fault: Fault, call: Call, answer: Option<Answer>) -> Result<Answer, SendError> {
+    match fault.kind {
+        Kind::Timeout => std::future::pending().await,
+        Kind::Slow => wait(SLOW).await,
+        _ => {}
+    }
+    fault.instead(call, answer)
+}
+
+impl Exchange for Port {
+    fn exchange(&self, request: Request) -> BoxFuture<'_, Result<Answer, SendError>> {
+        Box::pin(async move {
+            let Request { method, url, headers, body, timeout } = request;
+            let body = body.unwrap_or_default();
+            let mut parts = match http::Request::builder().method(method).uri(url).body(Body::empty()) {
+                Ok(request) => request.into_parts().0,
+                Err(error) => return Err(SendError::Impossible(error.to_string())),
+            };
+            parts.headers = headers;
+            let call = Call::of(&parts.method, &parts.uri, &parts.headers, &body);
+            if call == Call::RunTask {
+                // The time, or what the process takes for it, whichever is later.
+                let now = self.clock.now().max(self.shared.timeline.now());
+                self.world().is_to_run(self.actor, &body, now);
+            }
+            match tokio::time::timeout(timeout, self.passed(call, parts, body)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(SendError::NoAnswer { reason: "timed out".into(), timed_out: true }),
+            }
+        })
     }
 }
 

@@ -1,30 +1,34 @@
-//! One process of the function `poll`: the real core, between the simulated Prefect and the simulated ECS.
+//! One process of the function `poll`: the real clients, launcher and core, with nothing but a [`Port`] behind them.
 
-use crate::audit::MAX_LAUNCH_ATTEMPTS;
 use crate::call::Generation;
 use crate::clock::SimClock;
-use crate::ecs::{SimEc2, SimEcs};
+use crate::config::{Config, REGION, environment};
 use crate::gate::ActorId;
 use crate::port::{Port, Shared};
-use crate::run::Config;
-use crate::{prefect1, prefect3};
-use prefect_serverless_agent::launch::LaunchTarget;
-use prefect_serverless_agent::launch::ecs::EcsLauncher;
+use prefect_serverless_agent::aws::ecs::Ecs;
+use prefect_serverless_agent::aws::{AgentAws, AwsClients};
+use prefect_serverless_agent::config::{self, AgentConfig, AgentSecrets, Document, apply_backend_settings};
+use prefect_serverless_agent::launch::accounts::{AccountsLauncher, AwsConnect};
 use prefect_serverless_agent::launch::rate::LaunchRate;
-use prefect_serverless_agent::orchestrator::Orchestrator;
+use prefect_serverless_agent::orchestrator::{Orchestrator, RenderError};
 use prefect_serverless_agent::poll::AgentReport;
 use prefect_serverless_agent::poll::agent::MARGIN;
 use prefect_serverless_agent::poll::iteration::{Iteration, Rules};
 use prefect_serverless_agent::poll::plan::Limits;
 use prefect_serverless_agent::poll::report_builder::ReportBuilder;
 use prefect_serverless_agent::poll::seen_launches::SeenLaunches;
+use prefect_serverless_agent::prefect1::api::{self as api1, Prefect1};
+use prefect_serverless_agent::prefect3::api::{self as api3, Prefect3};
+use prefect_serverless_agent::redaction::Redaction;
 use prefect_serverless_agent::state::ErrorKind;
+use serde_json::Map;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 /// The agent's name.
 pub const AGENT: &str = "etl";
@@ -50,34 +54,44 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A warm process reads its configuration anew after this long.
 const CONFIGURATION_MEMORY: Duration = Duration::from_mins(5);
 
-/// A place in the agent's own account.
-pub fn place_of(cluster: &str) -> LaunchTarget {
-    LaunchTarget { cluster: cluster.to_owned(), ..LaunchTarget::default() }
-}
+/// Whom the claims of Prefect 3 are named by: account, region, root and agent.
+const IDENTITY: &str = "123456789012/eu-west-1/psa/etl";
 
 /// A poll that goes on.
 pub type Polling = Pin<Box<dyn Future<Output = AgentReport> + Send>>;
 
 /// One process, warm from its first poll on.
-#[derive(Debug, Clone)]
-pub enum Process {
-    /// Of an agent of Prefect 1.
-    One(Arc<Inner<prefect1::Client>>),
-    /// Of an agent of Prefect 3.
-    Three(Arc<Inner<prefect3::Client>>),
+#[derive(Clone)]
+pub struct Process {
+    port: Port,
+    launch_rate: Option<f64>,
+    aws: Arc<AwsClients>,
+    made: Arc<Mutex<Option<Made>>>,
 }
 
-/// What a process is made of.
-#[derive(Debug)]
-pub struct Inner<O> {
+/// What a process keeps of its agent.
+#[derive(Clone)]
+struct Made {
+    of: Config,
+    at: OffsetDateTime,
+    agent: Agent,
+}
+
+#[derive(Clone)]
+enum Agent {
+    One(Arc<Inner<Prefect1>>),
+    Three(Arc<Inner<Prefect3>>),
+}
+
+type Launcher = AccountsLauncher<AwsConnect<SimClock, fn(Ecs) -> Ecs>, SimClock>;
+
+struct Inner<O> {
     port: Port,
-    shared: Arc<Shared>,
+    config: AgentConfig,
     orchestrator: O,
-    launcher: EcsLauncher<SimEcs, SimEc2, SimClock>,
+    launcher: Launcher,
     known: SeenLaunches,
     is_connected: AtomicBool,
-    configured_at: std::sync::Mutex<OffsetDateTime>,
-    launch_rate: Option<f64>,
 }
 
 /// What a process begins with.
@@ -91,110 +105,171 @@ pub struct Start {
     pub launch_rate: Option<f64>,
 }
 
+/// The clients of AWS of a process.
+pub fn aws(port: &Port) -> Result<Arc<AwsClients>, String> {
+    AwsClients::over(port.http(), &environment()).map(Arc::new).map_err(|error| error.to_string())
+}
+
+/// A client of Prefect 1.
+pub fn prefect1(port: &Port, loaded: (&AgentConfig, &AgentSecrets), read_only: bool) -> Result<Prefect1, String> {
+    let (config, secrets) = loaded;
+    let config::GenerationConfig::One(one) = &config.generation else {
+        return Err("no configuration of Prefect 1".into());
+    };
+    let inline = |document: &Option<Document>| match document {
+        Some(Document::Inline(map)) => Some(map.clone()),
+        _ => None,
+    };
+    let documents = api1::Documents {
+        task_definition: inline(&one.task_definition),
+        run_task_kwargs: inline(&one.run_task_kwargs).unwrap_or_default(),
+    };
+    let clock = port.clock;
+    let setup = api1::Setup {
+        config: config.clone().with(one.clone()),
+        secrets: secrets.clone(),
+        documents,
+        marked_as: MARKED_AS.to_owned(),
+        apply_settings: apply_backend_settings,
+        load_template: Arc::new(|_| {
+            Box::pin(async { Err::<Map<_, _>, _>(RenderError::NotNow("no templates".into())) })
+        }),
+        now: Arc::new(move || prefect_serverless_agent::clock::Clock::now(&clock)),
+        redaction: Redaction::default(),
+        read_only,
+    };
+    Prefect1::new(setup, port.http()).map_err(|error| error.to_string())
+}
+
+/// A client of Prefect 3. `session`: names the process.
+pub fn prefect3(
+    port: &Port,
+    loaded: (&AgentConfig, &AgentSecrets),
+    session: String,
+    read_only: bool,
+) -> Result<Prefect3, String> {
+    let (config, secrets) = loaded;
+    let config::GenerationConfig::Three(three) = &config.generation else {
+        return Err("no configuration of Prefect 3".into());
+    };
+    let clock = port.clock;
+    let setup = api3::Setup {
+        config: config.clone().with(three.clone()),
+        secrets: secrets.clone(),
+        marked_as: MARKED_AS.to_owned(),
+        identity: IDENTITY.to_owned(),
+        session,
+        region: REGION.to_owned(),
+        redaction: Redaction::default(),
+        now: Arc::new(move || prefect_serverless_agent::clock::Clock::now(&clock)),
+        read_only,
+    };
+    Prefect3::new(setup, port.http()).map_err(|error| error.to_string())
+}
+
 impl Process {
     /// A cold process.
-    pub fn start(shared: &Arc<Shared>, start: Start) -> Self {
+    pub fn start(shared: &Arc<Shared>, start: Start) -> Result<Self, String> {
         let port = Port::new(Arc::clone(shared), start.actor, start.skew);
-        let (generation, config) = {
-            let mut world = shared.world();
-            let revision = world.config.revision;
-            world.audit.configured(start.actor, revision);
-            (world.generation, Arc::new(world.config.clone()))
-        };
-        match generation {
-            Generation::One => {
-                let client = prefect1::Client::new(port.clone(), config);
-                Self::One(Arc::new(Inner::new(port, shared, client, start.launch_rate)))
-            }
-            Generation::Three => {
-                let client = prefect3::Client::new(port.clone(), config);
-                Self::Three(Arc::new(Inner::new(port, shared, client, start.launch_rate)))
-            }
-        }
+        let aws = aws(&port)?;
+        Ok(Self { port, launch_rate: start.launch_rate, aws, made: Arc::default() })
     }
 
     /// Its name.
     pub fn actor(&self) -> ActorId {
-        match self {
-            Self::One(process) => process.port.actor,
-            Self::Three(process) => process.port.actor,
-        }
+        self.port.actor
     }
 
     /// One invocation, which is over after this long.
     pub fn poll(&self, time: Duration) -> Polling {
+        let process = self.clone();
         // Without tokio's budget: the driver polls many times before tokio has its turn again.
-        match self {
-            Self::One(process) => {
-                if let Some(config) = process.newer_configuration() {
-                    process.orchestrator.configure(config);
+        Box::pin(tokio::task::unconstrained(async move {
+            let deadline = Instant::now() + time.saturating_sub(LAST_WORDS);
+            match process.agent().await {
+                Ok(Agent::One(agent)) => {
+                    agent.orchestrator.set_deadline(Some(deadline));
+                    agent.poll(time).await
                 }
-                Box::pin(tokio::task::unconstrained(Arc::clone(process).poll(time)))
-            }
-            Self::Three(process) => {
-                if let Some(config) = process.newer_configuration() {
-                    process.orchestrator.configure(config);
+                Ok(Agent::Three(agent)) => {
+                    agent.orchestrator.set_deadline(Some(deadline));
+                    agent.poll(time).await
                 }
-                Box::pin(tokio::task::unconstrained(Arc::clone(process).poll(time)))
+                Err(error) => AgentReport { error: Some(error), ..AgentReport::default() },
             }
-        }
-    }
-}
-
-fn rate(per_second: Option<f64>) -> Arc<LaunchRate> {
-    Arc::new(LaunchRate::new(per_second))
-}
-
-impl<O> Inner<O> {
-    fn new(port: Port, shared: &Arc<Shared>, orchestrator: O, launch_rate: Option<f64>) -> Self {
-        let launcher = EcsLauncher::new(SimEcs(port.clone()), SimEc2(port.clone()), port.clock, rate(launch_rate));
-        Self {
-            configured_at: std::sync::Mutex::new(port.now()),
-            port,
-            shared: Arc::clone(shared),
-            orchestrator,
-            launcher,
-            known: SeenLaunches::default(),
-            is_connected: AtomicBool::new(false),
-            launch_rate,
-        }
+        }))
     }
 
-    /// The configuration, where the one that is known is too old.
-    fn newer_configuration(&self) -> Option<Arc<Config>> {
-        let mut configured_at = self.configured_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    /// The agent, made anew where its configuration is known for too long, and is another one by now.
+    async fn agent(&self) -> Result<Agent, String> {
         let now = self.port.now();
-        if now - *configured_at < CONFIGURATION_MEMORY {
-            return None;
-        }
-        *configured_at = now;
-        let mut world = self.shared.world();
-        let config = Arc::new(world.config.clone());
-        world.audit.configured(self.port.actor, config.revision);
-        Some(config)
+        let known = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let of = match known {
+            Some(known) if now - known.at < CONFIGURATION_MEMORY => return Ok(known.agent),
+            known => {
+                let of = self.port.world().config.clone();
+                if let Some(known) = known.filter(|known| known.of == of) {
+                    self.keep(Made { at: now, ..known.clone() });
+                    return Ok(known.agent);
+                }
+                of
+            }
+        };
+        let own = self.aws.for_agent(None, None).await;
+        let agent = self.made_of(&of, own)?;
+        self.keep(Made { of, at: now, agent: agent.clone() });
+        Ok(agent)
     }
 
-    fn rules(&self, deadline: OffsetDateTime) -> Rules {
-        Rules {
-            agent: AGENT.into(),
-            marked_as: MARKED_AS.into(),
-            prefetch: PREFETCH,
-            max_launch_attempts: MAX_LAUNCH_ATTEMPTS,
-            spot_fallback_after: Some(3),
-            orphan_after: ORPHAN_AFTER,
-            cancel_grace: CANCEL_GRACE,
-            limits: Limits {
-                stop_claiming: deadline - MARGIN,
-                deadline: deadline - SETTLING,
-                launch_rate: self.launch_rate,
-                try_one_first: self.shared.world().last_error == Some(ErrorKind::Aws),
-            },
-        }
+    fn keep(&self, made: Made) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+    }
+
+    fn made_of(&self, config: &Config, own: Arc<AgentAws>) -> Result<Agent, String> {
+        let generation = self.port.world().generation;
+        let (config, secrets) = config.of_agent(generation, self.launch_rate)?;
+        let rate = Arc::new(LaunchRate::new(config.launch_rate));
+        let wrap: fn(Ecs) -> Ecs = std::convert::identity;
+        let connect = AwsConnect { aws: Arc::clone(&self.aws), own, clock: self.port.clock, rate, wrap };
+        let launcher = AccountsLauncher::of_agent(connect);
+        let (port, loaded) = (&self.port, (&config, &secrets));
+        Ok(match generation {
+            Generation::One => Agent::One(Arc::new(Inner::new(port, prefect1(port, loaded, false)?, config, launcher))),
+            Generation::Three => {
+                let session = format!("{:?}/{}", port.actor, port.now().unix_timestamp_nanos());
+                let orchestrator = prefect3(port, loaded, session, false)?;
+                Agent::Three(Arc::new(Inner::new(port, orchestrator, config, launcher)))
+            }
+        })
     }
 }
 
 impl<O: Orchestrator> Inner<O> {
-    async fn poll(self: Arc<Self>, time: Duration) -> AgentReport {
+    fn new(port: &Port, orchestrator: O, config: AgentConfig, launcher: Launcher) -> Self {
+        let (port, known, is_connected) = (port.clone(), SeenLaunches::default(), AtomicBool::new(false));
+        Self { port, config, orchestrator, launcher, known, is_connected }
+    }
+
+    fn rules(&self, deadline: OffsetDateTime) -> Rules {
+        let config = &self.config;
+        Rules {
+            agent: config.agent.clone(),
+            marked_as: MARKED_AS.into(),
+            prefetch: config.prefetch,
+            max_launch_attempts: config.max_launch_attempts,
+            spot_fallback_after: config.spot_fallback_after,
+            orphan_after: config.orphan_after,
+            cancel_grace: config.cancel_grace,
+            limits: Limits {
+                stop_claiming: deadline - MARGIN,
+                deadline: deadline - SETTLING,
+                launch_rate: config.launch_rate,
+                try_one_first: self.port.world().written.error == Some(ErrorKind::Aws),
+            },
+        }
+    }
+
+    async fn poll(&self, time: Duration) -> AgentReport {
         let deadline = self.port.now() + time;
         let ledger = ReportBuilder::default();
         let polled = tokio::time::timeout(time.saturating_sub(LAST_WORDS), self.turn(deadline, &ledger)).await;
@@ -202,14 +277,21 @@ impl<O: Orchestrator> Inner<O> {
             ledger.trouble(ErrorKind::Deadline, "the poll did not end within the invocation's time");
         }
         let report = ledger.report("no time was left in this invocation");
-        self.shared.world().last_error = report.error_kind;
+        if report.error_kind == Some(ErrorKind::Unauthorised) {
+            self.is_connected.store(false, Ordering::Relaxed);
+        }
+        self.port.world().written.error = report.error_kind;
         report
     }
 
     async fn turn(&self, deadline: OffsetDateTime, ledger: &ReportBuilder) {
         if !self.is_connected.load(Ordering::Relaxed) {
-            match self.orchestrator.connect(None).await {
-                Ok(_) => self.is_connected.store(true, Ordering::Relaxed),
+            let remembered = self.port.world().written.registration.clone();
+            match self.orchestrator.connect(remembered.as_ref()).await {
+                Ok(registration) => {
+                    self.port.world().written.registration = registration;
+                    self.is_connected.store(true, Ordering::Relaxed);
+                }
                 Err(error) => return ledger.trouble(error.kind(), &error.to_string()),
             }
         }

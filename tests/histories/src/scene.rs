@@ -2,22 +2,23 @@
 
 use crate::call::{Call, Generation};
 use crate::clock::Timeline;
+use crate::config::{Config, DEPLOYMENT};
 use crate::driver::{Driver, Faults};
-use crate::ecs::{self, Status};
 use crate::fault::Fault;
 use crate::gate::ActorId;
+use crate::history;
 use crate::mail::Post;
 use crate::model::{self, Standing};
 use crate::port::Shared;
-use crate::prefect3::Proposal;
 use crate::process::{CANCEL_GRACE, ORPHAN_AFTER};
 use crate::rng::Rng;
-use crate::run::{Config, Flavour, RunId, object};
-use crate::world::{Setting, World};
-use crate::{history, prefect1, prefect3};
-use serde_json::json;
+use crate::run::{Flavour, RunId};
+use crate::tasks::Fates;
+use crate::world::{EcsRules, Late, Prefect1Rules, Setting, World};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use world::ecs::Stop;
+use world::prefect3::POOL;
 
 /// A situation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Scene {
     Unlaunchable,
     /// The run cannot be rendered; another one is due.
     Unrenderable,
+    /// The run's deployment was deleted; another run is due (Prefect 3).
+    Gone,
     /// A run was claimed two minutes ago, and nobody launched it.
     Orphan,
     /// The same, and somebody's observer has put another state over the claim (Prefect 3).
@@ -74,13 +77,14 @@ pub const PLAIN: (time::Duration, Option<f64>) = (time::Duration::ZERO, None);
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Due,
         Self::Soon,
         Self::NoCapacity,
         Self::GivenBack,
         Self::Unlaunchable,
         Self::Unrenderable,
+        Self::Gone,
         Self::Orphan,
         Self::ObservedOrphan,
         Self::DeadTask,
@@ -101,7 +105,7 @@ impl Scene {
     /// Whether there is such a situation in this generation of Prefect.
     pub fn is_of(self, generation: Generation) -> bool {
         match self {
-            Self::ObservedOrphan | Self::Waits => generation == Generation::Three,
+            Self::ObservedOrphan | Self::Waits | Self::Gone => generation == Generation::Three,
             Self::TaskRetry | Self::QueueOnly => generation == Generation::One,
             _ => true,
         }
@@ -126,6 +130,7 @@ impl Scene {
     pub fn play<T>(self, generation: Generation, warm: usize, then: impl AsyncFnOnce(&mut Driver) -> T) -> Option<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().ok()?;
         Some(runtime.block_on(async {
+            history::same_again(7);
             let world = World::new(setting(generation));
             let mut driver = Driver::new(Shared::new(world, Timeline::begin()));
             for _ in 0..warm {
@@ -156,6 +161,10 @@ impl Scene {
                 schedule(driver, Flavour::Unrenderable, 0);
                 schedule(driver, Flavour::Good, 0);
             }
+            Self::Gone => {
+                schedule(driver, Flavour::Gone, 0);
+                schedule(driver, Flavour::Good, 0);
+            }
             Self::NoCapacity | Self::GivenBack => {
                 schedule(driver, Flavour::Good, 0);
             }
@@ -173,7 +182,10 @@ impl Scene {
             | Self::CancelledDead => self.launched(driver).await,
         }
         match self {
-            Self::QueueOnly => driver.shared.world().one.rules.queue_only = true,
+            Self::QueueOnly => {
+                let world = driver.shared.world();
+                world.fakes.prefect1(|prefect1| prefect1.switches.without_contained_in = true);
+            }
             Self::ObservedOrphan => {
                 observe(driver);
                 pass(driver, ORPHAN_AFTER.as_secs() + 1).await;
@@ -192,6 +204,9 @@ impl Scene {
 
     /// Situations of a run that has a task.
     async fn launched(self, driver: &mut Driver) {
+        if self == Self::Limited {
+            limit(driver);
+        }
         let run = schedule(driver, Flavour::Good, 0);
         driver.poll(INVOCATION, false, PLAIN);
         driver.run_out().await;
@@ -217,7 +232,6 @@ impl Scene {
             }
             Self::EarlierTask => schedule_anew(driver, run),
             Self::Limited => {
-                limit(driver);
                 schedule(driver, Flavour::Good, 0);
             }
             Self::Cancelling => {
@@ -225,8 +239,7 @@ impl Scene {
                 pass(driver, CANCEL_GRACE.as_secs() + 1).await;
             }
             _ => {
-                let now = driver.now();
-                driver.shared.world().one.retry_task(run, now, now);
+                retry_task(driver, run);
                 kill_task(driver, run);
                 pass(driver, 5).await;
             }
@@ -237,13 +250,14 @@ impl Scene {
 fn setting(generation: Generation) -> Setting {
     Setting {
         generation,
-        one: prefect1::Rules { version_locking: false, lock: true, limit: None, queue_only: false },
-        ecs: ecs::Rules { remembers_refusals: false, answers_as_then: true, lag: 0 },
-        fates: ecs::Fates { harm: 0, retries: false },
+        one: Prefect1Rules { version_locking: false, lock: true, queue_only: false },
+        limit: None,
+        ecs: EcsRules { remembers_refusals: false, answers_as_then: true, lag: 0 },
+        fates: Fates { harm: 0, retries: false },
         post: Post { silent: true, lost: 0, repeated: 0, late: 0 },
         config: Config::default(),
         lazarus: false,
-        late: prefect3::Late::Never,
+        late: Late::Never,
         rng: Rng::new(7),
     }
 }
@@ -260,7 +274,7 @@ async fn pass(driver: &mut Driver, seconds: u64) {
 
 fn shortage(driver: &Driver, seconds: u64) {
     let until = driver.now() + Duration::from_secs(seconds);
-    driver.shared.world().ecs.shortage = Some((until, false));
+    driver.shared.world().shortage = Some((until, false));
 }
 
 /// A process claims a run, and dies before it launches it.
@@ -273,71 +287,63 @@ async fn orphan(driver: &mut Driver) {
 }
 
 fn observe(driver: &Driver) {
-    let now = driver.now();
-    let mut world = driver.shared.world();
-    for run in world.runs() {
-        world.three.observe(run, now);
-    }
+    let world = driver.shared.world();
+    world.runs().for_each(|run| world.observe(run));
 }
 
 /// No more runs than one are allowed at the same time.
 fn limit(driver: &Driver) {
-    let mut world = driver.shared.world();
-    world.one.rules.limit = Some(1);
-    world.three.limit = Some(1);
+    let now = driver.now();
+    let world = driver.shared.world();
+    world.fakes.prefect1(|prefect1| prefect1.switches.flow_concurrency = Some(1));
+    if world.generation == Generation::Three {
+        world.fakes.prefect3(|prefect3| prefect3.limit_deployment(DEPLOYMENT, 1, now));
+    }
 }
 
+/// Revisions of another content in the family of all runs.
 fn register_another(driver: &Driver) {
-    let body = object(json!({"family": "prefect-flow", "containerDefinitions": [{"name": "flow", "image": "other"}]}));
-    driver.shared.world().ecs.families.register(&body);
-    driver.shared.world().ecs.families.register(&body);
+    let world = driver.shared.world();
+    let family = match world.generation {
+        Generation::One => "prefect-my-flow".to_owned(),
+        Generation::Three => format!("prefect_{POOL}_{DEPLOYMENT}"),
+    };
+    (0..2).for_each(|_| world.register_another(&family));
+}
+
+/// A task run of the run is to be retried now (Prefect 1).
+fn retry_task(driver: &Driver, run: RunId) {
+    let (now, id) = (driver.now(), run.to_string());
+    let world = driver.shared.world();
+    let retry = world.fakes.prefect1(|prefect1| prefect1.retry_task(&id, now, now));
+    debug_assert_eq!(retry, Ok(()));
 }
 
 fn cancel(driver: &Driver, run: RunId) {
-    let now = driver.now();
-    let mut world = driver.shared.world();
-    match world.generation {
-        Generation::One => world.one.cancel(run, now),
-        Generation::Three => world.three.cancel(run, now),
-    };
+    driver.shared.world().cancel(run);
 }
 
 fn kill_task(driver: &Driver, run: RunId) {
     let now = driver.now();
-    let mut world = driver.shared.world();
-    let live = world.ecs.tasks_of(run).find(|task| task.is_live()).map(|task| task.index);
-    if let Some(index) = live {
-        world.kill_task(index, now);
-    }
+    driver.shared.world().kill_task(run, now);
 }
 
 /// The run's task stops: its container died, or could not be started.
 fn die(driver: &Driver, run: RunId, had_container: bool) {
     let now = driver.now();
-    let mut world = driver.shared.world();
-    let Some(index) = world.ecs.tasks_of(run).map(|task| task.index).last() else { return };
-    if let Some(task) = world.ecs.tasks.get_mut(index) {
-        task.started_at = had_container.then_some(now);
-        task.exit_code = had_container.then_some(1);
-        task.fate.takes = 0;
-    }
-    world.stop_at_once(index, now);
+    driver.shared.world().end_task(run, had_container.then(|| Stop::exited(1)), now);
 }
 
 /// The last task has changed its state: an event tells so.
 fn send_event(driver: &Driver) {
     let now = driver.now();
-    let mut world = driver.shared.world();
-    let world = &mut *world;
-    if let Some(task) = world.ecs.tasks.last() {
-        world.mail.send(task, now, now);
-    }
+    driver.shared.world().send_last_event(now);
 }
 
 async fn until_flow_runs(driver: &mut Driver, run: RunId) {
     let runs = |driver: &Driver| {
         let world = driver.shared.world();
-        world.ecs.tasks_of(run).any(|task| task.status == Status::Running && task.runs_flow)
+        world.tasks_of(run).any(|task| task.runs_flow)
     };
     for _ in 0..300 {
         if runs(driver) {
@@ -349,15 +355,7 @@ async fn until_flow_runs(driver: &mut Driver, run: RunId) {
 
 fn schedule_anew(driver: &Driver, run: RunId) {
     let now = driver.now();
-    let mut world = driver.shared.world();
-    match world.generation {
-        Generation::One => drop(world.one.set_by_hand(run, prefect1::State::scheduled(now), now)),
-        Generation::Three => {
-            let anew = Proposal::plain(prefect3::Kind::Scheduled, "Scheduled");
-            world.three.set_by_hand(run, Proposal { scheduled: Some(now), ..anew }, now);
-        }
-    }
-    world.audit.begins_anew(run, now);
+    driver.shared.world().schedule_anew(run, now);
 }
 
 /// How often a poll of the situation sends each call.

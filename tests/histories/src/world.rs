@@ -1,17 +1,29 @@
-//! Everything outside of the processes: Prefect, ECS, and what happens there by itself.
+//! Everything outside of the processes: the fakes of Prefect and AWS that the stories use, in virtual time, and what
+//! happens there by itself.
+
+mod requests;
+mod states;
+
+pub use requests::Arrival;
 
 use crate::audit::Audit;
 use crate::call::Generation;
 use crate::clock::START;
-use crate::ecs::{self, Ecs, Event, Status, Then, seconds};
+use crate::config::{self, Config, DEPLOYMENT};
 use crate::gate::ActorId;
 use crate::mail::{Mail, Post};
 use crate::rng::Rng;
-use crate::run::{Config, Flavour, Phase, RunId};
-use crate::{prefect1, prefect3};
-use prefect_serverless_agent::state::ErrorKind;
-use std::collections::BTreeMap;
+use crate::run::{Flavour, Phase, RunId, run_of};
+use crate::tasks::{Event, Fates, Status, Task, Then, seconds};
+use prefect_serverless_agent::launch::token::started_by;
+use prefect_serverless_agent::state::{ErrorKind, Registration};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use time::OffsetDateTime;
+use world::ecs::{Shortage, Stop};
+use world::prefect3::StateType;
+use world::{prefect1, prefect3};
 
 /// The flow's process begins so many seconds after its container.
 const PROCESS_STARTS: u64 = 5;
@@ -19,29 +31,33 @@ const PROCESS_STARTS: u64 = 5;
 /// A task has stopped so many seconds after its process ended.
 const PROCESS_ENDS: u64 = 2;
 
-/// Prefect 1's Lazarus comes so often.
+/// A container's process gives up asking when its time is further away than this, in seconds.
+const PATIENCE: i64 = 3_600;
+
+/// Prefect 1's Lazarus comes so often, and takes a run for dead after so long without a sign of life.
 const LAZARUS_EVERY: time::Duration = time::Duration::minutes(10);
 
 /// Prefect 3's services are at work so often.
 const SERVICES_EVERY: time::Duration = time::Duration::seconds(10);
 
 /// The world.
-#[derive(Debug)]
 pub struct World {
     /// Whose Prefect is asked.
     pub generation: Generation,
     /// What the agent is configured to by now.
     pub config: Config,
-    /// Prefect 1; empty in a world of Prefect 3.
-    pub one: prefect1::Server,
-    /// Prefect 3; empty in a world of Prefect 1.
-    pub three: prefect3::Server,
-    /// The account's ECS.
-    pub ecs: Ecs,
+    /// Prefect and AWS.
+    pub fakes: world::World,
+    /// All tasks there ever were, in ECS's own order.
+    pub tasks: Vec<Task>,
+    /// What becomes of new tasks.
+    pub fates: Fates,
+    /// There is no capacity until then; only of Spot, if so.
+    pub shortage: Option<(OffsetDateTime, bool)>,
     /// All runs, by number.
     pub flavours: Vec<Flavour>,
-    /// What the agent's last poll wrote down about its trouble.
-    pub last_error: Option<ErrorKind>,
+    /// What the agent's last poll wrote down.
+    pub written: Written,
     /// What must hold.
     pub audit: Audit,
     /// Events of tasks on their way.
@@ -49,12 +65,48 @@ pub struct World {
     /// Chance of its own.
     pub rng: Rng,
     /// Prefect 3: when its Late service is at work between two requests.
-    pub late: prefect3::Late,
+    pub late: Late,
+    /// Processes that are not ours: nothing is asked of them.
+    pub strangers: BTreeSet<ActorId>,
+    /// Processes that tell of tasks, and do not poll.
+    pub tellers: BTreeSet<ActorId>,
+    lag: u64,
     lazarus: bool,
     /// When the server's services were at work last.
     served: OffsetDateTime,
     agenda: BTreeMap<(OffsetDateTime, u64), Event>,
     numbers: u64,
+}
+
+/// What a poll writes down for the next one.
+#[derive(Debug, Clone, Default)]
+pub struct Written {
+    /// What went wrong.
+    pub error: Option<ErrorKind>,
+    /// Its registration.
+    pub registration: Option<Registration>,
+}
+
+/// What ECS's documentation leaves open, and what it says about itself only in part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EcsRules {
+    /// A token also stands for a refusal, not only for a request that started a task.
+    pub remembers_refusals: bool,
+    /// A replay's answer describes the task as it was when it was started.
+    pub answers_as_then: bool,
+    /// A new task is listed and described so many milliseconds later at most.
+    pub lag: u64,
+}
+
+/// What kind of Prefect 1 it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefect1Rules {
+    /// A state with another version than the run's is refused.
+    pub version_locking: bool,
+    /// A run that was Submitted is not Submitted again for a while; not with several replicas.
+    pub lock: bool,
+    /// It refuses the agent's own query of due runs, so that the queue is asked as Python's agents do.
+    pub queue_only: bool,
 }
 
 /// What a world begins with.
@@ -63,11 +115,13 @@ pub struct Setting {
     /// Whose Prefect is asked.
     pub generation: Generation,
     /// What kind of Prefect 1 it is.
-    pub one: prefect1::Rules,
+    pub one: Prefect1Rules,
+    /// Runs at the same time.
+    pub limit: Option<usize>,
     /// What is left open about ECS.
-    pub ecs: ecs::Rules,
+    pub ecs: EcsRules,
     /// What becomes of tasks.
-    pub fates: ecs::Fates,
+    pub fates: Fates,
     /// What becomes of events.
     pub post: Post,
     /// What the agent is configured to.
@@ -75,27 +129,77 @@ pub struct Setting {
     /// Prefect 1: Lazarus and the zombie killer are at work.
     pub lazarus: bool,
     /// Prefect 3: when its Late service is at work between two requests.
-    pub late: prefect3::Late,
+    pub late: Late,
     /// Its chance.
     pub rng: Rng,
 }
 
+/// When the Late service is at work besides the rounds of all services, however little a run is late.
+#[derive(Debug, Clone)]
+pub enum Late {
+    /// Not at all.
+    Never,
+    /// In the moment in which this request arrives, counted from 0.
+    Before(usize),
+    /// In the moments in which so many of a thousand requests arrive.
+    Random(Rng, u64),
+}
+
+impl Late {
+    /// Whether it is, as a request arrives.
+    pub fn comes(&mut self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Before(left) => {
+                let comes = *left == 0;
+                *self = left.checked_sub(1).map_or(Self::Never, Self::Before);
+                comes
+            }
+            Self::Random(rng, per_mille) => rng.chance(*per_mille),
+        }
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("tasks", &self.tasks).finish_non_exhaustive()
+    }
+}
+
 impl World {
     /// An empty one.
-    pub fn new(mut setting: Setting) -> Self {
-        let chance = setting.rng.fork();
+    pub fn new(setting: Setting) -> Self {
+        let fakes = world::World::new();
+        setting.config.install(&fakes, setting.generation, setting.limit, START);
+        {
+            let mut state = fakes.lock();
+            let options = &mut state.ecs.options;
+            options.tokens_remember_refusals = setting.ecs.remembers_refusals;
+            options.replays_describe_now = !setting.ecs.answers_as_then;
+            options.stops_later = true;
+            let switches = &mut state.prefect1.switches;
+            switches.version_locking = setting.one.version_locking;
+            switches.without_contained_in = setting.one.queue_only;
+            if !setting.one.lock {
+                switches.submitted_lock_seconds = 0.0;
+            }
+        }
         Self {
             generation: setting.generation,
             config: setting.config,
-            one: prefect1::Server::new(setting.one),
-            three: prefect3::Server::default(),
-            ecs: Ecs::new(setting.ecs, setting.fates, chance),
+            fakes,
+            tasks: Vec::new(),
+            fates: setting.fates,
+            shortage: None,
             flavours: Vec::new(),
-            last_error: None,
+            written: Written::default(),
             audit: Audit::default(),
             mail: Mail::new(setting.post),
             rng: setting.rng,
             late: setting.late,
+            strangers: BTreeSet::new(),
+            tellers: BTreeSet::new(),
+            lag: setting.ecs.lag,
             lazarus: setting.lazarus,
             served: START,
             agenda: BTreeMap::new(),
@@ -107,10 +211,7 @@ impl World {
     pub fn schedule(&mut self, flavour: Flavour, start_time: OffsetDateTime, now: OffsetDateTime) -> RunId {
         let run = RunId(u32::try_from(self.flavours.len()).unwrap_or(u32::MAX));
         self.flavours.push(flavour);
-        match self.generation {
-            Generation::One => self.one.schedule(run, start_time, now),
-            Generation::Three => self.three.schedule(run, start_time, now),
-        }
+        config::schedule(&self.fakes, self.generation, run, flavour, start_time - now);
         self.audit.note(|| format!("{run:?} is scheduled for {start_time}, {flavour:?}"));
         run
     }
@@ -125,21 +226,56 @@ impl World {
         usize::try_from(run.0).ok().and_then(|index| self.flavours.get(index)).copied().unwrap_or(Flavour::Good)
     }
 
+    fn of_run<T>(
+        &self,
+        run: RunId,
+        one: impl FnOnce(&prefect1::FlowRun) -> T,
+        three: impl FnOnce(&prefect3::FlowRun) -> T,
+    ) -> Option<T> {
+        let state = self.fakes.lock();
+        let id = run.to_string();
+        match self.generation {
+            Generation::One => state.prefect1.flow_run(&id).map(one),
+            Generation::Three => state.prefect3.flow_run(&id).map(three),
+        }
+    }
+
     /// How far a run is; `None` = there is none.
     pub fn phase(&self, run: RunId) -> Option<Phase> {
-        match self.generation {
-            Generation::One => self.one.phase(run),
-            Generation::Three => self.three.phase(run),
-        }
+        self.of_run(run, states::phase1, states::phase3)
     }
 
     /// Counts the states of a run.
     pub fn version(&self, run: RunId) -> u64 {
-        match self.generation {
-            Generation::One => self.one.runs.get(&run).and_then(|row| u64::try_from(row.states()).ok()),
-            Generation::Three => self.three.runs.get(&run).and_then(|row| u64::try_from(row.states.len()).ok()),
-        }
-        .unwrap_or_default()
+        let of3 = |run: &prefect3::FlowRun| u64::try_from(run.states.len()).unwrap_or_default();
+        self.of_run(run, states::version1, of3).unwrap_or_default()
+    }
+
+    /// Since when a run is in its state.
+    pub fn since(&self, run: RunId) -> OffsetDateTime {
+        let one = |run: &prefect1::FlowRun| run.current().map(|state| state.timestamp);
+        let three = |run: &prefect3::FlowRun| run.state().map(|state| state.timestamp);
+        self.of_run(run, one, three).flatten().unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// When a task run of a Running run of Prefect 1 is to be retried.
+    pub fn waiting_retry(&self, run: RunId) -> Option<OffsetDateTime> {
+        let retry = |run: &prefect1::FlowRun| {
+            let waits = run.task_runs.iter().filter(|task| task.state() == "Retrying");
+            waits.filter_map(|task| task.current()?.start_time()).min()
+        };
+        self.of_run(run, retry, |_| None).flatten()
+    }
+
+    /// Whether a task run of a run of Prefect 1 is Running, or was when its process died.
+    pub fn has_running_task_run(&self, run: RunId) -> bool {
+        let running = |run: &prefect1::FlowRun| run.task_runs.iter().any(|task| task.state() == "Running");
+        self.of_run(run, running, |_| false).unwrap_or_default()
+    }
+
+    /// The tasks of a run, whoever started them.
+    pub fn tasks_of(&self, run: RunId) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(move |task| task.run == run)
     }
 
     /// What is to come.
@@ -161,14 +297,16 @@ impl World {
             let ((at, _), event) = entry.remove_entry();
             self.happens(event, at);
         }
+        self.tell_time(now);
         self.services(now);
     }
 
-    /// A request arrives: what the server does in this very moment.
-    pub fn before_request(&mut self, now: OffsetDateTime) {
-        if self.generation == Generation::Three && self.late.comes() {
-            self.three.says_again(now);
-        }
+    fn tell_time(&self, now: OffsetDateTime) {
+        let shortage = self.shortage.filter(|(until, _)| now < *until);
+        let mut state = self.fakes.lock();
+        state.told_time = Some(now);
+        state.ecs.options.shortage =
+            shortage.map(|(_, only_spot)| if only_spot { Shortage::Spot } else { Shortage::All });
     }
 
     /// Whether somebody brings back runs that show no sign of life.
@@ -178,16 +316,25 @@ impl World {
 
     /// Whether an agent of ours takes part in the run's cancellation: Prefect 1's has to have claimed it once.
     pub fn was_ours(&self, run: RunId) -> bool {
-        let marked = |row: &prefect1::FlowRun| row.marked_by.contains(crate::process::MARKED_AS);
-        self.generation == Generation::Three || self.one.runs.get(&run).is_some_and(marked)
+        let marked = |run: &prefect1::FlowRun| {
+            let tasks = run.task_runs.iter().flat_map(|task_run| &task_run.states);
+            run.states.iter().chain(tasks).any(|state| states::held1(&state.serialized).is_ours)
+        };
+        self.of_run(run, marked, |_| true).unwrap_or_default()
     }
 
     /// Whether a limit keeps this run from being claimed, as long as others go on.
     pub fn is_limited(&self, run: RunId) -> bool {
-        let limit = if self.generation == Generation::One { self.one.rules.limit } else { self.three.limit };
-        let goes_on =
-            |other: &RunId| *other != run && matches!(self.phase(*other), Some(Phase::Claimed(_) | Phase::Running(_)));
-        limit.is_some_and(|limit| self.runs().filter(goes_on).count() >= limit)
+        let state = self.fakes.lock();
+        if self.generation == Generation::Three {
+            let deployment = state.prefect3.deployment(DEPLOYMENT);
+            let limit = deployment.and_then(|deployment| deployment.limit.as_ref());
+            return limit.is_some_and(|limit| limit.active_slots >= limit.limit);
+        }
+        let id = run.to_string();
+        let busy = |other: &&prefect1::FlowRun| other.id != id && matches!(other.state(), "Submitted" | "Running");
+        let busy = state.prefect1.flow_runs.iter().filter(busy).count();
+        state.prefect1.switches.flow_concurrency.is_some_and(|limit| busy >= limit)
     }
 
     /// The server's own services, as often as they are at work.
@@ -195,103 +342,253 @@ impl World {
         match self.generation {
             Generation::One if self.lazarus && now - self.served >= LAZARUS_EVERY => {
                 self.served = now;
-                let ecs = &self.ecs;
-                let revived = self.one.services(|run| ecs.runs_flow(run), now);
-                for run in revived {
-                    self.audit.begins_anew(run, now);
-                    self.audit.note(|| format!("{run:?} is brought back, or given up, by Prefect"));
-                }
+                self.lazarus(now);
             }
             Generation::Three if now - self.served >= SERVICES_EVERY => {
                 self.served = now;
-                self.three.services(now);
+                self.fakes.prefect3_services();
             }
             _ => {}
         }
     }
 
-    /// Asks a task to stop.
-    pub fn stop_task(&mut self, index: usize, now: OffsetDateTime) {
-        let coming = self.ecs.stop(index, now);
+    fn lazarus(&mut self, now: OffsetDateTime) {
+        let alive: Vec<String> =
+            self.tasks.iter().filter(|task| task.runs_flow).map(|task| task.run.to_string()).collect();
+        let mut stuck = Vec::new();
+        self.fakes.prefect1(|prefect1| {
+            for run in &mut prefect1.flow_runs {
+                if alive.contains(&run.id) {
+                    run.heartbeat = Some(now);
+                }
+                let is_silent = run.heartbeat.is_none_or(|heartbeat| now - heartbeat >= LAZARUS_EVERY);
+                if is_silent && run.state() == "Cancelling" {
+                    stuck.push(run.id.clone());
+                }
+            }
+        });
+        for id in &stuck {
+            let _ = self.fakes.cancel_flow_run(id);
+        }
+        let touched = self.fakes.lazarus().into_iter().chain(stuck);
+        for run in touched.filter_map(|id| RunId::parse(&id)).collect::<Vec<_>>() {
+            self.audit.begins_anew(run, now);
+            self.audit.note(|| format!("{run:?} is brought back, or given up, by Prefect"));
+        }
+    }
+
+    /// A user cancels.
+    pub fn cancel(&self, run: RunId) {
+        let id = run.to_string();
+        let state = match (self.generation, self.phase(run)) {
+            (_, None | Some(Phase::Ended | Phase::Cancelled | Phase::Cancelling)) => return,
+            (Generation::Three, _) => return drop(self.fakes.prefect3_cancel(&id)),
+            (Generation::One, Some(Phase::Running(_))) => json!({"type": "Cancelling"}),
+            (Generation::One, _) => json!({"type": "Cancelled", "message": "Flow run cancelled."}),
+        };
+        let _ = self.fakes.set_flow_run_state(&id, &state);
+    }
+
+    /// A user, or an automation, schedules a run anew.
+    pub fn schedule_anew(&mut self, run: RunId, now: OffsetDateTime) {
+        let id = run.to_string();
+        match self.generation {
+            Generation::One => {
+                let _ = self.fakes.set_flow_run_state(&id, &json!({"type": "Scheduled"}));
+                self.fakes.prefect1(|prefect1| {
+                    prefect1.flow_runs.iter_mut().filter(|run| run.id == id).for_each(|run| run.task_runs.clear());
+                });
+            }
+            Generation::Three => drop(self.fakes.prefect3_schedule(&id, 0.0)),
+        }
+        self.audit.begins_anew(run, now);
+    }
+
+    /// A user pauses a run.
+    pub fn pause(&self, run: RunId) {
+        let id = run.to_string();
+        match self.generation {
+            Generation::One => drop(self.fakes.set_flow_run_state(&id, &json!({"type": "Paused"}))),
+            Generation::Three => drop(self.fakes.prefect3_set_state(&id, &json!("PAUSED"))),
+        }
+    }
+
+    /// An observer of somebody else's tells that the run's task waits (Prefect 3).
+    pub fn observe(&self, run: RunId) {
+        if self.generation == Generation::Three && matches!(self.phase(run), Some(Phase::Claimed(_))) {
+            let state = json!({"type": "PENDING", "name": "InfrastructurePending"});
+            self.post(&format!("/flow_runs/{run}/set_state"), &json!({"state": state, "force": false}));
+        }
+    }
+
+    /// All task definitions are deregistered.
+    pub fn deregister_all(&self) {
+        for definition in &mut self.fakes.lock().ecs.definitions {
+            definition.active = false;
+            definition.description["status"] = json!("INACTIVE");
+        }
+    }
+
+    /// Tasks that `RunTask` has started by now are given their fates.
+    fn take_in_new_tasks(&mut self, actor: ActorId, now: OffsetDateTime) {
+        let known = self.tasks.len();
+        let new: Vec<world::ecs::Task> = self.fakes.lock().ecs.tasks.iter().skip(known).cloned().collect();
+        for task in new {
+            let Some(run) = run_of(&task.request) else {
+                self.audit.violated("a task without a run".into());
+                continue;
+            };
+            let index = self.tasks.len();
+            let mut lag = || time::Duration::milliseconds(i64::try_from(self.rng.below(self.lag + 1)).unwrap_or(0));
+            let (listed_from, described_from) = (now + lag(), now + lag());
+            if let Some(task) = self.fakes.lock().ecs.task_mut(&task.arn) {
+                (task.listed_from, task.described_from) = (listed_from, described_from);
+            }
+            let fate = self.fates.next(&mut self.rng);
+            let is_ours =
+                task.started_by.as_deref() == Some(started_by(crate::process::AGENT, &run.to_string()).as_str());
+            let task = Task {
+                index,
+                arn: task.arn,
+                cluster: task.cluster_arn,
+                token: task.client_token,
+                run,
+                is_ours,
+                created_at: now,
+                listed_from,
+                status: Status::Starting,
+                is_ending: false,
+                stop: None,
+                fate,
+                runs_flow: false,
+                has_asked: false,
+            };
+            self.audit.started(actor, &task, self.tasks.iter().filter(|other| other.run == run));
+            self.tasks.push(task);
+            let starts = now + seconds(fate.starts_after);
+            let then = if fate.then == Then::NeverStarts { Event::Stopped(index) } else { Event::Running(index) };
+            self.plan([(now + seconds(fate.starts_after.min(5)), Event::Pending(index)), (starts, then)]);
+        }
+    }
+
+    /// A task that ECS was told to stop does so after a while.
+    fn take_in_stopping_tasks(&mut self, now: OffsetDateTime) {
+        let told: Vec<bool> = self.fakes.lock().ecs.tasks.iter().map(|task| task.desired_status == "STOPPED").collect();
+        let mut coming = Vec::new();
+        for (task, is_told) in self.tasks.iter_mut().zip(told) {
+            if is_told && task.is_live() {
+                task.is_ending = true;
+                let was_running = task.status == Status::Running;
+                let reason = "Task stopped by user".to_owned();
+                let exit_code = was_running.then_some(137);
+                task.stop = Some(Stop { code: "UserInitiated".into(), reason, exit_code, container_reason: None });
+                let most = if was_running { 45 } else { 10 };
+                coming.push((now + seconds(self.rng.between(1, most)), Event::Stopped(task.index)));
+            }
+        }
         self.plan(coming);
     }
 
-    /// A process asks a task to stop.
-    pub fn stopping(&mut self, actor: ActorId, index: usize, run: RunId, now: OffsetDateTime) {
-        let (phase, version) = (self.phase(run), self.version(run));
-        self.audit.stops(actor, run, phase.as_ref(), version);
-        self.audit.note(|| format!("{run:?}: {actor:?} stops task {index}"));
-        self.stop_task(index, now);
-    }
-
-    /// A task has stopped.
-    pub fn stop_at_once(&mut self, index: usize, now: OffsetDateTime) {
-        self.happens(Event::Stopped(index), now);
-    }
-
     /// A task ends at once, without a word: a host dies, Spot takes it back.
-    pub fn kill_task(&mut self, index: usize, now: OffsetDateTime) {
-        if let Some(task) = self.ecs.tasks.get_mut(index) {
-            task.stop_code = "SpotInterruption";
-            task.stopped_reason = "Your Spot Task was interrupted.";
+    pub fn kill_task(&mut self, run: RunId, now: OffsetDateTime) {
+        let Some(task) = self.tasks.iter_mut().find(|task| task.run == run && task.is_live()) else { return };
+        let reason = "Your Spot Task was interrupted.".to_owned();
+        task.stop = Some(Stop { code: "SpotInterruption".into(), reason, exit_code: None, container_reason: None });
+        let event = Event::Stopped(task.index);
+        self.happens(event, now);
+    }
+
+    /// A run's last task stops: its container died, or could not be started.
+    pub fn end_task(&mut self, run: RunId, stop: Option<Stop>, now: OffsetDateTime) {
+        let Some(task) = self.tasks.iter_mut().rfind(|task| task.run == run) else { return };
+        let was_started = stop.is_some();
+        (task.stop, task.fate.takes) = (stop, 0);
+        let (index, arn) = (task.index, task.arn.clone());
+        if was_started {
+            self.fakes.ecs_set_status(&arn, "RUNNING");
         }
         self.happens(Event::Stopped(index), now);
     }
 
     fn happens(&mut self, event: Event, at: OffsetDateTime) {
+        self.fakes.lock().told_time = Some(at);
         let (Event::Pending(index)
         | Event::Running(index)
         | Event::Begins(index)
         | Event::Ends(index)
         | Event::Stopped(index)) = event;
-        let Some(task) = self.ecs.tasks.get_mut(index).filter(|task| task.status != Status::Stopped) else { return };
-        let run = task.run;
+        let Some(task) = self.tasks.get_mut(index).filter(|task| task.status != Status::Stopped) else { return };
+        let (run, arn) = (task.run, task.arn.clone());
         match event {
-            Event::Pending(_) => task.changes(Status::Pending),
-            Event::Running(_) if task.is_ending => return,
+            Event::Pending(_) if !task.is_ending => drop(self.fakes.ecs_set_status(&arn, "PENDING")),
+            Event::Pending(_) | Event::Running(_) if task.is_ending => return,
+            Event::Pending(_) => {}
             Event::Running(_) => {
-                task.changes(Status::Running);
-                task.started_at = Some(at);
+                task.status = Status::Running;
                 let dies = task.fate.then == Then::DiesBefore;
-                task.exit_code = dies.then_some(1);
+                task.stop = dies.then(|| Stop::exited(1));
                 let next = if dies { Event::Stopped(index) } else { Event::Begins(index) };
+                self.fakes.ecs_set_status(&arn, "RUNNING");
                 self.plan([(at + seconds(PROCESS_STARTS), next)]);
             }
             Event::Begins(_) | Event::Ends(_) if task.is_ending => {}
             Event::Begins(_) => self.flow_begins(index, run, at),
             Event::Ends(_) => self.flow_ends(index, run, at),
             Event::Stopped(_) => {
-                task.never_starts();
-                task.changes(Status::Stopped);
-                task.is_ending = true;
-                task.stopped_at = Some(at);
-                task.runs_flow = false;
+                let stop = task.stops();
+                (task.status, task.is_ending, task.runs_flow) = (Status::Stopped, true, false);
+                for container in ["flow", "prefect"] {
+                    self.fakes.ecs_container_writes(&arn, container, ["Traceback"]);
+                }
+                self.fakes.ecs_stop(&arn, &stop);
             }
         }
         self.audit.note(|| format!("{run:?}: {event:?} at {at}"));
-        if !matches!(event, Event::Begins(_) | Event::Ends(_))
-            && let Some(task) = self.ecs.tasks.get(index)
-        {
-            self.mail.post(task, &mut self.rng, at);
+        if !matches!(event, Event::Begins(_) | Event::Ends(_)) {
+            let event = self.fakes.task_event(&arn);
+            self.mail.post(&event, &mut self.rng, at);
+        }
+    }
+
+    /// The event of the last task's last change arrives now.
+    pub fn send_last_event(&mut self, now: OffsetDateTime) {
+        if let Some(task) = self.tasks.last() {
+            let event = self.fakes.task_event(&task.arn);
+            self.mail.send(event, now);
         }
     }
 
     fn flow_begins(&mut self, index: usize, run: RunId, at: OffsetDateTime) {
-        let begins = match self.generation {
-            Generation::One => self.one.begin_flow(run, at).then_some(at),
-            Generation::Three => self.three.begin_flow(run, at),
-        };
-        let Some(task) = self.ecs.tasks.get_mut(index) else { return };
+        let id = run.to_string();
+        let Some(task) = self.tasks.get_mut(index) else { return };
         let fate = task.fate;
-        let next = match begins {
+        let asked = std::mem::replace(&mut task.has_asked, true);
+        let later = match self.generation {
+            Generation::One => {
+                let started = self.fakes.prefect1(|prefect1| prefect1.start_container(&id, at));
+                matches!(started, Ok(prefect1::container::Started::Yes)).then_some(0)
+            }
+            Generation::Three => {
+                let begin = |prefect3: &mut prefect3::Prefect3| {
+                    if asked { prefect3.go_on(&id, at) } else { prefect3.start_container(&id, at) }
+                };
+                match self.fakes.prefect3(begin) {
+                    Ok(prefect3::container::Started::Yes) => Some(0),
+                    Ok(prefect3::container::Started::Wait(seconds)) => Some(seconds).filter(|wait| *wait < PATIENCE),
+                    _ => None,
+                }
+            }
+        };
+        let Some(task) = self.tasks.get_mut(index) else { return };
+        let next = match later {
             // The process waits by itself until the server lets it begin.
-            Some(later) if later > at => Some((later, Event::Begins(index))),
+            Some(later) if later > 0 => Some((at + time::Duration::seconds(later), Event::Begins(index))),
             Some(_) => {
                 task.runs_flow = fate.then != Then::Hangs;
-                (fate.then != Then::Hangs).then_some((at + seconds(fate.takes), Event::Ends(index)))
+                task.runs_flow.then_some((at + seconds(fate.takes), Event::Ends(index)))
             }
             None => {
-                task.exit_code = Some(0);
+                task.stop = Some(Stop::exited(0));
                 Some((at + seconds(PROCESS_ENDS), Event::Stopped(index)))
             }
         };
@@ -299,15 +596,45 @@ impl World {
     }
 
     fn flow_ends(&mut self, index: usize, run: RunId, at: OffsetDateTime) {
-        let Some(task) = self.ecs.tasks.get_mut(index) else { return };
+        let Some(task) = self.tasks.get_mut(index) else { return };
+        let then = task.fate.then;
         task.runs_flow = false;
-        task.exit_code = Some(if task.fate.then == Then::DiesWithin { 139 } else { 0 });
-        match (task.fate.then, self.generation) {
+        task.stop = Some(Stop::exited(if then == Then::DiesWithin { 139 } else { 0 }));
+        let id = run.to_string();
+        match (then, self.generation) {
             (Then::DiesWithin, _) => {}
-            (Then::RetriesLater, Generation::One) => self.one.retry_task(run, at + seconds(660 + task.fate.takes), at),
-            (then, Generation::One) => self.one.end_flow(run, then != Then::Fails, at),
-            (then, Generation::Three) => self.three.end_flow(run, then != Then::Fails, at),
+            (Then::RetriesLater, Generation::One) => {
+                let retry_at = at + seconds(660) + seconds(run.0.into());
+                let _ = self.fakes.prefect1(|prefect1| prefect1.retry_task(&id, retry_at, at));
+            }
+            (then, Generation::One) => self.flow_of_prefect1_ends(run, then != Then::Fails, at),
+            (then, Generation::Three) => {
+                let kind = if then == Then::Fails { StateType::Failed } else { StateType::Completed };
+                let is_over = matches!(self.phase(run), None | Some(Phase::Ended | Phase::Cancelled | Phase::Waiting));
+                if !is_over {
+                    // The server may say no, e.g. to a run that is being cancelled: then its state stays.
+                    let _ = self.fakes.prefect3(|prefect3| prefect3.finish_container(&id, kind, None, at));
+                }
+            }
         }
         self.plan([(at + seconds(PROCESS_ENDS), Event::Stopped(index))]);
+    }
+
+    /// The process sets a final state whatever the run's state is by then, unless it has ended or is paused.
+    fn flow_of_prefect1_ends(&self, run: RunId, well: bool, at: OffsetDateTime) {
+        let (id, kind) = (run.to_string(), if well { "Success" } else { "Failed" });
+        match self.phase(run) {
+            None | Some(Phase::Ended | Phase::Cancelled | Phase::Waiting) => {}
+            Some(Phase::Cancelling) => drop(self.fakes.cancel_flow_run(&id)),
+            Some(Phase::Running(_)) => {
+                let _ = self.fakes.prefect1(|prefect1| prefect1.finish_container(&id, kind, None, at));
+            }
+            Some(_) => drop(self.fakes.set_flow_run_state(&id, &json!({"type": kind}))),
+        }
+    }
+
+    /// Somebody else asks Prefect 3.
+    pub fn post(&self, path: &str, body: &Value) -> Value {
+        requests::post(&self.fakes, &format!("/prefect3/api{path}"), &[], body)
     }
 }

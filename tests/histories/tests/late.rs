@@ -3,9 +3,9 @@
 use histories::call::{Call, Generation};
 use histories::driver::Faults;
 use histories::fault::{Effect, Fault, Kind};
-use histories::prefect3::Late;
 use histories::scene::{INVOCATION, PLAIN, Scene, settled};
 use histories::schedule::{Paths, Schedule};
+use histories::world::Late;
 
 /// Requests of one poll of two due runs, and some more.
 const REQUESTS: usize = 24;
@@ -47,8 +47,8 @@ fn nothing_is_put_off_whenever_the_server_marks_it_late() {
 
 #[test]
 fn whatever_is_lost_the_server_may_mark_it_late_meanwhile() {
-    for call in [Call::DueRuns, Call::Claim, Call::Reread, Call::RunTask, Call::RecordTask] {
-        for fault in Fault::all_of(call) {
+    for call in [Call::DueRuns, Call::Claim, Call::Look, Call::RunTask, Call::RecordTask] {
+        for fault in Fault::all_of(call, Generation::Three) {
             for request in 0..REQUESTS {
                 let (_, _, _, wrong) = polled(Late::Before(request), Some((call, fault)));
                 assert_eq!(wrong, [""; 0], "late before request {request}, {call:?} {fault:?}");

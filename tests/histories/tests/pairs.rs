@@ -21,7 +21,7 @@ fn whatever_goes_wrong_with_whatever_call_every_run_gets_its_one_task() {
             let with_it: Vec<(Scene, usize)> =
                 scenes.iter().filter_map(|(scene, calls)| Some((*scene, *calls.get(&call)?))).collect();
             assert!(!with_it.is_empty(), "{call:?} is never sent with {generation:?}");
-            for fault in Fault::all_of(call) {
+            for fault in Fault::all_of(call, generation) {
                 for (scene, times) in &with_it {
                     (0..FIRST.min(*times)).for_each(|nth| goes_wrong(*scene, generation, (call, nth), fault));
                 }

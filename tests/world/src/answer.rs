@@ -56,7 +56,7 @@ impl ServiceError {
 }
 
 fn request_id() -> String {
-    uuid::Uuid::new_v4().to_string()
+    crate::ids::uuid().to_string()
 }
 
 fn with_request_id(mut response: Response, id: &str) -> Response {

@@ -74,7 +74,7 @@ pub fn handle(world: &World, scope: &Scope, operation: &str, body: &Bytes) -> Re
     match result {
         Ok(fields) => xml(format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{operation}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\n    <requestId>{}</requestId>\n{fields}</{operation}Response>",
-            uuid::Uuid::new_v4()
+            crate::ids::uuid()
         )),
         Err(error) => service_error("ec2", error),
     }

@@ -1,9 +1,9 @@
 //! Which service and operation a request is for.
 
-use crate::{ACCOUNT, REGION, prefect3};
+use crate::{ACCOUNT, REGION, kept::Kept, prefect3};
 use apollo_compiler::ast::{Definition, Document, Selection};
 use axum::http::{HeaderMap, Method, Uri};
-use serde_json::Value;
+use serde::Deserialize;
 
 /// Service and operation, as the journal and the faults name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +62,21 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
 /// What a GraphQL document in a request body asks for: the name of its operation if it has one, else its root fields, each
 /// once, in order, joined by `,`. `invalid` when body or document cannot be read.
 pub fn root_fields(body: &[u8]) -> String {
-    let request: Value = serde_json::from_slice(body).unwrap_or_default();
-    let Some(Ok(document)) = request["query"].as_str().map(|query| Document::parse(query, "request.graphql")) else {
-        return "invalid".to_owned();
-    };
+    let Ok(Asked { query: Some(query) }) = serde_json::from_slice(body) else { return "invalid".to_owned() };
+    NAMES.get_or(&query, || names_of(&query))
+}
+
+/// The names of the documents of late: clients send the same few again and again.
+static NAMES: Kept<String> = Kept::new();
+
+/// What is read of a GraphQL request.
+#[derive(Deserialize)]
+struct Asked {
+    query: Option<String>,
+}
+
+fn names_of(query: &str) -> String {
+    let Ok(document) = Document::parse(query, "request.graphql") else { return "invalid".to_owned() };
     let mut names: Vec<&str> = Vec::new();
     for definition in &document.definitions {
         if let Definition::OperationDefinition(operation) = definition {

@@ -58,7 +58,7 @@ pub fn handle(world: &World, headers: &HeaderMap, operation: &str, body: &Bytes)
     match result {
         Ok(fields) => xml(format!(
             "<{operation}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{operation}Result>{fields}</{operation}Result><ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata></{operation}Response>",
-            uuid::Uuid::new_v4()
+            crate::ids::uuid()
         )),
         Err(error) => service_error("sts", error),
     }

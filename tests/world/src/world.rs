@@ -51,12 +51,14 @@ pub struct State {
     pub faults: Faults,
     /// How far the world's clock is ahead of the machine's.
     pub clock_ahead: Duration,
+    /// The world's time where it follows from nothing but what it is told.
+    pub told_time: Option<OffsetDateTime>,
 }
 
 impl State {
-    /// The world's time: the machine's, plus what [`World::advance`] added.
+    /// The world's time: what it was told, else the machine's, plus what [`World::advance`] added.
     pub fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::now_utc() + self.clock_ahead
+        self.told_time.unwrap_or_else(OffsetDateTime::now_utc) + self.clock_ahead
     }
 
     /// The world's time in seconds since 1970, with milliseconds, as AWS's JSON protocols write it.

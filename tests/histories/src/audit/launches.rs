@@ -1,10 +1,12 @@
 //! Launches: only of what is claimed, once, not early, and always with the same bytes.
 
 use super::Audit;
-use crate::ecs::{Families, Status, Task, fingerprint};
 use crate::gate::ActorId;
+use crate::process::AGENT;
 use crate::run::{Phase, RunId, run_of};
-use serde_json::{Map, Value};
+use crate::tasks::{Status, Task};
+use prefect_serverless_agent::launch::token::started_by;
+use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
 /// What is decided in one poll is done within this time.
@@ -12,12 +14,12 @@ const MOMENT: Duration = Duration::seconds(60);
 
 impl Audit {
     /// `RunTask` is about to be sent. `now`: the time, or what its process takes for it if that is later.
-    pub fn run_task(&mut self, actor: ActorId, body: &Map<String, Value>, now: OffsetDateTime, families: &Families) {
-        let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
+    pub fn run_task(&mut self, actor: ActorId, request: &Value, now: OffsetDateTime, fakes: &world::World) {
+        let text = |key: &str| request[key].as_str().unwrap_or_default();
         let token = text("clientToken").to_owned();
-        let Some(run) = run_of(body) else { return self.violated("a task without a run".into()) };
-        if text("startedBy") != started_by(run) {
-            self.violated(format!("{run:?}: started by {}", text("startedBy")));
+        let Some(run) = run_of(request) else { return self.violated("a task without a run".into()) };
+        if text("startedBy") != started_by(AGENT, &run.to_string()) {
+            self.violated(format!("{run:?}: {actor:?} starts it by {}", text("startedBy")));
         }
         match self.claims.get(&(run, token.clone())) {
             None => self.violated(format!("{run:?}: launched without a claim")),
@@ -27,16 +29,16 @@ impl Audit {
             }
             Some(_) => {}
         }
-        let configuration = self.configured.get(&actor).copied().unwrap_or_default();
-        let definition = text("taskDefinition").to_owned();
-        let mut rest = body.clone();
-        rest.insert("taskDefinition".into(), Value::Null);
-        let sent = (fingerprint(&rest), definition);
-        let known = self.bodies.insert((token.clone(), text("cluster").to_owned(), configuration), sent.clone());
+        let definition = definition_of(fakes, text("taskDefinition"));
+        // Every change of the configuration brings another image: two requests of one configuration must not differ.
+        let image = definition["containerDefinitions"][0]["image"].as_str().unwrap_or_default().to_owned();
+        let mut rest = request.clone();
+        rest["taskDefinition"] = Value::Null;
         // Two definitions may say the same: two processes registered them at once, or the first one was deregistered.
-        let differs = |known: &(u64, String)| known.0 != sent.0 || !families.say_the_same(&known.1, &sent.1);
-        if known.as_ref().is_some_and(differs) {
-            self.violated(format!("{run:?}: another request with the same token, {known:?} and {sent:?}"));
+        let sent = format!("{rest} {definition}");
+        let known = self.bodies.insert((token.clone(), text("cluster").to_owned(), image), sent.clone());
+        if let Some(known) = known.filter(|known| *known != sent) {
+            self.violated(format!("{run:?}: another request with the same token, {known} and {sent}"));
         }
         self.tried.entry(run).or_default().insert(token);
     }
@@ -45,11 +47,11 @@ impl Audit {
     pub fn started<'a>(&mut self, actor: ActorId, task: &Task, tasks: impl Iterator<Item = &'a Task>) {
         let run = task.run;
         self.note(|| format!("{run:?}: {actor:?} starts {} ({:?})", task.arn, task.fate));
-        if !task.is_ours() {
+        if !task.is_ours {
             return;
         }
         self.counts.launches += 1;
-        let lives = |other: &&Task| other.index != task.index && other.is_ours() && other.status != Status::Stopped;
+        let lives = |other: &&Task| other.index != task.index && other.is_ours && other.status != Status::Stopped;
         // Tasks are looked for where the agent launches: after a move to another cluster nobody looks at the old one.
         for other in tasks.filter(lives).filter(|other| other.cluster == task.cluster) {
             if self.crossed(actor, task, other) {
@@ -80,7 +82,8 @@ impl Audit {
 
     /// A process asks a task of ours to stop. It may when the run was given up or cancelled, as far as it could know.
     pub fn stops(&mut self, actor: ActorId, run: RunId, phase: Option<&Phase>, version: u64) {
-        let may = matches!(phase, Some(Phase::Scheduled(_) | Phase::Cancelling | Phase::Ended(_)) | None);
+        let may =
+            matches!(phase, Some(Phase::Scheduled(_) | Phase::Cancelling | Phase::Cancelled | Phase::Ended) | None);
         let reads = [&self.seen, &self.looks].map(|reads| reads.get(&(actor, run)));
         let knew = reads == [None, None] || reads.into_iter().flatten().any(|(seen, _)| *seen == version);
         if !may && knew {
@@ -89,7 +92,13 @@ impl Audit {
     }
 }
 
-/// `startedBy` of a run's tasks.
-fn started_by(run: RunId) -> String {
-    format!("prefect/{}/{run}", crate::process::AGENT)
+/// What a registered definition says, without what its registration added.
+fn definition_of(fakes: &world::World, arn: &str) -> Value {
+    let state = fakes.lock();
+    let definition = state.ecs.find_definition(&crate::config::scope(), arn);
+    let mut said = definition.map(|definition| definition.description.clone()).unwrap_or_default();
+    for added in ["taskDefinitionArn", "revision", "status", "registeredAt", "registeredBy"] {
+        said.as_object_mut().and_then(|said| said.shift_remove(added));
+    }
+    said
 }

@@ -1,16 +1,16 @@
 //! Reports: what they say of runs and tasks is true.
 
 use super::Audit;
-use crate::ecs::Ecs;
+use crate::tasks::Task;
 use prefect_serverless_agent::poll::AgentReport;
 
 impl Audit {
     /// A poll ended with this report.
-    pub fn reported(&mut self, report: &AgentReport, ecs: &Ecs) {
+    pub fn reported(&mut self, report: &AgentReport, tasks: &[Task]) {
         let launched = report.launched.iter().map(|launched| (&launched.flow_run_id, &launched.task_arn));
         let recovered = report.recovered.iter().map(|recovered| (&recovered.flow_run_id, &recovered.task_arn));
         for (run, arn) in launched.chain(recovered) {
-            let is_true = ecs.tasks.iter().any(|task| task.arn == *arn && task.run.to_string() == *run);
+            let is_true = tasks.iter().any(|task| task.arn == *arn && task.run.to_string() == *run);
             if !is_true {
                 self.violated(format!("{run:?}: reported with task {arn}, which is not its own"));
             }

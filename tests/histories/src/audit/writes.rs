@@ -5,8 +5,7 @@
 
 use super::{Audit, MAX_LAUNCH_ATTEMPTS};
 use crate::gate::ActorId;
-use crate::run::{Flavour, Phase, RunId};
-use prefect_serverless_agent::orchestrator::Mark;
+use crate::run::{Flavour, Held, Phase, RunId};
 use time::{Duration, OffsetDateTime};
 
 /// What is known of a run for longer than this is read again before its claim (5 s); then a launch is prepared (15 s) and
@@ -39,19 +38,22 @@ pub struct Wrote {
 /// What is written.
 #[derive(Debug)]
 pub enum Write {
-    /// A claim that Prefect took. Prefect 1's claims of task runs leave the run Running.
+    /// A claim that Prefect took.
     Claim {
-        /// Its mark.
-        mark: Mark,
+        /// What its launch is named by.
+        token: String,
         /// When the run was due.
         due: OffsetDateTime,
+        /// It is of a task run of a Running run (Prefect 1).
+        of_task_run: bool,
     },
     /// A claim given back.
-    GiveBack(Mark),
+    GiveBack {
+        /// What its launch is named by.
+        token: String,
+    },
     /// Failed or Crashed.
     Fail {
-        /// The turn's token.
-        token: String,
         /// The message.
         message: String,
         /// What the run brings along.
@@ -68,19 +70,24 @@ impl Audit {
     pub fn wrote(&mut self, wrote: Wrote) {
         let Wrote { actor, run, before, version, now, write } = wrote;
         self.note(|| format!("{run:?}: {actor:?} writes {write:?} over {before:?} at {now}"));
-        let holds = |token: &str| match &before {
-            Phase::Claimed(mark) => mark.as_ref().is_some_and(|mark| mark.token == token),
-            Phase::Running(marks) => marks.iter().any(|mark| mark.token == token),
-            _ => false,
+        let held: &[Held] = match &before {
+            Phase::Claimed(held) => std::slice::from_ref(held),
+            Phase::Running(held) => held,
+            _ => &[],
         };
+        let holds = |token: &str| held.iter().any(|held| held.token == token);
         let (may, window) = match &write {
-            Write::Claim { mark, .. } => {
-                let is_due = matches!(before, Phase::Scheduled(_) | Phase::Running(_))
-                    && !is_flow_claim_of_running(&before, mark);
-                (is_due || holds(&mark.token), CLAIM_WINDOW)
+            Write::Claim { token, of_task_run, .. } => {
+                // A Running run is claimed by its task runs; a flow run's own claim is not for it.
+                let is_due = match before {
+                    Phase::Scheduled(_) => !of_task_run,
+                    Phase::Running(_) => *of_task_run,
+                    _ => false,
+                };
+                (is_due || holds(token), CLAIM_WINDOW)
             }
-            Write::GiveBack(mark) => (holds(&mark.token), WRITE_WINDOW),
-            Write::Fail { token, .. } => (holds(token), WRITE_WINDOW),
+            Write::GiveBack { token } => (holds(token), WRITE_WINDOW),
+            Write::Fail { .. } => (held.iter().any(|held| held.is_ours), WRITE_WINDOW),
             Write::Cancelled(flavour) => {
                 let is_gone = *flavour == Flavour::Gone && matches!(before, Phase::Scheduled(_));
                 (before == Phase::Cancelling || is_gone, WRITE_WINDOW)
@@ -107,21 +114,21 @@ impl Audit {
     }
 
     fn account(&mut self, run: RunId, write: Write, read_at: OffsetDateTime, now: OffsetDateTime) {
-        if matches!(write, Write::Claim { .. } | Write::GiveBack(_) | Write::Fail { .. })
+        if matches!(write, Write::Claim { .. } | Write::GiveBack { .. } | Write::Fail { .. })
             && self.anew.get(&run).is_some_and(|anew| read_at <= *anew && *anew <= now)
         {
             self.carried.insert(run);
         }
         match write {
-            Write::Claim { mark, due } => {
+            Write::Claim { token, due, .. } => {
                 self.counts.claims += 1;
-                self.claims.entry((run, mark.token)).or_insert((due, read_at));
+                self.claims.entry((run, token)).or_insert((due, read_at));
             }
-            Write::Fail { message, flavour, .. } => self.failed(run, &message, flavour),
+            Write::Fail { message, flavour } => self.failed(run, &message, flavour),
             Write::Dead => self.counts.dead += 1,
             // Also one that adopted the task of an earlier turn, which then died, was an attempt.
-            Write::GiveBack(mark) => {
-                self.tried.entry(run).or_default().insert(mark.token);
+            Write::GiveBack { token } => {
+                self.tried.entry(run).or_default().insert(token);
             }
             Write::Cancelled(_) => {}
         }
@@ -141,10 +148,4 @@ impl Audit {
             self.violated(format!("{run:?}: failed after {tried} attempts: {message}"));
         }
     }
-}
-
-/// A Running run is claimed by its task runs; a flow run's own claim is not for it.
-fn is_flow_claim_of_running(before: &Phase, mark: &Mark) -> bool {
-    // The epoch of a flow run's claim is its version; that of task runs is longer.
-    matches!(before, Phase::Running(_)) && mark.epoch.len() < 20
 }

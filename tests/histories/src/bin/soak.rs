@@ -3,6 +3,7 @@
 use clap::Parser;
 use histories::history::Script;
 use histories::table::Table;
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,12 +17,33 @@ struct Args {
     /// The first seed; the others follow.
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// Only the `k`-th of `n` equal parts of them: `k/n`, from `1/n` on.
+    #[arg(long, value_parser = shard)]
+    shard: Option<(u64, u64)>,
     /// Threads; each plays its own share.
     #[arg(long, default_value_t = 2)]
-    threads: u64,
+    threads: usize,
     /// Tells the story of this seed instead, then what is left of it when all is removed that it can do without.
     #[arg(long)]
     seed: Option<u64>,
+}
+
+/// `3/10` → the third of ten parts.
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let read = || {
+        let (number, of) = text.split_once('/')?;
+        Some((number.parse().ok()?, of.parse().ok()?))
+    };
+    read().filter(|(number, of)| (1..=*of).contains(number)).ok_or_else(|| "k/n is wanted, k from 1 to n".to_owned())
+}
+
+impl Args {
+    /// The seeds that are played.
+    fn seeds(&self) -> Range<u64> {
+        let (number, of) = self.shard.unwrap_or((1, 1));
+        let border = |number: u64| self.first + self.histories * number / of;
+        border(number - 1)..border(number)
+    }
 }
 
 /// How often is said how far it is.
@@ -38,10 +60,10 @@ fn soak(args: &Args) -> bool {
     let started = Instant::now();
     let played = AtomicU64::new(0);
     let threads = args.threads.max(1);
-    let share = |thread: u64| {
+    let share = |thread: usize| {
         let mut table = Table::default();
         let mut news = Instant::now();
-        for seed in (args.first + thread..args.first + args.histories).step_by(usize::try_from(threads).unwrap_or(1)) {
+        for seed in args.seeds().skip(thread).step_by(threads) {
             let outcome = Script::of(seed).play(false);
             if let Some(violation) = outcome.violations.first() {
                 println!("seed {seed}: {violation}");
@@ -60,7 +82,7 @@ fn soak(args: &Args) -> bool {
         workers.into_iter().filter_map(|worker| worker.join().ok()).fold(Table::default(), Table::with)
     });
     println!("{}", table.text(started.elapsed()));
-    table.is_well() && table.histories == args.histories
+    table.is_well() && Some(table.histories) == args.seeds().end.checked_sub(args.seeds().start)
 }
 
 fn tell(seed: u64) -> bool {

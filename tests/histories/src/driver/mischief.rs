@@ -1,6 +1,6 @@
 //! What goes wrong, and how long things take.
 
-use crate::call::{Call, Service};
+use crate::call::{Call, Generation, Service};
 use crate::fault::{Fault, Kind};
 use crate::rng::Rng;
 use time::OffsetDateTime;
@@ -40,7 +40,7 @@ pub struct Mischief {
 
 impl Faults {
     /// What goes wrong with this call.
-    pub fn choose(&mut self, asked: Call, now: OffsetDateTime) -> Option<Fault> {
+    pub fn choose(&mut self, asked: Call, generation: Generation, now: OffsetDateTime) -> Option<Fault> {
         match self {
             Self::None => None,
             Self::Nth { call, left, fault, hit } => {
@@ -51,13 +51,13 @@ impl Faults {
                 *left = left.saturating_sub(1);
                 hit.then_some(*fault)
             }
-            Self::Random(mischief) => mischief.choose(asked, now),
+            Self::Random(mischief) => mischief.choose(asked, generation, now),
         }
     }
 }
 
 impl Mischief {
-    fn choose(&mut self, call: Call, now: OffsetDateTime) -> Option<Fault> {
+    fn choose(&mut self, call: Call, generation: Generation, now: OffsetDateTime) -> Option<Fault> {
         let is_out = self.outage.is_some_and(|(service, until)| service == call.service() && now < until);
         if !self.rng.chance(if is_out { 950 } else { self.per_mille }) {
             return None;
@@ -65,7 +65,7 @@ impl Mischief {
         let outage = |kind: Kind| matches!(kind, Kind::NotSent | Kind::Timeout | Kind::ServerError | Kind::Html);
         let fits =
             |fault: &Fault| if is_out { outage(fault.kind) } else { self.only.is_none_or(|only| only == fault.kind) };
-        let all: Vec<Fault> = Fault::all_of(call).filter(fits).collect();
+        let all: Vec<Fault> = Fault::all_of(call, generation).filter(fits).collect();
         all.get(self.rng.index(all.len())).copied()
     }
 }

@@ -2,16 +2,14 @@
 
 use super::Script;
 use crate::call::Generation;
+use crate::config::Config;
 use crate::driver::{Delays, Mischief};
-use crate::ecs;
 use crate::fault::Kind;
 use crate::mail::Post;
 use crate::op::{Op, Tick, When};
-use crate::prefect1;
-use crate::prefect3;
 use crate::rng::Rng;
-use crate::run::Config;
-use crate::world::Setting;
+use crate::tasks::Fates;
+use crate::world::{EcsRules, Late, Prefect1Rules, Setting};
 
 /// A world and its ways.
 #[derive(Debug, Clone)]
@@ -70,29 +68,25 @@ fn setting(rng: &mut Rng, generation: Generation) -> Setting {
     // From a copy: what else a seed stands for is what it was.
     let own = &mut rng.clone();
     let late = own.pick(0, &[20, 200]);
-    let late = prefect3::Late::Random(own.fork(), late);
+    let late = Late::Random(own.fork(), late);
     Setting {
         late,
         generation,
-        one: prefect1::Rules {
-            version_locking: cloud,
-            lock: rng.chance(700),
-            limit: limit.filter(|_| cloud || generation == Generation::Three),
-            queue_only: rng.chance(100),
-        },
-        ecs: ecs::Rules {
+        one: Prefect1Rules { version_locking: cloud, lock: rng.chance(700), queue_only: rng.chance(100) },
+        limit: limit.filter(|_| cloud || generation == Generation::Three),
+        ecs: EcsRules {
             remembers_refusals: rng.chance(500),
             answers_as_then: rng.chance(500),
             lag: if rng.chance(500) { rng.below(5000) } else { 0 },
         },
-        fates: ecs::Fates { harm: rng.pick(0, &[100, 300, 600]), retries: generation == Generation::One },
+        fates: Fates { harm: rng.pick(0, &[100, 300, 600]), retries: generation == Generation::One },
         post: Post {
             silent: rng.chance(300),
             lost: rng.pick(0, &[100, 500]),
             repeated: rng.pick(0, &[300]),
             late: rng.pick(2, &[60, 1000]),
         },
-        config: Config { spot: rng.chance(300), infer_network: rng.chance(700), ..Config::default() },
+        config: Config { spot: rng.chance(300), infer_network: rng.chance(700), cloud, ..Config::default() },
         lazarus: rng.chance(500),
         rng: rng.fork(),
     }

@@ -56,6 +56,16 @@ impl Task {
         }
     }
 
+    /// It is to stop for this reason, and goes on until it does.
+    fn is_to_stop(&mut self, stop: Stop) {
+        if self.desired_status == "STOPPED" {
+            return;
+        }
+        "STOPPED".clone_into(&mut self.desired_status);
+        self.stop_code = Some(stop.code);
+        self.stopped_reason = Some(stop.reason);
+    }
+
     pub(super) fn stop(&mut self, stop: &Stop, now: OffsetDateTime) {
         if self.last_status == "STOPPED" {
             return;
@@ -95,9 +105,15 @@ impl Ecs {
         self.processes.end(&arn);
         let reason =
             input["reason"].as_str().filter(|reason| !reason.is_empty()).unwrap_or("Task stopped by user").to_owned();
+        let later = self.options.stops_later;
         let Some(task) = self.task_mut(&arn) else { return Ok(json!({})) };
         let exit_code = (task.last_status == "RUNNING").then_some(137);
-        task.stop(&Stop { code: "UserInitiated".to_owned(), reason, exit_code, container_reason: None }, now);
+        let stop = Stop { code: "UserInitiated".to_owned(), reason, exit_code, container_reason: None };
+        if later {
+            task.is_to_stop(stop);
+        } else {
+            task.stop(&stop, now);
+        }
         Ok(json!({"task": task.describe(true)}))
     }
 
@@ -116,7 +132,7 @@ impl Ecs {
         let (mut tasks, mut failures) = (Vec::new(), Vec::new());
         for reference in wanted {
             if let Some(task) =
-                self.tasks.iter().find(|task| is_in(task, &cluster, reference) && !task.is_forgotten(now))
+                self.tasks.iter().find(|task| is_in(task, &cluster, reference) && task.is_described(now))
             {
                 tasks.push(task.describe(with_tags));
             } else {
@@ -144,6 +160,7 @@ impl Ecs {
         let listed = |task: &&Task| {
             task.cluster_arn == cluster
                 && !task.is_forgotten(now)
+                && task.listed_from <= now
                 && task.desired_status == desired
                 && started_by.is_none_or(|wanted| task.started_by.as_deref() == Some(wanted))
                 && family.as_ref().is_none_or(|family| task.definition_arn.contains(family.as_str()))

@@ -81,6 +81,12 @@ pub struct Options {
     /// Whether `ListTasks` takes `desiredStatus: STOPPED` beside `startedBy`. AWS's documentation says that `startedBy`
     /// must be the only filter; public code sends both.
     pub lists_stopped_by_started_by: bool,
+    /// For what there is no capacity: the exception that says so.
+    pub shortage: Option<Shortage>,
+    /// Whether a replay of a token describes the task as it is now, and not as it was when it was started.
+    pub replays_describe_now: bool,
+    /// Whether a task that is told to stop stops only when somebody says so; else it stops at once.
+    pub stops_later: bool,
     /// How tasks live by themselves; none: they stay `PROVISIONING` until a test says otherwise.
     pub lifecycle: Option<Lifecycle>,
     /// Whether tasks that live by themselves take their Prefect 3 flow runs along: Running when they are, Completed
@@ -102,11 +108,24 @@ impl Default for Options {
             register_rate: None,
             capacity_providers: None,
             lists_stopped_by_started_by: true,
+            shortage: None,
+            replays_describe_now: false,
+            stops_later: false,
             lifecycle: None,
             flow_runs: false,
             containers: None,
         }
     }
+}
+
+/// For what there is no capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortage {
+    /// For everything.
+    All,
+    /// For Fargate Spot.
+    Spot,
 }
 
 /// How tasks live by themselves.
@@ -220,6 +239,18 @@ impl Drop for RegisteringFamily {
         if let Some(count) = state.ecs.registering.get_mut(&self.key) {
             *count = count.saturating_sub(1);
         }
+    }
+}
+
+/// Answers one request at once: a registration takes no time, and none is under way beside it.
+pub(crate) fn answer(world: &World, scope: &Scope, operation: &str, body: &Bytes) -> Response {
+    let Ok(input) = serde_json::from_slice::<Value>(body) else {
+        return aws_json(Err(ServiceError::new("SerializationException", "")));
+    };
+    match operation {
+        "RunTask" => aws_json(run_task::run_task(world, scope, &input, &String::from_utf8_lossy(body))),
+        "RegisterTaskDefinition" => aws_json(register::store(world, scope, &input)),
+        _ => aws_json(perform(world, scope, operation, &input)),
     }
 }
 

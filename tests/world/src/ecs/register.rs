@@ -30,7 +30,7 @@ pub(super) async fn register(
     (store(world, scope, input), guard)
 }
 
-fn store(world: &World, scope: &Scope, input: &Value) -> Result<Value, ServiceError> {
+pub(super) fn store(world: &World, scope: &Scope, input: &Value) -> Result<Value, ServiceError> {
     let mut state = world.lock();
     let now = state.now();
     let rate = state.ecs.options.register_rate;

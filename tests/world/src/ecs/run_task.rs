@@ -1,9 +1,12 @@
 //! `RunTask`.
 
-use super::{Definition, Ecs, Refusal, Task, containers, lifecycle, network, validate};
+use super::{Definition, Ecs, Refusal, Shortage, Task, containers, lifecycle, network, validate};
 use crate::{World, answer::ServiceError, route::Scope};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+
+const NO_CAPACITY: &str =
+    "Capacity is unavailable at this time. Please try again later or in a different availability zone";
 
 /// Starts tasks, or gives the answer of the first request with the same token again.
 pub(super) fn run_task(world: &World, scope: &Scope, input: &Value, body: &str) -> Result<Value, ServiceError> {
@@ -41,12 +44,17 @@ impl Ecs {
         if let Some(token) = token
             && let Some(answer) = self.tokens.replay(&cluster, token, input, &self.tasks, now)?
         {
-            return Ok((answer, Vec::new()));
+            return Ok((self.as_it_is_now(answer), Vec::new()));
         }
-        let definition = self.definition_to_run(scope, input)?;
-        self.check_providers(input)?;
-        validate::overrides(&definition, input)?;
-        network::check(&definition, input)?;
+        let definition = match self.runnable(scope, input) {
+            Ok(definition) => definition,
+            Err(refusal) => {
+                if let Some(token) = token.filter(|_| self.options.tokens_remember_refusals) {
+                    self.tokens.remember(&cluster, token, input, Err(refusal.clone()), now);
+                }
+                return Err(refusal);
+            }
+        };
         let answer = match self.refused(body) {
             Some(refusal) => {
                 let mut failure = json!({"arn": cluster, "reason": refusal.reason});
@@ -66,9 +74,35 @@ impl Ecs {
         if let Some(token) = token
             && (!started.is_empty() || self.options.tokens_remember_refusals)
         {
-            self.tokens.remember(&cluster, token, input, &answer, now);
+            self.tokens.remember(&cluster, token, input, Ok(answer.clone()), now);
         }
         Ok((answer, started))
+    }
+
+    /// The definition to run, if a task of it can be started.
+    fn runnable(&self, scope: &Scope, input: &Value) -> Result<Definition, ServiceError> {
+        let definition = self.definition_to_run(scope, input)?;
+        self.check_providers(input)?;
+        validate::overrides(&definition, input)?;
+        network::check(&definition, input)?;
+        let is_spot = input["capacityProviderStrategy"][0]["capacityProvider"] == "FARGATE_SPOT";
+        match self.options.shortage {
+            Some(Shortage::Spot) if !is_spot => Ok(definition),
+            Some(_) => Err(ServiceError::new("ClientException", NO_CAPACITY)),
+            None => Ok(definition),
+        }
+    }
+
+    /// The answer to a replay, where that tells of tasks as they are now.
+    fn as_it_is_now(&self, mut answer: Value) -> Value {
+        if self.options.replays_describe_now {
+            for described in answer["tasks"].as_array_mut().into_iter().flatten() {
+                if let Some(task) = self.tasks.iter().find(|task| described["taskArn"] == task.arn) {
+                    *described = task.describe(true);
+                }
+            }
+        }
+        answer
     }
 
     fn start(

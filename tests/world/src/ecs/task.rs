@@ -42,6 +42,10 @@ pub struct Task {
     pub stopped_at: Option<OffsetDateTime>,
     /// When it last changed.
     pub changed_at: OffsetDateTime,
+    /// From when on `ListTasks` shows it.
+    pub listed_from: OffsetDateTime,
+    /// From when on `DescribeTasks` shows it.
+    pub described_from: OffsetDateTime,
     /// The fields that never change.
     pub(super) fixed: Map<String, Value>,
     pub(super) scope: Scope,
@@ -72,7 +76,7 @@ impl Task {
         now: OffsetDateTime,
     ) -> Self {
         let cluster = cluster_arn.rsplit('/').next().unwrap_or_default();
-        let arn = scope.arn("ecs", &format!("task/{cluster}/{}", uuid::Uuid::new_v4().simple()));
+        let arn = scope.arn("ecs", &format!("task/{cluster}/{}", crate::ids::uuid().simple()));
         let containers = definition.containers().iter().map(|container| Container {
             name: container["name"].as_str().unwrap_or_default().to_owned(),
             image: container["image"].clone(),
@@ -97,6 +101,8 @@ impl Task {
             started_at: None,
             stopped_at: None,
             changed_at: now,
+            listed_from: now,
+            described_from: now,
             fixed: fixed(definition, request),
             scope: scope.clone(),
             output: String::new(),
@@ -146,6 +152,10 @@ impl Task {
             described["reason"] = json!(reason);
         }
         described
+    }
+
+    pub(super) fn is_described(&self, now: OffsetDateTime) -> bool {
+        self.described_from <= now && !self.is_forgotten(now)
     }
 
     /// Whether ECS has forgotten it: an hour after it stopped.
@@ -213,7 +223,7 @@ fn attachments(request: &Value) -> Value {
         return json!([]);
     }
     json!([{
-        "id": uuid::Uuid::new_v4().to_string(),
+        "id": crate::ids::uuid().to_string(),
         "type": "ElasticNetworkInterface",
         "status": "PRECREATED",
         "details": [{"name": "subnetId", "value": subnet}],

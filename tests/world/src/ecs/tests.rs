@@ -2,7 +2,7 @@
 
 mod events;
 
-use super::{Refusal, Stop, handle};
+use super::{Refusal, Shortage, Stop, handle};
 use crate::{World, route::Scope};
 use axum::body::{Bytes, to_bytes};
 use serde_json::{Value, json};
@@ -122,6 +122,66 @@ async fn a_refusal_is_not_remembered_unless_switched_so() {
     world.ecs_refuse(Refusal { body_contains: None, ..refusal });
     ok(&world, "RunTask", run("t2")).await;
     assert_eq!(ok(&world, "RunTask", run("t2")).await["failures"][0]["reason"], "RESOURCE:MEMORY");
+}
+
+#[tokio::test]
+async fn for_want_of_capacity_nothing_is_started_until_there_is_some() {
+    let world = world().await;
+    let mut spot = without(run("t1"), "launchType");
+    spot["capacityProviderStrategy"] = json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]);
+    world.lock().ecs.options.shortage = Some(Shortage::Spot);
+    let (code, message) = refused(&world, "RunTask", spot.clone()).await;
+    assert_eq!(code, "ClientException");
+    assert!(message.starts_with("Capacity is unavailable"), "{message}");
+    ok(&world, "RunTask", run("t2")).await;
+    world.lock().ecs.options.shortage = Some(Shortage::All);
+    refused(&world, "RunTask", run("t3")).await;
+    world.lock().ecs.options.tokens_remember_refusals = true;
+    refused(&world, "RunTask", run("t4")).await;
+    world.lock().ecs.options.shortage = None;
+    ok(&world, "RunTask", spot).await;
+    ok(&world, "RunTask", run("t3")).await;
+    refused(&world, "RunTask", run("t4")).await;
+}
+
+#[tokio::test]
+async fn a_replay_describes_the_task_as_it_was_unless_switched_so() {
+    let world = world().await;
+    let first = arn(&ok(&world, "RunTask", run("t1")).await);
+    world.ecs_set_status(&first, "RUNNING");
+    assert_eq!(ok(&world, "RunTask", run("t1")).await["tasks"][0]["lastStatus"], "PROVISIONING");
+    world.lock().ecs.options.replays_describe_now = true;
+    assert_eq!(ok(&world, "RunTask", run("t1")).await["tasks"][0]["lastStatus"], "RUNNING");
+}
+
+#[tokio::test]
+async fn a_task_that_stops_later_is_to_stop_until_it_does() {
+    let world = world().await;
+    world.lock().ecs.options.stops_later = true;
+    let task = arn(&ok(&world, "RunTask", run("t1")).await);
+    world.ecs_set_status(&task, "RUNNING");
+    let told = ok(&world, "StopTask", json!({"task": task, "reason": "enough"})).await;
+    assert_eq!((&told["task"]["lastStatus"], &told["task"]["desiredStatus"]), (&json!("RUNNING"), &json!("STOPPED")));
+    assert_eq!(told["task"]["stopCode"], "UserInitiated");
+    let stopping = json!({"startedBy": "prefect/etl/1", "desiredStatus": "STOPPED"});
+    assert_eq!(ok(&world, "ListTasks", stopping).await["taskArns"], json!([task]));
+    world.ecs_stop(&task, &Stop::exited(137));
+    assert_eq!(world.ecs_tasks()[0].last_status, "STOPPED");
+}
+
+#[tokio::test]
+async fn a_task_may_be_listed_and_described_later_than_it_is_started() {
+    let world = world().await;
+    let task = arn(&ok(&world, "RunTask", run("t1")).await);
+    let later = world.lock().now() + Duration::from_secs(5);
+    let soon = |task: &mut super::Task| (task.listed_from, task.described_from) = (later, later);
+    world.lock().ecs.task_mut(&task).into_iter().for_each(soon);
+    let (list, describe) = (json!({"startedBy": "prefect/etl/1"}), json!({"tasks": [task]}));
+    assert_eq!(ok(&world, "ListTasks", list.clone()).await["taskArns"], json!([]));
+    assert_eq!(ok(&world, "DescribeTasks", describe.clone()).await["failures"][0]["reason"], "MISSING");
+    world.advance(Duration::from_secs(5));
+    assert_eq!(ok(&world, "ListTasks", list).await["taskArns"], json!([task]));
+    assert_eq!(ok(&world, "DescribeTasks", describe).await["tasks"][0]["taskArn"], task);
 }
 
 #[tokio::test]

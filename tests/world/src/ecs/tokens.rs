@@ -19,7 +19,7 @@ pub(super) struct Tokens(HashMap<(String, String), Remembered>);
 struct Remembered {
     /// The request without its token.
     parameters: Value,
-    answer: Value,
+    answer: Result<Value, ServiceError>,
     task_arns: Vec<String>,
     at: OffsetDateTime,
 }
@@ -52,21 +52,28 @@ impl Tokens {
             return Ok(None);
         }
         if known.parameters == parameters(input) {
-            return Ok(Some(known.answer.clone()));
+            return known.answer.clone().map(Some);
         }
         let message = "The client token was already used with different request parameters.";
         Err(ServiceError::new("ConflictException", message).with("resourceIds", json!(known.task_arns)))
     }
 
     /// Remembers an answer.
-    pub(super) fn remember(&mut self, cluster: &str, token: &str, input: &Value, answer: &Value, now: OffsetDateTime) {
-        let arns = answer["tasks"]
-            .as_array()
-            .into_iter()
+    pub(super) fn remember(
+        &mut self,
+        cluster: &str,
+        token: &str,
+        input: &Value,
+        answer: Result<Value, ServiceError>,
+        now: OffsetDateTime,
+    ) {
+        let arns = answer
+            .iter()
+            .filter_map(|answer| answer["tasks"].as_array())
             .flatten()
             .filter_map(|task| task["taskArn"].as_str().map(str::to_owned));
-        let remembered =
-            Remembered { parameters: parameters(input), answer: answer.clone(), task_arns: arns.collect(), at: now };
+        let task_arns = arns.collect();
+        let remembered = Remembered { parameters: parameters(input), answer, task_arns, at: now };
         self.0.insert((cluster.to_owned(), token.to_owned()), remembered);
     }
 }
@@ -75,7 +82,7 @@ impl Tokens {
     /// The remembered answers tell of a task that was created then, in seconds since 1970.
     pub(super) fn set_created_at(&mut self, task_arn: &str, seconds: f64) {
         for known in self.0.values_mut() {
-            for task in known.answer["tasks"].as_array_mut().into_iter().flatten() {
+            for task in known.answer.iter_mut().filter_map(|answer| answer["tasks"].as_array_mut()).flatten() {
                 if task["taskArn"] == task_arn {
                     task["createdAt"] = json!(seconds);
                 }
@@ -89,7 +96,7 @@ impl Tokens {
     pub(super) fn grow_older(&mut self, by: time::Duration) {
         for known in self.0.values_mut() {
             known.at -= by;
-            for task in known.answer["tasks"].as_array_mut().into_iter().flatten() {
+            for task in known.answer.iter_mut().filter_map(|answer| answer["tasks"].as_array_mut()).flatten() {
                 if let Some(created) = task["createdAt"].as_f64() {
                     task["createdAt"] = json!(created - by.as_seconds_f64());
                 }

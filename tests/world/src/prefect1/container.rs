@@ -1,6 +1,6 @@
 //! What the flow's own process does in its container.
 
-use super::{FlowRun, Prefect1, state_schema, times};
+use super::{FlowRun, Prefect1, TaskRunSpec, state_schema, times};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -14,6 +14,16 @@ pub enum Started {
 }
 
 impl Prefect1 {
+    /// A task of a Running flow failed and is to be retried at this time; its process ends meanwhile.
+    pub fn retry_task(&mut self, id: &str, start: OffsetDateTime, now: OffsetDateTime) -> Result<(), String> {
+        let task_run = TaskRunSpec::default().build(&times::format(start), now)?;
+        let run = self.flow_run_mut(id).ok_or_else(|| format!("no flow run {id}"))?;
+        if run.state() == "Running" {
+            run.task_runs.push(task_run);
+        }
+        Ok(())
+    }
+
     /// Begins to run a flow run: Running, unless it is early, has ended, is being cancelled, or runs already.
     pub fn start_container(&mut self, id: &str, now: OffsetDateTime) -> Result<Started, String> {
         let run = self.flow_run_mut(id).ok_or_else(|| format!("no flow run {id}"))?;

@@ -1,6 +1,7 @@
 //! Syntax, types and variables of a document.
 
 use super::{Backend, Switches, failure, http::Asked};
+use crate::kept::Kept;
 use apollo_compiler::{
     ExecutableDocument, Node, Schema, ast,
     executable::{Operation, SelectionSet},
@@ -9,7 +10,7 @@ use apollo_compiler::{
     validation::{DiagnosticList, Valid},
 };
 use serde_json::Value;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 const PREFECT: &str = include_str!("schema/prefect.graphql");
 const HASURA: &str = include_str!("schema/hasura.graphql");
@@ -22,16 +23,23 @@ const INVALID: &str = "GRAPHQL_VALIDATION_FAILED";
 /// A document that may be executed.
 pub(super) struct Document {
     pub(super) schema: &'static Valid<Schema>,
-    pub(super) executable: Valid<ExecutableDocument>,
+    pub(super) executable: Arc<Valid<ExecutableDocument>>,
     pub(super) variables: Valid<JsonMap>,
+}
+
+/// The documents of late, by schema: clients send the same few again and again.
+static CHECKED: [Kept<Result<Arc<Valid<ExecutableDocument>>, Value>>; 4] = [const { Kept::new() }; 4];
+
+/// The place of a backend's schema, with or without jsonb's `_contained_in`.
+fn place(switches: &Switches) -> usize {
+    usize::from(switches.backend == Backend::Server) * 2 + usize::from(switches.without_contained_in)
 }
 
 /// The schema of a backend, with or without jsonb's `_contained_in`.
 fn schema(switches: &Switches) -> Result<&'static Valid<Schema>, Value> {
     static SCHEMAS: [OnceLock<Result<Valid<Schema>, String>>; 4] = [const { OnceLock::new() }; 4];
     let server = switches.backend == Backend::Server;
-    let index = usize::from(server) * 2 + usize::from(switches.without_contained_in);
-    let built = SCHEMAS[index].get_or_init(|| {
+    let built = SCHEMAS[place(switches)].get_or_init(|| {
         let mut text = [PREFECT, HASURA, if server { SERVER } else { CLOUD }].concat();
         if switches.without_contained_in {
             text = text.replace("  _contained_in: jsonb\n", "");
@@ -61,16 +69,20 @@ fn plain() -> GraphQLError {
 /// Checks a document; the error is the answer's.
 pub(super) fn prepare(switches: &Switches, asked: &Asked) -> Result<Document, Value> {
     let schema = schema(switches)?;
-    let parsed = ast::Document::parse(asked.query.as_str(), "request.graphql")
-        .map_err(|error| failure::request_error("GRAPHQL_PARSE_FAILED", &first(&error.errors, "Syntax Error: ")))?;
-    let document = parsed
-        .to_executable_validate(schema)
-        .map_err(|errors| failure::request_error(INVALID, &first(&errors.errors, "")))?;
+    let document = CHECKED[place(switches)].get_or(&asked.query, || checked(schema, &asked.query))?;
     let operation = document.operations.get(None).map_err(|error| refusal(error.message().to_string()))?;
     refuse_by_size(switches, asked, operation)?;
     let variables = coerce_variable_values(schema, operation, &bytes(&asked.variables))
         .map_err(|error| failure::request_error(failure::INTERNAL, &error.to_graphql_error(&document.sources)))?;
     Ok(Document { schema, executable: document, variables })
+}
+
+/// A document whose syntax and types are right.
+fn checked(schema: &Valid<Schema>, query: &str) -> Result<Arc<Valid<ExecutableDocument>>, Value> {
+    let parsed = ast::Document::parse(query, "request.graphql")
+        .map_err(|error| failure::request_error("GRAPHQL_PARSE_FAILED", &first(&error.errors, "Syntax Error: ")))?;
+    let document = parsed.to_executable_validate(schema);
+    document.map(Arc::new).map_err(|errors| failure::request_error(INVALID, &first(&errors.errors, "")))
 }
 
 fn refuse_by_size(switches: &Switches, asked: &Asked, operation: &Node<Operation>) -> Result<(), Value> {

@@ -19,13 +19,12 @@ pub(super) struct Asked {
 }
 
 /// Answers one GraphQL request.
-#[allow(clippy::unused_async, reason = "the server awaits every service")]
-pub async fn handle(world: World, headers: HeaderMap, body: Bytes) -> Response {
-    let asked = match read(&headers, &body) {
+pub fn handle(world: &World, headers: &HeaderMap, body: &Bytes) -> Response {
+    let asked = match read(headers, body) {
         Ok(asked) => asked,
         Err(response) => return *response,
     };
-    let (status, body) = respond(&mut world.lock(), &headers, &asked);
+    let (status, body) = respond(&mut world.lock(), headers, &asked);
     answer::answer(status, "application/json; charset=utf-8", body.to_string())
 }
 

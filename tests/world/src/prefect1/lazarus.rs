@@ -10,6 +10,11 @@ const SILENCE: Duration = Duration::minutes(10);
 const ATTEMPTS: i64 = 3;
 
 impl Prefect1 {
+    /// The server's process ends and another takes over, which knows nothing of submitted runs.
+    pub fn restart(&mut self) {
+        self.submitted_until.clear();
+    }
+
     /// One round, as the real service makes every 10 minutes: Submitted and Running runs without a heartbeat for 10
     /// minutes, none of whose task runs waits or runs, become Scheduled; the fourth time, Failed. Returns their ids.
     pub fn lazarus(&mut self, now: OffsetDateTime) -> Vec<String> {

@@ -116,7 +116,7 @@ fn record(given: Value, default: Value, version: i64, now: OffsetDateTime) -> Re
 }
 
 impl TaskRunSpec {
-    fn build(self, start: &str, now: OffsetDateTime) -> Result<TaskRun, String> {
+    pub(super) fn build(self, start: &str, now: OffsetDateTime) -> Result<TaskRun, String> {
         let version = self.version.unwrap_or(1);
         let default = json!({"type": "Retrying", "message": "Retrying.", "start_time": start, "run_count": 1});
         let name = self.name.unwrap_or_else(|| "task".to_owned());

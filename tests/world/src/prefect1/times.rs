@@ -34,5 +34,5 @@ pub(crate) fn uuid(text: &str) -> Option<String> {
 
 /// A new UUID.
 pub(super) fn new_id() -> String {
-    uuid::Uuid::new_v4().to_string()
+    crate::ids::uuid().to_string()
 }

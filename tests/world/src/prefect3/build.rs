@@ -11,6 +11,7 @@ use super::{
     times,
 };
 use serde_json::{Map, Value, json};
+use std::sync::OnceLock;
 use time::{Duration, OffsetDateTime};
 
 /// The templates that the real workers write.
@@ -18,8 +19,12 @@ const TEMPLATES: &str = include_str!("../../../golden/v3/_templates.json");
 
 /// The base job template that the worker of Prefect 3 gives a pool that has none.
 pub fn ecs_template() -> Value {
-    let mut templates: Value = serde_json::from_str(TEMPLATES).unwrap_or_default();
-    templates["default"].take()
+    static DEFAULT: OnceLock<Value> = OnceLock::new();
+    let read = || {
+        let mut templates: Value = serde_json::from_str(TEMPLATES).unwrap_or_default();
+        templates["default"].take()
+    };
+    DEFAULT.get_or_init(read).clone()
 }
 
 fn said(refusal: Refusal) -> String {
@@ -86,6 +91,13 @@ impl Prefect3 {
         let id = deployment.id.clone();
         self.deployments.push(deployment);
         Ok(id)
+    }
+
+    /// Lets no more of a deployment's runs go on at once; those that go on already have no slots.
+    pub fn limit_deployment(&mut self, id: &str, limit: i64, now: OffsetDateTime) {
+        if let Some(deployment) = self.deployment_mut(id) {
+            deployment.limit_to(limit, now);
+        }
     }
 
     /// Makes a flow run and returns its id.

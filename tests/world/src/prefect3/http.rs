@@ -24,15 +24,18 @@ pub async fn handle(world: World, parts: &Parts, body: Bytes) -> Response {
     if writes && let Err(refusal) = begin_write(&world).await {
         return Answer::from(refusal).into_response();
     }
-    let answer = {
-        let mut state = world.lock();
-        let now = times::micros(state.now());
-        if writes && state.prefect3.switches.busy.is_some() {
-            state.prefect3.writing = state.prefect3.writing.saturating_sub(1);
-        }
-        respond(&mut state.prefect3, parts, &body, now)
-    };
-    answer.into_response()
+    if writes {
+        let prefect3 = &mut world.lock().prefect3;
+        prefect3.writing = prefect3.writing.saturating_sub(usize::from(prefect3.switches.busy.is_some()));
+    }
+    answer(&world, parts, &body)
+}
+
+/// Answers one request at once, however busy the database is.
+pub(crate) fn answer(world: &World, parts: &Parts, body: &Bytes) -> Response {
+    let mut state = world.lock();
+    let now = times::micros(state.now());
+    respond(&mut state.prefect3, parts, body, now).into_response()
 }
 
 /// Takes part in the writes under way for as long as a write takes; refuses as a locked database does.

@@ -57,6 +57,7 @@ pub use blocks::{BlockDocument, BlockSchema, BlockType, Blocks};
 pub use build::ecs_template;
 pub use control::control;
 pub use deployment::{CollisionStrategy, Deployment, Limit};
+pub(crate) use http::answer as answer_at_once;
 pub use http::handle;
 pub use model::{Flow, Prefect3, Variable};
 pub use pool::{Status, WorkPool, WorkQueue, Worker};

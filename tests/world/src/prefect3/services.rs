@@ -30,6 +30,12 @@ impl Prefect3 {
         self.mark_late_from(now - Duration::seconds(self.switches.late_after_seconds), now);
     }
 
+    /// The Late service is at work, and takes every Scheduled run for late, also one whose time has not come.
+    pub fn mark_all_late(&mut self, now: OffsetDateTime) {
+        let now = super::times::micros(now);
+        self.mark_late_from(OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT), now);
+    }
+
     /// Scheduled runs whose time was over at `limit` become Late.
     pub(super) fn mark_late_from(&mut self, limit: OffsetDateTime, now: OffsetDateTime) {
         let late = self.run_ids(|run, state| {

@@ -1,10 +1,9 @@
 //! Points in time and identifiers, as the server reads and writes them.
 
 use super::Generation;
-use crate::prefect1::times;
+use crate::{ids, prefect1::times};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
-use uuid::Uuid;
 
 const SECONDS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 const MICROSECONDS: &[BorrowedFormatItem<'_>] =
@@ -33,13 +32,13 @@ pub(super) fn json(at: Option<OffsetDateTime>, generation: Generation) -> Value 
 
 /// A new UUID.
 pub(super) fn new_id() -> String {
-    Uuid::new_v4().to_string()
+    ids::uuid().to_string()
 }
 
 /// A new UUID that begins with its time: states have these.
 pub(super) fn new_id_at(at: OffsetDateTime) -> String {
     let mut random = [0; 10];
-    random.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
+    random.copy_from_slice(&ids::uuid().as_bytes()[..10]);
     let millis = u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
 }
@@ -49,7 +48,7 @@ pub(super) fn new_name() -> String {
     const ADJECTIVES: [&str; 8] =
         ["utopian", "logical", "relaxed", "elastic", "neat", "positive", "zircon", "outgoing"];
     const ANIMALS: [&str; 8] = ["lemming", "hare", "rook", "cat", "locust", "porcupine", "pudu", "impala"];
-    let id = Uuid::new_v4();
+    let id = ids::uuid();
     let pick = |list: [&'static str; 8], byte: u8| list[usize::from(byte % 8)];
     format!("{}-{}", pick(ADJECTIVES, id.as_bytes()[0]), pick(ANIMALS, id.as_bytes()[1]))
 }

@@ -39,7 +39,7 @@ pub(super) async fn send(world: &World, headers: &[(&str, &str)], body: &str) ->
     for (name, value) in headers {
         map.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
-    let response = handle(world.clone(), map, body.to_owned().into()).await;
+    let response = handle(world, &map, &body.to_owned().into());
     let status = response.status().as_u16();
     let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
