@@ -60,7 +60,7 @@ deployment: tools-deploy ## the templates: lint, `sam build`, and what they give
 
 .PHONY: conformance
 conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-2.10 tools-prefect-2.20 tools-prefect-3.8 tools-prefect-3.9 ## the fakes against real Prefect agents and servers, and moto
-	cargo test --locked --workspace --no-run
+	cargo test --locked --workspace --exclude histories --no-run
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 
 .PHONY: soak
