@@ -34,7 +34,7 @@ impl LaunchRate {
     /// How many calls can still be made until `deadline`; `None` = any number.
     pub fn free_until(&self, now: OffsetDateTime, deadline: OffsetDateTime) -> Option<usize> {
         let slots = self.slots.as_ref()?;
-        let mut trial = lock(&slots).clone();
+        let mut trial = lock(slots).clone();
         let mut free = 0;
         // Bounded: every `burst` slots move a window on, and nobody can make more calls than fit in a usize of them.
         while trial.next_slot(now) <= deadline && free < usize::from(u16::MAX) {
@@ -45,7 +45,7 @@ impl LaunchRate {
 
     fn take(&self, now: OffsetDateTime, deadline: OffsetDateTime) -> Option<OffsetDateTime> {
         let Some(slots) = &self.slots else { return (now <= deadline).then_some(now) };
-        let mut slots = lock(&slots);
+        let mut slots = lock(slots);
         (slots.peek(now) <= deadline).then(|| slots.next_slot(now))
     }
 }
