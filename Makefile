@@ -6,7 +6,8 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 # rust-toolchain.toml names the version. A machine that has it only as its default toolchain uses that: no second download.
-ifeq ($(shell rustup toolchain list 2>/dev/null | grep -c '^1\.95\.0'),0)
+RUST := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+ifeq ($(filter $(RUST)-%,$(shell rustup toolchain list 2>/dev/null)),)
 export RUSTUP_TOOLCHAIN ?= $(shell rustup default 2>/dev/null | cut -d' ' -f1)
 endif
 

@@ -101,7 +101,7 @@ impl AwsClients {
 
     /// The same for a person's machine: what the environment lacks is looked for where AWS tools look (profiles,
     /// container and instance roles), which takes longer. A way of its own, because the functions never need what it
-    /// links (0.3 MB of their zip).
+    /// links (0.3 MB of their zip, with the SDK's own way of assuming roles and its traces).
     pub async fn from_default_chain(environment: &Environment) -> Result<Self, ClientsError> {
         let mut endpoints = Endpoints::from_env(environment).map_err(ClientsError)?;
         let http = network(environment, Options::AWS, AwsHttp::ATTEMPT)?;

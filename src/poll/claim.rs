@@ -5,7 +5,6 @@ use super::prepare::Prepared;
 use super::report_builder::RunOutcome;
 use crate::clock::Clock;
 use crate::launch::Launcher;
-
 use crate::model::ErrorKind;
 use crate::orchestrator::{Claim, Claimed, DueRun, Orchestrator};
 
@@ -69,8 +68,8 @@ pub(super) async fn claim<'r, O: Orchestrator, L: Launcher, C: Clock>(
     ours
 }
 
-/// Sends the claims once; those whose outcome is unclear come back, and why in `unanswered`. On a replay a refusal is unclear too: the
-/// claim that was refused may be our own earlier one.
+/// Sends the claims once; those whose outcome is unclear come back, and why in `unanswered`. On a replay a refusal is
+/// unclear too: the claim that was refused may be our own earlier one.
 async fn claim_round<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     prepared: Vec<Prepared<'r, O::Detail>>,
@@ -78,22 +77,21 @@ async fn claim_round<'r, O: Orchestrator, L: Launcher, C: Clock>(
     ours: &mut Vec<Prepared<'r, O::Detail>>,
     unanswered: &mut String,
 ) -> Vec<Prepared<'r, O::Detail>> {
-    let claims: Vec<_> =
-        prepared.iter().map(|prepared_run| Claim { run: prepared_run.run, mark: &prepared_run.mark }).collect();
+    let claims: Vec<_> = prepared.iter().map(|candidate| Claim { run: candidate.run, mark: &candidate.mark }).collect();
     let answers = cx.orchestrator.claim(&claims).await;
     let mut unclear = Vec::new();
-    for (prepared_run, answer) in prepared.into_iter().zip(answers) {
+    for (candidate, answer) in prepared.into_iter().zip(answers) {
         match answer {
-            Claimed::Ours => ours.push(prepared_run),
+            Claimed::Ours => ours.push(candidate),
             Claimed::Unknown(reason) => {
                 *unanswered = reason;
-                unclear.push(prepared_run);
+                unclear.push(candidate);
             }
-            Claimed::Refused(_) | Claimed::NotMade(_) if replay => unclear.push(prepared_run),
-            Claimed::Refused(reason) => cx.outcome(prepared_run.run, RunOutcome::Skipped(reason)),
+            Claimed::Refused(_) | Claimed::NotMade(_) if replay => unclear.push(candidate),
+            Claimed::Refused(reason) => cx.outcome(candidate.run, RunOutcome::Skipped(reason)),
             Claimed::NotMade(error) => {
                 cx.api_trouble(&error);
-                cx.outcome(prepared_run.run, RunOutcome::Deferred(format!("not claimed: {error}")));
+                cx.outcome(candidate.run, RunOutcome::Deferred(format!("not claimed: {error}")));
             }
         }
     }
@@ -109,7 +107,7 @@ async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
     if unclear.is_empty() {
         return unclear;
     }
-    let runs: Vec<_> = unclear.iter().map(|prepared_run| prepared_run.run).collect();
+    let runs: Vec<_> = unclear.iter().map(|candidate| candidate.run).collect();
     let now = match cx.orchestrator.reread(&runs).await {
         Ok(now) => now,
         Err(error) => {
@@ -120,12 +118,12 @@ async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
         }
     };
     let mut unchanged = Vec::new();
-    for (prepared_run, now) in unclear.into_iter().zip(now) {
+    for (candidate, now) in unclear.into_iter().zip(now) {
         match now {
-            Some(now) if prepared_run.mark.is_claim_of(now.mark.as_ref()) => ours.push(prepared_run),
-            Some(now) if now.epoch == prepared_run.run.epoch => unchanged.push(prepared_run),
-            Some(now) => cx.outcome(prepared_run.run, RunOutcome::Skipped(format!("it is {} now", now.state))),
-            None => cx.outcome(prepared_run.run, RunOutcome::Skipped("it no longer exists".to_owned())),
+            Some(now) if candidate.mark.is_claim_of(now.mark.as_ref()) => ours.push(candidate),
+            Some(now) if now.epoch == candidate.run.epoch => unchanged.push(candidate),
+            Some(now) => cx.outcome(candidate.run, RunOutcome::Skipped(format!("it is {} now", now.state))),
+            None => cx.outcome(candidate.run, RunOutcome::Skipped("it no longer exists".to_owned())),
         }
     }
     unchanged
@@ -136,7 +134,7 @@ fn defer_all<O: Orchestrator, L: Launcher, C: Clock>(
     prepared: Vec<Prepared<'_, O::Detail>>,
     reason: &str,
 ) {
-    for prepared_run in prepared {
-        cx.outcome(prepared_run.run, RunOutcome::Deferred(reason.to_owned()));
+    for candidate in prepared {
+        cx.outcome(candidate.run, RunOutcome::Deferred(reason.to_owned()));
     }
 }

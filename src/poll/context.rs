@@ -53,7 +53,7 @@ pub(super) struct Context<'a, O: Orchestrator, L, C> {
     /// Set by trouble that would hit every run: nothing more is claimed.
     halted: AtomicBool,
     /// Launches of runs that are claimed, or about to be, of which the launcher does not know yet.
-    pub(super) promised: AtomicUsize,
+    promised: AtomicUsize,
 }
 
 impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
@@ -68,7 +68,7 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
         Self { rules, orchestrator, launcher, clock, report, seen, launched: Mutex::default(), halted, promised }
     }
 
-    /// A run that got a task: others are told at the end of the turn.
+    /// A run that got a task: others are told at the end of the iteration.
     pub(super) fn to_announce(&self, run: DueRun<O::Detail>, task: TaskOfRun) {
         lock(&self.launched).push((run, task));
     }
@@ -136,12 +136,23 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
         tokio::time::timeout(left + grace, work).await.ok()
     }
 
-    /// The launcher itself knows of a launch that room was promised to.
-    pub(super) fn promise_kept(&self) {
-        self.promised.fetch_sub(1, Ordering::Relaxed);
+    /// Launches that room was promised to, of which the launcher does not know yet.
+    pub(super) fn promised(&self) -> usize {
+        self.promised.load(Ordering::Relaxed)
     }
 
-    /// The API itself has trouble: said once, and nothing more is claimed in this turn.
+    /// Room is promised to so many launches more. One future polls all batches, so nothing comes between reading the
+    /// counter and this.
+    pub(super) fn promise(&self, launches: usize) {
+        self.promised.fetch_add(launches, Ordering::Relaxed);
+    }
+
+    /// The launcher itself knows of so many launches that room was promised to.
+    pub(super) fn promises_kept(&self, launches: usize) {
+        self.promised.fetch_sub(launches, Ordering::Relaxed);
+    }
+
+    /// The API itself has trouble: said once, and nothing more is claimed in this iteration.
     pub(super) fn api_trouble(&self, error: &ApiError) {
         if matches!(error, ApiError::Throttled { .. }) {
             self.report.throttled();

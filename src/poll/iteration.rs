@@ -19,7 +19,6 @@ use crate::sync::lock;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -82,10 +81,10 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
         let lines = Mutex::new(Vec::new());
         stream::iter(in_chunks(prepared, batching.claims))
             .for_each_concurrent(batching.at_once.max(1), async |prepared| {
-                let promised = prepared.iter().filter(|candidate| candidate.is_launch()).count();
+                let promised = prepared.iter().filter(|prepared| prepared.is_launch()).count();
                 let claimed = claim(cx, prepared).await;
                 // From here on the launcher itself knows of them: each takes its slot first of all.
-                cx.promised.fetch_sub(promised, Ordering::Relaxed);
+                cx.promises_kept(promised);
                 let launched = join_all(claimed.into_iter().map(|claimed| launch(cx, claimed))).await;
                 let told = tell(cx, launched).await;
                 lock(&lines).extend(told);
@@ -171,7 +170,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
         let (later, due): (Vec<_>, Vec<_>) = plan.batches.into_iter().partition(|batch| batch.held);
         let held_until = later.iter().map(|batch| batch.at).max();
         for batch in later {
-            // The receiver lives as long as this turn: a failed send means that nobody is left to launch for.
+            // The receiver lives as long as this iteration: a failed send means that nobody is left to launch for.
             let _ = hold.send((Arc::clone(&page), batch));
         }
         for batch in due {

@@ -20,11 +20,12 @@ pub(super) struct Launched<'r, D> {
     pub(super) is_orphan: bool,
 }
 
+/// Launches a claimed run, within the invocation's time.
 pub(super) async fn launch<'r, O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
-    candidate: Prepared<'r, O::Detail>,
+    claimed: Prepared<'r, O::Detail>,
 ) -> Launched<'r, O::Detail> {
-    let Prepared { run, mark, target, intent } = candidate;
+    let Prepared { run, mark, target, intent } = claimed;
     let outcome = match intent {
         Intent::Adopt { task_arn } => LaunchOutcome::Adopted { task_arn },
         Intent::Fail { message } => LaunchOutcome::Permanent(message),

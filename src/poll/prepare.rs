@@ -5,12 +5,10 @@ use super::history::{Earlier, decide};
 use super::report_builder::RunOutcome;
 use crate::clock::Clock;
 use crate::launch::{LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask, PreparedLaunch, spot};
-use crate::model::ApiError;
-use crate::model::ErrorKind;
+use crate::model::{ApiError, ErrorKind};
 use crate::orchestrator::{DueRun, Ending, Mark, Orchestrator, RenderError, Rendered};
 use futures_util::future::join_all;
 use std::future::Future;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Preparing one run takes at most this long: the other runs of its batch wait for it.
@@ -259,7 +257,7 @@ pub(super) fn within_room<'r, O: Orchestrator, L: Launcher, C: Clock>(
     mut prepared: Vec<Prepared<'r, O::Detail>>,
 ) -> Vec<Prepared<'r, O::Detail>> {
     let room = cx.launcher.room(cx.rules.limits.deadline);
-    let mut left = room.map_or(usize::MAX, |room| room.saturating_sub(cx.promised.load(Ordering::Relaxed)));
+    let mut left = room.map_or(usize::MAX, |room| room.saturating_sub(cx.promised()));
     prepared.retain(|candidate| {
         if !candidate.is_launch() {
             return true;
@@ -274,8 +272,7 @@ pub(super) fn within_room<'r, O: Orchestrator, L: Launcher, C: Clock>(
         has_room
     });
     let promised = prepared.iter().filter(|candidate| candidate.is_launch()).count();
-    // One future polls all batches, so nothing comes between reading the counter and writing it.
-    cx.promised.fetch_add(promised, Ordering::Relaxed);
+    cx.promise(promised);
     prepared
 }
 

@@ -3,15 +3,14 @@
 
 use super::context::{Context, named};
 use super::launch::{Launched, launch};
-use super::prepare::lasting;
-use super::prepare::{Intent, Prepared, in_preparing_time, live_tasks, spec, warn_of, why_not_prepared, within_room};
+use super::prepare::{
+    Intent, Prepared, in_preparing_time, lasting, live_tasks, spec, warn_of, why_not_prepared, within_room,
+};
 use super::report_builder::RunOutcome;
 use super::tell::{has_task, tell, write_down, write_log};
 use crate::clock::Clock;
-use crate::launch::AfterLaunch;
-use crate::launch::{LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask};
-use crate::model::ErrorKind;
-use crate::model::RunRefusal;
+use crate::launch::{AfterLaunch, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask};
+use crate::model::{ErrorKind, RunRefusal};
 use crate::orchestrator::{ClaimedRun, Mark, Orchestrator, RenderError, TaskOfRun};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -163,7 +162,7 @@ async fn launch_orphans<'r, O: Orchestrator, L: Launcher, C: Clock>(
         let is_launch = candidate.is_launch();
         let launched = launch(cx, candidate);
         if is_launch {
-            cx.promise_kept();
+            cx.promises_kept(1);
         }
         let launched = launched.await;
         let since = orphans.iter().find(|orphan| orphan.run.token == launched.run.token).map(|orphan| orphan.since);

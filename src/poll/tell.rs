@@ -72,7 +72,7 @@ async fn tell_launched<O: Orchestrator, L: Launcher, C: Clock>(
     }
 }
 
-/// A run has its task: written down where Prefect has a place for it, and told to others at the end of the turn.
+/// A run has its task: written down where Prefect has a place for it, and told to others at the end of the iteration.
 pub(super) async fn has_task<O: Orchestrator, L: Launcher, C: Clock>(
     cx: &Context<'_, O, L, C>,
     run: &DueRun<O::Detail>,

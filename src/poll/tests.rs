@@ -7,4 +7,5 @@ mod panics;
 mod pipeline;
 mod recovery;
 mod safety;
+mod statuses;
 mod turns;

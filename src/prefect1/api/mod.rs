@@ -237,6 +237,8 @@ impl Prefect1 {
     }
 }
 
+/// What a method does stands under the same name in the file of its step, as a method of [`Prefect1`] itself: that is
+/// what is called here.
 impl Orchestrator for Prefect1 {
     type Detail = Detail;
 

@@ -227,6 +227,8 @@ impl Prefect3 {
     }
 }
 
+/// What a method does stands under the same name in the file of its step, as a method of [`Prefect3`] itself: that is
+/// what is called here.
 impl Orchestrator for Prefect3 {
     type Detail = Detail;
 
