@@ -3,6 +3,7 @@
 use crate::aws::{AwsClients, AwsError};
 use crate::config::read_yaml;
 use crate::http::{Http, Request, SendError};
+use crate::model::{ErrorKind, SetupError};
 use http::{HeaderMap, Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
@@ -36,6 +37,17 @@ pub enum DocumentError {
     /// It cannot be read at the moment.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl DocumentError {
+    /// What it means for the agent whose key names the document.
+    pub fn about(&self, key: &str) -> SetupError {
+        let kind = match self {
+            Self::Wrong(_) => ErrorKind::Configuration,
+            Self::Unavailable(_) => ErrorKind::Aws,
+        };
+        SetupError { kind, message: format!("{key}: {self}") }
+    }
 }
 
 /// Where a path leads.

@@ -2,10 +2,11 @@
 
 mod runs;
 
-pub use crate::model::{ApiError, RunRefusal};
+pub use crate::model::{ApiError, RenderError, RunRefusal};
+pub use crate::platform::RunDescription;
 pub use runs::{
     CancellingRun, Claim, Claimed, ClaimedRun, DuePage, DueRun, Ending, GiveBack, LogLevel, Mark, OutstandingClaims,
-    RenderError, Rendered, RunLog, RunNow, TaskOfRun, Window,
+    RunLog, RunNow, Window,
 };
 
 use crate::model::Registration;
@@ -50,17 +51,19 @@ pub trait Orchestrator: Send + Sync {
         runs: &[&DueRun<Self::Detail>],
     ) -> impl Future<Output = Result<Vec<Option<RunNow>>, ApiError>> + Send;
 
-    /// The launches of runs: task definition and `RunTask` request. Loads what the runs refer to (templates), then
-    /// renders purely. One entry per run, in order.
-    fn render(&self, runs: &[&DueRun<Self::Detail>])
-    -> impl Future<Output = Vec<Result<Rendered, RenderError>>> + Send;
+    /// What a platform launches the runs from, or why they have no launch. Reads what they refer to. One entry per run, in
+    /// order.
+    fn describe(
+        &self,
+        runs: &[&DueRun<Self::Detail>],
+    ) -> impl Future<Output = Vec<Result<RunDescription, RenderError>>> + Send;
 
     /// Claims runs in as few requests as the API allows. One entry per claim, in order.
     fn claim(&self, claims: &[Claim<'_, Self::Detail>]) -> impl Future<Output = Vec<Claimed>> + Send;
 
-    /// Writes down which task a run has, where the API has a place for it (Prefect 2 and 3: `infrastructure_pid`). Best
-    /// effort: what fails comes again with [`Orchestrator::announce`], and the task is found by its `startedBy` too.
-    fn record_task(&self, run: &DueRun<Self::Detail>, task: &TaskOfRun) -> impl Future<Output = ()> + Send;
+    /// Writes down the `infrastructure_pid` of a run, where the API has a place for it (Prefect 2 and 3). Best effort: what
+    /// fails comes again with [`Orchestrator::announce`], and the platform finds what it started without it too.
+    fn record_pid(&self, run: &DueRun<Self::Detail>, pid: &str) -> impl Future<Output = ()> + Send;
 
     /// Gives claimed runs back as Scheduled, to be taken again `delay` later. One entry per run, in order. A run that
     /// is no longer our claim (cancelled, ended, another agent's) is left as it is: [`ApiError::NotOurs`].
@@ -81,10 +84,10 @@ pub trait Orchestrator: Send + Sync {
     /// Writes lines to the runs' logs. Best effort: callers ignore the outcome except for logging it.
     fn log(&self, lines: &[RunLog]) -> impl Future<Output = Result<(), ApiError>> + Send;
 
-    /// Tells others of launched runs (Prefect 2 and 3: events and labels), and what earlier polls of this process did not
+    /// Tells others of launched runs and their pids (Prefect 2 and 3: events and labels), and what earlier polls of this process did not
     /// come to. Best effort, off the launch path: it comes when everything else is done, and ends by itself before the
     /// invocation's time is up. How many writes are left, for a later poll of this process or for good.
-    fn announce(&self, launched: &[(DueRun<Self::Detail>, TaskOfRun)]) -> impl Future<Output = usize> + Send;
+    fn announce(&self, launched: &[(DueRun<Self::Detail>, String)]) -> impl Future<Output = usize> + Send;
 }
 
 /// What is asked and told of a run whose task has changed, besides what a poll does.
@@ -141,8 +144,8 @@ pub trait DescribesWrites: Orchestrator {
     /// The requests of [`Orchestrator::fail`], for runs whose claims were accepted.
     fn fail_requests(&self, runs: &[Ending<'_, Self::Detail>]) -> Vec<Value>;
 
-    /// The requests of [`Orchestrator::record_task`].
-    fn record_requests(&self, run: &DueRun<Self::Detail>, task: &TaskOfRun) -> Vec<Value>;
+    /// The requests of [`Orchestrator::record_pid`].
+    fn record_requests(&self, run: &DueRun<Self::Detail>, pid: &str) -> Vec<Value>;
 
     /// The requests of [`Orchestrator::cancelled`], for runs that are still being cancelled.
     fn cancelled_requests(&self, runs: &[Ending<'_, Self::Detail>]) -> Vec<Value>;
@@ -151,5 +154,5 @@ pub trait DescribesWrites: Orchestrator {
     fn log_requests(&self, lines: &[RunLog]) -> Vec<Value>;
 
     /// The requests of [`Orchestrator::announce`].
-    fn announce_requests(&self, launched: &[(DueRun<Self::Detail>, TaskOfRun)]) -> Vec<Value>;
+    fn announce_requests(&self, launched: &[(DueRun<Self::Detail>, String)]) -> Vec<Value>;
 }

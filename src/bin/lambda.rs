@@ -10,6 +10,7 @@ use prefect_serverless_agent::functions::poll::{answer, handle, log_lines};
 use prefect_serverless_agent::functions::task_events::TaskEventsFunction;
 use prefect_serverless_agent::functions::{Handler, InvocationError, guarded, parameter_root};
 use prefect_serverless_agent::health::request::UrlEvent;
+use prefect_serverless_agent::platform::ecs::AgentEcs;
 use prefect_serverless_agent::poll::{Deployment, Invocation, Source};
 use prefect_serverless_agent::redaction::Redaction;
 use prefect_serverless_agent::telemetry::logs;
@@ -68,7 +69,11 @@ async fn run(environment: Environment, redaction: Redaction) -> Result<(), lambd
     }
 }
 
-async fn poll(deployment: &Deployment<SystemClock>, event: LambdaEvent<Value>, redaction: &Redaction) -> Answered {
+async fn poll(
+    deployment: &Deployment<AgentEcs<SystemClock>, SystemClock>,
+    event: LambdaEvent<Value>,
+    redaction: &Redaction,
+) -> Answered {
     let invocation = Invocation { request_id: event.context.request_id.clone(), deadline: deadline(&event.context) };
     let polled = async {
         let report = handle(deployment, &event.payload, &invocation).await?;

@@ -23,8 +23,10 @@ mod table;
 
 pub use args::Cli;
 
+use crate::clock::SystemClock;
 use crate::config::Environment;
 use crate::model::ErrorKind;
+use crate::platform::ecs::AgentEcs;
 use crate::redaction::Redaction;
 use crate::telemetry::logs;
 use args::Command;
@@ -65,7 +67,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         }
         Command::Start(args) => {
             logs::init_terminal(&environment, json, "info", &redaction);
-            start::start(args, json, environment, &redaction).await
+            start::start::<AgentEcs<SystemClock>>(args, json, environment, &redaction).await
         }
     };
     match done {

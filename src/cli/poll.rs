@@ -4,8 +4,10 @@ use super::args::PollArgs;
 use super::setting::{Setting, setting};
 use super::table::{self, Palette};
 use super::{CliError, advice, complain, note, planned, say};
+use crate::clock::SystemClock;
 use crate::config::Environment;
 use crate::model::ErrorKind;
+use crate::platform::ecs::AgentEcs;
 use crate::poll::dry_run::Record;
 use crate::poll::{AgentReport, Report, Selection};
 use crate::redaction::Redaction;
@@ -22,7 +24,7 @@ pub(super) async fn poll(
     redaction: &Redaction,
 ) -> Result<ExitCode, CliError> {
     let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
-    let setting = setting(args.setting, environment, redaction).await;
+    let setting = setting::<AgentEcs<SystemClock>>(args.setting, environment, redaction).await;
     if let Some(trouble) = setting.as_ref().err().filter(|trouble| json && trouble.is_configuration) {
         say(&mut std::io::stdout(), &format!("{}\n", json!(of_wrong_file(trouble))));
     }

@@ -6,6 +6,7 @@ use super::args::SettingArgs;
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root, from_file};
+use crate::platform::AgentPlatform;
 use crate::poll::{Deployment, Invocation, Selection, Source};
 use crate::redaction::Redaction;
 use std::hash::{BuildHasher, RandomState};
@@ -22,18 +23,18 @@ const MAX_BYTES: u64 = 1024 * 1024;
 const ROOT_VARIABLE: &str = "PARAMETER_ROOT";
 
 /// What a command polls.
-pub(super) struct Setting {
-    pub(super) deployment: Deployment<SystemClock>,
+pub(super) struct Setting<P> {
+    pub(super) deployment: Deployment<P, SystemClock>,
     pub(super) selection: Selection,
     pub(super) invocations: Invocations,
 }
 
 /// Sends nothing yet.
-pub(super) async fn setting(
+pub(super) async fn setting<P: AgentPlatform<SystemClock>>(
     args: SettingArgs,
     environment: Environment,
     redaction: &Redaction,
-) -> Result<Setting, CliError> {
+) -> Result<Setting<P>, CliError> {
     let source = source(&args, &environment)?;
     if let Source::File { path, text } = &source {
         // Before AWS is looked for: a wrong file needs no region.

@@ -9,6 +9,7 @@ use super::{CliError, advice, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Environment;
 use crate::model::ErrorKind;
+use crate::platform::AgentPlatform;
 use crate::poll::{Overrides, PollError, Report};
 use crate::redaction::Redaction;
 use serde_json::json;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// Polls until a signal or `max_polls` ends it.
-pub(super) async fn start(
+pub(super) async fn start<P: AgentPlatform<SystemClock>>(
     args: StartArgs,
     json: bool,
     environment: Environment,
@@ -25,7 +26,7 @@ pub(super) async fn start(
 ) -> Result<ExitCode, CliError> {
     let ending = StopSignal::listen().map_err(|error| CliError::new(format!("no signals: {error}"), ""))?;
     let since = SystemClock.now();
-    let mut setting = setting(args.setting, environment, redaction).await?;
+    let mut setting: Setting<P> = setting(args.setting, environment, redaction).await?;
     // The next look is at most the longest pause away: looking further ahead would only hold the loop up, for a poll
     // ends when the last launch it holds is done.
     let overrides = Overrides { max_polls: args.max_polls, prefetch_at_most: Some(LONGEST) };
@@ -39,8 +40,8 @@ pub(super) async fn start(
     Ok(ExitCode::SUCCESS)
 }
 
-struct Loop {
-    setting: Setting,
+struct Loop<P> {
+    setting: Setting<P>,
     /// What the command line says.
     max_polls: Option<u64>,
     json: bool,
@@ -49,7 +50,7 @@ struct Loop {
     ending: StopSignal,
 }
 
-impl Loop {
+impl<P: AgentPlatform<SystemClock>> Loop<P> {
     async fn run(mut self) -> Result<(), CliError> {
         self.setting.deployment.warm_up().await;
         self.publish().await;

@@ -2,6 +2,7 @@
 
 use super::InvocationError;
 use crate::clock::Clock;
+use crate::platform::ecs::AgentEcs;
 use crate::poll::{Deployment, Invocation, PollError, Report, Selection};
 use crate::telemetry::metrics::embedded_metrics;
 
@@ -10,8 +11,8 @@ use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
 
 /// Handles one event. `{"agents": ["etl"]}` polls only those; any other event polls all.
-pub async fn handle<C: Clock + Clone>(
-    deployment: &Deployment<C>,
+pub async fn handle<C: Clock + Clone + 'static>(
+    deployment: &Deployment<AgentEcs<C>, C>,
     event: &Value,
     invocation: &Invocation,
 ) -> Result<Report, InvocationError> {
@@ -31,7 +32,11 @@ pub fn answer(report: &Report) -> Result<Value, InvocationError> {
 ///
 /// Lambda reads `timestamp` and `level` of a JSON line: without both, or with a time in another format than RFC 3339, a
 /// line counts as INFO, whatever its level says.
-pub fn log_lines<C: Clock + Clone>(deployment: &Deployment<C>, report: &Report, clock: &impl Clock) -> Vec<Value> {
+pub fn log_lines<C: Clock + Clone + 'static>(
+    deployment: &Deployment<AgentEcs<C>, C>,
+    report: &Report,
+    clock: &impl Clock,
+) -> Vec<Value> {
     let metrics = |(agent, report): (&String, _)| embedded_metrics(deployment.name(), agent, report, clock.now());
     let level = if report.ok() { "INFO" } else { "ERROR" };
     // Formatting fails for years beyond 9999 only.

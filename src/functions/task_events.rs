@@ -218,7 +218,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         let Some(agent) = agents.all.iter().find(|agent| agent.agent == name) else { return Ok(None) };
         let Ok((config, secrets)) = &agent.result else { return Ok(None) };
         let aws = self.aws_of(&event.event, Some(config), &[]).await;
-        let api = self.apis.of(agent, (config, secrets), &aws.region, (agents.read_at, event.deadline)).await?;
+        let api = self.apis.of(agent, (config, secrets), (agents.read_at, event.deadline)).await?;
         let told = match &*api {
             Api::One(one) => {
                 let performer = self.performer(&**one, (&aws, event.end), config, Watched::One);

@@ -34,3 +34,13 @@ impl ErrorKind {
         matches!(self, Self::ApiUnreachable | Self::Throttled | Self::ApiError | Self::Deadline)
     }
 }
+
+/// Why an agent cannot be set up.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct SetupError {
+    /// What kind of trouble it is.
+    pub kind: ErrorKind,
+    /// For people.
+    pub message: String,
+}

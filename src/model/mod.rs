@@ -8,6 +8,6 @@ pub mod run;
 
 pub use api_error::ApiError;
 pub(crate) use api_error::in_words;
-pub use error_kind::ErrorKind;
-pub use refusal::RunRefusal;
+pub use error_kind::{ErrorKind, SetupError};
+pub use refusal::{RenderError, RunRefusal};
 pub use registration::Registration;

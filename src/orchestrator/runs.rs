@@ -1,7 +1,6 @@
 //! What passes through the seam: due runs, claims, what became of them.
 
-use crate::launch::{LaunchSpec, LaunchTarget};
-use crate::model::{ApiError, RunRefusal};
+use crate::model::ApiError;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -79,8 +78,9 @@ pub struct ClaimedRun<D> {
     pub mark: Mark,
     /// When it was claimed.
     pub since: OffsetDateTime,
-    /// ARN of its task, as far as Prefect knows one (see [`super::Orchestrator::record_task`]); may be that of an earlier turn.
-    pub recorded_task: Option<String>,
+    /// Its `infrastructure_pid`, as far as Prefect knows one (see [`super::Orchestrator::record_pid`]); may be that of an
+    /// earlier turn.
+    pub pid: Option<String>,
 }
 
 /// A run that a user cancelled.
@@ -90,23 +90,14 @@ pub struct CancellingRun<D> {
     pub run: DueRun<D>,
     /// When it got into this state.
     pub since: OffsetDateTime,
-    /// Its task, where Prefect knows it.
-    pub task: Option<TaskOfRun>,
-    /// The cluster that its claim went to, where only the claim tells.
-    pub cluster: Option<String>,
+    /// Its `infrastructure_pid`, where Prefect knows it.
+    pub pid: Option<String>,
+    /// Name of the place that its claim went to, where only the claim tells.
+    pub place: Option<String>,
     /// It is Cancelled already: only a task that lives on is to be stopped.
     pub is_over: bool,
     /// The flow has begun at some time, so that it may be ending by itself.
     pub has_started: bool,
-}
-
-/// A run's task.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TaskOfRun {
-    /// Where it runs.
-    pub target: LaunchTarget,
-    /// ARN of the task.
-    pub task_arn: String,
 }
 
 /// The mark that a claim leaves on a run, so that later polls know it as ours.
@@ -123,14 +114,12 @@ pub struct Mark {
     pub capacity_refusals: u32,
     /// The launch's `clientToken`.
     pub token: String,
-    /// The cluster the launch goes to, [`Mark::DEFAULT_CLUSTER`] when none is configured; empty = not known.
-    pub cluster: String,
+    /// Name of the place that the launch goes to: a cluster, a host. Empty = not known.
+    #[serde(rename = "cluster")]
+    pub place: String,
 }
 
 impl Mark {
-    /// Where ECS looks when a request names no cluster.
-    pub const DEFAULT_CLUSTER: &str = "default";
-
     /// The field that holds a mark, in whatever a state has room for.
     pub const KEY: &str = "prefect_serverless_agent";
 
@@ -219,34 +208,4 @@ pub enum LogLevel {
     Warning,
     /// What went wrong.
     Error,
-}
-
-/// A run's launch, rendered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rendered {
-    /// The launch.
-    pub spec: LaunchSpec,
-    /// What a person should know about it; the same words for the same cause.
-    pub warning: Option<String>,
-}
-
-/// Why a run has no launch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RenderError {
-    /// Never, as the run stands.
-    Refused(RunRefusal),
-    /// What the run belongs to is gone: it is ended as Cancelled, with this message.
-    Gone(String),
-    /// Not now: something it refers to cannot be read at the moment.
-    NotNow(String),
-    /// Not now: what the API says of something that it refers to cannot be understood. That is the agent's trouble.
-    NotUnderstood(String),
-}
-
-impl RenderError {
-    /// `what` could not be read.
-    pub fn unread(what: &str, error: &ApiError) -> Self {
-        let reason = format!("{what} cannot be read: {error}");
-        if matches!(error, ApiError::Malformed(_)) { Self::NotUnderstood(reason) } else { Self::NotNow(reason) }
-    }
 }

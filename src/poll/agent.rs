@@ -10,10 +10,10 @@ use super::seen_launches::SeenLaunches;
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
-use crate::launch::accounts::{AccountsLauncher, AgentConnect};
 use crate::model::{ErrorKind, Registration};
 use crate::orchestrator::DescribesWrites;
 use crate::panics::caught;
+use crate::platform::Platform;
 use crate::state::polls::{PollCounter, PollNumber as Number};
 use crate::state::{Counts, Status};
 use crate::sync::lock;
@@ -73,7 +73,7 @@ pub struct Overrides {
 }
 
 /// An agent that can poll.
-pub struct Agent<C: Clock + Clone> {
+pub struct Agent<P, C: Clock + Clone> {
     /// Its configuration, before settings kept in the backend.
     pub config: AgentConfig,
     /// `<root>/<agent>`: what its claims are marked with.
@@ -81,11 +81,11 @@ pub struct Agent<C: Clock + Clone> {
     /// What to do when its credential is refused.
     if_refused: String,
     pub(super) prefect: Prefect,
-    pub(super) launcher: AccountsLauncher<AgentConnect<C>, C>,
+    platform: P,
     pub(super) counter: Counter,
     pub(super) clock: C,
     overrides: Overrides,
-    /// Set for a dry run: takes the place of `prefect`'s writes and of `launcher`.
+    /// Set for a dry run: takes the place of `prefect`'s writes and of `platform`.
     dry_run: Option<DryRun<C>>,
     /// What the last poll wrote down.
     pub(super) status: Mutex<Status>,
@@ -94,7 +94,7 @@ pub struct Agent<C: Clock + Clone> {
 }
 
 /// What an agent is made of.
-pub(super) struct Parts<C: Clock + Clone> {
+pub(super) struct Parts<P, C: Clock + Clone> {
     pub(super) config: AgentConfig,
     pub(super) marked_as: String,
     pub(super) if_refused: String,
@@ -103,20 +103,20 @@ pub(super) struct Parts<C: Clock + Clone> {
     pub(super) status: Status,
     pub(super) overrides: Overrides,
     pub(super) dry_run: Option<DryRun<C>>,
-    pub(super) connect: AgentConnect<C>,
+    pub(super) platform: P,
+    pub(super) clock: C,
 }
 
-impl<C: Clock + Clone> Agent<C> {
-    pub(super) fn new(parts: Parts<C>) -> Self {
-        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, connect } = parts;
-        let clock = connect.clock.clone();
-        let launcher = AccountsLauncher::of_agent(connect);
+impl<P: Platform, C: Clock + Clone> Agent<P, C> {
+    pub(super) fn new(parts: Parts<P, C>) -> Self {
+        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, platform, clock } =
+            parts;
         Self {
             config,
             marked_as,
             if_refused,
             prefect,
-            launcher,
+            platform,
             counter,
             clock,
             overrides,
@@ -207,7 +207,7 @@ impl<C: Clock + Clone> Agent<C> {
     /// One turn with this API; a rehearsed one in a dry run.
     async fn turn(&self, rules: Rules, prefect: &impl DescribesWrites, report: &ReportBuilder) {
         match &self.dry_run {
-            None => Iteration::new(rules, (prefect, &self.launcher, &self.clock), report, &self.seen).run().await,
+            None => Iteration::new(rules, (prefect, &self.platform, &self.clock), report, &self.seen).run().await,
             Some(dry_run) => dry_run.turn(rules, prefect, report).await,
         }
     }
@@ -245,7 +245,6 @@ impl<C: Clock + Clone> Agent<C> {
             marked_as: self.marked_as.clone(),
             prefetch: self.overrides.prefetch_at_most.map_or(config.prefetch, |most| config.prefetch.min(most)),
             max_launch_attempts: config.max_launch_attempts,
-            spot_fallback_after: config.spot_fallback_after,
             orphan_after: config.orphan_after,
             cancel_grace: config.cancel_grace,
             limits: Limits {

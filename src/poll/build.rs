@@ -1,33 +1,27 @@
-//! From a loaded configuration to an agent that can poll: its documents, its certificate authority, its clients.
+//! From a loaded configuration to an agent that can poll: its certificate authority, its Prefect API, its platform.
 
 use super::agent::{Agent, Counter, Overrides, Parts};
 use super::dry_run::{DryRun, Record};
 use super::identity::Identity;
 use super::prefect::Prefect;
 use super::refused::{ConfiguredIn, remedy};
-use crate::aws::{AwsClients, AwsError};
+use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{
-    AgentConfig, AgentSecrets, Document, DocumentKind, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config,
-    Root, apply_backend_settings, check_document,
+    AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root,
+    apply_backend_settings,
 };
-use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text, without_query};
-use crate::ecs_model::UnknownMembers;
+use crate::documents::{LocalFiles, resolve_text};
 use crate::http::Http;
 use crate::http::network::Options;
-use crate::launch::accounts::{AgentConnect, AwsConnect};
-use crate::launch::rate::LaunchRate;
-use crate::model::ErrorKind;
-use crate::model::RunRefusal;
-use crate::orchestrator::RenderError;
-use crate::prefect1::LoadTemplate;
-use crate::prefect1::api::{Documents, Prefect1, Setup};
+use crate::model::{ErrorKind, SetupError};
+use crate::platform::ecs::platform::account_and_region;
+use crate::platform::{AgentPlatform, AgentSetup};
+use crate::prefect1::api::{Prefect1, Setup};
 use crate::prefect3;
 use crate::prefect3::api::Prefect3;
 use crate::redaction::Redaction;
 use crate::state::Status;
-use serde_json::{Map, Value};
-use std::convert;
 use std::sync::Arc;
 
 /// What an agent is assembled from.
@@ -53,32 +47,33 @@ pub struct PrefectBuilder<C> {
     pub(super) read_only: bool,
 }
 
-/// Why an agent cannot be assembled.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{message}")]
-pub struct BuildError {
-    /// What kind of trouble it is.
-    pub kind: ErrorKind,
-    /// For people.
-    pub message: String,
-}
-
 impl<C: Clock + Clone> AgentBuilder<C> {
     /// Reads what lies elsewhere and builds the agent. Sends nothing to Prefect.
-    pub(super) async fn build(self) -> Result<Agent<C>, BuildError> {
+    pub(super) async fn build<P: AgentPlatform<C>>(self) -> Result<Agent<P, C>, SetupError> {
         let Self { prefect: builder, config, counter, status, overrides, dry_run } = self;
-        let role = config.assume_role_arn.as_deref();
-        let own = builder.aws.for_agent(config.region_name.as_deref(), role).await;
+        let setup = AgentSetup {
+            config: &config,
+            secrets: &builder.secrets,
+            marked_as: &builder.identity.marked_as,
+            aws: &builder.aws,
+            http: builder.http(Options::PREFECT1, &config).await?,
+            local_files: builder.local_files,
+            clock: builder.clock.clone(),
+        };
+        let platform = P::of_agent(&setup).await?;
         let prefect = match &config.generation {
             GenerationConfig::One(one) => Prefect::One(Box::new(builder.prefect1(&config, one).await?)),
             GenerationConfig::Three(three) => {
-                Prefect::Three(Box::new(builder.prefect3(&config, three, &own.region).await?))
+                let identity = builder.identity.text(P::scope(&setup)).await?;
+                Prefect::Three(Box::new(builder.prefect3_as(&config, three, identity).await?))
             }
         };
-        let PrefectBuilder { aws, clock, secrets, redaction, identity, local_files, .. } = builder;
-        let rate = Arc::new(LaunchRate::new(config.launch_rate));
-        let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
-        let dry_run = dry_run.map(|record| DryRun::new(&config.agent, redaction, record, &connect));
+        let dry_run = match dry_run {
+            Some(record) => Some(DryRun::new(&setup, builder.redaction.clone(), record).await?),
+            None => None,
+        };
+        drop(setup);
+        let PrefectBuilder { clock, secrets, identity, local_files, .. } = builder;
         let marked_as = identity.marked_as;
         let root = marked_as.strip_suffix(&format!("/{}", config.agent)).map(Root::new);
         let target = match (&root, local_files) {
@@ -86,7 +81,9 @@ impl<C: Clock + Clone> AgentBuilder<C> {
             _ => ConfiguredIn::Environment,
         };
         let if_refused = remedy(&config.generation, &secrets, target);
-        Ok(Agent::new(Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, connect }))
+        let parts =
+            Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, platform, clock };
+        Ok(Agent::new(parts))
     }
 }
 
@@ -107,119 +104,62 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
     }
 
     /// Prefect 0.15 and 1.
-    pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, BuildError> {
-        let http = Http::network(Options::PREFECT1, self.ca_pem(config).await?.as_deref());
-        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
-        let (task_definition, run_task_kwargs) = tokio::join!(
-            self.document(DocumentKind::TaskDefinition, one.task_definition.as_ref(), config.unknown_members, &http),
-            self.document(DocumentKind::RunTaskKwargs, one.run_task_kwargs.as_ref(), config.unknown_members, &http),
-        );
+    pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, SetupError> {
         let clock = self.clock.clone();
         let setup = Setup {
             config: config.clone().with(one.clone()),
             secrets: self.secrets.clone(),
-            documents: Documents {
-                task_definition: task_definition?,
-                run_task_kwargs: run_task_kwargs?.unwrap_or_default(),
-            },
             marked_as: self.identity.marked_as.clone(),
             apply_settings: apply_backend_settings,
-            load_template: template_loader(&self.aws, &http, self.local_files),
             redaction: self.redaction.clone(),
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        Prefect1::new(setup, http).map_err(|error| BuildError { kind: error.kind(), message: error.to_string() })
+        let http = self.http(Options::PREFECT1, config).await?;
+        Prefect1::new(setup, http).map_err(|error| SetupError { kind: error.kind(), message: error.to_string() })
     }
 
-    /// Prefect 2 and 3. `region`: where tasks are launched.
-    pub async fn prefect3(
+    /// Prefect 2 and 3.
+    pub async fn prefect3(&self, config: &AgentConfig, three: &Prefect3Config) -> Result<Prefect3, SetupError> {
+        let identity = self.identity.text(account_and_region(&self.aws)).await?;
+        self.prefect3_as(config, three, identity).await
+    }
+
+    /// Prefect 2 and 3. `identity`: names the agent among all of all deployments.
+    async fn prefect3_as(
         &self,
         config: &AgentConfig,
         three: &Prefect3Config,
-        region: &str,
-    ) -> Result<Prefect3, BuildError> {
-        let ca_pem = self.ca_pem(config).await?;
-        let http = Http::network(Options::PREFECT3, ca_pem.as_deref());
-        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        identity: String,
+    ) -> Result<Prefect3, SetupError> {
         let clock = self.clock.clone();
         let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
         let setup = prefect3::api::Setup {
             config: config.clone().with(three.clone()),
             secrets: self.secrets.clone(),
             marked_as: self.identity.marked_as.clone(),
-            identity: self.identity.text(&self.aws).await.map_err(|error| unknown_account(&error))?,
+            identity,
             session,
-            region: region.to_owned(),
+            region: config.region_name.clone().unwrap_or_else(|| self.aws.region.clone()),
             redaction: self.redaction.clone(),
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        Prefect3::new(setup, http).map_err(|error| BuildError { kind: error.kind(), message: error.to_string() })
+        let http = self.http(Options::PREFECT3, config).await?;
+        Prefect3::new(setup, http).map_err(|error| SetupError { kind: error.kind(), message: error.to_string() })
     }
 
-    async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, BuildError> {
+    /// A client that trusts the agent's certificate authority as well.
+    async fn http(&self, options: Options, config: &AgentConfig) -> Result<Http, SetupError> {
+        let ca_pem = self.ca_pem(config).await?;
+        Http::network(options, ca_pem.as_deref())
+            .map_err(|error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") })
+    }
+
+    async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, SetupError> {
         match &config.ca_bundle {
-            Some(text) => {
-                resolve_text(text, &self.aws).await.map(Some).map_err(|error| cannot_read("ca_bundle", &error))
-            }
+            Some(text) => resolve_text(text, &self.aws).await.map(Some).map_err(|error| error.about("ca_bundle")),
             None => Ok(None),
         }
     }
-
-    async fn document(
-        &self,
-        which: DocumentKind,
-        document: Option<&Document>,
-        unknown_members: UnknownMembers,
-        http: &Http,
-    ) -> Result<Option<Map<String, Value>>, BuildError> {
-        match document {
-            None => Ok(None),
-            Some(Document::Inline(map)) => Ok(Some(map.clone())),
-            Some(Document::Path(path)) => {
-                let key = match which {
-                    DocumentKind::TaskDefinition => "task_definition_path",
-                    DocumentKind::RunTaskKwargs => "run_task_kwargs_path",
-                };
-                let loaded = load_document(path, &self.aws, http, self.local_files).await;
-                let document = loaded.map_err(|error| cannot_read(key, &error))?;
-                // It is as much the agent's own as what is written in its configuration.
-                check_document(which, without_query(path), &document, unknown_members)
-                    .map_err(|errors| wrong(format!("{key}: {errors}")))?;
-                Ok(Some(document))
-            }
-        }
-    }
-}
-
-fn wrong(message: String) -> BuildError {
-    BuildError { kind: ErrorKind::Configuration, message }
-}
-
-fn unknown_account(error: &AwsError) -> BuildError {
-    let message = format!("the AWS account, which the agent's claims are named by, cannot be told: {error}");
-    BuildError { kind: ErrorKind::Aws, message }
-}
-
-fn cannot_read(key: &str, error: &DocumentError) -> BuildError {
-    let kind = match error {
-        DocumentError::Wrong(_) => ErrorKind::Configuration,
-        DocumentError::Unavailable(_) => ErrorKind::Aws,
-    };
-    BuildError { kind, message: format!("{key}: {error}") }
-}
-
-/// How templates named by run configurations are loaded: what is wrong fails the run, what is out of reach waits.
-fn template_loader(aws: &Arc<AwsClients>, http: &Http, local_files: LocalFiles) -> LoadTemplate {
-    let (aws, http) = (Arc::clone(aws), http.clone());
-    Arc::new(move |path| {
-        let (aws, http) = (Arc::clone(&aws), http.clone());
-        Box::pin(async move {
-            load_document(&path, &aws, &http, local_files).await.map_err(|error| match error {
-                DocumentError::Wrong(reason) => RenderError::Refused(RunRefusal(reason)),
-                DocumentError::Unavailable(reason) => RenderError::NotNow(reason),
-            })
-        })
-    })
 }

@@ -2,49 +2,43 @@
 //! end by itself.
 
 use super::context::Context;
-use super::prepare::{check_unchanged, live_tasks, why_not_prepared};
+use super::prepare::{check_unchanged, live, rendered, why_not_prepared};
 use super::report_builder::RunOutcome;
 use crate::clock::Clock;
-use crate::launch::{LaunchTarget, Launcher, LiveTask};
 use crate::model::ApiError;
 use crate::model::ErrorKind;
 use crate::orchestrator::{CancellingRun, Ending, Orchestrator, RenderError};
+use crate::platform::{LiveDeployment, Place, Platform, Progress};
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 
-/// Why a task is stopped, as ECS shows it.
+/// Why a deployment is stopped, as the platform shows it.
 const STOP_REASON: &str = "The flow run was cancelled";
 
 /// What is to be done about a cancelled run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CancelDecision {
-    /// Tasks to stop.
+    /// Deployments to stop.
     pub(super) stop: Vec<String>,
     /// Nothing is left that could end the run by itself: it is written down as Cancelled.
     pub(super) ends: bool,
 }
 
-/// Decides, by the run's tasks. Pure. `patient`: the flow has begun, and has not had its time to end by itself.
-pub(super) fn decide(tasks: &[LiveTask], patient: bool) -> CancelDecision {
-    let live = || tasks.iter().filter(|task| task.last_status != "STOPPED");
-    let may_go_on = |task: &&LiveTask| patient && has_begun(task);
-    let stop = live().filter(|task| task.desired_status != "STOPPED" && !may_go_on(task));
-    // A flow that has begun and shows no task may run where this agent cannot see it.
-    let unseen = patient && live().next().is_none();
+/// Decides, by the run's deployments. Pure. `patient`: the flow has begun, and has not had its time to end by itself.
+pub(super) fn decide(live: &[LiveDeployment], patient: bool) -> CancelDecision {
+    let may_go_on = |one: &&LiveDeployment| patient && one.progress == Progress::Begun;
+    let stop = live.iter().filter(|one| !one.is_stopping && !may_go_on(one));
+    // A flow that has begun and shows no deployment may run where this agent cannot see it.
+    let unseen = patient && live.is_empty();
     CancelDecision {
-        stop: stop.map(|task| task.task_arn.clone()).collect(),
-        ends: !unseen && !live().any(|task| may_go_on(&task)),
+        stop: stop.map(|one| one.id.clone()).collect(),
+        ends: !unseen && !live.iter().any(|one| may_go_on(&one)),
     }
 }
 
-/// Whether the flow may run by now. What cannot be described yet was started a moment ago.
-fn has_begun(task: &LiveTask) -> bool {
-    !matches!(task.last_status.as_str(), "PROVISIONING" | "PENDING" | "ACTIVATING" | "UNKNOWN")
-}
-
 /// Stops the tasks of cancelled runs and ends the runs.
-pub(super) async fn cancel<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+pub(super) async fn cancel<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     cancelling: Vec<CancellingRun<O::Detail>>,
     now: OffsetDateTime,
 ) {
@@ -53,32 +47,30 @@ pub(super) async fn cancel<O: Orchestrator, L: Launcher, C: Clock>(
     }
 }
 
-async fn cancel_all<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+async fn cancel_all<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     cancelling: &[CancellingRun<O::Detail>],
     now: OffsetDateTime,
 ) {
     let runs: Vec<_> = cancelling.iter().map(|cancelling| &cancelling.run).collect();
-    let rendered = cx.orchestrator.render(&runs).await;
-    let places = rendered.into_iter().zip(cancelling).map(|(rendered, cancelling)| {
+    let places = rendered(cx, &runs).await.into_iter().zip(cancelling).map(|(rendered, cancelling)| {
         if let Err(RenderError::NotUnderstood(reason)) = &rendered {
             cx.report.trouble(ErrorKind::ApiError, reason);
         }
-        match (rendered, &cancelling.task) {
-            (Ok(rendered), Some(task)) => {
-                Ok(LaunchTarget { cluster: task.target.cluster.clone(), ..rendered.spec.target() })
-            }
-            (Ok(rendered), None) => Ok(in_cluster(rendered.spec.target(), cancelling)),
-            (Err(_), Some(task)) => Ok(task.target.clone()),
+        let recorded = cancelling.pid.as_ref().map(|pid| P::Place::of_pid(pid).0);
+        match (rendered, recorded) {
+            (Ok(rendered), Some(recorded)) => Ok(cx.platform.place(&rendered.launch).named(&recorded.name())),
+            (Ok(rendered), None) => Ok(where_claimed(cx.platform.place(&rendered.launch), cancelling)),
+            (Err(_), Some(recorded)) => Ok(recorded),
             (Err(RenderError::Refused(_) | RenderError::Gone(_)), None) => {
-                Ok(in_cluster(LaunchTarget::default(), cancelling))
+                Ok(where_claimed(P::Place::default(), cancelling))
             }
             (Err(RenderError::NotNow(reason) | RenderError::NotUnderstood(reason)), None) => Err(reason),
         }
     });
-    let stopped = cancelling.iter().zip(places).map(|(cancelling, target)| async move {
-        match target {
-            Ok(target) => stop_tasks(cx, cancelling, &target, now).await,
+    let stopped = cancelling.iter().zip(places).map(|(cancelling, place)| async move {
+        match place {
+            Ok(place) => stop_deployments(cx, cancelling, &place, now).await,
             Err(reason) => Err(reason),
         }
     });
@@ -99,39 +91,39 @@ async fn cancel_all<O: Orchestrator, L: Launcher, C: Clock>(
 }
 
 /// Stops what is to be stopped; the message with which the run is to be ended, or was stopped although it was over.
-async fn stop_tasks<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+async fn stop_deployments<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     cancelling: &CancellingRun<O::Detail>,
-    target: &LaunchTarget,
+    place: &P::Place,
     now: OffsetDateTime,
 ) -> Result<Option<String>, String> {
     let trouble = |outcome| why_not_prepared(cx, outcome);
-    let started_by = cx.identity(&cancelling.run).started_by;
-    let mut tasks = live_tasks(cx, target, &started_by).await.map_err(trouble)?;
-    let known = cancelling.task.as_ref().map(|task| task.task_arn.as_str());
-    // A Python worker's task is not found by `startedBy`.
-    if let Some(known) = known.filter(|known| tasks.iter().all(|task| task.task_arn != *known)) {
-        tasks.extend(cx.launcher.live_task(target, known).await.map_err(trouble)?);
+    let mut found = live(cx, &cancelling.run, place).await.map_err(trouble)?;
+    // What a Python worker started is not found by what it was started by.
+    if let Some(known) = cancelling.pid.as_ref().map(|pid| P::Place::of_pid(pid).1)
+        && found.iter().all(|one| one.id != known)
+    {
+        found.extend(cx.platform.find(place, &known).await.map_err(trouble)?);
     }
     let patient = cancelling.has_started && now - cancelling.since < cx.rules.cancel_grace;
-    let decision = decide(&tasks, patient);
+    let decision = decide(&found, patient);
     if !decision.stop.is_empty() {
-        // A run that was started again meanwhile has a new task, which must not be taken for the cancelled one.
+        // A run that was started again meanwhile has a new deployment, which must not be taken for the cancelled one.
         check_unchanged(cx, &cancelling.run).await?;
     }
     for task_arn in &decision.stop {
-        cx.launcher.stop(target, task_arn, STOP_REASON).await.map_err(trouble)?;
+        cx.platform.stop(place, task_arn, STOP_REASON).await.map_err(trouble)?;
         let (agent, flow_run_id) = (cx.rules.agent.as_str(), cancelling.run.flow_run_id.as_str());
         tracing::info!(agent, flow_run_id, task_arn, "the task of a cancelled flow run was stopped");
     }
     let is_told = if cancelling.is_over { !decision.stop.is_empty() } else { decision.ends };
     Ok(is_told.then(|| match decision.stop.first() {
-        Some(task_arn) => format!("Cancelled: task {task_arn} was stopped."),
-        None => "Cancelled: no task was running.".to_owned(),
+        Some(id) => format!("Cancelled: {} {id} was stopped.", P::NOUN),
+        None => format!("Cancelled: no {} was running.", P::NOUN),
     }))
 }
 
-async fn end<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, ending: Vec<Ending<'_, O::Detail>>) {
+async fn end<O: Orchestrator, P: Platform, C: Clock>(cx: &Context<'_, O, P, C>, ending: Vec<Ending<'_, O::Detail>>) {
     if ending.is_empty() {
         return;
     }
@@ -149,11 +141,11 @@ async fn end<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, 
     }
 }
 
-/// A place, but in the cluster of the run's claim where that is known.
-fn in_cluster<D>(target: LaunchTarget, cancelling: &CancellingRun<D>) -> LaunchTarget {
-    match &cancelling.cluster {
-        Some(cluster) => LaunchTarget { cluster: cluster.clone(), ..target },
-        None => target,
+/// A place, but by the name that the run's claim remembers where that is known.
+fn where_claimed<L: Place, D>(place: L, cancelling: &CancellingRun<D>) -> L {
+    match &cancelling.place {
+        Some(name) => place.named(name),
+        None => place,
     }
 }
 
@@ -161,44 +153,40 @@ fn in_cluster<D>(target: LaunchTarget, cancelling: &CancellingRun<D>) -> LaunchT
 mod tests {
     use super::*;
 
-    fn task(last_status: &str, desired_status: &str) -> LiveTask {
-        LiveTask {
-            task_arn: format!("arn:{last_status}"),
-            last_status: last_status.to_owned(),
-            desired_status: desired_status.to_owned(),
-        }
+    fn one(progress: Progress, is_stopping: bool) -> LiveDeployment {
+        LiveDeployment { id: format!("arn:{progress:?}"), progress, is_stopping }
     }
 
-    fn decided(tasks: &[LiveTask], patient: bool) -> (Vec<String>, bool) {
-        let CancelDecision { stop, ends } = decide(tasks, patient);
+    fn decided(live: &[LiveDeployment], patient: bool) -> (Vec<String>, bool) {
+        let CancelDecision { stop, ends } = decide(live, patient);
         (stop, ends)
     }
 
     #[test]
-    fn a_task_that_has_not_begun_is_stopped_at_once() {
-        for status in ["PROVISIONING", "PENDING", "ACTIVATING", "UNKNOWN"] {
+    fn one_that_has_not_begun_is_stopped_at_once() {
+        for progress in [Progress::Waiting, Progress::Unknown] {
             for patient in [true, false] {
-                let stopped = (vec![format!("arn:{status}")], true);
-                assert_eq!(decided(&[task(status, "RUNNING")], patient), stopped, "{status}, {patient}");
+                let stopped = (vec![format!("arn:{progress:?}")], true);
+                assert_eq!(decided(&[one(progress, false)], patient), stopped, "{progress:?}, {patient}");
             }
         }
     }
 
     #[test]
     fn a_flow_that_runs_gets_its_grace_then_it_is_stopped() {
-        assert_eq!(decided(&[task("RUNNING", "RUNNING")], true), (vec![], false));
-        assert_eq!(decided(&[task("RUNNING", "RUNNING")], false), (vec!["arn:RUNNING".into()], true));
+        assert_eq!(decided(&[one(Progress::Begun, false)], true), (vec![], false));
+        assert_eq!(decided(&[one(Progress::Begun, false)], false), (vec!["arn:Begun".into()], true));
     }
 
     #[test]
-    fn a_task_that_was_told_to_stop_is_not_told_again() {
-        assert_eq!(decided(&[task("PENDING", "STOPPED")], true), (vec![], true));
-        assert_eq!(decided(&[task("RUNNING", "STOPPED")], true), (vec![], false), "it may still say how it ended");
-        assert_eq!(decided(&[task("RUNNING", "STOPPED")], false), (vec![], true));
+    fn one_that_was_told_to_stop_is_not_told_again() {
+        assert_eq!(decided(&[one(Progress::Waiting, true)], true), (vec![], true));
+        assert_eq!(decided(&[one(Progress::Begun, true)], true), (vec![], false), "it may still say how it ended");
+        assert_eq!(decided(&[one(Progress::Begun, true)], false), (vec![], true));
     }
 
     #[test]
-    fn a_run_without_a_task_ends_at_once_unless_its_flow_has_begun() {
+    fn a_run_without_one_ends_at_once_unless_its_flow_has_begun() {
         assert_eq!(decided(&[], false), (vec![], true));
         assert_eq!(decided(&[], true), (vec![], false));
     }

@@ -4,16 +4,16 @@ use super::context::Context;
 use super::prepare::Prepared;
 use super::report_builder::RunOutcome;
 use crate::clock::Clock;
-use crate::launch::Launcher;
 use crate::model::ErrorKind;
 use crate::orchestrator::{Claim, Claimed, DueRun, Orchestrator};
+use crate::platform::Platform;
 
 /// A claim is sent at most this often: the first time, and again when reading back shows that it did not arrive.
 const ROUNDS: usize = 3;
 
 /// Those of the runs that are in the turn still in which they were seen.
-pub(super) async fn still_due<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+pub(super) async fn still_due<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     runs: Vec<&'r DueRun<O::Detail>>,
 ) -> Vec<&'r DueRun<O::Detail>> {
     let now = match cx.orchestrator.reread(&runs).await {
@@ -40,10 +40,10 @@ pub(super) async fn still_due<'r, O: Orchestrator, L: Launcher, C: Clock>(
 }
 
 /// Claims the runs; those that are ours come back.
-pub(super) async fn claim<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    prepared: Vec<Prepared<'r, O::Detail>>,
-) -> Vec<Prepared<'r, O::Detail>> {
+pub(super) async fn claim<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    prepared: Vec<Prepared<'r, O::Detail, P>>,
+) -> Vec<Prepared<'r, O::Detail, P>> {
     let mut ours = Vec::new();
     let count = prepared.len();
     let mut open = prepared;
@@ -70,13 +70,13 @@ pub(super) async fn claim<'r, O: Orchestrator, L: Launcher, C: Clock>(
 
 /// Sends the claims once; those whose outcome is unclear come back, and why in `unanswered`. On a replay a refusal is
 /// unclear too: the claim that was refused may be our own earlier one.
-async fn claim_round<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    prepared: Vec<Prepared<'r, O::Detail>>,
+async fn claim_round<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    prepared: Vec<Prepared<'r, O::Detail, P>>,
     replay: bool,
-    ours: &mut Vec<Prepared<'r, O::Detail>>,
+    ours: &mut Vec<Prepared<'r, O::Detail, P>>,
     unanswered: &mut String,
-) -> Vec<Prepared<'r, O::Detail>> {
+) -> Vec<Prepared<'r, O::Detail, P>> {
     let claims: Vec<_> = prepared.iter().map(|candidate| Claim { run: candidate.run, mark: &candidate.mark }).collect();
     let answers = cx.orchestrator.claim(&claims).await;
     let mut unclear = Vec::new();
@@ -99,11 +99,11 @@ async fn claim_round<'r, O: Orchestrator, L: Launcher, C: Clock>(
 }
 
 /// Reads unclear runs back. Ours go to `ours`, unchanged ones come back to be claimed again.
-async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    unclear: Vec<Prepared<'r, O::Detail>>,
-    ours: &mut Vec<Prepared<'r, O::Detail>>,
-) -> Vec<Prepared<'r, O::Detail>> {
+async fn resolve<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    unclear: Vec<Prepared<'r, O::Detail, P>>,
+    ours: &mut Vec<Prepared<'r, O::Detail, P>>,
+) -> Vec<Prepared<'r, O::Detail, P>> {
     if unclear.is_empty() {
         return unclear;
     }
@@ -129,9 +129,9 @@ async fn resolve<'r, O: Orchestrator, L: Launcher, C: Clock>(
     unchanged
 }
 
-fn defer_all<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    prepared: Vec<Prepared<'_, O::Detail>>,
+fn defer_all<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    prepared: Vec<Prepared<'_, O::Detail, P>>,
     reason: &str,
 ) {
     for candidate in prepared {

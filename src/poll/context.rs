@@ -4,9 +4,9 @@ use super::plan::Limits;
 use super::report_builder::{ReportBuilder, RunOutcome};
 use super::seen_launches::SeenLaunches;
 use crate::clock::Clock;
-use crate::launch::{LaunchIdentity, LaunchTarget, TransientCause, token};
-use crate::model::{ApiError, ErrorKind};
-use crate::orchestrator::{DueRun, Mark, Orchestrator, TaskOfRun};
+use crate::model::ApiError;
+use crate::orchestrator::{DueRun, Mark, Orchestrator};
+use crate::platform::{LaunchIdentity, Place, Platform, TransientCause, token};
 use crate::sync::lock;
 use std::future::Future;
 use std::sync::Mutex;
@@ -24,8 +24,6 @@ pub struct Rules {
     pub prefetch: Duration,
     /// Launches of one run before it fails with the whole story.
     pub max_launch_attempts: u32,
-    /// Capacity refusals of a Spot strategy before on-demand is used; `None` = never.
-    pub spot_fallback_after: Option<u32>,
     /// One of our claims without a task after this long is finished.
     pub orphan_after: Duration,
     /// A cancelled flow that runs gets this long to end by itself.
@@ -35,13 +33,13 @@ pub struct Rules {
 }
 
 /// What the steps of one iteration share.
-pub(super) struct Context<'a, O: Orchestrator, L, C> {
+pub(super) struct Context<'a, O: Orchestrator, P, C> {
     /// What they follow.
     pub(super) rules: Rules,
     /// The Prefect API.
     pub(super) orchestrator: &'a O,
     /// The platform.
-    pub(super) launcher: &'a L,
+    pub(super) platform: &'a P,
     /// Time.
     pub(super) clock: &'a C,
     /// What became of each run.
@@ -49,32 +47,32 @@ pub(super) struct Context<'a, O: Orchestrator, L, C> {
     /// Launches that this process has seen.
     pub(super) seen: &'a SeenLaunches,
     /// Runs that got a task in this iteration.
-    launched: Mutex<Vec<(DueRun<O::Detail>, TaskOfRun)>>,
+    launched: Mutex<Vec<(DueRun<O::Detail>, String)>>,
     /// Set by trouble that would hit every run: nothing more is claimed.
     halted: AtomicBool,
-    /// Launches of runs that are claimed, or about to be, of which the launcher does not know yet.
+    /// Launches of runs that are claimed, or about to be, of which the platform does not know yet.
     promised: AtomicUsize,
 }
 
-impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
+impl<'a, O: Orchestrator, P: Platform, C: Clock> Context<'a, O, P, C> {
     /// Of an iteration that has not begun.
     pub(super) fn new(
         rules: Rules,
-        (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
+        (orchestrator, platform, clock): (&'a O, &'a P, &'a C),
         report: &'a ReportBuilder,
         seen: &'a SeenLaunches,
     ) -> Self {
         let (halted, promised) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Self { rules, orchestrator, launcher, clock, report, seen, launched: Mutex::default(), halted, promised }
+        Self { rules, orchestrator, platform, clock, report, seen, launched: Mutex::default(), halted, promised }
     }
 
-    /// A run that got a task: others are told at the end of the iteration.
-    pub(super) fn to_announce(&self, run: DueRun<O::Detail>, task: TaskOfRun) {
-        lock(&self.launched).push((run, task));
+    /// A run that was deployed, and its pid: others are told at the end of the iteration.
+    pub(super) fn to_announce(&self, run: DueRun<O::Detail>, pid: String) {
+        lock(&self.launched).push((run, pid));
     }
 
     /// The runs that got a task since this was asked last.
-    pub(super) fn take_launched(&self) -> Vec<(DueRun<O::Detail>, TaskOfRun)> {
+    pub(super) fn take_launched(&self) -> Vec<(DueRun<O::Detail>, String)> {
         std::mem::take(&mut *lock(&self.launched))
     }
 
@@ -100,27 +98,27 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
     }
 
     /// The mark of a claim for this launch.
-    pub(super) fn mark(&self, run: &DueRun<O::Detail>, target: &LaunchTarget) -> Mark {
+    pub(super) fn mark(&self, run: &DueRun<O::Detail>, place: &P::Place) -> Mark {
         Mark {
             agent: self.rules.marked_as.clone(),
             epoch: run.epoch.clone(),
             attempt: run.attempts + 1,
             capacity_refusals: run.capacity_refusals,
             token: run.token.clone(),
-            cluster: named(&target.cluster),
+            place: place.name(),
         }
     }
 
     /// What names the launch.
     pub(super) fn identity(&self, run: &DueRun<O::Detail>) -> LaunchIdentity {
         let started_by = token::started_by(&self.rules.agent, &run.flow_run_id);
-        LaunchIdentity { token: run.token.clone(), started_by }
+        LaunchIdentity { flow_run_id: run.flow_run_id.clone(), token: run.token.clone(), started_by }
     }
 
-    /// AWS refuses the agent itself: said once, and nothing more is claimed.
+    /// The platform refuses the agent itself: said once, and nothing more is claimed.
     pub(super) fn agent_trouble(&self, reason: &str) {
         self.halt();
-        self.report.trouble(ErrorKind::Aws, reason);
+        self.report.trouble(P::TROUBLE, reason);
     }
 
     /// An answer of the platform asked for fewer requests, if it did.
@@ -136,7 +134,7 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
         tokio::time::timeout(left + grace, work).await.ok()
     }
 
-    /// Launches that room was promised to, of which the launcher does not know yet.
+    /// Launches that room was promised to, of which the platform does not know yet.
     pub(super) fn promised(&self) -> usize {
         self.promised.load(Ordering::Relaxed)
     }
@@ -147,7 +145,7 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
         self.promised.fetch_add(launches, Ordering::Relaxed);
     }
 
-    /// The launcher itself knows of so many launches that room was promised to.
+    /// The platform itself knows of so many launches that room was promised to.
     pub(super) fn promises_kept(&self, launches: usize) {
         self.promised.fetch_sub(launches, Ordering::Relaxed);
     }
@@ -160,9 +158,4 @@ impl<'a, O: Orchestrator, L, C: Clock> Context<'a, O, L, C> {
         self.halt();
         self.report.api_trouble(error, self.clock.now());
     }
-}
-
-/// A cluster by its name, also when a request would leave it out.
-pub(super) fn named(cluster: &str) -> String {
-    if cluster.is_empty() { Mark::DEFAULT_CLUSTER.to_owned() } else { cluster.to_owned() }
 }

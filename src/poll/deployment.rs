@@ -1,7 +1,7 @@
 //! All agents of a deployment, side by side, and what a warm process keeps of them.
 
 use super::agent::{Agent, Counter, Invocation, Overrides};
-use super::build::{AgentBuilder, BuildError, PrefectBuilder};
+use super::build::{AgentBuilder, PrefectBuilder};
 use super::dry_run::Record;
 use super::identity::Identity;
 use super::report::{AgentReport, Report};
@@ -12,8 +12,9 @@ use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, from_fi
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::status::ConfiguredAgent;
-use crate::model::ErrorKind;
+use crate::model::{ErrorKind, SetupError};
 use crate::panics::caught;
+use crate::platform::AgentPlatform;
 use crate::redaction::Redaction;
 use crate::state::Status;
 use crate::state::polls::PollCounter;
@@ -31,7 +32,7 @@ use tokio::sync::Mutex;
 const CACHED_FOR: Duration = Duration::from_mins(5);
 
 /// A deployment: where its agents are configured, and what this process keeps of them.
-pub struct Deployment<C: Clock + Clone> {
+pub struct Deployment<P, C: Clock + Clone> {
     source: Source,
     environment: Environment,
     aws: Arc<AwsClients>,
@@ -40,30 +41,30 @@ pub struct Deployment<C: Clock + Clone> {
     overrides: Overrides,
     /// Set for a dry run: where its requests are noted.
     dry_run: Option<Record>,
-    warm: Mutex<Warm<C>>,
+    warm: Mutex<Warm<P, C>>,
 }
 
 /// What is kept between invocations.
-struct Warm<C: Clock + Clone> {
+struct Warm<P, C: Clock + Clone> {
     loaded_at: Option<OffsetDateTime>,
-    slots: BTreeMap<String, Slot<C>>,
+    slots: BTreeMap<String, Slot<P, C>>,
 }
 
 /// One configured agent.
-struct Slot<C: Clock + Clone> {
+struct Slot<P, C: Clock + Clone> {
     /// What the agent was assembled from; `None` when its configuration is wrong.
     made_of: Option<(AgentConfig, AgentSecrets)>,
-    agent: Result<Arc<Agent<C>>, BuildError>,
+    agent: Result<Arc<Agent<P, C>>, SetupError>,
     enabled: bool,
 }
 
-impl<C: Clock + Clone> Clone for Slot<C> {
+impl<P, C: Clock + Clone> Clone for Slot<P, C> {
     fn clone(&self) -> Self {
         Self { made_of: self.made_of.clone(), agent: self.agent.clone(), enabled: self.enabled }
     }
 }
 
-impl<C: Clock + Clone> Slot<C> {
+impl<P: AgentPlatform<C>, C: Clock + Clone> Slot<P, C> {
     fn facts(&self, since: OffsetDateTime) -> AgentFacts {
         let (status, max_polls) = match &self.agent {
             Ok(agent) => (agent.status(), agent.max_polls()),
@@ -80,7 +81,7 @@ impl<C: Clock + Clone> Slot<C> {
     }
 }
 
-impl<C: Clock + Clone> Deployment<C> {
+impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
     /// Reads nothing yet. `redaction` comes to know all secrets that are read, and the reports are without them.
     pub fn new(source: Source, environment: Environment, aws: Arc<AwsClients>, clock: C, redaction: Redaction) -> Self {
         let warm = Mutex::new(Warm { loaded_at: None, slots: BTreeMap::new() });
@@ -123,14 +124,14 @@ impl<C: Clock + Clone> Deployment<C> {
         }
     }
 
-    async fn open_connections(&self, agent: &Agent<C>) {
+    async fn open_connections(&self, agent: &Agent<P, C>) {
         let config = &agent.config;
         let aws = self.aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
         tokio::join!(agent.prefect.warm_up(), aws.warm_up());
     }
 
     /// The agents that are configured well and enabled, for whoever asks more of them than a poll.
-    pub async fn agents(&self, selection: &Selection) -> Result<Vec<Arc<Agent<C>>>, PollError> {
+    pub async fn agents(&self, selection: &Selection) -> Result<Vec<Arc<Agent<P, C>>>, PollError> {
         let slots = self.selected(selection, false).await?;
         Ok(slots.into_values().filter(|slot| slot.enabled).filter_map(|slot| slot.agent.ok()).collect())
     }
@@ -176,7 +177,7 @@ impl<C: Clock + Clone> Deployment<C> {
         }
     }
 
-    async fn poll_agent(&self, name: &str, slot: Slot<C>, invocation: &Invocation) -> AgentReport {
+    async fn poll_agent(&self, name: &str, slot: Slot<P, C>, invocation: &Invocation) -> AgentReport {
         if !slot.enabled {
             return AgentReport { ok: true, disabled: true, ..AgentReport::default() };
         }
@@ -201,7 +202,7 @@ impl<C: Clock + Clone> Deployment<C> {
     }
 
     /// The report of an agent that cannot even be built. Its status tells health of it.
-    async fn not_polled(&self, name: &str, trouble: BuildError, invocation: &Invocation) -> AgentReport {
+    async fn not_polled(&self, name: &str, trouble: SetupError, invocation: &Invocation) -> AgentReport {
         let known = match &self.source {
             Source::Parameters(root) => {
                 let known = status::read(&self.aws.ssm, root.as_str(), name);
@@ -244,13 +245,13 @@ impl<C: Clock + Clone> Deployment<C> {
     }
 
     /// The agent with secrets read afresh, if they differ.
-    async fn renewed(&self, name: &str, agent: &Arc<Agent<C>>) -> Option<Arc<Agent<C>>> {
+    async fn renewed(&self, name: &str, agent: &Arc<Agent<P, C>>) -> Option<Arc<Agent<P, C>>> {
         let slots = self.slots(true).await.ok()?;
         let renewed = slots.get(name)?.agent.clone().ok()?;
         (!Arc::ptr_eq(&renewed, agent)).then_some(renewed)
     }
 
-    async fn selected(&self, selection: &Selection, afresh: bool) -> Result<BTreeMap<String, Slot<C>>, PollError> {
+    async fn selected(&self, selection: &Selection, afresh: bool) -> Result<BTreeMap<String, Slot<P, C>>, PollError> {
         let mut slots = self.slots(afresh).await?;
         if slots.is_empty() {
             return Err(PollError::NoAgents(self.name().to_owned()));
@@ -270,7 +271,7 @@ impl<C: Clock + Clone> Deployment<C> {
     }
 
     /// The configured agents, read again when what is kept is too old, or when asked to.
-    async fn slots(&self, afresh: bool) -> Result<BTreeMap<String, Slot<C>>, PollError> {
+    async fn slots(&self, afresh: bool) -> Result<BTreeMap<String, Slot<P, C>>, PollError> {
         let mut warm = self.warm.lock().await;
         let now = self.clock.now();
         let fresh = warm.loaded_at.is_some_and(|loaded_at| now - loaded_at < CACHED_FOR);
@@ -285,7 +286,7 @@ impl<C: Clock + Clone> Deployment<C> {
                 let name = loaded.agent.clone();
                 let slot = caught(self.slot(loaded, known, status)).await.unwrap_or_else(|panic| Slot {
                     made_of: None,
-                    agent: Err(BuildError { kind: ErrorKind::Internal, message: panic.to_string() }),
+                    agent: Err(SetupError { kind: ErrorKind::Internal, message: panic.to_string() }),
                     enabled: true,
                 });
                 (name, slot)
@@ -327,11 +328,11 @@ impl<C: Clock + Clone> Deployment<C> {
         }
     }
 
-    async fn slot(&self, loaded: LoadedAgent, known: Option<Slot<C>>, status: Status) -> Slot<C> {
+    async fn slot(&self, loaded: LoadedAgent, known: Option<Slot<P, C>>, status: Status) -> Slot<P, C> {
         let (config, secrets) = match loaded.result {
             Ok(made_of) => made_of,
             Err(errors) => {
-                let trouble = BuildError { kind: ErrorKind::Configuration, message: errors.to_string() };
+                let trouble = SetupError { kind: ErrorKind::Configuration, message: errors.to_string() };
                 return Slot { made_of: None, agent: Err(trouble), enabled: true };
             }
         };
@@ -364,9 +365,9 @@ impl<C: Clock + Clone> Deployment<C> {
             overrides: self.overrides,
             dry_run: self.dry_run.clone(),
         };
-        match (builder.build().await, unchanged) {
+        match (builder.build::<P>().await, unchanged) {
             // What lies elsewhere is out of reach for the moment: as it was known it is better than no poll.
-            (Err(BuildError { kind: ErrorKind::Aws, message }), Some(known)) => {
+            (Err(SetupError { kind: ErrorKind::Aws, message }), Some(known)) => {
                 tracing::warn!(agent = loaded.agent, error = message, "polling with the documents read before");
                 known
             }

@@ -1,124 +1,114 @@
-//! Pure: what an earlier turn's tasks mean for a run that is due again.
+//! Pure: what an earlier turn's deployments mean for a run that is due again.
 
-use crate::launch::LiveTask;
-
-/// `last_status` of a task that ECS lists and cannot describe yet.
-const TOO_NEW: &str = "UNKNOWN";
+use crate::platform::{LiveDeployment, Progress};
 
 /// What to do about the run itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Earlier {
-    /// No earlier task lives: launch.
+    /// No earlier deployment lives: launch.
     None,
-    /// This task has not begun to run: it will run the flow, adopt it.
+    /// This one has not begun to run: it will run the flow, adopt it.
     Adopt(String),
     /// Not in this poll, and why.
     Wait(String),
 }
 
-/// What to do about an earlier turn's tasks.
+/// What to do about an earlier turn's deployments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EarlierTasks {
-    /// Tasks to stop.
+pub(super) struct EarlierDeployments {
+    /// Those to stop.
     pub(super) stop: Vec<String>,
     /// What to do about the run.
     pub(super) earlier: Earlier,
 }
 
-/// Decides. A task retry (Prefect 1: the flow run is Running) leaves a running task alone, since that one may be
-/// about to retry the task itself; any other run that is due again was given up by Prefect, so its task is stopped.
-pub(super) fn decide(tasks: &[LiveTask], is_task_retry: bool) -> EarlierTasks {
-    let live: Vec<_> = tasks.iter().filter(|task| task.last_status != "STOPPED").collect();
-    let running: Vec<_> = live.iter().filter(|task| has_begun(task)).collect();
+/// Decides. A task retry (Prefect 1: the flow run is Running) leaves a running deployment alone, since that one may be
+/// about to retry the task itself; any other run that is due again was given up by Prefect, so its deployment is stopped.
+pub(super) fn decide(live: &[LiveDeployment], is_task_retry: bool, noun: &str) -> EarlierDeployments {
+    let running: Vec<_> = live.iter().filter(|one| has_begun(one)).collect();
     let earlier = match (running.first(), live.first()) {
-        (Some(task), _) if is_task_retry => {
-            Earlier::Wait(format!("its task {} still runs: it may retry by itself", task.task_arn))
+        (Some(one), _) if is_task_retry => {
+            Earlier::Wait(format!("its {noun} {} still runs: it may retry by itself", one.id))
         }
-        (Some(task), _) if task.last_status == TOO_NEW => {
-            Earlier::Wait(format!("its task {} was started a moment ago and cannot be described yet", task.task_arn))
+        (Some(one), _) if one.progress == Progress::Unknown => {
+            Earlier::Wait(format!("its {noun} {} was started a moment ago and cannot be described yet", one.id))
         }
-        (Some(task), _) => {
-            Earlier::Wait(format!("an earlier task {} is being stopped; launched once it has stopped", task.task_arn))
+        (Some(one), _) => {
+            Earlier::Wait(format!("an earlier {noun} {} is being stopped; launched once it has stopped", one.id))
         }
-        (None, Some(task)) => Earlier::Adopt(task.task_arn.clone()),
+        (None, Some(one)) => Earlier::Adopt(one.id.clone()),
         (None, None) => Earlier::None,
     };
     // What cannot be described yet was started a moment ago: it is waited for, never stopped.
-    let to_stop =
-        |task: &&&&LiveTask| !is_task_retry && task.desired_status != "STOPPED" && task.last_status != TOO_NEW;
-    let stop = running.iter().filter(to_stop).map(|task| task.task_arn.clone()).collect();
-    EarlierTasks { stop, earlier }
+    let to_stop = |one: &&&LiveDeployment| !is_task_retry && !one.is_stopping && one.progress != Progress::Unknown;
+    let stop = running.iter().filter(to_stop).map(|one| one.id.clone()).collect();
+    EarlierDeployments { stop, earlier }
 }
 
-/// Whether the task's containers run or ran: such a task cannot stand for a new turn.
-fn has_begun(task: &LiveTask) -> bool {
-    let waits = matches!(task.last_status.as_str(), "PROVISIONING" | "PENDING" | "ACTIVATING");
-    !waits || task.desired_status == "STOPPED"
+/// Whether the flow runs or ran: such a deployment cannot stand for a new turn.
+fn has_begun(one: &LiveDeployment) -> bool {
+    one.progress != Progress::Waiting || one.is_stopping
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn task(last_status: &str, desired_status: &str) -> LiveTask {
-        LiveTask {
-            task_arn: format!("arn:{last_status}"),
-            last_status: last_status.to_owned(),
-            desired_status: desired_status.to_owned(),
+    fn one(progress: Progress, is_stopping: bool) -> LiveDeployment {
+        LiveDeployment { id: format!("arn:{progress:?}"), progress, is_stopping }
+    }
+
+    fn decided(live: &[LiveDeployment], is_task_retry: bool) -> EarlierDeployments {
+        decide(live, is_task_retry, "task")
+    }
+
+    #[test]
+    fn without_a_live_deployment_the_run_is_launched() {
+        assert_eq!(decided(&[], false), EarlierDeployments { stop: vec![], earlier: Earlier::None });
+    }
+
+    #[test]
+    fn one_that_has_not_begun_is_adopted_also_for_a_task_retry() {
+        for is_task_retry in [false, true] {
+            let expected = EarlierDeployments { stop: vec![], earlier: Earlier::Adopt("arn:Waiting".into()) };
+            assert_eq!(decided(&[one(Progress::Waiting, false)], is_task_retry), expected);
         }
     }
 
     #[test]
-    fn without_a_live_task_the_run_is_launched() {
-        for tasks in [vec![], vec![task("STOPPED", "STOPPED")]] {
-            assert_eq!(decide(&tasks, false), EarlierTasks { stop: vec![], earlier: Earlier::None });
-        }
-    }
-
-    #[test]
-    fn a_task_that_has_not_begun_is_adopted_also_for_a_task_retry() {
-        for status in ["PROVISIONING", "PENDING", "ACTIVATING"] {
-            for is_task_retry in [false, true] {
-                let decision = decide(&[task(status, "RUNNING")], is_task_retry);
-                assert_eq!(decision, EarlierTasks { stop: vec![], earlier: Earlier::Adopt(format!("arn:{status}")) });
-            }
-        }
-    }
-
-    #[test]
-    fn a_running_task_is_stopped_and_the_run_waits_for_that() {
-        let decision = decide(&[task("RUNNING", "RUNNING")], false);
-        assert_eq!(decision.stop, ["arn:RUNNING"]);
+    fn one_that_runs_is_stopped_and_the_run_waits_for_that() {
+        let decision = decided(&[one(Progress::Begun, false)], false);
+        assert_eq!(decision.stop, ["arn:Begun"]);
         assert!(matches!(decision.earlier, Earlier::Wait(reason) if reason.contains("being stopped")));
     }
 
     #[test]
-    fn a_task_that_is_stopping_is_waited_for_and_not_stopped_again() {
-        for task in [task("RUNNING", "STOPPED"), task("PENDING", "STOPPED"), task("DEPROVISIONING", "STOPPED")] {
-            let decision = decide(&[task], false);
+    fn one_that_is_stopping_is_waited_for_and_not_stopped_again() {
+        for progress in [Progress::Begun, Progress::Waiting, Progress::Unknown] {
+            let decision = decided(&[one(progress, true)], false);
             assert!(decision.stop.is_empty());
             assert!(matches!(decision.earlier, Earlier::Wait(_)));
         }
     }
 
     #[test]
-    fn a_task_retry_leaves_a_running_task_alone() {
-        let decision = decide(&[task("RUNNING", "RUNNING")], true);
+    fn a_task_retry_leaves_a_running_one_alone() {
+        let decision = decided(&[one(Progress::Begun, false)], true);
         assert!(decision.stop.is_empty());
         assert!(matches!(decision.earlier, Earlier::Wait(reason) if reason.contains("retry by itself")));
     }
 
     #[test]
-    fn a_task_too_new_to_be_described_is_waited_for_and_not_stopped() {
-        let decision = decide(&[task("UNKNOWN", "RUNNING")], false);
+    fn one_too_new_to_be_described_is_waited_for_and_not_stopped() {
+        let decision = decided(&[one(Progress::Unknown, false)], false);
         assert!(decision.stop.is_empty());
         assert!(matches!(decision.earlier, Earlier::Wait(_)));
     }
 
     #[test]
-    fn one_running_task_among_waiting_ones_decides() {
-        let decision = decide(&[task("PENDING", "RUNNING"), task("RUNNING", "RUNNING")], false);
-        assert_eq!(decision.stop, ["arn:RUNNING"]);
+    fn a_running_one_among_waiting_ones_decides() {
+        let decision = decided(&[one(Progress::Waiting, false), one(Progress::Begun, false)], false);
+        assert_eq!(decision.stop, ["arn:Begun"]);
         assert!(matches!(decision.earlier, Earlier::Wait(_)));
     }
 }

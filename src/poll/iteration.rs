@@ -12,9 +12,9 @@ use super::report_builder::{ReportBuilder, RunOutcome};
 use super::seen_launches::SeenLaunches;
 use super::tell::{tell, write_log};
 use crate::clock::Clock;
-use crate::launch::Launcher;
 use crate::model::ApiError;
 use crate::orchestrator::{DuePage, DueRun, Orchestrator, Window};
+use crate::platform::Platform;
 use crate::sync::lock;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
@@ -34,7 +34,7 @@ const CLAIMED_AFTER: Duration = Duration::from_secs(1);
 const FRESH_FOR: Duration = Duration::from_secs(5);
 
 /// One iteration of one agent.
-pub struct Iteration<'a, O: Orchestrator, L, C>(Context<'a, O, L, C>);
+pub struct Iteration<'a, O: Orchestrator, P, C>(Context<'a, O, P, C>);
 
 /// A page of due runs, shared by the batches planned from it.
 type SharedPage<D> = Arc<PageOfRuns<D>>;
@@ -45,15 +45,15 @@ struct PageOfRuns<D> {
     runs: Vec<DueRun<D>>,
 }
 
-impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
+impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
     /// One that has not begun.
     pub fn new(
         rules: Rules,
-        (orchestrator, launcher, clock): (&'a O, &'a L, &'a C),
+        (orchestrator, platform, clock): (&'a O, &'a P, &'a C),
         report: &'a ReportBuilder,
         seen: &'a SeenLaunches,
     ) -> Self {
-        Self(Context::new(rules, (orchestrator, launcher, clock), report, seen))
+        Self(Context::new(rules, (orchestrator, platform, clock), report, seen))
     }
 
     /// Polls and launches. What became of the runs is in the report, also when this future is dropped half-way.
@@ -83,7 +83,7 @@ impl<'a, O: Orchestrator, L: Launcher, C: Clock> Iteration<'a, O, L, C> {
             .for_each_concurrent(batching.at_once.max(1), async |prepared| {
                 let promised = prepared.iter().filter(|prepared| prepared.is_launch()).count();
                 let claimed = claim(cx, prepared).await;
-                // From here on the launcher itself knows of them: each takes its slot first of all.
+                // From here on the platform itself knows of them: each takes its slot first of all.
                 cx.promises_kept(promised);
                 let launched = join_all(claimed.into_iter().map(|claimed| launch(cx, claimed))).await;
                 let told = tell(cx, launched).await;

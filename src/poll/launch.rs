@@ -3,31 +3,31 @@
 use super::context::Context;
 use super::prepare::{Intent, Prepared};
 use crate::clock::Clock;
-use crate::launch::{AfterLaunch, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, TransientCause};
 use crate::orchestrator::{DueRun, Mark, Orchestrator};
+use crate::platform::{AfterLaunch, LaunchOutcome, Platform, TransientCause};
 use std::time::Duration;
 
 /// A launch says by itself that its time is over; this much later it is given up.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// A claimed run and what became of its launch.
-pub(super) struct Launched<'r, D> {
+pub(super) struct Launched<'r, D, L> {
     pub(super) run: &'r DueRun<D>,
     pub(super) mark: Mark,
-    pub(super) target: LaunchTarget,
+    pub(super) place: L,
     pub(super) after: AfterLaunch,
     /// Its claim is an earlier poll's.
     pub(super) is_orphan: bool,
 }
 
 /// Launches a claimed run, within the invocation's time.
-pub(super) async fn launch<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    claimed: Prepared<'r, O::Detail>,
-) -> Launched<'r, O::Detail> {
-    let Prepared { run, mark, target, intent } = claimed;
+pub(super) async fn launch<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    claimed: Prepared<'r, O::Detail, P>,
+) -> Launched<'r, O::Detail, P::Place> {
+    let Prepared { run, mark, place, intent } = claimed;
     let outcome = match intent {
-        Intent::Adopt { task_arn } => LaunchOutcome::Adopted { task_arn },
+        Intent::Adopt { id } => LaunchOutcome::Adopted { id },
         Intent::Fail { message } => LaunchOutcome::Permanent(message),
         Intent::Launch(launch) => {
             let launched = cx.in_time(GRACE, launch_prepared(cx, run, &launch.0, &launch.1)).await;
@@ -40,25 +40,24 @@ pub(super) async fn launch<'r, O: Orchestrator, L: Launcher, C: Clock>(
         _ => {}
     }
     let after = AfterLaunch::of(outcome, mark.attempt, cx.rules.max_launch_attempts);
-    Launched { run, mark, target, after, is_orphan: false }
+    Launched { run, mark, place, after, is_orphan: false }
 }
 
-async fn launch_prepared<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+async fn launch_prepared<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     run: &DueRun<O::Detail>,
-    spec: &LaunchSpec,
-    prepared: &PreparedLaunch,
+    rendered: &P::Launch,
+    prepared: &P::Prepared,
 ) -> LaunchOutcome {
     let deadline = cx.rules.limits.deadline;
-    let outcome = cx.launcher.launch(prepared, deadline).await;
-    if outcome != LaunchOutcome::InactiveDefinition {
+    let outcome = cx.platform.launch(prepared, deadline).await;
+    if !matches!(outcome, LaunchOutcome::Outdated(_)) {
         return outcome;
     }
-    // Somebody deregistered it since it was remembered: found or registered again, once.
+    // Prepared once more, and no oftener.
     let identity = cx.identity(run);
-    let prepare = cx.launcher.prepare(&run.flow_run_id, spec, &identity);
-    match cx.in_time(Duration::ZERO, prepare).await {
-        Some(Ok(prepared)) => cx.launcher.launch(&prepared, deadline).await,
+    match cx.in_time(Duration::ZERO, cx.platform.prepare(rendered, &identity)).await {
+        Some(Ok(prepared)) => cx.platform.launch(&prepared.launch, deadline).await,
         Some(Err(outcome)) => outcome,
         None => LaunchOutcome::Transient {
             reason: "No time was left to find or register an active task definition".to_owned(),

@@ -45,7 +45,7 @@ mod tell;
 mod tests;
 
 pub use agent::{Agent, Invocation, Overrides};
-pub use build::{BuildError, PrefectBuilder};
+pub use build::PrefectBuilder;
 pub use deployment::Deployment;
 pub use report::{AgentReport, Report};
 pub use selection::{PollError, Selection, Source};

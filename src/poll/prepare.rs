@@ -4,9 +4,10 @@ use super::context::Context;
 use super::history::{Earlier, decide};
 use super::report_builder::RunOutcome;
 use crate::clock::Clock;
-use crate::launch::{LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask, PreparedLaunch, spot};
+use crate::model::RenderError;
 use crate::model::{ApiError, ErrorKind};
-use crate::orchestrator::{DueRun, Ending, Mark, Orchestrator, RenderError, Rendered};
+use crate::orchestrator::{DueRun, Ending, Mark, Orchestrator};
+use crate::platform::{LaunchIdentity, LaunchOutcome, LiveDeployment, Platform, RunDescription, WithWarning};
 use futures_util::future::join_all;
 use std::future::Future;
 use std::time::Duration;
@@ -15,14 +16,14 @@ use std::time::Duration;
 const PREPARING: Duration = Duration::from_secs(15);
 
 /// A run on its way to a task.
-pub(super) struct Prepared<'r, D> {
+pub(super) struct Prepared<'r, D, P: Platform> {
     pub(super) run: &'r DueRun<D>,
     pub(super) mark: Mark,
-    pub(super) target: LaunchTarget,
-    pub(super) intent: Intent,
+    pub(super) place: P::Place,
+    pub(super) intent: Intent<P>,
 }
 
-impl<D> Prepared<'_, D> {
+impl<D, P: Platform> Prepared<'_, D, P> {
     /// Whether it takes room of the launch rate.
     pub(super) fn is_launch(&self) -> bool {
         matches!(self.intent, Intent::Launch(_))
@@ -30,27 +31,27 @@ impl<D> Prepared<'_, D> {
 }
 
 /// What is to be done with a run once it is claimed.
-pub(super) enum Intent {
-    /// Start a task.
-    Launch(Box<(LaunchSpec, PreparedLaunch)>),
-    /// An earlier turn's task has not begun yet: it will run the flow.
-    Adopt { task_arn: String },
+pub(super) enum Intent<P: Platform> {
+    /// Deploy it, as rendered and as prepared.
+    Launch(Box<(P::Launch, P::Prepared)>),
+    /// An earlier turn's deployment has not begun yet: it will run the flow.
+    Adopt { id: String },
     /// It can never be launched as it stands.
     Fail { message: String },
 }
 
 /// Whatever can be checked before claiming is checked here.
-pub(super) async fn prepare<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+pub(super) async fn prepare<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     runs: Vec<&'r DueRun<O::Detail>>,
-) -> Vec<Prepared<'r, O::Detail>> {
+) -> Vec<Prepared<'r, O::Detail, P>> {
     if runs.is_empty() {
         return Vec::new();
     }
-    let rendered = cx.orchestrator.render(&runs).await;
+    let rendered = render(cx, &runs).await;
     let ways = runs.into_iter().zip(rendered).map(|(run, rendered)| async move {
         match rendered {
-            Ok(rendered) => in_preparing_time(cx, run, prepare_run(cx, run, spec(cx, run, rendered))).await,
+            Ok(rendered) => in_preparing_time(cx, run, prepare_run(cx, run, rendered)).await,
             Err(RenderError::Refused(refusal)) => Some(failing(cx, run, refusal.0)),
             Err(RenderError::Gone(message)) => {
                 end_gone(cx, run, message).await;
@@ -70,27 +71,36 @@ pub(super) async fn prepare<'r, O: Orchestrator, L: Launcher, C: Clock>(
     join_all(ways).await.into_iter().flatten().collect()
 }
 
-/// The launch as it is sent: on-demand where Spot was refused too often.
-pub(super) fn spec<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    run: &DueRun<O::Detail>,
-    rendered: Rendered,
-) -> LaunchSpec {
-    let Rendered { mut spec, warning } = rendered;
-    if let Some(warning) = warning {
-        cx.report.warn(&warning);
-    }
-    let fallback_after = cx.rules.spot_fallback_after;
-    if let Some((run_task, reason)) = spot::on_demand(&spec.run_task, run.capacity_refusals, fallback_after) {
-        tracing::info!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, reason, "spot fallback");
-        spec.run_task = run_task;
-    }
-    spec
+/// The launches of runs, as they are sent: after refusals for want of capacity perhaps in another way. One entry per run.
+pub(super) async fn render<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    runs: &[&DueRun<O::Detail>],
+) -> Vec<Result<P::Launch, RenderError>> {
+    let as_sent = |(run, rendered): (&&DueRun<O::Detail>, Result<WithWarning<P::Launch>, RenderError>)| {
+        let WithWarning { launch, warning } = rendered?;
+        warning.iter().for_each(|warning| cx.report.warn(warning));
+        let (launch, difference) = cx.platform.after_refusals(launch, run.capacity_refusals);
+        if let Some(reason) = difference {
+            tracing::info!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, reason, "spot fallback");
+        }
+        Ok(launch)
+    };
+    runs.iter().zip(rendered(cx, runs).await).map(as_sent).collect()
+}
+
+/// The launches of runs, as Prefect describes them. One entry per run.
+pub(super) async fn rendered<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    runs: &[&DueRun<O::Detail>],
+) -> Vec<Result<WithWarning<P::Launch>, RenderError>> {
+    let described = cx.orchestrator.describe(runs).await;
+    let render = |described: Result<RunDescription, RenderError>| async move { cx.platform.render(described?).await };
+    join_all(described.into_iter().map(render)).await
 }
 
 /// What the run belonged to is gone: nobody can launch it any more.
-async fn end_gone<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+async fn end_gone<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     run: &DueRun<O::Detail>,
     message: String,
 ) {
@@ -109,8 +119,8 @@ async fn end_gone<O: Orchestrator, L: Launcher, C: Clock>(
 }
 
 /// What takes too long leaves the run for a later poll.
-pub(super) async fn in_preparing_time<T, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+pub(super) async fn in_preparing_time<T, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     run: &DueRun<O::Detail>,
     work: impl Future<Output = Option<T>>,
 ) -> Option<T> {
@@ -121,34 +131,27 @@ pub(super) async fn in_preparing_time<T, O: Orchestrator, L: Launcher, C: Clock>
     })
 }
 
-async fn prepare_run<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+async fn prepare_run<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     run: &'r DueRun<O::Detail>,
-    spec: LaunchSpec,
-) -> Option<Prepared<'r, O::Detail>> {
-    let target = spec.target();
-    let mark = cx.mark(run, &target);
+    launch: P::Launch,
+) -> Option<Prepared<'r, O::Detail, P>> {
+    let place = cx.platform.place(&launch);
+    let mark = cx.mark(run, &place);
     if run.has_history {
-        match earlier_task(cx, run, &target).await {
+        match earlier_deployment(cx, run, &place).await {
             Ok(Earlier::None) => {}
-            Ok(Earlier::Adopt(task_arn)) => {
-                return Some(Prepared { run, mark, target, intent: Intent::Adopt { task_arn } });
-            }
+            Ok(Earlier::Adopt(id)) => return Some(Prepared { run, mark, place, intent: Intent::Adopt { id } }),
             Ok(Earlier::Wait(reason)) => {
                 cx.outcome(run, RunOutcome::Deferred(reason));
                 return None;
             }
-            Err(message) => return Some(Prepared { run, mark, target, intent: Intent::Fail { message } }),
+            Err(message) => return Some(Prepared { run, mark, place, intent: Intent::Fail { message } }),
         }
     }
-    match cx.launcher.prepare(&run.flow_run_id, &spec, &cx.identity(run)).await {
-        Ok(prepared) => {
-            warn_of(cx, &prepared);
-            Some(Prepared { run, mark, target, intent: Intent::Launch(Box::new((spec, prepared))) })
-        }
-        Err(LaunchOutcome::Permanent(message)) => {
-            Some(Prepared { run, mark, target, intent: Intent::Fail { message } })
-        }
+    match prepare_launch(cx, &launch, &cx.identity(run)).await {
+        Ok(prepared) => Some(Prepared { run, mark, place, intent: Intent::Launch(Box::new((launch, prepared))) }),
+        Err(LaunchOutcome::Permanent(message)) => Some(Prepared { run, mark, place, intent: Intent::Fail { message } }),
         // Nothing is claimed yet, so there is nothing to give back: the run simply stays due.
         Err(outcome) => {
             cx.outcome(run, RunOutcome::Deferred(why_not_prepared(cx, outcome)));
@@ -157,18 +160,25 @@ async fn prepare_run<'r, O: Orchestrator, L: Launcher, C: Clock>(
     }
 }
 
-pub(super) fn warn_of<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, prepared: &PreparedLaunch) {
-    prepared.warning.iter().for_each(|warning| cx.report.warn(warning));
+/// Prepares a launch; what a person should know about it is in the report.
+pub(super) async fn prepare_launch<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    launch: &P::Launch,
+    identity: &LaunchIdentity,
+) -> Result<P::Prepared, LaunchOutcome> {
+    let WithWarning { launch, warning } = cx.platform.prepare(launch, identity).await?;
+    warning.iter().for_each(|warning| cx.report.warn(warning));
+    Ok(launch)
 }
 
-pub(super) fn why_not_prepared<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+pub(super) fn why_not_prepared<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     outcome: LaunchOutcome,
 ) -> String {
     match outcome {
         LaunchOutcome::AgentTrouble(reason) => {
             // Whether it hits the others too shows when they are prepared: it costs them no claim.
-            cx.report.trouble(ErrorKind::Aws, &reason);
+            cx.report.trouble(P::TROUBLE, &reason);
             reason
         }
         LaunchOutcome::Transient { reason, cause } => {
@@ -176,60 +186,59 @@ pub(super) fn why_not_prepared<O: Orchestrator, L: Launcher, C: Clock>(
             reason
         }
         LaunchOutcome::Unknown(reason) | LaunchOutcome::Permanent(reason) => reason,
-        LaunchOutcome::InactiveDefinition => "the task definition is inactive".to_owned(),
-        LaunchOutcome::Started { task_arn }
-        | LaunchOutcome::Adopted { task_arn }
-        | LaunchOutcome::Dead { task_arn, .. } => format!("there is a task already: {task_arn}"),
+        LaunchOutcome::Outdated(reason) => reason.to_owned(),
+        LaunchOutcome::Started { id } | LaunchOutcome::Adopted { id } | LaunchOutcome::Dead { id, .. } => {
+            format!("there is a {} already: {id}", P::NOUN)
+        }
     }
 }
 
-/// The tasks of a run that have not stopped, as far as the platform tells.
-pub(super) async fn live_tasks<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    target: &LaunchTarget,
-    started_by: &str,
-) -> Result<Vec<LiveTask>, LaunchOutcome> {
-    let found = cx.launcher.live_tasks(target, started_by).await?;
+/// The deployments of a run that have not ended, as far as the platform tells.
+pub(super) async fn live<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    run: &DueRun<O::Detail>,
+    place: &P::Place,
+) -> Result<Vec<LiveDeployment>, LaunchOutcome> {
+    let found = cx.platform.live(place, &cx.identity(run)).await?;
     if let Some(warning) = found.warning {
         cx.report.warn(&warning);
     }
-    Ok(found.tasks)
+    Ok(found.deployments)
 }
 
-/// What an earlier task means; an error = the run can never be launched as it stands.
-async fn earlier_task<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+/// What an earlier deployment means; an error = the run can never be launched as it stands.
+async fn earlier_deployment<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     run: &DueRun<O::Detail>,
-    target: &LaunchTarget,
+    place: &P::Place,
 ) -> Result<Earlier, String> {
-    let started_by = cx.identity(run).started_by;
-    let tasks = match live_tasks(cx, target, &started_by).await {
-        Ok(tasks) => tasks,
+    let live = match live(cx, run, place).await {
+        Ok(live) => live,
+        Err(LaunchOutcome::Permanent(message)) => return Err(message),
         Err(outcome) => {
-            let outcome = lasting(outcome, target)?;
             let reason = why_not_prepared(cx, outcome);
-            return Ok(Earlier::Wait(format!("cannot tell whether an earlier task lives: {reason}")));
+            return Ok(Earlier::Wait(format!("cannot tell whether an earlier {} lives: {reason}", P::NOUN)));
         }
     };
-    let decision = decide(&tasks, run.is_task_retry);
+    let decision = decide(&live, run.is_task_retry, P::NOUN);
     if !decision.stop.is_empty()
         && let Err(reason) = check_unchanged(cx, run).await
     {
         return Ok(Earlier::Wait(reason));
     }
-    for task_arn in &decision.stop {
+    for id in &decision.stop {
         let reason = "Flow run was started again";
-        if let Err(outcome) = cx.launcher.stop(target, task_arn, reason).await {
+        if let Err(outcome) = cx.platform.stop(place, id, reason).await {
             let reason = why_not_prepared(cx, outcome);
-            return Ok(Earlier::Wait(format!("earlier task {task_arn} cannot be stopped: {reason}")));
+            return Ok(Earlier::Wait(format!("earlier {} {id} cannot be stopped: {reason}", P::NOUN)));
         }
     }
     Ok(decision.earlier)
 }
 
 /// A run that was claimed meanwhile has a new task, which must not be taken for an earlier one.
-pub(super) async fn check_unchanged<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+pub(super) async fn check_unchanged<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     run: &DueRun<O::Detail>,
 ) -> Result<(), String> {
     let now = cx.orchestrator.reread(&[run]).await;
@@ -241,22 +250,22 @@ pub(super) async fn check_unchanged<O: Orchestrator, L: Launcher, C: Clock>(
     }
 }
 
-fn failing<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+fn failing<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     run: &'r DueRun<O::Detail>,
     message: String,
-) -> Prepared<'r, O::Detail> {
-    let target = LaunchTarget::default();
-    Prepared { run, mark: cx.mark(run, &target), target, intent: Intent::Fail { message } }
+) -> Prepared<'r, O::Detail, P> {
+    let place = P::Place::default();
+    Prepared { run, mark: cx.mark(run, &place), place, intent: Intent::Fail { message } }
 }
 
 /// Those of the runs that the launch rate still has room for: what is claimed must also be launched. Batches that
 /// start side by side share the room; each launch gives its promise back once the launcher itself knows of it.
-pub(super) fn within_room<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    mut prepared: Vec<Prepared<'r, O::Detail>>,
-) -> Vec<Prepared<'r, O::Detail>> {
-    let room = cx.launcher.room(cx.rules.limits.deadline);
+pub(super) fn within_room<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    mut prepared: Vec<Prepared<'r, O::Detail, P>>,
+) -> Vec<Prepared<'r, O::Detail, P>> {
+    let room = cx.platform.room(cx.rules.limits.deadline);
     let mut left = room.map_or(usize::MAX, |room| room.saturating_sub(cx.promised()));
     prepared.retain(|candidate| {
         if !candidate.is_launch() {
@@ -274,13 +283,4 @@ pub(super) fn within_room<'r, O: Orchestrator, L: Launcher, C: Clock>(
     let promised = prepared.iter().filter(|candidate| candidate.is_launch()).count();
     cx.promise(promised);
     prepared
-}
-
-/// Why a run's tasks will never be seen, as an error: credentials that it brings along do not reach them, and so would
-/// not reach a new one either.
-pub(super) fn lasting(outcome: LaunchOutcome, target: &LaunchTarget) -> Result<LaunchOutcome, String> {
-    match outcome {
-        LaunchOutcome::Permanent(message) if !target.credentials.are_the_agents_own() => Err(message),
-        outcome => Ok(outcome),
-    }
 }

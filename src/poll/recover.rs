@@ -1,45 +1,43 @@
 //! Claims of ours without a task: a process died between claim and launch, or ECS never answered. They are finished with
 //! the same token, or their task is adopted.
 
-use super::context::{Context, named};
+use super::context::Context;
 use super::launch::{Launched, launch};
 use super::prepare::{
-    Intent, Prepared, in_preparing_time, lasting, live_tasks, spec, warn_of, why_not_prepared, within_room,
+    Intent, Prepared, in_preparing_time, live, prepare_launch, render, why_not_prepared, within_room,
 };
 use super::report_builder::RunOutcome;
-use super::tell::{has_task, tell, write_down, write_log};
+use super::tell::{is_deployed, tell, write_down, write_log};
 use crate::clock::Clock;
-use crate::launch::{AfterLaunch, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask};
 use crate::model::{ErrorKind, RunRefusal};
-use crate::orchestrator::{ClaimedRun, Mark, Orchestrator, RenderError, TaskOfRun};
+use crate::orchestrator::{ClaimedRun, Orchestrator, RenderError};
+use crate::platform::{AfterLaunch, LaunchOutcome, LiveDeployment, Place, Platform, TransientCause};
 use futures_util::future::join_all;
-use serde_json::json;
 use time::OffsetDateTime;
 
-/// What the tasks of a claimed run mean for it. Pure.
+/// What the deployments of a claimed run mean for it. Pure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ClaimTasks {
-    /// A task that runs the flow, or will.
+pub(super) enum ClaimDeployments {
+    /// One that runs the flow, or will.
     Lives(String),
-    /// Its tasks are about to stop: what follows is known once they have.
+    /// They are about to stop: what follows is known once they have.
     Ending(String),
     /// None.
     Nothing,
 }
 
-/// Looks at the tasks of a claimed run.
-pub(super) fn found(tasks: &[LiveTask]) -> ClaimTasks {
-    let live = || tasks.iter().filter(|task| task.last_status != "STOPPED");
-    match (live().find(|task| task.desired_status != "STOPPED"), live().next()) {
-        (Some(task), _) => ClaimTasks::Lives(task.task_arn.clone()),
-        (None, Some(task)) => ClaimTasks::Ending(task.task_arn.clone()),
-        (None, None) => ClaimTasks::Nothing,
+/// Looks at the deployments of a claimed run.
+pub(super) fn found(live: &[LiveDeployment]) -> ClaimDeployments {
+    match (live.iter().find(|one| !one.is_stopping), live.first()) {
+        (Some(one), _) => ClaimDeployments::Lives(one.id.clone()),
+        (None, Some(one)) => ClaimDeployments::Ending(one.id.clone()),
+        (None, None) => ClaimDeployments::Nothing,
     }
 }
 
 /// Finishes the claims that have waited for their task too long.
-pub(super) async fn recover<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+pub(super) async fn recover<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     claimed: Vec<ClaimedRun<O::Detail>>,
     now: OffsetDateTime,
 ) {
@@ -51,22 +49,23 @@ pub(super) async fn recover<O: Orchestrator, L: Launcher, C: Clock>(
 }
 
 /// Whether a claim has waited so long that its launch will not be answered any more, however often it is replayed.
-fn is_hopeless<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, since: OffsetDateTime) -> bool {
+fn is_hopeless<O: Orchestrator, P: Platform, C: Clock>(cx: &Context<'_, O, P, C>, since: OffsetDateTime) -> bool {
     let patience = cx.rules.orphan_after * (cx.rules.max_launch_attempts + 1);
     cx.clock.now() - since >= patience
 }
 
-async fn recover_all<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+async fn recover_all<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     orphans: &[ClaimedRun<O::Detail>],
 ) {
     let runs: Vec<_> = orphans.iter().map(|orphan| &orphan.run).collect();
-    let rendered = cx.orchestrator.render(&runs).await;
-    let ways = orphans.iter().zip(rendered).map(|(orphan, rendered)| async move {
-        match rendered {
-            Ok(rendered) => {
-                let spec = in_claimed_cluster(spec(cx, &orphan.run, rendered), orphan);
-                in_preparing_time(cx, &orphan.run, orphan_candidate(cx, orphan, spec)).await
+    let launches = render(cx, &runs).await;
+    let ways = orphans.iter().zip(launches).map(|(orphan, launch)| async move {
+        match launch {
+            Ok(launch) => {
+                // The launch goes where the claim said, whatever is configured by now.
+                let launch = cx.platform.in_place(launch, &orphan.mark.place);
+                in_preparing_time(cx, &orphan.run, orphan_candidate(cx, orphan, launch)).await
             }
             Err(RenderError::Refused(RunRefusal(message)) | RenderError::Gone(message)) => {
                 Some(candidate(orphan, Intent::Fail { message }))
@@ -89,41 +88,35 @@ async fn recover_all<O: Orchestrator, L: Launcher, C: Clock>(
     write_log(cx, lines).await;
 }
 
-/// What is to be done about a claim, after a look at its tasks.
-async fn orphan_candidate<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+/// What is to be done about a claim, after a look at its deployments.
+async fn orphan_candidate<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     orphan: &'r ClaimedRun<O::Detail>,
-    spec: LaunchSpec,
-) -> Option<Prepared<'r, O::Detail>> {
-    let target = spec.target();
-    let identity = cx.identity(&orphan.run);
-    let tasks = match live_tasks(cx, &target, &identity.started_by).await {
-        Ok(tasks) => tasks,
+    launch: P::Launch,
+) -> Option<Prepared<'r, O::Detail, P>> {
+    let place = cx.platform.place(&launch);
+    let live = match live(cx, &orphan.run, &place).await {
+        Ok(live) => live,
+        Err(LaunchOutcome::Permanent(message)) => return Some(candidate(orphan, Intent::Fail { message })),
         Err(outcome) => {
-            let outcome = match lasting(outcome, &target) {
-                Ok(outcome) => outcome,
-                Err(message) => return Some(candidate(orphan, Intent::Fail { message })),
-            };
             let reason = why_not_prepared(cx, outcome);
-            let reason = format!("claimed, and it cannot be told whether it has a task: {reason}");
+            let reason = format!("claimed, and it cannot be told whether it has a {}: {reason}", P::NOUN);
             cx.outcome(&orphan.run, RunOutcome::Deferred(reason));
             return None;
         }
     };
-    match found(&tasks) {
-        ClaimTasks::Lives(task_arn) => {
-            adopt_orphan(cx, orphan, TaskOfRun { target, task_arn }).await;
+    match found(&live) {
+        ClaimDeployments::Lives(id) => {
+            adopt_orphan(cx, orphan, &place, id).await;
             None
         }
-        ClaimTasks::Ending(task_arn) => {
-            cx.outcome(&orphan.run, RunOutcome::Deferred(format!("claimed, and its task {task_arn} is about to stop")));
+        ClaimDeployments::Ending(id) => {
+            let reason = format!("claimed, and its {} {id} is about to stop", P::NOUN);
+            cx.outcome(&orphan.run, RunOutcome::Deferred(reason));
             None
         }
-        ClaimTasks::Nothing => match cx.launcher.prepare(&orphan.run.flow_run_id, &spec, &identity).await {
-            Ok(prepared) => {
-                warn_of(cx, &prepared);
-                Some(Prepared { target, ..candidate(orphan, Intent::Launch(Box::new((spec, prepared)))) })
-            }
+        ClaimDeployments::Nothing => match prepare_launch(cx, &launch, &cx.identity(&orphan.run)).await {
+            Ok(prepared) => Some(Prepared { place, ..candidate(orphan, Intent::Launch(Box::new((launch, prepared)))) }),
             Err(LaunchOutcome::Permanent(message)) => Some(candidate(orphan, Intent::Fail { message })),
             Err(outcome) => {
                 let reason = why_not_prepared(cx, outcome);
@@ -134,30 +127,32 @@ async fn orphan_candidate<'r, O: Orchestrator, L: Launcher, C: Clock>(
     }
 }
 
-/// The claim has its task. That is worth telling only where nobody knew: neither Prefect nor this process.
-async fn adopt_orphan<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+/// The claim has its deployment. That is worth telling only where nobody knew: neither Prefect nor this process.
+async fn adopt_orphan<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     orphan: &ClaimedRun<O::Detail>,
-    task: TaskOfRun,
+    place: &P::Place,
+    id: String,
 ) {
-    if orphan.recorded_task.as_deref() == Some(task.task_arn.as_str()) {
+    if orphan.pid.as_ref().is_some_and(|pid| P::Place::of_pid(pid).1 == id) {
         return;
     }
+    let pid = place.pid(&id);
     if cx.seen.contains(&orphan.run.token) {
         // Told already; what was not written down then may be now.
-        return write_down(cx, &orphan.run, &task).await;
+        return write_down(cx, &orphan.run, &pid).await;
     }
     let (agent, flow_run_id) = (cx.rules.agent.as_str(), orphan.run.flow_run_id.as_str());
-    tracing::info!(agent, flow_run_id, task_arn = task.task_arn, "the task of a claimed flow run was found");
-    cx.outcome(&orphan.run, RunOutcome::Recovered { task_arn: task.task_arn.clone() });
-    has_task(cx, &orphan.run, task).await;
+    tracing::info!(agent, flow_run_id, task_arn = id, "the task of a claimed flow run was found");
+    cx.outcome(&orphan.run, RunOutcome::Recovered { task_arn: id });
+    is_deployed(cx, &orphan.run, pid).await;
 }
 
-async fn launch_orphans<'r, O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    prepared: Vec<Prepared<'r, O::Detail>>,
+async fn launch_orphans<'r, O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    prepared: Vec<Prepared<'r, O::Detail, P>>,
     orphans: &[ClaimedRun<O::Detail>],
-) -> Vec<Launched<'r, O::Detail>> {
+) -> Vec<Launched<'r, O::Detail, P::Place>> {
     let launches = prepared.into_iter().map(|candidate| async move {
         let is_launch = candidate.is_launch();
         let launched = launch(cx, candidate);
@@ -169,7 +164,7 @@ async fn launch_orphans<'r, O: Orchestrator, L: Launcher, C: Clock>(
         let after = match launched.after {
             AfterLaunch::Leave(reason) if since.is_some_and(|since| is_hopeless(cx, since)) => {
                 // ECS knows of no task, minutes after the request: a new turn looks once more before it launches.
-                let outcome = LaunchOutcome::Transient { reason, cause: crate::launch::TransientCause::Server };
+                let outcome = LaunchOutcome::Transient { reason, cause: TransientCause::Server };
                 AfterLaunch::of(outcome, launched.mark.attempt, cx.rules.max_launch_attempts)
             }
             after => after,
@@ -180,53 +175,33 @@ async fn launch_orphans<'r, O: Orchestrator, L: Launcher, C: Clock>(
 }
 
 /// What is done with an orphan under its own mark.
-fn candidate<D>(orphan: &ClaimedRun<D>, intent: Intent) -> Prepared<'_, D> {
-    let target = LaunchTarget { cluster: orphan.mark.cluster.clone(), ..LaunchTarget::default() };
-    Prepared { run: &orphan.run, mark: orphan.mark.clone(), target, intent }
-}
-
-/// A token is good for one cluster: the launch goes where the claim said, whatever is configured by now.
-fn in_claimed_cluster<D>(mut spec: LaunchSpec, orphan: &ClaimedRun<D>) -> LaunchSpec {
-    let claimed = orphan.mark.cluster.as_str();
-    let is_there = claimed.is_empty() || claimed == named(&spec.target().cluster);
-    match claimed {
-        _ if is_there => {}
-        // As the claim's own request was, byte for byte.
-        Mark::DEFAULT_CLUSTER => drop(spec.run_task.remove("cluster")),
-        claimed => drop(spec.run_task.insert("cluster".into(), json!(claimed))),
-    }
-    spec
+fn candidate<'r, D, P: Platform>(orphan: &'r ClaimedRun<D>, intent: Intent<P>) -> Prepared<'r, D, P> {
+    let place = P::Place::default().named(&orphan.mark.place);
+    Prepared { run: &orphan.run, mark: orphan.mark.clone(), place, intent }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::Progress;
 
-    fn task(last_status: &str, desired_status: &str) -> LiveTask {
-        LiveTask {
-            task_arn: format!("arn:{last_status}"),
-            last_status: last_status.to_owned(),
-            desired_status: desired_status.to_owned(),
+    fn one(progress: Progress, is_stopping: bool) -> LiveDeployment {
+        LiveDeployment { id: format!("arn:{progress:?}"), progress, is_stopping }
+    }
+
+    #[test]
+    fn one_that_is_to_run_is_adopted_however_far_it_is() {
+        for progress in [Progress::Unknown, Progress::Waiting, Progress::Begun] {
+            let expected = ClaimDeployments::Lives(format!("arn:{progress:?}"));
+            assert_eq!(found(&[one(progress, false)]), expected);
         }
     }
 
     #[test]
-    fn a_task_that_is_to_run_is_adopted_whatever_its_status() {
-        for status in ["PROVISIONING", "PENDING", "RUNNING", "UNKNOWN"] {
-            assert_eq!(found(&[task(status, "RUNNING")]), ClaimTasks::Lives(format!("arn:{status}")));
-        }
-    }
-
-    #[test]
-    fn a_task_that_is_to_stop_is_waited_for_unless_another_lives() {
-        let ending = task("DEPROVISIONING", "STOPPED");
-        assert_eq!(found(std::slice::from_ref(&ending)), ClaimTasks::Ending("arn:DEPROVISIONING".into()));
-        assert_eq!(found(&[ending, task("PENDING", "RUNNING")]), ClaimTasks::Lives("arn:PENDING".into()));
-    }
-
-    #[test]
-    fn a_stopped_task_is_no_task() {
-        assert_eq!(found(&[]), ClaimTasks::Nothing);
-        assert_eq!(found(&[task("STOPPED", "STOPPED")]), ClaimTasks::Nothing);
+    fn one_that_is_to_stop_is_waited_for_unless_another_lives() {
+        let ending = one(Progress::Begun, true);
+        assert_eq!(found(std::slice::from_ref(&ending)), ClaimDeployments::Ending("arn:Begun".into()));
+        assert_eq!(found(&[ending, one(Progress::Waiting, false)]), ClaimDeployments::Lives("arn:Waiting".into()));
+        assert_eq!(found(&[]), ClaimDeployments::Nothing);
     }
 }

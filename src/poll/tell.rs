@@ -4,14 +4,14 @@ use super::context::Context;
 use super::launch::Launched;
 use super::report_builder::RunOutcome;
 use crate::clock::Clock;
-use crate::launch::Launcher;
-use crate::launch::after_launch::{AfterLaunch, give_back_delay};
 use crate::model::ApiError;
-use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog, TaskOfRun};
+use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog};
+use crate::platform::outcome::{AfterLaunch, give_back_delay};
+use crate::platform::{Place, Platform};
 use futures_util::future::join_all;
 use std::time::Duration;
 
-/// A task that is not written down in time is found by its `startedBy`.
+/// What is not written down in time is found by what it was started by.
 const RECORDING: Duration = Duration::from_secs(4);
 
 /// Log lines are not waited for longer: launches wait behind them.
@@ -19,11 +19,11 @@ const LOGGING: Duration = Duration::from_secs(3);
 
 /// Tells Prefect what became of claimed runs. The lines for the runs' logs come back: they are written together, and
 /// change nothing of what becomes of a run.
-pub(super) async fn tell<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    launched: Vec<Launched<'_, O::Detail>>,
+pub(super) async fn tell<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    launched: Vec<Launched<'_, O::Detail, P::Place>>,
 ) -> Vec<RunLog> {
-    let lines = launched.iter().filter_map(|launched| log_line(launched.run, &launched.after)).collect();
+    let lines = launched.iter().filter_map(|launched| log_line(cx.platform, launched.run, &launched.after)).collect();
     let (changes, rest): (Vec<_>, Vec<_>) = launched
         .into_iter()
         .partition(|launched| matches!(launched.after, AfterLaunch::GiveBack { .. } | AfterLaunch::Fail(_)));
@@ -33,7 +33,7 @@ pub(super) async fn tell<O: Orchestrator, L: Launcher, C: Clock>(
 }
 
 /// Writes lines to the runs' logs. Best effort.
-pub(super) async fn write_log<O: Orchestrator, L: Launcher, C: Clock>(cx: &Context<'_, O, L, C>, lines: Vec<RunLog>) {
+pub(super) async fn write_log<O: Orchestrator, P: Platform, C: Clock>(cx: &Context<'_, O, P, C>, lines: Vec<RunLog>) {
     if lines.is_empty() {
         return;
     }
@@ -45,24 +45,25 @@ pub(super) async fn write_log<O: Orchestrator, L: Launcher, C: Clock>(cx: &Conte
     tracing::warn!(agent = cx.rules.agent, error, lines = lines.len(), "run logs were not written");
 }
 
-async fn tell_launched<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    launched: Launched<'_, O::Detail>,
+async fn tell_launched<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    launched: Launched<'_, O::Detail, P::Place>,
 ) {
-    let Launched { run, mark, target, after, is_orphan } = launched;
+    let Launched { run, mark, place, after, is_orphan } = launched;
     let agent = cx.rules.agent.as_str();
     let (flow_run_id, epoch) = (run.flow_run_id.as_str(), mark.epoch.as_str());
     match after {
-        AfterLaunch::Launched { task_arn, adopted } => {
-            tracing::info!(agent, flow_run_id, epoch, task_arn, adopted, "flow run launched");
-            let to = task_arn.clone();
+        AfterLaunch::Launched { id, adopted } => {
+            tracing::info!(agent, flow_run_id, epoch, task_arn = id, adopted, "flow run launched");
+            let pid = place.pid(&id);
+            let to = id;
             let outcome = if is_orphan {
                 RunOutcome::Recovered { task_arn: to }
             } else {
                 RunOutcome::Launched { task_arn: to, adopted }
             };
             cx.outcome(run, outcome);
-            has_task(cx, run, TaskOfRun { target, task_arn }).await;
+            is_deployed(cx, run, pid).await;
         }
         AfterLaunch::Leave(reason) => {
             tracing::warn!(agent, flow_run_id, epoch, reason, "flow run left claimed");
@@ -72,32 +73,32 @@ async fn tell_launched<O: Orchestrator, L: Launcher, C: Clock>(
     }
 }
 
-/// A run has its task: written down where Prefect has a place for it, and told to others at the end of the iteration.
-pub(super) async fn has_task<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+/// A run is deployed: written down where Prefect has a place for it, and told to others at the end of the iteration.
+pub(super) async fn is_deployed<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     run: &DueRun<O::Detail>,
-    task: TaskOfRun,
+    pid: String,
 ) {
     cx.seen.insert(&run.token);
-    write_down(cx, run, &task).await;
-    cx.to_announce(run.clone(), task);
+    write_down(cx, run, &pid).await;
+    cx.to_announce(run.clone(), pid);
 }
 
-/// Writes a run's task down where Prefect has a place for it.
-pub(super) async fn write_down<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+/// Writes the pid of a run down where Prefect has a place for it.
+pub(super) async fn write_down<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     run: &DueRun<O::Detail>,
-    task: &TaskOfRun,
+    pid: &str,
 ) {
-    if tokio::time::timeout(RECORDING, cx.orchestrator.record_task(run, task)).await.is_err() {
+    if tokio::time::timeout(RECORDING, cx.orchestrator.record_pid(run, pid)).await.is_err() {
         let (agent, flow_run_id) = (cx.rules.agent.as_str(), run.flow_run_id.as_str());
         tracing::debug!(agent, flow_run_id, "the flow run's task was not written down in time");
     }
 }
 
-async fn change_states<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
-    changes: Vec<Launched<'_, O::Detail>>,
+async fn change_states<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
+    changes: Vec<Launched<'_, O::Detail, P::Place>>,
 ) {
     let (mut given_back, mut failed) = (Vec::new(), Vec::new());
     for Launched { run, mark, after, .. } in changes {
@@ -114,8 +115,8 @@ async fn change_states<O: Orchestrator, L: Launcher, C: Clock>(
     tokio::join!(give_back(cx, given_back), fail(cx, failed));
 }
 
-async fn give_back<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+async fn give_back<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     runs: Vec<(&DueRun<O::Detail>, Mark, String, bool)>,
 ) {
     if runs.is_empty() {
@@ -142,8 +143,8 @@ async fn give_back<O: Orchestrator, L: Launcher, C: Clock>(
     }
 }
 
-async fn fail<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+async fn fail<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     runs: Vec<(&DueRun<O::Detail>, Mark, String)>,
 ) {
     if runs.is_empty() {
@@ -162,8 +163,8 @@ async fn fail<O: Orchestrator, L: Launcher, C: Clock>(
 }
 
 /// What becomes of a run whose state could not be changed.
-fn not_written<O: Orchestrator, L: Launcher, C: Clock>(
-    cx: &Context<'_, O, L, C>,
+fn not_written<O: Orchestrator, P: Platform, C: Clock>(
+    cx: &Context<'_, O, P, C>,
     reason: &str,
     error: &ApiError,
 ) -> RunOutcome {
@@ -175,13 +176,13 @@ fn not_written<O: Orchestrator, L: Launcher, C: Clock>(
 }
 
 /// The line in the run's own log, as its owner will read it in Prefect.
-fn log_line<D>(run: &DueRun<D>, after: &AfterLaunch) -> Option<RunLog> {
+fn log_line<D, P: Platform>(platform: &P, run: &DueRun<D>, after: &AfterLaunch) -> Option<RunLog> {
     let (level, message) = match after {
-        AfterLaunch::Launched { task_arn, adopted: false } => {
-            (LogLevel::Info, format!("Submitted for execution: Task {task_arn}"))
+        AfterLaunch::Launched { id, adopted: false } => {
+            (LogLevel::Info, format!("Submitted for execution: {}", platform.shown(id)))
         }
-        AfterLaunch::Launched { task_arn, adopted: true } => {
-            (LogLevel::Info, format!("Submitted for execution: Task {task_arn} (it existed already)"))
+        AfterLaunch::Launched { id, adopted: true } => {
+            (LogLevel::Info, format!("Submitted for execution: {} (it existed already)", platform.shown(id)))
         }
         AfterLaunch::GiveBack { reason, .. } => (LogLevel::Warning, format!("Not launched yet, tried again: {reason}")),
         AfterLaunch::Fail(message) => (LogLevel::Error, message.clone()),

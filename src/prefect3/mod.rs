@@ -1,4 +1,4 @@
-//! Prefect 2 and 3: flow runs of an `ecs` work pool.
+//! Prefect 2 and 3: the REST API as a worker uses it, and the job configurations of a work pool's flow runs.
 
 pub mod api;
-pub mod render;
+pub mod job_configuration;

@@ -3,7 +3,7 @@
 use crate::aws::AwsError;
 use crate::config::ConfigErrors;
 use crate::functions::InvocationError;
-use crate::poll::BuildError;
+use crate::model::SetupError;
 use crate::task_events::envelope::NotAnEvent;
 use crate::task_events::perform::{PerformError, Told};
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub enum TaskEventsError {
         /// The agent.
         agent: String,
         /// Why.
-        error: BuildError,
+        error: SetupError,
     },
     /// Prefect or AWS had trouble.
     #[error("agent {agent}: {error}")]

@@ -3,7 +3,7 @@
 use super::answer::TaskEventsError;
 use crate::aws::AwsClients;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Root};
+use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Root};
 use crate::poll::PrefectBuilder;
 use crate::prefect1::api::Prefect1;
 use crate::prefect3::api::Prefect3;
@@ -59,8 +59,8 @@ pub(super) struct Apis<C> {
     aws: Arc<AwsClients>,
     clock: C,
     redaction: Redaction,
-    /// By agent, and by the region of the tasks that are told of.
-    kept: Mutex<HashMap<(String, String), CachedApi>>,
+    /// By agent.
+    kept: Mutex<HashMap<String, CachedApi>>,
 }
 
 impl<C: Clock + Clone> Apis<C> {
@@ -73,17 +73,16 @@ impl<C: Clock + Clone> Apis<C> {
         &self,
         agent: &LoadedAgent,
         (config, secrets): (&AgentConfig, &AgentSecrets),
-        region: &str,
         (read_at, deadline): (OffsetDateTime, Instant),
     ) -> Result<Arc<Api>, TaskEventsError> {
-        let key = (agent.agent.clone(), region.to_owned());
+        let key = agent.agent.clone();
         // Held while one is made, so that events that come together share it.
         let mut kept = self.kept.lock().await;
         let known = kept.get(&key).filter(|known| known.is_made_of(agent, (config, secrets), read_at));
         let api = if let Some(known) = known {
             Arc::clone(&known.api)
         } else {
-            let api = Arc::new(self.made(agent, (config, secrets), region).await?);
+            let api = Arc::new(self.made(agent, (config, secrets)).await?);
             let (config, secrets, arn) = (config.clone(), secrets.clone(), agent.arn.clone());
             kept.insert(key, CachedApi { config, secrets, arn, read_at, api: Arc::clone(&api) });
             api
@@ -97,18 +96,13 @@ impl<C: Clock + Clone> Apis<C> {
         &self,
         agent: &LoadedAgent,
         (config, secrets): (&AgentConfig, &AgentSecrets),
-        region: &str,
     ) -> Result<Api, TaskEventsError> {
         let (aws, clock) = (Arc::clone(&self.aws), self.clock.clone());
         let builder = PrefectBuilder::of_parameter(aws, clock, &self.root, agent, secrets, &self.redaction);
         let made = match &config.generation {
-            GenerationConfig::One(one) => {
-                // Nothing is launched here, so nothing that launches are made of is read.
-                let one = Prefect1Config { task_definition: None, run_task_kwargs: None, ..one.clone() };
-                builder.prefect1(config, &one).await.map(|one| Api::One(Box::new(one)))
-            }
+            GenerationConfig::One(one) => builder.prefect1(config, one).await.map(|one| Api::One(Box::new(one))),
             GenerationConfig::Three(three) => {
-                builder.prefect3(config, three, region).await.map(|three| Api::Three(Box::new(three)))
+                builder.prefect3(config, three).await.map(|three| Api::Three(Box::new(three)))
             }
         };
         made.map_err(|error| TaskEventsError::Agent { agent: agent.agent.clone(), error })

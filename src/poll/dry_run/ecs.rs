@@ -3,7 +3,7 @@
 use super::Recorder;
 use crate::aws::AwsError;
 use crate::aws::ecs::{DescribedDefinition, RunTaskAnswer, Task};
-use crate::launch::calls::EcsCalls;
+use crate::platform::ecs::calls::EcsCalls;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 

@@ -13,8 +13,13 @@ use super::report_builder::ReportBuilder;
 use super::seen_launches::SeenLaunches;
 use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
-use crate::launch::accounts::{AccountsLauncher, AgentConnect, AwsConnect};
+use crate::model::SetupError;
 use crate::orchestrator::DescribesWrites;
+use crate::platform::AgentSetup;
+use crate::platform::ecs::EcsPlatform;
+use crate::platform::ecs::accounts::{AccountsLauncher, AwsConnect};
+use crate::platform::ecs::platform::launch_rules;
+use crate::platform::ecs::rate::LaunchRate;
 use crate::redaction::Redaction;
 use crate::sync::lock;
 use ecs::RecordedEcs;
@@ -90,7 +95,7 @@ impl Recorder {
 /// An agent's other side of the seams.
 pub(super) struct DryRun<C: Clock + Clone> {
     recorder: Arc<Recorder>,
-    launcher: AccountsLauncher<RecordedConnect<C>, Unhurried<C>>,
+    platform: EcsPlatform<AccountsLauncher<RecordedConnect<C>, Unhurried<C>>>,
     clock: Unhurried<C>,
 }
 
@@ -98,25 +103,31 @@ pub(super) struct DryRun<C: Clock + Clone> {
 type RecordedConnect<C> = AwsConnect<Unhurried<C>, Box<dyn Fn(Ecs) -> RecordedEcs<Ecs> + Send + Sync>>;
 
 impl<C: Clock + Clone> DryRun<C> {
-    /// For the agent of this name that `connect` launches for.
-    pub(super) fn new(agent: &str, redaction: Redaction, record: Record, connect: &AgentConnect<C>) -> Self {
-        let recorder = Arc::new(Recorder::new(agent, record, redaction));
-        let clock = Unhurried(connect.clock.clone());
+    /// For this agent.
+    pub(super) async fn new(
+        agent: &AgentSetup<'_, C>,
+        redaction: Redaction,
+        record: Record,
+    ) -> Result<Self, SetupError> {
+        let AgentSetup { config, aws, .. } = agent;
+        let recorder = Arc::new(Recorder::new(&config.agent, record, redaction));
+        let clock = Unhurried(agent.clock.clone());
         let of_launches = Arc::clone(&recorder);
         let connect: RecordedConnect<C> = AwsConnect {
-            aws: Arc::clone(&connect.aws),
-            own: Arc::clone(&connect.own),
+            aws: Arc::clone(aws),
+            own: aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await,
             clock: clock.clone(),
-            rate: Arc::clone(&connect.rate),
+            rate: Arc::new(LaunchRate::new(config.launch_rate)),
             wrap: Box::new(move |ecs| RecordedEcs::new(ecs, Arc::clone(&of_launches))),
         };
-        Self { recorder, launcher: AccountsLauncher::of_agent(connect), clock }
+        let platform = EcsPlatform::new(AccountsLauncher::of_agent(connect), launch_rules(agent).await?);
+        Ok(Self { recorder, platform, clock })
     }
 
     /// A whole turn, as a poll performs it.
     pub(super) async fn turn(&self, rules: Rules, prefect: &impl DescribesWrites, ledger: &ReportBuilder) {
         let recorded = RecordedPrefect::new(prefect, &self.recorder, self.clock.now());
-        Iteration::new(rules, (&recorded, &self.launcher, &self.clock), ledger, &SeenLaunches::default()).run().await;
+        Iteration::new(rules, (&recorded, &self.platform, &self.clock), ledger, &SeenLaunches::default()).run().await;
     }
 }
 

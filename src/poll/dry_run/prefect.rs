@@ -5,7 +5,7 @@ use crate::model::ApiError;
 use crate::model::Registration;
 use crate::orchestrator::{
     Batching, Claim, Claimed, DescribesWrites, DuePage, DueRun, Ending, GiveBack, Orchestrator, OutstandingClaims,
-    RenderError, Rendered, RunLog, RunNow, TaskOfRun, Window,
+    RenderError, RunDescription, RunLog, RunNow, Window,
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -67,8 +67,8 @@ impl<O: DescribesWrites> Orchestrator for RecordedPrefect<'_, O> {
         self.inner.reread(runs).await
     }
 
-    async fn render(&self, runs: &[&DueRun<O::Detail>]) -> Vec<Result<Rendered, RenderError>> {
-        self.inner.render(runs).await
+    async fn describe(&self, runs: &[&DueRun<O::Detail>]) -> Vec<Result<RunDescription, RenderError>> {
+        self.inner.describe(runs).await
     }
 
     async fn claim(&self, claims: &[Claim<'_, O::Detail>]) -> Vec<Claimed> {
@@ -81,9 +81,9 @@ impl<O: DescribesWrites> Orchestrator for RecordedPrefect<'_, O> {
         vec![Claimed::Ours; claims.len()]
     }
 
-    async fn record_task(&self, run: &DueRun<O::Detail>, task: &TaskOfRun) {
+    async fn record_pid(&self, run: &DueRun<O::Detail>, pid: &str) {
         let held = self.recorder.held_until(&run.flow_run_id);
-        self.note("record-task", held, self.inner.record_requests(run, task));
+        self.note("record-task", held, self.inner.record_requests(run, pid));
     }
 
     async fn give_back(&self, runs: &[GiveBack<'_, O::Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
@@ -109,7 +109,7 @@ impl<O: DescribesWrites> Orchestrator for RecordedPrefect<'_, O> {
         Ok(())
     }
 
-    async fn announce(&self, launched: &[(DueRun<O::Detail>, TaskOfRun)]) -> usize {
+    async fn announce(&self, launched: &[(DueRun<O::Detail>, String)]) -> usize {
         let held = self.last_hold(launched.iter().map(|(run, _)| run.flow_run_id.as_str()));
         self.note("announce", held, self.inner.announce_requests(launched));
         0

@@ -1,9 +1,9 @@
 //! What is done about runs that a user cancelled.
 
-use super::fakes::Fakes;
-use crate::launch::{LaunchOutcome, LiveTask, TransientCause};
+use super::fakes::{Fakes, task};
 use crate::model::ApiError;
 use crate::model::ErrorKind;
+use crate::platform::{LaunchOutcome, TransientCause};
 
 /// A cancelled run, and what becomes of it.
 struct Case {
@@ -78,9 +78,7 @@ async fn the_task_of_a_python_worker_is_stopped_too() {
     let world = Fakes::new();
     world.cancelling("a", "Cancelling", 0);
     world.lock().runs.get_mut("a").unwrap().task_arn = Some("task/python".into());
-    let task =
-        LiveTask { task_arn: "task/python".into(), last_status: "PENDING".into(), desired_status: "RUNNING".into() };
-    world.lock().live.insert("prefect-worker".into(), vec![task]);
+    world.lock().live.insert("prefect-worker".into(), vec![task("task/python", "PENDING", false)]);
     world.poll().await;
     assert_eq!(world.lock().stopped, ["task/python"]);
     assert_eq!(world.run("a").message, "Cancelled: task task/python was stopped.");

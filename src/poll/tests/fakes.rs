@@ -4,11 +4,10 @@ mod platform;
 mod prefect;
 
 use crate::clock::Clock;
-use crate::launch::rate::LaunchRate;
-use crate::launch::target::AwsCredentials;
-use crate::launch::{LaunchOutcome, LaunchTarget, LiveTask};
 use crate::model::ApiError;
-use crate::orchestrator::{Batching, CancellingRun, Claim, Claimed, ClaimedRun, DueRun, Mark, RunLog, TaskOfRun};
+use crate::orchestrator::{Batching, CancellingRun, Claim, Claimed, ClaimedRun, DueRun, Mark, RunLog};
+use crate::platform::ecs::rate::LaunchRate;
+use crate::platform::{LaunchOutcome, LiveDeployment, Progress};
 use crate::poll::AgentReport;
 use crate::poll::iteration::{Iteration, Rules};
 use crate::poll::plan::Limits;
@@ -82,7 +81,7 @@ pub(super) struct State {
     pub(super) outcomes: BTreeMap<String, VecDeque<LaunchOutcome>>,
     pub(super) refusals: BTreeMap<String, String>,
     pub(super) prepare_outcomes: VecDeque<LaunchOutcome>,
-    pub(super) live: BTreeMap<String, Vec<LiveTask>>,
+    pub(super) live: BTreeMap<String, Vec<LiveDeployment>>,
     pub(super) stopped: Vec<String>,
     pub(super) launches: Vec<(String, OffsetDateTime)>,
     /// Called between claim and settling.
@@ -118,8 +117,6 @@ pub(super) struct State {
     pub(super) launching_takes: Duration,
     /// The cluster that is configured.
     pub(super) cluster: &'static str,
-    /// Credentials that runs bring along.
-    pub(super) credentials: AwsCredentials,
     /// What happened to whom, in order: `claim`, `launch`, `task`, `log` and `announce`.
     pub(super) timeline: Vec<(&'static str, String)>,
 }
@@ -158,7 +155,6 @@ impl Default for State {
             cancelled_error: None,
             launching_takes: Duration::ZERO,
             cluster: "",
-            credentials: AwsCredentials::default(),
             timeline: Vec::new(),
         }
     }
@@ -226,7 +222,7 @@ impl Fakes {
             attempt: 1,
             capacity_refusals: 0,
             token: token(id, 1),
-            cluster: String::new(),
+            place: String::new(),
         };
         state.now = self.clock.now() - time::Duration::seconds(seconds);
         state.submit(id, &mark);
@@ -243,11 +239,7 @@ impl Fakes {
 
     /// Tasks of a run: last and desired status.
     pub(super) fn tasks(&self, id: &str, statuses: &[(&str, &str)]) {
-        let task = |(last, desired): &(&str, &str)| LiveTask {
-            task_arn: format!("task/{id}/{last}"),
-            last_status: (*last).to_owned(),
-            desired_status: (*desired).to_owned(),
-        };
+        let task = |(last, desired): &(&str, &str)| task(&format!("task/{id}/{last}"), last, *desired == "STOPPED");
         self.lock().live.insert(format!("prefect/etl/{id}"), statuses.iter().map(task).collect());
     }
 
@@ -264,7 +256,6 @@ impl Fakes {
             marked_as: MARKED_AS.into(),
             prefetch: Duration::from_mins(1),
             max_launch_attempts: 3,
-            spot_fallback_after: None,
             orphan_after: ORPHAN_AFTER,
             cancel_grace: GRACE,
             limits: Limits {
@@ -298,6 +289,16 @@ impl Fakes {
     }
 }
 
+/// A task as the platform shows it.
+pub(super) fn task(id: &str, last_status: &str, is_stopping: bool) -> LiveDeployment {
+    let progress = match last_status {
+        "UNKNOWN" => Progress::Unknown,
+        "PROVISIONING" | "PENDING" | "ACTIVATING" => Progress::Waiting,
+        _ => Progress::Begun,
+    };
+    LiveDeployment { id: id.to_owned(), progress, is_stopping }
+}
+
 fn token(id: &str, version: u32) -> String {
     format!("{id}@{version}")
 }
@@ -326,7 +327,12 @@ impl State {
             let mark = run.mark.clone()?;
             let due = Fakes::due(id, run);
             let due = DueRun { epoch: mark.epoch.clone(), token: mark.token.clone(), ..due };
-            Some(ClaimedRun { run: due, mark, since: run.since, recorded_task: run.task_arn.clone() })
+            Some(ClaimedRun {
+                run: due,
+                mark,
+                since: run.since,
+                pid: run.task_arn.clone().map(|task| format!("::{task}")),
+            })
         })
     }
 
@@ -335,8 +341,8 @@ impl State {
         cancelled.map(|(id, run)| CancellingRun {
             run: Fakes::due(id, run),
             since: run.since,
-            task: run.task_arn.clone().map(|task_arn| TaskOfRun { target: LaunchTarget::default(), task_arn }),
-            cluster: None,
+            pid: run.task_arn.clone().map(|task| format!("::{task}")),
+            place: None,
             is_over: run.state == "Cancelled",
             has_started: run.has_started,
         })

@@ -4,6 +4,7 @@ use crate::aws::test_server::{Reply, Request, Server, json};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root};
 use crate::model::ErrorKind;
+use crate::platform::ecs::AgentEcs;
 use crate::poll::{Deployment, Invocation, Report, Selection, Source};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -63,7 +64,7 @@ fn answer(request: &Request, api: &str) -> Reply {
     }
 }
 
-async fn poll(deployment: &Deployment<BrokenClock>) -> Report {
+async fn poll(deployment: &Deployment<AgentEcs<BrokenClock>, BrokenClock>) -> Report {
     let deadline = OffsetDateTime::now_utc() + Duration::minutes(1);
     let invocation = Invocation { request_id: "1".into(), deadline };
     deployment.poll(&Selection::All, &invocation).await.unwrap()

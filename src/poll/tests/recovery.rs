@@ -1,10 +1,9 @@
 //! Claims of ours without a task are finished with the same token, or their task is adopted.
 
 use super::fakes::{Fakes, ORPHAN_AFTER, START};
-use crate::launch::target::AwsCredentials;
-use crate::launch::{LaunchOutcome, TransientCause};
 use crate::model::ApiError;
 use crate::model::ErrorKind;
+use crate::platform::{LaunchOutcome, TransientCause};
 use crate::poll::AgentReport;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -223,21 +222,17 @@ async fn trouble_on_the_way_leaves_the_claim_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_own_credentials_reach_no_task_fails_instead_of_waiting_for_ever() {
-    let refused = || LaunchOutcome::Permanent("An error occurred (AccessDenied) when calling AssumeRole".into());
-    for own_credentials in [true, false] {
+async fn a_run_whose_deployments_will_never_be_seen_fails_instead_of_waiting_for_ever() {
+    let reason = || "An error occurred (AccessDenied) when calling AssumeRole".to_owned();
+    for (refused, failed) in [(LaunchOutcome::Permanent(reason()), 2), (LaunchOutcome::Unknown(reason()), 0)] {
         let world = Fakes::new();
         world.orphan("orphan", 120);
         world.schedule("again", 0);
         world.lock().runs.get_mut("again").unwrap().has_history = true;
-        if own_credentials {
-            let role = Some("arn:aws:iam::1:role/r".to_owned());
-            world.lock().credentials = AwsCredentials { assume_role_arn: role, ..AwsCredentials::default() };
-        }
-        world.lock().look_outcomes.extend([refused(), refused()]);
+        world.lock().look_outcomes.extend([refused.clone(), refused]);
         let report = world.poll().await;
         assert!(world.lock().launches.is_empty(), "{report:?}");
-        assert_eq!(report.failed.len(), if own_credentials { 2 } else { 0 }, "{own_credentials}: {report:?}");
+        assert_eq!(report.failed.len(), failed, "{report:?}");
         assert!(report.ok, "{report:?}");
     }
 }

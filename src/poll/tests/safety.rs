@@ -1,7 +1,8 @@
 //! What is claimed is launched, what changed meanwhile is left alone, and no run stands in another's way.
 
-use super::fakes::{Fakes, START};
-use crate::launch::{LaunchOutcome, LiveTask};
+use super::fakes::{Fakes, START, task};
+use crate::platform::ecs::outcome::INACTIVE;
+use crate::platform::{LaunchOutcome, LiveDeployment};
 use crate::poll::AgentReport;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ fn launched(report: &AgentReport) -> Vec<&str> {
     report.launched.iter().map(|launched| launched.flow_run_id.as_str()).collect()
 }
 
-fn running(task_arn: &str) -> Vec<LiveTask> {
-    vec![LiveTask { task_arn: task_arn.into(), last_status: "RUNNING".into(), desired_status: "RUNNING".into() }]
+fn running(task_arn: &str) -> Vec<LiveDeployment> {
+    vec![task(task_arn, "RUNNING", false)]
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +110,7 @@ async fn a_log_that_hangs_neither_fails_the_poll_nor_delays_it_much() {
 async fn a_definition_that_cannot_be_prepared_again_in_time_gives_the_run_back() {
     let world = Fakes::new();
     world.schedule("a", 0);
-    world.lock().outcomes.insert("a".into(), [LaunchOutcome::InactiveDefinition].into());
+    world.lock().outcomes.insert("a".into(), [INACTIVE].into());
     world.lock().hangs_when_prepared_again = true;
     let report = world.poll().await;
     assert_eq!((world.run("a").state, world.run("a").attempts), ("Scheduled", 0), "{report:?}");

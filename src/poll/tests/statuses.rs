@@ -3,6 +3,7 @@ use crate::clock::SystemClock;
 use crate::config::Root;
 use crate::http::{Answer, Exchange, Http, Request, SendError};
 use crate::model::ErrorKind;
+use crate::platform::ecs::AgentEcs;
 use crate::poll::{Deployment, Invocation, Selection, Source};
 use crate::redaction::Redaction;
 use futures_util::future::BoxFuture;
@@ -47,7 +48,8 @@ async fn a_status_that_is_never_taken_keeps_no_invocation_beyond_its_time() {
         environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let aws = Arc::new(AwsClients::over(Http::over(store.clone()), &environment).unwrap());
     let source = Source::Parameters(Root::new("/r"));
-    let deployment = Deployment::new(source, environment, aws, SystemClock, Redaction::default());
+    let deployment: Deployment<AgentEcs<SystemClock>, _> =
+        Deployment::new(source, environment, aws, SystemClock, Redaction::default());
     let deadline = OffsetDateTime::now_utc() + Duration::from_secs(10);
     let begun = tokio::time::Instant::now();
     let invocation = Invocation { request_id: "request".into(), deadline };

@@ -1,8 +1,9 @@
 //! What one turn does with runs, faults and time.
 
-use super::fakes::{ClaimFault, Fakes, START};
-use crate::launch::{LaunchOutcome, LiveTask, TransientCause};
+use super::fakes::{ClaimFault, Fakes, START, task};
 use crate::model::ErrorKind;
+use crate::platform::ecs::outcome::INACTIVE;
+use crate::platform::{LaunchOutcome, TransientCause};
 use crate::poll::AgentReport;
 use std::time::Duration;
 
@@ -245,7 +246,7 @@ async fn a_run_cancelled_after_the_claim_is_never_overwritten() {
 async fn an_inactive_definition_is_prepared_again_once() {
     let world = Fakes::new();
     world.schedule("a", 0);
-    world.lock().outcomes.insert("a".into(), [LaunchOutcome::InactiveDefinition].into());
+    world.lock().outcomes.insert("a".into(), [INACTIVE].into());
     let report = world.poll().await;
     assert_eq!(launched(&report), ["a"]);
     assert_eq!(world.lock().launches.len(), 2);
@@ -267,9 +268,7 @@ async fn a_waiting_task_of_an_earlier_turn_is_adopted_and_a_running_one_stopped_
         let world = Fakes::new();
         world.schedule("a", 0);
         world.lock().runs.get_mut("a").unwrap().has_history = true;
-        let task =
-            LiveTask { task_arn: "task/old".into(), last_status: status.into(), desired_status: "RUNNING".into() };
-        world.lock().live.insert("prefect/etl/a".into(), vec![task]);
+        world.lock().live.insert("prefect/etl/a".into(), vec![task("task/old", status, false)]);
         let report = world.poll().await;
         assert!(world.lock().launches.is_empty(), "{status}: no second task");
         assert_eq!(report.launched.iter().any(|launched| launched.adopted), adopted, "{status}: {report:?}");

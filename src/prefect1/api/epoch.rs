@@ -1,7 +1,7 @@
 //! Epochs: what names one turn of a run, and where a claim leaves its mark.
 
 use crate::orchestrator::Mark;
-use crate::prefect1::render::TaskRun;
+use crate::prefect1::flow_run::TaskRun;
 use sha2::{Digest, Sha256};
 
 /// Key of our mark in a state's `context`.

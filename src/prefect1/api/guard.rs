@@ -5,7 +5,7 @@ use super::rows::{RunSnapshot, is_submitted, mark_of};
 use super::{Detail, states};
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, GiveBack, Mark};
-use crate::prefect1::render::TaskRun;
+use crate::prefect1::flow_run::TaskRun;
 use serde_json::Value;
 use time::OffsetDateTime;
 

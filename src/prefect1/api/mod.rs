@@ -14,7 +14,6 @@ mod credential;
 mod document;
 mod epoch;
 mod guard;
-mod launches;
 mod outcome;
 mod outstanding;
 mod queries;
@@ -30,15 +29,13 @@ mod writes;
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
 use crate::http::Http;
-use crate::launch::delivery::Delivery;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::orchestrator::{
     Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, OutstandingClaims, RenderError,
-    Rendered, RunLog, RunNow, TaskOfRun, TaskWatch, Watched, Window,
+    RunDescription, RunLog, RunNow, TaskWatch, Watched, Window,
 };
-use crate::prefect1::LoadTemplate;
-use crate::prefect1::render::{AgentSettings, FlowRun};
+use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use crate::redaction::Redaction;
 use crate::sync::lock;
 use crate::transport::headers;
@@ -61,29 +58,16 @@ pub type Config = AgentConfig<Prefect1Config>;
 /// Puts settings kept in the backend into a configuration; returns what a person should know (unknown settings).
 pub type ApplySettings = fn(&mut Config, &Value) -> Vec<String>;
 
-/// What the agent's launches need that lies outside its configuration, loaded.
-#[derive(Debug, Clone, Default)]
-pub struct Documents {
-    /// The agent's task definition template; `None` = the built-in one.
-    pub task_definition: Option<Map<String, Value>>,
-    /// Keyword arguments of every `RunTask`.
-    pub run_task_kwargs: Map<String, Value>,
-}
-
 /// What one agent needs to talk to its Prefect API.
 pub struct Setup {
     /// Its configuration.
     pub config: Config,
     /// Its secrets.
     pub secrets: AgentSecrets,
-    /// Its documents.
-    pub documents: Documents,
     /// `<root>/<agent>`: what its claims are marked with.
     pub marked_as: String,
     /// How settings kept in the backend are honoured.
     pub apply_settings: ApplySettings,
-    /// How templates that run configurations name by path are loaded.
-    pub load_template: LoadTemplate,
     /// Tells the time.
     pub now: Now,
     /// What must not be shown.
@@ -102,13 +86,10 @@ pub struct Detail {
 /// Prefect 0.15 and 1 as an [`Orchestrator`]: one agent and its API.
 pub struct Prefect1 {
     config: Config,
-    documents: Documents,
     marked_as: String,
     credential: Credential,
     transport: GraphqlTransport,
     apply_settings: ApplySettings,
-    load_template: LoadTemplate,
-    delivery: Arc<Delivery>,
     read_only: bool,
     session: Mutex<Arc<Session>>,
     refused_until: Mutex<Option<OffsetDateTime>>,
@@ -120,7 +101,7 @@ pub struct Prefect1 {
 /// Who we are to the API, since the last start-up.
 struct Session {
     config: Arc<Config>,
-    settings: AgentSettings,
+    settings: Arc<AgentSettings>,
     tenant_id: Option<String>,
     agent_id: Option<String>,
     warnings: Vec<String>,
@@ -132,7 +113,6 @@ impl Session {
         tenant_id: Option<String>,
         agent_id: Option<String>,
         warnings: Vec<String>,
-        documents: &Documents,
         credential: &Credential,
     ) -> Self {
         let one = &config.generation;
@@ -151,10 +131,10 @@ impl Session {
             launch_type: one.launch_type,
             task_role_arn: one.task_role_arn.clone(),
             execution_role_arn: one.execution_role_arn.clone(),
-            task_definition: documents.task_definition.clone(),
-            run_task_kwargs: documents.run_task_kwargs.clone(),
+            task_definition: None,
+            run_task_kwargs: Map::new(),
         };
-        Self { config: Arc::new(config), settings, tenant_id, agent_id, warnings }
+        Self { config: Arc::new(config), settings: Arc::new(settings), tenant_id, agent_id, warnings }
     }
 
     fn scope(&self) -> Scope {
@@ -165,8 +145,7 @@ impl Session {
 impl Prefect1 {
     /// Sends nothing. Fails when key, token or API cannot be put into a request.
     pub fn new(setup: Setup, http: Http) -> Result<Self, ApiError> {
-        let Setup { config, secrets, documents, marked_as, apply_settings, load_template, redaction, now, read_only } =
-            setup;
+        let Setup { config, secrets, marked_as, apply_settings, redaction, now, read_only } = setup;
         redaction.know_agent(&secrets);
         let one = &config.generation;
         let credential = Credential::choose(&secrets, one.rules, one.backend);
@@ -175,17 +154,13 @@ impl Prefect1 {
         let transport =
             GraphqlTransport::new(http, &config.api, credential.secret(), further, version, (redaction, now))?;
         let tenant_id = one.tenant_id.clone().filter(|_| !credential.is_token());
-        let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
-        let session = Session::new(config.clone(), tenant_id, None, Vec::new(), &documents, &credential);
+        let session = Session::new(config.clone(), tenant_id, None, Vec::new(), &credential);
         Ok(Self {
             config,
-            documents,
             marked_as,
             credential,
             transport,
             apply_settings,
-            load_template,
-            delivery,
             read_only,
             session: Mutex::new(Arc::new(session)),
             refused_until: Mutex::new(None),
@@ -268,8 +243,11 @@ impl Orchestrator for Prefect1 {
         self.reread_ids(&ids).await
     }
 
-    async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
-        self.render(runs).await
+    async fn describe(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<RunDescription, RenderError>> {
+        let settings = &self.session().settings;
+        let described =
+            |run: &&DueRun<Detail>| Ok(RunDescription::One(Arc::clone(settings), Arc::clone(&run.detail.flow_run)));
+        runs.iter().map(described).collect()
     }
 
     async fn claim(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
@@ -277,7 +255,7 @@ impl Orchestrator for Prefect1 {
     }
 
     /// Prefect 1 has no place for it.
-    async fn record_task(&self, _: &DueRun<Detail>, _: &TaskOfRun) {}
+    async fn record_pid(&self, _: &DueRun<Detail>, _: &str) {}
 
     async fn give_back(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
         self.give_back(runs, now).await
@@ -296,7 +274,7 @@ impl Orchestrator for Prefect1 {
     }
 
     /// Prefect 1 tells nobody.
-    async fn announce(&self, _: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+    async fn announce(&self, _: &[(DueRun<Detail>, String)]) -> usize {
         0
     }
 }

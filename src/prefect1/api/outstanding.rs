@@ -6,11 +6,11 @@ use super::epoch::MARK_KEY;
 use super::queries::OutstandingQuery as Query;
 use super::rows::{self, Unreadable};
 use super::{Detail, Prefect1, queries, states};
-use crate::launch::token::client_token;
 use crate::model::ApiError;
 use crate::orchestrator::{CancellingRun, ClaimedRun, DueRun, Ending, Mark, OutstandingClaims};
+use crate::platform::token::client_token;
 use crate::prefect1::api::outcome::is_version_lock;
-use crate::prefect1::render::{FlowRun, TaskRun};
+use crate::prefect1::flow_run::{FlowRun, TaskRun};
 use crate::times;
 use crate::transport::shape::{items_at, text_at};
 use serde_json::{Map, Value, json};
@@ -117,7 +117,7 @@ fn claimed_run(row: &Value, marked_as: &str) -> Result<Option<ClaimedRun<Detail>
         (mark, timestamp(row))
     };
     let Some(since) = since else { return Err((flow_run.id, "its claim has no `state_timestamp`".into())) };
-    Ok(Some(ClaimedRun { run: claimed(flow_run, is_task_retry, &mark, since), mark, since, recorded_task: None }))
+    Ok(Some(ClaimedRun { run: claimed(flow_run, is_task_retry, &mark, since), mark, since, pid: None }))
 }
 
 pub(super) fn claimed(flow_run: FlowRun, is_task_retry: bool, mark: &Mark, since: OffsetDateTime) -> DueRun<Detail> {
@@ -152,13 +152,13 @@ fn cancelling_run(row: &Value) -> Result<CancellingRun<Detail>, Unreadable> {
         epoch,
         attempt: 1,
         capacity_refusals: 0,
-        cluster: String::new(),
+        place: String::new(),
     };
     let has_started = has_started(row);
     // Where its launch went, whatever is configured by now.
-    let cluster = newest_claim(row).map(|mark| mark.cluster).filter(|cluster| !cluster.is_empty());
+    let place = newest_claim(row).map(|mark| mark.place).filter(|place| !place.is_empty());
     let run = claimed(flow_run, false, &mark, since);
-    Ok(CancellingRun { run, since, task: None, cluster, is_over, has_started })
+    Ok(CancellingRun { run, since, pid: None, place, is_over, has_started })
 }
 
 /// The mark of the newest Submitted among a run's states, if that has one.

@@ -4,7 +4,7 @@ use super::epoch::of_task_runs;
 use super::queries::Times;
 use super::rows::{RunSnapshot, is_due, is_submitted, mark_of};
 use crate::orchestrator::{Mark, RunNow};
-use crate::prefect1::render::TaskRun;
+use crate::prefect1::flow_run::TaskRun;
 use time::OffsetDateTime;
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use super::epoch::{self, MARK_KEY};
 use super::queries::Times;
 use super::{Detail, SCHEDULED_LIKE};
-use crate::launch::token::client_token;
 use crate::orchestrator::{DueRun, Mark};
-use crate::prefect1::render::{FlowRun, TaskRun};
+use crate::platform::token::client_token;
+use crate::prefect1::flow_run::{FlowRun, TaskRun};
 use crate::times;
 use crate::transport::shape::{self, FieldKind, RowField, at, described, text_at};
 use serde_json::{Map, Value};

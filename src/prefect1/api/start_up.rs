@@ -24,7 +24,7 @@ impl Prefect1 {
         let identity = self.identity(&config);
         let session = |config, tenant_id: Option<String>, agent_id| {
             let warnings = warnings.clone().unwrap_or_default();
-            Arc::new(Session::new(config, tenant_id, agent_id, warnings, &self.documents, &self.credential))
+            Arc::new(Session::new(config, tenant_id, agent_id, warnings, &self.credential))
         };
 
         if let Some(known) = remembered.filter(|known| self.fits(known, &identity)) {

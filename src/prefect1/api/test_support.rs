@@ -1,7 +1,7 @@
 //! A tiny HTTP server that answers as a test says, and the values that tests start from.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use super::{Config, Detail, Documents, Prefect1, Setup};
+use super::{Config, Detail, Prefect1, Setup};
 use crate::config::{AgentSecrets, ApiKeyDelivery, Backend, Prefect1Config, Rules, StoredSecret};
 use crate::ecs_model::UnknownMembers;
 use crate::orchestrator::{DueRun, Mark, Window};
@@ -186,7 +186,6 @@ pub(super) fn setup(api: &str) -> Setup {
     Setup {
         config: config(api),
         secrets: AgentSecrets { api_key: Some(secret(KEY)), ..AgentSecrets::default() },
-        documents: Documents::default(),
         marked_as: "/root/etl".into(),
         apply_settings: |config, settings| {
             if let Some(name) = settings["name"].as_str() {
@@ -197,9 +196,6 @@ pub(super) fn setup(api: &str) -> Setup {
             }
             settings.get("zzz").map(|_| "unknown setting zzz".to_owned()).into_iter().collect()
         },
-        load_template: std::sync::Arc::new(|path| {
-            Box::pin(async move { Err(crate::orchestrator::RenderError::NotNow(format!("{path} is not there"))) })
-        }),
         now: std::sync::Arc::new(|| NOW),
         redaction: crate::redaction::Redaction::default(),
         read_only: false,
@@ -269,6 +265,6 @@ pub(super) fn mark_for(run: &DueRun<Detail>) -> Mark {
         attempt: run.attempts + 1,
         capacity_refusals: run.capacity_refusals,
         token: run.token.clone(),
-        cluster: String::new(),
+        place: String::new(),
     }
 }

@@ -4,11 +4,11 @@ use super::document::{SetState, Target};
 use super::outstanding::{as_received, claimed, has_started, newest_claim, timestamp};
 use super::rows::{self, flow_run_of, is_submitted, type_of};
 use super::{Detail, Prefect1, queries, states};
-use crate::launch::token::client_token;
 use crate::model::ApiError;
 use crate::model::run::{ClaimedBy, Phase, Run, is_waiting_task_run};
 use crate::orchestrator::{Mark, Watched};
-use crate::prefect1::render::{FlowRun, TaskRun};
+use crate::platform::token::client_token;
+use crate::prefect1::flow_run::{FlowRun, TaskRun};
 use crate::times;
 use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;
@@ -97,7 +97,7 @@ fn claimed_at(row: &Value) -> Option<OffsetDateTime> {
 fn unmarked(flow_run: &FlowRun) -> Mark {
     let epoch = flow_run.version.to_string();
     let token = client_token(&flow_run.id, &epoch);
-    Mark { agent: String::new(), epoch, attempt: 1, capacity_refusals: 0, token, cluster: String::new() }
+    Mark { agent: String::new(), epoch, attempt: 1, capacity_refusals: 0, token, place: String::new() }
 }
 
 #[cfg(test)]

@@ -6,10 +6,8 @@ use super::outstanding::cancelled_state;
 use super::rows::RunSnapshot;
 use super::{Detail, Prefect1, guard, lock, queries, states};
 use crate::model::ApiError;
-use crate::orchestrator::{
-    Claim, Claimed, DescribesWrites, DueRun, Ending, GiveBack, LogLevel, RunLog, RunNow, TaskOfRun,
-};
-use crate::prefect1::render::TaskRun;
+use crate::orchestrator::{Claim, Claimed, DescribesWrites, DueRun, Ending, GiveBack, LogLevel, RunLog, RunNow};
+use crate::prefect1::flow_run::TaskRun;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -36,7 +34,7 @@ impl DescribesWrites for Prefect1 {
     }
 
     /// Prefect 1 has no place for it.
-    fn record_requests(&self, _: &DueRun<Detail>, _: &TaskOfRun) -> Vec<Value> {
+    fn record_requests(&self, _: &DueRun<Detail>, _: &str) -> Vec<Value> {
         Vec::new()
     }
 
@@ -45,7 +43,7 @@ impl DescribesWrites for Prefect1 {
     }
 
     /// Prefect 1 tells nobody.
-    fn announce_requests(&self, _: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<Value> {
+    fn announce_requests(&self, _: &[(DueRun<Detail>, String)]) -> Vec<Value> {
         Vec::new()
     }
 

@@ -8,8 +8,8 @@ use super::runs::Row;
 use super::untold::Telling;
 use super::{Detail, Prefect3, version_of};
 use crate::config::WorkerRules;
-use crate::orchestrator::{DueRun, TaskOfRun};
-use crate::prefect3::render::WorkPool;
+use crate::orchestrator::DueRun;
+use crate::prefect3::job_configuration::WorkPool;
 use futures_util::future::join;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) struct Unserved {
 
 impl Prefect3 {
     /// Tells others of launched runs, and what earlier polls of this process could not tell. How much is left.
-    pub(super) async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+    pub(super) async fn announce(&self, launched: &[(DueRun<Detail>, String)]) -> usize {
         if self.wants_labels() {
             for (run, _) in launched {
                 self.untold.add(labels_of(&run.flow_run_id));
@@ -82,7 +82,7 @@ impl Prefect3 {
         }
     }
 
-    async fn send_events(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, TaskOfRun)]) {
+    async fn send_events(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, String)]) {
         for request in self.event_requests(pool, launched) {
             if self.unserved.events.load(Ordering::Relaxed) {
                 return;
@@ -97,7 +97,7 @@ impl Prefect3 {
     }
 
     /// The requests of [`Prefect3::announce`], by what is known without asking.
-    pub(super) fn announcements(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<ApiRequest> {
+    pub(super) fn announcements(&self, launched: &[(DueRun<Detail>, String)]) -> Vec<ApiRequest> {
         let known = self.pool.try_lock().ok().and_then(|pool| pool.known());
         let Some(pool) = known else { return Vec::new() };
         let mut requests = self.event_requests(&pool, launched);
@@ -105,9 +105,9 @@ impl Prefect3 {
         requests
     }
 
-    fn event_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<ApiRequest> {
+    fn event_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, String)]) -> Vec<ApiRequest> {
         let (teller, now) = (self.teller(pool), (self.now)());
-        let events = |(run, task): &(DueRun<Detail>, TaskOfRun)| {
+        let events = |(run, pid): &(DueRun<Detail>, String)| {
             let belongings = self.records.of(run).ok();
             let launched = LaunchEvent { flow_run: &run.detail.flow_run, belongings: belongings.as_ref() };
             let submitted = self.names.event(&run.flow_run_id, &run.token);
@@ -115,16 +115,15 @@ impl Prefect3 {
             // Prefect 2's worker tells its flow's end by it, which nobody waits for here.
             if self.config.generation.rules != WorkerRules::Two {
                 let id = self.names.executed_event(&run.flow_run_id, &run.token);
-                events.push(teller.executed((&id, &submitted), launched, &self.pid(run, task), now));
+                events.push(teller.executed((&id, &submitted), launched, pid, now));
             }
             events
         };
-        let some =
-            |launched: &[(DueRun<Detail>, TaskOfRun)]| requests::events(launched.iter().flat_map(events).collect());
+        let some = |launched: &[(DueRun<Detail>, String)]| requests::events(launched.iter().flat_map(events).collect());
         launched.chunks(MAX_EVENTS / 2).map(some).collect()
     }
 
-    fn label_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<ApiRequest> {
+    fn label_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, String)]) -> Vec<ApiRequest> {
         if !self.wants_labels() {
             return Vec::new();
         }

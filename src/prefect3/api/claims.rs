@@ -103,7 +103,7 @@ impl Claimant<'_> {
             attempt,
             capacity_refusals,
             token: transition_id.to_owned(),
-            cluster: String::new(),
+            place: String::new(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The events and labels by which a worker tells others of the runs it has launched. Pure.
 
 use super::records::{Belongings, tags};
-use crate::prefect3::render::{FlowRun, WorkPool};
+use crate::prefect3::job_configuration::{FlowRun, WorkPool};
 use crate::slug::slug;
 use crate::times;
 use serde_json::{Map, Value, json};

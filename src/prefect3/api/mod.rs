@@ -9,16 +9,16 @@
 //! | `runs`, `claims`, `guard` | rows → flow runs; whose a claim is; what may be overwritten (pure) |
 //! | `pool`, `records`, `references` | what rendering needs: the pool, flows and deployments, blocks and variables |
 //! | `untold` | what is to be told of launched runs, and was not yet |
-//! | `queue`, `standing`, `reading`, `writes`, `launches`, `announce`, `telling`, `refusals`, `watch` | the conversations |
+//! | `queue`, `standing`, `reading`, `writes`, `describe`, `announce`, `telling`, `refusals`, `watch` | the conversations |
 
 mod announce;
 mod answer;
 mod claims;
 mod credential;
 mod csrf;
+mod describe;
 mod events;
 mod guard;
-mod launches;
 mod names;
 mod outstanding;
 mod pool;
@@ -42,14 +42,13 @@ mod writes;
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
 use crate::http::Http;
-use crate::launch::delivery::Delivery;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::orchestrator::{
     Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, OutstandingClaims, RenderError,
-    Rendered, RunLog, RunNow, TaskOfRun, TaskWatch, Watched, Window,
+    RunDescription, RunLog, RunNow, TaskWatch, Watched, Window,
 };
-use crate::prefect3::render::FlowRun;
+use crate::prefect3::job_configuration::FlowRun;
 use crate::redaction::Redaction;
 use crate::sync::lock;
 use crate::transport::headers;
@@ -64,7 +63,6 @@ use records::Records;
 use refusals::Refusals;
 use runs::Author;
 use serde_json::Value;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -121,7 +119,6 @@ pub struct Detail {
 /// Prefect 2 and 3 as an [`Orchestrator`]: one agent and its work pool.
 pub struct Prefect3 {
     config: Config,
-    delivery: Arc<Delivery>,
     redaction: Redaction,
     credential: Credential,
     marked_as: String,
@@ -139,8 +136,6 @@ pub struct Prefect3 {
     pages: Mutex<Pages>,
     /// Only Prefect Cloud gives one.
     worker_id: Mutex<Option<String>>,
-    /// The cluster as the configuration of each rendered run has it, by flow run: what its pid begins with.
-    clusters: Mutex<HashMap<String, Option<String>>>,
     verdicts: Verdicts,
     unserved: Unserved,
     untold: Untold,
@@ -157,10 +152,8 @@ impl Prefect3 {
         let further = headers::further(&secrets)?;
         let kept = (redaction.clone(), Arc::clone(&now));
         let transport = RestTransport::new(http, &config.api, &credential, further, &config.name, csrf_client, kept)?;
-        let delivery = Arc::new(Delivery::new(&config, secrets, &marked_as));
         Ok(Self {
             config,
-            delivery,
             redaction,
             credential,
             marked_as,
@@ -175,7 +168,6 @@ impl Prefect3 {
             records: Records::default(),
             pages: Mutex::default(),
             worker_id: Mutex::default(),
-            clusters: Mutex::default(),
             verdicts: Verdicts::default(),
             unserved: Unserved::default(),
             untold: Untold::default(),
@@ -187,7 +179,6 @@ impl Prefect3 {
     /// queue begins anew.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         *lock(&self.pages) = Pages::default();
-        lock(&self.clusters).clear();
         self.records.begin_poll();
         self.redaction.forget(&self.config.agent);
         self.transport.set_deadline(deadline);
@@ -257,16 +248,16 @@ impl Orchestrator for Prefect3 {
         self.reread(runs).await
     }
 
-    async fn render(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<Rendered, RenderError>> {
-        self.render(runs).await
+    async fn describe(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<RunDescription, RenderError>> {
+        self.describe(runs).await
     }
 
     async fn claim(&self, claims: &[Claim<'_, Detail>]) -> Vec<Claimed> {
         self.claim(claims).await
     }
 
-    async fn record_task(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
-        self.record_task(run, task).await;
+    async fn record_pid(&self, run: &DueRun<Detail>, pid: &str) {
+        self.record_pid(run, pid).await;
     }
 
     async fn give_back(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Result<(), ApiError>> {
@@ -285,7 +276,7 @@ impl Orchestrator for Prefect3 {
         self.log(lines).await
     }
 
-    async fn announce(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> usize {
+    async fn announce(&self, launched: &[(DueRun<Detail>, String)]) -> usize {
         self.announce(launched).await
     }
 }

@@ -5,7 +5,6 @@ use super::claims::ClaimOwner;
 use super::queue::readable;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::Row;
-use super::writes::task_of;
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
 use crate::orchestrator::{CancellingRun, ClaimedRun, OutstandingClaims};
@@ -132,8 +131,8 @@ impl Prefect3 {
         }
         let claimed = claimed.into_iter().map(|(run, mark, since)| {
             let earlier = (mark.attempt.saturating_sub(1), mark.capacity_refusals);
-            let recorded_task = run.pid().map(|pid| task_of(pid).task_arn);
-            ClaimedRun { run: run.turn(mark.token.clone(), since, earlier), mark, since, recorded_task }
+            let pid = run.pid().map(str::to_owned);
+            ClaimedRun { run: run.turn(mark.token.clone(), since, earlier), mark, since, pid }
         });
         (claimed.collect(), foreign)
     }
@@ -178,8 +177,8 @@ impl Prefect3 {
         Some(CancellingRun {
             run: run.turn(run.epoch(&self.names), since, (0, 0)),
             since,
-            task: run.pid().map(task_of),
-            cluster: None,
+            pid: run.pid().map(str::to_owned),
+            place: None,
             is_over: run.kind() == "CANCELLED",
             has_started: run.has_started(),
         })

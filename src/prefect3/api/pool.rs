@@ -6,7 +6,7 @@ use super::{Prefect3, lock, requests};
 use crate::config::WorkerRules;
 use crate::model::ApiError;
 use crate::model::Registration;
-use crate::prefect3::render::WorkPool;
+use crate::prefect3::job_configuration::WorkPool;
 use crate::transport::shape::{self, FieldKind, RowField};
 use serde_json::{Map, Value};
 use std::sync::Arc;

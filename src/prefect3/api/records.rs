@@ -6,7 +6,7 @@ use super::requests::{self, ApiRequest, PAGE_ROWS};
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, RenderError};
-use crate::prefect3::render::{Flow, PrefectDeployment};
+use crate::prefect3::job_configuration::{Flow, PrefectDeployment};
 use crate::transport::shape::{self, FieldKind, RowField};
 use futures_util::future::{join, join_all};
 use serde_json::Value;
@@ -62,7 +62,7 @@ enum CacheEntry<T> {
 /// A deployment and what launches do not need of it.
 #[derive(Debug, Clone)]
 pub(super) struct Deployed {
-    pub deployment: PrefectDeployment,
+    pub deployment: Arc<PrefectDeployment>,
     pub tags: Vec<String>,
 }
 
@@ -224,7 +224,7 @@ fn unread<T>(asking: &Asking<T>, error: &ApiError) -> CacheEntry<T> {
 
 fn deployed(row: Value) -> Result<Deployed, String> {
     let tags = row.get("tags").map(tags).unwrap_or_default();
-    Ok(Deployed { deployment: shape::row(row, DEPLOYMENT)?, tags })
+    Ok(Deployed { deployment: Arc::new(shape::row(row, DEPLOYMENT)?), tags })
 }
 
 /// A list of texts.

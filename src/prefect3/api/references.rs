@@ -4,7 +4,7 @@ use super::Prefect3;
 use super::requests::{self, ApiRequest};
 use crate::model::ApiError;
 use crate::orchestrator::RenderError;
-use crate::prefect3::render::{BlockReference, Blocks, Variables, block_references, variable_names};
+use crate::prefect3::job_configuration::{BlockReference, Blocks, Variables, block_references, variable_names};
 use crate::redaction::known::secrets_of_block;
 use crate::transport::shape;
 use futures_util::future::join_all;

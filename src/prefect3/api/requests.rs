@@ -1,6 +1,6 @@
 //! What is sent. Pure.
 
-use crate::prefect3::render::BlockReference;
+use crate::prefect3::job_configuration::BlockReference;
 use crate::times;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
@@ -141,7 +141,7 @@ pub(super) fn set_state(flow_run_id: &str, state: &Value, force: bool) -> ApiReq
 }
 
 /// Writes down a run's task; `None` = it has none.
-pub(super) fn record_task(flow_run_id: &str, pid: Option<&str>) -> ApiRequest {
+pub(super) fn record_pid(flow_run_id: &str, pid: Option<&str>) -> ApiRequest {
     ApiRequest::patch(format!("/flow_runs/{}", segment(flow_run_id)), json!({"infrastructure_pid": pid}))
 }
 

@@ -4,7 +4,7 @@ use super::Detail;
 use super::names::Names;
 use super::turns::{ScheduledTurn, SeenState};
 use crate::orchestrator::{DueRun, Mark};
-use crate::prefect3::render::FlowRun;
+use crate::prefect3::job_configuration::FlowRun;
 use crate::times;
 use crate::transport::shape::{self, FieldKind, RowField, text_at};
 use serde::Serialize;

@@ -124,7 +124,7 @@ impl Prefect3 {
             // Found out since the round began.
             Telling::Labels { .. } if self.unserved.labels.load(Ordering::Relaxed) => return,
             Telling::Labels { flow_run_id } => requests::labels(flow_run_id, labels),
-            Telling::Task { flow_run_id, pid, .. } => requests::record_task(flow_run_id, Some(pid)),
+            Telling::Task { flow_run_id, pid, .. } => requests::record_pid(flow_run_id, Some(pid)),
         };
         let written = tokio::time::timeout(WRITE, self.transport.write(&request)).await;
         let written = written.unwrap_or_else(|_| Err(ApiError::NoAnswer("it took too long".into())));

@@ -7,7 +7,7 @@ use super::{Config, Detail, Prefect3, Setup};
 use crate::aws::test_server::{Reply, Request, Server, json};
 use crate::config::{AgentSecrets, ApiKeyDelivery, Prefect3Config, StoredSecret, WorkerRules};
 use crate::ecs_model::UnknownMembers;
-use crate::orchestrator::{DueRun, Mark, TaskOfRun, Window};
+use crate::orchestrator::{DueRun, Mark, Window};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -205,10 +205,11 @@ pub(super) fn mark() -> Mark {
         attempt: 1,
         capacity_refusals: 0,
         token: claim_id(),
-        cluster: "etl".into(),
+        place: "etl".into(),
     }
 }
 
-pub(super) fn task() -> TaskOfRun {
-    super::writes::task_of(&format!("{CLUSTER}::{TASK}"))
+/// `infrastructure_pid` of a task.
+pub(super) fn pid() -> String {
+    format!("{CLUSTER}::{TASK}")
 }

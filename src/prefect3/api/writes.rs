@@ -6,12 +6,9 @@ use super::requests::{self, ApiRequest};
 use super::states::{self, By, Said};
 use super::transport::Sent;
 use super::untold::Telling;
-use super::{Detail, Prefect3, lock};
-use crate::launch::LaunchTarget;
+use super::{Detail, Prefect3};
 use crate::model::ApiError;
-use crate::orchestrator::{
-    Claim, Claimed, DescribesWrites, DueRun, Ending, GiveBack, LogLevel, Mark, RunLog, TaskOfRun,
-};
+use crate::orchestrator::{Claim, Claimed, DescribesWrites, DueRun, Ending, GiveBack, LogLevel, Mark, RunLog};
 use crate::times;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -36,8 +33,8 @@ impl DescribesWrites for Prefect3 {
         runs.iter().map(|run| proposal(run.run, &self.crashed(run)).shown()).collect()
     }
 
-    fn record_requests(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> Vec<Value> {
-        vec![requests::record_task(&run.flow_run_id, Some(&self.pid(run, task))).shown()]
+    fn record_requests(&self, run: &DueRun<Detail>, pid: &str) -> Vec<Value> {
+        vec![requests::record_pid(&run.flow_run_id, Some(pid)).shown()]
     }
 
     fn cancelled_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
@@ -53,7 +50,7 @@ impl DescribesWrites for Prefect3 {
         self.log_bodies(lines).map(|request| request.shown()).collect()
     }
 
-    fn announce_requests(&self, launched: &[(DueRun<Detail>, TaskOfRun)]) -> Vec<Value> {
+    fn announce_requests(&self, launched: &[(DueRun<Detail>, String)]) -> Vec<Value> {
         self.announcements(launched).iter().map(ApiRequest::shown).collect()
     }
 }
@@ -75,9 +72,9 @@ impl Prefect3 {
     }
 
     /// Writes down a run's task. What fails, or takes too long, comes again at the end of the turn.
-    pub(super) async fn record_task(&self, run: &DueRun<Detail>, task: &TaskOfRun) {
-        let (flow_run_id, claim, pid) = (run.flow_run_id.clone(), run.token.clone(), self.pid(run, task));
-        let request = requests::record_task(&flow_run_id, Some(&pid));
+    pub(super) async fn record_pid(&self, run: &DueRun<Detail>, pid: &str) {
+        let (flow_run_id, claim, pid) = (run.flow_run_id.clone(), run.token.clone(), pid.to_owned());
+        let request = requests::record_pid(&flow_run_id, Some(&pid));
         let telling = Telling::Task { flow_run_id, claim, pid };
         // Before it is sent: whoever waits for it gives it up after a while.
         self.untold.add(telling.clone());
@@ -108,7 +105,7 @@ impl Prefect3 {
 
     /// The task that the run names is that of an earlier launch. Best effort.
     async fn forget_task(&self, run: &DueRun<Detail>) {
-        let request = requests::record_task(&run.flow_run_id, None);
+        let request = requests::record_pid(&run.flow_run_id, None);
         if let Err(error) = self.transport.repeatable(&request).await.answer {
             tracing::warn!(flow_run_id = run.flow_run_id, %error, "the flow run still names an earlier task");
         }
@@ -193,18 +190,6 @@ impl Prefect3 {
         (requests::set_state(&run.run.flow_run_id, &state, force), state)
     }
 
-    /// `infrastructure_pid` of a run with this task.
-    pub(super) fn pid(&self, run: &DueRun<Detail>, task: &TaskOfRun) -> String {
-        let configured = match lock(&self.clusters).get(&run.flow_run_id) {
-            Some(configured) => configured.clone(),
-            None => Some(task.target.cluster.clone()).filter(|cluster| !cluster.is_empty()),
-        };
-        // A claim is finished where it was made, whatever is configured by now.
-        let cluster = configured.filter(|cluster| may_be_in(&task.task_arn, cluster));
-        let cluster = cluster.unwrap_or_else(|| cluster_of(&task.task_arn));
-        format!("{cluster}::{}", task.task_arn)
-    }
-
     fn log_bodies<'a>(&'a self, lines: &'a [RunLog]) -> impl Iterator<Item = ApiRequest> + 'a {
         let (now, worker_id) = (times::iso((self.now)()), self.worker_id());
         let entry = move |line: &RunLog| {
@@ -249,34 +234,6 @@ fn ended(sent: Sent, proposed: &Value) -> Result<(), ApiError> {
         Ok(Said::No(reason)) => Err(ApiError::NotOurs(reason)),
         Err(error) if is_missing(&error) => Err(ApiError::NotOurs("the run no longer exists".into())),
         Err(error) => Err(error),
-    }
-}
-
-/// ARN of the cluster of a task.
-fn cluster_of(task_arn: &str) -> String {
-    match task_arn.split_once(":task/") {
-        Some((prefix, _)) => format!("{prefix}:cluster/{}", cluster_name(task_arn).unwrap_or("default")),
-        None => "default".to_owned(),
-    }
-}
-
-/// Name of the cluster of a task: `…:task/<cluster>/<id>`; older ARNs do not tell.
-fn cluster_name(task_arn: &str) -> Option<&str> {
-    let (_, rest) = task_arn.split_once(":task/")?;
-    rest.split_once('/').map(|(name, _)| name)
-}
-
-/// Whether a task is in a cluster, given by name or ARN, as far as its own ARN tells.
-fn may_be_in(task_arn: &str, cluster: &str) -> bool {
-    cluster_name(task_arn).is_none_or(|name| cluster.rsplit('/').next() == Some(name))
-}
-
-/// The task that an `infrastructure_pid` names: `<cluster>::<ARN>`.
-pub(super) fn task_of(pid: &str) -> TaskOfRun {
-    let (cluster, task_arn) = pid.split_once("::").unwrap_or(("", pid));
-    TaskOfRun {
-        target: LaunchTarget { cluster: cluster.to_owned(), ..LaunchTarget::default() },
-        task_arn: task_arn.to_owned(),
     }
 }
 

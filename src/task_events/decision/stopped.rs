@@ -1,10 +1,10 @@
 //! What is to be done about a run whose current task has stopped while Prefect thinks that it is claimed or runs.
 
 use super::{Action, Decision, DecisionRules, Look, SECOND_LOOK, nothing};
-use crate::launch::after_launch::{AfterLaunch, give_back_delay};
-use crate::launch::{LaunchOutcome, TransientCause};
 use crate::model::run::{Generation, Phase, Run};
 use crate::orchestrator::LogLevel;
+use crate::platform::outcome::{AfterLaunch, give_back_delay};
+use crate::platform::{LaunchOutcome, TransientCause};
 use crate::task_events::diagnosis::{Cause, Diagnosis, flow_container};
 use crate::task_events::event::{Container, TaskEvent};
 use crate::task_events::observer;

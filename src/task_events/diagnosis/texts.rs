@@ -1,7 +1,7 @@
 //! What ECS's words mean, and the words for people: one table per question.
 
 use super::Cause;
-use crate::launch::outcome::is_capacity;
+use crate::platform::ecs::outcome::is_capacity;
 
 /// Words in ECS's texts about a network that did not answer in time, or a service that was busy: another attempt helps.
 const PASSING: [&str; 16] = [

@@ -8,9 +8,12 @@ use crate::port::{Port, Shared};
 use prefect_serverless_agent::aws::ecs::Ecs;
 use prefect_serverless_agent::aws::{AgentAws, AwsClients};
 use prefect_serverless_agent::config::{self, AgentConfig, AgentSecrets, Document, apply_backend_settings};
-use prefect_serverless_agent::launch::accounts::{AccountsLauncher, AwsConnect};
-use prefect_serverless_agent::launch::rate::LaunchRate;
 use prefect_serverless_agent::orchestrator::{Orchestrator, RenderError};
+use prefect_serverless_agent::platform::ecs::accounts::{AccountsLauncher, AwsConnect};
+use prefect_serverless_agent::platform::ecs::delivery::Delivery;
+use prefect_serverless_agent::platform::ecs::platform::{Documents, LaunchRules};
+use prefect_serverless_agent::platform::ecs::rate::LaunchRate;
+use prefect_serverless_agent::platform::ecs::{AgentEcs, EcsPlatform};
 use prefect_serverless_agent::poll::AgentReport;
 use prefect_serverless_agent::poll::agent::MARGIN;
 use prefect_serverless_agent::poll::iteration::{Iteration, Rules};
@@ -83,7 +86,7 @@ enum Agent {
     Three(Arc<Inner<Prefect3>>),
 }
 
-type Launcher = AccountsLauncher<AwsConnect<SimClock, fn(Ecs) -> Ecs>, SimClock>;
+type Launcher = AgentEcs<SimClock>;
 
 struct Inner<O> {
     port: Port,
@@ -116,24 +119,12 @@ pub fn prefect1(port: &Port, loaded: (&AgentConfig, &AgentSecrets), read_only: b
     let config::GenerationConfig::One(one) = &config.generation else {
         return Err("no configuration of Prefect 1".into());
     };
-    let inline = |document: &Option<Document>| match document {
-        Some(Document::Inline(map)) => Some(map.clone()),
-        _ => None,
-    };
-    let documents = api1::Documents {
-        task_definition: inline(&one.task_definition),
-        run_task_kwargs: inline(&one.run_task_kwargs).unwrap_or_default(),
-    };
     let clock = port.clock;
     let setup = api1::Setup {
         config: config.clone().with(one.clone()),
         secrets: secrets.clone(),
-        documents,
         marked_as: MARKED_AS.to_owned(),
         apply_settings: apply_backend_settings,
-        load_template: Arc::new(|_| {
-            Box::pin(async { Err::<Map<_, _>, _>(RenderError::NotNow("no templates".into())) })
-        }),
         now: Arc::new(move || prefect_serverless_agent::clock::Clock::now(&clock)),
         redaction: Redaction::default(),
         read_only,
@@ -231,7 +222,7 @@ impl Process {
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
         let wrap: fn(Ecs) -> Ecs = std::convert::identity;
         let connect = AwsConnect { aws: Arc::clone(&self.aws), own, clock: self.port.clock, rate, wrap };
-        let launcher = AccountsLauncher::of_agent(connect);
+        let launcher = EcsPlatform::new(AccountsLauncher::of_agent(connect), launch_rules(&config, &secrets));
         let (port, loaded) = (&self.port, (&config, &secrets));
         Ok(match generation {
             Generation::One => Agent::One(Arc::new(Inner::new(port, prefect1(port, loaded, false)?, config, launcher))),
@@ -241,6 +232,30 @@ impl Process {
                 Agent::Three(Arc::new(Inner::new(port, orchestrator, config, launcher)))
             }
         })
+    }
+}
+
+/// What launches depend on.
+fn launch_rules(config: &AgentConfig, secrets: &AgentSecrets) -> LaunchRules {
+    let inline = |document: &Option<Document>| match document {
+        Some(Document::Inline(map)) => Some(map.clone()),
+        _ => None,
+    };
+    let documents = match &config.generation {
+        config::GenerationConfig::One(one) => Documents {
+            task_definition: inline(&one.task_definition),
+            run_task_kwargs: inline(&one.run_task_kwargs).unwrap_or_default(),
+        },
+        config::GenerationConfig::Three(_) => Documents::default(),
+    };
+    LaunchRules {
+        documents,
+        delivery: Arc::new(Delivery::new(config, secrets.clone(), MARKED_AS)),
+        unknown_members: config.unknown_members,
+        spot_fallback_after: config.spot_fallback_after,
+        load_template: Arc::new(|_| {
+            Box::pin(async { Err::<Map<_, _>, _>(RenderError::NotNow("no templates".into())) })
+        }),
     }
 }
 
@@ -257,7 +272,6 @@ impl<O: Orchestrator> Inner<O> {
             marked_as: MARKED_AS.into(),
             prefetch: config.prefetch,
             max_launch_attempts: config.max_launch_attempts,
-            spot_fallback_after: config.spot_fallback_after,
             orphan_after: config.orphan_after,
             cancel_grace: config.cancel_grace,
             limits: Limits {

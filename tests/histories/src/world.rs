@@ -15,7 +15,7 @@ use crate::mail::{Mail, Post};
 use crate::rng::Rng;
 use crate::run::{Flavour, Phase, RunId, run_of};
 use crate::tasks::{Event, Fates, Status, Task, Then, seconds};
-use prefect_serverless_agent::launch::token::started_by;
+use prefect_serverless_agent::platform::token::started_by;
 use prefect_serverless_agent::state::{ErrorKind, Registration};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

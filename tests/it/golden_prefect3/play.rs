@@ -2,12 +2,14 @@
 
 use prefect_serverless_agent::aws::ecs::DescribedDefinition;
 use prefect_serverless_agent::ecs_model::UnknownMembers;
-use prefect_serverless_agent::launch::definitions::same_definition;
-use prefect_serverless_agent::launch::request::{Settled, run_task_body};
-use prefect_serverless_agent::launch::worker::NetworkLookup;
-use prefect_serverless_agent::launch::{Definition, LaunchIdentity, LaunchSpec};
-use prefect_serverless_agent::prefect3::render::{
-    BlockReference, Flow, FlowRun, FlowRunContext, Generation, Job, PrefectDeployment, WorkPool, WorkerSettings,
+use prefect_serverless_agent::platform::LaunchIdentity;
+use prefect_serverless_agent::platform::ecs::definitions::same_definition;
+use prefect_serverless_agent::platform::ecs::prefect3::Job;
+use prefect_serverless_agent::platform::ecs::request::{Settled, run_task_body};
+use prefect_serverless_agent::platform::ecs::worker::NetworkLookup;
+use prefect_serverless_agent::platform::ecs::{Definition, LaunchSpec};
+use prefect_serverless_agent::prefect3::job_configuration::{
+    BlockReference, Flow, FlowRun, FlowRunContext, Generation, PrefectDeployment, WorkPool, WorkerSettings,
     block_references, populate, resolve_blocks, resolve_variables, variable_names,
 };
 use serde_json::{Map, Value, json};
@@ -213,7 +215,8 @@ impl<'a> Play<'a> {
     }
 
     fn run_task(&mut self, job: &Job, spec: &LaunchSpec, settled: &Settled) -> Result<(), String> {
-        let identity = LaunchIdentity { token: "token".into(), started_by: "prefect/agent/run".into() };
+        let identity =
+            LaunchIdentity { flow_run_id: "run".into(), token: "token".into(), started_by: "prefect/agent/run".into() };
         let body = run_task_body(&spec.run_task, settled, &identity);
         for attempt in 0..ATTEMPTS {
             self.call("RunTask", &Value::Object(body.clone()));

@@ -2,38 +2,63 @@
 
 use super::Fakes;
 use crate::clock::Clock;
-use crate::launch::{
-    LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveTask, LiveTasks, PreparedLaunch,
-    TransientCause, Words,
+use crate::model::{ErrorKind, RenderError, RunRefusal};
+use crate::platform::ecs::LaunchTarget;
+use crate::platform::{
+    LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, Place, Platform, RunDescription, TransientCause,
+    WithWarning,
 };
-use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use time::OffsetDateTime;
 
-impl Launcher for Fakes {
-    async fn prepare(
-        &self,
-        flow_run_id: &str,
-        spec: &LaunchSpec,
-        identity: &LaunchIdentity,
-    ) -> Result<PreparedLaunch, LaunchOutcome> {
-        let again = self.lock().hangs_when_prepared_again && self.lock().prepared.iter().any(|id| id == flow_run_id);
-        self.lock().prepared.push(flow_run_id.to_owned());
-        if again || self.lock().hanging.contains(&flow_run_id) {
+/// A launch that is ready.
+pub(in crate::poll) struct Ready {
+    flow_run_id: String,
+    token: String,
+    cluster: String,
+}
+
+impl Platform for Fakes {
+    /// The cluster.
+    type Launch = String;
+    type Prepared = Ready;
+    type Place = LaunchTarget;
+
+    const NOUN: &'static str = "task";
+    const TROUBLE: ErrorKind = ErrorKind::Aws;
+
+    async fn render(&self, run: RunDescription) -> Result<WithWarning<String>, RenderError> {
+        let RunDescription::One(_, run) = run else { panic!("these fakes speak as Prefect 1") };
+        let state = self.lock();
+        match state.refusals.get(&run.id) {
+            Some(refusal) => Err(RenderError::Refused(RunRefusal(refusal.clone()))),
+            None => Ok(WithWarning { launch: state.cluster.to_owned(), warning: None }),
+        }
+    }
+
+    fn place(&self, launch: &String) -> LaunchTarget {
+        LaunchTarget { cluster: launch.clone(), ..LaunchTarget::default() }
+    }
+
+    fn shown(&self, id: &str) -> String {
+        format!("Task {id}")
+    }
+
+    async fn prepare(&self, launch: &String, identity: &LaunchIdentity) -> Result<WithWarning<Ready>, LaunchOutcome> {
+        let LaunchIdentity { flow_run_id, token, .. } = identity.clone();
+        let again = self.lock().hangs_when_prepared_again && self.lock().prepared.contains(&flow_run_id);
+        self.lock().prepared.push(flow_run_id.clone());
+        if again || self.lock().hanging.contains(&flow_run_id.as_str()) {
             std::future::pending::<()>().await;
         }
         if let Some(outcome) = self.lock().prepare_outcomes.pop_front() {
             return Err(outcome);
         }
-        let mut run_task = Map::new();
-        run_task.insert("clientToken".into(), Value::from(identity.token.clone()));
-        run_task.insert("startedBy".into(), json!(identity.started_by));
-        let (run_sets, target) = (Vec::new(), spec.target());
-        let words = Words::default();
-        Ok(PreparedLaunch { flow_run_id: flow_run_id.to_owned(), run_task, run_sets, target, words, warning: None })
+        let launch = Ready { flow_run_id, token, cluster: launch.clone() };
+        Ok(WithWarning { launch, warning: None })
     }
 
-    async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
+    async fn launch(&self, launch: &Ready, deadline: OffsetDateTime) -> LaunchOutcome {
         if !self.rate.wait(&self.clock, deadline).await {
             return LaunchOutcome::Transient { reason: "No time was left".into(), cause: TransientCause::NoTime };
         }
@@ -46,33 +71,42 @@ impl Launcher for Fakes {
         assert_eq!(state.runs[&id].state, "Submitted", "{id} is launched without a claim");
         state.launches.push((id.clone(), now));
         state.happened("task", &id);
-        state.sent.push((launch.run_task["clientToken"].as_str().unwrap().to_owned(), launch.target.cluster.clone()));
+        state.sent.push((launch.token.clone(), launch.cluster.clone()));
         if state.cancel_on_launch {
             let run = state.runs.get_mut(&id).unwrap();
             (run.state, run.mark) = ("Cancelled", None);
         }
         let next = state.outcomes.get_mut(&id).and_then(VecDeque::pop_front);
-        next.unwrap_or_else(|| LaunchOutcome::Started { task_arn: format!("task/{id}") })
+        next.unwrap_or_else(|| LaunchOutcome::Started { id: format!("task/{id}") })
     }
 
     fn room(&self, deadline: OffsetDateTime) -> Option<usize> {
         self.rate.free_until(self.clock.now(), deadline)
     }
 
-    async fn live_task(&self, _: &LaunchTarget, task_arn: &str) -> Result<Option<LiveTask>, LaunchOutcome> {
-        Ok(self.lock().live.values().flatten().find(|task| task.task_arn == task_arn).cloned())
+    async fn find(&self, _: &LaunchTarget, id: &str) -> Result<Option<LiveDeployment>, LaunchOutcome> {
+        Ok(self.lock().live.values().flatten().find(|one| one.id == id).cloned())
     }
 
-    async fn live_tasks(&self, _: &LaunchTarget, started_by: &str) -> Result<LiveTasks, LaunchOutcome> {
+    async fn live(&self, _: &LaunchTarget, identity: &LaunchIdentity) -> Result<LiveDeployments, LaunchOutcome> {
         if let Some(outcome) = self.lock().look_outcomes.pop_front() {
             return Err(outcome);
         }
-        let tasks = self.lock().live.get(started_by).cloned().unwrap_or_default();
-        Ok(LiveTasks { tasks, warning: None })
+        let deployments = self.lock().live.get(&identity.started_by).cloned().unwrap_or_default();
+        Ok(LiveDeployments { deployments, warning: None })
     }
 
-    async fn stop(&self, _: &LaunchTarget, task_arn: &str, _: &str) -> Result<(), LaunchOutcome> {
-        self.lock().stopped.push(task_arn.to_owned());
+    async fn stop(&self, _: &LaunchTarget, id: &str, _: &str) -> Result<(), LaunchOutcome> {
+        self.lock().stopped.push(id.to_owned());
         Ok(())
+    }
+
+    fn in_place(&self, launch: String, claimed: &str) -> String {
+        match claimed {
+            "" => launch,
+            claimed if claimed == self.place(&launch).name() => launch,
+            "default" => String::new(),
+            claimed => claimed.to_owned(),
+        }
     }
 }

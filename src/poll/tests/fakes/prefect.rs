@@ -2,15 +2,16 @@
 
 use super::{Fakes, unanswered};
 use crate::clock::Clock;
-use crate::launch::worker::WorkerPart;
-use crate::launch::{Definition, LaunchSpec};
+use crate::config::{Backend, Rules};
+use crate::model::ApiError;
 use crate::model::Registration;
-use crate::model::{ApiError, RunRefusal};
 use crate::orchestrator::{
     Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, OutstandingClaims, RenderError,
-    Rendered, RunLog, RunNow, TaskOfRun, Window,
+    RunDescription, RunLog, RunNow, Window,
 };
+use crate::prefect1::flow_run::AgentSettings;
 use serde_json::{Map, json};
+use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -34,10 +35,10 @@ impl Orchestrator for Fakes {
         })
     }
 
-    async fn record_task(&self, run: &DueRun<()>, task: &TaskOfRun) {
+    async fn record_pid(&self, run: &DueRun<()>, pid: &str) {
         let mut state = self.lock();
         if let Some(run) = state.runs.get_mut(&run.flow_run_id) {
-            run.task_arn = Some(task.task_arn.clone());
+            run.task_arn = pid.rsplit("::").next().map(str::to_owned);
         }
     }
 
@@ -55,7 +56,7 @@ impl Orchestrator for Fakes {
         runs.iter().map(end).collect()
     }
 
-    async fn announce(&self, launched: &[(DueRun<()>, TaskOfRun)]) -> usize {
+    async fn announce(&self, launched: &[(DueRun<()>, String)]) -> usize {
         let mut state = self.lock();
         if !launched.is_empty() {
             state.happened("announce", "");
@@ -104,23 +105,30 @@ impl Orchestrator for Fakes {
         Ok(runs.iter().map(now).collect())
     }
 
-    async fn render(&self, runs: &[&DueRun<()>]) -> Vec<Result<Rendered, RenderError>> {
-        let state = self.lock();
-        let cluster = Some(state.cluster).filter(|cluster| !cluster.is_empty());
-        let spec = LaunchSpec {
-            definition: Definition::Own(Map::new()),
-            run_task: cluster.map(|cluster| ("cluster".to_owned(), json!(cluster))).into_iter().collect(),
-            infer_network: false,
-            key_variables: Vec::new(),
-            run_sets: Vec::new(),
-            worker: WorkerPart { credentials: state.credentials.clone(), ..WorkerPart::default() },
-            pending_delivery: None,
+    async fn describe(&self, runs: &[&DueRun<()>]) -> Vec<Result<RunDescription, RenderError>> {
+        let agent = Arc::new(AgentSettings {
+            rules: Rules::V1,
+            backend: Backend::Server,
+            api: String::new(),
+            api_key: None,
+            auth_token: None,
+            tenant_id: None,
+            labels: Vec::new(),
+            env_vars: Vec::new(),
+            no_cloud_logs: false,
+            logging_level: String::new(),
+            cluster: None,
+            launch_type: None,
+            task_role_arn: None,
+            execution_role_arn: None,
+            task_definition: None,
+            run_task_kwargs: Map::new(),
+        });
+        let describe = |run: &&DueRun<()>| {
+            let run = json!({"id": run.flow_run_id, "flow": {"id": "flow", "name": "flow"}});
+            Ok(RunDescription::One(Arc::clone(&agent), Arc::new(serde_json::from_value(run).unwrap())))
         };
-        let render = |run: &&DueRun<()>| match state.refusals.get(&run.flow_run_id) {
-            Some(refusal) => Err(RenderError::Refused(RunRefusal(refusal.clone()))),
-            None => Ok(Rendered { spec: spec.clone(), warning: None }),
-        };
-        runs.iter().map(render).collect()
+        runs.iter().map(describe).collect()
     }
 
     async fn claim(&self, claims: &[Claim<'_, ()>]) -> Vec<Claimed> {

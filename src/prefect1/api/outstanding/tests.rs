@@ -20,7 +20,7 @@ fn submitted(mark: &Mark) -> Value {
 }
 
 fn mark() -> Mark {
-    Mark { attempt: 2, capacity_refusals: 1, cluster: "flows".into(), ..mark_for(&due(&scheduled_row())) }
+    Mark { attempt: 2, capacity_refusals: 1, place: "flows".into(), ..mark_for(&due(&scheduled_row())) }
 }
 
 fn rows(claimed: &[Value], foreign: usize, cancelling: &[Value]) -> Reply {

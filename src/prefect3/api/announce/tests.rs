@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::test_support::{RUN, agent, call, calls, due, no_content, pool_row, setup, task, with};
+use super::super::test_support::{RUN, agent, call, calls, due, no_content, pid, pool_row, setup, with};
 use super::*;
 use crate::aws::test_server::{Reply, Request as Seen, Server, json};
 use crate::orchestrator::DescribesWrites;
@@ -13,9 +13,9 @@ fn usual(request: &Seen) -> Reply {
 }
 
 /// So many launched runs.
-fn launched(count: usize) -> Vec<(DueRun<Detail>, TaskOfRun)> {
+fn launched(count: usize) -> Vec<(DueRun<Detail>, String)> {
     let run = |number| DueRun { flow_run_id: format!("{number:04}-{RUN}"), ..due() };
-    (0..count).map(|number| (run(number), task())).collect()
+    (0..count).map(|number| (run(number), pid())).collect()
 }
 
 fn of_kind(server: &Server, end: &str) -> usize {

@@ -82,7 +82,7 @@ fn an_id_that_follows_from_the_state_before_it_is_ours_also_without_a_mark() {
     let claim = without_data(claimed_state());
     // The run was renamed Late between our look and our claim.
     let history = [at(claim.clone(), 20), at(scheduled("late"), 15), at(given_back, 10)];
-    let expected = Mark { attempt: 3, capacity_refusals: 1, cluster: String::new(), ..mark() };
+    let expected = Mark { attempt: 3, capacity_refusals: 1, place: String::new(), ..mark() };
     assert_eq!(by_history(&history), ClaimOwner::Ours(expected, SINCE));
     assert_eq!(by_history(&[at(claim.clone(), 20), at(scheduled("another"), 10)]), ClaimOwner::Foreign);
     assert_eq!(

@@ -51,7 +51,7 @@ async fn an_old_claim_of_ours_is_looked_after() {
     let standing = standing(vec![row_in(claimed_state())]).await;
     let [claimed] = standing.claimed.try_into().unwrap();
     assert_eq!((claimed.run.flow_run_id.as_str(), claimed.run.token.as_str()), (RUN, &*claim_id()));
-    assert_eq!((claimed.mark, claimed.recorded_task, standing.foreign), (mark(), None, 0));
+    assert_eq!((claimed.mark, claimed.pid, standing.foreign), (mark(), None, 0));
     assert_eq!(claimed.since, time::macros::datetime!(2026-11-22 16:20 UTC));
 }
 
@@ -64,10 +64,7 @@ async fn the_attempts_of_a_claim_are_those_before_it() {
     row["infrastructure_pid"] = json!(format!("{CLUSTER}::{TASK}"));
     let standing = standing(vec![row]).await;
     let claimed = &standing.claimed[0];
-    assert_eq!(
-        (claimed.run.attempts, claimed.run.capacity_refusals, claimed.recorded_task.as_deref()),
-        (2, 2, Some(TASK))
-    );
+    assert_eq!((claimed.run.attempts, claimed.run.capacity_refusals, claimed.pid.as_deref()), (2, 2, Some(TASK)));
 }
 
 #[tokio::test]
@@ -142,10 +139,9 @@ async fn runs_that_are_being_cancelled_come_with_their_task() {
     (started["id"], started["start_time"]) = (json!("started"), json!("2026-11-22T16:10:00Z"));
     let standing = standing(vec![cancelling, started]).await;
     let [first, second] = standing.cancelling.try_into().unwrap();
-    let task = first.task.unwrap();
-    assert_eq!((task.target.cluster.as_str(), task.task_arn.as_str()), (CLUSTER, TASK));
+    assert_eq!(first.pid, Some(format!("{CLUSTER}::{TASK}")));
     assert!(!first.is_over && !first.has_started);
-    assert!(second.task.is_none() && second.has_started);
+    assert!(second.pid.is_none() && second.has_started);
     assert_eq!(first.run.epoch, names().claim(RUN, "01a20411-6d0c-760b-8b01-723facfa932a"));
 }
 

@@ -10,7 +10,7 @@ fn names_that_people_chose_are_encoded() {
         block(&BlockReference::Named { type_slug: "secret".into(), name: "../x".into() }),
         block(&BlockReference::Id("1/2".into())),
         history("a&b=c"),
-        record_task("../work_pools/x", None),
+        record_pid("../work_pools/x", None),
     ];
     let paths: Vec<&str> = paths.iter().map(|request| request.path.as_str()).collect();
     let expected = [

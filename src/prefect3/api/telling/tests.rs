@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::test_support::{
-    RUN, agent, call, calls, claim_id, claimed_state, due, no_content, pool_row, row_in, state, task, unavailable,
+    RUN, agent, call, calls, claim_id, claimed_state, due, no_content, pid, pool_row, row_in, state, unavailable,
 };
 use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json};
-use crate::orchestrator::{DueRun, TaskOfRun};
+use crate::orchestrator::DueRun;
 use crate::prefect3::api::Detail;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -13,9 +13,9 @@ use std::sync::atomic::AtomicUsize;
 
 const PATCH: &str = "PATCH /flow_runs/8449522c-244c-499e-8a08-131a70e53c42";
 
-fn launched(count: usize) -> Vec<(DueRun<Detail>, TaskOfRun)> {
+fn launched(count: usize) -> Vec<(DueRun<Detail>, String)> {
     let run = |number| DueRun { flow_run_id: format!("run-{number}"), ..due() };
-    (0..count).map(|number| (run(number), task())).collect()
+    (0..count).map(|number| (run(number), pid())).collect()
 }
 
 /// What is not asked again at once.
@@ -123,7 +123,7 @@ async fn refusing_tasks(row: Value, history: Vec<Value>) -> Server {
 async fn written_later(row: Value, history: Vec<Value>) -> usize {
     let server = refusing_tasks(row, history).await;
     let prefect = agent(&server);
-    prefect.record_task(&due(), &task()).await;
+    prefect.record_pid(&due(), &pid()).await;
     assert_eq!(prefect.announce(&[]).await, 0, "told, or meaningless by now");
     calls(&server).iter().filter(|call| *call == PATCH).count() - 1
 }
@@ -161,9 +161,9 @@ async fn a_task_whose_run_cannot_be_read_waits() {
     })
     .await;
     let prefect = agent(&server);
-    prefect.record_task(&due(), &task()).await;
+    prefect.record_pid(&due(), &pid()).await;
     assert_eq!(prefect.announce(&[]).await, 1);
     assert_eq!(calls(&server).iter().filter(|call| *call == PATCH).count(), 1, "not written unseen");
-    let kept = Telling::Task { flow_run_id: RUN.into(), claim: claim_id(), pid: prefect.pid(&due(), &task()) };
+    let kept = Telling::Task { flow_run_id: RUN.into(), claim: claim_id(), pid: pid() };
     assert_eq!(prefect.untold.all(), [kept]);
 }

@@ -26,7 +26,7 @@ fn read_request() -> ApiRequest {
 }
 
 fn write_request() -> ApiRequest {
-    requests::record_task("run", Some("pid"))
+    requests::record_pid("run", Some("pid"))
 }
 
 #[tokio::test]
@@ -118,8 +118,8 @@ async fn a_void_csrf_token_is_replaced_and_other_refusals_are_believed() {
     })
     .await;
     let transport = transport(&server);
-    transport.write(&requests::record_task("run", Some("first"))).await.unwrap();
-    transport.write(&requests::record_task("run", Some("second"))).await.unwrap();
+    transport.write(&requests::record_pid("run", Some("first"))).await.unwrap();
+    transport.write(&requests::record_pid("run", Some("second"))).await.unwrap();
     assert_eq!(given.load(Ordering::Relaxed), 2);
 
     let server = Server::start(|request| match request.target.as_str() {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::test_support::{
-    CLUSTER, IDENTITY, NOW, RUN, TASK, agent, call, calls, claim_id, claimed_state, due, due_row, mark, names,
-    no_content, ok, replying, row_in, state, task, unavailable,
+    IDENTITY, NOW, RUN, TASK, agent, call, calls, claim_id, claimed_state, due, due_row, mark, names, no_content, ok,
+    pid, replying, row_in, state, unavailable,
 };
 use super::*;
 use crate::aws::test_server::{Reply, Request as Seen, Server, json};
@@ -247,51 +247,11 @@ async fn reading_again_shows_epoch_and_mark() {
 }
 
 #[tokio::test]
-async fn a_task_is_written_down_as_the_worker_does() {
-    let of = |cluster: &str, arn: &str| {
-        let mut task = task();
-        (task.target.cluster, task.task_arn) = (cluster.to_owned(), arn.to_owned());
-        task
-    };
+async fn a_pid_is_written_down() {
     let server = replying(vec![no_content()]).await;
-    let prefect = agent(&server);
-    let old = "arn:aws:ecs:eu-west-1:123456789012:task/0123";
-    for (cluster, arn) in [("etl", TASK), ("", TASK), ("", old), ("", "odd"), ("elsewhere", TASK), ("etl", old)] {
-        prefect.record_task(&due(), &of(cluster, arn)).await;
-    }
-    let pids: Vec<_> = server.requests().iter().map(|request| request.json()["infrastructure_pid"].clone()).collect();
-    let default = "arn:aws:ecs:eu-west-1:123456789012:cluster/default";
-    let expected = [
-        format!("etl::{TASK}"),
-        format!("{CLUSTER}::{TASK}"),
-        format!("{default}::{old}"),
-        "default::odd".into(),
-        format!("{CLUSTER}::{TASK}"),
-        format!("etl::{old}"),
-    ];
-    assert_eq!(pids, expected.map(Value::from));
-    assert_eq!(calls(&server)[0], PATCH);
-}
-
-#[tokio::test]
-async fn a_pid_begins_with_the_cluster_of_the_configuration_not_with_that_of_the_request() {
-    let server = replying(vec![no_content()]).await;
-    let prefect = agent(&server);
-    let mut task = task();
-    "only in the request".clone_into(&mut task.target.cluster);
-    for configured in [None, Some("etl".to_owned())] {
-        super::super::lock(&prefect.clusters).insert(RUN.to_owned(), configured);
-        prefect.record_task(&due(), &task).await;
-    }
-    let pids: Vec<_> = server.requests().iter().map(|request| request.json()["infrastructure_pid"].clone()).collect();
-    assert_eq!(pids, [format!("{CLUSTER}::{TASK}"), format!("etl::{TASK}")].map(Value::from));
-}
-
-#[test]
-fn a_pid_is_split_at_its_first_colons() {
-    let task = task_of("arn:x:cluster/a::arn:x:task/a::b");
-    assert_eq!((task.target.cluster.as_str(), task.task_arn.as_str()), ("arn:x:cluster/a", "arn:x:task/a::b"));
-    assert_eq!(task_of("arn:task").task_arn, "arn:task");
+    agent(&server).record_pid(&due(), &pid()).await;
+    assert_eq!(server.requests()[0].json(), json!({"infrastructure_pid": pid()}));
+    assert_eq!(calls(&server), [PATCH]);
 }
 
 #[tokio::test]
@@ -323,7 +283,7 @@ async fn a_dry_run_shows_the_requests_that_would_be_sent() {
     let ending = || [Ending { run: &run, message: "m".into() }];
     assert_eq!(prefect.fail_requests(&ending())[0]["body"]["state"]["type"], "CRASHED");
     assert_eq!(prefect.cancelled_requests(&ending())[0]["body"]["force"], true, "it is due, and its deployment gone");
-    assert!(prefect.record_requests(&run, &task())[0]["body"]["infrastructure_pid"].as_str().unwrap().ends_with(TASK));
+    assert!(prefect.record_requests(&run, &pid())[0]["body"]["infrastructure_pid"].as_str().unwrap().ends_with(TASK));
     assert!(server.requests().is_empty());
     let ids =
         [names().end_of_claim(RUN, &mark.token, "AwaitingRetry"), names().end_of_claim(RUN, &mark.token, "Crashed")];

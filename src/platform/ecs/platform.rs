@@ -1,0 +1,295 @@
+//! The hook, for ECS.
+
+use super::accounts::{AccountsLauncher, AgentConnect, AwsConnect};
+use super::definition_cache::Keyed;
+use super::delivery::{Delivered, Delivery, deliver};
+use super::prefect1::{self, TemplatePlace, template_path};
+use super::rate::LaunchRate;
+use super::request_check::{definition_problems, refusal, run_task_problems};
+use super::single_flight::SingleFlight;
+use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3, spot};
+use crate::aws::AwsClients;
+use crate::clock::Clock;
+use crate::config::{Document, DocumentKind, GenerationConfig, check_document};
+use crate::documents::{DocumentError, LocalFiles, load_document, without_query};
+use crate::ecs_model::UnknownMembers;
+use crate::http::Http;
+use crate::model::{ErrorKind, RenderError, RunRefusal, SetupError};
+use crate::platform::{
+    AgentPlatform, AgentSetup, LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, Place, Platform,
+    RunDescription, WithWarning,
+};
+use crate::prefect1::flow_run::{AgentSettings, FlowRun};
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use std::convert;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+type Object = Map<String, Value>;
+
+/// Loads the template that a run configuration names by path (`s3://…`, `https://…`, `ssm://…`, a local file).
+pub type LoadTemplate = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Object, RenderError>> + Send + Sync>;
+
+/// What an agent of Prefect 1 needs that lies outside its configuration, loaded.
+#[derive(Debug, Clone, Default)]
+pub struct Documents {
+    /// The agent's task definition template; `None` = the built-in one.
+    pub task_definition: Option<Object>,
+    /// Keyword arguments of every `RunTask`.
+    pub run_task_kwargs: Object,
+}
+
+/// What the launches of one agent depend on, besides what Prefect says.
+#[derive(Clone)]
+pub struct LaunchRules {
+    /// The agent's documents.
+    pub documents: Documents,
+    /// How keys are delivered.
+    pub delivery: Arc<Delivery>,
+    /// What becomes of members of requests that are not known.
+    pub unknown_members: UnknownMembers,
+    /// Capacity refusals of a Spot strategy before on-demand is used; `None` = never.
+    pub spot_fallback_after: Option<u32>,
+    /// How templates that run configurations name are loaded.
+    pub load_template: LoadTemplate,
+}
+
+/// Deploys flow runs as ECS tasks.
+pub struct EcsPlatform<L> {
+    launcher: L,
+    rules: LaunchRules,
+    /// Templates that are being loaded: runs of one flow share theirs.
+    templates: Keyed<SingleFlight<Result<Object, RenderError>>>,
+}
+
+impl<L: Launcher> EcsPlatform<L> {
+    /// Launches with this launcher.
+    pub fn new(launcher: L, rules: LaunchRules) -> Self {
+        Self { launcher, rules, templates: Keyed::default() }
+    }
+
+    async fn launch_1(&self, agent: &AgentSettings, run: &FlowRun) -> Result<LaunchSpec, RenderError> {
+        let LaunchRules { documents, unknown_members, .. } = &self.rules;
+        let agent = &AgentSettings {
+            task_definition: documents.task_definition.clone(),
+            run_task_kwargs: documents.run_task_kwargs.clone(),
+            ..agent.clone()
+        };
+        let path = template_path(agent, run).map_err(RenderError::Refused)?;
+        let template = match path.map(|path| match path.place {
+            TemplatePlace::AgentFile(file) => file,
+            TemplatePlace::Remote => path.written,
+        }) {
+            Some(path) => Some(self.template(path).await?),
+            None => None,
+        };
+        let spec = prefect1::launch_spec(agent, run, template.as_ref()).map_err(RenderError::Refused)?;
+        let problems = [definition_problems(&spec, *unknown_members), run_task_problems(&spec, *unknown_members)];
+        match refusal(&problems, &|_| true) {
+            Some(text) => Err(RenderError::Refused(RunRefusal(text))),
+            None => Ok(spec),
+        }
+    }
+
+    async fn template(&self, path: String) -> Result<Object, RenderError> {
+        let flight = self.templates.get(&path);
+        let load = async { Ok((self.rules.load_template)(path).await) };
+        flight.share(load).await.unwrap_or_else(|outcome| Err(RenderError::NotNow(outcome.text().to_owned())))
+    }
+}
+
+impl<L: Launcher> Platform for EcsPlatform<L> {
+    type Launch = LaunchSpec;
+    type Prepared = PreparedLaunch;
+    type Place = LaunchTarget;
+
+    const NOUN: &'static str = "task";
+    const TROUBLE: ErrorKind = ErrorKind::Aws;
+
+    async fn render(&self, run: RunDescription) -> Result<WithWarning<LaunchSpec>, RenderError> {
+        let spec = match run {
+            RunDescription::One(agent, run) => self.launch_1(&agent, &run).await?,
+            RunDescription::Three(job) => {
+                let job = prefect3::Job::new(&job.worker, &job.context(), &job.populated, &job.resolved);
+                job.and_then(|job| job.launch_spec()).map_err(RenderError::Refused)?
+            }
+        };
+        let Delivered { spec, warning } = deliver(spec, &self.rules.delivery).map_err(RenderError::Refused)?;
+        Ok(WithWarning { launch: spec, warning })
+    }
+
+    fn place(&self, launch: &LaunchSpec) -> LaunchTarget {
+        launch.target()
+    }
+
+    async fn prepare(
+        &self,
+        launch: &LaunchSpec,
+        identity: &LaunchIdentity,
+    ) -> Result<WithWarning<PreparedLaunch>, LaunchOutcome> {
+        self.launcher.prepare(launch, identity).await
+    }
+
+    async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
+        self.launcher.launch(launch, deadline).await
+    }
+
+    async fn live(&self, place: &LaunchTarget, identity: &LaunchIdentity) -> Result<LiveDeployments, LaunchOutcome> {
+        self.launcher.live_tasks(place, &identity.started_by).await.map_err(|outcome| match outcome {
+            // Credentials that a run brings along and that do not reach its tasks would not reach a new one either. The
+            // agent's own may do so again.
+            LaunchOutcome::Permanent(reason) if place.credentials.are_the_agents_own() => {
+                LaunchOutcome::Unknown(reason)
+            }
+            outcome => outcome,
+        })
+    }
+
+    async fn stop(&self, place: &LaunchTarget, id: &str, reason: &str) -> Result<(), LaunchOutcome> {
+        self.launcher.stop(place, id, reason).await
+    }
+
+    fn shown(&self, id: &str) -> String {
+        format!("Task {id}")
+    }
+
+    async fn find(&self, place: &LaunchTarget, id: &str) -> Result<Option<LiveDeployment>, LaunchOutcome> {
+        self.launcher.live_task(place, id).await
+    }
+
+    /// A token is good for one cluster.
+    fn in_place(&self, mut launch: LaunchSpec, claimed: &str) -> LaunchSpec {
+        if claimed.is_empty() || claimed == launch.target().name() {
+            return launch;
+        }
+        // As the claim's own request was, byte for byte.
+        if claimed == LaunchTarget::default().name() {
+            launch.run_task.remove("cluster");
+        } else {
+            launch.run_task.insert("cluster".into(), json!(claimed));
+        }
+        launch
+    }
+
+    fn after_refusals(&self, mut launch: LaunchSpec, capacity_refusals: u32) -> (LaunchSpec, Option<String>) {
+        match spot::on_demand(&launch.run_task, capacity_refusals, self.rules.spot_fallback_after) {
+            Some((run_task, reason)) => {
+                launch.run_task = run_task;
+                (launch, Some(reason))
+            }
+            None => (launch, None),
+        }
+    }
+
+    fn room(&self, deadline: OffsetDateTime) -> Option<usize> {
+        self.launcher.room(deadline)
+    }
+}
+
+/// What agents deploy with: their own account, and those of runs with credentials of their own.
+pub type AgentEcs<C> = EcsPlatform<AccountsLauncher<AgentConnect<C>, C>>;
+
+impl<C: Clock + Clone + 'static> AgentPlatform<C> for AgentEcs<C> {
+    async fn of_agent(agent: &AgentSetup<'_, C>) -> Result<Self, SetupError> {
+        let AgentSetup { config, aws, clock, .. } = agent;
+        let own = aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
+        let rate = Arc::new(LaunchRate::new(config.launch_rate));
+        let (aws, clock) = (Arc::clone(aws), clock.clone());
+        let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
+        Ok(Self::new(AccountsLauncher::of_agent(connect), launch_rules(agent).await?))
+    }
+
+    async fn scope(agent: &AgentSetup<'_, C>) -> Result<String, SetupError> {
+        account_and_region(agent.aws).await
+    }
+}
+
+/// `<account>/<region>` of the process. STS is asked once.
+pub(crate) async fn account_and_region(aws: &AwsClients) -> Result<String, SetupError> {
+    let account = aws.account().await.map_err(|error| SetupError {
+        kind: ErrorKind::Aws,
+        message: format!("the AWS account, which the agent's claims are named by, cannot be told: {error}"),
+    })?;
+    Ok(format!("{account}/{}", aws.region))
+}
+
+/// What the agent's launches depend on; its documents are loaded.
+pub(crate) async fn launch_rules<C>(agent: &AgentSetup<'_, C>) -> Result<LaunchRules, SetupError> {
+    let AgentSetup { config, secrets, aws, http, local_files, marked_as, .. } = agent;
+    let documents = match &config.generation {
+        GenerationConfig::One(one) => {
+            let (task_definition, run_task_kwargs) = tokio::join!(
+                document(agent, DocumentKind::TaskDefinition, one.task_definition.as_ref()),
+                document(agent, DocumentKind::RunTaskKwargs, one.run_task_kwargs.as_ref()),
+            );
+            Documents { task_definition: task_definition?, run_task_kwargs: run_task_kwargs?.unwrap_or_default() }
+        }
+        GenerationConfig::Three(_) => Documents::default(),
+    };
+    Ok(LaunchRules {
+        documents,
+        delivery: Arc::new(Delivery::new(config, (*secrets).clone(), marked_as)),
+        unknown_members: config.unknown_members,
+        spot_fallback_after: config.spot_fallback_after,
+        load_template: template_loader(aws, http, *local_files),
+    })
+}
+
+async fn document<C>(
+    agent: &AgentSetup<'_, C>,
+    which: DocumentKind,
+    document: Option<&Document>,
+) -> Result<Option<Object>, SetupError> {
+    let path = match document {
+        None => return Ok(None),
+        Some(Document::Inline(map)) => return Ok(Some(map.clone())),
+        Some(Document::Path(path)) => path,
+    };
+    let key = match which {
+        DocumentKind::TaskDefinition => "task_definition_path",
+        DocumentKind::RunTaskKwargs => "run_task_kwargs_path",
+    };
+    let loaded = load_document(path, agent.aws, &agent.http, agent.local_files).await;
+    let document = loaded.map_err(|error| error.about(key))?;
+    // It is as much the agent's own as what is written in its configuration.
+    check_document(which, without_query(path), &document, agent.config.unknown_members)
+        .map_err(|errors| SetupError { kind: ErrorKind::Configuration, message: format!("{key}: {errors}") })?;
+    Ok(Some(document))
+}
+
+/// What is wrong with a template fails the run; one that is out of reach is waited for.
+fn template_loader(aws: &Arc<AwsClients>, http: &Http, local_files: LocalFiles) -> LoadTemplate {
+    let (aws, http) = (Arc::clone(aws), http.clone());
+    Arc::new(move |path| {
+        let (aws, http) = (Arc::clone(&aws), http.clone());
+        Box::pin(async move {
+            load_document(&path, &aws, &http, local_files).await.map_err(|error| match error {
+                DocumentError::Wrong(reason) => RenderError::Refused(RunRefusal(reason)),
+                DocumentError::Unavailable(reason) => RenderError::NotNow(reason),
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::platform::ecs::target::AwsCredentials;
+    use crate::platform::ecs::testing::{NoLauncher, rules};
+
+    /// What a run's own credentials do not reach now they never will; the agent's own permissions may be mended.
+    #[tokio::test]
+    async fn tasks_that_a_runs_own_credentials_do_not_reach_are_never_seen() {
+        let refused = LaunchOutcome::Permanent("AccessDenied".into());
+        let platform = EcsPlatform::new(NoLauncher(Some(refused.clone())), rules());
+        let identity = LaunchIdentity { flow_run_id: "1".into(), token: "t".into(), started_by: "s".into() };
+        let role =
+            AwsCredentials { assume_role_arn: Some("arn:aws:iam::1:role/r".into()), ..AwsCredentials::default() };
+        let elsewhere = LaunchTarget { credentials: role, ..LaunchTarget::default() };
+        assert_eq!(platform.live(&elsewhere, &identity).await, Err(refused));
+        let own = platform.live(&LaunchTarget::default(), &identity).await;
+        assert_eq!(own, Err(LaunchOutcome::Unknown("AccessDenied".into())));
+    }
+}

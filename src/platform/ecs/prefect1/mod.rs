@@ -1,0 +1,43 @@
+//! From a flow run to its launch: the rules of Prefect 1's `ECSAgent`, pure.
+
+mod containers;
+mod image;
+mod run_config;
+mod run_sets;
+mod run_task;
+mod task_definition;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use super::request_check::request_problems;
+pub use template::{TemplatePath, TemplatePlace, template_path};
+
+use super::LaunchSpec;
+use super::worker::WorkerPart;
+use crate::model::RunRefusal;
+use crate::prefect1::flow_run::{AgentSettings, FlowRun};
+use serde_json::{Map, Value};
+
+/// Template that a run config's `task_definition_path` names, loaded beforehand.
+pub type Template<'a> = Option<&'a Map<String, Value>>;
+
+/// The launch of a flow run, or why it cannot have one. `template` is what [`template_path`] asks for, loaded.
+///
+/// `run_task` of the answer is exactly what Prefect's own agent would send, also where a value has a type that ECS
+/// refuses: [`request_problems`] finds those. If the definition exists already and `definition_roles` are named, the
+/// roles of the described definition are still to be put into `run_task.overrides`.
+pub fn launch_spec(agent: &AgentSettings, run: &FlowRun, template: Template<'_>) -> Result<LaunchSpec, RunRefusal> {
+    let run_config = run_config::load(agent, run)?;
+    let definition = task_definition::definition(agent, run, &run_config, template)?;
+    let request = run_task::run_task(agent, run, &run_config, &definition)?;
+    Ok(LaunchSpec {
+        definition,
+        run_task: request.body,
+        infer_network: request.infer_network,
+        key_variables: request.key_variables,
+        run_sets: run_sets::run_sets(&run_config),
+        worker: WorkerPart::default(),
+        pending_delivery: None,
+    })
+}

@@ -1,0 +1,168 @@
+//! The task definition of a flow run.
+
+use super::Template;
+use super::containers::{flow_container, set_environment};
+use super::image::flow_image;
+use super::run_config::RunConfig;
+use super::template::template_path;
+use crate::config::{LaunchType, Rules};
+use crate::model::RunRefusal;
+use crate::platform::ecs::Definition;
+use crate::prefect1::flow_run::storage::{self, Storage};
+use crate::prefect1::flow_run::{AgentSettings, FlowRun};
+use crate::python_text::{accident, is_true, repr, text, type_name};
+use crate::slug::slug;
+use serde_json::{Map, Value, json};
+
+/// Longest family name that ECS takes, without our prefix.
+const FAMILY_PREFIX: &str = "prefect-";
+const LONGEST_SLUG: usize = 255 - FAMILY_PREFIX.len();
+
+/// The role of tasks in a definition and in overrides.
+pub(super) const TASK_ROLE: &str = "taskRoleArn";
+/// The role that pulls images and reads secrets, in a definition and in overrides.
+pub(super) const EXECUTION_ROLE: &str = "executionRoleArn";
+
+/// The definition the run's task is started from.
+pub(super) fn definition(
+    agent: &AgentSettings,
+    run: &FlowRun,
+    run_config: &RunConfig,
+    template: Template<'_>,
+) -> Result<Definition, RunRefusal> {
+    match &run_config.task_definition_arn {
+        Some(name) => existing(agent, run, run_config, name),
+        None => own(agent, run, run_config, template).map(Definition::Own),
+    }
+}
+
+fn existing(
+    agent: &AgentSettings,
+    run: &FlowRun,
+    run_config: &RunConfig,
+    name: &str,
+) -> Result<Definition, RunRefusal> {
+    if let Storage::Docker(_) = storage::load(&run.flow.storage, agent.rules)? {
+        return Err(RunRefusal("Cannot provide `task_definition_arn` when using `Docker` storage".into()));
+    }
+    let is_unset = |role: &Option<String>| role.as_ref().is_none_or(String::is_empty);
+    let roles = [(TASK_ROLE, &run_config.task_role_arn), (EXECUTION_ROLE, &run_config.execution_role_arn)];
+    let definition_roles = match agent.rules {
+        Rules::V0_15 => Vec::new(),
+        Rules::V1 => roles.into_iter().filter(|(_, role)| is_unset(role)).map(|(key, _)| key).collect(),
+    };
+    Ok(Definition::Existing { name: name.to_owned(), definition_roles })
+}
+
+fn own(
+    agent: &AgentSettings,
+    run: &FlowRun,
+    run_config: &RunConfig,
+    template: Template<'_>,
+) -> Result<Map<String, Value>, RunRefusal> {
+    let mut body = base(agent, run, run_config, template)?;
+    body.insert("family".into(), json!(format!("{FAMILY_PREFIX}{}", slug(&run.flow.name, LONGEST_SLUG))));
+    add_tags(&mut body, run)?;
+
+    let (container, was_there) = flow_container(&mut body, "containerDefinitions")?;
+    let image = flow_image(agent, run, run_config, container.get("image"))?;
+    // The Python agent appends a copy of its container to a list that is written in the run config, and then completes
+    // the original: what is registered stays bare, and ECS refuses it for want of an image. Guessing better would make
+    // the same flow behave differently here and there.
+    if was_there || run_config.task_definition.as_ref().is_none_or(|given| !is_true(given)) {
+        container.insert("image".into(), image.clone());
+        let variables = Map::from_iter([("PREFECT__CONTEXT__IMAGE".to_owned(), image)]);
+        set_environment(container, &variables)?;
+    }
+
+    make_text(&mut body, "cpu");
+    make_text(&mut body, "memory");
+    set_execution_role(&mut body, agent, run_config);
+    if let Some(launch_type) = launch_type(agent).filter(|_| !body.contains_key("requiresCompatibilities")) {
+        body.insert("requiresCompatibilities".into(), json!([launch_type.as_str()]));
+    }
+    Ok(body)
+}
+
+/// The template: in the run config, at its path, the agent's, or the built-in one.
+fn base(
+    agent: &AgentSettings,
+    run: &FlowRun,
+    run_config: &RunConfig,
+    template: Template<'_>,
+) -> Result<Map<String, Value>, RunRefusal> {
+    match &run_config.task_definition {
+        Some(Value::Object(body)) if !body.is_empty() => return Ok(body.clone()),
+        Some(other) if is_true(other) => {
+            let python = format!("'{}' object does not support item assignment", type_name(other));
+            return Err(accident(format!("`task_definition` must be an object, not {}", repr(other)), python));
+        }
+        _ => {}
+    }
+    match (&run_config.task_definition_path, template) {
+        (Some(_), Some(loaded)) => return Ok(loaded.clone()),
+        (Some(path), None) => {
+            template_path(agent, run)?;
+            return Err(RunRefusal(format!("The task definition at {path} was not loaded")));
+        }
+        (None, _) => {}
+    }
+    Ok(agent.task_definition.clone().unwrap_or_else(built_in))
+}
+
+fn built_in() -> Map<String, Value> {
+    Map::from_iter([
+        ("networkMode".to_owned(), json!("awsvpc")),
+        ("cpu".to_owned(), json!(1024)),
+        ("memory".to_owned(), json!(2048)),
+        ("containerDefinitions".to_owned(), json!([{ "name": "flow" }])),
+    ])
+}
+
+fn add_tags(body: &mut Map<String, Value>, run: &FlowRun) -> Result<(), RunRefusal> {
+    let tags = body.entry("tags").or_insert_with(|| json!([]));
+    let Value::Array(tags) = tags else {
+        let python = format!("'{}' object has no attribute 'extend'", type_name(tags));
+        return Err(accident(format!("`tags` must be a list, not {}", repr(tags)), python));
+    };
+    tags.push(json!({ "key": "prefect:flow-id", "value": run.flow.id }));
+    tags.push(json!({ "key": "prefect:flow-version", "value": text(&run.flow.version) }));
+    Ok(())
+}
+
+/// Makes a number text, as ECS wants `cpu` and `memory` of tasks. What is neither stays as it is written, and is refused
+/// as such.
+pub(super) fn make_text(body: &mut Map<String, Value>, key: &str) {
+    if let Some(value) = body.get_mut(key).filter(|value| value.is_number()) {
+        *value = Value::String(text(value));
+    }
+}
+
+/// Fargate needs the execution role in the definition. Prefect 0.15 lets the agent's win over the template's.
+fn set_execution_role(body: &mut Map<String, Value>, agent: &AgentSettings, run_config: &RunConfig) {
+    if agent.rules == Rules::V1 && body.contains_key(EXECUTION_ROLE) {
+        return;
+    }
+    let configured = first_set([&run_config.execution_role_arn, &agent.execution_role_arn]);
+    if let Some(role) = configured {
+        body.insert(EXECUTION_ROLE.into(), json!(role));
+    }
+}
+
+/// The first text that is not empty.
+pub(super) fn first_set<'a>(texts: impl IntoIterator<Item = &'a Option<String>>) -> Option<&'a str> {
+    texts.into_iter().flatten().map(String::as_str).find(|text| !text.is_empty())
+}
+
+/// The agent's launch type: Fargate unless configured, or, since 1.4, unless a capacity provider strategy decides.
+pub(super) fn launch_type(agent: &AgentSettings) -> Option<LaunchType> {
+    match agent.rules {
+        Rules::V1 if has_strategy(&agent.run_task_kwargs) => agent.launch_type,
+        _ => Some(agent.launch_type.unwrap_or(LaunchType::Fargate)),
+    }
+}
+
+/// Whether `run_task` arguments name capacity providers.
+pub(super) fn has_strategy(run_task: &Map<String, Value>) -> bool {
+    run_task.get("capacityProviderStrategy").is_some_and(is_true)
+}

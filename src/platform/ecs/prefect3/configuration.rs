@@ -1,0 +1,181 @@
+//! The job configuration: typed and checked.
+
+use super::credentials;
+use crate::model::RunRefusal;
+use crate::platform::ecs::target::AwsCredentials;
+use crate::prefect3::job_configuration::validation::{self, Validator};
+use crate::python_text::{is_true, text, type_name};
+use serde_json::{Map, Value};
+
+/// The fields of a job configuration, in the order in which the worker declares them.
+pub(super) const FIELDS: [&str; 22] = [
+    "command",
+    "env",
+    "labels",
+    "name",
+    "aws_credentials",
+    "task_definition",
+    "task_run_request",
+    "configure_cloudwatch_logs",
+    "cloudwatch_logs_options",
+    "cloudwatch_logs_prefix",
+    "network_configuration",
+    "stream_output",
+    "task_start_timeout_seconds",
+    "task_watch_poll_interval",
+    "auto_deregister_task_definition",
+    "vpc_id",
+    "container_name",
+    "cluster",
+    "match_latest_revision_in_family",
+    "prefect_api_key_secret_arn",
+    "prefect_api_auth_string_secret_arn",
+    "execution_role_arn",
+];
+
+/// Name of the container that runs the flow, where none is given.
+pub(super) const DEFAULT_CONTAINER: &str = "prefect";
+
+/// What a work pool's template and the job variables say about a launch. Unknown fields are ignored, and so are those
+/// that only older workers looked at (`stream_output`, `task_start_timeout_seconds`, `task_watch_poll_interval`).
+#[derive(Clone)]
+#[expect(clippy::struct_field_names, reason = "they are Prefect's names")]
+pub(super) struct Configuration {
+    pub(super) command: Option<String>,
+    /// Texts, or null for variables to be removed.
+    pub(super) env: Map<String, Value>,
+    /// Texts.
+    pub(super) labels: Map<String, Value>,
+    pub(super) name: Option<String>,
+    pub(super) aws_credentials: AwsCredentials,
+    pub(super) task_definition: Map<String, Value>,
+    pub(super) task_run_request: Map<String, Value>,
+    pub(super) configure_cloudwatch_logs: Option<bool>,
+    /// Texts.
+    pub(super) cloudwatch_logs_options: Map<String, Value>,
+    pub(super) cloudwatch_logs_prefix: Option<String>,
+    pub(super) network_configuration: Map<String, Value>,
+    pub(super) auto_deregister_task_definition: bool,
+    pub(super) vpc_id: Option<String>,
+    pub(super) container_name: Option<String>,
+    pub(super) cluster: Option<String>,
+    pub(super) match_latest_revision_in_family: bool,
+    pub(super) prefect_api_key_secret_arn: Option<String>,
+    pub(super) prefect_api_auth_string_secret_arn: Option<String>,
+    pub(super) execution_role_arn: Option<String>,
+}
+
+impl Configuration {
+    /// `resolved` is complete; `populated` is the same before references were resolved, which is what messages show:
+    /// they must not tell the values of blocks.
+    pub(super) fn new(resolved: &Map<String, Value>, populated: &Map<String, Value>) -> Result<Self, RunRefusal> {
+        let mut reader = Validator::new(resolved, populated);
+        let mut configuration = Self {
+            command: reader.text("command").filter(|command| !command.is_empty()),
+            env: env(resolved.get("env"))?,
+            labels: reader.texts("labels"),
+            name: reader.text("name"),
+            aws_credentials: credentials::read(&mut reader),
+            task_definition: reader.object("task_definition"),
+            task_run_request: reader.object("task_run_request"),
+            configure_cloudwatch_logs: reader.optional_flag("configure_cloudwatch_logs"),
+            cloudwatch_logs_options: reader.texts("cloudwatch_logs_options"),
+            cloudwatch_logs_prefix: reader.text("cloudwatch_logs_prefix"),
+            network_configuration: reader.object("network_configuration"),
+            auto_deregister_task_definition: reader.flag("auto_deregister_task_definition"),
+            vpc_id: reader.text("vpc_id"),
+            container_name: reader.text("container_name"),
+            cluster: reader.text("cluster"),
+            match_latest_revision_in_family: reader.flag("match_latest_revision_in_family"),
+            prefect_api_key_secret_arn: reader.text("prefect_api_key_secret_arn"),
+            prefect_api_auth_string_secret_arn: reader.text("prefect_api_auth_string_secret_arn"),
+            execution_role_arn: reader.text("execution_role_arn"),
+        };
+        reader.finish()?;
+        if configuration.container_name.is_none() {
+            configuration.container_name = container_of(&configuration.task_definition);
+        }
+        match configuration.contradiction() {
+            None => Ok(configuration),
+            Some(message) => Err(validation::whole(message, &in_order(populated))),
+        }
+    }
+
+    /// The first rule that the configuration breaks.
+    fn contradiction(&self) -> Option<&'static str> {
+        let logs = self.configure_cloudwatch_logs == Some(true);
+        let names_definition = filled(self.task_run_request.get("taskDefinition")).is_some();
+        let containers = containers(&self.task_definition);
+        if !names_definition && self.task_definition.is_empty() {
+            Some("A task definition must be provided if a task definition ARN is not present on the task run request.")
+        } else if !containers.is_empty() && containers.iter().all(|c| c.get("essential") == Some(&Value::Bool(false))) {
+            Some("At least one container in the task definition must be marked as essential.")
+        } else if logs
+            && is_empty(self.execution_role_arn.as_ref())
+            && !names_definition
+            && filled(self.task_definition.get("executionRoleArn")).is_none()
+        {
+            Some("An `execution_role_arn` must be provided to use `configure_cloudwatch_logs` or `stream_logs`.")
+        } else if !self.cloudwatch_logs_options.is_empty() && !logs {
+            Some("`configure_cloudwatch_log` must be enabled to use `cloudwatch_logs_options`.")
+        } else if !self.network_configuration.is_empty() && is_empty(self.vpc_id.as_ref()) {
+            Some("You must provide a `vpc_id` to enable custom `network_configuration`.")
+        } else {
+            None
+        }
+    }
+}
+
+/// Values as Python writes them; null stays.
+fn env(value: Option<&Value>) -> Result<Map<String, Value>, RunRefusal> {
+    let spell = |value: &Value| if value.is_null() { Value::Null } else { Value::String(text(value)) };
+    match value {
+        None => Ok(Map::new()),
+        Some(Value::Object(env)) => Ok(env.iter().map(|(name, value)| (name.clone(), spell(value))).collect()),
+        Some(other) => {
+            Err(RunRefusal(format!("AttributeError: '{}' object has no attribute 'items'", type_name(other))))
+        }
+    }
+}
+
+/// The value, unless it counts as nothing in Python.
+pub(super) fn filled(value: Option<&Value>) -> Option<&Value> {
+    value.filter(|value| is_true(value))
+}
+
+/// Not there, or an empty text.
+pub(super) fn is_empty(text: Option<&String>) -> bool {
+    text.is_none_or(String::is_empty)
+}
+
+/// The containers of a task definition.
+pub(super) fn containers(task_definition: &Map<String, Value>) -> &[Value] {
+    task_definition.get("containerDefinitions").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The container that a task definition has for the flow: `prefect`, else its first one, if that has a name.
+pub(super) fn container_of(task_definition: &Map<String, Value>) -> Option<String> {
+    let containers = containers(task_definition);
+    let name = |container: &Value| container.get("name").and_then(Value::as_str).map(str::to_owned);
+    if containers.iter().any(|container| name(container).as_deref() == Some(DEFAULT_CONTAINER)) {
+        return Some(DEFAULT_CONTAINER.into());
+    }
+    containers.first().and_then(name)
+}
+
+/// Name of the container that runs the flow: the configured one, else what the definition has for it, else `prefect`.
+pub(super) fn flow_container_name(configuration: &Configuration, definition: &Map<String, Value>) -> String {
+    let name = configuration.container_name.clone().filter(|name| !name.is_empty());
+    let name = name.or_else(|| container_of(definition).filter(|name| !name.is_empty()));
+    name.unwrap_or_else(|| DEFAULT_CONTAINER.into())
+}
+
+/// Known fields as they are declared, then the others.
+fn in_order(configuration: &Map<String, Value>) -> Map<String, Value> {
+    let known = FIELDS.iter().filter_map(|field| configuration.get_key_value(*field));
+    let others = configuration.iter().filter(|(key, _)| !FIELDS.contains(&key.as_str()));
+    known.chain(others).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! One flow run's job: its configuration, prepared, and the launch that follows from it.
+
+use super::configuration::{Configuration, filled, flow_container_name};
+use super::definition_check;
+use super::environment::{environment, key_variables};
+use super::request::{RunTaskRequest, request};
+use super::run_sets::run_sets;
+use super::task_definition::task_definition;
+use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
+use crate::model::RunRefusal;
+use crate::platform::ecs::request_check::{definition_problems, refusal, run_task_problems};
+use crate::platform::ecs::target::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
+use crate::platform::ecs::worker::{Complete, Completion, Words, WorkerPart};
+use crate::platform::ecs::{Definition, LaunchSpec};
+use crate::prefect3::job_configuration::{FlowRunContext, WorkerSettings, command, labels, run_name, variables};
+use crate::python_text::text;
+use serde_json::{Map, Value, json};
+use std::fmt;
+use std::sync::Arc;
+
+/// Tag of tasks whose definition is deregistered when they stop. The observer of Prefect's worker looks for it, spelled
+/// like this.
+const DEREGISTER_TAG: &str = "prefect.io/degregister-task-definition";
+
+/// A flow run's job configuration, checked and prepared.
+#[derive(Clone)]
+pub struct Job {
+    flow_run_id: String,
+    configuration: Configuration,
+    /// Ours to register; `None` = the configuration names one.
+    definition: Option<Map<String, Value>>,
+    key_variables: Vec<String>,
+    run_sets: Vec<String>,
+    unknown_members: UnknownMembers,
+    /// The configuration before references were resolved, if it has some: what they bring along is not for messages.
+    written: Option<Map<String, Value>>,
+}
+
+impl Job {
+    /// `populated` is what [`populate`](super::populate) gave, `resolved` the same with the values of its references.
+    pub fn new(
+        worker: &WorkerSettings,
+        run: &FlowRunContext<'_>,
+        populated: &Map<String, Value>,
+        resolved: &Map<String, Value>,
+    ) -> Result<Self, RunRefusal> {
+        let mut configuration = Configuration::new(resolved, populated)?;
+        configuration.env = environment(worker, run, &configuration);
+        configuration.labels = labels(worker, run, &configuration.labels);
+        configuration.name = Some(run_name(worker, run, configuration.name.take()));
+        configuration.command.get_or_insert_with(|| command::default(worker).to_owned());
+        let definition = match existing(&configuration) {
+            Some(_) => None,
+            None => Some(task_definition(worker, run, &configuration)?),
+        };
+        // What is written stands for keys or not: a block may hold nothing but a role.
+        let brings_keys = configuration.aws_credentials.access_key_id.is_some();
+        let without = variables::populate(worker, &run.work_pool.base_job_template, Map::new()).unwrap_or_default();
+        let mut run_sets = run_sets(populated, &without);
+        run_sets.retain(|set| set != CHOSEN_KEYS || brings_keys);
+        let chosen = run_sets.iter().filter(|set| [CHOSEN_ACCOUNT, CHOSEN_KEYS].contains(&set.as_str()));
+        configuration.aws_credentials.set_by_run = chosen.cloned().collect();
+        Ok(Self {
+            flow_run_id: run.flow_run.id.clone(),
+            key_variables: key_variables(worker, &configuration.env),
+            run_sets,
+            configuration,
+            definition,
+            unknown_members: worker.unknown_members,
+            written: (populated != resolved).then(|| populated.clone()),
+        })
+    }
+
+    /// The credentials that the launch uses.
+    pub fn aws_credentials(&self) -> &AwsCredentials {
+        &self.configuration.aws_credentials
+    }
+
+    /// The body of `RegisterTaskDefinition`; `None` = the configuration names a definition that exists.
+    pub fn task_definition(&self) -> Option<&Map<String, Value>> {
+        self.definition.as_ref()
+    }
+
+    /// The cluster as the configuration has it.
+    pub fn cluster(&self) -> Option<&str> {
+        self.configuration.cluster.as_deref().filter(|cluster| !cluster.is_empty())
+    }
+
+    /// The launch, or why there is none. If the definition exists already, the launch has to be completed with what
+    /// AWS says of it.
+    pub fn launch_spec(&self) -> Result<LaunchSpec, RunRefusal> {
+        if let Some(definition) = &self.definition {
+            return self.with_definition(definition, Definition::Own(definition.clone()));
+        }
+        if let Some(named) = existing(&self.configuration).filter(|named| !named.is_string()) {
+            let named = Map::from_iter([("taskDefinition".to_owned(), named.clone())]);
+            let problems = check(Operation::RunTask, &named, &[], self.unknown_members);
+            self.refuse(&[problems])?;
+        }
+        let completion = Completion(Arc::new(self.clone()));
+        let request = RunTaskRequest { body: self.configuration.task_run_request.clone(), network: None };
+        let mut spec = self.spec(request, self.existing(), None);
+        spec.worker.completion = Some(completion);
+        Ok(spec)
+    }
+
+    fn existing(&self) -> Definition {
+        let name = existing(&self.configuration).map(text).unwrap_or_default();
+        Definition::Existing { name, definition_roles: Vec::new() }
+    }
+
+    /// `definition` says what `described` says.
+    fn with_definition(
+        &self,
+        described: &Map<String, Value>,
+        definition: Definition,
+    ) -> Result<LaunchSpec, RunRefusal> {
+        definition_check::check(&self.configuration, described)?;
+        let flow = flow_container_name(&self.configuration, described);
+        let spec = self.spec(request(&self.configuration, described)?, definition, Some(flow));
+        // The worker does not come to the second request if the first one is refused.
+        self.refuse(&[definition_problems(&spec, self.unknown_members)])?;
+        self.refuse(&[run_task_problems(&spec, self.unknown_members)])?;
+        Ok(spec)
+    }
+
+    fn refuse(&self, problems: &[Problems<'_>]) -> Result<(), RunRefusal> {
+        let may_show =
+            |value: &Value| self.written.as_ref().is_none_or(|written| written.values().any(|w| holds(w, value)));
+        match refusal(problems, &may_show) {
+            None => Ok(()),
+            Some(text) => Err(RunRefusal(format!("ParamValidationError: {text}"))),
+        }
+    }
+
+    /// `flow_container`: the name of the container that runs the flow, once it is known.
+    fn spec(&self, request: RunTaskRequest, definition: Definition, flow_container: Option<String>) -> LaunchSpec {
+        let deregister = self.configuration.auto_deregister_task_definition && self.definition.is_some();
+        LaunchSpec {
+            definition,
+            run_task: request.body,
+            infer_network: false,
+            key_variables: self.key_variables.clone(),
+            run_sets: self.run_sets.clone(),
+            worker: WorkerPart {
+                network: request.network,
+                flow_container,
+                tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
+                completion: None,
+                cluster: self.cluster().map(str::to_owned),
+                credentials: self.configuration.aws_credentials.clone(),
+                words: Words::Worker,
+            },
+            pending_delivery: None,
+        }
+    }
+
+    /// The prepared configuration, as the worker has it: for comparison and for dry runs. It holds keys in clear text.
+    pub fn prepared(&self) -> Value {
+        let c = &self.configuration;
+        json!({
+            "command": c.command,
+            "env": c.env,
+            "labels": c.labels,
+            "name": c.name,
+            "task_definition": c.task_definition,
+            "task_run_request": c.task_run_request,
+            "configure_cloudwatch_logs": c.configure_cloudwatch_logs,
+            "cloudwatch_logs_options": c.cloudwatch_logs_options,
+            "cloudwatch_logs_prefix": c.cloudwatch_logs_prefix,
+            "network_configuration": c.network_configuration,
+            "auto_deregister_task_definition": c.auto_deregister_task_definition,
+            "vpc_id": c.vpc_id,
+            "container_name": c.container_name,
+            "cluster": c.cluster,
+            "match_latest_revision_in_family": c.match_latest_revision_in_family,
+            "prefect_api_key_secret_arn": c.prefect_api_key_secret_arn,
+            "prefect_api_auth_string_secret_arn": c.prefect_api_auth_string_secret_arn,
+            "execution_role_arn": c.execution_role_arn,
+        })
+    }
+}
+
+impl Complete for Job {
+    fn complete(&self, described: &Map<String, Value>) -> Result<LaunchSpec, RunRefusal> {
+        self.with_definition(described, self.existing())
+    }
+}
+
+/// Keys are in there: nothing but the run is shown.
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("flow_run_id", &self.flow_run_id).finish_non_exhaustive()
+    }
+}
+
+/// Whether `value` is or is in `whole`.
+fn holds(whole: &Value, value: &Value) -> bool {
+    whole == value
+        || match whole {
+            Value::Object(map) => map.values().any(|inner| holds(inner, value)),
+            Value::Array(items) => items.iter().any(|inner| holds(inner, value)),
+            _ => false,
+        }
+}
+
+fn existing(configuration: &Configuration) -> Option<&Value> {
+    filled(configuration.task_run_request.get("taskDefinition"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! The placeholder engine: `{{ name }}` in the texts of a job template.
+
+use super::paths;
+use crate::python_text::text;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Prefix of a reference to a block document.
+pub(crate) const BLOCKS: &str = "prefect.blocks.";
+/// Prefix of a reference to a variable.
+pub(crate) const VARIABLES: &str = "prefect.variables.";
+
+/// One `{{ name }}` of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Placeholder<'a> {
+    /// What stands in the text, braces included.
+    pub(crate) written: &'a str,
+    /// What is between the braces.
+    pub(crate) name: &'a str,
+}
+
+/// What a placeholder stands for, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlaceholderKind {
+    /// A job variable.
+    Standard,
+    /// A block document.
+    Block,
+    /// A variable of the workspace.
+    Variable,
+    /// An environment variable of the process.
+    Environment,
+}
+
+impl Placeholder<'_> {
+    pub(crate) fn kind(&self) -> PlaceholderKind {
+        if self.name.starts_with(BLOCKS) {
+            PlaceholderKind::Block
+        } else if self.name.starts_with(VARIABLES) {
+            PlaceholderKind::Variable
+        } else if self.name.starts_with('$') {
+            PlaceholderKind::Environment
+        } else {
+            PlaceholderKind::Standard
+        }
+    }
+}
+
+/// A text taken apart: plain parts and placeholders, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    Plain(&'a str),
+    Placeholder(Placeholder<'a>),
+}
+
+/// Takes a text apart. All parts together are the text.
+pub(crate) fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    let mut searched = 0;
+    while let Some(at) = rest[searched..].find("{{").map(|at| at + searched) {
+        let (plain, candidate) = rest.split_at(at);
+        if let Some(placeholder) = placeholder_at_start(candidate) {
+            if !plain.is_empty() {
+                parts.push(Part::Plain(plain));
+            }
+            parts.push(Part::Placeholder(placeholder));
+            rest = &candidate[placeholder.written.len()..];
+            searched = 0;
+        } else {
+            // `{{{ a }}` holds a placeholder one brace later.
+            searched = at + 1;
+        }
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Plain(rest));
+    }
+    parts
+}
+
+fn placeholder_at_start(text: &str) -> Option<Placeholder<'_>> {
+    let inside = text.strip_prefix("{{")?.trim_start_matches(is_space);
+    let end = inside.find(|c| !is_name(c))?;
+    let (name, after) = inside.split_at(end);
+    let rest = after.trim_start_matches(is_space).strip_prefix("}}")?;
+    let written = text.get(..text.len() - rest.len())?;
+    (!name.is_empty()).then_some(Placeholder { written, name })
+}
+
+fn is_name(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '[' | ']' | '$')
+}
+
+/// Whitespace as Python's regular expressions know it: also the four ASCII separators.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
+}
+
+/// The placeholder that is all of a text.
+pub(crate) fn whole(text: &str) -> Option<Placeholder<'_>> {
+    match parts(text).as_slice() {
+        [Part::Placeholder(placeholder)] => Some(*placeholder),
+        _ => None,
+    }
+}
+
+/// The placeholders of a text.
+pub(crate) fn placeholders(text: &str) -> impl Iterator<Item = Placeholder<'_>> {
+    parts(text).into_iter().filter_map(|part| match part {
+        Part::Placeholder(placeholder) => Some(placeholder),
+        Part::Plain(_) => None,
+    })
+}
+
+/// The text with each placeholder replaced by what `replace` gives; `None` leaves it as it is written. What is put in
+/// is not looked at again.
+pub(crate) fn substitute<E>(
+    text: &str,
+    mut replace: impl FnMut(&Placeholder<'_>) -> Result<Option<String>, E>,
+) -> Result<String, E> {
+    let mut out = String::with_capacity(text.len());
+    for part in parts(text) {
+        match part {
+            Part::Plain(plain) => out.push_str(plain),
+            Part::Placeholder(placeholder) => match replace(&placeholder)? {
+                Some(value) => out.push_str(&value),
+                None => out.push_str(placeholder.written),
+            },
+        }
+    }
+    Ok(out)
+}
+
+/// What placeholders stand for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values<'a> {
+    /// Job variables.
+    pub(crate) variables: &'a Map<String, Value>,
+    /// The environment of the process.
+    pub(crate) environment: &'a BTreeMap<String, String>,
+}
+
+/// The template with its placeholders replaced, in one pass; `None` if it is a placeholder without a value.
+///
+/// A text that is one placeholder becomes the value with its type; without one, the key or list item that held it is
+/// dropped. In any other text values appear as Python writes them, and missing ones as nothing. Environment variables
+/// are always text. References to blocks and variables of the workspace stay as they are, and keys are no templates.
+pub(crate) fn apply(template: &Value, values: &Values<'_>) -> Option<Value> {
+    match template {
+        Value::String(text) => apply_text(text, values),
+        Value::Object(map) => Some(Value::Object(
+            map.iter().filter_map(|(key, value)| Some((key.clone(), apply(value, values)?))).collect(),
+        )),
+        Value::Array(items) => Some(Value::Array(items.iter().filter_map(|item| apply(item, values)).collect())),
+        other => Some(other.clone()),
+    }
+}
+
+fn apply_text(template: &str, values: &Values<'_>) -> Option<Value> {
+    if let Some(placeholder) = whole(template)
+        && placeholder.kind() == PlaceholderKind::Standard
+    {
+        return paths::get(values.variables, placeholder.name);
+    }
+    let replaced = substitute(template, |placeholder| {
+        Ok::<_, std::convert::Infallible>(match placeholder.kind() {
+            PlaceholderKind::Standard => {
+                Some(paths::get(values.variables, placeholder.name).as_ref().map(text).unwrap_or_default())
+            }
+            PlaceholderKind::Environment => {
+                let name = placeholder.name.trim_start_matches('$');
+                Some(values.environment.get(name).cloned().unwrap_or_default())
+            }
+            PlaceholderKind::Block | PlaceholderKind::Variable => None,
+        })
+    });
+    match replaced {
+        Ok(text) => Some(Value::String(text)),
+        Err(never) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests;
