@@ -18,7 +18,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SystemTimeSource;
 use serde_json::Map;
@@ -51,6 +52,19 @@ pub struct AwsClients {
     pub(super) own: Signed,
     pub(super) account: OnceCell<String>,
     agents: Mutex<HashMap<AgentKey, Arc<AgentAws>>>,
+}
+
+/// Where there are none.
+#[derive(Debug)]
+struct NoCredentials;
+
+impl ProvideCredentials for NoCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err(CredentialsError::not_loaded(no_credentials().0)))
+    }
 }
 
 /// Region and role.
@@ -115,6 +129,17 @@ impl AwsClients {
                 (region, found.credentials_provider().ok_or_else(no_credentials)?)
             }
         };
+        Ok(Self::assemble(region, credentials, endpoints, http))
+    }
+
+    /// The same where AWS is not needed: without region or credentials in the environment, whatever needs AWS says that
+    /// there are none.
+    pub fn as_far_as_configured(environment: &Environment) -> Result<Self, ClientsError> {
+        let endpoints = Endpoints::from_env(environment).map_err(ClientsError)?;
+        let http = network(environment, Options::AWS, AwsHttp::ATTEMPT)?;
+        let region = region(environment).unwrap_or_else(|| "us-east-1".to_owned());
+        let credentials = credentials::from_env(environment)
+            .map_or_else(|| SharedCredentialsProvider::new(NoCredentials), SharedCredentialsProvider::new);
         Ok(Self::assemble(region, credentials, endpoints, http))
     }
 

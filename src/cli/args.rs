@@ -56,9 +56,16 @@ pub enum Command {
             prefect-serverless-agent start --config etl.yaml\n  \
             prefect-serverless-agent start --root /psa/prod --max-polls 100\n  \
             prefect-serverless-agent start --config etl.yaml --agent-address http://127.0.0.1:8080\n  \
+            prefect-serverless-agent start --config etl.yaml --platform process   # on a laptop, without AWS\n  \
             curl http://127.0.0.1:8080/api/health; curl http://127.0.0.1:8080/api/poke"
     )]
     Start(StartArgs),
+    /// Runs one flow run's process and writes down how it ended: what `start --platform process` starts
+    #[command(name = crate::platform::process::SUPERVISE, hide = true)]
+    Supervise {
+        /// The directory of the launch.
+        directory: PathBuf,
+    },
 }
 
 /// Which agents, and how long a poll may take.
@@ -99,6 +106,10 @@ pub struct StartArgs {
     /// Which agents.
     #[command(flatten)]
     pub setting: SettingArgs,
+    /// Where flow runs are started: as ECS tasks, or as processes of this machine (Prefect 1: LocalRun and UniversalRun;
+    /// Prefect 2 and 3: work pools of type process), for which no AWS is needed
+    #[arg(long, value_enum, default_value_t = PlatformName::Ecs)]
+    pub platform: PlatformName,
     /// End after so many polls of an agent, whatever its configuration says
     ///
     /// With --root the polls are counted in Parameter Store, over all processes and functions; with --config in this
@@ -108,6 +119,15 @@ pub struct StartArgs {
     /// Serve GET /api/health and GET /api/poke here, e.g. http://127.0.0.1:8080; whoever reaches it may poke
     #[arg(long, value_name = "http://HOST:PORT", value_parser = agent_address)]
     pub agent_address: Option<AgentAddress>,
+}
+
+/// Where flow runs are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlatformName {
+    /// ECS tasks.
+    Ecs,
+    /// Processes of this machine.
+    Process,
 }
 
 /// Where to serve health and poke.

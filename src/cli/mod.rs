@@ -27,9 +27,11 @@ use crate::clock::SystemClock;
 use crate::config::Environment;
 use crate::model::ErrorKind;
 use crate::platform::ecs::AgentEcs;
+use crate::platform::process::Processes;
+use crate::platform::process::supervisor::supervise;
 use crate::redaction::Redaction;
 use crate::telemetry::logs;
-use args::Command;
+use args::{Command, PlatformName};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -67,8 +69,16 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         }
         Command::Start(args) => {
             logs::init_terminal(&environment, json, "info", &redaction);
-            start::start::<AgentEcs<SystemClock>>(args, json, environment, &redaction).await
+            match args.platform {
+                PlatformName::Ecs => start::start::<AgentEcs<SystemClock>>(args, json, environment, &redaction).await,
+                PlatformName::Process => {
+                    start::start::<Processes<SystemClock>>(args, json, environment, &redaction).await
+                }
+            }
         }
+        Command::Supervise { directory } => supervise(&directory)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| CliError::new(format!("{}: {error}", directory.display()), "")),
     };
     match done {
         Ok(code) => code,

@@ -40,7 +40,11 @@ pub(super) async fn setting<P: AgentPlatform<SystemClock>>(
         // Before AWS is looked for: a wrong file needs no region.
         from_file(text, path, &environment).result.map_err(CliError::configuration)?;
     }
-    let aws = AwsClients::from_default_chain(&environment).await.map_err(|error| CliError::new(error, AWS))?;
+    let aws = match &source {
+        Source::File { .. } if !P::NEEDS_AWS => AwsClients::as_far_as_configured(&environment),
+        _ => AwsClients::from_default_chain(&environment).await,
+    };
+    let aws = aws.map_err(|error| CliError::new(error, AWS))?;
     let selection = if args.agents.is_empty() { Selection::All } else { Selection::Agents(args.agents) };
     let invocations = Invocations::new(Duration::from_secs(args.timeout));
     let deployment = Deployment::new(source, environment, Arc::new(aws), SystemClock, redaction.clone());

@@ -20,7 +20,7 @@ pub mod token;
 pub use outcome::{AfterLaunch, LaunchOutcome, TransientCause};
 
 use crate::aws::AwsClients;
-use crate::config::{AgentConfig, AgentSecrets};
+use crate::config::{AgentConfig, AgentSecrets, Environment, WorkerRules};
 use crate::documents::LocalFiles;
 use crate::http::Http;
 use crate::model::{ErrorKind, RenderError, SetupError};
@@ -104,6 +104,15 @@ pub struct EndedDeployment {
     pub failure: Option<String>,
 }
 
+/// A type of work pool.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkPoolType {
+    /// `type` of the pool.
+    pub name: &'static str,
+    /// The base job template of a pool that has none, by whose worker fills it: JSON.
+    pub template: fn(WorkerRules) -> &'static str,
+}
+
 /// Where deployments live and how they are reached: a cluster, a host.
 pub trait Place: Clone + Default + PartialEq + Debug + Send + Sync {
     /// What a claim remembers it by.
@@ -137,6 +146,8 @@ pub trait Platform: Send + Sync {
 
     /// What people call a deployment: `task`, `process`.
     const NOUN: &'static str;
+    /// The work pools of Prefect 2 and 3 that it serves.
+    const WORK_POOL: WorkPoolType;
     /// What trouble of the platform itself counts as, for the report and for health.
     const TROUBLE: ErrorKind;
 
@@ -230,6 +241,8 @@ pub struct AgentSetup<'a, C> {
     pub secrets: &'a AgentSecrets,
     /// `<root>/<agent>`.
     pub marked_as: &'a str,
+    /// The environment of the process.
+    pub environment: &'a Environment,
     /// The clients of the process.
     pub aws: &'a Arc<AwsClients>,
     /// For documents.
@@ -242,8 +255,21 @@ pub struct AgentSetup<'a, C> {
 
 /// A platform that agents are configured for.
 pub trait AgentPlatform<C>: Platform + Sized + 'static {
+    /// Without AWS nothing can be launched.
+    const NEEDS_AWS: bool;
+
     /// The platform of an agent.
     fn of_agent(agent: &AgentSetup<'_, C>) -> impl Future<Output = Result<Self, SetupError>> + Send;
+
+    /// Opens connections ahead of the first poll. What goes wrong shows when polling.
+    fn warm_up(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// Labels that agents of Prefect 1 have on this platform besides those that are configured.
+    fn labels(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// What two agents of one name must differ in, so that neither takes the other's claims for its own, where no
     /// parameter's ARN tells.

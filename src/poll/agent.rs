@@ -1,6 +1,7 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
 
 use super::dry_run::DryRun;
+use super::ended::tell_ended;
 use super::iteration::{Iteration, Rules};
 use super::plan::Limits;
 use super::prefect::Prefect;
@@ -10,8 +11,9 @@ use super::seen_launches::SeenLaunches;
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
+use crate::model::run::Generation;
 use crate::model::{ErrorKind, Registration};
-use crate::orchestrator::DescribesWrites;
+use crate::orchestrator::{DescribesWrites, TaskWatch};
 use crate::panics::caught;
 use crate::platform::Platform;
 use crate::state::polls::{PollCounter, PollNumber as Number};
@@ -81,7 +83,7 @@ pub struct Agent<P, C: Clock + Clone> {
     /// What to do when its credential is refused.
     if_refused: String,
     pub(super) prefect: Prefect,
-    platform: P,
+    pub(super) platform: P,
     pub(super) counter: Counter,
     pub(super) clock: C,
     overrides: Overrides,
@@ -196,8 +198,8 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
         };
         let rules = self.rules(invocation);
         match &self.prefect {
-            Prefect::One(one) => self.turn(rules, &**one, report).await,
-            Prefect::Three(three) => self.turn(rules, &**three, report).await,
+            Prefect::One(one) => self.turn(rules, &**one, Generation::One, report).await,
+            Prefect::Three(three) => self.turn(rules, &**three, Generation::TwoOrThree, report).await,
         }
         // Some of what may need a person shows only beside the queue.
         warn();
@@ -205,9 +207,19 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
     }
 
     /// One turn with this API; a rehearsed one in a dry run.
-    async fn turn(&self, rules: Rules, prefect: &impl DescribesWrites, report: &ReportBuilder) {
+    async fn turn(
+        &self,
+        rules: Rules,
+        prefect: &(impl DescribesWrites + TaskWatch),
+        generation: Generation,
+        report: &ReportBuilder,
+    ) {
         match &self.dry_run {
-            None => Iteration::new(rules, (prefect, &self.platform, &self.clock), report, &self.seen).run().await,
+            None => {
+                let sides = (prefect, &self.platform, &self.clock);
+                Iteration::new(rules, sides, report, &self.seen).run().await;
+                tell_ended(&self.config.agent, generation, sides).await;
+            }
             Some(dry_run) => dry_run.turn(rules, prefect, report).await,
         }
     }

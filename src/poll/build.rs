@@ -8,15 +8,14 @@ use super::refused::{ConfiguredIn, remedy};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{
-    AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root,
+    AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root,
     apply_backend_settings,
 };
 use crate::documents::{LocalFiles, resolve_text};
 use crate::http::Http;
 use crate::http::network::Options;
 use crate::model::{ErrorKind, SetupError};
-use crate::platform::ecs::platform::account_and_region;
-use crate::platform::{AgentPlatform, AgentSetup};
+use crate::platform::{AgentPlatform, AgentSetup, WorkPoolType, ecs};
 use crate::prefect1::api::{Prefect1, Setup};
 use crate::prefect3;
 use crate::prefect3::api::Prefect3;
@@ -37,6 +36,7 @@ pub(super) struct AgentBuilder<C> {
 
 /// What an agent's way to its Prefect API is made of, besides its configuration.
 pub struct PrefectBuilder<C> {
+    pub(super) environment: Environment,
     pub(super) aws: Arc<AwsClients>,
     pub(super) clock: C,
     pub(super) secrets: AgentSecrets,
@@ -55,6 +55,7 @@ impl<C: Clock + Clone> AgentBuilder<C> {
             config: &config,
             secrets: &builder.secrets,
             marked_as: &builder.identity.marked_as,
+            environment: &builder.environment,
             aws: &builder.aws,
             http: builder.http(Options::PREFECT1, &config).await?,
             local_files: builder.local_files,
@@ -62,10 +63,16 @@ impl<C: Clock + Clone> AgentBuilder<C> {
         };
         let platform = P::of_agent(&setup).await?;
         let prefect = match &config.generation {
-            GenerationConfig::One(one) => Prefect::One(Box::new(builder.prefect1(&config, one).await?)),
+            GenerationConfig::One(one) => {
+                let mut one = one.clone();
+                let missing = platform.labels().into_iter().filter(|label| !one.labels.contains(label));
+                let missing: Vec<_> = missing.collect();
+                one.labels.extend(missing);
+                Prefect::One(Box::new(builder.prefect1(&config, &one).await?))
+            }
             GenerationConfig::Three(three) => {
                 let identity = builder.identity.text(P::scope(&setup)).await?;
-                Prefect::Three(Box::new(builder.prefect3_as(&config, three, identity).await?))
+                Prefect::Three(Box::new(builder.prefect3_as(&config, three, identity, P::WORK_POOL).await?))
             }
         };
         let dry_run = match dry_run {
@@ -100,7 +107,8 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         let marked_as = format!("{}/{}", root.as_str(), agent.agent);
         let identity = Identity { parameter_arn: agent.arn.clone(), marked_as };
         let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
-        Self { aws, clock, secrets, redaction, identity, local_files, read_only: true }
+        let environment = Environment::default();
+        Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true }
     }
 
     /// Prefect 0.15 and 1.
@@ -121,8 +129,8 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
 
     /// Prefect 2 and 3.
     pub async fn prefect3(&self, config: &AgentConfig, three: &Prefect3Config) -> Result<Prefect3, SetupError> {
-        let identity = self.identity.text(account_and_region(&self.aws)).await?;
-        self.prefect3_as(config, three, identity).await
+        let identity = self.identity.text(ecs::platform::account_and_region(&self.aws)).await?;
+        self.prefect3_as(config, three, identity, ecs::platform::WORK_POOL).await
     }
 
     /// Prefect 2 and 3. `identity`: names the agent among all of all deployments.
@@ -131,6 +139,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         config: &AgentConfig,
         three: &Prefect3Config,
         identity: String,
+        pool_type: WorkPoolType,
     ) -> Result<Prefect3, SetupError> {
         let clock = self.clock.clone();
         let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
@@ -141,6 +150,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             identity,
             session,
             region: config.region_name.clone().unwrap_or_else(|| self.aws.region.clone()),
+            pool_type,
             redaction: self.redaction.clone(),
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,

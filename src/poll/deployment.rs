@@ -19,7 +19,7 @@ use crate::redaction::Redaction;
 use crate::state::Status;
 use crate::state::polls::PollCounter;
 use crate::state::status;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -119,15 +119,11 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
     /// of a processor than a small function's invocations. What goes wrong shows when polling.
     pub async fn warm_up(&self) {
         match self.agents(&Selection::All).await {
-            Ok(agents) => drop(join_all(agents.iter().map(|agent| self.open_connections(agent))).await),
+            Ok(agents) => {
+                drop(join_all(agents.iter().map(|agent| join(agent.prefect.warm_up(), agent.platform.warm_up()))).await)
+            }
             Err(error) => tracing::warn!(%error, "warm-up did not finish"),
         }
-    }
-
-    async fn open_connections(&self, agent: &Agent<P, C>) {
-        let config = &agent.config;
-        let aws = self.aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
-        tokio::join!(agent.prefect.warm_up(), aws.warm_up());
     }
 
     /// The agents that are configured well and enabled, for whoever asks more of them than a poll.
@@ -346,6 +342,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             return known;
         }
         let prefect = PrefectBuilder {
+            environment: self.environment.clone(),
             aws: Arc::clone(&self.aws),
             clock: self.clock.clone(),
             secrets: secrets.clone(),

@@ -16,6 +16,7 @@
 //! | `tell.rs` | step 4: log, give back, fail |
 //! | `recover.rs` | beside the queue: claims of ours without a task |
 //! | `cancel.rs` | beside the queue: tasks of runs that a user cancelled |
+//! | `ended.rs` | after it: deployments that have ended and of which Prefect may not know |
 //! | `dry_run/` | other implementations of the seams, which record instead of writing |
 //! | `report.rs` | what became of each run, kept so that it survives a deadline |
 
@@ -26,6 +27,7 @@ mod claim;
 mod context;
 pub mod deployment;
 pub mod dry_run;
+mod ended;
 mod history;
 mod identity;
 pub mod iteration;

@@ -50,6 +50,13 @@ impl<C: Clock + Clone, E: EcsCalls, W: Fn(Ecs) -> E + Send + Sync> AccountsLaunc
     }
 }
 
+impl<C: Clock + Clone> AccountsLauncher<AgentConnect<C>, C> {
+    /// Opens the connections of the agent's own account.
+    pub async fn warm_up(&self) {
+        self.connect.own.warm_up().await;
+    }
+}
+
 impl<T: Connect, C: Clock> AccountsLauncher<T, C> {
     /// `own` launches with the agent's own credentials.
     pub fn new(own: T::Launcher, clock: C, connect: T) -> Self {

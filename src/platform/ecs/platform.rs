@@ -10,14 +10,14 @@ use super::single_flight::SingleFlight;
 use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3, spot};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
-use crate::config::{Document, DocumentKind, GenerationConfig, check_document};
+use crate::config::{Document, DocumentKind, GenerationConfig, WorkerRules, check_document};
 use crate::documents::{DocumentError, LocalFiles, load_document, without_query};
 use crate::ecs_model::UnknownMembers;
 use crate::http::Http;
 use crate::model::{ErrorKind, RenderError, RunRefusal, SetupError};
 use crate::platform::{
     AgentPlatform, AgentSetup, LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, Place, Platform,
-    RunDescription, WithWarning,
+    RunDescription, WithWarning, WorkPoolType,
 };
 use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use futures_util::future::BoxFuture;
@@ -54,6 +54,15 @@ pub struct LaunchRules {
     /// How templates that run configurations name are loaded.
     pub load_template: LoadTemplate,
 }
+
+/// Work pools of type `ecs`.
+pub const WORK_POOL: WorkPoolType = WorkPoolType {
+    name: "ecs",
+    template: |rules| match rules {
+        WorkerRules::Two => include_str!("work_pool_template/prefect2.json"),
+        WorkerRules::Three => include_str!("work_pool_template/prefect3.json"),
+    },
+};
 
 /// Deploys flow runs as ECS tasks.
 pub struct EcsPlatform<L> {
@@ -105,6 +114,7 @@ impl<L: Launcher> Platform for EcsPlatform<L> {
     type Place = LaunchTarget;
 
     const NOUN: &'static str = "task";
+    const WORK_POOL: WorkPoolType = WORK_POOL;
     const TROUBLE: ErrorKind = ErrorKind::Aws;
 
     async fn render(&self, run: RunDescription) -> Result<WithWarning<LaunchSpec>, RenderError> {
@@ -191,6 +201,8 @@ impl<L: Launcher> Platform for EcsPlatform<L> {
 pub type AgentEcs<C> = EcsPlatform<AccountsLauncher<AgentConnect<C>, C>>;
 
 impl<C: Clock + Clone + 'static> AgentPlatform<C> for AgentEcs<C> {
+    const NEEDS_AWS: bool = true;
+
     async fn of_agent(agent: &AgentSetup<'_, C>) -> Result<Self, SetupError> {
         let AgentSetup { config, aws, clock, .. } = agent;
         let own = aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
@@ -198,6 +210,10 @@ impl<C: Clock + Clone + 'static> AgentPlatform<C> for AgentEcs<C> {
         let (aws, clock) = (Arc::clone(aws), clock.clone());
         let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
         Ok(Self::new(AccountsLauncher::of_agent(connect), launch_rules(agent).await?))
+    }
+
+    async fn warm_up(&self) {
+        self.launcher.warm_up().await;
     }
 
     async fn scope(agent: &AgentSetup<'_, C>) -> Result<String, SetupError> {

@@ -2,11 +2,13 @@
 
 mod core_version;
 mod environment;
+mod run_config;
 pub(crate) mod schema;
 pub(crate) mod storage;
 
 pub(crate) use core_version::flow_run_command;
 pub(crate) use environment::{flow_run_environment, key_variables};
+pub(crate) use run_config::{RunConfig, run_config};
 
 use crate::config::{Backend, LaunchType, Rules};
 use secrecy::SecretString;

@@ -46,6 +46,10 @@ pub(crate) const fn optional(name: &'static str, kind: FieldType) -> SchemaField
     SchemaField { name, kind, nullable: true }
 }
 
+/// The fields that run configs of every type have.
+pub(crate) const COMMON: [SchemaField; 2] =
+    [optional("env", FieldType::Mapping), required("labels", FieldType::TextList)];
+
 /// The object and its `type`, which tells which fields it has.
 pub(crate) fn typed_object(value: &Value) -> Result<(&Map<String, Value>, &str), RunRefusal> {
     let Value::Object(map) = value else {

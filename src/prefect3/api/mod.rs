@@ -48,6 +48,7 @@ use crate::orchestrator::{
     Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, OutstandingClaims, RenderError,
     RunDescription, RunLog, RunNow, TaskWatch, Watched, Window,
 };
+use crate::platform::WorkPoolType;
 use crate::prefect3::job_configuration::FlowRun;
 use crate::redaction::Redaction;
 use crate::sync::lock;
@@ -99,6 +100,8 @@ pub struct Setup {
     pub session: String,
     /// Where tasks are launched unless their credentials say otherwise.
     pub region: String,
+    /// The type of its work pool.
+    pub pool_type: WorkPoolType,
     /// What must not be shown.
     pub redaction: Redaction,
     /// Tells the time.
@@ -125,6 +128,7 @@ pub struct Prefect3 {
     names: Names,
     session: String,
     region: String,
+    pool_type: WorkPoolType,
     now: Now,
     read_only: bool,
     transport: RestTransport,
@@ -145,7 +149,8 @@ pub struct Prefect3 {
 impl Prefect3 {
     /// Sends nothing. Fails when key, auth string or API cannot be put into a request.
     pub fn new(setup: Setup, http: Http) -> Result<Self, ApiError> {
-        let Setup { config, secrets, marked_as, identity, session, region, redaction, now, read_only } = setup;
+        let Setup { config, secrets, marked_as, identity, session, region, pool_type, redaction, now, read_only } =
+            setup;
         redaction.know_agent(&secrets);
         let (credential, names) = (Credential::of(&secrets), Names::new(identity));
         let csrf_client = names.csrf_client(&session);
@@ -160,6 +165,7 @@ impl Prefect3 {
             names,
             session,
             region,
+            pool_type,
             now,
             read_only,
             transport,

@@ -3,7 +3,6 @@
 use super::answer::{is_missing, is_no_route};
 use super::queue::GRACE;
 use super::{Prefect3, lock, requests};
-use crate::config::WorkerRules;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::prefect3::job_configuration::WorkPool;
@@ -16,10 +15,6 @@ use tokio::time::Instant;
 
 /// A template read longer ago is not used: people change it.
 const USED_FOR: Duration = Duration::from_mins(5);
-
-/// What a pool without a template gets, by whose worker fills it.
-const TEMPLATE_2: &str = include_str!("templates/prefect2.json");
-const TEMPLATE_3: &str = include_str!("templates/prefect3.json");
 
 /// What is read of a work pool.
 const WORK_POOL: &[RowField] = &[
@@ -63,7 +58,7 @@ impl Prefect3 {
         let mut pool: WorkPool = shape::row(Value::Object(row), WORK_POOL).map_err(|why| answer.odd(&why))?;
         // Only this is a pool without a template. Whatever else is no template is an answer that went wrong.
         if pool.base_job_template.is_empty() {
-            pool.base_job_template = default_template(self.config.generation.rules)?;
+            pool.base_job_template = default_template((self.pool_type.template)(self.config.generation.rules))?;
             self.fill(&pool.base_job_template).await;
         }
         let pool = Arc::new(pool);
@@ -74,9 +69,10 @@ impl Prefect3 {
     /// Notes what a person should know.
     fn look_at(&self, row: &Map<String, Value>) {
         let kind = row.get("type").and_then(Value::as_str).unwrap_or_default();
-        let wrong = (kind != "ecs").then(|| {
+        let served = self.pool_type.name;
+        let wrong = (kind != served).then(|| {
             format!(
-                "work_pool: {:?} is a work pool of type {kind:?}: flow runs are launched as if it were \"ecs\"",
+                "work_pool: {:?} is a work pool of type {kind:?}: flow runs are launched as if it were {served:?}",
                 self.work_pool()
             )
         });
@@ -150,21 +146,17 @@ impl Prefect3 {
                 self.config.api
             )),
             ApiError::Status { text, .. } if is_missing(&error) => ApiError::Configuration(format!(
-                "work_pool: Prefect says: {text} Create it (`prefect work-pool create --type ecs {name:?}`), or correct \
-                 `work_pool` and `work_queues`."
+                "work_pool: Prefect says: {text} Create it (`prefect work-pool create --type {} {name:?}`), or correct \
+                 `work_pool` and `work_queues`.",
+                self.pool_type.name
             )),
             _ => error,
         }
     }
 }
 
-/// What the worker of a generation writes into a pool without a template.
-fn default_template(rules: WorkerRules) -> Result<Map<String, Value>, ApiError> {
-    let template = match rules {
-        WorkerRules::Two => TEMPLATE_2,
-        WorkerRules::Three => TEMPLATE_3,
-    };
-    serde_json::from_str(template).map_err(|error| ApiError::Malformed(format!("the built-in template: {error}")))
+fn default_template(json: &str) -> Result<Map<String, Value>, ApiError> {
+    serde_json::from_str(json).map_err(|error| ApiError::Malformed(format!("the built-in template: {error}")))
 }
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ pub(super) fn setup(api: &str) -> Setup {
         identity: IDENTITY.into(),
         session: "1".into(),
         region: "eu-west-1".into(),
+        pool_type: crate::platform::ecs::platform::WORK_POOL,
         redaction: crate::redaction::Redaction::default(),
         now: Arc::new(|| NOW),
         read_only: false,
@@ -135,7 +136,7 @@ pub(super) fn unavailable() -> Reply {
 pub(super) fn pool_row() -> Value {
     json!({
         "id": "f039f9e1-a6dc-4b4f-a890-b5a9a08d0369", "name": POOL, "type": "ecs", "is_paused": false,
-        "base_job_template": serde_json::from_str::<Value>(include_str!("templates/prefect3.json")).unwrap(),
+        "base_job_template": serde_json::from_str::<Value>((crate::platform::ecs::platform::WORK_POOL.template)(crate::config::WorkerRules::Three)).unwrap(),
     })
 }
 

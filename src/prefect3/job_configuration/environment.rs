@@ -1,6 +1,8 @@
 //! The environment of a flow run.
 
 use super::{FlowRunContext, Generation, WorkerSettings};
+use crate::model::RunRefusal;
+use crate::python_text::{text, type_name};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
@@ -40,4 +42,16 @@ fn attribution<'a>(worker: &'a WorkerSettings, run: &FlowRunContext<'a>) -> Vec<
     ];
     env.extend(known.into_iter().filter_map(|(name, value)| Some((name, value?))));
     env
+}
+
+/// The `env` of a configuration: values as Python writes them; null stays.
+pub(crate) fn configured_environment(value: Option<&Value>) -> Result<Map<String, Value>, RunRefusal> {
+    let spell = |value: &Value| if value.is_null() { Value::Null } else { Value::String(text(value)) };
+    match value {
+        None => Ok(Map::new()),
+        Some(Value::Object(env)) => Ok(env.iter().map(|(name, value)| (name.clone(), spell(value))).collect()),
+        Some(other) => {
+            Err(RunRefusal(format!("AttributeError: '{}' object has no attribute 'items'", type_name(other))))
+        }
+    }
 }

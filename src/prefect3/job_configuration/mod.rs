@@ -23,7 +23,7 @@ pub(crate) mod testing;
 pub(crate) mod validation;
 pub(crate) mod variables;
 
-pub(crate) use environment::environment;
+pub(crate) use environment::{configured_environment, environment};
 pub(crate) use labels::labels;
 pub(crate) use name::run_name;
 pub use references::{

@@ -151,6 +151,7 @@ pub fn prefect3(
         identity: IDENTITY.to_owned(),
         session,
         region: REGION.to_owned(),
+        pool_type: prefect_serverless_agent::platform::ecs::platform::WORK_POOL,
         redaction: Redaction::default(),
         now: Arc::new(move || prefect_serverless_agent::clock::Clock::now(&clock)),
         read_only,

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const ACCOUNT: &str = "123456789012";
 const TASK_ID: &str = "0123456789abcdef0123456789abcdef";
-const DEFAULT_TEMPLATE: &str = include_str!("../../../src/prefect3/api/templates/prefect3.json");
+const DEFAULT_TEMPLATE: &str = include_str!("../../../src/platform/ecs/work_pool_template/prefect3.json");
 /// How often the worker tries to register a definition and to run a task.
 const ATTEMPTS: usize = 3;
 /// Errors for which the ECS client has an exception type of its own.

@@ -1,6 +1,6 @@
 //! Which image a flow runs in.
 
-use super::run_config::RunConfig;
+use super::run_config::EcsRunConfig;
 use crate::model::RunRefusal;
 use crate::prefect1::flow_run::storage::{self, Storage};
 use crate::prefect1::flow_run::{AgentSettings, FlowRun};
@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(super) fn flow_image(
     agent: &AgentSettings,
     run: &FlowRun,
-    run_config: &RunConfig,
+    run_config: &EcsRunConfig,
     template_image: Option<&Value>,
 ) -> Result<Value, RunRefusal> {
     if let Storage::Docker(docker) = storage::load(&run.flow.storage, agent.rules)? {

@@ -1,15 +1,14 @@
 //! The run config of a flow run.
 
-use crate::config::Rules;
 use crate::model::RunRefusal;
-use crate::prefect1::flow_run::schema::FieldType::{Json, Mapping, Text, TextList};
-use crate::prefect1::flow_run::schema::{SchemaField, check, optional, required, typed_object, unsupported_type};
-use crate::prefect1::flow_run::{AgentSettings, FlowRun};
+use crate::prefect1::flow_run::schema::FieldType::{Json, Text};
+use crate::prefect1::flow_run::schema::{COMMON, SchemaField, check, optional};
+use crate::prefect1::flow_run::{AgentSettings, FlowRun, RunConfig, run_config};
 use serde_json::{Map, Value};
 
 /// An `ECSRun`; all of it may be absent.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct RunConfig {
+pub(super) struct EcsRunConfig {
     /// Environment; values are not necessarily text.
     pub(super) env: Map<String, Value>,
     /// A task definition in place, of any shape.
@@ -32,7 +31,6 @@ pub(super) struct RunConfig {
     pub(super) run_task_kwargs: Option<Value>,
 }
 
-const COMMON: [SchemaField; 2] = [optional("env", Mapping), required("labels", TextList)];
 const ECS: [SchemaField; 11] = [
     COMMON[0],
     COMMON[1],
@@ -48,39 +46,22 @@ const ECS: [SchemaField; 11] = [
 ];
 
 /// The run config of `run`: the default one where it has none.
-pub(super) fn load(agent: &AgentSettings, run: &FlowRun) -> Result<RunConfig, RunRefusal> {
-    if run.run_config.is_null() {
-        return match agent.rules {
-            Rules::V0_15 if !run.flow.environment.is_null() => Err(RunRefusal(
-                "This flow was registered with an `environment` and without a `run_config`, which an ECS agent cannot \
-                 run: register it again with Prefect 0.14 or newer"
-                    .into(),
-            )),
-            _ => Ok(RunConfig::default()),
-        };
-    }
-    let (object, kind) = typed_object(&run.run_config)?;
-    match kind {
-        "ECSRun" => ecs_run(object),
-        "UniversalRun" => {
+pub(super) fn load(agent: &AgentSettings, run: &FlowRun) -> Result<EcsRunConfig, RunRefusal> {
+    match run_config(agent.rules, run, "ECSRun")? {
+        RunConfig::Default => Ok(EcsRunConfig::default()),
+        RunConfig::Own(object) => ecs_run(object),
+        RunConfig::Universal(object) => {
             check(object, &COMMON)?;
-            Ok(RunConfig { env: env(object), ..RunConfig::default() })
+            Ok(EcsRunConfig { env: env(object), ..EcsRunConfig::default() })
         }
-        "DockerRun" | "KubernetesRun" | "LocalRun" => Err(wrong_type(run, kind)),
-        "VertexRun" if agent.rules == Rules::V1 => Err(wrong_type(run, kind)),
-        unknown => Err(unsupported_type(unknown)),
     }
 }
 
-fn wrong_type(run: &FlowRun, kind: &str) -> RunRefusal {
-    RunRefusal(format!("Flow run {} has a `run_config` of type `{kind}`, only `ECSRun` is supported", run.id))
-}
-
-fn ecs_run(object: &Map<String, Value>) -> Result<RunConfig, RunRefusal> {
+fn ecs_run(object: &Map<String, Value>) -> Result<EcsRunConfig, RunRefusal> {
     check(object, &ECS)?;
     let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
     let json = |key: &str| object.get(key).filter(|value| !value.is_null()).cloned();
-    let config = RunConfig {
+    let config = EcsRunConfig {
         env: env(object),
         task_definition: json("task_definition"),
         task_definition_path: text("task_definition_path"),
@@ -97,7 +78,7 @@ fn ecs_run(object: &Map<String, Value>) -> Result<RunConfig, RunRefusal> {
 }
 
 /// An empty task definition counts as given.
-fn check_combination(config: &RunConfig) -> Result<(), RunRefusal> {
+fn check_combination(config: &EcsRunConfig) -> Result<(), RunRefusal> {
     let has_arn = config.task_definition_arn.is_some();
     let definitions = [config.task_definition.is_some(), config.task_definition_path.is_some(), has_arn];
     if definitions.iter().filter(|given| **given).count() > 1 {

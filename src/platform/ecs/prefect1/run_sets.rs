@@ -1,11 +1,11 @@
 //! What a run's own configuration decided about its launch, as opposed to its agent's.
 
-use super::run_config::RunConfig;
+use super::run_config::EcsRunConfig;
 use serde_json::Value;
 
 /// Top-level keys of `RunTask` that the run set, roles it named, and `taskDefinition` when it names or brings its own:
 /// a refusal on account of one of them is the run's fault, not the agent's.
-pub(super) fn run_sets(config: &RunConfig) -> Vec<String> {
+pub(super) fn run_sets(config: &EcsRunConfig) -> Vec<String> {
     let kwargs = config.run_task_kwargs.as_ref().and_then(Value::as_object);
     let mut sets: Vec<String> = kwargs.into_iter().flat_map(|kwargs| kwargs.keys().cloned()).collect();
     let own_definition = config.task_definition.is_some()
@@ -27,13 +27,13 @@ mod tests {
 
     #[test]
     fn what_the_run_says_is_the_runs_and_nothing_else() {
-        assert!(run_sets(&RunConfig::default()).is_empty());
-        let config = RunConfig {
+        assert!(run_sets(&EcsRunConfig::default()).is_empty());
+        let config = EcsRunConfig {
             run_task_kwargs: Some(json!({"cluster": "mine", "tags": []})),
             execution_role_arn: Some("role".into()),
             task_definition_arn: Some("family".into()),
             image: Some("image".into()),
-            ..RunConfig::default()
+            ..EcsRunConfig::default()
         };
         assert_eq!(run_sets(&config), ["cluster", "tags", "overrides.executionRoleArn", "taskDefinition"]);
     }

@@ -1,7 +1,7 @@
 //! The `RunTask` request of a flow run.
 
 use super::containers::{flow_container, object, object_mut, set_environment};
-use super::run_config::RunConfig;
+use super::run_config::EcsRunConfig;
 use super::task_definition::{EXECUTION_ROLE, TASK_ROLE, first_set, has_strategy, launch_type, make_text};
 use crate::config::{LaunchType, Rules};
 use crate::model::RunRefusal;
@@ -32,7 +32,7 @@ pub(super) struct RunTask {
 pub(super) fn run_task(
     agent: &AgentSettings,
     run: &FlowRun,
-    run_config: &RunConfig,
+    run_config: &EcsRunConfig,
     definition: &Definition,
 ) -> Result<RunTask, RunRefusal> {
     let mut body = agent_defaults(agent);
@@ -144,7 +144,7 @@ fn overrides_of(body: &mut Map<String, Value>) -> Result<&mut Map<String, Value>
 fn set_overrides(
     body: &mut Map<String, Value>,
     agent: &AgentSettings,
-    run_config: &RunConfig,
+    run_config: &EcsRunConfig,
     definition: &Definition,
 ) -> Result<(), RunRefusal> {
     let overrides = overrides_of(body)?;

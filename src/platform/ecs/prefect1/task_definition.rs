@@ -3,7 +3,7 @@
 use super::Template;
 use super::containers::{flow_container, set_environment};
 use super::image::flow_image;
-use super::run_config::RunConfig;
+use super::run_config::EcsRunConfig;
 use super::template::template_path;
 use crate::config::{LaunchType, Rules};
 use crate::model::RunRefusal;
@@ -27,7 +27,7 @@ pub(super) const EXECUTION_ROLE: &str = "executionRoleArn";
 pub(super) fn definition(
     agent: &AgentSettings,
     run: &FlowRun,
-    run_config: &RunConfig,
+    run_config: &EcsRunConfig,
     template: Template<'_>,
 ) -> Result<Definition, RunRefusal> {
     match &run_config.task_definition_arn {
@@ -39,7 +39,7 @@ pub(super) fn definition(
 fn existing(
     agent: &AgentSettings,
     run: &FlowRun,
-    run_config: &RunConfig,
+    run_config: &EcsRunConfig,
     name: &str,
 ) -> Result<Definition, RunRefusal> {
     if let Storage::Docker(_) = storage::load(&run.flow.storage, agent.rules)? {
@@ -57,7 +57,7 @@ fn existing(
 fn own(
     agent: &AgentSettings,
     run: &FlowRun,
-    run_config: &RunConfig,
+    run_config: &EcsRunConfig,
     template: Template<'_>,
 ) -> Result<Map<String, Value>, RunRefusal> {
     let mut body = base(agent, run, run_config, template)?;
@@ -88,7 +88,7 @@ fn own(
 fn base(
     agent: &AgentSettings,
     run: &FlowRun,
-    run_config: &RunConfig,
+    run_config: &EcsRunConfig,
     template: Template<'_>,
 ) -> Result<Map<String, Value>, RunRefusal> {
     match &run_config.task_definition {
@@ -139,7 +139,7 @@ pub(super) fn make_text(body: &mut Map<String, Value>, key: &str) {
 }
 
 /// Fargate needs the execution role in the definition. Prefect 0.15 lets the agent's win over the template's.
-fn set_execution_role(body: &mut Map<String, Value>, agent: &AgentSettings, run_config: &RunConfig) {
+fn set_execution_role(body: &mut Map<String, Value>, agent: &AgentSettings, run_config: &EcsRunConfig) {
     if agent.rules == Rules::V1 && body.contains_key(EXECUTION_ROLE) {
         return;
     }

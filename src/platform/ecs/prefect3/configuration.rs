@@ -3,8 +3,9 @@
 use super::credentials;
 use crate::model::RunRefusal;
 use crate::platform::ecs::target::AwsCredentials;
+use crate::prefect3::job_configuration::configured_environment;
 use crate::prefect3::job_configuration::validation::{self, Validator};
-use crate::python_text::{is_true, text, type_name};
+use crate::python_text::is_true;
 use serde_json::{Map, Value};
 
 /// The fields of a job configuration, in the order in which the worker declares them.
@@ -72,7 +73,7 @@ impl Configuration {
         let mut reader = Validator::new(resolved, populated);
         let mut configuration = Self {
             command: reader.text("command").filter(|command| !command.is_empty()),
-            env: env(resolved.get("env"))?,
+            env: configured_environment(resolved.get("env"))?,
             labels: reader.texts("labels"),
             name: reader.text("name"),
             aws_credentials: credentials::read(&mut reader),
@@ -122,18 +123,6 @@ impl Configuration {
             Some("You must provide a `vpc_id` to enable custom `network_configuration`.")
         } else {
             None
-        }
-    }
-}
-
-/// Values as Python writes them; null stays.
-fn env(value: Option<&Value>) -> Result<Map<String, Value>, RunRefusal> {
-    let spell = |value: &Value| if value.is_null() { Value::Null } else { Value::String(text(value)) };
-    match value {
-        None => Ok(Map::new()),
-        Some(Value::Object(env)) => Ok(env.iter().map(|(name, value)| (name.clone(), spell(value))).collect()),
-        Some(other) => {
-            Err(RunRefusal(format!("AttributeError: '{}' object has no attribute 'items'", type_name(other))))
         }
     }
 }

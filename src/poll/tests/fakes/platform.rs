@@ -4,9 +4,10 @@ use super::Fakes;
 use crate::clock::Clock;
 use crate::model::{ErrorKind, RenderError, RunRefusal};
 use crate::platform::ecs::LaunchTarget;
+use crate::platform::ecs::platform::WORK_POOL;
 use crate::platform::{
     LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, Place, Platform, RunDescription, TransientCause,
-    WithWarning,
+    WithWarning, WorkPoolType,
 };
 use std::collections::VecDeque;
 use time::OffsetDateTime;
@@ -25,6 +26,7 @@ impl Platform for Fakes {
     type Place = LaunchTarget;
 
     const NOUN: &'static str = "task";
+    const WORK_POOL: WorkPoolType = WORK_POOL;
     const TROUBLE: ErrorKind = ErrorKind::Aws;
 
     async fn render(&self, run: RunDescription) -> Result<WithWarning<String>, RenderError> {

@@ -2,7 +2,9 @@
 use super::super::test_support::{POOL, agent, calls, no_content, ok, pool_row, replying, setup, unavailable, with};
 use super::*;
 use crate::aws::test_server::{Reply, Server, json};
+use crate::config::WorkerRules;
 use crate::orchestrator::Orchestrator;
+use crate::platform::ecs::platform::WORK_POOL;
 use serde_json::json;
 
 const WORKER: &str = "88358ed6-e85f-4ae4-ad23-947c376715f9";
@@ -33,7 +35,7 @@ async fn a_pool_that_cannot_be_read_for_the_moment_is_used_as_it_was() {
 
 #[tokio::test]
 async fn an_empty_template_is_filled_as_the_worker_of_its_generation_does() {
-    for (rules, template) in [(WorkerRules::Three, TEMPLATE_3), (WorkerRules::Two, TEMPLATE_2)] {
+    for rules in [WorkerRules::Three, WorkerRules::Two] {
         let server = Server::start(move |request| match request.method.as_str() {
             "GET" => {
                 let mut row = pool_row();
@@ -46,7 +48,7 @@ async fn an_empty_template_is_filled_as_the_worker_of_its_generation_does() {
         let mut setup = setup(&server.url());
         setup.config.generation.rules = rules;
         let pool = with(setup).read_pool().await.unwrap();
-        let expected: Value = serde_json::from_str(template).unwrap();
+        let expected: Value = serde_json::from_str((WORK_POOL.template)(rules)).unwrap();
         assert_eq!(calls(&server), ["GET /work_pools/ecs%20pool", "PATCH /work_pools/ecs%20pool"]);
         assert_eq!(server.requests()[1].json(), json!({"base_job_template": expected}));
         assert_eq!(Value::Object(pool.base_job_template.clone()), expected);

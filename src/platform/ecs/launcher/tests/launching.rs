@@ -81,7 +81,12 @@ async fn a_task_older_than_the_request_is_an_earlier_ones_and_looked_at() {
         (
             60,
             stopped(),
-            LaunchOutcome::Dead { id: T1.into(), reason: "TaskFailedToStart: CannotPullContainerError".into() },
+            LaunchOutcome::Dead {
+                id: T1.into(),
+                reason: format!(
+                    "Task {T1} stopped before the flow run began: TaskFailedToStart: CannotPullContainerError"
+                ),
+            },
         ),
     ] {
         // ECS may answer what it answered the first time.
@@ -171,7 +176,7 @@ async fn a_conflict_adopts_what_lives_and_reports_what_died() {
 
     let room = answering([Err(conflict())]);
     knowing(&room, stopped());
-    let reason = "TaskFailedToStart: CannotPullContainerError".into();
+    let reason = format!("Task {T1} stopped before the flow run began: TaskFailedToStart: CannotPullContainerError");
     assert_eq!(launch(&room).await, LaunchOutcome::Dead { id: T1.into(), reason });
 }
 
