@@ -120,7 +120,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
     pub async fn warm_up(&self) {
         match self.agents(&Selection::All).await {
             Ok(agents) => {
-                drop(join_all(agents.iter().map(|agent| join(agent.prefect.warm_up(), agent.platform.warm_up()))).await)
+                join_all(agents.iter().map(|agent| join(agent.prefect.warm_up(), agent.platform.warm_up()))).await;
             }
             Err(error) => tracing::warn!(%error, "warm-up did not finish"),
         }

@@ -76,16 +76,19 @@ pub(super) async fn render<O: Orchestrator, P: Platform, C: Clock>(
     cx: &Context<'_, O, P, C>,
     runs: &[&DueRun<O::Detail>],
 ) -> Vec<Result<P::Launch, RenderError>> {
-    let as_sent = |(run, rendered): (&&DueRun<O::Detail>, Result<WithWarning<P::Launch>, RenderError>)| {
-        let WithWarning { launch, warning } = rendered?;
-        warning.iter().for_each(|warning| cx.report.warn(warning));
+    let as_sent = |run: &DueRun<O::Detail>, rendered: WithWarning<P::Launch>| {
+        let WithWarning { launch, warning } = rendered;
+        if let Some(warning) = warning {
+            cx.report.warn(&warning);
+        }
         let (launch, difference) = cx.platform.after_refusals(launch, run.capacity_refusals);
         if let Some(reason) = difference {
             tracing::info!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, reason, "spot fallback");
         }
-        Ok(launch)
+        launch
     };
-    runs.iter().zip(rendered(cx, runs).await).map(as_sent).collect()
+    let rendered = rendered(cx, runs).await;
+    runs.iter().zip(rendered).map(|(run, rendered)| rendered.map(|rendered| as_sent(run, rendered))).collect()
 }
 
 /// The launches of runs, as Prefect describes them. One entry per run.
@@ -167,7 +170,9 @@ pub(super) async fn prepare_launch<O: Orchestrator, P: Platform, C: Clock>(
     identity: &LaunchIdentity,
 ) -> Result<P::Prepared, LaunchOutcome> {
     let WithWarning { launch, warning } = cx.platform.prepare(launch, identity).await?;
-    warning.iter().for_each(|warning| cx.report.warn(warning));
+    if let Some(warning) = warning {
+        cx.report.warn(&warning);
+    }
     Ok(launch)
 }
 

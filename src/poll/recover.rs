@@ -59,8 +59,8 @@ async fn recover_all<O: Orchestrator, P: Platform, C: Clock>(
     orphans: &[ClaimedRun<O::Detail>],
 ) {
     let runs: Vec<_> = orphans.iter().map(|orphan| &orphan.run).collect();
-    let launches = render(cx, &runs).await;
-    let ways = orphans.iter().zip(launches).map(|(orphan, launch)| async move {
+    let rendered = render(cx, &runs).await;
+    let ways = orphans.iter().zip(rendered).map(|(orphan, launch)| async move {
         match launch {
             Ok(launch) => {
                 // The launch goes where the claim said, whatever is configured by now.
@@ -175,7 +175,7 @@ async fn launch_orphans<'r, O: Orchestrator, P: Platform, C: Clock>(
 }
 
 /// What is done with an orphan under its own mark.
-fn candidate<'r, D, P: Platform>(orphan: &'r ClaimedRun<D>, intent: Intent<P>) -> Prepared<'r, D, P> {
+fn candidate<D, P: Platform>(orphan: &ClaimedRun<D>, intent: Intent<P>) -> Prepared<'_, D, P> {
     let place = P::Place::default().named(&orphan.mark.place);
     Prepared { run: &orphan.run, mark: orphan.mark.clone(), place, intent }
 }

@@ -234,3 +234,86 @@ impl Launches {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn identity(token: &str) -> LaunchIdentity {
+        LaunchIdentity { flow_run_id: "run".into(), token: token.into(), started_by: "prefect/etl/run".into() }
+    }
+
+    fn created(root: &Path, token: &str) -> LaunchDirectory {
+        let directory = Launches::new(root.to_owned()).of(token);
+        directory.create(&identity(token)).unwrap();
+        directory
+    }
+
+    #[test]
+    fn a_launch_is_started_once_and_lives_as_long_as_its_lock_is_held() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = created(root.path(), "t");
+        assert_eq!((directory.state(), directory.identity()), (LaunchState::Prepared, Some(identity("t"))));
+        let lock = directory.lock().unwrap().unwrap();
+        assert!(directory.mark_started().unwrap());
+        assert_eq!(directory.state(), LaunchState::Starting);
+        directory.write_pid(4711).unwrap();
+        let of_the_process = lock.try_clone().unwrap();
+        drop(lock);
+        assert_eq!(directory.state(), LaunchState::Running, "its supervisor was killed, the process lives");
+        assert!(directory.lock().unwrap().is_none());
+        drop(of_the_process);
+        assert_eq!(directory.state(), LaunchState::Ended(None), "nobody saw how");
+        assert!(!directory.mark_started().unwrap(), "it is not started again");
+    }
+
+    #[test]
+    fn what_was_written_down_of_its_end_is_known_even_if_something_it_started_lives_on() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = created(root.path(), "t");
+        let _left_behind = directory.lock().unwrap().unwrap();
+        directory.mark_started().unwrap();
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let end = ProcessEnd { at, code: Some(3), signal: None, error: None };
+        directory.write_end(&end).unwrap();
+        assert_eq!(directory.state(), LaunchState::Ended(Some(end)));
+    }
+
+    #[test]
+    fn how_a_process_ended_is_said_in_words() {
+        let end = ProcessEnd { at: OffsetDateTime::UNIX_EPOCH, code: None, signal: None, error: None };
+        for (end, failure) in [
+            (ProcessEnd { code: Some(0), ..end.clone() }, None),
+            (ProcessEnd { code: Some(3), ..end.clone() }, Some("its process exited with code 3")),
+            (ProcessEnd { signal: Some(9), ..end.clone() }, Some("its process was ended by signal 9")),
+            (
+                ProcessEnd { error: Some("x: no".into()), ..end.clone() },
+                Some("its process could not be started: x: no"),
+            ),
+            (end, Some(GONE)),
+        ] {
+            assert_eq!(end.failure().as_deref(), failure);
+        }
+    }
+
+    #[test]
+    fn what_was_told_is_forgotten_a_day_later_and_so_is_what_was_never_started() {
+        let root = tempfile::tempdir().unwrap();
+        let launches = Launches::new(root.path().to_owned());
+        let told = created(root.path(), "told");
+        told.mark_started().unwrap();
+        told.mark_told().unwrap();
+        created(root.path(), "untold").mark_started().unwrap();
+        created(root.path(), "prepared");
+        let tokens = || {
+            let mut tokens: Vec<_> = launches.all().into_iter().map(|(_, identity)| identity.token).collect();
+            tokens.sort();
+            tokens
+        };
+        launches.forget_old(OffsetDateTime::now_utc());
+        assert_eq!(tokens(), ["prepared", "told", "untold"]);
+        launches.forget_old(OffsetDateTime::now_utc() + REMEMBERED + Duration::from_secs(1));
+        assert_eq!(tokens(), ["untold"]);
+    }
+}

@@ -75,8 +75,7 @@ fn python_path(working_dir: Option<&str>, around: &Surroundings) -> String {
 fn of_prefect_3(job: &FlowRunJob) -> Result<ProcessOrder, RunRefusal> {
     let mut reader = Validator::new(&job.resolved, &job.populated);
     let configured = reader.text("command").filter(|command| !command.is_empty());
-    let streams =
-        job.resolved.get("stream_output").is_none_or(|value| !value.is_boolean()) || reader.flag("stream_output");
+    let stream_output = reader.optional_flag("stream_output").unwrap_or(true);
     let working_dir = reader.text("working_dir").filter(|path| !path.is_empty());
     reader.finish()?;
     let env = environment(&job.worker, &job.context(), &configured_environment(job.resolved.get("env"))?);
@@ -86,6 +85,113 @@ fn of_prefect_3(job: &FlowRunJob) -> Result<ProcessOrder, RunRefusal> {
         env: env.iter().map(|(name, value)| (name.clone(), text(value))).collect::<BTreeMap<_, _>>(),
         needs_directory: working_dir.is_none(),
         working_dir,
-        stream_output: streams,
+        stream_output,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
+    use super::*;
+    use crate::config::{Backend, Rules};
+    use crate::prefect3::job_configuration::testing::{run, worker};
+    use crate::prefect3::job_configuration::{populate, testing::Everything};
+    use secrecy::SecretString;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn around() -> Surroundings {
+        Surroundings { working_dir: "/here".into(), python_path: Some("/lib".into()) }
+    }
+
+    fn of_1(rules: Rules, run_config: Value, storage: &str) -> Result<ProcessOrder, String> {
+        let agent = AgentSettings {
+            rules,
+            backend: Backend::Server,
+            api: "http://127.0.0.1:4200".into(),
+            api_key: Some(SecretString::from("key")),
+            auth_token: None,
+            tenant_id: None,
+            labels: vec!["laptop".into()],
+            env_vars: vec![("TEAM".into(), "data".into())],
+            no_cloud_logs: false,
+            logging_level: "INFO".into(),
+            cluster: None,
+            launch_type: None,
+            task_role_arn: None,
+            execution_role_arn: None,
+            task_definition: None,
+            run_task_kwargs: Map::new(),
+        };
+        let storage = json!({"type": storage, "flows": {}, "image_name": "i", "image_tag": "t"});
+        let storage = if storage["type"] == "Local" { json!({"type": "Local", "flows": {}}) } else { storage };
+        let flow = json!({"id": "flow", "name": "etl", "storage": storage, "core_version": "1.4.1"});
+        let run = json!({"id": "run", "flow": flow, "run_config": run_config});
+        let run = RunDescription::One(Arc::new(agent), Arc::new(serde_json::from_value(run).unwrap()));
+        order(&run, &around()).map_err(|refusal| refusal.0)
+    }
+
+    fn of_3(configuration: Value) -> Result<ProcessOrder, String> {
+        let everything: Everything = run(configuration, json!({}));
+        let populated = populate(&worker(), &everything.context()).unwrap();
+        let job = FlowRunJob {
+            worker: Arc::new(worker()),
+            flow_run: Arc::new(everything.flow_run),
+            deployment: everything.deployment.map(Arc::new),
+            flow: Arc::new(everything.flow),
+            work_pool: Arc::new(everything.work_pool),
+            resolved: populated.clone(),
+            populated,
+        };
+        order(&RunDescription::Three(Box::new(job)), &around()).map_err(|refusal| refusal.0)
+    }
+
+    #[test]
+    fn a_local_run_is_run_as_the_local_agent_runs_it() {
+        let own = json!({"type": "LocalRun", "labels": [], "env": {"TEAM": "mine", "N": 1}, "working_dir": "/there"});
+        let order = of_1(Rules::V1, own, "Local").unwrap();
+        assert_eq!(order.command, ["prefect", "execute", "flow-run"]);
+        assert_eq!((order.working_dir.as_deref(), order.needs_directory), (Some("/there"), false));
+        for (name, value) in [
+            ("PYTHONPATH", "/there:/lib"),
+            ("TEAM", "mine"),
+            ("N", "1"),
+            ("PREFECT__CONTEXT__FLOW_RUN_ID", "run"),
+            ("PREFECT__CLOUD__API_KEY", "key"),
+            ("PREFECT__CLOUD__AGENT__LABELS", "['laptop']"),
+        ] {
+            assert_eq!(order.env.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        for run_config in [json!(null), json!({"type": "UniversalRun", "labels": []})] {
+            let order = of_1(Rules::V0_15, run_config, "Local").unwrap();
+            assert_eq!((order.working_dir, order.env["PYTHONPATH"].as_str()), (None, "/here:/lib"));
+        }
+    }
+
+    #[test]
+    fn what_a_local_agent_does_not_run_is_refused_in_its_words() {
+        let universal = json!({"type": "UniversalRun", "labels": []});
+        assert_eq!(of_1(Rules::V1, universal, "Docker").err().unwrap(), "Unsupported Storage type: Docker");
+        let refusal = of_1(Rules::V1, json!({"type": "ECSRun", "labels": []}), "Local").err().unwrap();
+        assert_eq!(refusal, "Flow run run has a `run_config` of type `ECSRun`, only `LocalRun` is supported");
+        assert!(of_1(Rules::V1, json!({"type": "LocalRun", "working_dir": 1}), "Local").is_err());
+    }
+
+    #[test]
+    fn a_job_of_a_process_pool_is_run_as_the_process_worker_runs_it() {
+        let order = of_3(json!({"env": {"TEAM": "data", "PREFECT_API_KEY": null}})).unwrap();
+        assert_eq!(order.command, ["prefect", "flow-run", "execute"]);
+        assert_eq!((order.working_dir.as_deref(), order.needs_directory, order.stream_output), (None, true, true));
+        assert_eq!(order.env["PREFECT__FLOW_RUN_ID"], "run-1");
+        assert_eq!((order.env["TEAM"].as_str(), order.env.get("PREFECT_API_KEY")), ("data", None));
+        let own = json!({"command": "sh -c 'sleep 1'", "working_dir": "/there", "stream_output": false});
+        let order = of_3(own).unwrap();
+        assert_eq!(order.command, ["sh", "-c", "sleep 1"]);
+        assert_eq!(
+            (order.working_dir.as_deref(), order.needs_directory, order.stream_output),
+            (Some("/there"), false, false)
+        );
+        let wrong = of_3(json!({"working_dir": 1, "stream_output": "perhaps"})).err().unwrap();
+        assert!(wrong.contains("2 validation errors") && wrong.contains("stream_output"), "{wrong}");
+    }
 }
