@@ -1,6 +1,5 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
 
-use super::dry_run::DryRun;
 use super::iteration::{Iteration, Rules};
 use super::plan::Limits;
 use super::prefect::Prefect;
@@ -10,9 +9,8 @@ use super::seen_launches::SeenLaunches;
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
-use crate::launch::accounts::{AccountsLauncher, AgentConnect};
+use crate::launch::accounts::{AccountsLauncher, AwsConnect};
 use crate::model::{ErrorKind, Registration};
-use crate::orchestrator::DescribesWrites;
 use crate::panics::caught;
 use crate::state::polls::{PollCounter, PollNumber as Number};
 use crate::state::{Counts, Status};
@@ -81,12 +79,10 @@ pub struct Agent<C: Clock + Clone> {
     /// What to do when its credential is refused.
     if_refused: String,
     pub(super) prefect: Prefect,
-    pub(super) launcher: AccountsLauncher<AgentConnect<C>, C>,
+    pub(super) launcher: AccountsLauncher<AwsConnect<C>, C>,
     pub(super) counter: Counter,
     pub(super) clock: C,
     overrides: Overrides,
-    /// Set for a dry run: takes the place of `prefect`'s writes and of `launcher`.
-    dry_run: Option<DryRun<C>>,
     /// What the last poll wrote down.
     pub(super) status: Mutex<Status>,
     seen: SeenLaunches,
@@ -102,13 +98,12 @@ pub(super) struct Parts<C: Clock + Clone> {
     pub(super) counter: Counter,
     pub(super) status: Status,
     pub(super) overrides: Overrides,
-    pub(super) dry_run: Option<DryRun<C>>,
-    pub(super) connect: AgentConnect<C>,
+    pub(super) connect: AwsConnect<C>,
 }
 
 impl<C: Clock + Clone> Agent<C> {
     pub(super) fn new(parts: Parts<C>) -> Self {
-        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, connect } = parts;
+        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, connect } = parts;
         let clock = connect.clock.clone();
         let launcher = AccountsLauncher::of_agent(connect);
         Self {
@@ -120,7 +115,6 @@ impl<C: Clock + Clone> Agent<C> {
             counter,
             clock,
             overrides,
-            dry_run,
             status: Mutex::new(status),
             seen: SeenLaunches::default(),
             connected: AtomicBool::new(false),
@@ -195,21 +189,14 @@ impl<C: Clock + Clone> Agent<C> {
             }
         };
         let rules = self.rules(invocation);
+        let Self { launcher, clock, seen, .. } = self;
         match &self.prefect {
-            Prefect::One(one) => self.turn(rules, &**one, report).await,
-            Prefect::Three(three) => self.turn(rules, &**three, report).await,
+            Prefect::One(one) => Iteration::new(rules, (&**one, launcher, clock), report, seen).run().await,
+            Prefect::Three(three) => Iteration::new(rules, (&**three, launcher, clock), report, seen).run().await,
         }
         // Some of what may need a person shows only beside the queue.
         warn();
         Some(number)
-    }
-
-    /// One turn with this API; a rehearsed one in a dry run.
-    async fn turn(&self, rules: Rules, prefect: &impl DescribesWrites, report: &ReportBuilder) {
-        match &self.dry_run {
-            None => Iteration::new(rules, (prefect, &self.launcher, &self.clock), report, &self.seen).run().await,
-            Some(dry_run) => dry_run.turn(rules, prefect, report).await,
-        }
     }
 
     /// The number of this poll. Without `max_polls` it is counted on from the last status.

@@ -1,7 +1,7 @@
 //! From a loaded configuration to an agent that can poll: its documents, its certificate authority, its clients.
 
 use super::agent::{Agent, Counter, Overrides, Parts};
-use super::dry_run::{DryRun, Record};
+use super::dry_run::{Recorder, Service};
 use super::identity::Identity;
 use super::prefect::Prefect;
 use super::refused::{ConfiguredIn, remedy};
@@ -15,7 +15,7 @@ use crate::documents::{DocumentError, LocalFiles, load_document, resolve_text, w
 use crate::ecs_model::UnknownMembers;
 use crate::http::Http;
 use crate::http::network::Options;
-use crate::launch::accounts::{AgentConnect, AwsConnect};
+use crate::launch::accounts::AwsConnect;
 use crate::launch::rate::LaunchRate;
 use crate::model::ErrorKind;
 use crate::model::RunRefusal;
@@ -27,7 +27,6 @@ use crate::prefect3::api::Prefect3;
 use crate::redaction::Redaction;
 use crate::state::Status;
 use serde_json::{Map, Value};
-use std::convert;
 use std::sync::Arc;
 
 /// What an agent is assembled from.
@@ -37,8 +36,6 @@ pub(super) struct AgentBuilder<C> {
     pub(super) counter: Counter,
     pub(super) status: Status,
     pub(super) overrides: Overrides,
-    /// Set for a dry run: where its requests are noted.
-    pub(super) dry_run: Option<Record>,
 }
 
 /// What an agent's way to its Prefect API is made of, besides its configuration.
@@ -51,6 +48,8 @@ pub struct PrefectBuilder<C> {
     pub(super) local_files: LocalFiles,
     /// Nothing is registered and the agent shows no sign of life.
     pub(super) read_only: bool,
+    /// Set for a dry run: what requests to Prefect pass; those to AWS pass it already.
+    pub(super) recorder: Option<Arc<Recorder>>,
 }
 
 /// Why an agent cannot be assembled.
@@ -66,7 +65,7 @@ pub struct BuildError {
 impl<C: Clock + Clone> AgentBuilder<C> {
     /// Reads what lies elsewhere and builds the agent. Sends nothing to Prefect.
     pub(super) async fn build(self) -> Result<Agent<C>, BuildError> {
-        let Self { prefect: builder, config, counter, status, overrides, dry_run } = self;
+        let Self { prefect: builder, config, counter, status, overrides } = self;
         let role = config.assume_role_arn.as_deref();
         let own = builder.aws.for_agent(config.region_name.as_deref(), role).await;
         let prefect = match &config.generation {
@@ -75,10 +74,9 @@ impl<C: Clock + Clone> AgentBuilder<C> {
                 Prefect::Three(Box::new(builder.prefect3(&config, three, &own.region).await?))
             }
         };
-        let PrefectBuilder { aws, clock, secrets, redaction, identity, local_files, .. } = builder;
+        let PrefectBuilder { aws, clock, secrets, identity, local_files, .. } = builder;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
-        let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
-        let dry_run = dry_run.map(|record| DryRun::new(&config.agent, redaction, record, &connect));
+        let connect = AwsConnect { aws, own, clock, rate };
         let marked_as = identity.marked_as;
         let root = marked_as.strip_suffix(&format!("/{}", config.agent)).map(Root::new);
         let target = match (&root, local_files) {
@@ -86,7 +84,7 @@ impl<C: Clock + Clone> AgentBuilder<C> {
             _ => ConfiguredIn::Environment,
         };
         let if_refused = remedy(&config.generation, &secrets, target);
-        Ok(Agent::new(Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, connect }))
+        Ok(Agent::new(Parts { config, marked_as, if_refused, prefect, counter, status, overrides, connect }))
     }
 }
 
@@ -103,13 +101,12 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         let marked_as = format!("{}/{}", root.as_str(), agent.agent);
         let identity = Identity { parameter_arn: agent.arn.clone(), marked_as };
         let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
-        Self { aws, clock, secrets, redaction, identity, local_files, read_only: true }
+        Self { aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder: None }
     }
 
     /// Prefect 0.15 and 1.
     pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, BuildError> {
-        let http = Http::network(Options::PREFECT1, self.ca_pem(config).await?.as_deref());
-        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        let http = self.http(config, Options::PREFECT1, Service::Prefect1).await?;
         let (task_definition, run_task_kwargs) = tokio::join!(
             self.document(DocumentKind::TaskDefinition, one.task_definition.as_ref(), config.unknown_members, &http),
             self.document(DocumentKind::RunTaskKwargs, one.run_task_kwargs.as_ref(), config.unknown_members, &http),
@@ -139,9 +136,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         three: &Prefect3Config,
         region: &str,
     ) -> Result<Prefect3, BuildError> {
-        let ca_pem = self.ca_pem(config).await?;
-        let http = Http::network(Options::PREFECT3, ca_pem.as_deref());
-        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        let http = self.http(config, Options::PREFECT3, Service::Prefect3 { api: config.api.clone() }).await?;
         let clock = self.clock.clone();
         let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
         let setup = prefect3::api::Setup {
@@ -158,13 +153,18 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         Prefect3::new(setup, http).map_err(|error| BuildError { kind: error.kind(), message: error.to_string() })
     }
 
-    async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, BuildError> {
-        match &config.ca_bundle {
-            Some(text) => {
-                resolve_text(text, &self.aws).await.map(Some).map_err(|error| cannot_read("ca_bundle", &error))
-            }
-            None => Ok(None),
-        }
+    /// The way to the agent's Prefect API.
+    async fn http(&self, config: &AgentConfig, options: Options, service: Service) -> Result<Http, BuildError> {
+        let ca_pem = match &config.ca_bundle {
+            Some(text) => Some(resolve_text(text, &self.aws).await.map_err(|error| cannot_read("ca_bundle", &error))?),
+            None => None,
+        };
+        let http = Http::network(options, ca_pem.as_deref());
+        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        Ok(match &self.recorder {
+            Some(recorder) => recorder.before(http, service),
+            None => http,
+        })
     }
 
     async fn document(
