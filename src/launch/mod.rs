@@ -21,7 +21,6 @@
 
 pub mod accounts;
 pub mod after_launch;
-pub mod calls;
 pub mod definition_cache;
 pub mod definitions;
 pub mod delivery;

@@ -1,7 +1,5 @@
 //! The seam to accounts: how a launcher gets its clients and its credentials.
 
-use crate::aws::ec2::Ec2;
-use crate::aws::ecs::Ecs;
 use crate::aws::{Account, AgentAws, AwsClients, AwsError};
 use crate::clock::Clock;
 use crate::launch::Launcher;
@@ -38,13 +36,13 @@ pub struct AwsConnect<C> {
 
 impl<C: Clock + Clone> AwsConnect<C> {
     /// A launcher with these clients.
-    pub fn launcher(&self, aws: &AgentAws) -> EcsLauncher<Ecs, Ec2, C> {
+    pub fn launcher(&self, aws: &AgentAws) -> EcsLauncher<C> {
         EcsLauncher::new(aws.ecs.clone(), aws.ec2.clone(), self.clock.clone(), Arc::clone(&self.rate))
     }
 }
 
 impl<C: Clock + Clone> Connect for AwsConnect<C> {
-    type Launcher = EcsLauncher<Ecs, Ec2, C>;
+    type Launcher = EcsLauncher<C>;
     type Session = AgentAws;
 
     fn connect(&self, account: &Account) -> (Self::Launcher, AgentAws) {

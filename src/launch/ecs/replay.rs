@@ -4,7 +4,6 @@ use super::EcsLauncher;
 use crate::aws::AwsError;
 use crate::aws::ecs::Task;
 use crate::clock::Clock;
-use crate::launch::calls::{EcsCalls, NetworkCalls};
 use crate::launch::outcome::{Origin, Verdict, classify};
 use crate::launch::{LaunchOutcome, PreparedLaunch, TransientCause};
 use serde_json::Value;
@@ -24,7 +23,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// Pause before the second try; each further one is longer by as much.
 const PAUSE: Duration = Duration::from_millis(250);
 
-impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
+impl<C: Clock> EcsLauncher<C> {
     /// Sends the request, again while its outcome is unknown, until `deadline`.
     pub(super) async fn run_task_once(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
         let origin = Origin {

@@ -4,7 +4,6 @@ use super::EcsLauncher;
 use crate::aws::AwsError;
 use crate::aws::ecs::Task;
 use crate::clock::Clock;
-use crate::launch::calls::{EcsCalls, NetworkCalls};
 use crate::launch::listing::{is_about_cluster, refused, stopping_tasks};
 use crate::launch::{LaunchOutcome, LaunchTarget, LiveTask, LiveTasks};
 use futures_util::future::try_join_all;
@@ -12,7 +11,7 @@ use futures_util::future::try_join_all;
 /// ECS describes at most this many tasks per call.
 const DESCRIBE_MAX: usize = 100;
 
-impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
+impl<C: Clock> EcsLauncher<C> {
     /// Tasks of `started_by` that have not stopped; none where there is no such cluster.
     pub(super) async fn find_live_tasks(
         &self,
