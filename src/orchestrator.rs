@@ -132,27 +132,3 @@ pub struct Batching {
     /// Requests' worth of runs that are claimed and launched side by side, 1 or more.
     pub at_once: usize,
 }
-
-/// An orchestrator that can say what its writes would be: the bodies as they would be sent, without headers. Pure.
-pub trait DescribesWrites: Orchestrator {
-    /// The requests of [`Orchestrator::claim`].
-    fn claim_requests(&self, claims: &[Claim<'_, Self::Detail>]) -> Vec<Value>;
-
-    /// The requests of [`Orchestrator::give_back`], for runs whose claims were accepted.
-    fn give_back_requests(&self, runs: &[GiveBack<'_, Self::Detail>], now: OffsetDateTime) -> Vec<Value>;
-
-    /// The requests of [`Orchestrator::fail`], for runs whose claims were accepted.
-    fn fail_requests(&self, runs: &[Ending<'_, Self::Detail>]) -> Vec<Value>;
-
-    /// The requests of [`Orchestrator::record_pid`].
-    fn record_requests(&self, run: &DueRun<Self::Detail>, pid: &str) -> Vec<Value>;
-
-    /// The requests of [`Orchestrator::cancelled`], for runs that are still being cancelled.
-    fn cancelled_requests(&self, runs: &[Ending<'_, Self::Detail>]) -> Vec<Value>;
-
-    /// The requests of [`Orchestrator::log`].
-    fn log_requests(&self, lines: &[RunLog]) -> Vec<Value>;
-
-    /// The requests of [`Orchestrator::announce`].
-    fn announce_requests(&self, launched: &[(DueRun<Self::Detail>, String)]) -> Vec<Value>;
-}

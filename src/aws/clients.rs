@@ -106,6 +106,13 @@ impl AwsClients {
         Self::sending(AwsHttp::new(http, AwsHttp::ATTEMPT), environment)
     }
 
+    /// The same, whose requests go `way` first.
+    #[must_use]
+    pub fn through(&self, way: impl FnOnce(Http) -> Http) -> Self {
+        let credentials = SharedCredentialsProvider::new(self.own.credentials().clone());
+        Self::assemble(self.region.clone(), credentials, self.own.endpoints.clone(), self.own.http.through(way))
+    }
+
     fn sending(http: AwsHttp, environment: &Environment) -> Result<Self, ClientsError> {
         let region = region(environment).ok_or_else(no_region)?;
         let credentials = credentials::from_env(environment).ok_or_else(no_credentials)?;

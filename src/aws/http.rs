@@ -42,6 +42,12 @@ impl AwsHttp {
         Self { http, attempt }
     }
 
+    /// The same, whose requests go `way` first.
+    #[must_use]
+    pub(super) fn through(&self, way: impl FnOnce(Http) -> Http) -> Self {
+        Self { http: way(self.http.clone()), attempt: self.attempt }
+    }
+
     /// Opens a connection ahead of its first use; see [`Http::warm_up`].
     pub async fn warm_up(&self, url: &str) {
         self.http.warm_up(url, url, HeaderMap::new(), self.attempt).await;

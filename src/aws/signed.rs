@@ -30,7 +30,7 @@ pub struct Signed {
     pub region: String,
     /// Where the services are.
     pub endpoints: Endpoints,
-    http: AwsHttp,
+    pub(super) http: AwsHttp,
     credentials: Cached,
 }
 

@@ -41,7 +41,7 @@ mod tests {
         let request = |operation, not_before| PlannedRequest {
             agent: "etl".into(),
             service: "ecs",
-            operation,
+            operation: String::from(operation),
             not_before,
             body: json!({"b": 1, "a": "x\ny"}),
         };

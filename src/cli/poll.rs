@@ -28,14 +28,17 @@ pub(super) async fn poll(
     if let Some(trouble) = setting.as_ref().err().filter(|trouble| json && trouble.is_configuration) {
         say(&mut std::io::stdout(), &format!("{}\n", json!(of_wrong_file(trouble))));
     }
-    let Setting { mut deployment, selection, invocations } = setting?;
+    let Setting { deployment, selection, invocations } = setting?;
     let record = args.dry_run.then(Record::default);
-    if let Some(record) = &record {
-        deployment = deployment.dry_run(record.clone());
-    }
+    let root = deployment.root().map(str::to_owned);
     let invocation = invocations.next();
-    let polled = deployment.poll(&selection, &invocation);
-    let polled = if record.is_some() { polled.instrument(tracing::info_span!("dry run")).await } else { polled.await };
+    let polled = match &record {
+        Some(record) => {
+            let deployment = deployment.dry_run::<AgentEcs<_>>(record.clone());
+            deployment.poll(&selection, &invocation).instrument(tracing::info_span!("dry run")).await
+        }
+        None => deployment.poll(&selection, &invocation).await,
+    };
     let report = polled.map_err(|error| CliError::new(&error, advice::on_poll_error(&error)))?;
     let shown = match (&record, json) {
         (None, true) => format!("{}\n", json!(report)),
@@ -44,7 +47,7 @@ pub(super) async fn poll(
         (Some(record), false) => format!("{}\n{}", planned::text(&record.take()), table(&report, palette)),
     };
     say(&mut std::io::stdout(), &shown);
-    say_troubles(&report, &selection, deployment.root(), redaction);
+    say_troubles(&report, &selection, root.as_deref(), redaction);
     Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

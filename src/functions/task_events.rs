@@ -238,7 +238,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         (aws, end): (&'a AgentAws, OffsetDateTime),
         config: &'a AgentConfig,
         generation: Watched,
-    ) -> Performer<'a, O, crate::aws::ecs::Ecs, crate::aws::logs::Logs, C> {
+    ) -> Performer<'a, O, C> {
         let prefect_version = match &config.generation {
             GenerationConfig::One(_) => "",
             GenerationConfig::Three(three) => version_of(three.rules),

@@ -1,7 +1,8 @@
 //! How requests leave: the one way to Prefect, to AWS, and to the documents that configurations name.
 //!
 //! Whatever is sent goes through [`Http::send`], and everything above it is the same whoever answers: the network
-//! ([`network`]), or a world in the same process (the tests' histories, in virtual time).
+//! ([`network`]), a recorder before it (a dry run), or a world in the same process (the tests' histories, in virtual
+//! time).
 
 mod error;
 pub mod network;

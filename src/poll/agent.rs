@@ -1,6 +1,5 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
 
-use super::dry_run::DryRun;
 use super::ended::tell_ended;
 use super::iteration::{Iteration, Rules};
 use super::plan::Limits;
@@ -13,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::AgentConfig;
 use crate::model::run::Generation;
 use crate::model::{ErrorKind, Registration};
-use crate::orchestrator::{DescribesWrites, TaskWatch};
+use crate::orchestrator::TaskWatch;
 use crate::panics::caught;
 use crate::platform::Platform;
 use crate::state::polls::{PollCounter, PollNumber as Number};
@@ -87,8 +86,6 @@ pub struct Agent<P, C: Clock + Clone> {
     pub(super) counter: Counter,
     pub(super) clock: C,
     overrides: Overrides,
-    /// Set for a dry run: takes the place of `prefect`'s writes and of `platform`.
-    dry_run: Option<DryRun<C>>,
     /// What the last poll wrote down.
     pub(super) status: Mutex<Status>,
     seen: SeenLaunches,
@@ -104,15 +101,13 @@ pub(super) struct Parts<P, C: Clock + Clone> {
     pub(super) counter: Counter,
     pub(super) status: Status,
     pub(super) overrides: Overrides,
-    pub(super) dry_run: Option<DryRun<C>>,
     pub(super) platform: P,
     pub(super) clock: C,
 }
 
 impl<P: Platform, C: Clock + Clone> Agent<P, C> {
     pub(super) fn new(parts: Parts<P, C>) -> Self {
-        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, platform, clock } =
-            parts;
+        let Parts { config, marked_as, if_refused, prefect, counter, status, overrides, platform, clock } = parts;
         Self {
             config,
             marked_as,
@@ -122,7 +117,6 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
             counter,
             clock,
             overrides,
-            dry_run,
             status: Mutex::new(status),
             seen: SeenLaunches::default(),
             connected: AtomicBool::new(false),
@@ -206,22 +200,11 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
         Some(number)
     }
 
-    /// One turn with this API; a rehearsed one in a dry run.
-    async fn turn(
-        &self,
-        rules: Rules,
-        prefect: &(impl DescribesWrites + TaskWatch),
-        generation: Generation,
-        report: &ReportBuilder,
-    ) {
-        match &self.dry_run {
-            None => {
-                let sides = (prefect, &self.platform, &self.clock);
-                Iteration::new(rules, sides, report, &self.seen).run().await;
-                tell_ended(&self.config.agent, generation, sides).await;
-            }
-            Some(dry_run) => dry_run.turn(rules, prefect, report).await,
-        }
+    /// One turn with this API.
+    async fn turn(&self, rules: Rules, prefect: &impl TaskWatch, generation: Generation, report: &ReportBuilder) {
+        let sides = (prefect, &self.platform, &self.clock);
+        Iteration::new(rules, sides, report, &self.seen).run().await;
+        tell_ended(&self.config.agent, generation, sides).await;
     }
 
     /// The number of this poll. Without `max_polls` it is counted on from the last status.

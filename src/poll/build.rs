@@ -1,7 +1,7 @@
 //! From a loaded configuration to an agent that can poll: its certificate authority, its Prefect API, its platform.
 
 use super::agent::{Agent, Counter, Overrides, Parts};
-use super::dry_run::{DryRun, Record};
+use super::dry_run::{Recorder, Service};
 use super::identity::Identity;
 use super::prefect::Prefect;
 use super::refused::{ConfiguredIn, remedy};
@@ -30,8 +30,6 @@ pub(super) struct AgentBuilder<C> {
     pub(super) counter: Counter,
     pub(super) status: Status,
     pub(super) overrides: Overrides,
-    /// Set for a dry run: where its requests are noted.
-    pub(super) dry_run: Option<Record>,
 }
 
 /// What an agent's way to its Prefect API is made of, besides its configuration.
@@ -45,19 +43,21 @@ pub struct PrefectBuilder<C> {
     pub(super) local_files: LocalFiles,
     /// Nothing is registered and the agent shows no sign of life.
     pub(super) read_only: bool,
+    /// Set for a dry run: what requests to Prefect pass; those to AWS pass it already.
+    pub(super) recorder: Option<Arc<Recorder>>,
 }
 
 impl<C: Clock + Clone> AgentBuilder<C> {
     /// Reads what lies elsewhere and builds the agent. Sends nothing to Prefect.
     pub(super) async fn build<P: AgentPlatform<C>>(self) -> Result<Agent<P, C>, SetupError> {
-        let Self { prefect: builder, config, counter, status, overrides, dry_run } = self;
+        let Self { prefect: builder, config, counter, status, overrides } = self;
         let setup = AgentSetup {
             config: &config,
             secrets: &builder.secrets,
             marked_as: &builder.identity.marked_as,
             environment: &builder.environment,
             aws: &builder.aws,
-            http: builder.http(Options::PREFECT1, &config).await?,
+            http: builder.network(&config, Options::PREFECT1).await?,
             local_files: builder.local_files,
             clock: builder.clock.clone(),
         };
@@ -75,11 +75,6 @@ impl<C: Clock + Clone> AgentBuilder<C> {
                 Prefect::Three(Box::new(builder.prefect3_as(&config, three, identity, P::WORK_POOL).await?))
             }
         };
-        let dry_run = match dry_run {
-            Some(record) => Some(DryRun::new(&setup, builder.redaction.clone(), record).await?),
-            None => None,
-        };
-        drop(setup);
         let PrefectBuilder { clock, secrets, identity, local_files, .. } = builder;
         let marked_as = identity.marked_as;
         let root = marked_as.strip_suffix(&format!("/{}", config.agent)).map(Root::new);
@@ -88,8 +83,7 @@ impl<C: Clock + Clone> AgentBuilder<C> {
             _ => ConfiguredIn::Environment,
         };
         let if_refused = remedy(&config.generation, &secrets, target);
-        let parts =
-            Parts { config, marked_as, if_refused, prefect, counter, status, overrides, dry_run, platform, clock };
+        let parts = Parts { config, marked_as, if_refused, prefect, counter, status, overrides, platform, clock };
         Ok(Agent::new(parts))
     }
 }
@@ -108,7 +102,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         let identity = Identity { parameter_arn: agent.arn.clone(), marked_as };
         let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
         let environment = Environment::default();
-        Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true }
+        Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder: None }
     }
 
     /// Prefect 0.15 and 1.
@@ -123,7 +117,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        let http = self.http(Options::PREFECT1, config).await?;
+        let http = self.http(config, Options::PREFECT1, Service::Prefect1).await?;
         Prefect1::new(setup, http).map_err(|error| SetupError { kind: error.kind(), message: error.to_string() })
     }
 
@@ -155,21 +149,26 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        let http = self.http(Options::PREFECT3, config).await?;
+        let http = self.http(config, Options::PREFECT3, Service::Prefect3 { api: config.api.clone() }).await?;
         Prefect3::new(setup, http).map_err(|error| SetupError { kind: error.kind(), message: error.to_string() })
     }
 
-    /// A client that trusts the agent's certificate authority as well.
-    async fn http(&self, options: Options, config: &AgentConfig) -> Result<Http, SetupError> {
-        let ca_pem = self.ca_pem(config).await?;
-        Http::network(options, ca_pem.as_deref())
-            .map_err(|error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") })
+    /// The way to the agent's Prefect API.
+    async fn http(&self, config: &AgentConfig, options: Options, service: Service) -> Result<Http, SetupError> {
+        let http = self.network(config, options).await?;
+        Ok(match &self.recorder {
+            Some(recorder) => recorder.before(http, service),
+            None => http,
+        })
     }
 
-    async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, SetupError> {
-        match &config.ca_bundle {
-            Some(text) => resolve_text(text, &self.aws).await.map(Some).map_err(|error| error.about("ca_bundle")),
-            None => Ok(None),
-        }
+    /// A client that trusts the agent's certificate authority as well.
+    async fn network(&self, config: &AgentConfig, options: Options) -> Result<Http, SetupError> {
+        let ca_pem = match &config.ca_bundle {
+            Some(text) => Some(resolve_text(text, &self.aws).await.map_err(|error| error.about("ca_bundle"))?),
+            None => None,
+        };
+        Http::network(options, ca_pem.as_deref())
+            .map_err(|error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::build::{AgentBuilder, PrefectBuilder};
-use super::dry_run::Record;
+use super::dry_run::{Record, Recorder, Service, Unhurried};
 use super::identity::Identity;
 use super::report::{AgentReport, Report};
 use super::selection::{PollError, Selection, Source};
@@ -90,9 +90,10 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
 
     /// The same, registering and writing nothing anywhere: what polls would send to launch runs is noted in `record`.
     #[must_use]
-    pub fn dry_run(mut self, record: Record) -> Self {
-        self.dry_run = Some(record);
-        self
+    pub fn dry_run<Q: AgentPlatform<Unhurried<C>>>(self, record: Record) -> Deployment<Q, Unhurried<C>> {
+        let Self { source, environment, aws, clock, redaction, overrides, .. } = self;
+        let dry_run = Deployment::new(source, environment, aws, Unhurried(clock), redaction);
+        Deployment { overrides, dry_run: Some(record), ..dry_run }
     }
 
     /// The same, with what the command line knows better than the agents' configurations.
@@ -341,9 +342,16 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
         if let Some(known) = unchanged.clone().filter(|_| !config.refers_elsewhere()) {
             return known;
         }
+        let recorder = self.dry_run.as_ref().map(|record| {
+            Arc::new(Recorder::new(&loaded.agent, record.clone(), self.redaction.clone(), self.clock.now()))
+        });
+        let aws = match &recorder {
+            Some(recorder) => Arc::new(self.aws.through(|http| recorder.before(http, Service::Aws))),
+            None => Arc::clone(&self.aws),
+        };
         let prefect = PrefectBuilder {
             environment: self.environment.clone(),
-            aws: Arc::clone(&self.aws),
+            aws,
             clock: self.clock.clone(),
             secrets: secrets.clone(),
             redaction: self.redaction.clone(),
@@ -352,7 +360,8 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
                 Source::Parameters(_) => LocalFiles::Refused,
                 Source::File { .. } => LocalFiles::Allowed,
             },
-            read_only: self.dry_run.is_some(),
+            read_only: recorder.is_some(),
+            recorder,
         };
         let builder = AgentBuilder {
             prefect,
@@ -360,7 +369,6 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             counter: self.counter(&loaded.agent),
             status,
             overrides: self.overrides,
-            dry_run: self.dry_run.clone(),
         };
         match (builder.build::<P>().await, unchanged) {
             // What lies elsewhere is out of reach for the moment: as it was known it is better than no poll.

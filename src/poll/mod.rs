@@ -17,7 +17,7 @@
 //! | `recover.rs` | beside the queue: claims of ours without a task |
 //! | `cancel.rs` | beside the queue: tasks of runs that a user cancelled |
 //! | `ended.rs` | after it: deployments that have ended and of which Prefect may not know |
-//! | `dry_run/` | other implementations of the seams, which record instead of writing |
+//! | `dry_run/` | where requests leave: those that write are recorded instead |
 //! | `report.rs` | what became of each run, kept so that it survives a deadline |
 
 pub mod agent;

@@ -5,52 +5,27 @@ use super::decision::{Action, Decision, DecisionRules, Look, Observation, decide
 use super::event::TaskEvent;
 use super::task_owner::{LaunchedBy, Owner, Tags};
 use crate::aws::AwsError;
+use crate::aws::ecs::Ecs;
 use crate::aws::logs::Logs;
 use crate::clock::Clock;
 use crate::model::ApiError;
 use crate::orchestrator::{Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};
-use crate::platform::ecs::calls::EcsCalls;
 use crate::platform::ecs::listing::{is_about_cluster, stopping_tasks};
 use crate::platform::token::started_by;
 use serde::Serialize;
 use serde_json::Value;
-use std::future::Future;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// The call for a container's log; see [`Logs::last_lines`].
-pub trait LogCalls: Send + Sync {
-    /// The last `limit` lines of a stream, oldest first.
-    fn last_lines(
-        &self,
-        region: Option<&str>,
-        group: &str,
-        stream: &str,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
-}
-
-impl LogCalls for Logs {
-    async fn last_lines(
-        &self,
-        region: Option<&str>,
-        group: &str,
-        stream: &str,
-        limit: u32,
-    ) -> Result<Vec<String>, AwsError> {
-        Self::last_lines(self, region, group, stream, limit).await
-    }
-}
-
 /// One agent's part in an event, and all it works with.
 #[derive(Debug)]
-pub struct Performer<'a, O, E, L, C> {
+pub struct Performer<'a, O, C> {
     /// The agent's Prefect API.
     pub orchestrator: &'a O,
     /// ECS where the task is.
-    pub ecs: &'a E,
+    pub ecs: &'a Ecs,
     /// The log of its containers.
-    pub logs: &'a L,
+    pub logs: &'a Logs,
     /// Time.
     pub clock: &'a C,
     /// When there is no time left to tell anything.
@@ -102,7 +77,7 @@ pub enum PerformError {
     },
 }
 
-impl<O: TaskWatch, E: EcsCalls, L: LogCalls, C: Clock> Performer<'_, O, E, L, C> {
+impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
     /// Tells Prefect what the event says; `None` = this agent's Prefect does not know the run.
     pub async fn tell(&self, event: &TaskEvent, owner: &Owner, known: &Known) -> Result<Option<Told>, PerformError> {
         let mut told = Told {

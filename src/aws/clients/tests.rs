@@ -52,7 +52,7 @@ async fn all_requests_leave_by_the_way_that_is_given_the_sdks_and_those_that_we_
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let aws = AwsClients::over(Http::over(Echo(sender)), &environment).unwrap().for_agent(None, None).await;
     assert_eq!(aws.ecs.list_tasks(None, "prefect/etl/1").await, Ok(Vec::new()));
-    assert!(crate::platform::ecs::calls::NetworkCalls::default_vpc(&aws.ec2).await.is_err(), "no XML");
+    assert!(aws.ec2.default_vpcs().await.is_err(), "no XML");
     let hosts: Vec<String> = urls.try_iter().map(|url| url.split('/').nth(2).unwrap().to_owned()).collect();
     assert_eq!(hosts[..2], ["ecs.eu-west-1.amazonaws.com", "ec2.eu-west-1.amazonaws.com"]);
 }

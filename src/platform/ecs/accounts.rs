@@ -3,9 +3,8 @@
 mod account;
 mod connect;
 
-pub use connect::{AgentConnect, AwsConnect, Connect};
+pub use connect::{AwsConnect, Connect};
 
-use super::calls::EcsCalls;
 use super::outcome::{Origin, refusal};
 use super::single_flight::SingleFlight;
 use super::target::AwsCredentials;
@@ -13,7 +12,6 @@ use super::{
     LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveDeployment, LiveDeployments, PreparedLaunch,
     WithWarning,
 };
-use crate::aws::ecs::Ecs;
 use crate::aws::{Account, AwsError};
 use crate::clock::Clock;
 use crate::platform::TransientCause;
@@ -43,14 +41,14 @@ struct Other<T: Connect> {
     renewal: SingleFlight<Result<(), AwsError>>,
 }
 
-impl<C: Clock + Clone, E: EcsCalls, W: Fn(Ecs) -> E + Send + Sync> AccountsLauncher<AwsConnect<C, W>, C> {
+impl<C: Clock + Clone> AccountsLauncher<AwsConnect<C>, C> {
     /// The launcher of an agent.
-    pub fn of_agent(connect: AwsConnect<C, W>) -> Self {
+    pub fn of_agent(connect: AwsConnect<C>) -> Self {
         Self::new(connect.launcher(&connect.own), connect.clock.clone(), connect)
     }
 }
 
-impl<C: Clock + Clone> AccountsLauncher<AgentConnect<C>, C> {
+impl<C: Clock + Clone> AccountsLauncher<AwsConnect<C>, C> {
     /// Opens the connections of the agent's own account.
     pub async fn warm_up(&self) {
         self.connect.own.warm_up().await;

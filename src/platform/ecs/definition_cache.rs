@@ -1,9 +1,9 @@
 //! Finds the task definition that says what is asked for, or registers it: once per content and process.
 
-use super::calls::EcsCalls;
 use super::definitions::{definition_hash, same_definition, tagged};
 use super::outcome::{Origin, is_not_found, refusal};
 use super::single_flight::SingleFlight;
+use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
 use crate::platform::{LaunchOutcome, TransientCause};
 use crate::sync::lock;
@@ -39,7 +39,7 @@ impl DefinitionCache {
     /// the same answer.
     pub async fn settle(
         &self,
-        ecs: &impl EcsCalls,
+        ecs: &Ecs,
         clock: &impl Clock,
         body: &Map<String, Value>,
         origin: &Origin<'_>,
@@ -97,15 +97,15 @@ impl<T: Default> Keyed<T> {
 }
 
 /// The search for one definition.
-struct Search<'a, E, C> {
-    ecs: &'a E,
+struct Search<'a, C> {
+    ecs: &'a Ecs,
     clock: &'a C,
     body: &'a Map<String, Value>,
     hash: &'a str,
     origin: &'a Origin<'a>,
 }
 
-impl<E: EcsCalls, C: Clock> Search<'_, E, C> {
+impl<C: Clock> Search<'_, C> {
     fn family(&self) -> &str {
         self.body.get("family").and_then(Value::as_str).unwrap_or_default()
     }

@@ -4,7 +4,6 @@ mod replay;
 mod tasks;
 mod worker;
 
-use super::calls::{EcsCalls, NetworkCalls};
 use super::definition_cache::{DefinitionCache, Keyed};
 use super::delivery::Delivered;
 use super::network::{default_network, no_default_network};
@@ -16,6 +15,8 @@ use super::{
     Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveDeployment, LiveDeployments,
     PreparedLaunch, WithWarning, Words,
 };
+use crate::aws::ec2::Ec2;
+use crate::aws::ecs::Ecs;
 use crate::clock::Clock;
 use crate::model::RunRefusal;
 use serde_json::{Map, Value};
@@ -25,9 +26,9 @@ use time::OffsetDateTime;
 /// Launches flow runs as ECS tasks, for one region and one set of credentials. Kept for the life of the process: it
 /// remembers task definitions and the default network.
 #[derive(Debug)]
-pub struct EcsLauncher<E, N, C> {
-    ecs: E,
-    network: N,
+pub struct EcsLauncher<C> {
+    ecs: Ecs,
+    ec2: Ec2,
     clock: C,
     rate: Arc<LaunchRate>,
     definitions: DefinitionCache,
@@ -41,12 +42,12 @@ pub struct EcsLauncher<E, N, C> {
 /// Roles of a described definition, by key.
 type Roles = Vec<(String, String)>;
 
-impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
+impl<C: Clock> EcsLauncher<C> {
     /// `rate`: calls of `RunTask` per second, which launchers may share.
-    pub fn new(ecs: E, network: N, clock: C, rate: Arc<LaunchRate>) -> Self {
+    pub fn new(ecs: Ecs, ec2: Ec2, clock: C, rate: Arc<LaunchRate>) -> Self {
         Self {
             ecs,
-            network,
+            ec2,
             clock,
             rate,
             definitions: DefinitionCache::default(),
@@ -124,10 +125,11 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         // The run has no say in this: what goes wrong is the agent's trouble.
         let origin = Origin { run_sets: &[], ..*origin };
         let look_up = async {
-            let vpc = self.network.default_vpc().await.map_err(|error| refusal("DescribeVpcs", error, &origin))?;
-            let Some(vpc) = vpc else { return Err(no_default_network("the region has no default VPC")) };
-            let subnets =
-                self.network.subnets(&vpc).await.map_err(|error| refusal("DescribeSubnets", error, &origin))?;
+            let vpcs = self.ec2.default_vpcs().await.map_err(|error| refusal("DescribeVpcs", error, &origin))?;
+            let Some(vpc) = vpcs.into_iter().next() else {
+                return Err(no_default_network("the region has no default VPC"));
+            };
+            let subnets = self.ec2.subnets(&vpc).await.map_err(|error| refusal("DescribeSubnets", error, &origin))?;
             if subnets.is_empty() {
                 return Err(no_default_network(&format!("the default VPC {vpc} has no subnets")));
             }
@@ -186,7 +188,7 @@ fn no_such_definition(name: &str, words: Words) -> LaunchOutcome {
     ))
 }
 
-impl<E: EcsCalls, N: NetworkCalls, C: Clock> Launcher for EcsLauncher<E, N, C> {
+impl<C: Clock> Launcher for EcsLauncher<C> {
     async fn prepare(
         &self,
         spec: &LaunchSpec,

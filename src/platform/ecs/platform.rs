@@ -1,6 +1,6 @@
 //! The hook, for ECS.
 
-use super::accounts::{AccountsLauncher, AgentConnect, AwsConnect};
+use super::accounts::{AccountsLauncher, AwsConnect};
 use super::definition_cache::Keyed;
 use super::delivery::{Delivered, Delivery, deliver};
 use super::prefect1::{self, TemplatePlace, template_path};
@@ -22,7 +22,6 @@ use crate::platform::{
 use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
-use std::convert;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -198,7 +197,7 @@ impl<L: Launcher> Platform for EcsPlatform<L> {
 }
 
 /// What agents deploy with: their own account, and those of runs with credentials of their own.
-pub type AgentEcs<C> = EcsPlatform<AccountsLauncher<AgentConnect<C>, C>>;
+pub type AgentEcs<C> = EcsPlatform<AccountsLauncher<AwsConnect<C>, C>>;
 
 impl<C: Clock + Clone + 'static> AgentPlatform<C> for AgentEcs<C> {
     const NEEDS_AWS: bool = true;
@@ -208,7 +207,7 @@ impl<C: Clock + Clone + 'static> AgentPlatform<C> for AgentEcs<C> {
         let own = aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
         let (aws, clock) = (Arc::clone(aws), clock.clone());
-        let connect: AgentConnect<C> = AwsConnect { aws, own, clock, rate, wrap: convert::identity };
+        let connect = AwsConnect { aws, own, clock, rate };
         Ok(Self::new(AccountsLauncher::of_agent(connect), launch_rules(agent).await?))
     }
 

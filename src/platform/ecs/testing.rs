@@ -1,16 +1,27 @@
 //! An ECS and EC2 in memory, and a clock that jumps, for the tests of this module.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
-use super::calls::{EcsCalls, NetworkCalls};
 use super::delivery::Delivery;
 use super::platform::{Documents, LaunchRules};
 use super::{EcsPlatform, LaunchSpec, LaunchTarget, Launcher, PreparedLaunch};
 use crate::aws::AwsError;
-use crate::aws::ecs::{DescribedDefinition, RunTaskAnswer, Task};
+use crate::aws::credentials::Cached;
+use crate::aws::ec2::Ec2;
+use crate::aws::ecs::{DescribedDefinition, Ecs, RunTaskAnswer, Task};
+use crate::aws::endpoints::Endpoints;
+use crate::aws::http::AwsHttp;
+use crate::aws::signed::Signed;
 use crate::clock::Clock;
 use crate::config::{AgentConfig, AgentSecrets, Environment, from_file};
 use crate::ecs_model::UnknownMembers;
+use crate::http::{Answer, Exchange, Http, Request, SendError};
 use crate::platform::{LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, WithWarning};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_ecs::config::retry::RetryConfig;
+use aws_sdk_ecs::config::{BehaviorVersion, Config, Region};
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -172,6 +183,22 @@ impl FakeAws {
         self.world().calls.iter().filter(|name| *name == call).count()
     }
 
+    /// Clients of this world. They try everything once: how often it is tried is not what is tested here.
+    pub fn clients(&self) -> (Ecs, Ec2) {
+        let (region, url) = ("eu-west-1", "http://aws");
+        let http = AwsHttp::new(Http::over(self.clone()), AwsHttp::ATTEMPT);
+        let credentials = SharedCredentialsProvider::new(Credentials::new("AKID", "secret", None, None, "test"));
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region))
+            .endpoint_url(url)
+            .credentials_provider(credentials.clone())
+            .http_client(http.clone())
+            .retry_config(RetryConfig::disabled());
+        let signed = Signed::new(region, Endpoints::everywhere(url), http, Cached::new(credentials));
+        (Ecs::new(aws_sdk_ecs::Client::from_conf(config.build())), Ec2::new(signed))
+    }
+
     async fn called(&self, name: &str) {
         self.world().calls.push(name.into());
         // Lets others in between, as a real call does.
@@ -207,93 +234,123 @@ impl World {
     fn active(&self) -> impl DoubleEndedIterator<Item = &DescribedDefinition> {
         self.definitions.iter().filter(|d| d.definition["status"] == "ACTIVE")
     }
-}
 
-impl EcsCalls for FakeAws {
-    async fn run_task(&self, body: &Map<String, Value>) -> Result<RunTaskAnswer, AwsError> {
-        self.called("RunTask").await;
-        let answer = {
-            let mut world = self.world();
-            world.run_tasks.push(Value::Object(body.clone()).to_string());
-            world.run_task_answers.pop_front()
-        };
-        match answer {
-            Some(answer) => answer,
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn register_task_definition(&self, body: &Map<String, Value>) -> Result<String, AwsError> {
-        self.called("RegisterTaskDefinition").await;
-        let mut world = self.world();
-        match world.register_errors.pop_front() {
-            Some(error) => {
-                if world.registers_all_the_same {
-                    world.register(body);
-                }
-                Err(error)
+    /// `None` = never.
+    fn answer(&mut self, operation: &str, text: &str) -> Option<Result<Value, AwsError>> {
+        let body = object(serde_json::from_str(text).unwrap());
+        Some(match operation {
+            "RunTask" => {
+                self.run_tasks.push(text.to_owned());
+                let tasks = |answer: RunTaskAnswer| json!({"tasks": described(&answer.tasks), "failures": []});
+                self.run_task_answers.pop_front()?.map(tasks)
             }
-            None => Ok(world.register(body)),
-        }
+            "RegisterTaskDefinition" => {
+                let error = self.register_errors.pop_front();
+                let arn = (error.is_none() || self.registers_all_the_same).then(|| self.register(&body));
+                error.map_or_else(|| Ok(json!({"taskDefinition": {"taskDefinitionArn": arn}})), Err)
+            }
+            "DescribeTaskDefinition" => self.describe_errors.pop_front().map_or_else(
+                || {
+                    let name = &body["taskDefinition"];
+                    let by_arn = self.definitions.iter().find(|d| d.definition["taskDefinitionArn"] == *name);
+                    let found = by_arn.or_else(|| self.active().rev().find(|d| d.definition["family"] == *name));
+                    let tag = |(key, value): &(String, String)| json!({"key": key, "value": value});
+                    let shown = |d: &DescribedDefinition| {
+                        let tags: Vec<Value> = d.tags.iter().map(tag).collect();
+                        json!({"taskDefinition": d.definition, "tags": tags})
+                    };
+                    found
+                        .map(shown)
+                        .ok_or_else(|| refused(400, "ClientException", "Unable to describe task definition."))
+                },
+                Err,
+            ),
+            "ListTaskDefinitions" => {
+                let newest = self.active().rev().filter(|d| d.definition["family"] == body["familyPrefix"]);
+                let arns: Vec<_> = newest.map(|d| d.definition["taskDefinitionArn"].clone()).collect();
+                Ok(json!({"taskDefinitionArns": arns}))
+            }
+            "DescribeTasks" => {
+                let arns = body["tasks"].as_array().unwrap();
+                assert!(arns.len() <= 100, "ECS describes at most 100 tasks");
+                let known = arns.iter().filter_map(|arn| self.tasks.get(arn.as_str().unwrap()).cloned());
+                let tasks = described(&known.collect::<Vec<_>>());
+                self.describe_tasks_errors.pop_front().map_or_else(|| Ok(json!({"tasks": tasks})), Err)
+            }
+            LIST_TASKS => listed(self.listed.as_ref()),
+            LIST_STOPPED => listed(self.listed_as_stopped.as_ref()),
+            "StopTask" => self.stop_error.clone().map_or_else(|| Ok(json!({})), Err),
+            other => panic!("{other}"),
+        })
     }
 
-    async fn describe_task_definition(&self, name: &str) -> Result<DescribedDefinition, AwsError> {
-        self.called("DescribeTaskDefinition").await;
-        let mut world = self.world();
-        if let Some(error) = world.describe_errors.pop_front() {
-            return Err(error);
-        }
-        let by_arn = world.definitions.iter().find(|d| d.definition["taskDefinitionArn"] == name);
-        let found = by_arn.or_else(|| world.active().rev().find(|d| d.definition["family"] == name));
-        found.cloned().ok_or_else(|| refused(400, "ClientException", "Unable to describe task definition."))
-    }
-
-    async fn list_task_definitions(&self, family: &str, limit: usize) -> Result<Vec<String>, AwsError> {
-        self.called("ListTaskDefinitions").await;
-        let world = self.world();
-        let newest = world.active().rev().filter(|d| d.definition["family"] == family).take(limit);
-        Ok(newest.map(|d| d.definition["taskDefinitionArn"].as_str().unwrap().to_owned()).collect())
-    }
-
-    async fn describe_tasks(&self, _: Option<&str>, task_arns: &[String]) -> Result<Vec<Task>, AwsError> {
-        self.called("DescribeTasks").await;
-        assert!(task_arns.len() <= 100, "ECS describes at most 100 tasks");
-        let mut world = self.world();
-        match world.describe_tasks_errors.pop_front() {
-            Some(error) => Err(error),
-            None => Ok(task_arns.iter().filter_map(|arn| world.tasks.get(arn).cloned()).collect()),
-        }
-    }
-
-    async fn list_tasks(&self, _: Option<&str>, _: &str) -> Result<Vec<String>, AwsError> {
-        self.called("ListTasks").await;
-        self.world().listed.clone().unwrap_or_else(|| Ok(vec![]))
-    }
-
-    async fn list_stopping_tasks(&self, _: Option<&str>, _: &str) -> Result<Vec<String>, AwsError> {
-        self.called("ListTasks of stopped ones").await;
-        self.world().listed_as_stopped.clone().unwrap_or_else(|| Ok(vec![]))
-    }
-
-    async fn stop_task(&self, _: Option<&str>, _: &str, _: &str) -> Result<(), AwsError> {
-        self.called("StopTask").await;
-        self.world().stop_error.clone().map_or(Ok(()), Err)
+    /// What EC2 answers to a form.
+    fn network(&self, form: &str) -> String {
+        let is_known = |vpc: &&String| form.contains("isDefault") || form.ends_with(&format!("={vpc}"));
+        let vpcs: Vec<&String> = self.vpc.iter().filter(is_known).collect();
+        let items = |name: &str, ids: &[&String]| {
+            ids.iter().map(|id| format!("<item><{name}>{id}</{name}></item>")).collect::<Vec<_>>().concat()
+        };
+        let subnets = items("subnetId", &self.subnets.iter().collect::<Vec<_>>());
+        format!("<A><vpcSet>{}</vpcSet><subnetSet>{subnets}</subnetSet></A>", items("vpcId", &vpcs))
     }
 }
 
-impl NetworkCalls for FakeAws {
-    async fn default_vpc(&self) -> Result<Option<String>, AwsError> {
-        self.called("DescribeVpcs").await;
-        Ok(self.world().vpc.clone())
-    }
+/// Names of the two lists of tasks.
+const LIST_TASKS: &str = "ListTasks";
+const LIST_STOPPED: &str = "ListTasks of stopped ones";
 
-    async fn vpc_exists(&self, vpc: &str) -> Result<bool, AwsError> {
-        self.called("DescribeVpcs").await;
-        Ok(self.world().vpc.as_deref() == Some(vpc))
-    }
+fn listed(arns: Option<&Result<Vec<String>, AwsError>>) -> Result<Value, AwsError> {
+    arns.cloned().unwrap_or_else(|| Ok(vec![])).map(|arns| json!({"taskArns": arns}))
+}
 
-    async fn subnets(&self, _: &str) -> Result<Vec<String>, AwsError> {
-        self.called("DescribeSubnets").await;
-        Ok(self.world().subnets.clone())
+/// Tasks as ECS describes them.
+fn described(tasks: &[Task]) -> Vec<Value> {
+    let task = |task: &Task| {
+        json!({
+            "taskArn": task.task_arn, "lastStatus": task.last_status, "desiredStatus": task.desired_status,
+            "stopCode": task.stop_code, "stoppedReason": task.stopped_reason,
+            "createdAt": task.created_at.map(OffsetDateTime::unix_timestamp),
+        })
+    };
+    tasks.iter().map(task).collect()
+}
+
+/// An answer as it comes over the wire.
+fn on_the_wire(answer: Result<Value, AwsError>) -> Result<Answer, SendError> {
+    let (status, body) = match answer {
+        Ok(body) => (200, body.to_string()),
+        Err(AwsError::Malformed(text)) => (200, text),
+        Err(AwsError::Answer { status, code, message, resource_ids }) => {
+            (status, json!({"__type": code, "message": message, "resourceIds": resource_ids}).to_string())
+        }
+        Err(AwsError::NotSent(reason)) => return Err(SendError::NotSent(reason)),
+        Err(AwsError::NoAnswer(reason)) => return Err(SendError::NoAnswer { reason, timed_out: false }),
+        Err(error @ AwsError::Credentials(_)) => panic!("{error}"),
+    };
+    Ok(Answer { status, headers: HeaderMap::new(), body: body.into() })
+}
+
+impl Exchange for FakeAws {
+    fn exchange(&self, request: Request) -> BoxFuture<'_, Result<Answer, SendError>> {
+        Box::pin(async move {
+            let body = String::from_utf8(request.body.unwrap_or_default().to_vec()).unwrap();
+            let Some(target) = request.headers.get("x-amz-target") else {
+                let action = body.split('&').find_map(|field| field.strip_prefix("Action=")).unwrap();
+                self.called(action).await;
+                let body = self.world().network(&body).into();
+                return Ok(Answer { status: 200, headers: HeaderMap::new(), body });
+            };
+            let operation = match target.to_str().unwrap().rsplit('.').next().unwrap() {
+                LIST_TASKS if body.contains("STOPPED") => LIST_STOPPED,
+                operation => operation,
+            };
+            self.called(operation).await;
+            let answer = self.world().answer(operation, &body);
+            match answer {
+                Some(answer) => on_the_wire(answer),
+                None => std::future::pending().await,
+            }
+        })
     }
 }

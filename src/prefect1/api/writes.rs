@@ -2,12 +2,10 @@
 
 use super::document::{GraphqlDocument, SetState, Target, set_states};
 use super::outcome::{self, Written};
-use super::outstanding::cancelled_state;
 use super::rows::RunSnapshot;
 use super::{Detail, Prefect1, guard, lock, queries, states};
 use crate::model::ApiError;
-use crate::orchestrator::{Claim, Claimed, DescribesWrites, DueRun, Ending, GiveBack, LogLevel, RunLog, RunNow};
-use crate::prefect1::flow_run::TaskRun;
+use crate::orchestrator::{Claim, Claimed, Ending, GiveBack, LogLevel, RunLog, RunNow};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -17,40 +15,6 @@ use time::OffsetDateTime;
 const MAX_IDS: usize = 200;
 /// Log lines of one call at most; a line has 10,000 characters at most.
 const MAX_LINES: usize = 200;
-
-impl DescribesWrites for Prefect1 {
-    fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
-        bodies(&claimed_states(claims))
-    }
-
-    fn give_back_requests(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Value> {
-        let given_back =
-            |(owner, run)| guard::to_give_back(owner, run, Some(&as_claimed(run)), now).unwrap_or_default();
-        bodies(&runs.iter().enumerate().flat_map(given_back).collect::<Vec<_>>())
-    }
-
-    fn fail_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
-        bodies(&runs.iter().enumerate().map(|(owner, run)| failed_state(owner, run)).collect::<Vec<_>>())
-    }
-
-    /// Prefect 1 has no place for it.
-    fn record_requests(&self, _: &DueRun<Detail>, _: &str) -> Vec<Value> {
-        Vec::new()
-    }
-
-    fn cancelled_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
-        bodies(&runs.iter().enumerate().map(|(owner, run)| cancelled_state(owner, run)).collect::<Vec<_>>())
-    }
-
-    /// Prefect 1 tells nobody.
-    fn announce_requests(&self, _: &[(DueRun<Detail>, String)]) -> Vec<Value> {
-        Vec::new()
-    }
-
-    fn log_requests(&self, lines: &[RunLog]) -> Vec<Value> {
-        self.log_documents(lines).iter().map(GraphqlDocument::body).collect()
-    }
-}
 
 impl Prefect1 {
     /// Claims, up to a hundred per request.
@@ -203,29 +167,9 @@ impl Prefect1 {
     }
 }
 
-fn bodies(states: &[SetState]) -> Vec<Value> {
-    set_states(states).iter().map(|(document, _)| document.body()).collect()
-}
-
 fn failed_state(owner: usize, run: &Ending<'_, Detail>) -> SetState {
     let (id, state) = (run.run.flow_run_id.clone(), states::failed(&run.message));
     SetState { owner, target: Target::FlowRun, id, version: None, state }
-}
-
-/// A run as it is once its claim was accepted.
-fn as_claimed(run: &GiveBack<'_, Detail>) -> RunSnapshot {
-    let flow_run = &run.run.detail.flow_run;
-    let claimed = |task_run: &TaskRun| TaskRun {
-        serialized_state: states::submitted_task_run(run.mark, &task_run.serialized_state),
-        ..task_run.clone()
-    };
-    RunSnapshot {
-        id: flow_run.id.clone(),
-        version: flow_run.version,
-        state: if run.run.is_task_retry { "Running" } else { "Submitted" }.to_owned(),
-        mark: Some(run.mark.clone()),
-        task_runs: flow_run.task_runs.iter().map(claimed).collect(),
-    }
 }
 
 /// The states of claims: Submitted for a Scheduled run, and for each due task run of a Running one.

@@ -96,15 +96,6 @@ impl Prefect3 {
         }
     }
 
-    /// The requests of [`Prefect3::announce`], by what is known without asking.
-    pub(super) fn announcements(&self, launched: &[(DueRun<Detail>, String)]) -> Vec<ApiRequest> {
-        let known = self.pool.try_lock().ok().and_then(|pool| pool.known());
-        let Some(pool) = known else { return Vec::new() };
-        let mut requests = self.event_requests(&pool, launched);
-        requests.extend(self.label_requests(&pool, launched));
-        requests
-    }
-
     fn event_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, String)]) -> Vec<ApiRequest> {
         let (teller, now) = (self.teller(pool), (self.now)());
         let events = |(run, pid): &(DueRun<Detail>, String)| {
@@ -121,14 +112,6 @@ impl Prefect3 {
         };
         let some = |launched: &[(DueRun<Detail>, String)]| requests::events(launched.iter().flat_map(events).collect());
         launched.chunks(MAX_EVENTS / 2).map(some).collect()
-    }
-
-    fn label_requests(&self, pool: &WorkPool, launched: &[(DueRun<Detail>, String)]) -> Vec<ApiRequest> {
-        if !self.wants_labels() {
-            return Vec::new();
-        }
-        let labels = self.teller(pool).labels();
-        launched.iter().map(|(run, _)| requests::labels(&run.flow_run_id, &labels)).collect()
     }
 
     fn teller<'a>(&'a self, work_pool: &'a WorkPool) -> Teller<'a> {

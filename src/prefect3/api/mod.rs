@@ -229,9 +229,10 @@ impl Prefect3 {
 impl Orchestrator for Prefect3 {
     type Detail = Detail;
 
-    /// A claim is a request. A run waits for its own claim and task only: few are ever claimed and not launched.
+    /// A claim is a request. A run waits for its own claim and task only: few are ever claimed and not launched. In a dry
+    /// run they come one after the other, so that what it shows has an order.
     fn batching(&self) -> Batching {
-        Batching { claims: 1, at_once: 12 }
+        Batching { claims: 1, at_once: if self.read_only { 1 } else { 12 } }
     }
 
     async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {

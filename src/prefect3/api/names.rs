@@ -91,6 +91,7 @@ mod tests {
             names("a").event("run", "state"),
             names("a").executed_event("run", "state"),
             names("a").end_of_claim("run", "state", ""),
+            names("a").end_of_claim("run", "state", "Crashed"),
             names("a").csrf_client("run"),
         ];
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());

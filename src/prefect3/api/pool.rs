@@ -27,13 +27,6 @@ const WORK_POOL: &[RowField] = &[
 #[derive(Debug, Default)]
 pub(super) struct Pool(Option<(Arc<WorkPool>, Instant)>);
 
-impl Pool {
-    /// The pool as it was read last.
-    pub(super) fn known(&self) -> Option<Arc<WorkPool>> {
-        self.0.as_ref().map(|(pool, _)| Arc::clone(pool))
-    }
-}
-
 impl Prefect3 {
     /// The pool as it was read a moment ago, beside the queue.
     pub(super) async fn pool(&self) -> Result<Arc<WorkPool>, ApiError> {

@@ -44,11 +44,6 @@ impl ApiRequest {
     pub(super) fn within(self, patience: Duration) -> Self {
         Self { patience: Some(patience), ..self }
     }
-
-    /// For a dry run.
-    pub(super) fn shown(&self) -> Value {
-        json!({"method": self.method.as_str(), "path": self.path, "body": self.body})
-    }
 }
 
 fn segment(text: &str) -> String {

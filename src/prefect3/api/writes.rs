@@ -8,7 +8,7 @@ use super::transport::Sent;
 use super::untold::Telling;
 use super::{Detail, Prefect3};
 use crate::model::ApiError;
-use crate::orchestrator::{Claim, Claimed, DescribesWrites, DueRun, Ending, GiveBack, LogLevel, Mark, RunLog};
+use crate::orchestrator::{Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Mark, RunLog};
 use crate::times;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -19,41 +19,6 @@ use time::OffsetDateTime;
 const MAX_LINES: usize = 200;
 /// A claim is not held up for longer: what was seen of the run would be too old by then.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
-
-impl DescribesWrites for Prefect3 {
-    fn claim_requests(&self, claims: &[Claim<'_, Detail>]) -> Vec<Value> {
-        claims.iter().map(|claim| proposal(claim.run, &self.pending(claim)).shown()).collect()
-    }
-
-    fn give_back_requests(&self, runs: &[GiveBack<'_, Detail>], now: OffsetDateTime) -> Vec<Value> {
-        runs.iter().map(|run| proposal(run.run, &self.awaiting_retry(run, now)).shown()).collect()
-    }
-
-    fn fail_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
-        runs.iter().map(|run| proposal(run.run, &self.crashed(run)).shown()).collect()
-    }
-
-    fn record_requests(&self, run: &DueRun<Detail>, pid: &str) -> Vec<Value> {
-        vec![requests::record_pid(&run.flow_run_id, Some(pid)).shown()]
-    }
-
-    fn cancelled_requests(&self, runs: &[Ending<'_, Detail>]) -> Vec<Value> {
-        // What is not being cancelled is due, and its deployment is gone.
-        let is_due = |run: &Ending<'_, Detail>| {
-            let others = &run.run.detail.flow_run.others;
-            others.get("state_type").and_then(Value::as_str) != Some("CANCELLING")
-        };
-        runs.iter().map(|run| self.cancellation(run, &run.run.epoch, is_due(run)).0.shown()).collect()
-    }
-
-    fn log_requests(&self, lines: &[RunLog]) -> Vec<Value> {
-        self.log_bodies(lines).map(|request| request.shown()).collect()
-    }
-
-    fn announce_requests(&self, launched: &[(DueRun<Detail>, String)]) -> Vec<Value> {
-        self.announcements(launched).iter().map(ApiRequest::shown).collect()
-    }
-}
 
 impl Prefect3 {
     /// Claims, each by a request of its own, side by side.

@@ -5,7 +5,6 @@ use crate::clock::SimClock;
 use crate::config::{Config, REGION, environment};
 use crate::gate::ActorId;
 use crate::port::{Port, Shared};
-use prefect_serverless_agent::aws::ecs::Ecs;
 use prefect_serverless_agent::aws::{AgentAws, AwsClients};
 use prefect_serverless_agent::config::{self, AgentConfig, AgentSecrets, Document, apply_backend_settings};
 use prefect_serverless_agent::orchestrator::{Orchestrator, RenderError};
@@ -221,8 +220,7 @@ impl Process {
         let generation = self.port.world().generation;
         let (config, secrets) = config.of_agent(generation, self.launch_rate)?;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
-        let wrap: fn(Ecs) -> Ecs = std::convert::identity;
-        let connect = AwsConnect { aws: Arc::clone(&self.aws), own, clock: self.port.clock, rate, wrap };
+        let connect = AwsConnect { aws: Arc::clone(&self.aws), own, clock: self.port.clock, rate };
         let launcher = EcsPlatform::new(AccountsLauncher::of_agent(connect), launch_rules(&config, &secrets));
         let (port, loaded) = (&self.port, (&config, &secrets));
         Ok(match generation {

@@ -57,3 +57,18 @@ async fn it_writes_nothing_and_shows_what_a_poll_then_sends() {
     let run_task = world.requests("ecs", "RunTask")[0].json();
     assert_eq!(run_task["clientToken"], planned[2]["body"]["clientToken"]);
 }
+
+#[tokio::test]
+async fn a_run_that_can_never_be_launched_is_shown_as_claimed_and_ended() {
+    let scene = Scene::new().await;
+    let run = scene.run_with(json!({"env": {"X": "{{ prefect.blocks.secret.gone }}"}}));
+    let ended = end(agent(&scene.deployment, &format!("poll --root {ROOT} --dry-run --json"))).await.well();
+    let planned = ended.json()["requests"].as_array().unwrap().clone();
+    let operations: Vec<_> = planned.iter().map(|request| request["operation"].as_str().unwrap()).collect();
+    assert_eq!(operations, ["claim", "fail", "log"], "the claim that it overwrites was only shown");
+    scene.poll().await;
+    let sent: Vec<_> =
+        scene.deployment.world.requests("prefect3", "set_state").iter().map(world::Request::json).collect();
+    assert_eq!((sent.len(), &sent[1]), (2, &planned[1]["body"]["body"]));
+    assert_eq!(scene.history(&run), ["Scheduled", "Pending", "Crashed"]);
+}

@@ -1,11 +1,8 @@
 //! The seam to accounts: how a launcher gets its clients and its credentials.
 
-use crate::aws::ec2::Ec2;
-use crate::aws::ecs::Ecs;
 use crate::aws::{Account, AgentAws, AwsClients, AwsError};
 use crate::clock::Clock;
 use crate::platform::ecs::Launcher;
-use crate::platform::ecs::calls::EcsCalls;
 use crate::platform::ecs::launcher::EcsLauncher;
 use crate::platform::ecs::rate::LaunchRate;
 use std::future::Future;
@@ -25,8 +22,8 @@ pub trait Connect: Send + Sync {
     fn renew(&self, session: &Self::Session) -> impl Future<Output = Result<(), AwsError>> + Send;
 }
 
-/// Launchers that ask AWS. `W`: what stands between a launcher and ECS, if anything.
-pub struct AwsConnect<C, W> {
+/// Launchers that ask AWS.
+pub struct AwsConnect<C> {
     /// The clients of the process.
     pub aws: Arc<AwsClients>,
     /// The agent's own among them.
@@ -35,22 +32,17 @@ pub struct AwsConnect<C, W> {
     pub clock: C,
     /// The agent's launch rate.
     pub rate: Arc<LaunchRate>,
-    /// Wraps a client of ECS.
-    pub wrap: W,
 }
 
-/// How an agent reaches ECS: directly.
-pub type AgentConnect<C> = AwsConnect<C, fn(Ecs) -> Ecs>;
-
-impl<C: Clock + Clone, E: EcsCalls, W: Fn(Ecs) -> E + Send + Sync> AwsConnect<C, W> {
+impl<C: Clock + Clone> AwsConnect<C> {
     /// A launcher with these clients.
-    pub fn launcher(&self, aws: &AgentAws) -> EcsLauncher<E, Ec2, C> {
-        EcsLauncher::new((self.wrap)(aws.ecs.clone()), aws.ec2.clone(), self.clock.clone(), Arc::clone(&self.rate))
+    pub fn launcher(&self, aws: &AgentAws) -> EcsLauncher<C> {
+        EcsLauncher::new(aws.ecs.clone(), aws.ec2.clone(), self.clock.clone(), Arc::clone(&self.rate))
     }
 }
 
-impl<C: Clock + Clone, E: EcsCalls, W: Fn(Ecs) -> E + Send + Sync> Connect for AwsConnect<C, W> {
-    type Launcher = EcsLauncher<E, Ec2, C>;
+impl<C: Clock + Clone> Connect for AwsConnect<C> {
+    type Launcher = EcsLauncher<C>;
     type Session = AgentAws;
 
     fn connect(&self, account: &Account) -> (Self::Launcher, AgentAws) {

@@ -32,13 +32,14 @@ impl FakeConnect {
         self.accounts.lock().unwrap()
     }
 
-    fn launcher(&self, aws: &FakeAws) -> EcsLauncher<FakeAws, FakeAws, JumpingClock> {
-        EcsLauncher::new(aws.clone(), aws.clone(), JumpingClock::new(), Arc::clone(&self.rate))
+    fn launcher(&self, aws: &FakeAws) -> EcsLauncher<JumpingClock> {
+        let (ecs, ec2) = aws.clients();
+        EcsLauncher::new(ecs, ec2, JumpingClock::new(), Arc::clone(&self.rate))
     }
 }
 
 impl Connect for FakeConnect {
-    type Launcher = EcsLauncher<FakeAws, FakeAws, JumpingClock>;
+    type Launcher = EcsLauncher<JumpingClock>;
     type Session = ();
 
     fn connect(&self, account: &Account) -> (Self::Launcher, ()) {

@@ -13,23 +13,28 @@ fn body(image: &str) -> Map<String, Value> {
 
 struct Room {
     aws: FakeAws,
+    ecs: Ecs,
     clock: JumpingClock,
     cache: DefinitionCache,
 }
 
 impl Room {
     fn new() -> Self {
-        Self { aws: FakeAws::default(), clock: JumpingClock::new(), cache: DefinitionCache::default() }
+        Self::on(FakeAws::default())
+    }
+
+    fn on(aws: FakeAws) -> Self {
+        Self { ecs: aws.clients().0, aws, clock: JumpingClock::new(), cache: DefinitionCache::default() }
     }
 
     /// The same AWS, as a new process sees it.
     fn restarted(&self) -> Self {
-        Self { aws: self.aws.clone(), ..Self::new() }
+        Self::on(self.aws.clone())
     }
 
     async fn resolve(&self, body: &Map<String, Value>) -> Result<String, LaunchOutcome> {
         let origin = Origin { flow_run_id: RUN, ..Origin::nobodys() };
-        self.cache.settle(&self.aws, &self.clock, body, &origin).await.map(|(arn, _)| arn)
+        self.cache.settle(&self.ecs, &self.clock, body, &origin).await.map(|(arn, _)| arn)
     }
 
     fn registrations(&self) -> usize {

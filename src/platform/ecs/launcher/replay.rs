@@ -5,7 +5,6 @@ use crate::aws::AwsError;
 use crate::aws::ecs::Task;
 use crate::clock::Clock;
 use crate::platform::ecs::PreparedLaunch;
-use crate::platform::ecs::calls::{EcsCalls, NetworkCalls};
 use crate::platform::ecs::outcome::{Origin, Verdict, classify};
 use crate::platform::{LaunchOutcome, TransientCause};
 use serde_json::Value;
@@ -25,7 +24,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// Pause before the second try; each further one is longer by as much.
 const PAUSE: Duration = Duration::from_millis(250);
 
-impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
+impl<C: Clock> EcsLauncher<C> {
     /// Sends the request, again while its outcome is unknown, until `deadline`.
     pub(super) async fn run_task_once(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
         let origin = Origin {

@@ -5,7 +5,6 @@ use crate::aws::AwsError;
 use crate::aws::ecs::Task;
 use crate::clock::Clock;
 use crate::platform::ecs::LaunchTarget;
-use crate::platform::ecs::calls::{EcsCalls, NetworkCalls};
 use crate::platform::ecs::listing::{is_about_cluster, refused, stopping_tasks};
 use crate::platform::{LaunchOutcome, LiveDeployment, LiveDeployments, Progress};
 use futures_util::future::try_join_all;
@@ -13,7 +12,7 @@ use futures_util::future::try_join_all;
 /// ECS describes at most this many tasks per call.
 const DESCRIBE_MAX: usize = 100;
 
-impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
+impl<C: Clock> EcsLauncher<C> {
     /// Tasks of `started_by` that have not stopped; none where there is no such cluster.
     pub(super) async fn find_live_tasks(
         &self,

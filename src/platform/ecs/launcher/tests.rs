@@ -8,14 +8,33 @@ mod worker;
 use super::*;
 use crate::platform::LaunchIdentity;
 use crate::platform::ecs::testing::{FakeAws, JumpingClock, RUN, START};
+use std::ops::Deref;
 use std::time::Duration;
 
-type Room = EcsLauncher<FakeAws, FakeAws, JumpingClock>;
+/// A launcher and its world.
+struct Room {
+    launcher: EcsLauncher<JumpingClock>,
+    ecs: FakeAws,
+}
 
-/// A launcher on a new world; the world is in its `ecs`.
+impl Deref for Room {
+    type Target = EcsLauncher<JumpingClock>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.launcher
+    }
+}
+
+/// A launcher on a new world.
 fn room() -> Room {
+    with_rate(None)
+}
+
+fn with_rate(rate: Option<f64>) -> Room {
     let aws = FakeAws::default();
-    EcsLauncher::new(aws.clone(), aws, JumpingClock::new(), Arc::new(LaunchRate::new(None)))
+    let (ecs, ec2) = aws.clients();
+    let launcher = EcsLauncher::new(ecs, ec2, JumpingClock::new(), Arc::new(LaunchRate::new(rate)));
+    Room { launcher, ecs: aws }
 }
 
 fn identity() -> LaunchIdentity {

@@ -4,12 +4,11 @@ use super::EcsLauncher;
 use crate::clock::Clock;
 use crate::model::RunRefusal;
 use crate::platform::LaunchOutcome;
-use crate::platform::ecs::calls::{EcsCalls, NetworkCalls};
 use crate::platform::ecs::outcome::{Origin, refusal};
 use crate::platform::ecs::worker::NetworkLookup;
 use serde_json::Value;
 
-impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
+impl<C: Clock> EcsLauncher<C> {
     /// The network that the launch asks for; `None` = what its request has stands.
     pub(super) async fn looked_up_network(
         &self,
@@ -27,16 +26,16 @@ impl<E: EcsCalls, N: NetworkCalls, C: Clock> EcsLauncher<E, N, C> {
         let vpc = if let Some(vpc_id) = lookup.vpc_id() {
             vpc_id.to_owned()
         } else {
-            let vpc = self.network.default_vpc().await.map_err(vpcs_refused)?;
-            vpc.ok_or_else(|| network_fault(lookup.no_vpc(), origin))?
+            let vpcs = self.ec2.default_vpcs().await.map_err(vpcs_refused)?;
+            vpcs.into_iter().next().ok_or_else(|| network_fault(lookup.no_vpc(), origin))?
         };
-        let subnets = self.network.subnets(&vpc).await;
+        let subnets = self.ec2.subnets(&vpc).await;
         let subnets = subnets.map_err(|error| refusal("DescribeSubnets", error, origin))?;
         if !subnets.is_empty() {
             return Ok(subnets);
         }
         // Only now it matters whether the VPC is there. Nothing of this is remembered: somebody will mend it.
-        let is_there = lookup.vpc_id().is_none() || self.network.vpc_exists(&vpc).await.map_err(vpcs_refused)?;
+        let is_there = lookup.vpc_id().is_none() || self.ec2.vpc_exists(&vpc).await.map_err(vpcs_refused)?;
         let refusal = if is_there { lookup.network(&[]).err() } else { Some(lookup.no_vpc()) };
         Err(network_fault(refusal.unwrap_or_else(|| lookup.no_vpc()), origin))
     }

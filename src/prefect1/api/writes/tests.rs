@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::single_match_else)]
 use super::super::test_support::{
-    KEY, NOW, RUN_ID, Reply, Server, TASK_RUN_ID, due, mark_for, ok, prefect, retry_row, scheduled_row, setup, task_row,
+    NOW, RUN_ID, Reply, Server, due, mark_for, ok, prefect, retry_row, scheduled_row, setup, task_row,
 };
 use super::*;
 use crate::orchestrator::{DueRun, Mark, Orchestrator};
@@ -253,26 +253,4 @@ async fn logs_that_are_not_written_are_told() {
     let boom = json!({"errors": [{"message": "boom"}], "data": {"write_run_logs": null}});
     let server = Server::start(move |_, _| Reply::Json(200, boom.clone())).await;
     assert!(prefect(setup(&server.api)).log(&[line]).await.is_err());
-}
-
-#[tokio::test]
-async fn a_dry_run_can_show_what_would_be_sent() {
-    let server = Server::start(|_, _| Reply::Drop).await;
-    let prefect = prefect(setup(&server.api));
-    let runs = [due(&scheduled_row()), due(&retry_row())];
-    let marks = marks(&runs);
-    let requests = prefect.claim_requests(&claims(&runs, &marks));
-    assert_eq!(requests.len(), 1);
-    assert_eq!(state_of(&requests[0]["variables"], 1)["task_run_id"], TASK_RUN_ID);
-    assert!(requests[0]["query"].as_str().unwrap().starts_with("mutation("));
-    let line = RunLog { flow_run_id: RUN_ID.into(), level: LogLevel::Info, message: "m".into() };
-    assert_eq!(prefect.log_requests(&[line]).len(), 1);
-    let endings = [Ending { run: &runs[0], message: "no such image".into() }];
-    assert_eq!(state_of(&prefect.fail_requests(&endings)[0]["variables"], 0)["state"]["type"], "Failed");
-    let delay = Duration::from_secs(40);
-    let back = |(run, mark)| GiveBack { run, mark, reason: "throttled".into(), for_capacity: false, delay };
-    let requests_back = prefect.give_back_requests(&runs.iter().zip(&marks).map(back).collect::<Vec<_>>(), NOW);
-    assert_eq!(state_of(&requests_back[0]["variables"], 0)["state"]["type"], "Scheduled");
-    assert_eq!(state_of(&requests_back[0]["variables"], 1)["task_run_id"], TASK_RUN_ID);
-    assert!(server.seen().is_empty() && !format!("{requests:?}").contains(KEY));
 }

@@ -2,7 +2,6 @@
 use super::super::test_support::{RUN, agent, call, calls, due, no_content, pid, pool_row, setup, with};
 use super::*;
 use crate::aws::test_server::{Reply, Request as Seen, Server, json};
-use crate::orchestrator::DescribesWrites;
 use serde_json::json;
 
 fn usual(request: &Seen) -> Reply {
@@ -107,15 +106,4 @@ async fn telling_ends_by_itself_and_keeps_what_is_left() {
     let began = tokio::time::Instant::now();
     assert_eq!(prefect.announce(&[]).await, 100);
     assert!(began.elapsed() < Duration::from_secs(3), "before the deadline: {:?}", began.elapsed());
-}
-
-#[tokio::test]
-async fn a_dry_run_shows_what_others_would_be_told() {
-    let server = Server::start(usual).await;
-    let prefect = agent(&server);
-    assert!(prefect.announce_requests(&launched(1)).is_empty(), "nothing is known of the pool");
-    prefect.pool().await.unwrap();
-    let paths: Vec<_> = prefect.announce_requests(&launched(2)).iter().map(|shown| shown["path"].clone()).collect();
-    let labels = |number: u32| json!(format!("/flow_runs/000{number}-{RUN}/labels"));
-    assert_eq!(paths, [json!("/events"), labels(0), labels(1)]);
 }

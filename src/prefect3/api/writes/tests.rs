@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::test_support::{
-    IDENTITY, NOW, RUN, TASK, agent, call, calls, claim_id, claimed_state, due, due_row, mark, names, no_content, ok,
-    pid, replying, row_in, state, unavailable,
+    IDENTITY, NOW, RUN, agent, call, calls, claim_id, claimed_state, due, due_row, mark, names, no_content, pid,
+    replying, row_in, state, unavailable,
 };
 use super::*;
 use crate::aws::test_server::{Reply, Request as Seen, Server, json};
@@ -269,23 +269,4 @@ async fn log_lines_are_dated_and_levelled() {
     prefect.log(&many).await.unwrap();
     assert_eq!(server.requests().len(), 4);
     assert!(agent(&replying(vec![unavailable()]).await).log(&[line(LogLevel::Info)]).await.is_err());
-}
-
-#[tokio::test]
-async fn a_dry_run_shows_the_requests_that_would_be_sent() {
-    let server = replying(vec![ok(json!(null))]).await;
-    let (prefect, run, mark) = (agent(&server), due(), mark());
-    let claims = prefect.claim_requests(&[Claim { run: &run, mark: &mark }]);
-    assert_eq!(format!("{} {}", claims[0]["method"].as_str().unwrap(), claims[0]["path"].as_str().unwrap()), SET_STATE);
-    assert_eq!(claims[0]["body"]["state"]["type"], "PENDING");
-    let back = GiveBack { run: &run, mark: &mark, reason: "r".into(), for_capacity: false, delay: Duration::ZERO };
-    assert_eq!(prefect.give_back_requests(&[back], NOW)[0]["body"]["state"]["name"], "AwaitingRetry");
-    let ending = || [Ending { run: &run, message: "m".into() }];
-    assert_eq!(prefect.fail_requests(&ending())[0]["body"]["state"]["type"], "CRASHED");
-    assert_eq!(prefect.cancelled_requests(&ending())[0]["body"]["force"], true, "it is due, and its deployment gone");
-    assert!(prefect.record_requests(&run, &pid())[0]["body"]["infrastructure_pid"].as_str().unwrap().ends_with(TASK));
-    assert!(server.requests().is_empty());
-    let ids =
-        [names().end_of_claim(RUN, &mark.token, "AwaitingRetry"), names().end_of_claim(RUN, &mark.token, "Crashed")];
-    assert_ne!(ids[0], ids[1]);
 }

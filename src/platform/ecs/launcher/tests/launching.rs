@@ -244,15 +244,14 @@ async fn past_the_deadline_nothing_is_started() {
 
 #[tokio::test]
 async fn launches_keep_to_the_rate_and_those_without_a_slot_are_known_not_started() {
-    let aws = FakeAws::default();
-    aws.world().run_task_answers = (0..100).map(|_| Ok(started(T1))).collect();
-    let room = EcsLauncher::new(aws.clone(), aws.clone(), JumpingClock::new(), Arc::new(LaunchRate::new(Some(20.0))));
+    let room = with_rate(Some(20.0));
+    room.ecs.world().run_task_answers = (0..100).map(|_| Ok(started(T1))).collect();
     let deadline = START + Duration::from_millis(1500);
-    assert_eq!(Launcher::room(&room, deadline), Some(40));
+    assert_eq!(room.room(deadline), Some(40));
     let launch = prepared();
     let outcomes = join_all((0..50).map(|_| room.launch(&launch, deadline))).await;
     let begun = outcomes.iter().filter(|outcome| **outcome == started_t1()).count();
-    assert_eq!((begun, aws.count("RunTask")), (40, 40), "20 at once, 20 a second later");
+    assert_eq!((begun, room.ecs.count("RunTask")), (40, 40), "20 at once, 20 a second later");
     for outcome in outcomes.iter().filter(|outcome| **outcome != started_t1()) {
         assert!(
             matches!(outcome, LaunchOutcome::Transient { reason, .. } if reason.contains("launch_rate")),
