@@ -1,16 +1,11 @@
 //! All clients of a process: built once, sharing one HTTP client and one set of credentials.
 
-use super::credentials::{self, Cached};
-use super::ec2::Ec2;
+use super::credentials::{self, AssumedRole, Cached, Sts};
 use super::ecs::Ecs;
-use super::endpoints::{Endpoints, Service};
 use super::http::AwsHttp;
-use super::lambda::Lambda;
-use super::logs::Logs;
-use super::s3::S3;
-use super::signed::Signed;
+use super::services::{Ec2, Lambda, Logs, S3};
+use super::signed::{Endpoints, Service, Signed};
 use super::ssm::Ssm;
-use super::sts::{AssumedRole, Sts};
 use crate::config::Environment;
 use crate::http::Http;
 use crate::http::network::Options;

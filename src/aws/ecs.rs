@@ -1,10 +1,7 @@
 //! ECS: requests go out as the JSON they are given, so that every key AWS knows can be used.
 
-mod answers;
-
 use super::AwsError;
-use super::raw::Wire;
-use answers::text;
+use super::error::Wire;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -101,7 +98,7 @@ impl Ecs {
     /// was lost, may have started the task.) Callers repeat it with the same `clientToken`.
     pub async fn run_task(&self, body: &Map<String, Value>) -> Result<RunTaskAnswer, AwsError> {
         let once = aws_sdk_ecs::Config::builder().retry_config(RetryConfig::disabled());
-        answers::run_task(&exchange!(self.client.run_task(), body, once)?)
+        run_task(&exchange!(self.client.run_task(), body, once)?)
     }
 
     /// `RegisterTaskDefinition` with exactly this body → ARN. Repeated after throttling and lost answers; at worst a
@@ -132,7 +129,7 @@ impl Ecs {
             "familyPrefix": family, "status": "ACTIVE", "sort": "DESC", "maxResults": limit.clamp(1, MAX_PAGE)
         }));
         let answer = exchange!(self.client.list_task_definitions(), &body)?;
-        let arns = answers::arns(&answer, "ListTaskDefinitions", "taskDefinitionArns")?;
+        let arns = arns(&answer, "ListTaskDefinitions", "taskDefinitionArns")?;
         Ok(arns.into_iter().filter(|arn| family_of(arn) == Some(family)).take(limit).collect())
     }
 
@@ -142,7 +139,7 @@ impl Ecs {
             return Ok(Vec::new());
         }
         let body = in_cluster(cluster, json!({"tasks": task_arns}));
-        answers::tasks(&exchange!(self.client.describe_tasks(), &body)?, "DescribeTasks")
+        tasks(&exchange!(self.client.describe_tasks(), &body)?, "DescribeTasks")
     }
 
     /// `DescribeTasks` of one task with its tags: its `version`, and the tags. `None` = ECS no longer knows it.
@@ -153,7 +150,7 @@ impl Ecs {
     ) -> Result<Option<TaggedTask>, AwsError> {
         let body = in_cluster(cluster, json!({"tasks": [task_arn], "include": ["TAGS"]}));
         let answer = exchange!(self.client.describe_tasks(), &body)?;
-        let task = match answers::list(&answer, "DescribeTasks", "tasks")? {
+        let task = match list(&answer, "DescribeTasks", "tasks")? {
             [] => return Ok(None),
             [Value::Object(task), ..] => task,
             _ => return Err(AwsError::Malformed("DescribeTasks answered a task that is no object".into())),
@@ -174,14 +171,14 @@ impl Ecs {
         // The default `desiredStatus` is RUNNING. One page is 100 tasks; a flow run has one or two.
         let body = in_cluster(cluster, json!({"startedBy": started_by}));
         let answer = exchange!(self.client.list_tasks(), &body)?;
-        answers::arns(&answer, "ListTasks", "taskArns")
+        arns(&answer, "ListTasks", "taskArns")
     }
 
     /// Tasks that are being stopped, or stopped within the last hour, by `startedBy` → ARNs.
     pub async fn list_stopping_tasks(&self, cluster: Option<&str>, started_by: &str) -> Result<Vec<String>, AwsError> {
         let body = in_cluster(cluster, json!({"startedBy": started_by, "desiredStatus": "STOPPED"}));
         let answer = exchange!(self.client.list_tasks(), &body)?;
-        answers::arns(&answer, "ListTasks", "taskArns")
+        arns(&answer, "ListTasks", "taskArns")
     }
 
     /// `StopTask`.
@@ -216,4 +213,94 @@ fn family_of(arn: &str) -> Option<&str> {
 
 fn array<'a>(answer: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a Value> {
     answer.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+// Answers of ECS, read into types. What is missing or of another shape says nothing: such an answer is malformed, for
+// "there is no task" must never be read out of an answer that does not say so.
+
+/// What `RunTask` answered. A task counts whatever stands beside it; without one, the answer must say that there is none.
+fn run_task(answer: &Map<String, Value>) -> Result<RunTaskAnswer, AwsError> {
+    let listed = list(answer, "RunTask", "tasks")?;
+    let tasks: Vec<Task> = listed.iter().filter_map(task_of).collect();
+    if tasks.is_empty() && !listed.is_empty() {
+        return Err(without_arn("RunTask"));
+    }
+    match failures(answer) {
+        Ok(failures) => Ok(RunTaskAnswer { tasks, failures }),
+        Err(_) if !tasks.is_empty() => Ok(RunTaskAnswer { tasks, failures: Vec::new() }),
+        Err(error) => Err(error),
+    }
+}
+
+/// `tasks` of an answer: each with its ARN, for a task without one cannot be spoken of.
+fn tasks(answer: &Map<String, Value>, operation: &str) -> Result<Vec<Task>, AwsError> {
+    let listed = list(answer, operation, "tasks")?;
+    listed.iter().map(|task| task_of(task).ok_or_else(|| without_arn(operation))).collect()
+}
+
+/// A list of ARNs.
+fn arns(answer: &Map<String, Value>, operation: &str, key: &str) -> Result<Vec<String>, AwsError> {
+    let arn = |arn: &Value| arn.as_str().filter(|arn| !arn.is_empty()).map(ToOwned::to_owned);
+    let listed = list(answer, operation, key)?.iter();
+    listed
+        .map(|entry| {
+            arn(entry)
+                .ok_or_else(|| AwsError::Malformed(format!("{operation} answered {key} with an entry that is no ARN")))
+        })
+        .collect()
+}
+
+/// A list that every answer of this kind has.
+fn list<'a>(answer: &'a Map<String, Value>, operation: &str, key: &str) -> Result<&'a [Value], AwsError> {
+    match answer.get(key) {
+        Some(Value::Array(list)) => Ok(list),
+        Some(_) => Err(AwsError::Malformed(format!("{operation} answered {key} that are no list"))),
+        None => Err(AwsError::Malformed(format!("{operation} answered without {key}"))),
+    }
+}
+
+/// `failures[]`; an entry that says nothing is none.
+fn failures(answer: &Map<String, Value>) -> Result<Vec<Failure>, AwsError> {
+    let listed = match answer.get("failures") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(_) => list(answer, "RunTask", "failures")?,
+    };
+    let failure = |entry: &Value| {
+        let failure = Failure { arn: text(entry, "arn"), reason: text(entry, "reason"), detail: text(entry, "detail") };
+        (failure != Failure::default()).then_some(failure)
+    };
+    listed
+        .iter()
+        .map(|entry| {
+            failure(entry).ok_or_else(|| AwsError::Malformed("RunTask answered a failure that says nothing".into()))
+        })
+        .collect()
+}
+
+fn without_arn(operation: &str) -> AwsError {
+    AwsError::Malformed(format!("{operation} answered a task without taskArn"))
+}
+
+fn task_of(task: &Value) -> Option<Task> {
+    Some(Task {
+        task_arn: text(task, "taskArn").filter(|arn| !arn.is_empty())?,
+        cluster_arn: text(task, "clusterArn"),
+        last_status: text(task, "lastStatus").unwrap_or_default(),
+        desired_status: text(task, "desiredStatus").unwrap_or_default(),
+        started_by: text(task, "startedBy"),
+        stopped_reason: text(task, "stoppedReason"),
+        stop_code: text(task, "stopCode"),
+        created_at: task.get("createdAt").and_then(Value::as_f64).and_then(instant),
+    })
+}
+
+/// Seconds since 1970, as AWS's JSON protocols write a time; whole seconds are enough here.
+#[allow(clippy::cast_possible_truncation)] // Saturates, and such a time is none.
+fn instant(seconds: f64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(seconds.floor() as i64).ok()
+}
+
+/// A member that is a text.
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key)?.as_str().map(ToOwned::to_owned)
 }

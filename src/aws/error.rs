@@ -1,4 +1,23 @@
-//! What went wrong in talking to AWS, told apart by what it says about the effect.
+//! What AWS says: the JSON of SDK operations as it is, and what went wrong, told apart by what it says about the effect.
+
+use crate::http::{Answer, SendError, chain};
+use crate::sync::lock;
+use crate::transport::shape;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use std::error::Error;
+use std::sync::{Arc, Mutex};
 
 /// An AWS call that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,4 +78,168 @@ pub(crate) fn is_throttling(code: &str) -> bool {
         "TooManyUpdates" | "TooManyRequests" => true,
         code => aws_runtime::retries::classifiers::THROTTLING_ERRORS.contains(&code),
     }
+}
+
+// SDK operations with the JSON as it is: the request body verbatim, the answer as it came over the wire.
+
+/// One call's bytes: what to send (replacing what the SDK serialised) and what came back last.
+#[derive(Clone, Default)]
+pub(super) struct Wire {
+    body: Option<Bytes>,
+    answer: Arc<Mutex<Option<(u16, Bytes)>>>,
+}
+
+/// Bodies may hold secrets: never printed.
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wire").finish_non_exhaustive()
+    }
+}
+
+impl Wire {
+    /// Sends exactly this object.
+    pub(super) fn verbatim(body: &Map<String, Value>) -> Result<Self, AwsError> {
+        let bytes = serde_json::to_vec(body).map_err(|error| AwsError::NotSent(error.to_string()))?;
+        Ok(Self { body: Some(bytes.into()), answer: Arc::default() })
+    }
+
+    /// The answer as JSON; errors are told apart by what they say about the effect.
+    pub(super) fn json<O, E>(
+        &self,
+        result: Result<O, SdkError<E, HttpResponse>>,
+    ) -> Result<Map<String, Value>, AwsError>
+    where
+        E: Error + 'static,
+    {
+        match result {
+            Ok(_) => {}
+            // Understood by the service, but not by the SDK's parser: what came counts.
+            Err(SdkError::ResponseError(_)) if self.succeeded() => {}
+            Err(error) => return Err(self.error(&error)),
+        }
+        match self.take() {
+            // Not quoted: it may hold the parameters' values.
+            Some((_, body)) => serde_json::from_slice(&body)
+                .map_err(|error| format!("{error}, of {} bytes", body.len()))
+                .and_then(shape::object)
+                .map_err(AwsError::Malformed),
+            None => Err(AwsError::Malformed("no body".into())),
+        }
+    }
+
+    /// What a failed call says about its effect.
+    pub(super) fn error<E: Error + 'static>(&self, error: &SdkError<E, HttpResponse>) -> AwsError {
+        match (error, self.take()) {
+            (SdkError::ServiceError(_) | SdkError::ResponseError(_), Some((status, body))) => {
+                if (200..300).contains(&status) {
+                    AwsError::Malformed(format!("{}, of {} bytes", chain(error), body.len()))
+                } else {
+                    json_error(status, header_code(error).as_deref(), &body)
+                }
+            }
+            (SdkError::ServiceError(_) | SdkError::ResponseError(_), None) => AwsError::Malformed(chain(error)),
+            (SdkError::TimeoutError(_), _) => AwsError::NoAnswer(chain(error)),
+            _ => without_answer(error),
+        }
+    }
+
+    fn succeeded(&self) -> bool {
+        let answer = lock(&self.answer);
+        answer.as_ref().is_some_and(|(status, _)| (200..300).contains(status))
+    }
+
+    fn take(&self) -> Option<(u16, Bytes)> {
+        lock(&self.answer).take()
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Wire {
+    fn name(&self) -> &'static str {
+        "Wire"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(body) = &self.body {
+            let request = context.request_mut();
+            request.headers_mut().insert("content-length", body.len().to_string());
+            *request.body_mut() = SdkBody::from(body.clone());
+        }
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response();
+        let body = response.body().bytes().map(Bytes::copy_from_slice).unwrap_or_default();
+        let mut answer = lock(&self.answer);
+        *answer = Some((response.status().as_u16(), body));
+        Ok(())
+    }
+}
+
+/// A call that ended without any answer: not signed, not sent, or sent and then nothing.
+fn without_answer(error: &(dyn Error + 'static)) -> AwsError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        // First of all: a role that cannot be assumed has a failed call of its own among its causes.
+        if current.is::<CredentialsError>() {
+            return AwsError::Credentials(chain(current));
+        }
+        if let Some(transport) = current.downcast_ref::<SendError>() {
+            return transport.clone().into();
+        }
+        cause = current.source();
+    }
+    AwsError::NotSent(chain(error))
+}
+
+fn header_code<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
+    Some(error.raw_response()?.headers().get("x-amzn-errortype")?.to_owned())
+}
+
+/// An error answer of a JSON service; anything else (a proxy's HTML) keeps its status and has no code.
+pub(super) fn json_error(status: u16, header_code: Option<&str>, body: &[u8]) -> AwsError {
+    let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let text = |keys: &[&str]| keys.iter().find_map(|key| fields.get(*key)?.as_str());
+    let code = text(&["__type", "code", "Code"]).or(header_code).unwrap_or_default();
+    let resource_ids = fields.get("resourceIds").and_then(Value::as_array).into_iter().flatten();
+    AwsError::Answer {
+        status,
+        code: bare_code(code).to_owned(),
+        message: text(&["message", "Message", "errorMessage"]).map_or_else(|| excerpt(body), ToOwned::to_owned),
+        resource_ids: resource_ids.filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
+    }
+}
+
+pub(super) fn answer_error(answer: &Answer) -> AwsError {
+    let code = answer.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+    json_error(answer.status, code, &answer.body)
+}
+
+/// `com.amazonaws.ecs#ConflictException:http://…` → `ConflictException`.
+fn bare_code(code: &str) -> &str {
+    let code = code.rsplit_once('#').map_or(code, |(_, name)| name);
+    code.split_once(':').map_or(code, |(name, _)| name)
+}
+
+/// The first characters of a body, for people. A cut is marked, so that the beginning of a secret before it can be told.
+pub(super) fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let mut short: String = text.trim().chars().take(200).collect();
+    if short.len() < text.trim().len() {
+        short.push(crate::redaction::CUT);
+    } else if short.is_empty() {
+        short.push_str("an empty body");
+    }
+    short
 }

@@ -1,7 +1,7 @@
 //! What is read of the answers of EC2, S3 and STS. Namespaces are of no interest: a name alone says what is meant.
 
 use super::AwsError;
-use super::raw::excerpt;
+use super::error::excerpt;
 use crate::http::Answer;
 use roxmltree::{Document, Node, ParsingOptions};
 

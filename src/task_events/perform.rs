@@ -6,7 +6,7 @@ use super::event::TaskEvent;
 use super::task_owner::{LaunchedBy, Owner, Tags};
 use crate::aws::AwsError;
 use crate::aws::ecs::Ecs;
-use crate::aws::logs::Logs;
+use crate::aws::services::Logs;
 use crate::clock::Clock;
 use crate::model::ApiError;
 use crate::orchestrator::{Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};

@@ -15,8 +15,8 @@ use super::{
     Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveDeployment, LiveDeployments,
     PreparedLaunch, WithWarning, Words,
 };
-use crate::aws::ec2::Ec2;
 use crate::aws::ecs::Ecs;
+use crate::aws::services::Ec2;
 use crate::clock::Clock;
 use crate::model::RunRefusal;
 use serde_json::{Map, Value};

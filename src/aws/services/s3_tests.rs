@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::aws::credentials::Cached;
-use crate::aws::endpoints::Endpoints;
+use crate::aws::signed::Endpoints;
 use crate::aws::test_server::{Reply, Request, Server, network, text};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;

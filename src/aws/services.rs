@@ -1,0 +1,220 @@
+//! Services of which we need a call or two, which we sign ourselves: S3, Lambda, `CloudWatch` Logs and EC2.
+
+use super::error::answer_error;
+use super::signed::{Call, Service, Signed};
+use super::{AwsError, xml};
+use crate::transport::shape::at;
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+#[cfg(test)]
+mod ec2_tests;
+#[cfg(test)]
+mod lambda_tests;
+#[cfg(test)]
+mod logs_tests;
+#[cfg(test)]
+mod s3_tests;
+
+/// A client for one set of credentials.
+#[derive(Debug, Clone)]
+pub struct S3 {
+    signed: Signed,
+}
+
+/// What may stand in a path as it is.
+const PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+impl S3 {
+    /// Calls S3 with these credentials.
+    pub fn new(signed: Signed) -> Self {
+        Self { signed }
+    }
+
+    /// `GetObject`. A bucket of another region is found there.
+    pub async fn get_object(&self, bucket: &str, key: &str) -> Result<Bytes, AwsError> {
+        let answer = self.signed.read(&call(&self.signed, bucket, key)?).await?;
+        let elsewhere = answer.headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+        let answer = match elsewhere {
+            Some(region) if matches!(answer.status, 301 | 307 | 400) && region != self.signed.region => {
+                let there = self.signed.in_region(region);
+                there.read(&call(&there, bucket, key)?).await?
+            }
+            _ => answer,
+        };
+        match answer.status {
+            200 => Ok(answer.body),
+            _ => Err(xml::error(&answer)),
+        }
+    }
+}
+
+fn call(signed: &Signed, bucket: &str, key: &str) -> Result<Call, AwsError> {
+    let key = utf8_percent_encode(key, &PATH);
+    // A bucket with dots does not fit the certificate of virtual hosts.
+    let url = match signed.endpoints.overridden(Service::S3) {
+        Some(endpoint) => format!("{endpoint}/{bucket}/{key}"),
+        None if bucket.contains('.') => format!("{}/{bucket}/{key}", signed.endpoint(Service::S3)?),
+        None => {
+            let host = signed.endpoints.host(Service::S3, &signed.region).map_err(AwsError::NotSent)?;
+            format!("https://{bucket}.{host}/{key}")
+        }
+    };
+    Ok(Call { service: Service::S3, method: http::Method::GET, url, headers: Vec::new(), body: Bytes::new() })
+}
+
+// Lambda: asking for an invocation without waiting for it.
+
+/// What a part of a path is encoded to is signed, so it must be encoded as AWS does: without the unreserved characters.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A client for one region and one set of credentials.
+#[derive(Debug, Clone)]
+pub struct Lambda {
+    signed: Signed,
+}
+
+impl Lambda {
+    /// Calls Lambda with these credentials.
+    pub fn new(signed: Signed) -> Self {
+        Self { signed }
+    }
+
+    /// `Invoke` with `InvocationType: Event`: returns once the event is queued. Function: name or ARN, with or
+    /// without a qualifier. Sent once; a repetition may queue a second event.
+    pub async fn invoke_event(&self, function: &str, payload: Bytes) -> Result<(), AwsError> {
+        let function = utf8_percent_encode(function, IN_PATH);
+        let endpoint = self.signed.endpoint(Service::Lambda)?;
+        let call = Call {
+            service: Service::Lambda,
+            method: http::Method::POST,
+            url: format!("{endpoint}/2015-03-31/functions/{function}/invocations"),
+            headers: vec![("x-amz-invocation-type", "Event".into()), ("content-type", "application/json".into())],
+            body: payload,
+        };
+        let answer = self.signed.send(&call).await?;
+        match answer.status {
+            200..300 => Ok(()),
+            _ => Err(answer_error(&answer)),
+        }
+    }
+}
+
+// `CloudWatch` Logs: the last lines of a container.
+
+/// A client for one region and one set of credentials.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    signed: Signed,
+}
+
+impl Logs {
+    /// Calls `CloudWatch` Logs with these credentials.
+    pub fn new(signed: Signed) -> Self {
+        Self { signed }
+    }
+
+    /// `GetLogEvents`: the last `limit` lines of a stream, oldest first; none if there is no such stream. `region`: `None` =
+    /// the client's own.
+    pub async fn last_lines(
+        &self,
+        region: Option<&str>,
+        group: &str,
+        stream: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, AwsError> {
+        let signed = region.map_or_else(|| self.signed.clone(), |region| self.signed.in_region(region));
+        let body = json!({"logGroupName": group, "logStreamName": stream, "limit": limit, "startFromHead": false});
+        let call = Call {
+            service: Service::Logs,
+            method: http::Method::POST,
+            url: format!("{}/", signed.endpoint(Service::Logs)?),
+            headers: vec![
+                ("content-type", "application/x-amz-json-1.1".into()),
+                ("x-amz-target", "Logs_20140328.GetLogEvents".into()),
+            ],
+            body: body.to_string().into(),
+        };
+        let answer = signed.read(&call).await?;
+        if answer.status != 200 {
+            return match answer_error(&answer) {
+                AwsError::Answer { code, .. } if code == "ResourceNotFoundException" => Ok(Vec::new()),
+                error => Err(error),
+            };
+        }
+        let body: Value =
+            serde_json::from_slice(&answer.body).map_err(|error| AwsError::Malformed(error.to_string()))?;
+        // An empty list is there too.
+        let Some(events) = at(&body, &["events"]).and_then(Value::as_array) else {
+            return Err(AwsError::Malformed("GetLogEvents answered no list of events".into()));
+        };
+        Ok(events.iter().filter_map(|event| event.get("message")?.as_str()).map(str::to_owned).collect())
+    }
+}
+
+// EC2: networks.
+
+/// A client for one region and one set of credentials.
+#[derive(Debug, Clone)]
+pub struct Ec2 {
+    signed: Signed,
+}
+
+/// More pages than any account has.
+const MAX_PAGES: usize = 50;
+
+impl Ec2 {
+    /// Calls EC2 with these credentials.
+    pub fn new(signed: Signed) -> Self {
+        Self { signed }
+    }
+
+    /// `DescribeVpcs` of the default VPC → ids, in answer order.
+    pub async fn default_vpcs(&self) -> Result<Vec<String>, AwsError> {
+        self.describe("DescribeVpcs", ("isDefault", "true"), ("vpcSet", "vpcId")).await
+    }
+
+    /// `DescribeVpcs` of one VPC: whether there is such a VPC in the region.
+    pub async fn vpc_exists(&self, vpc_id: &str) -> Result<bool, AwsError> {
+        Ok(!self.describe("DescribeVpcs", ("vpc-id", vpc_id), ("vpcSet", "vpcId")).await?.is_empty())
+    }
+
+    /// `DescribeSubnets` of a VPC → ids, in answer order.
+    pub async fn subnets(&self, vpc_id: &str) -> Result<Vec<String>, AwsError> {
+        self.describe("DescribeSubnets", ("vpc-id", vpc_id), ("subnetSet", "subnetId")).await
+    }
+
+    /// All pages of a list: the ids of the items that match one filter.
+    async fn describe(
+        &self,
+        action: &str,
+        (filter, value): (&str, &str),
+        (list, id): (&str, &str),
+    ) -> Result<Vec<String>, AwsError> {
+        let mut found = Vec::new();
+        let mut next: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let mut fields = vec![
+                ("Action", action),
+                ("Version", "2016-11-15"),
+                ("Filter.1.Name", filter),
+                ("Filter.1.Value.1", value),
+            ];
+            fields.extend(next.as_deref().map(|token| ("NextToken", token)));
+            let answer = self.signed.read(&Call::query(&self.signed, Service::Ec2, &fields)?).await?;
+            let page = xml::expect(&answer)?;
+            let page = page.root_element();
+            // An empty list is there too: without it this is a page of somebody between us and EC2.
+            let items = xml::child(page, list)
+                .ok_or_else(|| AwsError::Malformed(format!("{action} answered no {list}")))?
+                .children();
+            found.extend(items.filter_map(|item| xml::text_of(item, id)).map(ToOwned::to_owned));
+            next = xml::text_of(page, "nextToken").map(ToOwned::to_owned);
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(AwsError::Malformed(format!("{action} does not come to an end")))
+    }
+}
