@@ -47,7 +47,6 @@ mod python_text;
 pub mod redaction;
 mod slug;
 pub mod state;
-mod sync;
 pub mod task_events;
 pub mod telemetry;
 mod times;

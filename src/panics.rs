@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 thread_local! {
     /// Where this thread panicked last.
@@ -53,6 +54,13 @@ fn words(payload: &(dyn Any + Send)) -> Option<&'static str> {
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panic> {
     let caught = AssertUnwindSafe(work).catch_unwind().await;
     caught.map_err(|payload| Panic { place: PLACE.take(), words: words(&*payload) })
+}
+
+// Locks that a panic elsewhere does not take out of use.
+
+/// The lock. What is behind it is valid after every statement, so a poisoned one is as good.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

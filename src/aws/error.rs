@@ -1,7 +1,7 @@
 //! What AWS says: the JSON of SDK operations as it is, and what went wrong, told apart by what it says about the effect.
 
 use crate::http::{Answer, SendError, chain};
-use crate::sync::lock;
+use crate::panics::lock;
 use crate::transport::shape;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::box_error::BoxError;

@@ -5,15 +5,14 @@ use prefect_serverless_agent::aws::AwsClients;
 use prefect_serverless_agent::clock::SystemClock;
 use prefect_serverless_agent::config::Environment;
 use prefect_serverless_agent::functions::health::HealthFunction;
-use prefect_serverless_agent::functions::init_error;
 use prefect_serverless_agent::functions::poll::{answer, handle, log_lines};
 use prefect_serverless_agent::functions::task_events::TaskEventsFunction;
-use prefect_serverless_agent::functions::{Handler, InvocationError, guarded, parameter_root};
-use prefect_serverless_agent::health::request::UrlEvent;
+use prefect_serverless_agent::functions::{self, Handler, InvocationError, guarded, parameter_root};
+use prefect_serverless_agent::health::UrlEvent;
 use prefect_serverless_agent::platform::ecs::AgentEcs;
 use prefect_serverless_agent::poll::{Deployment, Invocation, Source};
 use prefect_serverless_agent::redaction::Redaction;
-use prefect_serverless_agent::telemetry::logs;
+use prefect_serverless_agent::telemetry;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,13 +33,13 @@ async fn main() -> ExitCode {
     };
     let environment: Environment = std::env::vars_os().filter_map(text).collect();
     let redaction = Redaction::of_environment(&environment);
-    logs::init_json(&environment, &redaction);
+    telemetry::init_json(&environment, &redaction);
     let runtime_api = environment.get("AWS_LAMBDA_RUNTIME_API").cloned();
     let Err(error) = run(environment, redaction).await else { return ExitCode::SUCCESS };
     // The exit code makes it an Init error; the sentence is shown to whoever invokes the function, and in its log.
     tracing::error!(%error, "the function cannot start");
     if let Some(runtime_api) = runtime_api {
-        init_error::tell(&runtime_api, &error.to_string()).await;
+        functions::tell_init_error(&runtime_api, &error.to_string()).await;
     }
     ExitCode::FAILURE
 }
@@ -78,7 +77,7 @@ async fn poll(
     let polled = async {
         let report = handle(deployment, &event.payload, &invocation).await?;
         for line in log_lines(deployment, &report, &SystemClock) {
-            logs::line(redaction, &line);
+            telemetry::log_line(redaction, &line);
         }
         answer(&report)
     };

@@ -30,7 +30,7 @@ use crate::platform::ecs::AgentEcs;
 use crate::platform::process::Processes;
 use crate::platform::process::supervisor::supervise;
 use crate::redaction::Redaction;
-use crate::telemetry::logs;
+use crate::telemetry;
 use args::{Command, PlatformName};
 use std::io::Write;
 use std::process::ExitCode;
@@ -64,11 +64,11 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
     let done = match cli.command {
         Command::Poll(args) => {
             // The report says it all; a log beside it is for those who ask for one.
-            logs::init_terminal(&environment, json, "warn", &redaction);
+            telemetry::init_terminal(&environment, json, "warn", &redaction);
             poll::poll(args, json, environment, &redaction).await
         }
         Command::Start(args) => {
-            logs::init_terminal(&environment, json, "info", &redaction);
+            telemetry::init_terminal(&environment, json, "info", &redaction);
             match args.platform {
                 PlatformName::Ecs => start::start::<AgentEcs<SystemClock>>(args, json, environment, &redaction).await,
                 PlatformName::Process => {

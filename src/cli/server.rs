@@ -4,7 +4,7 @@ use super::CliError;
 use super::args::AgentAddress;
 use crate::clock::{Clock, SystemClock};
 use crate::health::{AgentFacts, Health, HealthAnswer};
-use crate::sync::lock;
+use crate::panics::lock;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;

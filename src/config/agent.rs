@@ -1,12 +1,11 @@
 //! One agent's document → its configuration: every key, its fallbacks and its default, once.
 
-use super::environment as env;
 use super::errors::{ConfigErrors, Parsed, Problem};
 use super::reader::{KeyValue, Reader};
-use super::yaml;
+use super::values::{self, path_key};
 use super::{
     AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, GenerationConfig, LaunchType,
-    Prefect1Config, Prefect3Config, Rules, WorkerRules, addresses, documents, shapes, values,
+    Prefect1Config, Prefect3Config, Rules, WorkerRules, documents, environment as env, yaml,
 };
 use crate::ecs_model::UnknownMembers;
 use serde_json::{Map, Value};
@@ -143,7 +142,7 @@ fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
         agent: source.agent.to_owned(),
         enabled: reader.key("enabled", values::flag).or(true),
         api,
-        ca_bundle: reader.key("ca_bundle", addresses::certificate_authority).ok(),
+        ca_bundle: reader.key("ca_bundle", values::certificate_authority).ok(),
         name: name.or(source.agent),
         poll_interval: interval,
         prefetch: seconds(reader, "prefetch_seconds", 0, interval.as_secs()),
@@ -247,25 +246,25 @@ fn served(value: &Value) -> Parsed<Served> {
 
 /// Base URL of the API of Prefect 2 and 3: the key, then Prefect's variable.
 fn worker_api(reader: &mut Reader<'_>) -> String {
-    let api = reader.key("api", addresses::api);
-    let api = reader.fallback(api, env::API_URL, as_text(addresses::api));
+    let api = reader.key("api", values::api);
+    let api = reader.fallback(api, env::API_URL, as_text(values::api));
     reader.demand("api", api, "the address of the Prefect API (https://…/api)")
 }
 
 /// Base URL of the API: the key, then Prefect's variables, then the backend's default.
 fn api(reader: &mut Reader<'_>, backend: Backend) -> String {
-    let api = reader.key("api", addresses::api);
-    let api = reader.fallback(api, env::API, as_text(addresses::api));
+    let api = reader.key("api", values::api);
+    let api = reader.fallback(api, env::API, as_text(values::api));
     if backend == Backend::Cloud {
         return api.or("https://api.prefect.io");
     }
-    let api = reader.fallback(api, env::SERVER_ENDPOINT, as_text(addresses::api));
+    let api = reader.fallback(api, env::SERVER_ENDPOINT, as_text(values::api));
     if !api.is_open() {
         return api.or("");
     }
-    let host = reader.fallback(KeyValue::Absent, env::SERVER_HOST, as_text(addresses::api)).or("http://localhost");
+    let host = reader.fallback(KeyValue::Absent, env::SERVER_HOST, as_text(values::api)).or("http://localhost");
     let port = reader.fallback(KeyValue::Absent, env::SERVER_PORT, port).or(4200_u16);
-    reader.parsed(env::SERVER_HOST, addresses::api(&Value::from(format!("{host}:{port}")))).or("")
+    reader.parsed(env::SERVER_HOST, values::api(&Value::from(format!("{host}:{port}")))).or("")
 }
 
 fn port(text: &str) -> Parsed<u16> {
@@ -308,16 +307,57 @@ fn document(
     reader.not_both(key, path_key);
     let inline = reader.key(key, |value| {
         let document = values::mapping(value)?;
-        match shapes::problems(which, &document, unknown_members) {
+        match documents::problems(which, &document, unknown_members) {
             problems if problems.is_empty() => Ok(document),
             problems => Err(problems),
         }
     });
-    let path = reader.key(path_key, addresses::document(local_files));
+    let path = reader.key(path_key, values::document(local_files));
     inline.ok().map(Document::Inline).or_else(|| path.ok().map(Document::Path))
 }
 
 /// A parser of values as a parser of an environment variable's text.
 fn as_text<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&str) -> Parsed<T> {
     move |text| parse(&Value::from(text))
+}
+
+// Settings that Prefect's backend keeps for an `agent_config_id`.
+
+/// Replaces the keys that the settings name: `labels`, `env_vars`, `name`, `max_polls`, `no_cloud_logs`. A null leaves
+/// the configuration's value. Unknown and wrong settings are not applied; they come back as warnings, for people.
+pub fn apply_backend_settings(config: &mut AgentConfig<Prefect1Config>, settings: &Value) -> Vec<String> {
+    let Value::Object(settings) = settings else {
+        let problem = Problem::here(values::kind(settings), "a mapping");
+        return vec![warning(&problem)];
+    };
+    let mut warnings = Vec::new();
+    for (key, value) in settings.iter().filter(|(_, value)| !value.is_null()) {
+        if let Err(problems) = apply(config, key, value) {
+            warnings.extend(problems.into_iter().map(|problem| warning(&problem.under(&path_key(key)))));
+        }
+    }
+    warnings
+}
+
+fn apply(config: &mut AgentConfig<Prefect1Config>, key: &str, value: &Value) -> Parsed<()> {
+    let one = &mut config.generation;
+    match key {
+        "labels" => one.labels = values::labels(value)?,
+        "no_cloud_logs" => one.no_cloud_logs = values::flag(value)?,
+        "env_vars" => config.env_vars = values::env_vars(value)?,
+        "name" => config.name = values::text(value)?,
+        "max_polls" => {
+            let allowed = "a whole number of at least 0";
+            config.max_polls = Some(values::whole(0..=i64::MAX.unsigned_abs(), allowed)(value)?);
+        }
+        _ => {
+            let allowed = "labels, env_vars, name, max_polls, no_cloud_logs";
+            return Err(vec![Problem::here("an unknown setting", allowed)]);
+        }
+    }
+    Ok(())
+}
+
+fn warning(problem: &Problem) -> String {
+    format!("a setting that the backend keeps for the agent's `agent_config_id` is not applied: {problem}")
 }

@@ -3,32 +3,22 @@
 //! [`load()`] reads a deployment's parameters, [`from_file`] one file, [`read_agent`] one text; [`check_document`] checks
 //! what a configuration refers to, [`apply_backend_settings`] adds what Prefect's backend keeps.
 
-mod addresses;
 mod agent;
-mod client_headers;
 mod documents;
 mod environment;
 mod errors;
-mod literal;
 mod load;
-mod near;
-mod parameter;
 mod reader;
-mod settings;
-mod shapes;
 #[cfg(test)]
 mod tests;
 mod values;
 mod yaml;
 
-pub use agent::{ConfigSource, read_agent};
-pub use client_headers::ClientHeaders;
-pub use documents::{DocumentKind, read_yaml};
+pub use agent::{ConfigSource, apply_backend_settings, read_agent};
+pub use documents::{DocumentKind, check_document, read_yaml};
+pub use environment::ClientHeaders;
 pub use errors::{ConfigErrors, Problem};
-pub use load::{Loaded, LoadedAgent, from_file, load};
-pub use parameter::{Parameter, Root, is_agent_name};
-pub use settings::apply_backend_settings;
-pub use shapes::check_document;
+pub use load::{Loaded, LoadedAgent, Parameter, Root, from_file, is_agent_name, load};
 
 use crate::ecs_model::UnknownMembers;
 use secrecy::{ExposeSecret, SecretString};

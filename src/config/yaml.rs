@@ -3,7 +3,6 @@
 //! YAML 1.2 is read, with words refused that YAML 1.1 takes for something else: see `ambiguity`.
 
 mod ambiguity;
-mod one_one;
 #[cfg(test)]
 mod tests;
 

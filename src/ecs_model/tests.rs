@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use super::model::{FILE, Model};
 use super::*;
+use super::{FILE, Model};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 

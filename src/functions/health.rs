@@ -3,9 +3,8 @@
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
 use crate::config::{AgentConfig, Environment, GenerationConfig, LoadedAgent, Root, apply_backend_settings, load};
-use crate::health::request::UrlEvent;
 use crate::health::status::ConfiguredAgent;
-use crate::health::{AgentFacts, Health, HealthAnswer, HealthRequest, Route};
+use crate::health::{AgentFacts, Health, HealthAnswer, HealthRequest, Route, UrlEvent};
 use crate::redaction::Redaction;
 use crate::state::{Status, polls, status};
 use serde_json::Value;

@@ -1,13 +1,17 @@
 //! The Lambda functions: events in, answers out. Told apart by the function's handler, as its environment says.
 
 pub mod health;
-pub mod init_error;
 pub mod poll;
 pub mod task_events;
 
 use crate::config::{Environment, Root};
+use crate::http::network::Options;
+use crate::http::{Http, Request};
 use crate::panics::caught;
 use crate::redaction::Redaction;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::json;
+use std::time::Duration;
 
 /// How an invocation fails: as Lambda's `errorType` and `errorMessage`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +99,28 @@ pub fn parameter_root(environment: &Environment) -> Result<Root, StartError> {
     let root = environment.get("PARAMETER_ROOT").map(|root| Root::new(root)).filter(|root| !root.as_str().is_empty());
     let root = root.ok_or(StartError::Root)?;
     root.excessive_length().map_or(Ok(root.clone()), |length| Err(StartError::LongRoot(length)))
+}
+
+// A function that cannot start says so to Lambda, whose own words would be "exit status 1".
+
+/// What Lambda calls such an error.
+const ERROR_TYPE: &str = "Runtime.ConfigurationError";
+
+/// Init has ten seconds, and Lambda answers at once.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Tells Lambda's runtime API (`host:port`) why there is no function. Best effort: the log has the sentence too.
+pub async fn tell_init_error(runtime_api: &str, message: &str) {
+    let Ok(http) = Http::network(Options::AWS, None) else { return };
+    let body = json!({"errorType": ERROR_TYPE, "errorMessage": message, "stackTrace": []}).to_string();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("lambda-runtime-function-error-type", HeaderValue::from_static(ERROR_TYPE));
+    let url = format!("http://{runtime_api}/2018-06-01/runtime/init/error");
+    let request = Request { method: Method::POST, url, headers, body: Some(body.into()), timeout: LIMIT };
+    if let Err(error) = http.send(request).await {
+        tracing::debug!(%error, "Lambda was not told");
+    }
 }
 
 #[cfg(test)]

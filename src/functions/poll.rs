@@ -4,8 +4,7 @@ use super::InvocationError;
 use crate::clock::Clock;
 use crate::platform::ecs::AgentEcs;
 use crate::poll::{Deployment, Invocation, PollError, Report, Selection};
-use crate::telemetry::metrics::embedded_metrics;
-
+use crate::telemetry::embedded_metrics;
 use serde_json::{Value, json};
 use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;

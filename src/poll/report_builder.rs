@@ -1,9 +1,8 @@
 //! What became of each run, kept outside of the futures that do the work so that it survives a deadline.
 
 use super::report::{AgentReport, LaunchedRun, Recovered, WithReason};
-use crate::model::ApiError;
-use crate::model::ErrorKind;
-use crate::sync::lock;
+use crate::model::{ApiError, ErrorKind};
+use crate::panics::lock;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use time::OffsetDateTime;

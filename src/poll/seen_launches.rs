@@ -1,6 +1,6 @@
 //! Launches that this process has seen: what it knows already it need not tell again.
 
-use crate::sync::lock;
+use crate::panics::lock;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 

@@ -10,14 +10,13 @@
 //! have them in ([`mod@forms`]). A shorter one would blank ordinary words; it is only looked for in the bodies of a dry run,
 //! where it must be a word of its own (three characters or more) or a whole value.
 
-mod forms;
 pub mod known;
 #[cfg(test)]
 mod tests;
 
 use crate::model::ApiError;
 use bytes::Bytes;
-use forms::{Form, forms, is_word_at};
+use known::{Form, forms, is_word_at};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::borrow::Cow;

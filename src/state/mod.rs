@@ -1,11 +1,12 @@
 //! What is remembered in Parameter Store between invocations: the poll counter and the status.
 
-mod delays;
 pub mod polls;
 pub mod status;
 
 pub use crate::model::{ErrorKind, Registration};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// What `{root}/state/{agent}/status` holds. Written by a poll at its end, read by health.
@@ -48,4 +49,54 @@ pub struct Counts {
     pub deferred: u64,
     /// Failed for good.
     pub failed: u64,
+}
+
+// Delays before a write is repeated. Pure: what tells writers apart is handed in.
+
+/// Parameter Store allows three writes a second in an account, and all agents write at the same moments: the writers of
+/// a deployment of thirty are through in ten seconds.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Delays that double from about 50 ms to at most 2 s, each shortened by up to a half ("equal jitter"), so that writers that
+/// were refused together do not come back together. The same `writer` always waits the same.
+fn delays(writer: &str, attempts: u32) -> impl Iterator<Item = Duration> + use<> {
+    let writer = writer.to_owned();
+    (0..attempts).map(move |attempt| {
+        let longest = Duration::from_millis(50).saturating_mul(2_u32.saturating_pow(attempt + 1)).min(LONGEST);
+        let shortest = longest / 2;
+        shortest + shortest.mul_f64(fraction(&writer, attempt))
+    })
+}
+
+/// From 0 to 1, evenly spread over writers and attempts.
+fn fraction(writer: &str, attempt: u32) -> f64 {
+    let digest = Sha256::new().chain_update(writer).chain_update(attempt.to_be_bytes()).finalize();
+    let first = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    f64::from(first) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn delays_double_up_to_two_seconds() {
+        let longest = [100, 200, 400, 800, 1600, 2000, 2000, 2000];
+        for writer in ["a", "b", "request 1"] {
+            let found: Vec<_> = delays(writer, 8).collect();
+            assert_eq!(found.len(), longest.len());
+            for (delay, longest) in found.iter().zip(longest.map(Duration::from_millis)) {
+                assert!((longest / 2..=longest).contains(delay), "{writer}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn writers_that_were_refused_together_come_back_apart() {
+        let thirty = (0..30).filter_map(|writer| delays(&format!("request agent-{writer}"), 1).next());
+        let instants: BTreeSet<_> = thirty.map(|delay| delay.as_millis()).collect();
+        assert!(instants.len() >= 20, "{instants:?}");
+        assert!(delays("a", 5).eq(delays("a", 5)), "the same writer always waits the same");
+    }
 }

@@ -4,7 +4,7 @@
 //! poll takes its number by writing; the value written, the invocation's request id, tells afterwards whose a version
 //! is when the answer was lost.
 
-use super::delays::delays;
+use super::delays;
 use crate::aws::AwsError;
 use crate::aws::ssm::{HistoryEntry, Ssm};
 use crate::config::{Parameter, Root};

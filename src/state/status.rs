@@ -1,7 +1,6 @@
 //! The status parameter: written by a poll at its end, read by health and by the next cold start.
 
-use super::delays::delays;
-use super::{Counts, Status};
+use super::{Counts, Status, delays};
 use crate::aws::AwsError;
 use crate::aws::ssm::Ssm;
 use crate::config::{Parameter, Root};

@@ -15,15 +15,11 @@
 //! | [`replicated_event`] | how does Prefect 2 or 3 hear of the change? |
 //! | [`perform`] | reads the run, decides, does it |
 
-pub mod container_log;
 pub mod decision;
 pub mod diagnosis;
-pub mod envelope;
 pub mod event;
 pub mod observer;
 pub mod perform;
-pub mod replicated_event;
-pub mod run;
 pub mod task_owner;
 #[cfg(test)]
 mod testing;

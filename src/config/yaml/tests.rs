@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::one_one::{self, Reading};
-use super::{ambiguity, mapping, read};
+use super::ambiguity::{self, Reading};
+use super::{mapping, read};
 use serde_json::{Value, json};
 
 /// What `PyYAML` says: text, kind, value. Made by `scripts/yaml_readings.py`.
@@ -30,7 +30,7 @@ fn is_equal(one: Reading, other: Reading) -> bool {
 #[test]
 fn bare_words_are_known_as_pyyaml_reads_them() {
     for (text, expected) in readings() {
-        let found = one_one::read(&text);
+        let found = ambiguity::read_as_yaml_1_1(&text);
         // The fraction of a sexagesimal number is not reckoned.
         let is_base_60 = text.contains(':') && text.contains('.') && matches!(expected, Reading::Float(_));
         let fits = if is_base_60 { matches!(found, Reading::Float(_)) } else { is_equal(found, expected) };

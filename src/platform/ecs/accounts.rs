@@ -14,8 +14,8 @@ use super::{
 };
 use crate::aws::{Account, AwsError};
 use crate::clock::Clock;
+use crate::panics::lock;
 use crate::platform::TransientCause;
-use crate::sync::lock;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;

@@ -1,7 +1,7 @@
 //! How fast tasks are started: `launch_rate` calls of `RunTask` per second, the Fargate quota by default.
 
 use crate::clock::Clock;
-use crate::sync::lock;
+use crate::panics::lock;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::model::{ErrorKind, RenderError, SetupError};
-use crate::sync::lock;
+use crate::panics::lock;
 use directory::{GONE, LaunchDirectory, LaunchState, Launches};
 use render::{Surroundings, order};
 use rustix::process::{Pid, Signal, kill_process_group};

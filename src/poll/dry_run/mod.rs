@@ -14,7 +14,7 @@ mod tests;
 pub(super) use recorder::{Recorder, Service};
 
 use crate::clock::Clock;
-use crate::sync::lock;
+use crate::panics::lock;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};

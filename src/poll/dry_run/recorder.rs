@@ -2,8 +2,8 @@
 
 use super::{PlannedRequest, Record, ecs, prefect1, prefect3};
 use crate::http::{Answer, Exchange, Http, Request, SendError};
+use crate::panics::lock;
 use crate::redaction::Redaction;
-use crate::sync::lock;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use serde_json::Value;

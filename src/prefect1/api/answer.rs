@@ -1,9 +1,7 @@
 //! What a GraphQL answer says. Errors are looked for on every status; `data` may be partly null.
 
-use crate::model::ApiError;
-use crate::model::in_words;
-use crate::transport::again::Again;
-use crate::transport::errors::{excerpt, not_json};
+use crate::model::{ApiError, in_words};
+use crate::transport::errors::{Again, excerpt, not_json};
 use crate::transport::shape::{self, at, described, items_at};
 use serde_json::{Map, Value};
 

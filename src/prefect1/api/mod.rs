@@ -29,15 +29,14 @@ mod writes;
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
 use crate::http::Http;
-use crate::model::ApiError;
-use crate::model::Registration;
+use crate::model::{ApiError, Registration};
 use crate::orchestrator::{
     Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, OutstandingClaims, RenderError,
     RunDescription, RunLog, RunNow, TaskWatch, Watched, Window,
 };
+use crate::panics::lock;
 use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use crate::redaction::Redaction;
-use crate::sync::lock;
 use crate::transport::headers;
 use credential::Credential;
 use queries::Scope;

@@ -1,9 +1,7 @@
 //! What an HTTP answer says. Pure.
 
-use crate::model::ApiError;
-use crate::model::in_words;
-use crate::transport::again::Again;
-use crate::transport::errors::{excerpt, not_json};
+use crate::model::{ApiError, in_words};
+use crate::transport::errors::{Again, excerpt, not_json};
 use crate::transport::shape::{self, at, items_at};
 use bytes::Bytes;
 use serde_json::{Map, Value};

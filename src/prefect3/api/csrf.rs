@@ -1,6 +1,6 @@
 //! The token that a self-hosted server may ask for with every write. It is fetched only once a server has asked.
 
-use crate::sync::lock;
+use crate::panics::lock;
 use reqwest::header::HeaderValue;
 use std::sync::Mutex;
 

@@ -42,16 +42,15 @@ mod writes;
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
 use crate::http::Http;
-use crate::model::ApiError;
-use crate::model::Registration;
+use crate::model::{ApiError, Registration};
 use crate::orchestrator::{
     Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, OutstandingClaims, RenderError,
     RunDescription, RunLog, RunNow, TaskWatch, Watched, Window,
 };
+use crate::panics::lock;
 use crate::platform::WorkPoolType;
 use crate::prefect3::job_configuration::FlowRun;
 use crate::redaction::Redaction;
-use crate::sync::lock;
 use crate::transport::headers;
 use announce::Unserved;
 use claims::Claimant;
