@@ -9,16 +9,10 @@
 //! | `outcome`, `guard` | what became of aliased writes; what may be overwritten (pure) |
 //! | `start_up`, `queue`, `standing`, `writes`, `watch` | the conversations |
 
-mod answer;
-mod credential;
-mod document;
-mod epoch;
-mod guard;
 mod outcome;
 mod outstanding;
 mod queries;
 mod queue;
-mod reread;
 mod rows;
 mod start_up;
 mod states;
@@ -38,15 +32,14 @@ use crate::panics::lock;
 use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use crate::redaction::Redaction;
 use crate::transport::headers;
-use credential::Credential;
 use queries::Scope;
-use reread::Observed;
+use rows::Observed;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
-use transport::{GraphqlTransport, Sender};
+use transport::{Credential, GraphqlTransport, Sender};
 
 /// The states in which a run or task run waits for its time.
 const SCHEDULED_LIKE: [&str; 5] = ["Scheduled", "Retrying", "Paused", "Resume", "Queued"];

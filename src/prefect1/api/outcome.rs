@@ -1,7 +1,7 @@
 //! What became of aliased writes: each alias has its own data or its own error.
 
-use super::answer::{GraphqlAnswer, GraphqlError, refused};
-use super::document::alias;
+use super::queries::alias;
+use super::transport::{GraphqlAnswer, GraphqlError, refused};
 use crate::model::ApiError;
 use crate::orchestrator::Claimed;
 use crate::transport::shape::{items_at, text_at};

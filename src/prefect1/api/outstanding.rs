@@ -1,11 +1,9 @@
 //! What stands beside the queue: claims of this agent, claims of others, runs that were cancelled after this agent had
 //! claimed them. One document, three aliased fields.
 
-use super::document::{SetState, Target};
-use super::epoch::MARK_KEY;
-use super::queries::OutstandingQuery as Query;
-use super::rows::{self, Unreadable};
-use super::{Detail, Prefect1, queries, states};
+use super::queries::{self, OutstandingQuery as Query, SetState, Target};
+use super::rows::{self, MARK_KEY, Unreadable};
+use super::{Detail, Prefect1, states};
 use crate::model::ApiError;
 use crate::orchestrator::{CancellingRun, ClaimedRun, DueRun, Ending, Mark, OutstandingClaims};
 use crate::platform::token::client_token;

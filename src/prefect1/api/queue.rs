@@ -1,8 +1,7 @@
 //! What is due: our own look beside the queue's sign of life, and the Python agent's way where the server refuses ours.
 
 use super::queries::{self, PAGE_ROWS, QUEUE_IDS, Times};
-use super::reread::Observed;
-use super::rows::{self, Unreadable};
+use super::rows::{self, Observed, Unreadable};
 use super::{Detail, Prefect1, lock};
 use crate::model::ApiError;
 use crate::orchestrator::{DuePage, DueRun, Window};

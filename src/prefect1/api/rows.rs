@@ -1,14 +1,14 @@
 //! Rows of `flow_run` → due runs and runs as they are now. One unreadable row never disturbs another.
 
-use super::epoch::{self, MARK_KEY};
 use super::queries::Times;
 use super::{Detail, SCHEDULED_LIKE};
-use crate::orchestrator::{DueRun, Mark};
+use crate::orchestrator::{DueRun, Mark, RunNow};
 use crate::platform::token::client_token;
 use crate::prefect1::flow_run::{FlowRun, TaskRun};
 use crate::times;
 use crate::transport::shape::{self, FieldKind, RowField, at, described, text_at};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -74,7 +74,7 @@ fn task_retry(mut flow_run: FlowRun, times: &Times) -> Option<DueRun<Detail>> {
     if flow_run.task_runs.is_empty() {
         return None;
     }
-    let epoch = epoch::of_task_runs(&flow_run.task_runs);
+    let epoch = epoch_of_task_runs(&flow_run.task_runs);
     let mark = flow_run.task_runs.iter().filter_map(|task| mark_of(&task.serialized_state)).max_by_key(|m| m.attempt);
     Some(due(flow_run, times.now, epoch, true, mark.as_ref()))
 }
@@ -204,4 +204,76 @@ pub(super) fn mark_of(state: &Value) -> Option<Mark> {
 }
 
 #[cfg(test)]
+mod reread_tests;
+#[cfg(test)]
 mod tests;
+
+// Epochs: what names one turn of a run, and where a claim leaves its mark.
+
+/// Key of our mark in a state's `context`.
+pub(super) const MARK_KEY: &str = Mark::KEY;
+/// Hexadecimal digits of a task-retry epoch.
+const EPOCH_DIGITS: usize = 20;
+
+/// The epoch of a Running run: its due task runs and their versions, in no particular order.
+///
+/// The epoch of a Scheduled run is its version in text.
+pub(super) fn epoch_of_task_runs(task_runs: &[TaskRun]) -> String {
+    let mut pairs: Vec<(&str, i64)> =
+        task_runs.iter().map(|task_run| (task_run.id.as_str(), task_run.version)).collect();
+    pairs.sort_unstable();
+    let mut hash = Sha256::new();
+    for (id, version) in pairs {
+        hash.update(format!("{id}:{version}\n"));
+    }
+    let mut digits = hex::encode(hash.finalize());
+    digits.truncate(EPOCH_DIGITS);
+    digits
+}
+
+// A run that is read again, in the terms of the epoch that was observed. Pure.
+
+/// What was seen of a task retry when it was due: how its epoch was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Observed {
+    /// Task runs that started up to here counted as due.
+    pub retry_before: OffsetDateTime,
+    /// The epoch.
+    pub epoch: String,
+}
+
+impl Observed {
+    /// What to remember of a task retry.
+    pub(super) fn new(times: &Times, epoch: &str) -> Self {
+        Self { retry_before: times.retry_before, epoch: epoch.to_owned() }
+    }
+}
+
+/// A run as it is now, in the terms of the epoch that was observed.
+///
+/// A Running run keeps its epoch as long as exactly the observed task runs wait in the observed versions: task runs
+/// that became due since do not count (`observed` says up to when to count; unknown = all that wait count). Its mark is
+/// that of its claimed task runs: a claim that succeeded for only some of them, or whose answer was lost, shows as the
+/// mark of the observed epoch, which stays the epoch of the launch. A claim changes `epoch` but never the mark's.
+pub(super) fn run_now(look: &RunSnapshot, observed: Option<&Observed>) -> RunNow {
+    if look.state != "Running" {
+        return RunNow { epoch: look.version.to_string(), state: look.state.clone(), mark: claim_mark(look) };
+    }
+    let retry_before = observed.map(|observed| observed.retry_before);
+    let due: Vec<TaskRun> = look.task_runs.iter().filter(|task_run| is_due(task_run, retry_before)).cloned().collect();
+    let mark = task_mark(&look.task_runs, observed.map(|observed| observed.epoch.as_str()));
+    RunNow { epoch: epoch_of_task_runs(&due), state: look.state.clone(), mark }
+}
+
+/// The mark in a flow run's claim; a mark in another state tells of an earlier claim that was given back.
+fn claim_mark(look: &RunSnapshot) -> Option<Mark> {
+    look.mark.clone().filter(|_| look.state == "Submitted")
+}
+
+/// The mark on claimed task runs: of the wanted epoch if there is one, else the one of the latest attempt.
+fn task_mark(task_runs: &[TaskRun], epoch: Option<&str>) -> Option<Mark> {
+    let claimed = task_runs.iter().filter(|task_run| is_submitted(&task_run.serialized_state));
+    claimed
+        .filter_map(|task_run| mark_of(&task_run.serialized_state))
+        .max_by_key(|mark| (Some(mark.epoch.as_str()) == epoch, mark.attempt))
+}

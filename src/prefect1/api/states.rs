@@ -1,7 +1,11 @@
 //! The states that an agent sets. The server adds what is left out (`_result`, `cached_inputs`, `__version__`).
 
-use super::epoch::MARK_KEY;
-use crate::orchestrator::Mark;
+use super::Detail;
+use super::queries::{SetState, Target};
+use super::rows::{MARK_KEY, RunSnapshot, is_submitted, mark_of};
+use crate::model::ApiError;
+use crate::orchestrator::{DueRun, GiveBack, Mark};
+use crate::prefect1::flow_run::TaskRun;
 use crate::times;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -64,4 +68,83 @@ pub(super) fn bounded(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
 mod tests;
+
+// What may be overwritten: only what is still our claim. A run that ended, is paused or is being cancelled never is.
+
+/// The states that give a claimed run back, or why it is left as it is.
+pub(super) fn to_give_back(
+    owner: usize,
+    run: &GiveBack<'_, Detail>,
+    look: Option<&RunSnapshot>,
+    now: OffsetDateTime,
+) -> Result<Vec<SetState>, ApiError> {
+    let look = look.ok_or_else(|| left("the run cannot be read"))?;
+    let start_time = now + run.delay;
+    let mark = Mark { capacity_refusals: run.mark.capacity_refusals + u32::from(run.for_capacity), ..run.mark.clone() };
+    let state = |received: &Value| given_back(received, start_time, &run.reason, &mark);
+    if run.run.is_task_retry {
+        if look.state != "Running" {
+            return Err(left(&format!("the run is {} now", look.state)));
+        }
+        let ours = claimed_by_us(run, &look.task_runs);
+        if ours.is_empty() {
+            return Err(left("its task runs are no longer claimed by this agent"));
+        }
+        let set = |task_run: &TaskRun| SetState {
+            owner,
+            target: Target::TaskRun,
+            id: task_run.id.clone(),
+            version: None,
+            state: state(&task_run.serialized_state),
+        };
+        return Ok(ours.into_iter().map(set).collect());
+    }
+    if look.state != "Submitted" {
+        return Err(left(&format!("the run is {} now", look.state)));
+    }
+    if !run.mark.is_claim_of(look.mark.as_ref()) {
+        return Err(left("the run is claimed by another agent"));
+    }
+    Ok(vec![SetState {
+        owner,
+        target: Target::FlowRun,
+        id: look.id.clone(),
+        version: None,
+        state: state(&run.run.detail.flow_run.serialized_state),
+    }])
+}
+
+/// The observed task runs (in the states they were received in) that still carry our claim.
+fn claimed_by_us<'a>(run: &GiveBack<'a, Detail>, task_runs: &[TaskRun]) -> Vec<&'a TaskRun> {
+    let claimed = |id: &str| {
+        task_runs.iter().any(|now| {
+            let state = &now.serialized_state;
+            now.id == id && is_submitted(state) && run.mark.is_claim_of(mark_of(state).as_ref())
+        })
+    };
+    run.run.detail.flow_run.task_runs.iter().filter(|task_run| claimed(&task_run.id)).collect()
+}
+
+/// Whether a run may be failed: it is in this turn's claim. What somebody scheduled anew since is another turn.
+pub(super) fn may_fail(run: &DueRun<Detail>, look: Option<&RunSnapshot>) -> Result<(), ApiError> {
+    let look = look.ok_or_else(|| left("the run cannot be read"))?;
+    let is_claim = |mark: Option<&Mark>| mark.is_some_and(|mark| mark.token == run.token);
+    let claims_task_run = |task_run: &TaskRun| {
+        let state = &task_run.serialized_state;
+        is_submitted(state) && is_claim(mark_of(state).as_ref())
+    };
+    match look.state.as_str() {
+        "Submitted" if is_claim(look.mark.as_ref()) => Ok(()),
+        "Submitted" => Err(left("the run is claimed by another agent or for another turn")),
+        "Running" if run.is_task_retry && look.task_runs.iter().any(claims_task_run) => Ok(()),
+        "Running" if run.is_task_retry => Err(left("its task runs are no longer claimed by this agent")),
+        state => Err(left(&format!("the run is {state} now"))),
+    }
+}
+
+fn left(why: &str) -> ApiError {
+    ApiError::NotOurs(why.to_owned())
+}

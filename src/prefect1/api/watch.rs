@@ -1,9 +1,9 @@
 //! A run whose task has changed: as it is now, and its end.
 
-use super::document::{SetState, Target};
 use super::outstanding::{as_received, claimed, has_started, newest_claim, timestamp};
+use super::queries::{self, SetState, Target};
 use super::rows::{self, flow_run_of, is_submitted, type_of};
-use super::{Detail, Prefect1, queries, states};
+use super::{Detail, Prefect1, states};
 use crate::model::ApiError;
 use crate::model::run::{ClaimedBy, Phase, Run, is_waiting_task_run};
 use crate::orchestrator::{Mark, Watched};

@@ -1,9 +1,9 @@
 //! What an agent writes: claims, runs given back, runs that failed, log lines.
 
-use super::document::{GraphqlDocument, SetState, Target, set_states};
 use super::outcome::{self, Written};
+use super::queries::{self, GraphqlDocument, SetState, Target, set_states};
 use super::rows::RunSnapshot;
-use super::{Detail, Prefect1, guard, lock, queries, states};
+use super::{Detail, Prefect1, lock, states};
 use crate::model::ApiError;
 use crate::orchestrator::{Claim, Claimed, Ending, GiveBack, LogLevel, RunLog, RunNow};
 use futures_util::future::join_all;
@@ -62,7 +62,7 @@ impl Prefect1 {
         let mut set = Vec::new();
         let mut results = Vec::with_capacity(runs.len());
         for (owner, (run, look)) in runs.iter().zip(&looks).enumerate() {
-            let states = guard::to_give_back(owner, run, look.as_ref(), now);
+            let states = states::to_give_back(owner, run, look.as_ref(), now);
             results.push(states.map(|states| set.extend(states)));
         }
         self.set_all(&set, results).await
@@ -79,7 +79,7 @@ impl Prefect1 {
         let mut set = Vec::new();
         let mut results = Vec::with_capacity(runs.len());
         for (owner, (run, look)) in runs.iter().zip(&looks).enumerate() {
-            results.push(guard::may_fail(run.run, look.as_ref()).map(|()| set.push(failed_state(owner, run))));
+            results.push(states::may_fail(run.run, look.as_ref()).map(|()| set.push(failed_state(owner, run))));
         }
         self.set_all(&set, results).await
     }
@@ -116,7 +116,7 @@ impl Prefect1 {
         let observed = lock(&self.observed);
         Ok(looks
             .iter()
-            .map(|look| look.as_ref().map(|look| super::reread::run_now(look, observed.get(&look.id))))
+            .map(|look| look.as_ref().map(|look| super::rows::run_now(look, observed.get(&look.id))))
             .collect())
     }
 

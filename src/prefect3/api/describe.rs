@@ -1,7 +1,7 @@
 //! The jobs of due runs: what they refer to is read, then everything else is decided purely.
 
-use super::credential::Credential;
 use super::records::Missing;
+use super::transport::Credential;
 use super::{Detail, Prefect3};
 use crate::config::WorkerRules;
 use crate::model::{RenderError, RunRefusal};

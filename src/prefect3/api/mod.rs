@@ -12,21 +12,13 @@
 //! | `queue`, `standing`, `reading`, `writes`, `describe`, `announce`, `telling`, `refusals`, `watch` | the conversations |
 
 mod announce;
-mod answer;
 mod claims;
-mod credential;
-mod csrf;
 mod describe;
-mod events;
-mod guard;
-mod names;
 mod outstanding;
 mod pool;
 mod queue;
 mod reading;
 mod records;
-mod references;
-mod refusals;
 mod requests;
 mod runs;
 mod states;
@@ -34,8 +26,6 @@ mod telling;
 #[cfg(test)]
 mod test_support;
 mod transport;
-mod turns;
-mod untold;
 mod watch;
 mod writes;
 
@@ -53,23 +43,20 @@ use crate::prefect3::job_configuration::FlowRun;
 use crate::redaction::Redaction;
 use crate::transport::headers;
 use announce::Unserved;
-use claims::Claimant;
-use credential::Credential;
-use names::Names;
+use claims::{Claimant, Names};
 use outstanding::Verdicts;
 use pool::Pool;
 use queue::Pages;
 use records::Records;
-use refusals::Refusals;
-use runs::Author;
+use runs::{Author, SeenState};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use telling::Untold;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use transport::RestTransport;
-use turns::SeenState;
-use untold::Untold;
+use transport::{Credential, RestTransport};
+use writes::Refusals;
 
 /// Version of Prefect whose worker an agent stands for: the one that it does as, to the letter. For Prefect 3 that is the
 /// worker that wrote the golden cases, for Prefect 2 the last there was. Tags of tasks (`prefect.io/version`) and events

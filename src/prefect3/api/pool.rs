@@ -1,10 +1,9 @@
 //! The work pool: its base job template, read beside every poll, and the worker's sign of life in it.
 
-use super::answer::{is_missing, is_no_route};
 use super::queue::GRACE;
+use super::transport::{is_missing, is_no_route};
 use super::{Prefect3, lock, requests};
-use crate::model::ApiError;
-use crate::model::Registration;
+use crate::model::{ApiError, Registration};
 use crate::prefect3::job_configuration::WorkPool;
 use crate::transport::shape::{self, FieldKind, RowField};
 use serde_json::{Map, Value};

@@ -1,9 +1,9 @@
 //! What is due: the queue, beside the worker's sign of life and the pool.
 
-use super::answer::JsonAnswer;
 use super::claims::attempts;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::{Row, Unreadable};
+use super::transport::JsonAnswer;
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
 use crate::orchestrator::{DuePage, DueRun, Window};

@@ -1,20 +1,22 @@
 //! REST over HTTP: headers, few requests at once, time limits, small repetitions, and errors without secrets.
 
-use super::answer::{self, JsonAnswer};
-use super::credential::Credential;
-use super::csrf::{self, CLIENT_HEADER, Csrf, TOKEN_HEADER};
 use super::requests::{self, ApiRequest};
 use crate::clock::Now;
+use crate::config::{AgentSecrets, StoredSecret};
 use crate::http::{self, Http, SendError};
-use crate::model::ApiError;
+use crate::model::{ApiError, in_words};
+use crate::panics::lock;
 use crate::redaction::Redaction;
-use crate::transport::errors::{Again, explain, is_passing, location, pause, redirected};
+use crate::transport::errors::{Again, excerpt, explain, is_passing, location, not_json, pause, redirected};
 use crate::transport::headers::{self, header, without_userinfo};
-use crate::transport::shape::text_at;
+use crate::transport::shape::{self, at, items_at, text_at};
 use crate::transport::{Deadline, REQUEST_TIMEOUT};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -165,7 +167,7 @@ impl RestTransport {
                 return Attempt { answer: Err(error), passing, asked: None, is_absent: false };
             }
         };
-        let is_absent = answer::says_absent(raw.status, &raw.body);
+        let is_absent = says_absent(raw.status, &raw.body);
         match self.read_raw(raw, &request.path) {
             (Ok(answer), _) => {
                 let answer = answer.to(request.method.as_str(), &request.path);
@@ -184,7 +186,7 @@ impl RestTransport {
             return (Err(redirected(raw.status, &location, &self.api, path)), None);
         }
         // One that is quoted in an error is without secrets before it is.
-        let read = |body: &Bytes| answer::read(raw.status, raw.again, body.clone());
+        let read = |body: &Bytes| read_answer(raw.status, raw.again, body.clone());
         (read(&raw.body).or_else(|_| read(&self.redaction.answer(&raw.body))), raw.again.retry_after)
     }
 
@@ -192,13 +194,13 @@ impl RestTransport {
     async fn exchange(&self, request: &ApiRequest) -> Result<Raw, SendError> {
         let token = self.csrf.token().filter(|_| request.method != Method::GET);
         let raw = self.send(request, token.as_ref()).await?;
-        if request.method == Method::GET || !csrf::is_asked_for(raw.status, &raw.body) {
+        if request.method == Method::GET || !is_csrf_asked_for(raw.status, &raw.body) {
             return Ok(raw);
         }
         match self.new_token(token.as_ref()).await? {
             Ok(token) => self.send(request, Some(&token)).await,
             // The server has none to give, and so means something else.
-            Err(refusal) if csrf::is_without(refusal.status) => Ok(raw),
+            Err(refusal) if is_without_csrf(refusal.status) => Ok(raw),
             // A server asks for its token before it looks at the credential: what became of the request for one says
             // what is wrong.
             Err(refusal) => Ok(refusal),
@@ -269,4 +271,227 @@ fn was_never_done(error: &ApiError) -> bool {
 }
 
 #[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod credential_tests;
+#[cfg(test)]
 mod tests;
+
+// What an HTTP answer says. Pure.
+
+/// What a server says where it has no such route.
+const NO_ROUTE: &str = "Not Found";
+/// Characters of a server's reason at most.
+const MAX_SAID_CHARS: usize = 2000;
+/// Characters of a request's name in an error at most.
+const MAX_ASKED_CHARS: usize = 200;
+
+/// A successful answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct JsonAnswer {
+    /// What was asked, for people: method and path.
+    asked: String,
+    body: Bytes,
+}
+
+impl JsonAnswer {
+    /// The same, as the answer to this.
+    pub(super) fn to(self, method: &str, path: &str) -> Self {
+        Self { asked: format!("{method} {path}").chars().take(MAX_ASKED_CHARS).collect(), ..self }
+    }
+
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Result<Value, ApiError> {
+        serde_json::from_slice(&self.body).map_err(|error| self.odd(&not_json(&self.body, &error)))
+    }
+
+    /// The body as a JSON list.
+    pub(super) fn list(&self) -> Result<Vec<Value>, ApiError> {
+        shape::list(self.json()?).map_err(|why| self.odd(&why))
+    }
+
+    /// The body as a JSON object.
+    pub(super) fn object(&self) -> Result<Map<String, Value>, ApiError> {
+        shape::object(self.json()?).map_err(|why| self.odd(&why))
+    }
+
+    /// The body as a text: a JSON string, or as it is.
+    pub(super) fn text(&self) -> String {
+        match self.json() {
+            Ok(Value::String(text)) => text,
+            _ => String::from_utf8_lossy(&self.body).trim().to_owned(),
+        }
+    }
+
+    /// It is not what the API promises.
+    pub(super) fn odd(&self, why: &str) -> ApiError {
+        ApiError::Malformed(format!("{}: {why}", self.asked))
+    }
+}
+
+/// Reads an HTTP answer. `again`: what its headers say of when to come again.
+pub(super) fn read_answer(status: u16, again: Again, body: Bytes) -> Result<JsonAnswer, ApiError> {
+    if (200..300).contains(&status) {
+        return Ok(JsonAnswer { asked: String::new(), body });
+    }
+    let retry_after = again.retry_after;
+    if again.maintenance {
+        return Err(ApiError::Maintenance { status, retry_after });
+    }
+    let json: Option<Value> = serde_json::from_slice(&body).ok();
+    let said = json.as_ref().and_then(reason).map(|said| said.chars().take(MAX_SAID_CHARS).collect::<String>());
+    let text = || said.clone().unwrap_or_else(|| excerpt(&body));
+    Err(match status {
+        429 => ApiError::Throttled { retry_after },
+        401 | 403 => ApiError::Unauthorised(format!("HTTP {status}: {}", text())),
+        ..=399 | 404 | 405 | 408 | 500.. => ApiError::Status { status, text: text() + &in_words(retry_after) },
+        _ => match said.clone() {
+            Some(message) => ApiError::Refused { message, errors: json.unwrap_or_default() },
+            None => ApiError::Status { status, text: text() },
+        },
+    })
+}
+
+/// What a body says of what is wrong: `detail` (a text, or a list of problems) or `exception_message`, with details.
+fn reason(body: &Value) -> Option<String> {
+    let problem = |problem: &Value| {
+        let place = items_at(problem, &["loc"]).iter().map(|part| match part {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        let place = place.collect::<Vec<_>>().join(".");
+        let said = at(problem, &["msg"]).and_then(Value::as_str).map_or_else(|| problem.to_string(), str::to_owned);
+        if place.is_empty() { said } else { format!("{place}: {said}") }
+    };
+    let list = |key: &str| Some(body.get(key)?.as_array()?.iter().map(problem).collect::<Vec<_>>().join("; "));
+    let text = |key: &str| body.get(key)?.as_str();
+    match (text("detail").or_else(|| text("exception_message")), list("detail").or_else(|| list("exception_detail"))) {
+        (Some(said), Some(details)) => Some(format!("{said} {details}")),
+        (Some(said), None) => Some(said.to_owned()),
+        (None, details) => details,
+    }
+}
+
+/// Whether the API itself says that there is nothing of that name. A proxy's page and a route that is not there say
+/// nothing about it.
+pub(super) fn says_absent(status: u16, body: &[u8]) -> bool {
+    let said = || reason(&serde_json::from_slice(body).ok()?);
+    status == 404 && said().is_some_and(|said| said != NO_ROUTE)
+}
+
+/// Whether what was asked for is not there.
+pub(super) fn is_missing(error: &ApiError) -> bool {
+    matches!(error, ApiError::Status { status: 404, .. })
+}
+
+/// Whether the server has no such route: an older one, or no Prefect API at all.
+pub(super) fn is_no_route(error: &ApiError) -> bool {
+    match error {
+        ApiError::Status { status: 404, text } => text == NO_ROUTE,
+        ApiError::Status { status, .. } => *status == 405,
+        _ => false,
+    }
+}
+
+/// Whether the server is certain not to have done what was asked.
+pub(super) fn is_refused(error: &ApiError) -> bool {
+    match error {
+        ApiError::Status { status, .. } => *status < 500,
+        ApiError::NoAnswer(_) | ApiError::Malformed(_) => false,
+        ApiError::Unreachable { .. }
+        | ApiError::NoTime
+        // Whoever is in maintenance does nothing. A claim that was made all the same is finished like any without a task.
+        | ApiError::Maintenance { .. }
+        | ApiError::Unauthorised(_)
+        | ApiError::Throttled { .. }
+        | ApiError::Refused { .. }
+        | ApiError::NotOurs(_)
+        | ApiError::Configuration(_) => true,
+    }
+}
+
+// What goes into `Authorization`.
+
+/// The agent's API key and auth string; empty ones count as none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Credential {
+    /// API key of Prefect Cloud, or of what stands before a server.
+    pub api_key: Option<SecretString>,
+    /// `user:password` of a self-hosted server; it beats the key.
+    pub auth_string: Option<SecretString>,
+    /// Further headers, as flow runs get them: a JSON object.
+    pub client_headers: Option<SecretString>,
+}
+
+impl Credential {
+    pub(super) fn of(secrets: &AgentSecrets) -> Self {
+        Self {
+            api_key: present(secrets.api_key.as_ref()),
+            auth_string: present(secrets.auth_string.as_ref()),
+            client_headers: secrets.client_headers.as_ref().map(|headers| headers.stored.value.clone()),
+        }
+    }
+
+    /// The header's value.
+    pub(super) fn header(&self) -> Result<Option<HeaderValue>, ApiError> {
+        let value = match (&self.auth_string, &self.api_key) {
+            (Some(auth_string), _) => format!("Basic {}", encoded(auth_string)),
+            (None, Some(key)) => format!("Bearer {}", key.expose_secret()),
+            (None, None) => return Ok(None),
+        };
+        headers::authorization(&value).map(Some)
+    }
+}
+
+fn encoded(auth_string: &SecretString) -> String {
+    aws_smithy_types::base64::encode(auth_string.expose_secret())
+}
+
+fn present(secret: Option<&StoredSecret>) -> Option<SecretString> {
+    let trimmed = secret?.value.expose_secret().trim();
+    (!trimmed.is_empty()).then(|| trimmed.into())
+}
+
+// The token that a self-hosted server may ask for with every write. It is fetched only once a server has asked.
+
+/// Header of the token.
+pub(super) const TOKEN_HEADER: &str = "prefect-csrf-token";
+/// Header of the client that the token was given to.
+pub(super) const CLIENT_HEADER: &str = "prefect-csrf-client";
+
+/// The token of this process. The server gives each client one; a new one makes the old one void.
+#[derive(Debug)]
+pub(super) struct Csrf {
+    /// The client's id.
+    pub client: String,
+    token: Mutex<Option<HeaderValue>>,
+    /// Held while a token is fetched.
+    pub fetching: tokio::sync::Mutex<()>,
+}
+
+impl Csrf {
+    pub(super) fn new(client: String) -> Self {
+        Self { client, token: Mutex::default(), fetching: tokio::sync::Mutex::default() }
+    }
+
+    /// The token, if the server has asked for one.
+    pub(super) fn token(&self) -> Option<HeaderValue> {
+        lock(&self.token).clone()
+    }
+
+    pub(super) fn set(&self, token: HeaderValue) {
+        *lock(&self.token) = Some(token);
+    }
+}
+
+/// Whether this answer to a request for a token says that the server has none to give: it does not use them (422), or is
+/// too old to (404, 405). A 200 without a token is as good.
+pub(super) fn is_without_csrf(status: u16) -> bool {
+    matches!(status, 200..=299 | 404 | 405 | 422)
+}
+
+/// Whether a refusal asks for a token, or for a new one. Such a request was not looked at any further.
+pub(super) fn is_csrf_asked_for(status: u16, body: &[u8]) -> bool {
+    let said = String::from_utf8_lossy(body);
+    status == 403 && (said.contains("CSRF token") || said.contains("Missing client identifier"))
+}

@@ -1,7 +1,7 @@
 //! A run whose task has changed: as it is now, its end, and what others are told of its task.
 
 use super::claims::{ClaimOwner, newest_claim};
-use super::guard::RunReading;
+use super::reading::RunReading;
 use super::runs::Row;
 use super::{Detail, Prefect3, requests, states};
 use crate::model::ApiError;

@@ -12,10 +12,8 @@
 //! Refusals are in the words of the worker, exception type first (`ValueError: …`), as people search for them.
 
 pub(crate) mod command;
-mod environment;
-mod labels;
-mod name;
 mod paths;
+mod preparation;
 mod references;
 mod template;
 #[cfg(test)]
@@ -23,9 +21,7 @@ pub(crate) mod testing;
 pub(crate) mod validation;
 pub(crate) mod variables;
 
-pub(crate) use environment::{configured_environment, environment};
-pub(crate) use labels::labels;
-pub(crate) use name::run_name;
+pub(crate) use preparation::{configured_environment, environment, labels, run_name};
 pub use references::{
     BlockReference, Blocks, Variables, block_references, resolve_blocks, resolve_variables, variable_names,
 };

@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::answer;
+use super::super::transport;
 use super::*;
 use crate::transport::errors::Again;
 use serde_json::json;
 use std::time::Duration;
 
 fn claims(status: u16, body: &Value, count: usize) -> Vec<Claimed> {
-    let answer = answer::read(status, Again::default(), body.to_string().as_bytes());
+    let answer = transport::read_answer(status, Again::default(), body.to_string().as_bytes());
     of_document(answer, count).iter().map(Written::claimed).collect()
 }
 

@@ -4,12 +4,12 @@ use serde_json::json;
 use std::time::Duration;
 
 fn error(status: u16, body: &str) -> ApiError {
-    read(status, Again::default(), Bytes::from(body.to_owned())).expect_err("an error")
+    read_answer(status, Again::default(), Bytes::from(body.to_owned())).expect_err("an error")
 }
 
 #[test]
 fn success_is_read_as_json_a_list_or_a_text() {
-    let answer = |body: &'static str| read(201, Again::default(), Bytes::from_static(body.as_bytes())).unwrap();
+    let answer = |body: &'static str| read_answer(201, Again::default(), Bytes::from_static(body.as_bytes())).unwrap();
     assert_eq!(answer("[1]").list(), Ok(vec![json!(1)]));
     assert_eq!(
         (answer("\"id\"").text(), answer("id\n").text(), answer("").text()),
@@ -21,7 +21,7 @@ fn success_is_read_as_json_a_list_or_a_text() {
 #[test]
 fn an_odd_answer_says_what_was_asked_and_what_came_and_quotes_nothing() {
     let answer = |body: &str| {
-        let answer = read(200, Again::default(), Bytes::from(body.to_owned())).unwrap();
+        let answer = read_answer(200, Again::default(), Bytes::from(body.to_owned())).unwrap();
         answer.to("GET", &format!("/work_pools/{}", "x".repeat(5000)))
     };
     let deep = "[".repeat(10_000);
@@ -72,7 +72,8 @@ fn a_servers_words_are_found_wherever_it_puts_them() {
 fn each_status_has_its_kind_of_error() {
     assert!(matches!(error(401, r#"{"exception_message":"Unauthorized"}"#), ApiError::Unauthorised(_)));
     assert!(matches!(error(403, "{}"), ApiError::Unauthorised(_)));
-    let throttled = read(429, Again { retry_after: Some(Duration::from_secs(3)), maintenance: false }, Bytes::new());
+    let throttled =
+        read_answer(429, Again { retry_after: Some(Duration::from_secs(3)), maintenance: false }, Bytes::new());
     assert_eq!(throttled, Err(ApiError::Throttled { retry_after: Some(Duration::from_secs(3)) }));
     assert!(matches!(error(409, r#"{"detail":"exists"}"#), ApiError::Refused { .. }));
     for status in [301, 404, 405, 408, 500, 503] {

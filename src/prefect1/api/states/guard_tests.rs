@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::rows::look;
+use super::super::rows::{MARK_KEY, look};
+use super::super::states;
 use super::super::test_support::{NOW, RUN_ID, due, mark_for, retry_row, scheduled_row, task_row};
-use super::super::{epoch::MARK_KEY, states};
 use super::*;
 use serde_json::json;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 use super::*;
 
 fn answer(status: u16, body: &str) -> Result<GraphqlAnswer, ApiError> {
-    read(status, Again::default(), body.as_bytes())
+    read_answer(status, Again::default(), body.as_bytes())
 }
 
 const SUBMITTED: &str = r#"{"errors":[{"message":"State update failed: this run has already been submitted.","locations":[{"line":1,"column":48}],"path":["set_flow_run_states"],"extensions":{"code":"INTERNAL_SERVER_ERROR","exception":{"message":"State update failed: this run has already been submitted."}}}],"data":{"set_flow_run_states":null}}"#;

@@ -1,0 +1,162 @@
+//! What is added to a job configuration for its run: environment, labels, name.
+
+#[cfg(test)]
+mod tests;
+
+use super::template::{Values, apply};
+use super::{FlowRunContext, Generation, PrefectDeployment, WorkerSettings};
+use crate::model::RunRefusal;
+use crate::python_text::{is_true, text, type_name};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+
+/// The agent's settings, what names the run, then what the configuration says; null removes a variable. A variable that
+/// is replaced keeps its place.
+pub(crate) fn environment(
+    worker: &WorkerSettings,
+    run: &FlowRunContext<'_>,
+    configured: &Map<String, Value>,
+) -> Map<String, Value> {
+    let mut env = Map::new();
+    for (name, value) in &worker.base_environment {
+        env.insert(name.clone(), value.expose_secret().into());
+    }
+    for (name, value) in attribution(worker, run) {
+        env.insert(name.into(), value.into());
+    }
+    env.extend(configured.clone());
+    env.retain(|_, value| !value.is_null());
+    env
+}
+
+/// What names the flow run, and since Prefect 3 who runs what.
+fn attribution<'a>(worker: &'a WorkerSettings, run: &FlowRunContext<'a>) -> Vec<(&'static str, &'a str)> {
+    let mut env = vec![("PREFECT__FLOW_RUN_ID", run.flow_run.id.as_str())];
+    if worker.generation == Generation::Two {
+        return env;
+    }
+    let deployment_name = run.deployment.map(|deployment| deployment.name.as_str());
+    let known = [
+        ("PREFECT__WORKER_ID", worker.worker_id.as_deref()),
+        ("PREFECT__WORKER_NAME", Some(worker.worker_name.as_str())),
+        ("PREFECT__FLOW_ID", Some(run.flow_run.flow_id.as_str())),
+        ("PREFECT__FLOW_NAME", Some(run.flow.name.as_str()).filter(|name| !name.is_empty())),
+        ("PREFECT__DEPLOYMENT_ID", run.flow_run.deployment_id.as_deref()),
+        ("PREFECT__DEPLOYMENT_NAME", deployment_name.filter(|name| !name.is_empty())),
+    ];
+    env.extend(known.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    env
+}
+
+/// The `env` of a configuration: values as Python writes them; null stays.
+pub(crate) fn configured_environment(value: Option<&Value>) -> Result<Map<String, Value>, RunRefusal> {
+    let spell = |value: &Value| if value.is_null() { Value::Null } else { Value::String(text(value)) };
+    match value {
+        None => Ok(Map::new()),
+        Some(Value::Object(env)) => Ok(env.iter().map(|(name, value)| (name.clone(), spell(value))).collect()),
+        Some(other) => {
+            Err(RunRefusal(format!("AttributeError: '{}' object has no attribute 'items'", type_name(other))))
+        }
+    }
+}
+
+// Labels of a flow run's infrastructure.
+
+/// What names the run, then the configuration's own labels; those win.
+pub(crate) fn labels(
+    worker: &WorkerSettings,
+    run: &FlowRunContext<'_>,
+    own: &Map<String, Value>,
+) -> Map<String, Value> {
+    let mut labels = Map::new();
+    let mut add = |name: &str, value: &str| {
+        labels.insert(format!("prefect.io/{name}"), value.into());
+    };
+    add("flow-run-id", &run.flow_run.id);
+    add("flow-run-name", &run.flow_run.name);
+    add("version", &worker.prefect_version);
+    match worker.generation {
+        Generation::Two => {
+            add_deployment(&mut add, run, |time| format!("{}Z", date_time(time)));
+            add_flow(&mut add, run);
+        }
+        Generation::Three => {
+            add("work-pool-name", &run.work_pool.name);
+            add("work-pool-id", &run.work_pool.id);
+            add("worker-name", &worker.worker_name);
+            add_flow(&mut add, run);
+            add_deployment(&mut add, run, |time| format!("{}+00:00", date_time(time)));
+        }
+    }
+    labels.extend(own.clone());
+    labels
+}
+
+fn add_flow(add: &mut impl FnMut(&str, &str), run: &FlowRunContext<'_>) {
+    add("flow-id", &run.flow.id);
+    add("flow-name", &run.flow.name);
+}
+
+fn add_deployment(
+    add: &mut impl FnMut(&str, &str),
+    run: &FlowRunContext<'_>,
+    spell: impl Fn(OffsetDateTime) -> String,
+) {
+    let Some(deployment) = run.deployment else { return };
+    add("deployment-id", &deployment.id);
+    add("deployment-name", &deployment.name);
+    if let Some(updated) = updated(deployment) {
+        add("deployment-updated", &spell(updated));
+    }
+}
+
+fn updated(deployment: &PrefectDeployment) -> Option<OffsetDateTime> {
+    let updated = OffsetDateTime::parse(deployment.updated.as_deref()?, &Rfc3339).ok()?;
+    Some(updated.to_offset(UtcOffset::UTC))
+}
+
+/// `2026-01-02T03:04:05.678901`; no fraction where there is none.
+fn date_time(time: OffsetDateTime) -> String {
+    let (hour, minute, second) = time.to_hms();
+    let whole = format!("{}T{hour:02}:{minute:02}:{second:02}", time.date());
+    match time.microsecond() {
+        0 => whole,
+        fraction => format!("{whole}.{fraction:06}"),
+    }
+}
+
+// The name of a flow run's infrastructure.
+
+/// The configured name, in Prefect 3 a template about flow and flow run; else the flow run's.
+pub(crate) fn run_name(worker: &WorkerSettings, run: &FlowRunContext<'_>, configured: Option<String>) -> String {
+    let configured = configured.filter(|name| !name.is_empty());
+    let rendered = match (worker.generation, configured) {
+        (Generation::Three, Some(template)) => {
+            let context = context(run);
+            let values = Values { variables: &context, environment: &worker.process_environment };
+            // A name that is nothing but a missing value stays as it is written; one that is nothing at all counts as none.
+            match apply(&json!(template), &values) {
+                Some(name) => is_true(&name).then(|| text(&name)),
+                None => Some(template),
+            }
+        }
+        (_, configured) => configured,
+    };
+    rendered.filter(|name| !name.is_empty()).unwrap_or_else(|| run.flow_run.name.clone())
+}
+
+fn context(run: &FlowRunContext<'_>) -> Map<String, Value> {
+    let mut flow = run.flow.others.clone();
+    flow.extend([("id".to_owned(), json!(run.flow.id)), ("name".to_owned(), json!(run.flow.name))]);
+    let mut flow_run = run.flow_run.others.clone();
+    flow_run.extend([
+        ("id".to_owned(), json!(run.flow_run.id)),
+        ("name".to_owned(), json!(run.flow_run.name)),
+        ("flow_id".to_owned(), json!(run.flow_run.flow_id)),
+        ("deployment_id".to_owned(), json!(run.flow_run.deployment_id)),
+        ("job_variables".to_owned(), json!(run.flow_run.job_variables)),
+    ]);
+    Map::from_iter([("ctx".to_owned(), json!({"flow": flow, "flow_run": flow_run}))])
+}
