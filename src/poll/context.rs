@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, Mark, Orchestrator};
 use crate::panics::lock;
-use crate::platform::{LaunchIdentity, Place, Platform, TransientCause, token};
+use crate::platform::{self, LaunchIdentity, Place, Platform, TransientCause};
 use std::future::Future;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -111,7 +111,7 @@ impl<'a, O: Orchestrator, P: Platform, C: Clock> Context<'a, O, P, C> {
 
     /// What names the launch.
     pub(super) fn identity(&self, run: &DueRun<O::Detail>) -> LaunchIdentity {
-        let started_by = token::started_by(&self.rules.agent, &run.flow_run_id);
+        let started_by = platform::started_by(&self.rules.agent, &run.flow_run_id);
         LaunchIdentity { flow_run_id: run.flow_run_id.clone(), token: run.token.clone(), started_by }
     }
 

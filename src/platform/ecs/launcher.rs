@@ -1,24 +1,24 @@
 //! The launcher for ECS: one flow run becomes exactly one task.
 
 mod replay;
-mod tasks;
-mod worker;
 
-use super::definition_cache::{DefinitionCache, Keyed};
+use super::definition_cache::{DefinitionCache, Keyed, SingleFlight};
 use super::delivery::Delivered;
-use super::network::{default_network, no_default_network};
-use super::outcome::{Origin, refusal};
+use super::outcome::{Origin, is_about_cluster, refusal, refused_about_tasks, stopping_tasks};
 use super::rate::LaunchRate;
-use super::request::{Settled, run_task_body};
-use super::single_flight::SingleFlight;
+use super::request::{Settled, default_network, no_default_network, run_task_body};
 use super::{
     Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveDeployment, LiveDeployments,
     PreparedLaunch, WithWarning, Words,
 };
-use crate::aws::ecs::Ecs;
+use crate::aws::AwsError;
+use crate::aws::ecs::{Ecs, Task};
 use crate::aws::services::Ec2;
 use crate::clock::Clock;
 use crate::model::RunRefusal;
+use crate::platform::Progress;
+use crate::platform::ecs::worker::NetworkLookup;
+use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -238,3 +238,138 @@ impl<C: Clock> Launcher for EcsLauncher<C> {
 
 #[cfg(test)]
 mod tests;
+
+// Earlier tasks of a flow run: finding and stopping them.
+
+/// ECS describes at most this many tasks per call.
+const DESCRIBE_MAX: usize = 100;
+
+impl<C: Clock> EcsLauncher<C> {
+    /// Tasks of `started_by` that have not stopped; none where there is no such cluster.
+    async fn find_live_tasks(&self, target: &LaunchTarget, started_by: &str) -> Result<LiveDeployments, LaunchOutcome> {
+        let cluster = named(target);
+        let running = match self.ecs.list_tasks(cluster, started_by).await {
+            Ok(arns) => arns,
+            // The launch itself will say so, to whoever named the cluster.
+            Err(error) if is_about_cluster(&error) => return Ok(LiveDeployments::default()),
+            Err(error) => return Err(refused_about_tasks("ListTasks", error, target)),
+        };
+        // A task that was asked to stop may run on for minutes, but is listed as one that is to be stopped. Asked second:
+        // a task that is told to stop meanwhile is in both lists, and not in neither.
+        let stopping = self.ecs.list_stopping_tasks(cluster, started_by).await;
+        let (stopping, warning) =
+            stopping_tasks(stopping).map_err(|error| refused_about_tasks("ListTasks", error, target))?;
+        let arns: Vec<String> =
+            running.iter().chain(stopping.iter().filter(|arn| !running.contains(arn))).cloned().collect();
+        let pages = arns.chunks(DESCRIBE_MAX).map(|page| self.ecs.describe_tasks(cluster, page));
+        let described =
+            try_join_all(pages).await.map_err(|error| refused_about_tasks("DescribeTasks", error, target))?;
+        let described: Vec<_> = described.into_iter().flatten().collect();
+        let as_listed = |arn: String| match described.iter().find(|task| task.task_arn == arn) {
+            Some(task) => live(task),
+            // Listed as to be running, but too new to be described.
+            None if running.contains(&arn) => {
+                Some(LiveDeployment { id: arn, progress: Progress::Unknown, is_stopping: false })
+            }
+            // Listed as to be stopped, and forgotten: it has stopped.
+            None => None,
+        };
+        Ok(LiveDeployments { deployments: arns.into_iter().filter_map(as_listed).collect(), warning })
+    }
+
+    /// One task that has not stopped; `None` where ECS knows of none.
+    async fn find_live_task(
+        &self,
+        target: &LaunchTarget,
+        task_arn: &str,
+    ) -> Result<Option<LiveDeployment>, LaunchOutcome> {
+        match self.ecs.describe_tasks(named(target), &[task_arn.to_owned()]).await {
+            Ok(tasks) => Ok(tasks.first().and_then(live)),
+            Err(error) if is_about_cluster(&error) => Ok(None),
+            Err(error) => Err(refused_about_tasks("DescribeTasks", error, target)),
+        }
+    }
+
+    /// Asks a task to stop; one that ECS does not know has stopped.
+    async fn stop_task(&self, target: &LaunchTarget, task_arn: &str, reason: &str) -> Result<(), LaunchOutcome> {
+        match self.ecs.stop_task(named(target), task_arn, reason).await {
+            Err(AwsError::Answer { message, .. }) if message.to_lowercase().contains("task was not found") => Ok(()),
+            Err(error) => Err(refused_about_tasks("StopTask", error, target)),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+fn live(task: &Task) -> Option<LiveDeployment> {
+    (task.last_status != "STOPPED").then(|| LiveDeployment {
+        id: task.task_arn.clone(),
+        progress: progress(&task.last_status),
+        is_stopping: task.desired_status == "STOPPED",
+    })
+}
+
+fn progress(last_status: &str) -> Progress {
+    match last_status {
+        "PROVISIONING" | "PENDING" | "ACTIVATING" => Progress::Waiting,
+        _ => Progress::Begun,
+    }
+}
+
+fn named(target: &LaunchTarget) -> Option<&str> {
+    (!target.cluster.is_empty()).then_some(target.cluster.as_str())
+}
+
+// What a Prefect 2 or 3 launch needs beyond one of Prefect 1: its definition described, its VPC looked up.
+
+impl<C: Clock> EcsLauncher<C> {
+    /// The network that the launch asks for; `None` = what its request has stands.
+    async fn looked_up_network(
+        &self,
+        lookup: &NetworkLookup,
+        origin: &Origin<'_>,
+    ) -> Result<Option<Value>, LaunchOutcome> {
+        // Those who share an answer share its fault too.
+        let key = format!("{} {}", chooses_network(origin), lookup.vpc_id().unwrap_or_default());
+        let subnets = self.vpcs.get(&key).get(self.subnets(lookup, origin)).await?;
+        lookup.network(&subnets).map_err(|refusal| network_fault(refusal, origin))
+    }
+
+    async fn subnets(&self, lookup: &NetworkLookup, origin: &Origin<'_>) -> Result<Vec<String>, LaunchOutcome> {
+        let vpcs_refused = |error| refusal("DescribeVpcs", error, origin);
+        let vpc = if let Some(vpc_id) = lookup.vpc_id() {
+            vpc_id.to_owned()
+        } else {
+            let vpcs = self.ec2.default_vpcs().await.map_err(vpcs_refused)?;
+            vpcs.into_iter().next().ok_or_else(|| network_fault(lookup.no_vpc(), origin))?
+        };
+        let subnets = self.ec2.subnets(&vpc).await;
+        let subnets = subnets.map_err(|error| refusal("DescribeSubnets", error, origin))?;
+        if !subnets.is_empty() {
+            return Ok(subnets);
+        }
+        // Only now it matters whether the VPC is there. Nothing of this is remembered: somebody will mend it.
+        let is_there = lookup.vpc_id().is_none() || self.ec2.vpc_exists(&vpc).await.map_err(vpcs_refused)?;
+        let refusal = if is_there { lookup.network(&[]).err() } else { Some(lookup.no_vpc()) };
+        Err(network_fault(refusal.unwrap_or_else(|| lookup.no_vpc()), origin))
+    }
+
+    /// Forgets the subnets that led to this `networkConfiguration`.
+    async fn forget_vpc(&self, used: Option<&Value>) {
+        for flight in self.vpcs.all() {
+            let led_to_it = |subnets: &Vec<String>| {
+                used.is_some()
+                    && NetworkLookup::DefaultVpc.network(subnets).is_ok_and(|network| network.as_ref() == used)
+            };
+            flight.forget_if(led_to_it).await;
+        }
+    }
+}
+
+fn chooses_network(origin: &Origin<'_>) -> bool {
+    origin.sets("networkConfiguration")
+}
+
+/// A network that is not as it should be is the run's fault where the run chose it.
+fn network_fault(refusal: RunRefusal, origin: &Origin<'_>) -> LaunchOutcome {
+    if chooses_network(origin) { LaunchOutcome::Permanent(refusal.0) } else { LaunchOutcome::AgentTrouble(refusal.0) }
+}

@@ -24,18 +24,12 @@ pub mod definition_cache;
 pub mod definitions;
 pub mod delivery;
 pub mod launcher;
-pub mod listing;
-pub mod network;
 pub mod outcome;
-pub mod pid;
 pub mod platform;
 pub mod prefect1;
 pub mod prefect3;
 pub mod rate;
 pub mod request;
-pub mod request_check;
-mod single_flight;
-pub mod spot;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;

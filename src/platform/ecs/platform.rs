@@ -1,13 +1,12 @@
 //! The hook, for ECS.
 
 use super::accounts::{AccountsLauncher, AwsConnect};
-use super::definition_cache::Keyed;
+use super::definition_cache::{Keyed, SingleFlight};
 use super::delivery::{Delivered, Delivery, deliver};
 use super::prefect1::{self, TemplatePlace, template_path};
 use super::rate::LaunchRate;
-use super::request_check::{definition_problems, refusal, run_task_problems};
-use super::single_flight::SingleFlight;
-use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3, spot};
+use super::request::{self, definition_problems, run_task_problems, shape_refusal};
+use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{Document, DocumentKind, GenerationConfig, WorkerRules, check_document};
@@ -94,7 +93,7 @@ impl<L: Launcher> EcsPlatform<L> {
         };
         let spec = prefect1::launch_spec(agent, run, template.as_ref()).map_err(RenderError::Refused)?;
         let problems = [definition_problems(&spec, *unknown_members), run_task_problems(&spec, *unknown_members)];
-        match refusal(&problems, &|_| true) {
+        match shape_refusal(&problems, &|_| true) {
             Some(text) => Err(RenderError::Refused(RunRefusal(text))),
             None => Ok(spec),
         }
@@ -182,7 +181,7 @@ impl<L: Launcher> Platform for EcsPlatform<L> {
     }
 
     fn after_refusals(&self, mut launch: LaunchSpec, capacity_refusals: u32) -> (LaunchSpec, Option<String>) {
-        match spot::on_demand(&launch.run_task, capacity_refusals, self.rules.spot_fallback_after) {
+        match request::on_demand(&launch.run_task, capacity_refusals, self.rules.spot_fallback_after) {
             Some((run_task, reason)) => {
                 launch.run_task = run_task;
                 (launch, Some(reason))

@@ -6,7 +6,7 @@ use super::rows::{self, MARK_KEY, Unreadable};
 use super::{Detail, Prefect1, states};
 use crate::model::ApiError;
 use crate::orchestrator::{CancellingRun, ClaimedRun, DueRun, Ending, Mark, OutstandingClaims};
-use crate::platform::token::client_token;
+use crate::platform::client_token;
 use crate::prefect1::api::outcome::is_version_lock;
 use crate::prefect1::flow_run::{FlowRun, TaskRun};
 use crate::times;

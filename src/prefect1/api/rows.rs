@@ -3,7 +3,7 @@
 use super::queries::Times;
 use super::{Detail, SCHEDULED_LIKE};
 use crate::orchestrator::{DueRun, Mark, RunNow};
-use crate::platform::token::client_token;
+use crate::platform::client_token;
 use crate::prefect1::flow_run::{FlowRun, TaskRun};
 use crate::times;
 use crate::transport::shape::{self, FieldKind, RowField, at, described, text_at};

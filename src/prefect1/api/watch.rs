@@ -7,7 +7,7 @@ use super::{Detail, Prefect1, states};
 use crate::model::ApiError;
 use crate::model::run::{ClaimedBy, Phase, Run, is_waiting_task_run};
 use crate::orchestrator::{Mark, Watched};
-use crate::platform::token::client_token;
+use crate::platform::client_token;
 use crate::prefect1::flow_run::{FlowRun, TaskRun};
 use crate::times;
 use crate::transport::shape::{items_at, text_at};

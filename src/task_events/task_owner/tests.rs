@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
-use crate::platform::token::started_by;
+use crate::platform::started_by;
 use crate::task_events::testing::{RUN_ID, event};
 use serde_json::json;
 

@@ -15,15 +15,15 @@ use crate::mail::{Mail, Post};
 use crate::rng::Rng;
 use crate::run::{Flavour, Phase, RunId, run_of};
 use crate::tasks::{Event, Fates, Status, Task, Then, seconds};
-use prefect_serverless_agent::platform::token::started_by;
+use prefect_serverless_agent::platform::started_by;
 use prefect_serverless_agent::state::{ErrorKind, Registration};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use time::OffsetDateTime;
 use world::ecs::{Shortage, Stop};
-use world::prefect3::StateType;
-use world::{prefect1, prefect3};
+use world::prefect1;
+use world::prefect3::{self, StateType};
 
 /// The flow's process begins so many seconds after its container.
 const PROCESS_STARTS: u64 = 5;

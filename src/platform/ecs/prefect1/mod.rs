@@ -1,17 +1,14 @@
 //! From a flow run to its launch: the rules of Prefect 1's `ECSAgent`, pure.
 
 mod containers;
-mod image;
 mod run_config;
-mod run_sets;
 mod run_task;
 mod task_definition;
-mod template;
 #[cfg(test)]
 mod tests;
 
-pub use super::request_check::request_problems;
-pub use template::{TemplatePath, TemplatePlace, template_path};
+pub use super::request::request_problems;
+pub use task_definition::{TemplatePath, TemplatePlace, template_path};
 
 use super::LaunchSpec;
 use super::worker::WorkerPart;
@@ -36,7 +33,7 @@ pub fn launch_spec(agent: &AgentSettings, run: &FlowRun, template: Template<'_>)
         run_task: request.body,
         infer_network: request.infer_network,
         key_variables: request.key_variables,
-        run_sets: run_sets::run_sets(&run_config),
+        run_sets: run_config::run_sets(&run_config),
         worker: WorkerPart::default(),
         pending_delivery: None,
     })

@@ -1,19 +1,17 @@
 //! One flow run's job: its configuration, prepared, and the launch that follows from it.
 
-use super::configuration::{Configuration, filled, flow_container_name};
-use super::definition_check;
-use super::environment::{environment, key_variables};
+use super::configuration::{Configuration, filled, flow_container_name, is_empty};
 use super::request::{RunTaskRequest, request};
-use super::run_sets::run_sets;
-use super::task_definition::task_definition;
+use super::task_definition::{self, task_definition};
 use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
 use crate::model::RunRefusal;
-use crate::platform::ecs::request_check::{definition_problems, refusal, run_task_problems};
+use crate::platform::ecs::request::{definition_problems, run_task_problems, shape_refusal};
 use crate::platform::ecs::target::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::platform::ecs::worker::{Complete, Completion, Words, WorkerPart};
 use crate::platform::ecs::{Definition, LaunchSpec};
-use crate::prefect3::job_configuration::{FlowRunContext, WorkerSettings, command, labels, run_name, variables};
+use crate::prefect3::job_configuration::{self, FlowRunContext, WorkerSettings, command, labels, run_name, variables};
 use crate::python_text::text;
+use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::sync::Arc;
@@ -115,7 +113,7 @@ impl Job {
         described: &Map<String, Value>,
         definition: Definition,
     ) -> Result<LaunchSpec, RunRefusal> {
-        definition_check::check(&self.configuration, described)?;
+        task_definition::check_definition(&self.configuration, described)?;
         let flow = flow_container_name(&self.configuration, described);
         let spec = self.spec(request(&self.configuration, described)?, definition, Some(flow));
         // The worker does not come to the second request if the first one is refused.
@@ -127,7 +125,7 @@ impl Job {
     fn refuse(&self, problems: &[Problems<'_>]) -> Result<(), RunRefusal> {
         let may_show =
             |value: &Value| self.written.as_ref().is_none_or(|written| written.values().any(|w| holds(w, value)));
-        match refusal(problems, &may_show) {
+        match shape_refusal(problems, &may_show) {
             None => Ok(()),
             Some(text) => Err(RunRefusal(format!("ParamValidationError: {text}"))),
         }
@@ -209,4 +207,101 @@ fn existing(configuration: &Configuration) -> Option<&Value> {
 }
 
 #[cfg(test)]
+mod environment_tests;
+#[cfg(test)]
+mod run_sets_tests;
+#[cfg(test)]
 mod tests;
+
+// The environment of a flow run's container.
+
+/// Variable that holds the API key.
+pub(super) const API_KEY: &str = "PREFECT_API_KEY";
+/// Variable that holds the basic-auth string.
+pub(super) const AUTH_STRING: &str = "PREFECT_API_AUTH_STRING";
+/// Variable that holds further headers of every request.
+const CLIENT_HEADERS: &str = "PREFECT_CLIENT_CUSTOM_HEADERS";
+
+/// Every variable but the keys that come from a secret of the user's own.
+pub(super) fn environment(
+    worker: &WorkerSettings,
+    run: &FlowRunContext<'_>,
+    configuration: &Configuration,
+) -> Map<String, Value> {
+    let mut env = job_configuration::environment(worker, run, &configuration.env);
+    let secrets = [
+        (API_KEY, &configuration.prefect_api_key_secret_arn),
+        (AUTH_STRING, &configuration.prefect_api_auth_string_secret_arn),
+    ];
+    for (name, arn) in secrets {
+        if !is_empty(arn.as_ref()) {
+            env.shift_remove(name);
+        }
+    }
+    env
+}
+
+/// Names of the variables that hold a key of the agent's own, and so may be delivered as secrets.
+pub(super) fn key_variables(worker: &WorkerSettings, env: &Map<String, Value>) -> Vec<String> {
+    let is_ours = |name: &str| {
+        let ours = worker.base_environment.iter().find(|(known, _)| known == name);
+        ours.is_some_and(|(_, value)| env.get(name).and_then(Value::as_str) == Some(value.expose_secret()))
+    };
+    [API_KEY, AUTH_STRING, CLIENT_HEADERS].into_iter().filter(|name| is_ours(name)).map(str::to_owned).collect()
+}
+
+// What a run's own job variables decided about its launch, as opposed to its work pool.
+
+/// Keys as in [`LaunchSpec::run_sets`](crate::platform::ecs::LaunchSpec::run_sets): what is different without job variables.
+///
+/// `with` and `without` are the configuration with and without the job variables of deployment and flow run.
+pub(super) fn run_sets(with: &Map<String, Value>, without: &Map<String, Value>) -> Vec<String> {
+    let differs = |path: &[&str]| at(with, path) != at(without, path);
+    let mut sets: Vec<String> = Vec::new();
+    for configuration in [with, without] {
+        for key in configuration.get("task_run_request").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+            if differs(&["task_run_request", key]) && !sets.contains(key) {
+                sets.push(key.clone());
+            }
+        }
+    }
+    let elsewhere: [(&str, &[&[&str]]); 6] = [
+        ("cluster", &[&["cluster"]]),
+        ("networkConfiguration", &[&["vpc_id"], &["network_configuration"]]),
+        ("tags", &[&["labels"]]),
+        (CHOSEN_ACCOUNT, &[&["aws_credentials"]]),
+        (
+            "overrides.taskRoleArn",
+            &[&["task_run_request", "overrides", "taskRoleArn"], &["task_definition", "taskRoleArn"]],
+        ),
+        (
+            "overrides.executionRoleArn",
+            &[&["task_run_request", "overrides", "executionRoleArn"], &["task_definition", "executionRoleArn"]],
+        ),
+    ];
+    for (key, paths) in elsewhere {
+        if paths.iter().any(|path| differs(path)) && !sets.iter().any(|set| set == key) {
+            sets.push(key.into());
+        }
+    }
+    if keys_differ(with.get("aws_credentials"), without.get("aws_credentials")) {
+        sets.push(CHOSEN_KEYS.into());
+    }
+    sets
+}
+
+/// A reference to a block is compared as it is written: what it brings along comes from whoever wrote it.
+fn keys_differ(with: Option<&Value>, without: Option<&Value>) -> bool {
+    const KEYS: [&str; 3] = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
+    match (with, without) {
+        (Some(Value::Object(with)), Some(Value::Object(without))) => {
+            KEYS.iter().any(|key| with.get(*key) != without.get(*key))
+        }
+        (with, without) => with != without,
+    }
+}
+
+fn at<'a>(configuration: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(configuration.get(*first)?, |value, key| value.get(key))
+}

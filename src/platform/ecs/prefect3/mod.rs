@@ -4,15 +4,10 @@
 //! it. What is to be looked up is in [`LaunchSpec::worker`](super::LaunchSpec::worker).
 
 mod configuration;
-mod credentials;
-mod definition_check;
-mod environment;
 mod job;
 #[cfg(test)]
 mod nothing_lost;
 mod request;
-mod run_sets;
-mod tags;
 mod task_definition;
 #[cfg(test)]
 mod testing;

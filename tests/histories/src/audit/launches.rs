@@ -5,7 +5,7 @@ use crate::gate::ActorId;
 use crate::process::AGENT;
 use crate::run::{Phase, RunId, run_of};
 use crate::tasks::{Status, Task};
-use prefect_serverless_agent::platform::token::started_by;
+use prefect_serverless_agent::platform::started_by;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 

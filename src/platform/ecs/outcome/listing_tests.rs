@@ -38,16 +38,19 @@ fn a_refused_list_of_running_tasks_is_the_agents_trouble_in_whatever_account() {
     let mut theirs = LaunchTarget::default();
     theirs.credentials.set_by_run = vec![CHOSEN_ACCOUNT.to_owned()];
     for target in [LaunchTarget::default(), theirs.clone()] {
-        let outcome = refused("ListTasks", invalid(ONLY_FILTER), &target);
+        let outcome = refused_about_tasks("ListTasks", invalid(ONLY_FILTER), &target);
         assert!(matches!(&outcome, LaunchOutcome::AgentTrouble(text) if text.contains(ONLY_FILTER)), "{outcome:?}");
     }
     let denied = answer(400, "AccessDeniedException", "not authorized to perform: ecs:ListTasks");
-    assert!(matches!(refused("ListTasks", denied.clone(), &LaunchTarget::default()), LaunchOutcome::AgentTrouble(_)));
+    assert!(matches!(
+        refused_about_tasks("ListTasks", denied.clone(), &LaunchTarget::default()),
+        LaunchOutcome::AgentTrouble(_)
+    ));
     assert!(
-        matches!(refused("ListTasks", denied, &theirs), LaunchOutcome::Permanent(_)),
+        matches!(refused_about_tasks("ListTasks", denied, &theirs), LaunchOutcome::Permanent(_)),
         "their account, their policy"
     );
-    assert!(matches!(refused("ListTasks", no_answer(), &theirs), LaunchOutcome::Transient { .. }));
+    assert!(matches!(refused_about_tasks("ListTasks", no_answer(), &theirs), LaunchOutcome::Transient { .. }));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 fn read_from(given: Value) -> Result<AwsCredentials, String> {
     let given = json!({"aws_credentials": given});
     let mut reader = Validator::new(given.as_object().unwrap(), given.as_object().unwrap());
-    let credentials = read(&mut reader);
+    let credentials = read_credentials(&mut reader);
     reader.finish().map(|()| credentials).map_err(|refusal| refusal.0)
 }
 

@@ -8,7 +8,7 @@ fn checked(request: Value, definition: Value, logs: bool) -> Result<(), String> 
         "configure_cloudwatch_logs": logs});
     let given = given.as_object().unwrap();
     let configuration = Configuration::new(given, given).unwrap();
-    check(&configuration, definition.as_object().unwrap()).map_err(|refusal| refusal.0)
+    check_definition(&configuration, definition.as_object().unwrap()).map_err(|refusal| refusal.0)
 }
 
 #[test]
