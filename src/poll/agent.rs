@@ -1,12 +1,11 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
 
+use super::build::Prefect;
+use super::context::SeenLaunches;
 use super::ended::tell_ended;
 use super::iteration::{Iteration, Rules};
 use super::plan::Limits;
-use super::prefect::Prefect;
-use super::report::AgentReport;
-use super::report_builder::ReportBuilder;
-use super::seen_launches::SeenLaunches;
+use super::report::{AgentReport, ReportBuilder};
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;

@@ -2,19 +2,17 @@
 
 use super::agent::{Agent, Counter, Overrides, Parts};
 use super::dry_run::{Recorder, Service};
-use super::identity::Identity;
-use super::prefect::Prefect;
-use super::refused::{ConfiguredIn, remedy};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{
-    AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root,
-    apply_backend_settings,
+    AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root, Rules,
+    StoredSecret, apply_backend_settings,
 };
 use crate::documents::{LocalFiles, resolve_text};
 use crate::http::Http;
 use crate::http::network::Options;
-use crate::model::{ErrorKind, SetupError};
+use crate::model::{ApiError, ErrorKind, Registration, SetupError};
+use crate::orchestrator::Orchestrator;
 use crate::platform::{AgentPlatform, AgentSetup, WorkPoolType, ecs};
 use crate::prefect1::api::{Prefect1, Setup};
 use crate::prefect3;
@@ -22,6 +20,7 @@ use crate::prefect3::api::Prefect3;
 use crate::redaction::Redaction;
 use crate::state::Status;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What an agent is assembled from.
 pub(super) struct AgentBuilder<C> {
@@ -170,5 +169,204 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         };
         Http::network(options, ca_pem.as_deref())
             .map_err(|error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") })
+    }
+}
+
+// What names an agent among all agents of all deployments.
+
+/// An agent's place in its deployment, and the deployment's place in the world.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    /// ARN of the agent's parameter; `None` = configured by a file.
+    pub(super) parameter_arn: Option<String>,
+    /// `<root>/<agent>`.
+    pub(super) marked_as: String,
+}
+
+impl Identity {
+    /// `<account>/<region>/<root>/<agent>`: the same whenever and wherever this agent polls, and no other agent's. Where no
+    /// parameter's ARN tells account and region, `scope` stands for them.
+    pub(super) async fn text<E>(&self, scope: impl Future<Output = Result<String, E>>) -> Result<String, E> {
+        let scope = match self.parameter_arn.as_deref().and_then(account_and_region) {
+            Some((account, region)) => format!("{account}/{region}"),
+            None => scope.await?,
+        };
+        Ok(format!("{scope}/{}", self.marked_as.trim_start_matches('/')))
+    }
+}
+
+fn account_and_region(arn: &str) -> Option<(String, String)> {
+    match arn.splitn(6, ':').collect::<Vec<_>>().as_slice() {
+        ["arn", _, "ssm", region, account, _] if !region.is_empty() && !account.is_empty() => {
+            Some(((*account).to_owned(), (*region).to_owned()))
+        }
+        _ => None,
+    }
+}
+
+// The Prefect API of an agent, whichever generation it is.
+
+/// One agent's way to its Prefect API.
+pub(super) enum Prefect {
+    /// Prefect 0.15 and 1.
+    One(Box<Prefect1>),
+    /// Prefect 2 and 3.
+    Three(Box<Prefect3>),
+}
+
+impl Prefect {
+    /// Makes the agent known, once per process; see [`Orchestrator::connect`].
+    pub(super) async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
+        match self {
+            Self::One(one) => one.connect(remembered).await,
+            Self::Three(three) => three.connect(remembered).await,
+        }
+    }
+
+    /// No request goes on beyond `deadline`. To be set for every invocation.
+    pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
+        match self {
+            Self::One(one) => one.set_deadline(deadline),
+            Self::Three(three) => three.set_deadline(deadline),
+        }
+    }
+
+    /// Opens a connection to an API that speaks TLS. Best effort.
+    pub(super) async fn warm_up(&self) {
+        match self {
+            Self::One(one) => one.warm_up().await,
+            Self::Three(three) => three.warm_up().await,
+        }
+    }
+
+    /// `max_polls`, after settings kept in the backend.
+    pub(super) fn max_polls(&self) -> Option<u64> {
+        match self {
+            Self::One(one) => one.effective_config().max_polls,
+            Self::Three(three) => three.max_polls(),
+        }
+    }
+
+    /// What a person should know, after [`Prefect::connect`].
+    pub(super) fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::One(one) => one.warnings(),
+            Self::Three(three) => three.warnings(),
+        }
+    }
+}
+
+// Pure: what to do about a refused credential, in the words of the agent's own Prefect and place.
+
+/// Where an agent's credentials come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ConfiguredIn<'a> {
+    /// Parameters, and the environment where there are none.
+    Parameters(&'a Root, &'a str),
+    /// The environment alone.
+    Environment,
+}
+
+/// A kind of credential.
+#[derive(Debug, Clone, Copy)]
+struct RefusedCredential {
+    /// For people.
+    name: &'static str,
+    /// Last part of its parameter's name.
+    parameter: &'static str,
+    variable: &'static str,
+    /// What belongs there.
+    wanted: &'static str,
+}
+
+const KEY_1: RefusedCredential = RefusedCredential {
+    name: "the API key",
+    parameter: "api-key",
+    variable: "PREFECT__CLOUD__API_KEY",
+    wanted: "an API key that Prefect knows",
+};
+const TOKEN: RefusedCredential = RefusedCredential {
+    name: "the token",
+    parameter: "auth-token",
+    variable: "PREFECT__CLOUD__AGENT__AUTH_TOKEN",
+    wanted: "a RUNNER token that Prefect knows",
+};
+const KEY_3: RefusedCredential = RefusedCredential {
+    name: "the API key",
+    parameter: "api-key",
+    variable: "PREFECT_API_KEY",
+    wanted: "an API key that may enter this workspace",
+};
+const AUTH_STRING: RefusedCredential = RefusedCredential {
+    name: "the auth string",
+    parameter: "auth-string",
+    variable: "PREFECT_API_AUTH_STRING",
+    wanted: "the `user:password` that the server was started with",
+};
+
+/// Which credential was shown, and what is to be written where.
+pub(super) fn remedy(generation: &GenerationConfig, secrets: &AgentSecrets, target: ConfiguredIn<'_>) -> String {
+    let (shown, wanted): (Option<(RefusedCredential, &StoredSecret)>, Vec<RefusedCredential>) = match generation {
+        GenerationConfig::One(one) => {
+            let token = secrets.auth_token.as_ref().filter(|_| one.rules == Rules::V0_15);
+            let shown = secrets.api_key.as_ref().map(|key| (KEY_1, key)).or(token.map(|token| (TOKEN, token)));
+            (shown, vec![KEY_1])
+        }
+        GenerationConfig::Three(_) => {
+            let auth_string = secrets.auth_string.as_ref().map(|auth_string| (AUTH_STRING, auth_string));
+            (auth_string.or(secrets.api_key.as_ref().map(|key| (KEY_3, key))), vec![KEY_3, AUTH_STRING])
+        }
+    };
+    let Some((kind, secret)) = shown else {
+        let places = wanted.iter().map(|kind| match target {
+            ConfiguredIn::Parameters(root, agent) => {
+                format!("{} to the parameter {}", kind.wanted, kind.of(root, agent))
+            }
+            ConfiguredIn::Environment => format!("{} to the environment variable {}", kind.wanted, kind.variable),
+        });
+        return format!("The agent has no credential: write {}", places.collect::<Vec<_>>().join(", or "));
+    };
+    let RefusedCredential { name, variable, wanted, .. } = kind;
+    match target {
+        ConfiguredIn::Parameters(root, agent) if secret.arn.is_some() => {
+            format!("It was shown {name} of the parameter {}: write {wanted} there", kind.of(root, agent))
+        }
+        _ => format!("It was shown {name} of the environment variable {variable}: set {wanted}"),
+    }
+}
+
+impl RefusedCredential {
+    fn of(self, root: &Root, agent: &str) -> String {
+        format!("{}/{agent}/{}", root.secrets(), self.parameter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn identity(arn: Option<&str>, marked_as: &str) -> Identity {
+        Identity { parameter_arn: arn.map(str::to_owned), marked_as: marked_as.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_parameters_arn_tells_account_and_region_and_nobody_is_asked() {
+        for (arn, expected) in [
+            ("arn:aws:ssm:us-east-2:123456789012:parameter/root/config/etl", "123456789012/us-east-2/root/etl"),
+            ("arn:aws-cn:ssm:cn-north-1:210987654321:parameter/root/config/etl", "210987654321/cn-north-1/root/etl"),
+        ] {
+            let text = identity(Some(arn), "/root/etl").text(std::future::pending::<Result<_, ()>>()).await;
+            assert_eq!(text.as_deref(), Ok(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn elsewhere_the_scope_tells() {
+        for (arn, file) in [(None, "etl.yaml"), (Some("arn:aws:iam::1:x"), "other.yaml")] {
+            let scope = async { Ok::<_, ()>("123456789012/eu-west-1".to_owned()) };
+            let text = identity(arn, &format!("{file}/agent")).text(scope).await;
+            assert_eq!(text.unwrap(), format!("123456789012/eu-west-1/{file}/agent"));
+        }
     }
 }

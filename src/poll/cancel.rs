@@ -3,10 +3,9 @@
 
 use super::context::Context;
 use super::prepare::{check_unchanged, live, rendered, why_not_prepared};
-use super::report_builder::RunOutcome;
+use super::report::RunOutcome;
 use crate::clock::Clock;
-use crate::model::ApiError;
-use crate::model::ErrorKind;
+use crate::model::{ApiError, ErrorKind};
 use crate::orchestrator::{CancellingRun, Ending, Orchestrator, RenderError};
 use crate::platform::{LiveDeployment, Place, Platform, Progress};
 use futures_util::future::join_all;

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::prepare::Prepared;
-use super::report_builder::RunOutcome;
+use super::report::RunOutcome;
 use crate::clock::Clock;
 use crate::model::ErrorKind;
 use crate::orchestrator::{Claim, Claimed, DueRun, Orchestrator};

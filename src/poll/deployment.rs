@@ -1,14 +1,12 @@
 //! All agents of a deployment, side by side, and what a warm process keeps of them.
 
 use super::agent::{Agent, Counter, Invocation, Overrides};
-use super::build::{AgentBuilder, PrefectBuilder};
+use super::build::{AgentBuilder, Identity, PrefectBuilder};
 use super::dry_run::{Record, Recorder, Service, Unhurried};
-use super::identity::Identity;
 use super::report::{AgentReport, Report};
-use super::selection::{PollError, Selection, Source};
-use crate::aws::AwsClients;
+use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, from_file, load};
+use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, Root, from_file, load};
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::status::ConfiguredAgent;
@@ -16,9 +14,8 @@ use crate::model::{ErrorKind, SetupError};
 use crate::panics::caught;
 use crate::platform::AgentPlatform;
 use crate::redaction::Redaction;
-use crate::state::Status;
 use crate::state::polls::PollCounter;
-use crate::state::status;
+use crate::state::{Status, status};
 use futures_util::future::{join, join_all};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -389,4 +386,56 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             Source::File { .. } => Counter::Process(AtomicU64::new(0)),
         }
     }
+}
+
+// What is polled, and why nothing was.
+
+/// Where agents are configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Parameter Store, below this root.
+    Parameters(Root),
+    /// A file, for the command line: one agent, nothing remembered between processes.
+    File {
+        /// Path of the file.
+        path: String,
+        /// Its text.
+        text: String,
+    },
+}
+
+/// Which agents to poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// These, by name.
+    Agents(Vec<String>),
+}
+
+/// Why nothing was polled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PollError {
+    /// The parameters cannot be read.
+    #[error("the parameters below {root} cannot be read: {error}")]
+    Parameters {
+        /// Parameter root.
+        root: String,
+        /// What AWS said.
+        error: AwsError,
+    },
+    /// The parameters and what they refer to could not be read in time.
+    #[error("no time was left to poll: the parameters below {0}, or what they refer to, took too long to read")]
+    Deadline(String),
+    /// There is nothing to poll.
+    #[error("no agent is configured: write one to the parameter {0}/config/<agent>")]
+    NoAgents(String),
+    /// The event names an agent that is not configured.
+    #[error("there is no agent {name:?}; configured are: {known}")]
+    UnknownAgent {
+        /// The name.
+        name: String,
+        /// The configured names.
+        known: String,
+    },
 }

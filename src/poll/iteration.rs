@@ -3,13 +3,12 @@
 
 use super::cancel::cancel;
 use super::claim::{claim, still_due};
-use super::context::Context;
+use super::context::{Context, SeenLaunches};
 use super::launch::launch;
 use super::plan::{PlannedBatch, Start, plan};
 use super::prepare::{prepare, within_room};
 use super::recover::recover;
-use super::report_builder::{ReportBuilder, RunOutcome};
-use super::seen_launches::SeenLaunches;
+use super::report::{ReportBuilder, RunOutcome};
 use super::tell::{tell, write_log};
 use crate::clock::Clock;
 use crate::model::ApiError;

@@ -24,23 +24,16 @@ pub mod agent;
 mod build;
 mod cancel;
 mod claim;
-mod context;
+pub mod context;
 pub mod deployment;
 pub mod dry_run;
 mod ended;
-mod history;
-mod identity;
 pub mod iteration;
 mod launch;
 pub mod plan;
-mod prefect;
 mod prepare;
 mod recover;
-mod refused;
 pub mod report;
-pub mod report_builder;
-pub mod seen_launches;
-pub mod selection;
 mod tell;
 
 #[cfg(test)]
@@ -48,6 +41,5 @@ mod tests;
 
 pub use agent::{Agent, Invocation, Overrides};
 pub use build::PrefectBuilder;
-pub use deployment::Deployment;
+pub use deployment::{Deployment, PollError, Selection, Source};
 pub use report::{AgentReport, Report};
-pub use selection::{PollError, Selection, Source};

@@ -6,7 +6,7 @@ use super::launch::{Launched, launch};
 use super::prepare::{
     Intent, Prepared, in_preparing_time, live, prepare_launch, render, why_not_prepared, within_room,
 };
-use super::report_builder::RunOutcome;
+use super::report::RunOutcome;
 use super::tell::{is_deployed, tell, write_down, write_log};
 use crate::clock::Clock;
 use crate::model::{ErrorKind, RunRefusal};

@@ -1,9 +1,12 @@
 //! The report of a poll: what people and tests look at. Its field names are fixed.
 
-use crate::model::ErrorKind;
+use crate::model::{ApiError, ErrorKind};
+use crate::panics::lock;
 use crate::redaction::Redaction;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// The report of one invocation, by agent.
@@ -110,4 +113,158 @@ pub struct Recovered {
     pub flow_run_id: String,
     /// ARN of its task.
     pub task_arn: String,
+}
+
+// What became of each run, kept outside of the futures that do the work so that it survives a deadline.
+
+/// How long a maintenance lasts whose end is not announced: every poll hears of it anew.
+const UNANNOUNCED: Duration = Duration::from_mins(5);
+
+/// What became of one run in this poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// It has a task.
+    Launched {
+        /// ARN of the task.
+        task_arn: String,
+        /// The task existed already.
+        adopted: bool,
+    },
+    /// An orphaned claim that has its task now.
+    Recovered {
+        /// ARN of the task.
+        task_arn: String,
+    },
+    /// Left for a later poll.
+    Deferred(String),
+    /// Not ours to launch.
+    Skipped(String),
+    /// Failed for good.
+    Failed(String),
+    /// Cancelled by a user, and over now.
+    Cancelled(String),
+}
+
+/// The fates of the runs of one agent's poll, and what else its report says.
+#[derive(Debug, Default)]
+pub struct ReportBuilder {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    report: AgentReport,
+    /// Runs whose work has begun and has no outcome yet.
+    open: Vec<String>,
+}
+
+impl ReportBuilder {
+    /// A run was found due. Until it has an outcome it is reported as left for a later poll.
+    pub fn found(&self, flow_run_id: &str) {
+        let mut entries = self.lock();
+        entries.report.ready += 1;
+        entries.open.push(flow_run_id.to_owned());
+    }
+
+    /// What became of a run.
+    pub fn record(&self, flow_run_id: &str, outcome: RunOutcome) {
+        let mut entries = self.lock();
+        entries.open.retain(|open| open != flow_run_id);
+        add(&mut entries.report, flow_run_id, outcome);
+    }
+
+    /// Trouble of the poll itself, not of a run. The first one is reported, unless maintenance explains it.
+    pub fn trouble(&self, kind: ErrorKind, error: &str) {
+        let report = &mut self.lock().report;
+        let tells_more = match report.error_kind {
+            None => true,
+            Some(ErrorKind::Maintenance) => kind != ErrorKind::Maintenance && !kind.is_explained_by_maintenance(),
+            Some(known) => kind == ErrorKind::Maintenance && known.is_explained_by_maintenance(),
+        };
+        if tells_more {
+            report.error_kind = Some(kind);
+            report.error = Some(error.to_owned());
+        }
+    }
+
+    /// Trouble with the Prefect API. `now`: what an announced maintenance is reckoned from.
+    pub fn api_trouble(&self, error: &ApiError, now: OffsetDateTime) {
+        if let ApiError::Maintenance { retry_after, .. } = error {
+            let until = now + retry_after.unwrap_or(UNANNOUNCED);
+            let report = &mut self.lock().report;
+            report.maintenance_until = report.maintenance_until.max(Some(until));
+        }
+        self.trouble(error.kind(), &error.to_string());
+    }
+
+    /// A bug ended the poll: that counts for more than whatever trouble came before.
+    pub fn broke(&self, error: &str) {
+        let report = &mut self.lock().report;
+        report.error_kind = Some(crate::model::ErrorKind::Internal);
+        report.error = Some(error.to_owned());
+    }
+
+    /// `max_polls` is reached: nothing is polled.
+    pub fn stopped(&self) {
+        self.lock().report.stopped = true;
+    }
+
+    /// What may need a person; each said once.
+    pub fn warn(&self, warning: &str) {
+        let warnings = &mut self.lock().report.warnings;
+        if !warnings.iter().any(|known| known == warning) {
+            warnings.push(warning.to_owned());
+        }
+    }
+
+    /// So many claims of others stand.
+    pub fn foreign_pending(&self, claims: usize) {
+        self.lock().report.foreign_pending = claims;
+    }
+
+    /// So many writes about launched runs are left.
+    pub fn untold(&self, writes: usize) {
+        self.lock().report.untold = writes;
+    }
+
+    /// An answer asked for fewer requests.
+    pub fn throttled(&self) {
+        self.lock().report.throttled += 1;
+    }
+
+    /// The report so far. Runs without an outcome are left for a later poll, with `unfinished` as the reason.
+    pub fn report(&self, unfinished: &str) -> AgentReport {
+        let entries = self.lock();
+        let mut report = entries.report.clone();
+        for flow_run_id in &entries.open {
+            add(&mut report, flow_run_id, RunOutcome::Deferred(unfinished.to_owned()));
+        }
+        report.ok = report.error.is_none();
+        if report.error_kind != Some(ErrorKind::Maintenance) {
+            report.maintenance_until = None;
+        }
+        report
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        // A panic while holding the lock cannot leave a half-written entry that matters: keep reporting.
+        lock(&self.entries)
+    }
+}
+
+fn add(report: &mut AgentReport, flow_run_id: &str, outcome: RunOutcome) {
+    let flow_run_id = flow_run_id.to_owned();
+    match outcome {
+        RunOutcome::Launched { task_arn, adopted } => {
+            report.recovered.retain(|recovered| recovered.task_arn != task_arn);
+            report.launched.push(LaunchedRun { flow_run_id, task_arn, adopted });
+        }
+        RunOutcome::Deferred(reason) => report.deferred.push(WithReason { flow_run_id, reason }),
+        RunOutcome::Skipped(reason) => report.skipped.push(WithReason { flow_run_id, reason }),
+        RunOutcome::Failed(reason) => report.failed.push(WithReason { flow_run_id, reason }),
+        // A claimed run that is due once more (for other task runs of it) was launched, and that says it all.
+        RunOutcome::Recovered { task_arn } if report.launched.iter().any(|launched| launched.task_arn == task_arn) => {}
+        RunOutcome::Recovered { task_arn } => report.recovered.push(Recovered { flow_run_id, task_arn }),
+        RunOutcome::Cancelled(reason) => report.cancelled.push(WithReason { flow_run_id, reason }),
+    }
 }

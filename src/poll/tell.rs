@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::launch::Launched;
-use super::report_builder::RunOutcome;
+use super::report::RunOutcome;
 use crate::clock::Clock;
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog};

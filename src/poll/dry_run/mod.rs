@@ -1,22 +1,22 @@
 //! A poll that writes nothing: what it would write is recorded instead. The poll itself does not know.
 //!
 //! It works where requests leave ([`crate::http`]): what changes nothing goes on to the network, everything else is
-//! recorded and answered as by whoever accepts it ([`ecs`], [`prefect1`], [`prefect3`]: pure). What is read afterwards
+//! recorded and answered as by whoever accepts it ([`writes`]: pure). What is read afterwards
 //! shows the states that were recorded, and nothing waits on the clock.
 
-mod ecs;
-mod prefect1;
-mod prefect3;
-mod recorder;
 #[cfg(test)]
 mod tests;
-
-pub(super) use recorder::{Recorder, Service};
+mod writes;
 
 use crate::clock::Clock;
+use crate::http::{Answer, Exchange, Http, Request, SendError};
 use crate::panics::lock;
+use crate::redaction::Redaction;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use time::OffsetDateTime;
 
@@ -64,4 +64,157 @@ impl<C: Clock> Clock for Unhurried<C> {
     }
 
     async fn sleep_until(&self, _instant: OffsetDateTime) {}
+}
+
+// What an agent's requests pass: reads go on, writes end here.
+
+/// Whose requests they are.
+#[derive(Debug)]
+pub(super) enum Service {
+    /// AWS; only ECS is ever asked to change anything.
+    Aws,
+    /// Prefect 0.15 and 1.
+    Prefect1,
+    /// Prefect 2 and 3.
+    Prefect3 {
+        /// Base URL of the API, without a trailing slash.
+        api: String,
+    },
+}
+
+impl Service {
+    /// Its name in the record.
+    fn name(&self) -> &'static str {
+        if let Self::Aws = self { "ecs" } else { "prefect" }
+    }
+
+    /// What a request would change; `None` = nothing.
+    fn write(&self, request: &Request) -> Option<Write> {
+        match self {
+            Self::Aws => writes::to_ecs(request),
+            Self::Prefect1 => writes::to_prefect1(request),
+            Self::Prefect3 { api } => writes::to_prefect3(request, api),
+        }
+    }
+}
+
+/// A request that would change something.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Write {
+    /// What the record calls it.
+    operation: String,
+    /// What is shown of it.
+    body: Value,
+    /// The answer of whoever accepts it.
+    answer: Value,
+    /// What it belongs to, and may be held with: ids of runs, the token of a launch.
+    of: Vec<String>,
+    /// What is due at a time, by the same names.
+    due: Vec<(String, OffsetDateTime)>,
+    /// States that are set, by the ids of their runs.
+    states: Vec<(String, Value)>,
+}
+
+/// Notes one agent's requests, without its secrets.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    agent: String,
+    record: Record,
+    redaction: Redaction,
+    /// Runs that start later are held.
+    began: OffsetDateTime,
+    /// Until when runs are held, by flow run id and by `clientToken`.
+    held: Mutex<HashMap<String, OffsetDateTime>>,
+    /// The states that runs would be in, by their ids.
+    states: Mutex<HashMap<String, Value>>,
+}
+
+impl Recorder {
+    pub(super) fn new(agent: &str, record: Record, redaction: Redaction, began: OffsetDateTime) -> Self {
+        Self { agent: agent.to_owned(), record, redaction, began, held: Mutex::default(), states: Mutex::default() }
+    }
+
+    /// The way of the agent's requests to this service, before `http`.
+    pub(super) fn before(self: &Arc<Self>, http: Http, service: Service) -> Http {
+        Http::over(Recording { recorder: Arc::clone(self), service, http })
+    }
+
+    /// Notes a write; what is answered.
+    fn note(&self, service: &'static str, write: Write) -> Answer {
+        let Write { operation, body, answer, of, due, states } = write;
+        let mut held = lock(&self.held);
+        held.extend(due.into_iter().filter(|(_, at)| *at > self.began));
+        let not_before = of.iter().filter_map(|name| held.get(name).copied()).max();
+        lock(&self.states).extend(states);
+        let body = self.redaction.shown(body);
+        self.record.push(PlannedRequest { agent: self.agent.clone(), service, operation, not_before, body });
+        Answer { status: 200, headers: HeaderMap::new(), body: answer.to_string().into() }
+    }
+
+    /// An answer as it would be after the writes so far: what is about to be overwritten is read again before.
+    fn after_writes(&self, answer: Answer) -> Answer {
+        let states = lock(&self.states);
+        match serde_json::from_slice::<Value>(&answer.body) {
+            Ok(mut body) if !states.is_empty() => {
+                overlay(&mut body, &states);
+                Answer { body: body.to_string().into(), ..answer }
+            }
+            _ => answer,
+        }
+    }
+}
+
+/// Puts runs, wherever they stand, into these states.
+fn overlay(value: &mut Value, states: &HashMap<String, Value>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| overlay(item, states)),
+        Value::Object(row) => {
+            row.values_mut().for_each(|item| overlay(item, states));
+            let Some(state) = row.get("id").and_then(Value::as_str).and_then(|id| states.get(id)) else { return };
+            // Prefect 1 calls the state so, and its type `state`.
+            let (state, kind) = (state.clone(), state.get("type").cloned());
+            if let Some(serialized) = row.get_mut("serialized_state") {
+                *serialized = state;
+                row.entry("state").and_modify(|known| *known = kind.unwrap_or_default());
+            } else {
+                row.entry("state").and_modify(|known| *known = state);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The recorder before a way.
+#[derive(Debug)]
+struct Recording {
+    recorder: Arc<Recorder>,
+    service: Service,
+    http: Http,
+}
+
+impl Exchange for Recording {
+    fn exchange(&self, request: Request) -> BoxFuture<'_, Result<Answer, SendError>> {
+        Box::pin(async move {
+            match self.service.write(&request) {
+                Some(write) => Ok(self.recorder.note(self.service.name(), write)),
+                None => Ok(self.recorder.after_writes(self.http.send(request).await?)),
+            }
+        })
+    }
+}
+
+/// The JSON of a request.
+fn body_of(request: &Request) -> Value {
+    request.body.as_ref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default()
+}
+
+/// What the record calls a request that sets a state of this type.
+fn setting(state: &Value) -> String {
+    let operation = match state.get("type").and_then(Value::as_str) {
+        Some("Submitted" | "PENDING") => "claim",
+        Some("Failed" | "CRASHED") => "fail",
+        Some("Cancelled" | "CANCELLED") => "cancelled",
+        _ => "give-back",
+    };
+    operation.to_owned()
 }

@@ -9,10 +9,10 @@ use crate::orchestrator::{Batching, CancellingRun, Claim, Claimed, ClaimedRun, D
 use crate::platform::ecs::rate::LaunchRate;
 use crate::platform::{LaunchOutcome, LiveDeployment, Progress};
 use crate::poll::AgentReport;
+use crate::poll::context::SeenLaunches;
 use crate::poll::iteration::{Iteration, Rules};
 use crate::poll::plan::Limits;
-use crate::poll::report_builder::ReportBuilder;
-use crate::poll::seen_launches::SeenLaunches;
+use crate::poll::report::ReportBuilder;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
