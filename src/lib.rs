@@ -49,5 +49,4 @@ mod slug;
 pub mod state;
 pub mod task_events;
 pub mod telemetry;
-mod times;
 mod transport;

@@ -2,7 +2,7 @@
 
 use super::clients::{AgentAws, AwsClients};
 use super::signed::{Call, Endpoints, Service, Signed};
-use super::{AwsError, xml};
+use super::{AwsError, answers};
 use crate::config::Environment;
 use crate::http::{Answer, chain};
 use aws_credential_types::Credentials;
@@ -118,10 +118,10 @@ impl Sts {
             flatten(name, value, &mut fields);
         }
         let answer = self.ask("AssumeRole", fields).await?;
-        let document = xml::expect(&answer)?;
-        let session = xml::child(document.root_element(), "AssumeRoleResult");
+        let document = answers::expect_xml(&answer)?;
+        let session = answers::child(document.root_element(), "AssumeRoleResult");
         session
-            .and_then(|result| xml::child(result, "Credentials"))
+            .and_then(|result| answers::child(result, "Credentials"))
             .and_then(credentials)
             .ok_or_else(|| AwsError::Malformed("AssumeRole answered no complete credentials".into()))
     }
@@ -129,10 +129,10 @@ impl Sts {
     /// `GetCallerIdentity` → the number of the account.
     pub async fn account(&self) -> Result<String, AwsError> {
         let answer = self.ask("GetCallerIdentity", Vec::new()).await?;
-        let document = xml::expect(&answer)?;
-        let identity = xml::child(document.root_element(), "GetCallerIdentityResult");
+        let document = answers::expect_xml(&answer)?;
+        let identity = answers::child(document.root_element(), "GetCallerIdentityResult");
         identity
-            .and_then(|identity| xml::text_of(identity, "Account"))
+            .and_then(|identity| answers::text_of(identity, "Account"))
             .map(ToOwned::to_owned)
             .ok_or_else(|| AwsError::Malformed("GetCallerIdentity answered no account".into()))
     }
@@ -164,8 +164,8 @@ fn flatten(name: &str, value: &Value, fields: &mut Vec<(String, String)>) {
 }
 
 fn credentials(session: Node<'_, '_>) -> Option<Credentials> {
-    let text = |name| xml::text_of(session, name).map(ToOwned::to_owned);
-    let end = OffsetDateTime::parse(xml::text_of(session, "Expiration")?, &Rfc3339).ok()?;
+    let text = |name| answers::text_of(session, name).map(ToOwned::to_owned);
+    let end = OffsetDateTime::parse(answers::text_of(session, "Expiration")?, &Rfc3339).ok()?;
     Some(Credentials::new(
         text("AccessKeyId")?,
         text("SecretAccessKey")?,

@@ -1,7 +1,7 @@
 //! ECS: requests go out as the JSON they are given, so that every key AWS knows can be used.
 
 use super::AwsError;
-use super::error::Wire;
+use super::answers::Wire;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

@@ -1,18 +1,17 @@
 //! Thin adapters to AWS: they send what they are given and say what came back, nothing more.
 
+pub mod answers;
 pub mod clients;
 pub mod credentials;
 pub mod ecs;
-pub mod error;
 pub mod http;
 pub mod services;
 pub mod signed;
 pub mod ssm;
-mod xml;
 
 #[cfg(test)]
 pub(crate) mod test_server;
 
+pub use answers::AwsError;
 pub use clients::{AgentAws, AwsClients};
 pub use credentials::Account;
-pub use error::AwsError;

@@ -1,8 +1,8 @@
 //! Services of which we need a call or two, which we sign ourselves: S3, Lambda, `CloudWatch` Logs and EC2.
 
-use super::error::answer_error;
+use super::AwsError;
+use super::answers::{self, answer_error};
 use super::signed::{Call, Service, Signed};
-use super::{AwsError, xml};
 use crate::transport::shape::at;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -45,7 +45,7 @@ impl S3 {
         };
         match answer.status {
             200 => Ok(answer.body),
-            _ => Err(xml::error(&answer)),
+            _ => Err(answers::xml_error(&answer)),
         }
     }
 }
@@ -203,14 +203,14 @@ impl Ec2 {
             ];
             fields.extend(next.as_deref().map(|token| ("NextToken", token)));
             let answer = self.signed.read(&Call::query(&self.signed, Service::Ec2, &fields)?).await?;
-            let page = xml::expect(&answer)?;
+            let page = answers::expect_xml(&answer)?;
             let page = page.root_element();
             // An empty list is there too: without it this is a page of somebody between us and EC2.
-            let items = xml::child(page, list)
+            let items = answers::child(page, list)
                 .ok_or_else(|| AwsError::Malformed(format!("{action} answered no {list}")))?
                 .children();
-            found.extend(items.filter_map(|item| xml::text_of(item, id)).map(ToOwned::to_owned));
-            next = xml::text_of(page, "nextToken").map(ToOwned::to_owned);
+            found.extend(items.filter_map(|item| answers::text_of(item, id)).map(ToOwned::to_owned));
+            next = answers::text_of(page, "nextToken").map(ToOwned::to_owned);
             if next.is_none() {
                 return Ok(found);
             }

@@ -2,7 +2,7 @@
 
 use super::credentials::Cached;
 use super::http::AwsHttp;
-use super::{AwsError, error, xml};
+use super::{AwsError, answers};
 use crate::config::Environment;
 use crate::http::{Answer, chain};
 use aws_credential_types::Credentials;
@@ -75,8 +75,8 @@ impl Service {
     /// What an answer that is no success says, in the language of the service.
     fn error_of(self, answer: &Answer) -> AwsError {
         match self {
-            Self::Ecs | Self::Ssm | Self::Lambda | Self::Logs => error::answer_error(answer),
-            Self::Ec2 | Self::S3 | Self::Sts => xml::error(answer),
+            Self::Ecs | Self::Ssm | Self::Lambda | Self::Logs => answers::answer_error(answer),
+            Self::Ec2 | Self::S3 | Self::Sts => answers::xml_error(answer),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Parameter Store.
 
 use super::AwsError;
-use super::error::Wire;
+use super::answers::Wire;
 use crate::config::Parameter;
 use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::types;

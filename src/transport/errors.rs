@@ -1,9 +1,9 @@
 //! What a failed exchange means to the one who asked.
 
+use super::without_userinfo;
 use crate::http::{Answer, SendError};
 use crate::model::ApiError;
 use crate::redaction::CUT;
-use crate::transport::headers::without_userinfo;
 use reqwest::Url;
 use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use std::time::Duration;

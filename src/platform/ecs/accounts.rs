@@ -1,6 +1,6 @@
 //! The launcher of an agent: with the agent's own credentials, and with those that runs bring along.
 
-use super::definition_cache::SingleFlight;
+use super::definitions::SingleFlight;
 use super::outcome::{Origin, refusal};
 use super::target::AwsCredentials;
 use super::{

@@ -2,7 +2,7 @@
 
 mod replay;
 
-use super::definition_cache::{DefinitionCache, Keyed, SingleFlight};
+use super::definitions::{DefinitionCache, Keyed, SingleFlight};
 use super::delivery::Delivered;
 use super::outcome::{Origin, is_about_cluster, refusal, refused_about_tasks, stopping_tasks};
 use super::rate::LaunchRate;

@@ -20,7 +20,6 @@
 //! | [`accounts`] | [`Launcher`] of an agent: its own account, and those of runs with credentials of their own |
 
 pub mod accounts;
-pub mod definition_cache;
 pub mod definitions;
 pub mod delivery;
 pub mod launcher;

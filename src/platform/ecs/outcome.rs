@@ -10,8 +10,8 @@ pub use origin::Origin;
 
 use super::LaunchTarget;
 use crate::aws::AwsError;
+use crate::aws::answers::is_throttling as is_throttling_code;
 use crate::aws::ecs::{Failure, RunTaskAnswer, Task};
-use crate::aws::error::is_throttling as is_throttling_code;
 use crate::platform::ecs::Words;
 use crate::platform::{LaunchOutcome, TransientCause};
 use origin::Fault;

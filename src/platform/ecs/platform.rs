@@ -1,7 +1,7 @@
 //! The hook, for ECS.
 
 use super::accounts::{AccountsLauncher, AwsConnect};
-use super::definition_cache::{Keyed, SingleFlight};
+use super::definitions::{Keyed, SingleFlight};
 use super::delivery::{Delivered, Delivery, deliver};
 use super::prefect1::{self, TemplatePlace, template_path};
 use super::rate::LaunchRate;

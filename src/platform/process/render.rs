@@ -8,7 +8,7 @@ use crate::prefect1::flow_run::{
     AgentSettings, FlowRun, RunConfig, flow_run_command, flow_run_environment, run_config, schema,
 };
 use crate::prefect3::job_configuration::validation::Validator;
-use crate::prefect3::job_configuration::{FlowRunJob, command, configured_environment, environment};
+use crate::prefect3::job_configuration::{FlowRunJob, configured_environment, environment, preparation};
 use crate::python_text::text;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -79,9 +79,9 @@ fn of_prefect_3(job: &FlowRunJob) -> Result<ProcessOrder, RunRefusal> {
     let working_dir = reader.text("working_dir").filter(|path| !path.is_empty());
     reader.finish()?;
     let env = environment(&job.worker, &job.context(), &configured_environment(job.resolved.get("env"))?);
-    let command = configured.unwrap_or_else(|| command::default(&job.worker).to_owned());
+    let command = configured.unwrap_or_else(|| preparation::default_command(&job.worker).to_owned());
     Ok(ProcessOrder {
-        command: command::split(&command)?,
+        command: preparation::split_command(&command)?,
         env: env.iter().map(|(name, value)| (name.clone(), text(value))).collect::<BTreeMap<_, _>>(),
         needs_directory: working_dir.is_none(),
         working_dir,

@@ -3,7 +3,7 @@
 use super::{Write, body_of, setting};
 use crate::http::Request;
 use crate::orchestrator::Mark;
-use crate::times;
+use crate::python_text;
 use crate::transport::shape::{at, items_at, text_at};
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -75,7 +75,7 @@ fn set_state(input: &Value) -> Option<(String, Value)> {
 /// When a claimed run is due, by its id and by the token of its launch: its claim is put around the state that it was
 /// due in.
 fn claimed(id: &str, state: &Value) -> Option<[(String, OffsetDateTime); 2]> {
-    let start = times::parse(text_at(state, &["state", "start_time"])?)?;
+    let start = python_text::parse_time(text_at(state, &["state", "start_time"])?)?;
     let token = text_at(state, &["context", Mark::KEY, "token"])?;
     Some([(id.to_owned(), start), (token.to_owned(), start)])
 }

@@ -9,7 +9,6 @@
 //! | `outcome`, `guard` | what became of aliased writes; what may be overwritten (pure) |
 //! | `start_up`, `queue`, `standing`, `writes`, `watch` | the conversations |
 
-mod outcome;
 mod outstanding;
 mod queries;
 mod queue;
@@ -31,7 +30,7 @@ use crate::orchestrator::{
 use crate::panics::lock;
 use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use crate::redaction::Redaction;
-use crate::transport::headers;
+use crate::transport::further_headers;
 use queries::Scope;
 use rows::Observed;
 use serde_json::{Map, Value};
@@ -141,7 +140,7 @@ impl Prefect1 {
         redaction.know_agent(&secrets);
         let one = &config.generation;
         let credential = Credential::choose(&secrets, one.rules, one.backend);
-        let further = headers::further(&secrets)?;
+        let further = further_headers(&secrets)?;
         let version = one.rules.core_version();
         let transport =
             GraphqlTransport::new(http, &config.api, credential.secret(), further, version, (redaction, now))?;

@@ -3,13 +3,13 @@
 
 use super::queries::{self, OutstandingQuery as Query, SetState, Target};
 use super::rows::{self, MARK_KEY, Unreadable};
+use super::writes::is_version_lock;
 use super::{Detail, Prefect1, states};
 use crate::model::ApiError;
 use crate::orchestrator::{CancellingRun, ClaimedRun, DueRun, Ending, Mark, OutstandingClaims};
 use crate::platform::client_token;
-use crate::prefect1::api::outcome::is_version_lock;
 use crate::prefect1::flow_run::{FlowRun, TaskRun};
-use crate::times;
+use crate::python_text;
 use crate::transport::shape::{items_at, text_at};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -162,7 +162,7 @@ fn cancelling_run(row: &Value) -> Result<CancellingRun<Detail>, Unreadable> {
 /// The mark of the newest Submitted among a run's states, if that has one.
 pub(super) fn newest_claim(row: &Value) -> Option<Mark> {
     let states = items_at(row, &["states"]).iter();
-    let dated = states.filter_map(|state| Some((times::parse(text_at(state, &["timestamp"])?)?, state)));
+    let dated = states.filter_map(|state| Some((python_text::parse_time(text_at(state, &["timestamp"])?)?, state)));
     let (_, newest) = dated.max_by_key(|(timestamp, _)| *timestamp)?;
     rows::mark_of(newest.get("serialized_state")?)
 }
@@ -173,7 +173,7 @@ pub(super) fn has_started(row: &Value) -> bool {
 }
 
 pub(super) fn timestamp(row: &Value) -> Option<OffsetDateTime> {
-    times::parse(text_at(row, &["state_timestamp"])?)
+    python_text::parse_time(text_at(row, &["state_timestamp"])?)
 }
 
 impl Query<'_> {
@@ -184,7 +184,7 @@ impl Query<'_> {
 
     /// Runs that this agent has claimed, and Running ones of which it has claimed task runs.
     pub(super) fn claimed(&self) -> Map<String, Value> {
-        let before = json!({ "_lte": times::iso(self.before) });
+        let before = json!({ "_lte": python_text::iso_time(self.before) });
         let ours = json!({ "_contains": self.mark() });
         let submitted = json!({ "state": { "_eq": "Submitted" }, "state_timestamp": before, "serialized_state": ours });
         let task_retry = json!({ "state": { "_eq": "Running" }, "task_runs": submitted.clone() });
@@ -199,7 +199,7 @@ impl Query<'_> {
 
     /// Runs that this agent had claimed once, and that were cancelled.
     pub(super) fn cancelling(&self) -> Map<String, Value> {
-        let since = times::iso(self.cancelled_since);
+        let since = python_text::iso_time(self.cancelled_since);
         let ours = json!({ "serialized_state": { "_contains": self.mark() } });
         let cancelled = json!([
             { "state": { "_eq": "Cancelling" } },

@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::orchestrator::Window;
-use crate::times;
+use crate::python_text;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use time::{Duration, OffsetDateTime};
@@ -95,7 +95,8 @@ pub(super) fn register_agent(config: &Config, scope: &Scope, agent_config_id: Op
 /// The agent's sign of life, and the fallback: at most 25 ids.
 pub(super) fn runs_in_queue(scope: &Scope, times: &Times) -> GraphqlDocument {
     let query = "mutation($input: get_runs_in_queue_input!) { get_runs_in_queue(input: $input) { flow_run_ids } }";
-    let input = json!({ "before": times::iso(times.before), "labels": scope.labels, "tenant_id": scope.tenant_id });
+    let input =
+        json!({ "before": python_text::iso_time(times.before), "labels": scope.labels, "tenant_id": scope.tenant_id });
     GraphqlDocument::new(query, json!({ "input": input }))
 }
 
@@ -109,14 +110,14 @@ pub(super) fn due_runs(scope: &Scope, times: &Times, shown: &[String]) -> Graphq
          {{ id version task_id serialized_state }} }} }}",
         scheduled_like!()
     );
-    let retry = times::iso(times.retry_before);
+    let retry = python_text::iso_time(times.retry_before);
     let task_runs = json!({ "state": { "_in": super::SCHEDULED_LIKE }, "state_start_time": { "_lte": retry } });
     let mut filter = Map::new();
     filter.insert("labels".into(), labels_filter(&scope.labels));
     filter.insert(
         "_or".into(),
         json!([
-            { "state": { "_eq": "Scheduled" }, "state_start_time": { "_lte": times::iso(times.before) } },
+            { "state": { "_eq": "Scheduled" }, "state_start_time": { "_lte": python_text::iso_time(times.before) } },
             { "state": { "_eq": "Running" }, "task_runs": task_runs },
         ]),
     );
@@ -136,7 +137,7 @@ pub(super) fn metadata(ids: &[String], times: &Times) -> GraphqlDocument {
         "query($where: flow_run_bool_exp, $retry: timestamptz) {{ flow_run(where: $where) {{ {SELECTION} \
          task_runs(where: {{ state_start_time: {{ _lte: $retry }} }}) {{ id version task_id serialized_state }} }} }}"
     );
-    let retry = times::iso(times.retry_before);
+    let retry = python_text::iso_time(times.retry_before);
     let filter = json!({
         "id": { "_in": ids },
         "_or": [

@@ -5,7 +5,7 @@ use super::{Detail, SCHEDULED_LIKE};
 use crate::orchestrator::{DueRun, Mark, RunNow};
 use crate::platform::client_token;
 use crate::prefect1::flow_run::{FlowRun, TaskRun};
-use crate::times;
+use crate::python_text;
 use crate::transport::shape::{self, FieldKind, RowField, at, described, text_at};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -190,7 +190,7 @@ pub(super) fn is_submitted(state: &Value) -> bool {
 fn start_time(state: &Value) -> Result<Option<OffsetDateTime>, String> {
     match state.get("start_time") {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => match times::parse(text) {
+        Some(Value::String(text)) => match python_text::parse_time(text) {
             Some(time) => Ok(Some(time)),
             None => Err(format!("`start_time` is no time: {}", text.chars().take(MAX_TIME_CHARS).collect::<String>())),
         },

@@ -6,7 +6,7 @@ use super::rows::{MARK_KEY, RunSnapshot, is_submitted, mark_of};
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, GiveBack, Mark};
 use crate::prefect1::flow_run::TaskRun;
-use crate::times;
+use crate::python_text;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
@@ -30,7 +30,7 @@ fn submitted(message: &str, mark: &Mark, received: &Value) -> Value {
 /// The state as it was received (Scheduled, Retrying, …) with a later start, the reason, and what was tried so far.
 pub(super) fn given_back(received: &Value, start_time: OffsetDateTime, reason: &str, mark: &Mark) -> Value {
     let mut state = rescheduled(received, reason);
-    state.insert("start_time".into(), json!(times::iso(start_time)));
+    state.insert("start_time".into(), json!(python_text::iso_time(start_time)));
     let mut context = received.get("context").and_then(Value::as_object).cloned().unwrap_or_default();
     context.insert(MARK_KEY.into(), json!(mark));
     state.insert("context".into(), Value::Object(context));

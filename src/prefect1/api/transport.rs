@@ -7,9 +7,8 @@ use crate::http::{self, Http, SendError};
 use crate::model::{ApiError, in_words};
 use crate::redaction::Redaction;
 use crate::transport::errors::{Again, excerpt, explain, is_passing, location, not_json, pause, redirected};
-use crate::transport::headers::{self, header, unprintable, without_userinfo};
 use crate::transport::shape::{self, at, described, items_at};
-use crate::transport::{Deadline, REQUEST_TIMEOUT};
+use crate::transport::{self, Deadline, REQUEST_TIMEOUT, header, unprintable, without_userinfo};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -188,7 +187,7 @@ impl GraphqlTransport {
                 headers.insert(name, header(value).ok_or_else(|| ExchangeError::Api(unprintable(name)))?);
             }
         }
-        headers::add(&mut headers, &self.further);
+        transport::add_headers(&mut headers, &self.further);
         Ok(headers)
     }
 
@@ -211,7 +210,7 @@ enum ExchangeError {
 }
 
 fn authorization(credential: &SecretString) -> Result<HeaderValue, ApiError> {
-    headers::authorization(&format!("Bearer {}", credential.expose_secret().trim()))
+    transport::authorization(&format!("Bearer {}", credential.expose_secret().trim()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::model::run::{ClaimedBy, Phase, Run, is_waiting_task_run};
 use crate::orchestrator::{Mark, Watched};
 use crate::platform::client_token;
 use crate::prefect1::flow_run::{FlowRun, TaskRun};
-use crate::times;
+use crate::python_text;
 use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -90,7 +90,7 @@ fn claimed_at(row: &Value) -> Option<OffsetDateTime> {
     let tasks = items_at(row, &["task_runs"]).iter();
     let of_tasks =
         tasks.filter(|task_run| task_run.get("serialized_state").is_some_and(is_submitted)).filter_map(timestamp);
-    of_run.filter_map(times::parse).chain(of_tasks).max()
+    of_run.filter_map(python_text::parse_time).chain(of_tasks).max()
 }
 
 /// What names the turn of a run without a claim of ours.

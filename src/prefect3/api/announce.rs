@@ -10,8 +10,8 @@ use super::{Detail, Prefect3, version_of};
 use crate::config::WorkerRules;
 use crate::orchestrator::DueRun;
 use crate::prefect3::job_configuration::{FlowRun, WorkPool};
+use crate::python_text;
 use crate::slug::slug;
-use crate::times;
 use futures_util::future::join;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -185,7 +185,7 @@ impl Teller<'_> {
     fn event(self, event: &str, (id, follows): (&str, Option<&str>), related: &[Value], now: OffsetDateTime) -> Value {
         let name = self.name;
         json!({
-            "id": id, "occurred": times::iso(now), "event": event,
+            "id": id, "occurred": python_text::iso_time(now), "event": event,
             "resource": {
                 "prefect.resource.id": format!("prefect.worker.ecs.{}", slug(name, usize::MAX)),
                 "prefect.resource.name": name,

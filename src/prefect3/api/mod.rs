@@ -26,7 +26,6 @@ mod telling;
 #[cfg(test)]
 mod test_support;
 mod transport;
-mod watch;
 mod writes;
 
 use crate::clock::Now;
@@ -41,7 +40,7 @@ use crate::panics::lock;
 use crate::platform::WorkPoolType;
 use crate::prefect3::job_configuration::FlowRun;
 use crate::redaction::Redaction;
-use crate::transport::headers;
+use crate::transport::further_headers;
 use announce::Unserved;
 use claims::{Claimant, Names};
 use outstanding::Verdicts;
@@ -140,7 +139,7 @@ impl Prefect3 {
         redaction.know_agent(&secrets);
         let (credential, names) = (Credential::of(&secrets), Names::new(identity));
         let csrf_client = names.csrf_client(&session);
-        let further = headers::further(&secrets)?;
+        let further = further_headers(&secrets)?;
         let kept = (redaction.clone(), Arc::clone(&now));
         let transport = RestTransport::new(http, &config.api, &credential, further, &config.name, csrf_client, kept)?;
         Ok(Self {

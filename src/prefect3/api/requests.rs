@@ -1,7 +1,7 @@
 //! What is sent. Pure.
 
 use crate::prefect3::job_configuration::BlockReference;
-use crate::times;
+use crate::python_text;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -70,7 +70,7 @@ pub(super) fn heartbeat(work_pool: &str, worker: &str, interval_seconds: u64, re
 
 /// The due runs of a pool's queues (none = all), by the priority of their queue, then by their time.
 pub(super) fn due_runs(work_pool: &str, queues: &[String], before: OffsetDateTime, limit: usize) -> ApiRequest {
-    let body = json!({"work_queue_names": queues, "scheduled_before": times::iso(before), "limit": limit});
+    let body = json!({"work_queue_names": queues, "scheduled_before": python_text::iso_time(before), "limit": limit});
     ApiRequest::post(format!("/work_pools/{}/get_scheduled_flow_runs", segment(work_pool)), body)
 }
 
@@ -116,7 +116,8 @@ pub(super) fn standing(work_pool: &str, offset: usize) -> ApiRequest {
 
 /// Runs of a pool that were cancelled and ended since then, the latest first.
 pub(super) fn cancelled(work_pool: &str, since: OffsetDateTime) -> ApiRequest {
-    let filter = json!({"state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": times::iso(since)}});
+    let filter =
+        json!({"state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": python_text::iso_time(since)}});
     ApiRequest::post("/flow_runs/filter".into(), in_pool(work_pool, &filter, "END_TIME_DESC", 0))
 }
 

@@ -4,7 +4,7 @@ use super::Detail;
 use super::claims::Names;
 use crate::orchestrator::{DueRun, Mark};
 use crate::prefect3::job_configuration::FlowRun;
-use crate::times;
+use crate::python_text;
 use crate::transport::shape::{self, FieldKind, RowField, text_at};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -64,7 +64,7 @@ impl State {
             id: text(&["id"]).unwrap_or_default(),
             kind: text(&["type"])?,
             name: text(&["name"]).unwrap_or_default(),
-            timestamp: text_at(state, &["timestamp"]).and_then(times::parse),
+            timestamp: text_at(state, &["timestamp"]).and_then(python_text::parse_time),
             transition_id: text(&["state_details", "transition_id"]),
             mark: state.get("data").and_then(mark_in),
             session: text(&["data", Mark::KEY, SESSION]),
@@ -174,7 +174,7 @@ impl Row {
 
     /// A field that is a time.
     pub(super) fn time(&self, key: &str) -> Option<OffsetDateTime> {
-        times::parse(self.text(key)?)
+        python_text::parse_time(self.text(key)?)
     }
 
     /// Whether the flow has begun at some time. A run that ended before it began shows its end as its start.

@@ -3,7 +3,7 @@
 use super::runs::{Author, State};
 use crate::model::ApiError;
 use crate::orchestrator::Mark;
-use crate::times;
+use crate::python_text;
 use crate::transport::shape::text_at;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -30,7 +30,7 @@ pub(super) fn awaiting_retry(
 ) -> Value {
     json!({
         "type": "SCHEDULED", "name": "AwaitingRetry", "message": bounded(reason), "data": author.data(mark),
-        "state_details": { "scheduled_time": times::iso(at), "transition_id": transition_id },
+        "state_details": { "scheduled_time": python_text::iso_time(at), "transition_id": transition_id },
     })
 }
 

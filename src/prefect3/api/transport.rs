@@ -8,9 +8,8 @@ use crate::model::{ApiError, in_words};
 use crate::panics::lock;
 use crate::redaction::Redaction;
 use crate::transport::errors::{Again, excerpt, explain, is_passing, location, not_json, pause, redirected};
-use crate::transport::headers::{self, header, without_userinfo};
 use crate::transport::shape::{self, at, items_at, text_at};
-use crate::transport::{Deadline, REQUEST_TIMEOUT};
+use crate::transport::{self, Deadline, REQUEST_TIMEOUT, header, without_userinfo};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -78,7 +77,7 @@ impl RestTransport {
         // For the server's log only: a name that no header can have is left out.
         headers.extend(header(worker_name).map(|name| (::http::HeaderName::from_static(WORKER_NAME_HEADER), name)));
         headers.extend(credential.header()?.map(|value| (AUTHORIZATION, value)));
-        headers::add(&mut headers, &further);
+        transport::add_headers(&mut headers, &further);
         Ok(Self {
             http,
             api: api.to_owned(),
@@ -439,7 +438,7 @@ impl Credential {
             (None, Some(key)) => format!("Bearer {}", key.expose_secret()),
             (None, None) => return Ok(None),
         };
-        headers::authorization(&value).map(Some)
+        transport::authorization(&value).map(Some)
     }
 }
 

@@ -8,7 +8,7 @@ use super::transport::{Sent, is_missing, is_refused};
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
 use crate::orchestrator::{Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Mark, RunLog};
-use crate::times;
+use crate::python_text;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -157,7 +157,7 @@ impl Prefect3 {
     }
 
     fn log_bodies<'a>(&'a self, lines: &'a [RunLog]) -> impl Iterator<Item = ApiRequest> + 'a {
-        let (now, worker_id) = (times::iso((self.now)()), self.worker_id());
+        let (now, worker_id) = (python_text::iso_time((self.now)()), self.worker_id());
         let entry = move |line: &RunLog| {
             let mut entry = Map::new();
             entry.insert("name".into(), json!("prefect.flow_runs.worker"));

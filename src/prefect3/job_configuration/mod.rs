@@ -11,9 +11,7 @@
 //!
 //! Refusals are in the words of the worker, exception type first (`ValueError: …`), as people search for them.
 
-pub(crate) mod command;
-mod paths;
-mod preparation;
+pub(crate) mod preparation;
 mod references;
 mod template;
 #[cfg(test)]

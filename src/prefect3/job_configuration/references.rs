@@ -1,7 +1,6 @@
 //! References to blocks and variables of the workspace: which ones a configuration holds, and their values put in.
 
-use super::paths;
-use super::template::{BLOCKS, Placeholder, PlaceholderKind, VARIABLES, placeholders, substitute, whole};
+use super::template::{self, BLOCKS, Placeholder, PlaceholderKind, VARIABLES, placeholders, substitute, whole};
 use crate::model::RunRefusal;
 use crate::python_text::{is_true, text, text_repr, type_name};
 use serde_json::{Map, Value};
@@ -135,8 +134,8 @@ fn block_value(placeholder: &Placeholder<'_>, template: &str, blocks: &Blocks) -
         return Ok(unwrapped.cloned().unwrap_or_else(|| Value::Object(data.clone())));
     };
     let found = match unwrapped {
-        None => paths::get(data, &path),
-        Some(value) => paths::get_in(value, &path),
+        None => template::value_at(data, &path),
+        Some(value) => template::value_in(value, &path),
     };
     found.ok_or_else(|| {
         RunRefusal(format!(

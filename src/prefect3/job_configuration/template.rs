@@ -1,8 +1,9 @@
 //! The placeholder engine: `{{ name }}` in the texts of a job template.
 
-use super::paths;
-use crate::python_text::text;
+use crate::model::RunRefusal;
+use crate::python_text::{list_text, text};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Prefix of a reference to a block document.
@@ -160,12 +161,12 @@ fn apply_text(template: &str, values: &Values<'_>) -> Option<Value> {
     if let Some(placeholder) = whole(template)
         && placeholder.kind() == PlaceholderKind::Standard
     {
-        return paths::get(values.variables, placeholder.name);
+        return value_at(values.variables, placeholder.name);
     }
     let replaced = substitute(template, |placeholder| {
         Ok::<_, std::convert::Infallible>(match placeholder.kind() {
             PlaceholderKind::Standard => {
-                Some(paths::get(values.variables, placeholder.name).as_ref().map(text).unwrap_or_default())
+                Some(value_at(values.variables, placeholder.name).as_ref().map(text).unwrap_or_default())
             }
             PlaceholderKind::Environment => {
                 let name = placeholder.name.trim_start_matches('$');
@@ -181,4 +182,92 @@ fn apply_text(template: &str, values: &Values<'_>) -> Option<Value> {
 }
 
 #[cfg(test)]
+mod paths_tests;
+#[cfg(test)]
 mod tests;
+
+// Places inside a value: `a.b[0].c`.
+
+fn keys(path: &str) -> Vec<String> {
+    path.replace('[', ".").replace(']', "").split('.').map(str::to_owned).collect()
+}
+
+/// What is at a path. Whole numbers are indices (negative ones count from the end), of texts too; they never name a key.
+pub(crate) fn value_at(values: &Map<String, Value>, path: &str) -> Option<Value> {
+    let mut keys = keys(path).into_iter();
+    let first = keys.next().filter(|key| index_of_key(key).is_none())?;
+    follow(values.get(&first)?, keys)
+}
+
+/// As [`get`], in a value of any type.
+pub(crate) fn value_in(value: &Value, path: &str) -> Option<Value> {
+    follow(value, keys(path).into_iter())
+}
+
+fn follow(value: &Value, keys: impl Iterator<Item = String>) -> Option<Value> {
+    let mut here = Cow::Borrowed(value);
+    for key in keys {
+        here = match here {
+            Cow::Borrowed(value) => step(value, &key)?,
+            Cow::Owned(value) => Cow::Owned(step(&value, &key)?.into_owned()),
+        };
+    }
+    Some(here.into_owned())
+}
+
+fn step<'a>(value: &'a Value, key: &str) -> Option<Cow<'a, Value>> {
+    match (value, index_of_key(key)) {
+        (Value::Object(map), None) => map.get(key).map(Cow::Borrowed),
+        (Value::Array(items), Some(index)) => items.get(place(index, items.len())?).map(Cow::Borrowed),
+        (Value::String(text), Some(index)) => {
+            let character = text.chars().nth(place(index, text.chars().count())?)?;
+            Some(Cow::Owned(Value::String(character.into())))
+        }
+        _ => None,
+    }
+}
+
+/// A key that Python's `int` takes.
+fn index_of_key(key: &str) -> Option<i64> {
+    let digits = key.strip_prefix('-').unwrap_or(key);
+    let grouped = digits.split('_').all(|group| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit()));
+    if !grouped {
+        return None;
+    }
+    // A number too large for a list is an index all the same: one that is not there.
+    Some(key.replace('_', "").parse().unwrap_or(i64::MAX))
+}
+
+fn place(index: i64, length: usize) -> Option<usize> {
+    let from_start = if index < 0 { i64::try_from(length).ok()?.checked_add(index)? } else { index };
+    usize::try_from(from_start).ok().filter(|at| *at < length)
+}
+
+/// Puts a value at a path; objects on the way are made. Refused where something else is in the way.
+pub(crate) fn set_value_at(values: &mut Map<String, Value>, path: &str, value: Value) -> Result<(), RunRefusal> {
+    let keys = keys(path);
+    let Some((last, way)) = keys.split_last() else { return Ok(()) };
+    let mut place = values;
+    for key in way {
+        let inner = place.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
+        let Value::Object(inner) = inner else {
+            let path = list_text(&keys);
+            return Err(RunRefusal(format!("TypeError: Key path exists and contains a non-dict value: {path}")));
+        };
+        place = inner;
+    }
+    place.insert(last.clone(), value);
+    Ok(())
+}
+
+/// `over` on top of `base`: objects are merged all the way down, anything else replaces.
+pub(crate) fn deep_merge(mut base: Map<String, Value>, over: Map<String, Value>) -> Map<String, Value> {
+    for (key, value) in over {
+        let merged = match (base.get_mut(&key).map(Value::take), value) {
+            (Some(Value::Object(base)), Value::Object(over)) => Value::Object(deep_merge(base, over)),
+            (_, value) => value,
+        };
+        base.insert(key, merged);
+    }
+    base
+}

@@ -1,7 +1,7 @@
 //! From a work pool's template and the job variables of deployment and flow run to a job configuration.
 
-use super::template::{Values, apply};
-use super::{Generation, WorkerSettings, paths};
+use super::template::{self, Values, apply};
+use super::{Generation, WorkerSettings};
 use crate::model::RunRefusal;
 use crate::python_text::{is_true, type_name};
 use serde_json::{Map, Value};
@@ -99,11 +99,11 @@ fn nested(variables: Object) -> Result<Object, RunRefusal> {
     let (dotted, plain): (Vec<_>, Vec<_>) = variables.into_iter().partition(|(key, _)| key.contains('.'));
     let mut out = Object::new();
     for (path, value) in dotted {
-        paths::set(&mut out, &path, value)?;
+        template::set_value_at(&mut out, &path, value)?;
     }
     for (key, value) in plain {
         let merged = match (out.get_mut(&key).map(Value::take), value) {
-            (Some(Value::Object(base)), Value::Object(over)) => Value::Object(paths::deep_merge(base, over)),
+            (Some(Value::Object(base)), Value::Object(over)) => Value::Object(template::deep_merge(base, over)),
             (_, value) => value,
         };
         out.insert(key, merged);

@@ -1,6 +1,5 @@
 //! From a flow run to its launch: the rules of Prefect 1's `ECSAgent`, pure.
 
-mod containers;
 mod run_config;
 mod run_task;
 mod task_definition;

@@ -1,14 +1,14 @@
 //! The `RunTask` request of a flow run.
 
-use super::containers::{flow_container, object, object_mut, set_environment};
 use super::run_config::EcsRunConfig;
-use super::task_definition::{EXECUTION_ROLE, TASK_ROLE, first_set, has_strategy, launch_type, make_text};
+use super::task_definition::{
+    EXECUTION_ROLE, TASK_ROLE, first_set, flow_container, has_strategy, launch_type, make_text, object, object_mut,
+    set_environment,
+};
 use crate::config::{LaunchType, Rules};
 use crate::model::RunRefusal;
 use crate::platform::ecs::Definition;
-use crate::prefect1::flow_run::flow_run_command;
-use crate::prefect1::flow_run::{AgentSettings, FlowRun};
-use crate::prefect1::flow_run::{flow_run_environment, key_variables};
+use crate::prefect1::flow_run::{AgentSettings, FlowRun, flow_run_command, flow_run_environment, key_variables};
 use crate::python_text::{accident, is_true, repr};
 use serde_json::{Map, Value, json};
 

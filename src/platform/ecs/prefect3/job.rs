@@ -9,7 +9,9 @@ use crate::platform::ecs::request::{definition_problems, run_task_problems, shap
 use crate::platform::ecs::target::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::platform::ecs::worker::{Complete, Completion, Words, WorkerPart};
 use crate::platform::ecs::{Definition, LaunchSpec};
-use crate::prefect3::job_configuration::{self, FlowRunContext, WorkerSettings, command, labels, run_name, variables};
+use crate::prefect3::job_configuration::{
+    self, FlowRunContext, WorkerSettings, labels, preparation, run_name, variables,
+};
 use crate::python_text::text;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
@@ -46,7 +48,7 @@ impl Job {
         configuration.env = environment(worker, run, &configuration);
         configuration.labels = labels(worker, run, &configuration.labels);
         configuration.name = Some(run_name(worker, run, configuration.name.take()));
-        configuration.command.get_or_insert_with(|| command::default(worker).to_owned());
+        configuration.command.get_or_insert_with(|| preparation::default_command(worker).to_owned());
         let definition = match existing(&configuration) {
             Some(_) => None,
             None => Some(task_definition(worker, run, &configuration)?),

@@ -4,7 +4,7 @@ use super::configuration::{Configuration, filled, flow_container_name};
 use super::task_definition::requires_ec2;
 use crate::model::RunRefusal;
 use crate::platform::ecs::worker::NetworkLookup;
-use crate::prefect3::job_configuration::command;
+use crate::prefect3::job_configuration::preparation;
 use crate::python_text::{is_true, text};
 use crate::slug::tag_slug;
 use serde_json::{Map, Value, json};
@@ -124,7 +124,7 @@ fn settle_overrides(
 /// stays as it is written, and is refused as such.
 fn settle_container(container: &mut Object) -> Result<(), RunRefusal> {
     if let Some(Value::String(command)) = container.get("command") {
-        let words = command::split(command)?;
+        let words = preparation::split_command(command)?;
         container.insert("command".into(), json!(words));
     }
     let entry = |(name, value): (&String, &Value)| json!({"name": name, "value": value});

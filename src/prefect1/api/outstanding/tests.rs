@@ -45,7 +45,7 @@ async fn a_claim_of_ours_comes_back_as_the_run_it_claimed() {
     let (standing, variables) = standing(vec![submitted(&mark)], 3, vec![]).await;
     let [claimed] = standing.claimed.try_into().unwrap();
     assert_eq!((claimed.mark, standing.foreign), (mark.clone(), 3));
-    assert_eq!(Some(claimed.since), times::parse(CLAIMED_AT));
+    assert_eq!(Some(claimed.since), python_text::parse_time(CLAIMED_AT));
     let run = claimed.run;
     assert_eq!((run.flow_run_id.as_str(), &run.epoch, &run.token), (RUN_ID, &mark.epoch, &mark.token));
     assert_eq!((run.attempts, run.capacity_refusals, run.is_task_retry), (1, 1, false));
@@ -75,7 +75,7 @@ async fn a_claimed_task_retry_comes_back_with_the_task_runs_of_the_latest_claim(
     let (standing, _) = standing(vec![row], 0, vec![]).await;
     let [claimed] = standing.claimed.try_into().unwrap();
     assert_eq!(claimed.mark, latest);
-    assert_eq!(Some(claimed.since), times::parse(CLAIMED_AT), "the task run's time, not the flow run's");
+    assert_eq!(Some(claimed.since), python_text::parse_time(CLAIMED_AT), "the task run's time, not the flow run's");
     assert!(claimed.run.is_task_retry);
     let [task_run] = &claimed.run.detail.flow_run.task_runs[..] else { panic!("one task run") };
     assert_eq!((task_run.id.as_str(), &task_run.serialized_state["type"]), ("b", &json!("Retrying")));

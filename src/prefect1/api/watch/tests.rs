@@ -29,7 +29,7 @@ async fn a_claim_of_ours_can_be_given_back() {
     let mark = Mark { attempt: 3, ..mark_for(&due(&scheduled_row())) };
     let watched = watch(submitted(&mark)).await.unwrap();
     assert_eq!((watched.now.phase, watched.now.attempt, watched.now.has_run), (Phase::Claimed, Some(3), false));
-    assert_eq!(watched.now.claimed_at, times::parse(CLAIMED_AT), "the newest of its claims");
+    assert_eq!(watched.now.claimed_at, python_text::parse_time(CLAIMED_AT), "the newest of its claims");
     assert_eq!(watched.mark, Some(mark));
     assert_eq!(watched.run.detail.flow_run.serialized_state["type"], "Scheduled");
 }
@@ -60,7 +60,7 @@ async fn a_claimed_task_retry_is_a_claim() {
     row["task_runs"] = json!([task, task_row("b", 1)]);
     let watched = watch(row).await.unwrap();
     assert_eq!((watched.now.phase, watched.mark), (Phase::Claimed, Some(mark)));
-    assert_eq!(watched.now.claimed_at, times::parse(CLAIMED_AT));
+    assert_eq!(watched.now.claimed_at, python_text::parse_time(CLAIMED_AT));
     let ids: Vec<_> = watched.run.detail.flow_run.task_runs.iter().map(|task_run| task_run.id.as_str()).collect();
     assert_eq!(ids, ["a"], "only what was claimed is given back");
 }

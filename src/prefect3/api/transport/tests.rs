@@ -12,7 +12,7 @@ fn transport_of(api: &str, secrets: &AgentSecrets) -> RestTransport {
     let client = Http::network(Options::PREFECT3, None).unwrap();
     let redaction = Redaction::default();
     redaction.know_agent(secrets);
-    let further = headers::further(secrets).unwrap();
+    let further = transport::further_headers(secrets).unwrap();
     let (credential, csrf) = (Credential::of(secrets), "client-1".into());
     RestTransport::new(client, api, &credential, further, "Etl wörker", csrf, (redaction, Arc::new(|| NOW))).unwrap()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 fn claims(status: u16, body: &Value, count: usize) -> Vec<Claimed> {
     let answer = transport::read_answer(status, Again::default(), body.to_string().as_bytes());
-    of_document(answer, count).iter().map(Written::claimed).collect()
+    written_by_document(answer, count).iter().map(Written::claimed).collect()
 }
 
 fn state(status: &str, message: &Value) -> Value {
@@ -87,7 +87,7 @@ fn an_unclear_document_is_unknown_for_every_alias() {
 
 #[test]
 fn errors_of_sending_tell_whether_something_was_sent() {
-    let claimed = |error| of_document(Err(error), 1)[0].claimed();
+    let claimed = |error| written_by_document(Err(error), 1)[0].claimed();
     let unreachable = ApiError::Unreachable { api: "http://api".into(), reason: "refused".into() };
     assert!(matches!(claimed(unreachable), Claimed::NotMade(_)));
     assert!(matches!(claimed(ApiError::Throttled { retry_after: Some(Duration::ZERO) }), Claimed::NotMade(_)));
@@ -100,9 +100,9 @@ fn one_task_run_that_is_ours_claims_the_run() {
     let refused = || Claimed::Refused("first".into());
     let unknown = || Claimed::Unknown("lost".into());
     let not_made = || Claimed::NotMade(ApiError::Throttled { retry_after: None });
-    assert_eq!(merged(&[refused(), ours(), unknown()]), ours());
-    assert_eq!(merged(&[refused(), unknown(), not_made()]), unknown());
-    assert_eq!(merged(&[refused(), not_made()]), not_made());
-    assert_eq!(merged(&[refused(), Claimed::Refused("second".into())]), refused());
-    assert!(matches!(merged(&[]), Claimed::Refused(_)));
+    assert_eq!(merged_claims(&[refused(), ours(), unknown()]), ours());
+    assert_eq!(merged_claims(&[refused(), unknown(), not_made()]), unknown());
+    assert_eq!(merged_claims(&[refused(), not_made()]), not_made());
+    assert_eq!(merged_claims(&[refused(), Claimed::Refused("second".into())]), refused());
+    assert!(matches!(merged_claims(&[]), Claimed::Refused(_)));
 }

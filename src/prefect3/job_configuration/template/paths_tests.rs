@@ -24,17 +24,17 @@ fn paths_lead_through_objects_lists_and_texts() {
         ("a.b[0].c", None),
         (".", Some(json!(0))),
     ] {
-        assert_eq!(get(&values, path), expected, "{path}");
+        assert_eq!(value_at(&values, path), expected, "{path}");
     }
 }
 
 #[test]
 fn dotted_keys_make_objects() {
     let mut values = Map::new();
-    set(&mut values, "a.b[0].c", json!(1)).unwrap();
-    set(&mut values, "a.d", json!(2)).unwrap();
+    set_value_at(&mut values, "a.b[0].c", json!(1)).unwrap();
+    set_value_at(&mut values, "a.d", json!(2)).unwrap();
     assert_eq!(Value::Object(values.clone()), json!({"a": {"b": {"0": {"c": 1}}, "d": 2}}));
-    let refusal = set(&mut values, "a.d.e", json!(3)).unwrap_err();
+    let refusal = set_value_at(&mut values, "a.d.e", json!(3)).unwrap_err();
     assert_eq!(refusal.0, "TypeError: Key path exists and contains a non-dict value: ['a', 'd', 'e']");
 }
 
