@@ -8,7 +8,7 @@ use super::report::{AgentReport, Report};
 use super::selection::{PollError, Selection, Source};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, from_file, load};
+use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, Root, from_file, load};
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::status::ConfiguredAgent;
@@ -355,7 +355,11 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             clock: self.clock.clone(),
             secrets: secrets.clone(),
             redaction: self.redaction.clone(),
-            identity: Identity { parameter_arn: loaded.arn, marked_as: format!("{}/{}", self.name(), loaded.agent) },
+            identity: Identity {
+                parameter_arn: loaded.arn,
+                marked_as: P::marked_as(self.name(), &loaded.agent),
+                root: self.root().map(Root::new),
+            },
             local_files: match &self.source {
                 Source::Parameters(_) => LocalFiles::Refused,
                 Source::File { .. } => LocalFiles::Allowed,

@@ -1,12 +1,16 @@
 //! What names an agent among all agents of all deployments.
 
+use crate::config::Root;
+
 /// An agent's place in its deployment, and the deployment's place in the world.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     /// ARN of the agent's parameter; `None` = configured by a file.
     pub(super) parameter_arn: Option<String>,
-    /// `<root>/<agent>`.
+    /// `<root>/<agent>`, or what a platform says instead.
     pub(super) marked_as: String,
+    /// The root of its parameters, if it has one.
+    pub(super) root: Option<Root>,
 }
 
 impl Identity {
@@ -36,7 +40,7 @@ mod tests {
     use super::*;
 
     fn identity(arn: Option<&str>, marked_as: &str) -> Identity {
-        Identity { parameter_arn: arn.map(str::to_owned), marked_as: marked_as.to_owned() }
+        Identity { parameter_arn: arn.map(str::to_owned), marked_as: marked_as.to_owned(), root: None }
     }
 
     #[tokio::test]
