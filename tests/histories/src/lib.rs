@@ -45,3 +45,7 @@ pub mod table;
 pub mod task_events;
 pub mod tasks;
 pub mod world;
+
+/// JSON, requests and clients are made and dropped all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
