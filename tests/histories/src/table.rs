@@ -19,10 +19,11 @@ pub struct Table {
 }
 
 /// The rows, in order: the name and whether it has to be 0.
-const ROWS: [(&str, bool); 21] = [
+const ROWS: [(&str, bool); 22] = [
     ("runs", false),
     ("polls", false),
     ("events of tasks delivered", false),
+    ("requests of our processes", false),
     ("claims", false),
     ("launches", false),
     ("runs that got a task, as polls reported", false),
@@ -59,6 +60,7 @@ impl Table {
             outcome.runs,
             stats.polls,
             stats.events,
+            stats.calls.values().map(|calls| u64::try_from(*calls).unwrap_or(u64::MAX)).sum(),
             counts.claims,
             counts.launches,
             stats.launched,
