@@ -29,6 +29,7 @@ use crate::state::Status;
 use serde_json::{Map, Value};
 use std::convert;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// What an agent is assembled from.
 pub(super) struct AgentBuilder<C> {
@@ -90,6 +91,24 @@ impl<C: Clock + Clone> AgentBuilder<C> {
     }
 }
 
+impl<C: Clock + Clone> Agent<C> {
+    /// An agent that is configured by a parameter, which polls with all that a deployment gives it but `max_polls`.
+    /// `status`: what its last poll wrote down.
+    pub async fn of_parameter(
+        aws: Arc<AwsClients>,
+        clock: C,
+        root: &Root,
+        agent: &LoadedAgent,
+        status: Status,
+    ) -> Result<Self, BuildError> {
+        let (config, secrets) = agent.result.clone().map_err(|errors| wrong(errors.to_string()))?;
+        let prefect = PrefectBuilder::of_parameter(aws, clock, root, agent, &secrets, &Redaction::default());
+        let prefect = PrefectBuilder { read_only: false, ..prefect };
+        let (counter, overrides) = (Counter::Process(AtomicU64::new(0)), Overrides::default());
+        AgentBuilder { prefect, config, counter, status, overrides, dry_run: None }.build().await
+    }
+}
+
 impl<C: Clock + Clone> PrefectBuilder<C> {
     /// For an agent that is configured by a parameter, and whose runs are only looked after: it does not register.
     pub fn of_parameter(
@@ -108,8 +127,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
 
     /// Prefect 0.15 and 1.
     pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, BuildError> {
-        let http = Http::network(Options::PREFECT1, self.ca_pem(config).await?.as_deref());
-        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        let http = self.http(Options::PREFECT1, config).await?;
         let (task_definition, run_task_kwargs) = tokio::join!(
             self.document(DocumentKind::TaskDefinition, one.task_definition.as_ref(), config.unknown_members, &http),
             self.document(DocumentKind::RunTaskKwargs, one.run_task_kwargs.as_ref(), config.unknown_members, &http),
@@ -139,9 +157,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         three: &Prefect3Config,
         region: &str,
     ) -> Result<Prefect3, BuildError> {
-        let ca_pem = self.ca_pem(config).await?;
-        let http = Http::network(Options::PREFECT3, ca_pem.as_deref());
-        let http = http.map_err(|error| wrong(format!("ca_bundle: {error}")))?;
+        let http = self.http(Options::PREFECT3, config).await?;
         let clock = self.clock.clone();
         let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
         let setup = prefect3::api::Setup {
@@ -156,6 +172,15 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             read_only: self.read_only,
         };
         Prefect3::new(setup, http).map_err(|error| BuildError { kind: error.kind(), message: error.to_string() })
+    }
+
+    /// The way to Prefect.
+    async fn http(&self, options: Options, config: &AgentConfig) -> Result<Http, BuildError> {
+        if let Some(way) = &self.aws.way {
+            return Ok(way.clone());
+        }
+        let http = Http::network(options, self.ca_pem(config).await?.as_deref());
+        http.map_err(|error| wrong(format!("ca_bundle: {error}")))
     }
 
     async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, BuildError> {

@@ -11,9 +11,6 @@ use crate::run::RunId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use time::OffsetDateTime;
 
-/// Launches of one run before it fails with the whole story.
-pub const MAX_LAUNCH_ATTEMPTS: u32 = 5;
-
 /// What was seen so far, and what of it should not have been.
 #[derive(Debug, Default)]
 pub struct Audit {

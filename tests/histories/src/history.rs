@@ -6,11 +6,11 @@ pub use nature::Nature;
 
 use crate::audit::Counts;
 use crate::clock::Timeline;
+use crate::config::CANCEL_GRACE;
 use crate::driver::{Delays, Driver, Faults, Stats};
 use crate::model::{self, INTERVAL, Standing};
 use crate::op::{Op, When};
 use crate::port::Shared;
-use crate::process::CANCEL_GRACE;
 use crate::schedule::Schedule;
 use crate::world::World;
 use std::time::Duration;

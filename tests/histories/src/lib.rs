@@ -11,7 +11,7 @@
 //! | [`call`], [`fault`] | the requests of a process, by kind, and what can go wrong with each |
 //! | [`gate`], [`port`] | every request passes the gate twice; the driver decides who goes next |
 //! | [`world`], [`config`], [`tasks`], [`run`] | what is outside: the fakes, what is configured, how tasks live |
-//! | [`process`], [`task_events`] | the functions `poll` and `task-events` |
+//! | [`process`] | processes of the functions `poll` and `task-events` |
 //! | [`stranger`] | a Python agent on the same queue |
 //! | [`mail`] | events of tasks on their way |
 //! | [`driver`], [`schedule`] | processes side by side, killed, delayed; who goes next |
@@ -42,7 +42,6 @@ pub mod scene;
 pub mod schedule;
 pub mod stranger;
 pub mod table;
-pub mod task_events;
 pub mod tasks;
 pub mod world;
 

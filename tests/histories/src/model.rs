@@ -1,7 +1,6 @@
 //! What must hold in the end: a statement about each run, made of what Prefect and ECS show.
 
-use crate::audit::MAX_LAUNCH_ATTEMPTS;
-use crate::process::ORPHAN_AFTER;
+use crate::config::{MAX_LAUNCH_ATTEMPTS, ORPHAN_AFTER};
 use crate::run::{Phase, RunId};
 use crate::tasks::{Task, Then};
 use crate::world::World;

@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Generation};
 use crate::clock::Timeline;
-use crate::config::{Config, DEPLOYMENT};
+use crate::config::{CANCEL_GRACE, Config, DEPLOYMENT, ORPHAN_AFTER};
 use crate::driver::{Driver, Faults};
 use crate::fault::Fault;
 use crate::gate::ActorId;
@@ -10,7 +10,6 @@ use crate::history;
 use crate::mail::Post;
 use crate::model::{self, Standing};
 use crate::port::Shared;
-use crate::process::{CANCEL_GRACE, ORPHAN_AFTER};
 use crate::rng::Rng;
 use crate::run::{Flavour, RunId};
 use crate::tasks::Fates;

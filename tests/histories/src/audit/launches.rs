@@ -1,8 +1,8 @@
 //! Launches: only of what is claimed, once, not early, and always with the same bytes.
 
 use super::Audit;
+use crate::config::AGENT;
 use crate::gate::ActorId;
-use crate::process::AGENT;
 use crate::run::{Phase, RunId, run_of};
 use crate::tasks::{Status, Task};
 use prefect_serverless_agent::launch::token::started_by;

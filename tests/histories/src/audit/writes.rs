@@ -3,7 +3,8 @@
 //! Between reading a run and writing its state lies a request's time, in which others may change it. Where a server takes
 //! such a write all the same, nobody can help it; so what counts is whether the writer could have known.
 
-use super::{Audit, MAX_LAUNCH_ATTEMPTS};
+use super::Audit;
+use crate::config::MAX_LAUNCH_ATTEMPTS;
 use crate::gate::ActorId;
 use crate::run::{Flavour, Held, Phase, RunId};
 use time::{Duration, OffsetDateTime};
