@@ -21,7 +21,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use time::OffsetDateTime;
-use world::ecs::{Shortage, Stop};
+use world::ecs::{Options, Shortage, Stop};
 use world::prefect3::StateType;
 use world::{prefect1, prefect3};
 
@@ -76,39 +76,19 @@ pub struct World {
     numbers: u64,
 }
 
-/// What ECS's documentation leaves open, and what it says about itself only in part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EcsRules {
-    /// A token also stands for a refusal, not only for a request that started a task.
-    pub remembers_refusals: bool,
-    /// A replay's answer describes the task as it was when it was started.
-    pub answers_as_then: bool,
-    /// A new task is listed and described so many milliseconds later at most.
-    pub lag: u64,
-}
-
-/// What kind of Prefect 1 it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prefect1Rules {
-    /// A state with another version than the run's is refused.
-    pub version_locking: bool,
-    /// A run that was Submitted is not Submitted again for a while; not with several replicas.
-    pub lock: bool,
-    /// It refuses the agent's own query of due runs, so that the queue is asked as Python's agents do.
-    pub queue_only: bool,
-}
-
 /// What a world begins with.
 #[derive(Debug, Clone)]
 pub struct Setting {
     /// Whose Prefect is asked.
     pub generation: Generation,
     /// What kind of Prefect 1 it is.
-    pub one: Prefect1Rules,
+    pub switches: prefect1::Switches,
     /// Runs at the same time.
     pub limit: Option<usize>,
-    /// What is left open about ECS.
-    pub ecs: EcsRules,
+    /// What AWS's documentation leaves open about ECS.
+    pub ecs: Options,
+    /// A new task is listed and described so many milliseconds later at most.
+    pub lag: u64,
     /// What becomes of tasks.
     pub fates: Fates,
     /// What becomes of events.
@@ -159,20 +139,12 @@ impl World {
     /// An empty one.
     pub fn new(setting: Setting) -> Self {
         let fakes = world::World::new();
-        setting.config.install(&fakes, setting.generation, setting.limit, START);
         {
             let mut state = fakes.lock();
-            let options = &mut state.ecs.options;
-            options.tokens_remember_refusals = setting.ecs.remembers_refusals;
-            options.replays_describe_now = !setting.ecs.answers_as_then;
-            options.stops_later = true;
-            let switches = &mut state.prefect1.switches;
-            switches.version_locking = setting.one.version_locking;
-            switches.without_contained_in = setting.one.queue_only;
-            if !setting.one.lock {
-                switches.submitted_lock_seconds = 0.0;
-            }
+            state.ecs.options = Options { stops_later: true, ..setting.ecs };
+            state.prefect1.switches = setting.switches;
         }
+        setting.config.install(&fakes, setting.generation, setting.limit, START);
         Self {
             generation: setting.generation,
             config: setting.config,
@@ -187,7 +159,7 @@ impl World {
             rng: setting.rng,
             late: setting.late,
             tellers: BTreeSet::new(),
-            lag: setting.ecs.lag,
+            lag: setting.lag,
             lazarus: setting.lazarus,
             served: START,
             agenda: BTreeMap::new(),

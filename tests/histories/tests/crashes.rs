@@ -18,7 +18,7 @@ fn points(scene: Scene, generation: Generation) -> usize {
 fn a_process_may_die_at_every_point_of_a_poll() {
     let mut crashes = 0;
     for generation in [Generation::One, Generation::Three] {
-        for scene in Scene::ALL.into_iter().filter(|scene| scene.is_of(generation)) {
+        for scene in Scene::ALL.iter().copied().filter(|scene| scene.is_of(generation)) {
             let points = points(scene, generation);
             assert!(points > 2, "{scene:?}, {generation:?}: {points} points are too few");
             for point in 1..points {
