@@ -8,6 +8,7 @@ pub use writes::{Write, Wrote};
 
 use crate::gate::ActorId;
 use crate::run::RunId;
+use crate::table::{Count, Tally};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use time::OffsetDateTime;
 
@@ -19,7 +20,7 @@ pub struct Audit {
     /// What happened, where somebody wants to know.
     pub story: Option<Vec<String>>,
     /// What is counted.
-    pub counts: Counts,
+    pub tally: Tally,
     /// What those who claim know of each run: the number of its states, and when it was read.
     seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
     /// The same, of runs that could be claimed when they were read: that one cannot be any more is also read by the part
@@ -43,29 +44,6 @@ pub struct Audit {
     bodies: HashMap<(String, String, String), String>,
 }
 
-/// What is counted over a history.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Tasks of ours.
-    pub launches: u64,
-    /// Tasks of ours for a run that had another one.
-    pub duplicates: u64,
-    /// Runs that failed because all attempts were used.
-    pub given_up: u64,
-    /// Runs that failed for what they say themselves.
-    pub bad: u64,
-    /// Runs that failed because their task was dead.
-    pub dead: u64,
-    /// Runs that failed for nothing but a transient fault.
-    pub wronged: u64,
-    /// Claims that Prefect took.
-    pub claims: u64,
-    /// States that we set over a change that the writer could not have seen, where a server takes them.
-    pub raced: u64,
-    /// Tasks of ours beside one that was started in the very moment in which somebody scheduled the run anew.
-    pub crossed: u64,
-}
-
 impl Audit {
     /// Something happened.
     pub fn note(&mut self, what: impl FnOnce() -> String) {
@@ -77,6 +55,7 @@ impl Audit {
     /// Something happened that should not have.
     pub fn violated(&mut self, what: String) {
         self.note(|| format!("VIOLATION: {what}"));
+        self.tally.add(Count::Violations, 1);
         self.violations.push(what);
     }
 

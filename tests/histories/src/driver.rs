@@ -5,13 +5,14 @@ mod mischief;
 pub use mischief::{Delays, Faults, Mischief};
 
 use crate::call::Call;
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::gate::{ActorId, Side, Ticket};
 use crate::port::Shared;
 use crate::process::{Process, Work, invocation};
 use crate::rng::Rng;
 use crate::schedule::Schedule;
 use crate::stranger;
+use crate::table::{Count, Tally};
 use prefect_serverless_agent::poll::AgentReport;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -39,25 +40,6 @@ enum Function {
     TaskEvents,
 }
 
-/// What was counted.
-#[derive(Debug, Clone, Default)]
-pub struct Stats {
-    /// Polls that began.
-    pub polls: u64,
-    /// Events of tasks that were delivered.
-    pub events: u64,
-    /// Processes that were killed.
-    pub kills: u64,
-    /// Calls of our processes, by kind.
-    pub calls: BTreeMap<Call, usize>,
-    /// Faults, by kind.
-    pub faults: BTreeMap<Kind, u64>,
-    /// Runs that were found without a task and got one, or had one.
-    pub recovered: u64,
-    /// Runs that were given a task.
-    pub launched: u64,
-}
-
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -82,7 +64,9 @@ pub struct Driver {
     /// So many of a thousand calls are a process's last.
     pub fragile: (Rng, u64),
     /// What was counted.
-    pub stats: Stats,
+    pub tally: Tally,
+    /// Calls of our processes, by kind.
+    pub calls: BTreeMap<Call, usize>,
     /// Reports of our polls, in the order they ended.
     pub reports: Vec<AgentReport>,
     /// How often the last process that ended was polled: so many points there are at which it could have been killed.
@@ -102,7 +86,8 @@ impl Driver {
             faults: Faults::None,
             delays: Delays::None,
             fragile: (Rng::new(0), 0),
-            stats: Stats::default(),
+            tally: Tally::default(),
+            calls: BTreeMap::new(),
             reports: Vec::new(),
             polls_of_last: 0,
             warm: Vec::new(),
@@ -136,7 +121,7 @@ impl Driver {
         let known = if warm { self.warm(Function::Poll) } else { None };
         let id = self.next_id();
         let process = known.unwrap_or_else(|| Process::of_poll(&self.shared, id, skew, launch_rate));
-        self.stats.polls += 1;
+        self.tally.add(Count::Polls, 1);
         let work = process.poll(time);
         self.invoke(Function::Poll, process, work, time)
     }
@@ -163,7 +148,7 @@ impl Driver {
         let id = self.next_id();
         let process = known.unwrap_or_else(|| Process::of_task_events(&self.shared, id));
         self.shared.world().tellers.insert(process.port.actor);
-        self.stats.events += 1;
+        self.tally.add(Count::Events, 1);
         let work = process.tell(event);
         Some(self.invoke(Function::TaskEvents, process, work, Duration::from_hours(1)))
     }
@@ -197,7 +182,7 @@ impl Driver {
         if place < self.actors.len() {
             let actor = self.actors.remove(place);
             self.shared.world().audit.note(|| format!("{:?} is killed", actor.id));
-            self.stats.kills += 1;
+            self.tally.add(Count::Kills, 1);
         }
     }
 
@@ -279,12 +264,13 @@ impl Driver {
         if ticket.side == Side::After || !is_ours {
             return None;
         }
-        *self.stats.calls.entry(ticket.call).or_default() += 1;
+        self.tally.add(Count::Requests, 1);
+        *self.calls.entry(ticket.call).or_default() += 1;
         let fault = {
             let generation = self.shared.world().generation;
             self.faults.choose(ticket.call, generation, self.shared.timeline.now())?
         };
-        *self.stats.faults.entry(fault.kind).or_default() += 1;
+        self.tally.add_fault(fault.kind);
         self.shared.world().audit.note(|| format!("{:?} of {:?} goes wrong: {fault:?}", ticket.call, ticket.actor));
         Some(fault)
     }
@@ -317,8 +303,8 @@ impl Driver {
     fn ended(&mut self, process: Option<(Function, Process)>, report: Option<AgentReport>) {
         self.warm.extend(process);
         if let Some(report) = report {
-            self.stats.launched += u64::try_from(report.launched.len()).unwrap_or_default();
-            self.stats.recovered += u64::try_from(report.recovered.len()).unwrap_or_default();
+            self.tally.add(Count::Launched, report.launched.len());
+            self.tally.add(Count::Recovered, report.recovered.len());
             {
                 let mut world = self.shared.world();
                 let world = &mut *world;

@@ -18,7 +18,7 @@
 //! | [`history`], [`op`] | random histories, and what happens in them |
 //! | [`audit`], [`model`] | what must hold at every step, and at the end |
 //! | [`scene`] | small worlds for the tests |
-//! | [`table`] | what came of many histories |
+//! | [`table`] | what is counted, what came of many histories |
 //!
 //! [`Exchange`]: prefect_serverless_agent::http::Exchange
 //! [`Clock`]: prefect_serverless_agent::clock::Clock

@@ -241,10 +241,10 @@ fn setting(generation: Generation) -> Setting {
 /// How often a poll of the situation sends each call.
 pub fn calls(scene: Scene, generation: Generation) -> BTreeMap<Call, usize> {
     let poll = async |driver: &mut Driver| {
-        driver.stats.calls.clear();
+        driver.calls.clear();
         scene.begin(driver, false);
         driver.run_out().await;
-        std::mem::take(&mut driver.stats.calls)
+        std::mem::take(&mut driver.calls)
     };
     scene.play(generation, 0, poll).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use super::Audit;
 use crate::config::MAX_LAUNCH_ATTEMPTS;
 use crate::gate::ActorId;
 use crate::run::{Flavour, Held, Phase, RunId};
+use crate::table::Count;
 use time::{Duration, OffsetDateTime};
 
 /// What is known of a run for longer than this is read again before its claim (5 s); then a launch is prepared (15 s) and
@@ -96,7 +97,7 @@ impl Audit {
             Write::Dead => (matches!(before, Phase::Claimed(_) | Phase::Running(_)), WATCH_WINDOW),
         };
         if !may {
-            self.counts.raced += 1;
+            self.tally.add(Count::Raced, 1);
             let reads = match &write {
                 Write::Claim { .. } if before.is_cancelled() => &self.claimable,
                 Write::Claim { .. } => &self.seen,
@@ -122,11 +123,11 @@ impl Audit {
         }
         match write {
             Write::Claim { token, due, .. } => {
-                self.counts.claims += 1;
+                self.tally.add(Count::Claims, 1);
                 self.claims.entry((run, token)).or_insert((due, read_at));
             }
             Write::Fail { message, flavour } => self.failed(run, &message, flavour),
-            Write::Dead => self.counts.dead += 1,
+            Write::Dead => self.tally.add(Count::Dead, 1),
             // Also one that adopted the task of an earlier turn, which then died, was an attempt.
             Write::GiveBack { token } => {
                 self.tried.entry(run).or_default().insert(token);
@@ -141,11 +142,11 @@ impl Audit {
         let enough = tried >= usize::try_from(MAX_LAUNCH_ATTEMPTS).unwrap_or(usize::MAX);
         let used_up = enough || self.carried.contains(&run);
         if flavour.is_bad() {
-            self.counts.bad += 1;
+            self.tally.add(Count::Bad, 1);
         } else if message.contains("Not launched after") && used_up {
-            self.counts.given_up += 1;
+            self.tally.add(Count::GivenUp, 1);
         } else {
-            self.counts.wronged += 1;
+            self.tally.add(Count::Wronged, 1);
             self.violated(format!("{run:?}: failed after {tried} attempts: {message}"));
         }
     }
