@@ -4,7 +4,7 @@ mod launches;
 mod reports;
 mod writes;
 
-pub use writes::{Write, Wrote};
+pub use writes::{WATCH_WINDOW, Write, Wrote};
 
 use crate::gate::ActorId;
 use crate::run::RunId;
@@ -34,6 +34,8 @@ pub struct Audit {
     anew: BTreeMap<RunId, OffsetDateTime>,
     /// When each process looked for tasks of each run.
     looked: BTreeMap<(ActorId, RunId), OffsetDateTime>,
+    /// The launch of each run that each process claimed or asked for last, since its invocation began.
+    launching: BTreeMap<(ActorId, RunId), String>,
     /// Tokens with which each run was tried, since it was scheduled anew.
     tried: BTreeMap<RunId, BTreeSet<String>>,
     /// Runs that were scheduled anew while something was written of them that was decided on before: earlier attempts
@@ -70,6 +72,11 @@ impl Audit {
     /// A process read a run to change it.
     pub fn looked_at(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
         self.looks.insert((actor, run), (version, now));
+    }
+
+    /// An invocation begins.
+    pub fn invoked(&mut self, actor: ActorId) {
+        self.launching.retain(|(other, _), _| *other != actor);
     }
 
     /// Somebody else scheduled the run anew, without a word of earlier attempts.

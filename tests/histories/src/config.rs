@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::LazyLock;
 use std::time::Duration;
 use time::OffsetDateTime;
 use world::prefect1::{API_KEY, Backend, FlowRunSpec, FlowSpec};
@@ -152,8 +153,8 @@ impl Config {
 
     /// The work pool's template, which holds what an agent of Prefect 3 launches with.
     fn template(&self) -> Value {
-        let mut template = ecs_template();
-        without_descriptions(&mut template);
+        static TEMPLATE: LazyLock<Value> = LazyLock::new(|| without_descriptions(ecs_template()));
+        let mut template = TEMPLATE.clone();
         let variables = &mut template["variables"]["properties"];
         variables["cluster"]["default"] = json!(self.cluster);
         variables["image"]["default"] = json!(self.image());
@@ -212,14 +213,14 @@ impl Config {
 }
 
 /// Leaves out what is for people: most of the template's length, which every poll reads.
-fn without_descriptions(schema: &mut Value) {
+fn without_descriptions(schema: Value) -> Value {
     match schema {
         Value::Object(members) => {
-            members.retain(|key, value| !(key == "description" && value.is_string()));
-            members.values_mut().for_each(without_descriptions);
+            let kept = members.into_iter().filter(|(key, value)| !(key == "description" && value.is_string()));
+            kept.map(|(key, value)| (key, without_descriptions(value))).collect()
         }
-        Value::Array(items) => items.iter_mut().for_each(without_descriptions),
-        _ => {}
+        Value::Array(items) => items.into_iter().map(without_descriptions).collect(),
+        other => other,
     }
 }
 

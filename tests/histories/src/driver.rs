@@ -128,7 +128,11 @@ impl Driver {
 
     fn invoke(&mut self, function: Function, process: Process, work: Work, time: Duration) -> ActorId {
         let id = process.port.actor;
-        self.shared.world().audit.note(|| format!("{id:?}, {function:?}, has {time:?}"));
+        {
+            let audit = &mut self.shared.world().audit;
+            audit.note(|| format!("{id:?}, {function:?}, has {time:?}"));
+            audit.invoked(id);
+        }
         self.add(id, work, Some((function, process)), time);
         id
     }

@@ -54,9 +54,10 @@ pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since:
         }
         live().next().map(|_| Standing::Doomed)
     };
-    let is_here = |task: &Task| task.cluster.rsplit('/').next() == Some(world.config.cluster.as_str());
     match &phase {
-        Phase::Cancelled if world.since(run) >= cancelled_since && live().any(|task| task.is_ours && is_here(task)) => {
+        Phase::Cancelled
+            if world.since(run) >= cancelled_since && live().any(|task| task.is_ours && world.is_here(task)) =>
+        {
             open("cancelled, and its task lives")
         }
         Phase::Cancelled | Phase::Ended | Phase::Waiting => Standing::Fine,

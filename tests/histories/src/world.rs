@@ -238,6 +238,11 @@ impl World {
         self.tasks.iter().filter(move |task| task.run == run)
     }
 
+    /// Whether a task is in the cluster in which the agent launches now.
+    pub fn is_here(&self, task: &Task) -> bool {
+        task.cluster.rsplit('/').next() == Some(self.config.cluster.as_str())
+    }
+
     /// What is to come.
     pub fn plan(&mut self, coming: impl IntoIterator<Item = (OffsetDateTime, Event)>) {
         for (at, event) in coming {
@@ -508,7 +513,7 @@ impl World {
             }
         }
         self.audit.note(|| format!("{run:?}: {event:?} at {at}"));
-        if !matches!(event, Event::Begins(_) | Event::Ends(_)) {
+        if !self.mail.post.silent && !matches!(event, Event::Begins(_) | Event::Ends(_)) {
             let event = self.fakes.task_event(&arn);
             self.mail.post(&event, &mut self.rng, at);
         }

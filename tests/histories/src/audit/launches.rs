@@ -41,6 +41,7 @@ impl Audit {
         if let Some(known) = known.filter(|known| *known != sent) {
             self.violated(format!("{run:?}: another request with the same token, {known} and {sent}"));
         }
+        self.launching.insert((actor, run), token.clone());
         self.tried.entry(run).or_default().insert(token);
     }
 

@@ -18,7 +18,7 @@ const CLAIM_WINDOW: Duration = Duration::seconds(55);
 const WRITE_WINDOW: Duration = Duration::seconds(35);
 
 /// Before a run is ended for its dead task, other tasks of it are looked for by two calls.
-const WATCH_WINDOW: Duration = Duration::seconds(75);
+pub const WATCH_WINDOW: Duration = Duration::seconds(75);
 
 /// A state that one of our processes sets.
 #[derive(Debug)]
@@ -64,7 +64,10 @@ pub enum Write {
     /// Cancelled, since a user wished it; or since the run's deployment is gone.
     Cancelled(Flavour),
     /// Failed or Crashed, since its task is dead.
-    Dead,
+    Dead {
+        /// Another task of the run lives, and did so long before anybody decided on it.
+        lives: bool,
+    },
 }
 
 impl Audit {
@@ -89,12 +92,17 @@ impl Audit {
                 (is_due || holds(token), CLAIM_WINDOW)
             }
             Write::GiveBack { token } => (holds(token), WRITE_WINDOW),
-            Write::Fail { .. } => (held.iter().any(|held| held.is_ours), WRITE_WINDOW),
+            Write::Fail { .. } => {
+                // It is the claim that this process launches by, or one that it found.
+                let launching = self.launching.get(&(actor, run));
+                let is_it = |held: &Held| held.is_ours && launching.is_none_or(|token| *token == held.token);
+                (held.iter().any(is_it), WRITE_WINDOW)
+            }
             Write::Cancelled(flavour) => {
                 let is_gone = *flavour == Flavour::Gone && matches!(before, Phase::Scheduled(_));
                 (before == Phase::Cancelling || is_gone, WRITE_WINDOW)
             }
-            Write::Dead => (matches!(before, Phase::Claimed(_) | Phase::Running(_)), WATCH_WINDOW),
+            Write::Dead { lives } => (!lives && matches!(before, Phase::Claimed(_) | Phase::Running(_)), WATCH_WINDOW),
         };
         if !may {
             self.tally.add(Count::Raced, 1);
@@ -112,6 +120,9 @@ impl Audit {
             }
         }
         let read_at = self.seen.get(&(actor, run)).map_or(now, |(_, at)| *at);
+        if let Write::Claim { token, .. } = &write {
+            self.launching.insert((actor, run), token.clone());
+        }
         self.account(run, write, read_at, now);
     }
 
@@ -127,7 +138,7 @@ impl Audit {
                 self.claims.entry((run, token)).or_insert((due, read_at));
             }
             Write::Fail { message, flavour } => self.failed(run, &message, flavour),
-            Write::Dead => self.tally.add(Count::Dead, 1),
+            Write::Dead { .. } => self.tally.add(Count::Dead, 1),
             // Also one that adopted the task of an earlier turn, which then died, was an attempt.
             Write::GiveBack { token } => {
                 self.tried.entry(run).or_default().insert(token);

@@ -1,7 +1,7 @@
 //! Requests that arrive: the fakes answer them, and the audit hears what they changed and what they showed.
 
 use super::{World, states};
-use crate::audit::{Write, Wrote};
+use crate::audit::{WATCH_WINDOW, Write, Wrote};
 use crate::call::{Call, Generation, states_of_prefect1};
 use crate::config::PREFETCH;
 use crate::fault::{Effect, Fault, Kind};
@@ -225,7 +225,11 @@ impl World {
             // What was given back before keeps its mark.
             Call::GiveBack if self.is_put_back(run, &state) => return,
             Call::GiveBack => Write::GiveBack { token },
-            Call::Fail if self.tellers.contains(&arrival.actor) => Write::Dead,
+            Call::Fail if self.tellers.contains(&arrival.actor) => {
+                // Tasks are looked for where the agent launches.
+                let mut others = self.tasks_of(run).filter(|task| task.is_live() && task.is_ours && self.is_here(task));
+                Write::Dead { lives: others.any(|task| arrival.now - task.created_at > WATCH_WINDOW) }
+            }
             Call::Fail => {
                 let message = state["message"].as_str().unwrap_or_default().to_owned();
                 Write::Fail { message, flavour }
