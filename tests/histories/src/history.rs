@@ -9,7 +9,7 @@ use crate::config::CANCEL_GRACE;
 use crate::driver::{Delays, Driver, Faults, Step};
 use crate::model::{self, INTERVAL, Standing};
 use crate::op::{Op, When};
-use crate::port::Shared;
+use crate::port::{self, Shared};
 use crate::schedule::Schedule;
 use crate::table::{Count, Tally};
 use crate::world::World;
@@ -118,6 +118,7 @@ impl Script {
 /// What clients and fakes draw by chance follows from this number: ids, and the SDK's pauses before repetitions.
 pub(crate) fn same_again(seed: u64) {
     world::ids::count_from(Some(seed << 32));
+    port::begin();
     fastrand::seed(seed);
 }
 

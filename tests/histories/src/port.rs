@@ -23,19 +23,29 @@ use world::route::{Route, route};
 const SLOW: Duration = Duration::from_secs(6);
 
 thread_local! {
-    /// Who is polled. Requests leave for him: so all processes of a thread share the clients of AWS, which cost as much to
-    /// make as many requests, and keep nothing of what is asked.
+    /// Who is polled. Requests leave for him: so all processes share the clients of AWS, which cost as much to make as many
+    /// requests, and keep nothing of what is asked.
     static POLLED: RefCell<Option<Port>> = const { RefCell::new(None) };
-    #[allow(clippy::expect_used, reason = "no history can be played without")]
-    static AWS: Arc<AwsClients> = {
-        let clients = AwsClients::over(Http::over(ByWhoIsPolled), &environment(false));
-        Arc::new(clients.expect("clients need nothing but an environment"))
-    };
+    static AWS: RefCell<Option<Arc<AwsClients>>> = const { RefCell::new(None) };
 }
 
-/// The clients of AWS.
+/// The clients of AWS of this history.
+///
+/// # Panics
+/// When they cannot be made of an environment: then no history can be played.
+#[allow(clippy::expect_used, reason = "no history can be played without")]
 pub fn aws() -> Arc<AwsClients> {
-    AWS.with(Arc::clone)
+    let made = || AwsClients::over(Http::over(ByWhoIsPolled), &environment(false));
+    AWS.with_borrow_mut(|aws| {
+        let aws = aws.get_or_insert_with(|| Arc::new(made().expect("clients need nothing but an environment")));
+        Arc::clone(aws)
+    })
+}
+
+/// Another history begins. The clients of AWS are made anew: when their credentials are renewed is drawn by chance.
+pub fn begin() {
+    POLLED.take();
+    AWS.take();
 }
 
 /// The way of requests: through the port of the process that is polled.
