@@ -1,8 +1,7 @@
-//! Histories: the poll's real core in a simulated world, in virtual time.
+//! Histories: the real agent and the real function `task-events` in a simulated world, in virtual time.
 //!
-//! The real clients of Prefect and AWS, the real launcher, the real cores of `poll` and `task-events`: what is simulated is
-//! the network behind the one seam where requests leave ([`Exchange`]), time ([`Clock`]) and chance. Requests are answered
-//! by the fakes that the stories use (`tests/world`). What happens follows from a seed alone, so that every history can be
+//! What is simulated is the network behind the one seam where requests leave ([`Exchange`]), time ([`Clock`]) and chance.
+//! Requests are answered by the fakes that the stories use (`tests/world`). What happens follows from a seed alone, so that every history can be
 //! told again.
 //!
 //! | part | what it does |
