@@ -22,6 +22,7 @@ use crate::prefect3::api::Prefect3;
 use crate::redaction::Redaction;
 use crate::state::Status;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// What an agent is assembled from.
 pub(super) struct AgentBuilder<C> {
@@ -90,6 +91,25 @@ impl<C: Clock + Clone> AgentBuilder<C> {
         let if_refused = remedy(&config.generation, &secrets, target);
         let parts = Parts { config, marked_as, if_refused, prefect, counter, status, overrides, platform, clock };
         Ok(Agent::new(parts))
+    }
+}
+
+impl<P: AgentPlatform<C>, C: Clock + Clone> Agent<P, C> {
+    /// An agent that is configured by a parameter, which polls with all that a deployment gives it but `max_polls`.
+    /// `status`: what its last poll wrote down.
+    pub async fn of_parameter(
+        aws: Arc<AwsClients>,
+        clock: C,
+        root: &Root,
+        agent: &LoadedAgent,
+        status: Status,
+    ) -> Result<Self, SetupError> {
+        let wrong = |message| SetupError { kind: ErrorKind::Configuration, message };
+        let (config, secrets) = agent.result.clone().map_err(|errors| wrong(errors.to_string()))?;
+        let prefect = PrefectBuilder::of_parameter(aws, clock, root, agent, &secrets, &Redaction::default());
+        let prefect = PrefectBuilder { read_only: false, ..prefect };
+        let (counter, overrides) = (Counter::Process(AtomicU64::new(0)), Overrides::default());
+        AgentBuilder { prefect, config, counter, status, overrides }.build().await
     }
 }
 
@@ -171,6 +191,9 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
 
     /// A client that trusts the agent's certificate authority as well.
     async fn network(&self, config: &AgentConfig) -> Result<Http, SetupError> {
+        if let Some(way) = &self.aws.way {
+            return Ok(way.clone());
+        }
         let options = match &config.generation {
             GenerationConfig::One(_) => Options::PREFECT1,
             GenerationConfig::Three(_) => Options::PREFECT3,

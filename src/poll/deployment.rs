@@ -29,7 +29,7 @@ use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
 /// A warm process reads configuration and secrets again after this long.
-const CACHED_FOR: Duration = Duration::from_mins(5);
+pub const CACHED_FOR: Duration = Duration::from_mins(5);
 
 /// A deployment: where its agents are configured, and what this process keeps of them.
 pub struct Deployment<P, C: Clock + Clone> {
