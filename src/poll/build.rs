@@ -146,7 +146,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        Prefect1::new(setup, self.recorded(http, Service::Prefect1)).map_err(unusable)
+        Prefect1::new(setup, self.recorded(http, Service::Prefect1)).map_err(|error| unusable(&error))
     }
 
     /// Prefect 2 and 3.
@@ -178,7 +178,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             read_only: self.read_only,
         };
         let service = Service::Prefect3 { api: config.api.clone() };
-        Prefect3::new(setup, self.recorded(http, service)).map_err(unusable)
+        Prefect3::new(setup, self.recorded(http, service)).map_err(|error| unusable(&error))
     }
 
     /// The way to the agent's Prefect API: by the record, in a dry run.
@@ -208,6 +208,6 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
 }
 
 /// Key, token or API cannot be put into a request.
-fn unusable(error: ApiError) -> SetupError {
+fn unusable(error: &ApiError) -> SetupError {
     SetupError { kind: error.kind(), message: error.to_string() }
 }

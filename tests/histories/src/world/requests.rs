@@ -226,10 +226,8 @@ impl World {
             Call::GiveBack if self.is_put_back(run, &state) => return,
             Call::GiveBack => Write::GiveBack { token },
             Call::Fail if self.tellers.contains(&arrival.actor) => {
-                // Tasks are looked for where the dead one was, not where the agent launched before or launches now.
-                let is_in_one = self.tasks_of(run).all(|task| self.is_here(task));
                 let mut others = self.tasks_of(run).filter(|task| task.is_live() && task.is_ours);
-                Write::Dead { lives: is_in_one && others.any(|task| arrival.now - task.created_at > WATCH_WINDOW) }
+                Write::Dead { lives: others.any(|task| arrival.now - task.created_at > WATCH_WINDOW) }
             }
             Call::Fail => {
                 let message = state["message"].as_str().unwrap_or_default().to_owned();
