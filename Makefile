@@ -55,6 +55,14 @@ release: tools-deploy ## the binary that is deployed, as `sam build` makes it: t
 	PATH="$(PSA_TOOLS)/deploy/bin:$$PATH" cargo lambda build --release --locked --bin lambda
 	@ls -l $(TARGET)/lambda/lambda/bootstrap
 
+.PHONY: package
+package: release tools-package ## the wheel with the command, and in it the functions' zip and the template: target/package
+	rm -rf target/package && mkdir -p target/package/wheels
+	$(PSA_TOOLS)/package/bin/python scripts/package.py layout $(subst aarch64,arm64,$(shell uname -m)) $(TARGET)/lambda/lambda/bootstrap
+	SOURCE_DATE_EPOCH=315532800 PATH="$(PSA_TOOLS)/package/bin:$$PATH" maturin build --release --zig \
+		--compatibility manylinux_2_28 --out target/package/wheels
+	$(PSA_TOOLS)/package/bin/python scripts/package.py sums target/package/wheels
+
 .PHONY: deployment
 deployment: tools-deploy ## the templates: lint, `sam build`, and what they give to whom
 	$(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy

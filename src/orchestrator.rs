@@ -114,6 +114,8 @@ pub struct Watched<D> {
     pub run: DueRun<D>,
     /// The mark of its claim, if it is one of this agent's.
     pub mark: Option<Mark>,
+    /// Name of the place that its newest claim went to, also when its flow has begun since; `None` = not known.
+    pub claimed_place: Option<String>,
     /// How far it is.
     pub now: crate::model::run::Run,
 }

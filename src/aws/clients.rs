@@ -43,6 +43,8 @@ pub struct AwsClients {
     pub s3: S3,
     /// The functions of this deployment.
     pub lambda: Lambda,
+    /// By which also requests to Prefect leave; none: the network.
+    pub(crate) way: Option<Http>,
     sdk: SdkConfig,
     pub(super) own: Signed,
     pub(super) account: OnceCell<String>,
@@ -96,9 +98,10 @@ impl AwsClients {
         Self::sending(network(environment, options, attempt)?, environment)
     }
 
-    /// The same, whose requests leave by this way.
+    /// The same, whose requests leave by this way, and so do those to Prefect of the agents that are built with them.
     pub fn over(http: Http, environment: &Environment) -> Result<Self, ClientsError> {
-        Self::sending(AwsHttp::new(http, AwsHttp::ATTEMPT), environment)
+        let aws = Self::sending(AwsHttp::new(http.clone(), AwsHttp::ATTEMPT), environment)?;
+        Ok(Self { way: Some(http), ..aws })
     }
 
     /// The same, whose requests go `way` first.
@@ -154,6 +157,7 @@ impl AwsClients {
             s3: S3::new(own.clone()),
             lambda: Lambda::new(own.clone()),
             region,
+            way: None,
             sdk,
             own,
             account: OnceCell::new(),

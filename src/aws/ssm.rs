@@ -26,6 +26,8 @@ pub struct HistoryEntry {
     pub value: String,
 }
 
+/// The largest value of a parameter of the tier Standard.
+pub const STANDARD_BYTES: usize = 4096;
 /// Parameter Store's largest page.
 const PAGE: i32 = 10;
 /// More pages than any deployment has parameters for.
@@ -92,6 +94,9 @@ impl Ssm {
     pub async fn put_parameter(&self, name: &str, value: &str, overwrite: bool) -> Result<i64, AwsError> {
         let request = self.client.put_parameter().name(name).value(value);
         let request = request.r#type(types::ParameterType::String).overwrite(overwrite);
+        // Left open below that, so that a parameter stays what it is.
+        let tier = (value.len() > STANDARD_BYTES).then_some(types::ParameterTier::Advanced);
+        let request = request.set_tier(tier);
         let once = aws_sdk_ssm::Config::builder().retry_config(RetryConfig::disabled());
         let version = send!(request, once)?.version;
         // A missing number is read as zero; versions start at one.

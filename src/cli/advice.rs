@@ -20,6 +20,9 @@ pub(super) fn on_kind(kind: Option<ErrorKind>) -> &'static str {
         Some(ErrorKind::Aws) => {
             "check this shell's AWS credentials and permissions, and cluster, network and region of the configuration"
         }
+        Some(ErrorKind::Platform) => {
+            "see what the message names on this machine: its space, its permissions, its limits"
+        }
         Some(ErrorKind::ParameterStore) => {
             "check that the credentials may read and write the parameters below the root"
         }

@@ -60,6 +60,24 @@ pub enum Command {
             curl http://127.0.0.1:8080/api/health; curl http://127.0.0.1:8080/api/poke"
     )]
     Start(StartArgs),
+    /// Write an agent's configuration to Parameter Store, checked as the function checks it
+    #[command(
+        long_about = "Reads the file, says everything that the function would refuse, shows what changes, asks, and writes \
+            {root}/config/{agent}. Secrets are written by `aws ssm put-parameter --type SecureString`.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent push etl.yaml --root /psa/prod\n  \
+            prefect-serverless-agent push agents/flows.yaml --agent flows --root /psa/prod --yes"
+    )]
+    Push(PushArgs),
+    /// Write what a deployment needs into a folder: the template, the functions, the stacks beside them
+    #[command(
+        long_about = "Writes a folder from which `sam deploy --guided`, or `aws cloudformation package` and `deploy`, set up \
+            the functions. Nothing is built and nothing is fetched: an installed wheel holds it all.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent bundle psa && cd psa && sam deploy --guided\n  \
+            prefect-serverless-agent bundle psa --architecture arm64"
+    )]
+    Bundle(BundleArgs),
     /// Runs one flow run's process and writes down how it ended: what `start --platform process` starts
     #[command(name = crate::platform::process::SUPERVISE, hide = true)]
     Supervise {
@@ -119,6 +137,57 @@ pub struct StartArgs {
     /// Serve GET /api/health and GET /api/poke here, e.g. http://127.0.0.1:8080; whoever reaches it may poke
     #[arg(long, value_name = "http://HOST:PORT", value_parser = agent_address)]
     pub agent_address: Option<AgentAddress>,
+}
+
+/// Arguments of `prefect-serverless-agent push`.
+#[derive(Debug, Clone, Args)]
+pub struct PushArgs {
+    /// The configuration, YAML or JSON
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The agent [default: the file's name without its ending]
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// The root of the deployment's parameters [env: PARAMETER_ROOT]
+    #[arg(long, value_name = "ROOT")]
+    pub root: Option<String>,
+    /// Write without a question
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Arguments of `prefect-serverless-agent bundle`.
+#[derive(Debug, Clone, Args)]
+pub struct BundleArgs {
+    /// The folder, new or empty
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Processor of the functions, not of the flow runs [default: what this installation holds, arm64 before x86_64]
+    #[arg(long, value_enum)]
+    pub architecture: Option<Architecture>,
+    /// Write over what is in the folder
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Processor of the functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Architecture {
+    /// Graviton.
+    Arm64,
+    /// Intel and AMD.
+    #[value(name = "x86_64")]
+    X86_64,
+}
+
+impl Architecture {
+    /// As Lambda calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Arm64 => "arm64",
+            Self::X86_64 => "x86_64",
+        }
+    }
 }
 
 /// Where flow runs are started.

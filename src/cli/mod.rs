@@ -6,6 +6,8 @@
 //! | `setting.rs` | arguments and environment → a deployment to poll |
 //! | `poll.rs` | `prefect-serverless-agent poll`: one iteration, also as a dry run |
 //! | `start.rs`, `back_off.rs` | `prefect-serverless-agent start`: the long-lived loop, and its pauses (pure) |
+//! | `push.rs` | `prefect-serverless-agent push`: a configuration from a file to Parameter Store |
+//! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
 //! | `server.rs`, `signals.rs` | what wakes and ends the loop: `/api/health`, `/api/poke`, signals |
 //! | `table.rs`, `planned.rs` | reports and dry runs as people read them (pure) |
 //! | `advice.rs` | what to do about an error (pure) |
@@ -13,8 +15,10 @@
 mod advice;
 pub mod args;
 mod back_off;
+mod bundle;
 mod planned;
 mod poll;
+mod push;
 mod server;
 mod setting;
 mod signals;
@@ -76,6 +80,14 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
                 }
             }
         }
+        Command::Push(args) => push::push(args, environment).await.map(|done| {
+            say(&mut std::io::stdout(), &done);
+            ExitCode::SUCCESS
+        }),
+        Command::Bundle(args) => bundle::bundle(&args).map(|done| {
+            say(&mut std::io::stdout(), &done);
+            ExitCode::SUCCESS
+        }),
         Command::Supervise { directory } => supervise(&directory)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| CliError::new(format!("{}: {error}", directory.display()), "")),

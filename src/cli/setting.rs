@@ -60,7 +60,13 @@ fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, CliEr
         })?;
         return Ok(Source::File { path, text });
     }
-    let root = args.root.as_ref().or_else(|| environment.get(ROOT_VARIABLE)).filter(|root| !root.trim().is_empty());
+    root_of(args.root.as_deref(), environment).map(Source::Parameters)
+}
+
+/// The root of the parameters: an argument beats the environment.
+pub(super) fn root_of(argument: Option<&str>, environment: &Environment) -> Result<Root, CliError> {
+    let written = environment.get(ROOT_VARIABLE).map(String::as_str);
+    let root = argument.or(written).filter(|root| !root.trim().is_empty());
     let root = root.ok_or_else(|| {
         let advice =
             "give --root ROOT (or set PARAMETER_ROOT) to read the agents from Parameter Store, or --config FILE";
@@ -68,7 +74,7 @@ fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, CliEr
     })?;
     let root = Root::new(root);
     match root.excessive_length() {
-        None => Ok(Source::Parameters(root)),
+        None => Ok(root),
         Some(length) => {
             let message = format!("the root of the parameters has {length} characters");
             Err(CliError::new(message, format!("name one of at most {} with --root", Root::LONGEST)))
@@ -76,7 +82,8 @@ fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, CliEr
     }
 }
 
-fn text_of(file: &Path) -> std::io::Result<String> {
+/// The text of a configuration.
+pub(super) fn text_of(file: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let read = std::fs::File::open(file)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if u64::try_from(read).is_ok_and(|read| read <= MAX_BYTES) {

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     ApiError,
     /// AWS refused the agent's own calls (permissions, cluster, network, credentials).
     Aws,
+    /// What starts flow runs on this machine refused the agent itself.
+    Platform,
     /// Parameter Store could not be read or written.
     ParameterStore,
     /// No time was left.

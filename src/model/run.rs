@@ -20,7 +20,7 @@ pub struct Run {
     /// for a task retry, of its task runs. Prefect 2 and 3: time of the newest state *named* Pending, also when a
     /// sub-state or RUNNING has come since. `None` = unknown.
     pub claimed_at: Option<OffsetDateTime>,
-    /// Prefect 2 and 3: `<cluster>::<task ARN>` as its launcher wrote it down; may be that of an earlier turn.
+    /// Prefect 2 and 3: as its platform wrote it down (ECS: `<cluster>::<task ARN>`); may be that of an earlier turn.
     pub infrastructure_pid: Option<String>,
     /// Number of the launch attempt in the mark of its claim, from 1; `None` = it is in no claim of ours.
     pub attempt: Option<u32>,

@@ -195,7 +195,8 @@ pub trait Platform: Send + Sync {
         id.to_owned()
     }
 
-    /// One deployment, whoever started it; `None` = it has ended, or is not known.
+    /// One deployment, whoever started it; `None` = it has ended. One that cannot be looked at is
+    /// [`LaunchOutcome::Unknown`].
     fn find(
         &self,
         place: &Self::Place,
@@ -241,7 +242,7 @@ pub struct AgentSetup<'a, C> {
     pub config: &'a AgentConfig,
     /// Its secrets.
     pub secrets: &'a AgentSecrets,
-    /// `<root>/<agent>`.
+    /// As [`AgentPlatform::marked_as`] says.
     pub marked_as: &'a str,
     /// The environment of the process.
     pub environment: &'a Environment,
@@ -271,6 +272,11 @@ pub trait AgentPlatform<C>: Platform + Sized + 'static {
     /// Labels that agents of Prefect 1 have on this platform besides those that are configured.
     fn labels(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What an agent's claims are marked with. `configured_in`: the root of its parameters, or the path of its file.
+    fn marked_as(configured_in: &str, agent: &str) -> String {
+        format!("{configured_in}/{agent}")
     }
 
     /// What two agents of one name must differ in, so that neither takes the other's claims for its own, where no

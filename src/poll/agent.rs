@@ -202,7 +202,7 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
     async fn turn(&self, rules: Rules, prefect: &impl TaskWatch, generation: Generation, report: &ReportBuilder) {
         let sides = (prefect, &self.platform, &self.clock);
         Iteration::new(rules, sides, report, &self.seen).run().await;
-        tell_ended(&self.config.agent, generation, sides).await;
+        tell_ended(&self.config.agent, generation, sides, report).await;
     }
 
     /// The number of this poll. Without `max_polls` it is counted on from the last status.
@@ -244,7 +244,7 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
                 stop_claiming: invocation.deadline - MARGIN,
                 deadline: invocation.deadline - SETTLING,
                 launch_rate: config.launch_rate,
-                try_one_first: self.status().error == Some(ErrorKind::Aws),
+                try_one_first: self.status().error == Some(P::TROUBLE),
             },
         }
     }

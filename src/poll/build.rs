@@ -20,6 +20,7 @@ use crate::prefect3::api::Prefect3;
 use crate::redaction::Redaction;
 use crate::state::Status;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio::time::Instant;
 
 /// What an agent is assembled from.
@@ -50,13 +51,14 @@ impl<C: Clock + Clone> AgentBuilder<C> {
     /// Reads what lies elsewhere and builds the agent. Sends nothing to Prefect.
     pub(super) async fn build<P: AgentPlatform<C>>(self) -> Result<Agent<P, C>, SetupError> {
         let Self { prefect: builder, config, counter, status, overrides } = self;
+        let http = builder.network(&config).await?;
         let setup = AgentSetup {
             config: &config,
             secrets: &builder.secrets,
             marked_as: &builder.identity.marked_as,
             environment: &builder.environment,
             aws: &builder.aws,
-            http: builder.network(&config, Options::PREFECT1).await?,
+            http: http.clone(),
             local_files: builder.local_files,
             clock: builder.clock.clone(),
         };
@@ -67,16 +69,20 @@ impl<C: Clock + Clone> AgentBuilder<C> {
                 let missing = platform.labels().into_iter().filter(|label| !one.labels.contains(label));
                 let missing: Vec<_> = missing.collect();
                 one.labels.extend(missing);
-                Prefect::One(Box::new(builder.prefect1(&config, &one).await?))
+                Prefect::One(Box::new(builder.prefect1_over(http.clone(), &config, &one)?))
             }
             GenerationConfig::Three(three) => {
                 let identity = builder.identity.text(P::scope(&setup)).await?;
-                Prefect::Three(Box::new(builder.prefect3_as(&config, three, identity, P::WORK_POOL).await?))
+                Prefect::Three(Box::new(builder.prefect3_over(
+                    http.clone(),
+                    &config,
+                    three,
+                    (identity, P::WORK_POOL),
+                )?))
             }
         };
         let PrefectBuilder { clock, secrets, identity, local_files, .. } = builder;
-        let marked_as = identity.marked_as;
-        let root = marked_as.strip_suffix(&format!("/{}", config.agent)).map(Root::new);
+        let Identity { marked_as, root, .. } = identity;
         let target = match (&root, local_files) {
             (Some(root), LocalFiles::Refused) => ConfiguredIn::Parameters(root, &config.agent),
             _ => ConfiguredIn::Environment,
@@ -84,6 +90,25 @@ impl<C: Clock + Clone> AgentBuilder<C> {
         let if_refused = remedy(&config.generation, &secrets, target);
         let parts = Parts { config, marked_as, if_refused, prefect, counter, status, overrides, platform, clock };
         Ok(Agent::new(parts))
+    }
+}
+
+impl<P: AgentPlatform<C>, C: Clock + Clone> Agent<P, C> {
+    /// An agent that is configured by a parameter, which polls with all that a deployment gives it but `max_polls`.
+    /// `status`: what its last poll wrote down.
+    pub async fn of_parameter(
+        aws: Arc<AwsClients>,
+        clock: C,
+        root: &Root,
+        agent: &LoadedAgent,
+        status: Status,
+    ) -> Result<Self, SetupError> {
+        let wrong = |message| SetupError { kind: ErrorKind::Configuration, message };
+        let (config, secrets) = agent.result.clone().map_err(|errors| wrong(errors.to_string()))?;
+        let prefect = PrefectBuilder::of_parameter(aws, clock, root, agent, &secrets, &Redaction::default());
+        let prefect = PrefectBuilder { read_only: false, ..prefect };
+        let (counter, overrides) = (Counter::Process(AtomicU64::new(0)), Overrides::default());
+        AgentBuilder { prefect, config, counter, status, overrides }.build().await
     }
 }
 
@@ -98,7 +123,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         redaction: &Redaction,
     ) -> Self {
         let marked_as = format!("{}/{}", root.as_str(), agent.agent);
-        let identity = Identity { parameter_arn: agent.arn.clone(), marked_as };
+        let identity = Identity { parameter_arn: agent.arn.clone(), marked_as, root: Some(root.clone()) };
         let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
         let environment = Environment::default();
         Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder: None }
@@ -106,6 +131,10 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
 
     /// Prefect 0.15 and 1.
     pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, SetupError> {
+        self.prefect1_over(self.network(config).await?, config, one)
+    }
+
+    fn prefect1_over(&self, http: Http, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, SetupError> {
         let clock = self.clock.clone();
         let setup = Setup {
             config: config.clone().with(one.clone()),
@@ -116,23 +145,22 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        let http = self.http(config, Options::PREFECT1, Service::Prefect1).await?;
-        Prefect1::new(setup, http).map_err(|error| SetupError { kind: error.kind(), message: error.to_string() })
+        Prefect1::new(setup, self.recorded(http, Service::Prefect1)).map_err(|error| unusable(&error))
     }
 
     /// Prefect 2 and 3.
     pub async fn prefect3(&self, config: &AgentConfig, three: &Prefect3Config) -> Result<Prefect3, SetupError> {
         let identity = self.identity.text(ecs::platform::account_and_region(&self.aws)).await?;
-        self.prefect3_as(config, three, identity, ecs::platform::WORK_POOL).await
+        self.prefect3_over(self.network(config).await?, config, three, (identity, ecs::platform::WORK_POOL))
     }
 
-    /// Prefect 2 and 3. `identity`: names the agent among all of all deployments.
-    async fn prefect3_as(
+    /// `identity`: names the agent among all of all deployments.
+    fn prefect3_over(
         &self,
+        http: Http,
         config: &AgentConfig,
         three: &Prefect3Config,
-        identity: String,
-        pool_type: WorkPoolType,
+        (identity, pool_type): (String, WorkPoolType),
     ) -> Result<Prefect3, SetupError> {
         let clock = self.clock.clone();
         let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
@@ -148,21 +176,27 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        let http = self.http(config, Options::PREFECT3, Service::Prefect3 { api: config.api.clone() }).await?;
-        Prefect3::new(setup, http).map_err(|error| SetupError { kind: error.kind(), message: error.to_string() })
+        let service = Service::Prefect3 { api: config.api.clone() };
+        Prefect3::new(setup, self.recorded(http, service)).map_err(|error| unusable(&error))
     }
 
-    /// The way to the agent's Prefect API.
-    async fn http(&self, config: &AgentConfig, options: Options, service: Service) -> Result<Http, SetupError> {
-        let http = self.network(config, options).await?;
-        Ok(match &self.recorder {
+    /// The way to the agent's Prefect API: by the record, in a dry run.
+    fn recorded(&self, http: Http, service: Service) -> Http {
+        match &self.recorder {
             Some(recorder) => recorder.before(http, service),
             None => http,
-        })
+        }
     }
 
     /// A client that trusts the agent's certificate authority as well.
-    async fn network(&self, config: &AgentConfig, options: Options) -> Result<Http, SetupError> {
+    async fn network(&self, config: &AgentConfig) -> Result<Http, SetupError> {
+        if let Some(way) = &self.aws.way {
+            return Ok(way.clone());
+        }
+        let options = match &config.generation {
+            GenerationConfig::One(_) => Options::PREFECT1,
+            GenerationConfig::Three(_) => Options::PREFECT3,
+        };
         let ca_pem = match &config.ca_bundle {
             Some(text) => Some(resolve_text(text, &self.aws).await.map_err(|error| error.about("ca_bundle"))?),
             None => None,
@@ -172,6 +206,11 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
     }
 }
 
+/// Key, token or API cannot be put into a request.
+fn unusable(error: &ApiError) -> SetupError {
+    SetupError { kind: error.kind(), message: error.to_string() }
+}
+
 // What names an agent among all agents of all deployments.
 
 /// An agent's place in its deployment, and the deployment's place in the world.
@@ -179,8 +218,10 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
 pub(super) struct Identity {
     /// ARN of the agent's parameter; `None` = configured by a file.
     pub(super) parameter_arn: Option<String>,
-    /// `<root>/<agent>`.
+    /// `<root>/<agent>`, or what a platform says instead.
     pub(super) marked_as: String,
+    /// The root of its parameters, if it has one.
+    pub(super) root: Option<Root>,
 }
 
 impl Identity {
@@ -347,7 +388,7 @@ mod tests {
     use super::*;
 
     fn identity(arn: Option<&str>, marked_as: &str) -> Identity {
-        Identity { parameter_arn: arn.map(str::to_owned), marked_as: marked_as.to_owned() }
+        Identity { parameter_arn: arn.map(str::to_owned), marked_as: marked_as.to_owned(), root: None }
     }
 
     #[tokio::test]

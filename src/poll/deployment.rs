@@ -26,7 +26,7 @@ use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
 /// A warm process reads configuration and secrets again after this long.
-const CACHED_FOR: Duration = Duration::from_mins(5);
+pub const CACHED_FOR: Duration = Duration::from_mins(5);
 
 /// A deployment: where its agents are configured, and what this process keeps of them.
 pub struct Deployment<P, C: Clock + Clone> {
@@ -352,7 +352,11 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             clock: self.clock.clone(),
             secrets: secrets.clone(),
             redaction: self.redaction.clone(),
-            identity: Identity { parameter_arn: loaded.arn, marked_as: format!("{}/{}", self.name(), loaded.agent) },
+            identity: Identity {
+                parameter_arn: loaded.arn,
+                marked_as: P::marked_as(self.name(), &loaded.agent),
+                root: self.root().map(Root::new),
+            },
             local_files: match &self.source {
                 Source::Parameters(_) => LocalFiles::Refused,
                 Source::File { .. } => LocalFiles::Allowed,

@@ -1,5 +1,6 @@
 //! Deployments that have ended and of which Prefect may not know: where the platform keeps count itself, and no event tells.
 
+use super::report::ReportBuilder;
 use crate::clock::Clock;
 use crate::model::ApiError;
 use crate::model::run::{ClaimedBy, Generation, Phase, Run};
@@ -37,13 +38,18 @@ fn decide(
         _ if !is_current || run.claimed_by == ClaimedBy::AnotherAgent => EndedDecision::Forget,
         (Phase::Cancelling, _) => EndedDecision::Cancel(format!("Cancelled, and its {noun} {id} has stopped.")),
         (Phase::Claimed | Phase::Running, Some(failure)) => {
-            EndedDecision::End(format!("The flow run has not ended, but {failure}. ({noun} {id})"))
+            EndedDecision::End(format!("The flow run has not ended, but {failure}.{}", named(noun, id)))
         }
         // Its task runs are taken up later, by another deployment.
         (_, None) if generation == Generation::One && run.waits_for_task_runs => EndedDecision::Forget,
         (_, None) if now - ended.at < LAST_WORDS => EndedDecision::Wait,
-        (_, None) => EndedDecision::End(format!("The flow run has not ended, but its {noun} has. ({noun} {id})")),
+        (_, None) => EndedDecision::End(format!("The flow run has not ended, but its {noun} has.{}", named(noun, id))),
     }
+}
+
+/// The deployment, for whoever looks for it; one that never was has no name.
+fn named(noun: &str, id: &str) -> String {
+    if id.is_empty() { String::new() } else { format!(" ({noun} {id})") }
 }
 
 /// Tells Prefect of the deployments that have ended. What cannot be told now is told by a later poll.
@@ -51,6 +57,7 @@ pub(super) async fn tell_ended<O: TaskWatch, P: Platform, C: Clock>(
     agent: &str,
     generation: Generation,
     (orchestrator, platform, clock): (&O, &P, &C),
+    report: &ReportBuilder,
 ) {
     for ended in platform.ended().await {
         let flow_run_id = ended.identity.flow_run_id.as_str();
@@ -62,6 +69,7 @@ pub(super) async fn tell_ended<O: TaskWatch, P: Platform, C: Clock>(
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(agent, flow_run_id, id = ended.id, %error, "the end of a deployment is not told yet");
+                report.warn(&format!("that a {} has ended cannot be told to Prefect: {error}", P::NOUN));
             }
         }
     }
@@ -74,19 +82,19 @@ async fn tell<O: TaskWatch, P: Platform, C: Clock>(
     ended: &EndedDeployment,
 ) -> Result<Option<&'static str>, ApiError> {
     let Some(watched) = orchestrator.watch(&ended.identity.flow_run_id).await? else { return Ok(Some("nothing")) };
-    let is_current = is_current(&watched, platform, ended).await;
-    let (told, message) = match decide(ended, &watched.now, is_current, (generation, P::NOUN, clock.now())) {
+    let Some(is_current) = is_current(&watched, platform, ended).await else { return Ok(None) };
+    let (told, level, message) = match decide(ended, &watched.now, is_current, (generation, P::NOUN, clock.now())) {
         EndedDecision::Forget => return Ok(Some("nothing")),
         EndedDecision::Wait => return Ok(None),
-        EndedDecision::End(message) => (orchestrator.end_dead(&watched.run, &message).await, message),
+        EndedDecision::End(message) => (orchestrator.end_dead(&watched.run, &message).await, LogLevel::Error, message),
         EndedDecision::Cancel(message) => {
             let ending = Ending { run: &watched.run, message: message.clone() };
-            (orchestrator.cancelled(&[ending]).await.pop().unwrap_or(Ok(())), message)
+            (orchestrator.cancelled(&[ending]).await.pop().unwrap_or(Ok(())), LogLevel::Info, message)
         }
     };
     match told {
         Ok(()) => {
-            let line = RunLog { flow_run_id: watched.run.flow_run_id, level: LogLevel::Error, message };
+            let line = RunLog { flow_run_id: watched.run.flow_run_id, level, message };
             if let Err(error) = orchestrator.log(&[line]).await {
                 tracing::warn!(%error, "run logs were not written");
             }
@@ -99,17 +107,17 @@ async fn tell<O: TaskWatch, P: Platform, C: Clock>(
 }
 
 /// Whether it is the deployment of the run's current turn: of the claim, by its token; of a flow that runs, by its pid
-/// where Prefect knows one, and as long as no other one lives.
-async fn is_current<D, P: Platform>(watched: &Watched<D>, platform: &P, ended: &EndedDeployment) -> bool {
+/// where Prefect knows one, and as long as no other one lives. `None` = that cannot be told now.
+async fn is_current<D, P: Platform>(watched: &Watched<D>, platform: &P, ended: &EndedDeployment) -> Option<bool> {
     if watched.now.phase == Phase::Claimed {
-        return watched.run.token == ended.identity.token;
+        return Some(watched.run.token == ended.identity.token);
     }
     let names_another = |pid: &String| P::Place::of_pid(pid).1 != ended.id;
     if watched.now.infrastructure_pid.as_ref().is_some_and(names_another) {
-        return false;
+        return Some(false);
     }
     let live = platform.live(&P::Place::default(), &ended.identity).await;
-    live.is_ok_and(|live| live.deployments.is_empty())
+    live.ok().map(|live| live.deployments.is_empty())
 }
 
 #[cfg(test)]

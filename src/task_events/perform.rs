@@ -103,7 +103,7 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
             });
             if let Some(watched) = &watched
                 && changes_run(&decision.actions)
-                && let Some(other) = self.other_live_task(event, owner).await?
+                && let Some(other) = self.other_live_task(event, owner, watched.claimed_place.as_deref()).await?
             {
                 told.why = format!("another task of the flow run lives: {other}");
                 let rest = decision.actions.into_iter().filter(|action| matches!(action, Action::PostEvent(_)));
@@ -136,12 +136,33 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
     }
 
     /// A task of ours that lives although this one has stopped: then this one was of an earlier turn, whatever the times
-    /// say. Only tasks of ours can be found.
-    async fn other_live_task(&self, event: &TaskEvent, owner: &Owner) -> Result<Option<String>, PerformError> {
+    /// say. Looked for where this one was, and where the run's newest claim went: the agent may have moved to another
+    /// cluster since. Only tasks of ours can be found.
+    async fn other_live_task(
+        &self,
+        event: &TaskEvent,
+        owner: &Owner,
+        claimed_place: Option<&str>,
+    ) -> Result<Option<String>, PerformError> {
         if owner.launched != LaunchedBy::Here {
             return Ok(None);
         }
-        let cluster = event.task.cluster_arn.as_deref();
+        let here = event.task.cluster_arn.as_deref();
+        let name = |cluster: &str| cluster.rsplit('/').next().unwrap_or(cluster).to_owned();
+        let elsewhere = claimed_place.filter(|place| here.map(name) != Some(name(place)));
+        match self.live_task_in(here, event, owner).await? {
+            None if elsewhere.is_some() => self.live_task_in(elsewhere, event, owner).await,
+            found => Ok(found),
+        }
+    }
+
+    /// A live task of the run in a cluster, other than the event's.
+    async fn live_task_in(
+        &self,
+        cluster: Option<&str>,
+        event: &TaskEvent,
+        owner: &Owner,
+    ) -> Result<Option<String>, PerformError> {
         let started_by = started_by(self.agent, &owner.flow_run_id);
         let running = match self.ecs.list_tasks(cluster, &started_by).await {
             Ok(arns) => arns,

@@ -34,9 +34,9 @@ def expanded_source():
     return transform(template, {}, NoManagedPolicies())
 
 
-def expand(**parameters):
+def expand(partition="aws", **parameters):
     """Resources and outputs of a deployment of template.yaml with these parameters."""
-    return evaluate(expanded_source(), parameters)
+    return evaluate(expanded_source(), parameters, partition)
 
 
 def cluster_stack(**parameters):
@@ -51,12 +51,12 @@ def forward_stack(**parameters):
     return evaluate(template, {"EventBusArn": bus, **parameters})
 
 
-def evaluate(template, parameters):
+def evaluate(template, parameters, partition="aws"):
     """Evaluates conditions and functions. References to resources stay recognisable: `{Ref}` / `{GetAtt: [name, attribute]}`."""
     declared = template["Parameters"]
     unknown = set(parameters) - set(declared)
     assert not unknown, f"the template has no parameters {unknown}"
-    values = dict(PSEUDO)
+    values = {**PSEUDO, "AWS::Partition": partition}
     for name, declaration in declared.items():
         value = str(parameters[name] if name in parameters else declaration["Default"])
         pattern = declaration.get("AllowedPattern")
@@ -70,7 +70,12 @@ def evaluate(template, parameters):
         for name, resource in copy.deepcopy(template["Resources"]).items()
         if "Condition" not in resource or evaluator.condition(resource["Condition"])
     }
-    return {"Resources": resources, "Outputs": evaluator.value(copy.deepcopy(template["Outputs"]))}
+    outputs = {
+        name: evaluator.value(output)
+        for name, output in copy.deepcopy(template["Outputs"]).items()
+        if "Condition" not in output or evaluator.condition(output["Condition"])
+    }
+    return {"Resources": resources, "Outputs": outputs}
 
 
 class Evaluator:
@@ -115,6 +120,8 @@ class Evaluator:
             case "Fn::Equals":
                 left, right = self.value(argument)
                 return left == right
+            case "Fn::And":
+                return all(self.condition(one["Condition"]) if "Condition" in one else self.value(one) for one in argument)
             case "Fn::Not":
                 return not self.value(argument[0])
         raise AssertionError(f"the templates use {function}, which these tests do not evaluate")

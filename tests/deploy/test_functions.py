@@ -150,6 +150,24 @@ def test_alarms_are_optional_and_watch_polls_and_failures(stack, full_stack):
         assert alarm["AlarmActions"] == ["arn:aws:sns:eu-west-1:123456789012:oncall"]
 
 
+def test_the_url_keeps_the_name_that_sam_gave_it_and_is_optional(stack, full_stack):
+    for some, auth in [(stack, "AWS_IAM"), (full_stack, "NONE")]:
+        assert properties(some, "HealthFunctionUrl") == {"TargetFunctionArn": {"Ref": "HealthFunction"}, "AuthType": auth}
+    without = expansion.expand(HealthUrl="DISABLED", HealthAuthType="NONE")
+    assert of_type(without, "AWS::Lambda::Url") == {} and "HealthUrl" not in without["Outputs"]
+    assert not [name for name in without["Resources"] if name.startswith("HealthUrl")], "nor does anyone get permissions"
+    assert "HealthFunction" in without["Resources"], "it can be invoked"
+
+
+def test_gov_cloud_knows_no_json_log_format(stack):
+    functions = ["PollFunction", "HealthFunction", "TaskEventsFunction"]
+    gov_cloud = expansion.expand(partition="aws-us-gov")
+    for name in functions:
+        assert properties(stack, name)["LoggingConfig"]["LogFormat"] == "JSON"
+        logging = properties(gov_cloud, name)["LoggingConfig"]
+        assert logging == {"LogFormat": "Text", "LogGroup": logging["LogGroup"]}
+
+
 def test_outputs_tell_what_a_person_needs_next(stack):
     values = {name: output["Value"] for name, output in stack["Outputs"].items()}
     assert values == {
@@ -168,6 +186,8 @@ def test_outputs_tell_what_a_person_needs_next(stack):
 
 def test_every_parameter_is_described_and_shown():
     template = expansion.expanded_source()
+    readme = (expansion.ROOT / "README.md").read_text()
+    assert [name for name in template["Parameters"] if f"`{name}`" not in readme] == [], "README's table lacks some"
     shown = [name for group in template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"] for name in group["Parameters"]]
     assert sorted(shown) == sorted(template["Parameters"])
     for name, parameter in template["Parameters"].items():

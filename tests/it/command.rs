@@ -3,6 +3,7 @@
 mod dry_run;
 mod mistakes;
 pub(crate) mod process;
+mod push;
 mod start;
 
 use crate::support::{Deployment, KEY, ROOT};

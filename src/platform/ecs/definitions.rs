@@ -283,6 +283,11 @@ impl<T: Default> Keyed<T> {
         map.entry(key.to_owned()).or_default().clone()
     }
 
+    /// Whoever waits for it still shares it.
+    pub(super) fn forget(&self, key: &str) {
+        lock(&self.0).remove(key);
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<T>> {
         lock(&self.0).values().cloned().collect()
     }

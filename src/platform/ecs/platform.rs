@@ -100,9 +100,12 @@ impl<L: Launcher> EcsPlatform<L> {
     }
 
     async fn template(&self, path: String) -> Result<Object, RenderError> {
+        let path_of = path.clone();
         let flight = self.templates.get(&path);
         let load = async { Ok((self.rules.load_template)(path).await) };
-        flight.share(load).await.unwrap_or_else(|outcome| Err(RenderError::NotNow(outcome.text().to_owned())))
+        let template = flight.share(load).await;
+        self.templates.forget(&path_of);
+        template.unwrap_or_else(|outcome| Err(RenderError::NotNow(outcome.text().to_owned())))
     }
 }
 

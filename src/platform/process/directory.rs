@@ -15,7 +15,7 @@
 use crate::platform::LaunchIdentity;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,6 +48,9 @@ pub(super) struct ProcessEnd {
     pub(super) signal: Option<i32>,
     /// Why it could not be started.
     pub(super) error: Option<String>,
+    /// It could not be started for want of something that comes again: memory, processes, open files.
+    #[serde(default)]
+    pub(super) may_pass: bool,
 }
 
 impl ProcessEnd {
@@ -147,6 +150,11 @@ impl LaunchDirectory {
         fs::read_to_string(self.0.join("pid")).ok()?.parse().ok()
     }
 
+    /// The directory that a process without one of its own runs in, for as long as it runs.
+    pub(super) fn work(&self) -> PathBuf {
+        self.0.join("work")
+    }
+
     pub(super) fn write_end(&self, end: &ProcessEnd) -> io::Result<()> {
         self.write("ended.json", &serde_json::to_vec(end)?)
     }
@@ -197,8 +205,12 @@ impl LaunchDirectory {
     /// Writes a file so that nobody ever reads half of it.
     fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let next = self.0.join(format!("{name}.{}", std::process::id()));
-        fs::write(&next, content)?;
-        fs::rename(next, self.0.join(name))
+        let mut file = File::create(&next)?;
+        file.write_all(content)?;
+        // A machine that loses its power must not remember an empty file.
+        file.sync_all()?;
+        fs::rename(next, self.0.join(name))?;
+        File::open(&self.0)?.sync_all()
     }
 }
 
@@ -275,14 +287,14 @@ mod tests {
         let _left_behind = directory.lock().unwrap().unwrap();
         directory.mark_started().unwrap();
         let at = OffsetDateTime::UNIX_EPOCH;
-        let end = ProcessEnd { at, code: Some(3), signal: None, error: None };
+        let end = ProcessEnd { at, code: Some(3), signal: None, error: None, may_pass: false };
         directory.write_end(&end).unwrap();
         assert_eq!(directory.state(), LaunchState::Ended(Some(end)));
     }
 
     #[test]
     fn how_a_process_ended_is_said_in_words() {
-        let end = ProcessEnd { at: OffsetDateTime::UNIX_EPOCH, code: None, signal: None, error: None };
+        let end = ProcessEnd { at: OffsetDateTime::UNIX_EPOCH, code: None, signal: None, error: None, may_pass: false };
         for (end, failure) in [
             (ProcessEnd { code: Some(0), ..end.clone() }, None),
             (ProcessEnd { code: Some(3), ..end.clone() }, Some("its process exited with code 3")),

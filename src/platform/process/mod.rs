@@ -7,7 +7,8 @@
 //! | [`supervisor`] | the parent of a flow's process: starts it once, and writes down how it ended |
 //!
 //! A process outlives the agent that started it, as with Prefect's own local agent; an agent that is started again finds it,
-//! and tells Prefect how it ended.
+//! and tells Prefect how it ended. Only the machine that started a process knows of it: what is claimed elsewhere is left
+//! alone.
 
 mod directory;
 mod render;
@@ -18,23 +19,21 @@ use super::{
     Platform, Progress, RunDescription, TransientCause, WithWarning, WorkPoolType,
 };
 use crate::clock::Clock;
+use crate::config::Environment;
 use crate::model::{ErrorKind, RenderError, SetupError};
-use crate::panics::lock;
 use directory::{GONE, LaunchDirectory, LaunchState, Launches};
 use render::{Surroundings, order};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, test_kill_process};
 use sha2::{Digest, Sha256};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
-use supervisor::{ProcessOrder, SupervisorAnswer};
+use supervisor::{ProcessOrder, SupervisorAnswer, signal};
 use time::OffsetDateTime;
-
-/// A process that was asked to stop gets this long, as the process worker gives it.
-const PATIENCE: Duration = Duration::from_secs(30);
+use tokio::sync::oneshot;
 
 /// The hidden command that runs a supervisor.
 pub const SUPERVISE: &str = "supervise";
@@ -47,31 +46,34 @@ pub struct Processes<C> {
     /// This program.
     program: PathBuf,
     clock: C,
-    /// Supervisors that this process started, to be waited for.
-    supervisors: Mutex<Vec<Child>>,
 }
 
-/// A machine, by its name; empty = the one that is configured.
+/// A machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Host(String);
+pub struct Host {
+    /// What it is known by, also when it is called otherwise one day; empty = not known.
+    machine: String,
+    /// What it is called; empty = not known.
+    name: String,
+}
 
 /// `<host>:<process id>`, as the process worker writes it.
 impl Place for Host {
     fn name(&self) -> String {
-        self.0.clone()
+        self.machine.clone()
     }
 
     fn named(self, name: &str) -> Self {
-        Self(name.to_owned())
+        Self { machine: name.to_owned(), ..self }
     }
 
     fn pid(&self, id: &str) -> String {
-        format!("{}:{id}", self.0)
+        format!("{}:{id}", self.name)
     }
 
     fn of_pid(pid: &str) -> (Self, String) {
         let (host, id) = pid.rsplit_once(':').unwrap_or(("", pid));
-        (Self(host.to_owned()), id.to_owned())
+        (Self { machine: String::new(), name: host.to_owned() }, id.to_owned())
     }
 }
 
@@ -89,13 +91,6 @@ pub struct PreparedProcess {
 }
 
 impl<C: Clock> Processes<C> {
-    /// Those of this run that have not ended.
-    fn of_run(&self, identity: &LaunchIdentity) -> impl Iterator<Item = (LaunchDirectory, LaunchState)> {
-        let started_by = identity.started_by.clone();
-        let ours = self.launches.all().into_iter().filter(move |(_, known)| known.started_by == started_by);
-        ours.map(|(directory, _)| (directory.clone(), directory.state()))
-    }
-
     /// The directory of the live process of this id.
     fn live_process(&self, id: &str) -> Option<LaunchDirectory> {
         let is_it = |directory: &LaunchDirectory| {
@@ -103,30 +98,44 @@ impl<C: Clock> Processes<C> {
         };
         self.launches.all().into_iter().map(|(directory, _)| directory).find(is_it)
     }
+}
 
-    /// Starts a supervisor in a group of its own, so that what ends the agent does not end it, and reads its answer.
-    fn start(&self, launch: &PreparedProcess) -> io::Result<LaunchOutcome> {
-        let mut supervisor = Command::new(&self.program)
+/// Starts a supervisor in a group of its own, so that what ends the agent does not end it; reads its answer, and waits for
+/// its end. For a thread of its own: neither a hung file system nor a flow that runs for days may hold the agent up.
+fn start(
+    program: &Path,
+    launch: (&ProcessOrder, &LaunchDirectory),
+    answer: oneshot::Sender<io::Result<LaunchOutcome>>,
+) {
+    let (order, directory) = launch;
+    let started = || {
+        let mut supervisor = Command::new(program)
             .arg(SUPERVISE)
-            .arg(launch.directory.path())
+            .arg(directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn()?;
-        let order = serde_json::to_vec(&launch.order)?;
-        let written = supervisor.stdin.take().map(|mut stdin| stdin.write_all(&order));
-        let answer = supervisor.stdout.take().map(|stdout| {
-            let mut line = String::new();
-            BufReader::new(stdout).read_line(&mut line).map(|_| line)
-        });
-        lock(&self.supervisors).push(supervisor);
-        written.transpose()?;
-        let answer = answer.transpose()?.unwrap_or_default();
-        Ok(match serde_json::from_str(&answer) {
-            Ok(SupervisorAnswer::Started(pid)) => LaunchOutcome::Started { id: pid.to_string() },
-            Ok(SupervisorAnswer::StartedBefore | SupervisorAnswer::Failed) => known(&launch.directory),
-            Err(_) => LaunchOutcome::Unknown("its supervisor said nothing".to_owned()),
-        })
+        if let Some(mut stdin) = supervisor.stdin.take() {
+            stdin.write_all(&serde_json::to_vec(order)?)?;
+        }
+        let mut line = String::new();
+        if let Some(stdout) = supervisor.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        Ok((supervisor, line))
+    };
+    match started() {
+        Ok((mut supervisor, line)) => {
+            // Whoever waited for it may have given up.
+            let _ = answer.send(Ok(match serde_json::from_str(&line) {
+                Ok(SupervisorAnswer::Started(pid)) => LaunchOutcome::Started { id: pid.to_string() },
+                Ok(SupervisorAnswer::StartedBefore | SupervisorAnswer::Failed) => known(directory),
+                Err(_) => LaunchOutcome::Unknown("its supervisor said nothing".to_owned()),
+            }));
+            let _ = supervisor.wait();
+        }
+        Err(error) => drop(answer.send(Err(error))),
     }
 }
 
@@ -135,9 +144,14 @@ fn known(directory: &LaunchDirectory) -> LaunchOutcome {
     let id = directory.pid().map(|pid| pid.to_string()).unwrap_or_default();
     match directory.state() {
         LaunchState::Running => LaunchOutcome::Adopted { id },
-        LaunchState::Prepared | LaunchState::Starting => LaunchOutcome::Unknown("it is being started".to_owned()),
+        LaunchState::Prepared | LaunchState::Starting => LaunchOutcome::Unknown(STARTING.to_owned()),
         LaunchState::Ended(Some(end)) if end.error.is_some() => {
-            LaunchOutcome::Permanent(sentence(&end.failure().unwrap_or_default()))
+            let reason = sentence(&end.failure().unwrap_or_default());
+            if end.may_pass {
+                LaunchOutcome::Transient { reason, cause: TransientCause::Server }
+            } else {
+                LaunchOutcome::Permanent(reason)
+            }
         }
         LaunchState::Ended(end) => {
             let failure = end.map_or_else(|| Some(GONE.to_owned()), |end| end.failure());
@@ -147,19 +161,17 @@ fn known(directory: &LaunchDirectory) -> LaunchOutcome {
     }
 }
 
+const STARTING: &str = "its process is being started";
+
 fn sentence(reason: &str) -> String {
     let reason = reason.strip_prefix("its ").map_or_else(|| reason.to_owned(), |rest| format!("Its {rest}"));
     format!("{reason}.")
 }
 
-fn live(directory: &LaunchDirectory, state: &LaunchState) -> Option<LiveDeployment> {
-    let progress = match state {
-        LaunchState::Starting => Progress::Unknown,
-        LaunchState::Running => Progress::Begun,
-        LaunchState::Prepared | LaunchState::Ended(_) => return None,
-    };
-    let id = directory.pid().map(|pid| pid.to_string()).unwrap_or_default();
-    Some(LiveDeployment { id, progress, is_stopping: directory.stopping_since().is_some() })
+/// A process that runs.
+fn running(directory: &LaunchDirectory, pid: u32) -> LiveDeployment {
+    let is_stopping = directory.stopping_since().is_some();
+    LiveDeployment { id: pid.to_string(), progress: Progress::Begun, is_stopping }
 }
 
 fn trouble(error: &io::Error) -> LaunchOutcome {
@@ -174,7 +186,7 @@ impl<C: Clock> Platform for Processes<C> {
     const NOUN: &'static str = "process";
     const WORK_POOL: WorkPoolType =
         WorkPoolType { name: "process", template: |_| include_str!("work_pool_template.json") };
-    const TROUBLE: ErrorKind = ErrorKind::Internal;
+    const TROUBLE: ErrorKind = ErrorKind::Platform;
 
     async fn render(&self, run: RunDescription) -> Result<WithWarning<ProcessLaunch>, RenderError> {
         let order = order(&run, &self.around).map_err(RenderError::Refused)?;
@@ -191,7 +203,7 @@ impl<C: Clock> Platform for Processes<C> {
         identity: &LaunchIdentity,
     ) -> Result<WithWarning<PreparedProcess>, LaunchOutcome> {
         let mut order = launch.order.clone();
-        if let Some(working_dir) = order.working_dir.as_ref().filter(|path| !std::path::Path::new(path).exists()) {
+        if let Some(working_dir) = order.working_dir.as_ref().filter(|path| !Path::new(path).exists()) {
             return Err(LaunchOutcome::Permanent(format!(
                 "Flow run {} has a nonexistent `working_dir` configured: {working_dir}",
                 identity.flow_run_id
@@ -200,41 +212,76 @@ impl<C: Clock> Platform for Processes<C> {
         let directory = self.launches.of(&identity.token);
         directory.create(identity).map_err(|error| trouble(&error))?;
         if order.needs_directory {
-            let work = directory.path().join("work");
-            std::fs::create_dir_all(&work).map_err(|error| trouble(&error))?;
-            order.working_dir = Some(work.display().to_string());
+            std::fs::create_dir_all(directory.work()).map_err(|error| trouble(&error))?;
+            order.working_dir = Some(directory.work().display().to_string());
         }
         Ok(WithWarning { launch: PreparedProcess { order, directory }, warning: None })
     }
 
     async fn launch(&self, launch: &PreparedProcess, deadline: OffsetDateTime) -> LaunchOutcome {
-        if self.clock.now() >= deadline {
+        let left = Duration::try_from(deadline - self.clock.now()).unwrap_or_default();
+        if left.is_zero() {
             let reason = "no time was left to start its process".to_owned();
             return LaunchOutcome::Transient { reason, cause: TransientCause::NoTime };
         }
-        self.start(launch).unwrap_or_else(|error| {
+        let (answer, outcome) = oneshot::channel();
+        let (program, order, directory) = (self.program.clone(), launch.order.clone(), launch.directory.clone());
+        let thread = thread::Builder::new().spawn(move || start(&program, (&order, &directory), answer));
+        let cannot = |error: io::Error| {
             LaunchOutcome::AgentTrouble(format!("{} cannot be started: {error}", self.program.display()))
-        })
+        };
+        if let Err(error) = thread {
+            return cannot(error);
+        }
+        match tokio::time::timeout(left, outcome).await {
+            Ok(Ok(outcome)) => outcome.unwrap_or_else(cannot),
+            Ok(Err(_)) | Err(_) => LaunchOutcome::Unknown("its supervisor did not answer in time".to_owned()),
+        }
     }
 
     async fn live(&self, place: &Host, identity: &LaunchIdentity) -> Result<LiveDeployments, LaunchOutcome> {
-        if !place.0.is_empty() && *place != self.host {
-            return Err(LaunchOutcome::Unknown(format!("that is known on {} only", place.0)));
+        if !place.machine.is_empty() && place.machine != self.host.machine {
+            return Err(LaunchOutcome::Unknown(format!("that is known on the machine {} only", place.machine)));
         }
-        let deployments = self.of_run(identity).filter_map(|(directory, state)| live(&directory, &state)).collect();
+        let mut deployments = Vec::new();
+        for (directory, known) in self.launches.all() {
+            if known.started_by != identity.started_by {
+                continue;
+            }
+            match (directory.state(), directory.pid()) {
+                (LaunchState::Running, Some(pid)) => deployments.push(running(&directory, pid)),
+                (LaunchState::Running | LaunchState::Starting, _) => {
+                    return Err(LaunchOutcome::Unknown(STARTING.to_owned()));
+                }
+                (LaunchState::Prepared | LaunchState::Ended(_), _) => {}
+            }
+        }
         Ok(LiveDeployments { deployments, warning: None })
     }
 
-    /// Also all that the process has started.
+    /// Also all that the process has started. What does not stop is killed by its supervisor.
     async fn stop(&self, _: &Host, id: &str, _: &str) -> Result<(), LaunchOutcome> {
-        let Some(directory) = self.live_process(id) else { return Ok(()) };
+        let Some((directory, pid)) = self.live_process(id).and_then(|one| one.pid().map(|pid| (one, pid))) else {
+            return Ok(());
+        };
         directory.mark_stopping().map_err(|error| trouble(&error))?;
-        signal(&directory, Signal::TERM);
-        Ok(())
+        if signal(pid, Signal::TERM) || directory.state() != LaunchState::Running {
+            return Ok(());
+        }
+        Err(LaunchOutcome::AgentTrouble(format!("process {pid} cannot be signalled")))
     }
 
-    async fn find(&self, _: &Host, id: &str) -> Result<Option<LiveDeployment>, LaunchOutcome> {
-        Ok(self.live_process(id).and_then(|directory| live(&directory, &directory.state())))
+    async fn find(&self, place: &Host, id: &str) -> Result<Option<LiveDeployment>, LaunchOutcome> {
+        if let Some((directory, pid)) = self.live_process(id).and_then(|one| one.pid().map(|pid| (one, pid))) {
+            return Ok(Some(running(&directory, pid)));
+        }
+        let is_elsewhere = !place.name.is_empty() && place.name != self.host.name;
+        let pid = id.parse().ok().and_then(Pid::from_raw);
+        // Another agent's, or a worker's: it looks after it.
+        if is_elsewhere || pid.is_some_and(|pid| test_kill_process(pid).is_ok()) {
+            return Err(LaunchOutcome::Unknown(format!("process {id} of {} is not this agent's", place.name)));
+        }
+        Ok(None)
     }
 
     fn shown(&self, id: &str) -> String {
@@ -243,29 +290,23 @@ impl<C: Clock> Platform for Processes<C> {
 
     /// A process is started on this machine or nowhere: one that was claimed elsewhere is not looked for here.
     fn in_place(&self, launch: ProcessLaunch, claimed: &str) -> ProcessLaunch {
-        if claimed.is_empty() { launch } else { ProcessLaunch { host: Host(claimed.to_owned()), ..launch } }
+        if claimed.is_empty() { launch } else { ProcessLaunch { host: launch.host.named(claimed), ..launch } }
     }
 
     async fn ended(&self) -> Vec<EndedDeployment> {
         let now = self.clock.now();
-        lock(&self.supervisors).retain_mut(|supervisor| matches!(supervisor.try_wait(), Ok(None)));
         self.launches.forget_old(now);
-        let mut ended = Vec::new();
-        for (directory, identity) in self.launches.all().into_iter().filter(|(directory, _)| !directory.is_told()) {
-            match directory.state() {
-                LaunchState::Running if directory.stopping_since().is_some_and(|since| now - since > PATIENCE) => {
-                    signal(&directory, Signal::KILL);
-                }
-                LaunchState::Ended(end) => ended.push(EndedDeployment {
-                    id: directory.pid().map(|pid| pid.to_string()).unwrap_or_default(),
-                    identity,
-                    at: end.as_ref().map_or(now, |end| end.at),
-                    failure: end.map_or_else(|| Some(GONE.to_owned()), |end| end.failure()),
-                }),
-                LaunchState::Prepared | LaunchState::Starting | LaunchState::Running => {}
-            }
-        }
-        ended
+        let untold = self.launches.all().into_iter().filter(|(directory, _)| !directory.is_told());
+        let ended = untold.filter_map(|(directory, identity)| match directory.state() {
+            LaunchState::Ended(end) => Some(EndedDeployment {
+                id: directory.pid().map(|pid| pid.to_string()).unwrap_or_default(),
+                identity,
+                at: end.as_ref().map_or(now, |end| end.at),
+                failure: end.map_or_else(|| Some(GONE.to_owned()), |end| end.failure()),
+            }),
+            LaunchState::Prepared | LaunchState::Starting | LaunchState::Running => None,
+        });
+        ended.collect()
     }
 
     fn forget(&self, ended: &EndedDeployment) {
@@ -275,58 +316,64 @@ impl<C: Clock> Platform for Processes<C> {
     }
 }
 
-/// Signals the group of a live process.
-fn signal(directory: &LaunchDirectory, signal: Signal) {
-    let pid = directory.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-    if let Some(Err(error)) = pid.map(|pid| kill_process_group(pid, signal)) {
-        tracing::debug!(?pid, ?signal, %error, "a process was not signalled");
-    }
-}
-
 impl<C: Clock + Clone> AgentPlatform<C> for Processes<C> {
     const NEEDS_AWS: bool = false;
 
     async fn of_agent(agent: &AgentSetup<'_, C>) -> Result<Self, SetupError> {
-        let wrong = |what: &str, error: &dyn std::fmt::Display| SetupError {
-            kind: ErrorKind::Configuration,
-            message: format!("{what}: {error}"),
-        };
-        let working_dir = std::env::current_dir().map_err(|error| wrong("the working directory", &error))?;
-        let program = std::env::current_exe().map_err(|error| wrong("this program's file", &error))?;
+        let wrong = |message: String| SetupError { kind: ErrorKind::Configuration, message };
+        let working_dir = std::env::current_dir().map_err(|error| wrong(format!("the working directory: {error}")))?;
+        let state = state_directory(agent.environment).ok_or_else(|| {
+            wrong("neither XDG_STATE_HOME nor HOME names a directory in which launches can be remembered".to_owned())
+        })?;
         let host = host();
-        let name = hex::encode(Sha256::digest(format!("{}/{}", working_dir.display(), agent.marked_as)));
+        // Not by the directory that it was started in: an agent that is started elsewhere is the same one.
+        let name = hex::encode(Sha256::digest(format!("{}\0{}", host.machine, agent.marked_as)));
         Ok(Self {
-            launches: Launches::new(state_directory(agent.environment).join(name.get(..16).unwrap_or(&name))),
-            host: Host(host),
+            launches: Launches::new(state.join(name.get(..16).unwrap_or(&name))),
+            host,
             around: Surroundings {
                 working_dir: working_dir.display().to_string(),
                 python_path: agent.environment.get("PYTHONPATH").cloned(),
             },
-            program,
+            program: program().map_err(|error| wrong(format!("this program's file: {error}")))?,
             clock: agent.clock.clone(),
-            supervisors: Mutex::default(),
         })
+    }
+
+    /// A file by its whole path, and the machine with it: two agents of one name are two.
+    fn marked_as(configured_in: &str, agent: &str) -> String {
+        let path = Path::new(configured_in).canonicalize();
+        let place = path.map_or_else(|_| configured_in.to_owned(), |path| path.display().to_string());
+        format!("process:{}:{place}/{agent}", host().machine)
     }
 
     /// The machine.
     async fn scope(_: &AgentSetup<'_, C>) -> Result<String, SetupError> {
-        Ok(host())
+        Ok(host().machine)
     }
 
     /// The host's name, as Prefect's local agent adds it: flows that may run anywhere on it ask for it.
     fn labels(&self) -> Vec<String> {
-        vec![self.host.0.clone()]
+        vec![self.host.name.clone()]
     }
 }
 
-/// The name of this machine.
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// This machine. Its name may change, and a home directory may be shared by many.
+fn host() -> Host {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let machine = std::fs::read_to_string("/etc/machine-id").map(|id| id.trim().to_owned()).unwrap_or_default();
+    Host { machine: if machine.is_empty() { name.clone() } else { machine }, name }
+}
+
+/// This program, also when it is replaced while it runs.
+fn program() -> io::Result<PathBuf> {
+    let itself = Path::new("/proc/self/exe");
+    if itself.exists() { Ok(itself.to_owned()) } else { std::env::current_exe() }
 }
 
 /// Where this machine remembers launches, by the rules of the XDG base directories.
-fn state_directory(environment: &crate::config::Environment) -> PathBuf {
+fn state_directory(environment: &Environment) -> Option<PathBuf> {
     let named = |name: &str| environment.get(name).filter(|path| path.starts_with('/')).map(PathBuf::from);
-    let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")));
-    state.unwrap_or_else(std::env::temp_dir).join("prefect-serverless-agent/processes")
+    let state = named("XDG_STATE_HOME").or_else(|| Some(named("HOME")?.join(".local/state")))?;
+    Some(state.join("prefect-serverless-agent/processes"))
 }

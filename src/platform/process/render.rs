@@ -4,9 +4,7 @@ use super::supervisor::ProcessOrder;
 use crate::model::RunRefusal;
 use crate::platform::RunDescription;
 use crate::prefect1::flow_run::storage::{self, Storage};
-use crate::prefect1::flow_run::{
-    AgentSettings, FlowRun, RunConfig, flow_run_command, flow_run_environment, run_config, schema,
-};
+use crate::prefect1::flow_run::{AgentSettings, FlowRun, RunConfig, flow_run_environment, run_config, schema};
 use crate::prefect3::job_configuration::validation::Validator;
 use crate::prefect3::job_configuration::{FlowRunJob, configured_environment, environment, preparation};
 use crate::python_text::text;
@@ -47,14 +45,14 @@ fn of_prefect_1(agent: &AgentSettings, run: &FlowRun, around: &Surroundings) -> 
         }
     };
     let run_env = config.get("env").and_then(Value::as_object).unwrap_or(&none);
-    let mut env = vec![("PYTHONPATH".to_owned(), python_path(working_dir, around))];
+    let mut env = vec![("PYTHONPATH".to_owned(), Some(python_path(working_dir, around)))];
     let variables = flow_run_environment(agent, run, run_env);
-    env.extend(variables.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), text(value))));
+    // A null takes away what the agent itself has.
+    let value = |value: &Value| (!value.is_null()).then(|| text(value));
+    env.extend(variables.iter().map(|(name, written)| (name.clone(), value(written))));
     Ok(ProcessOrder {
-        command: flow_run_command(run.flow.core_version.as_deref(), agent.rules)?
-            .split(' ')
-            .map(str::to_owned)
-            .collect(),
+        // Whatever version the flow was registered with: it runs in the agent's own surroundings.
+        command: ["prefect", "execute", "flow-run"].map(str::to_owned).into(),
         env: env.into_iter().collect(),
         working_dir: working_dir.map(str::to_owned),
         needs_directory: false,
@@ -82,7 +80,7 @@ fn of_prefect_3(job: &FlowRunJob) -> Result<ProcessOrder, RunRefusal> {
     let command = configured.unwrap_or_else(|| preparation::default_command(&job.worker).to_owned());
     Ok(ProcessOrder {
         command: preparation::split_command(&command)?,
-        env: env.iter().map(|(name, value)| (name.clone(), text(value))).collect::<BTreeMap<_, _>>(),
+        env: env.iter().map(|(name, value)| (name.clone(), Some(text(value)))).collect::<BTreeMap<_, _>>(),
         needs_directory: working_dir.is_none(),
         working_dir,
         stream_output,
@@ -148,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_local_run_is_run_as_the_local_agent_runs_it() {
-        let own = json!({"type": "LocalRun", "labels": [], "env": {"TEAM": "mine", "N": 1}, "working_dir": "/there"});
+        let own = json!({"type": "LocalRun", "labels": [], "env": {"TEAM": "mine", "N": 1, "GONE": null}, "working_dir": "/there"});
         let order = of_1(Rules::V1, own, "Local").unwrap();
         assert_eq!(order.command, ["prefect", "execute", "flow-run"]);
         assert_eq!((order.working_dir.as_deref(), order.needs_directory), (Some("/there"), false));
@@ -160,11 +158,12 @@ mod tests {
             ("PREFECT__CLOUD__API_KEY", "key"),
             ("PREFECT__CLOUD__AGENT__LABELS", "['laptop']"),
         ] {
-            assert_eq!(order.env.get(name).map(String::as_str), Some(value), "{name}");
+            assert_eq!(order.env[name].as_deref(), Some(value), "{name}");
         }
+        assert_eq!(order.env["GONE"], None, "what the agent has of that name is taken away");
         for run_config in [json!(null), json!({"type": "UniversalRun", "labels": []})] {
             let order = of_1(Rules::V0_15, run_config, "Local").unwrap();
-            assert_eq!((order.working_dir, order.env["PYTHONPATH"].as_str()), (None, "/here:/lib"));
+            assert_eq!((order.working_dir, order.env["PYTHONPATH"].as_deref()), (None, Some("/here:/lib")));
         }
     }
 
@@ -182,8 +181,8 @@ mod tests {
         let order = of_3(json!({"env": {"TEAM": "data", "PREFECT_API_KEY": null}})).unwrap();
         assert_eq!(order.command, ["prefect", "flow-run", "execute"]);
         assert_eq!((order.working_dir.as_deref(), order.needs_directory, order.stream_output), (None, true, true));
-        assert_eq!(order.env["PREFECT__FLOW_RUN_ID"], "run-1");
-        assert_eq!((order.env["TEAM"].as_str(), order.env.get("PREFECT_API_KEY")), ("data", None));
+        assert_eq!(order.env["PREFECT__FLOW_RUN_ID"].as_deref(), Some("run-1"));
+        assert_eq!((order.env["TEAM"].as_deref(), order.env.get("PREFECT_API_KEY")), (Some("data"), None));
         let own = json!({"command": "sh -c 'sleep 1'", "working_dir": "/there", "stream_output": false});
         let order = of_3(own).unwrap();
         assert_eq!(order.command, ["sh", "-c", "sleep 1"]);

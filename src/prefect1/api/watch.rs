@@ -65,7 +65,9 @@ fn watched(row: &Value, marked_as: &str) -> Result<Watched<Detail>, rows::Unread
     let claimed_by = ClaimedBy::of_mark(mark.as_ref().or(newest.as_ref()).map(is_ours));
     let now = Run { attempt: mark.as_ref().map(|mark| mark.attempt), claimed_by, ..now };
     let named = mark.clone().unwrap_or_else(|| unmarked(&flow_run));
-    Ok(Watched { run: claimed(flow_run, is_task_retry, &named, since), mark, now })
+    let claimed_place = mark.as_ref().or(newest.as_ref()).map(|mark| mark.place.clone());
+    let claimed_place = claimed_place.filter(|place| !place.is_empty());
+    Ok(Watched { run: claimed(flow_run, is_task_retry, &named, since), mark, claimed_place, now })
 }
 
 /// The states as they were before the claim, to which it is given back.

@@ -164,7 +164,9 @@ impl Prefect3 {
         };
         let token = claim.or_else(|| newest.and_then(|claim| claim.made_by().map(str::to_owned))).unwrap_or_default();
         let earlier = mark.as_ref().map_or((0, 0), |mark| (mark.attempt.saturating_sub(1), mark.capacity_refusals));
-        Ok(Some(Watched { run: turn(&run, token, earlier), mark, now }))
+        let claimed = mark.as_ref().or_else(|| newest.and_then(|claim| claim.mark.as_ref()));
+        let claimed_place = claimed.map(|mark| mark.place.clone()).filter(|place| !place.is_empty());
+        Ok(Some(Watched { run: turn(&run, token, earlier), mark, claimed_place, now }))
     }
 
     /// CRASHED, for good. The server protects runs that ended or are being cancelled.

@@ -4,15 +4,13 @@ mod launches;
 mod reports;
 mod writes;
 
-pub use writes::{Write, Wrote};
+pub use writes::{WATCH_WINDOW, Write, Wrote};
 
 use crate::gate::ActorId;
 use crate::run::RunId;
+use crate::table::{Count, Tally};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use time::OffsetDateTime;
-
-/// Launches of one run before it fails with the whole story.
-pub const MAX_LAUNCH_ATTEMPTS: u32 = 5;
 
 /// What was seen so far, and what of it should not have been.
 #[derive(Debug, Default)]
@@ -22,7 +20,7 @@ pub struct Audit {
     /// What happened, where somebody wants to know.
     pub story: Option<Vec<String>>,
     /// What is counted.
-    pub counts: Counts,
+    pub tally: Tally,
     /// What those who claim know of each run: the number of its states, and when it was read.
     seen: BTreeMap<(ActorId, RunId), (u64, OffsetDateTime)>,
     /// The same, of runs that could be claimed when they were read: that one cannot be any more is also read by the part
@@ -36,6 +34,8 @@ pub struct Audit {
     anew: BTreeMap<RunId, OffsetDateTime>,
     /// When each process looked for tasks of each run.
     looked: BTreeMap<(ActorId, RunId), OffsetDateTime>,
+    /// The launch of each run that each process claimed or asked for last, since its invocation began.
+    launching: BTreeMap<(ActorId, RunId), String>,
     /// Tokens with which each run was tried, since it was scheduled anew.
     tried: BTreeMap<RunId, BTreeSet<String>>,
     /// Runs that were scheduled anew while something was written of them that was decided on before: earlier attempts
@@ -44,29 +44,6 @@ pub struct Audit {
     /// What each token was sent with, by cluster (tokens are good for one) and by the image, which every configuration
     /// has its own of: the request without its definition, and what that says.
     bodies: HashMap<(String, String, String), String>,
-}
-
-/// What is counted over a history.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Tasks of ours.
-    pub launches: u64,
-    /// Tasks of ours for a run that had another one.
-    pub duplicates: u64,
-    /// Runs that failed because all attempts were used.
-    pub given_up: u64,
-    /// Runs that failed for what they say themselves.
-    pub bad: u64,
-    /// Runs that failed because their task was dead.
-    pub dead: u64,
-    /// Runs that failed for nothing but a transient fault.
-    pub wronged: u64,
-    /// Claims that Prefect took.
-    pub claims: u64,
-    /// States that we set over a change that the writer could not have seen, where a server takes them.
-    pub raced: u64,
-    /// Tasks of ours beside one that was started in the very moment in which somebody scheduled the run anew.
-    pub crossed: u64,
 }
 
 impl Audit {
@@ -80,6 +57,7 @@ impl Audit {
     /// Something happened that should not have.
     pub fn violated(&mut self, what: String) {
         self.note(|| format!("VIOLATION: {what}"));
+        self.tally.add(Count::Violations, 1);
         self.violations.push(what);
     }
 
@@ -94,6 +72,11 @@ impl Audit {
     /// A process read a run to change it.
     pub fn looked_at(&mut self, actor: ActorId, run: RunId, version: u64, now: OffsetDateTime) {
         self.looks.insert((actor, run), (version, now));
+    }
+
+    /// An invocation begins.
+    pub fn invoked(&mut self, actor: ActorId) {
+        self.launching.retain(|(other, _), _| *other != actor);
     }
 
     /// Somebody else scheduled the run anew, without a word of earlier attempts.

@@ -1,9 +1,8 @@
 //! The calls of a process: every kind of request that it sends to somebody else, told by what is sent.
 
-use http::{HeaderMap, Method, Uri};
 use prefect_serverless_agent::orchestrator::Mark;
 use serde_json::Value;
-use world::route::route;
+use world::route::Route;
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +15,8 @@ pub enum Service {
     Ec2,
     /// CloudWatch Logs.
     Logs,
+    /// Parameter Store.
+    Ssm,
 }
 
 /// Which generation of Prefect an agent serves.
@@ -104,6 +105,8 @@ calls! {
     Other: Prefect, false, false;
     /// The last lines of a container's log.
     ContainerLog: Logs, true, true;
+    /// The parameters of the agents.
+    ReadParameters: Ssm, true, true;
     /// `RunTask`
     RunTask: Ecs, true, true;
     /// `RegisterTaskDefinition`
@@ -152,14 +155,14 @@ impl Call {
         generation == Generation::One && self.sets_states()
     }
 
-    /// What a request is.
-    pub fn of(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Self {
-        let route = route(method, uri, headers, body);
+    /// What a request is that goes there.
+    pub fn of(route: &Route, body: &[u8]) -> Self {
         let json = || serde_json::from_slice::<Value>(body).unwrap_or_default();
         match (route.service, route.operation.as_str()) {
             ("prefect1", operation) => of_prefect1(operation, json),
             ("prefect3", operation) => of_prefect3(operation, json),
             ("logs", _) => Self::ContainerLog,
+            ("ssm", _) => Self::ReadParameters,
             ("ec2", "DescribeSubnets") => Self::DescribeSubnets,
             ("ec2", _) => Self::DescribeVpcs,
             (_, operation) => of_ecs(operation),

@@ -1,17 +1,37 @@
 //! What an agent is configured to, where Prefect knows it, and the runs that are scheduled for it.
 
 use crate::call::Generation;
-use crate::process::AGENT;
 use crate::run::{Flavour, RunId};
-use prefect_serverless_agent::config::{AgentConfig, AgentSecrets, Environment, from_file};
+use prefect_serverless_agent::config::{AgentConfig, Environment, LoadedAgent, Root, from_file};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::LazyLock;
+use std::time::Duration;
 use time::OffsetDateTime;
 use world::prefect1::{API_KEY, Backend, FlowRunSpec, FlowSpec};
 use world::prefect3::{DeploymentSpec, POOL, PoolSpec, RunSpec, ecs_template};
 use world::route::Scope;
+use world::ssm::Put;
+
+/// The agent's name.
+pub const AGENT: &str = "etl";
+
+/// What its claims are marked with.
+pub const MARKED_AS: &str = "/psa/etl";
+
+/// How far ahead due runs are looked for.
+pub const PREFETCH: Duration = Duration::from_mins(1);
+
+/// One of our claims without a task after this long is finished.
+pub const ORPHAN_AFTER: Duration = Duration::from_mins(2);
+
+/// A cancelled flow that runs gets this long to end by itself.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(90);
+
+/// Launches of one run before it fails with the whole story.
+pub const MAX_LAUNCH_ATTEMPTS: u32 = 5;
 
 /// Where everything is.
 pub const REGION: &str = "eu-west-1";
@@ -48,43 +68,59 @@ pub fn scope() -> Scope {
     Scope { region: REGION.to_owned(), ..Scope::default() }
 }
 
-/// The environment of the functions.
-pub fn environment() -> Environment {
-    let set =
-        [("AWS_REGION", REGION), ("AWS_ACCESS_KEY_ID", "AKIAHISTORIES000001"), ("AWS_SECRET_ACCESS_KEY", "secret")];
-    set.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+/// The root of all parameters.
+pub fn root() -> Root {
+    Root::new("psa")
+}
+
+/// The environment of the functions. `cloud`: with the key for Prefect Cloud.
+pub fn environment(cloud: bool) -> Environment {
+    let set = [
+        ("AWS_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", "AKIAHISTORIES000001"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("PREFECT__CLOUD__API_KEY", API_KEY),
+    ];
+    let set = if cloud { &set[..] } else { &set[..3] };
+    set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 thread_local! {
     /// Configurations that were read: there are few, and many processes read them.
-    static READ: RefCell<HashMap<String, (AgentConfig, AgentSecrets)>> = RefCell::default();
+    static READ: RefCell<HashMap<String, LoadedAgent>> = RefCell::default();
 }
 
 impl Config {
-    /// The agent's configuration, as its process reads it.
-    pub fn of_agent(
-        &self,
-        generation: Generation,
-        launch_rate: Option<f64>,
-    ) -> Result<(AgentConfig, AgentSecrets), String> {
+    /// The agent as a process of `poll` loads it.
+    pub fn loaded(&self, generation: Generation, launch_rate: Option<f64>) -> LoadedAgent {
+        let text = self.text(generation, launch_rate);
+        if let Some(read) = READ.with_borrow(|read| read.get(&text).cloned()) {
+            return read;
+        }
+        let from_file = from_file(&text, "agent.yaml", &environment(generation == Generation::One && self.cloud));
+        let result = from_file.result.map(|(config, secrets)| (AgentConfig { agent: AGENT.into(), ..config }, secrets));
+        let arn = Some(scope().arn("ssm", &format!("parameter/psa/config/{AGENT}")));
+        let read = LoadedAgent { agent: AGENT.into(), arn, result, ..from_file };
+        READ.with_borrow_mut(|all| all.insert(text, read.clone()));
+        read
+    }
+
+    /// The agent's parameter.
+    fn text(&self, generation: Generation, launch_rate: Option<f64>) -> String {
         let rate = launch_rate.map_or("null".to_owned(), |rate| rate.to_string());
-        let mut text = format!("name: {AGENT}\nlaunch_rate: {rate}\napi_key_delivery: environment\n");
         let own = match generation {
             Generation::One => self.of_prefect1(),
-            Generation::Three => "prefect: 3\napi: http://prefect/prefect3/api\nwork_pool: ecs-pool\n".to_owned(),
+            Generation::Three => format!(
+                "prefect: 3\napi: http://prefect/prefect3/api\nwork_pool: ecs-pool\ncancel_grace_seconds: {}\n",
+                CANCEL_GRACE.as_secs()
+            ),
         };
-        text.push_str(&own);
-        let mut environment = Environment::new();
-        if generation == Generation::One && self.cloud {
-            environment.insert("PREFECT__CLOUD__API_KEY".into(), API_KEY.into());
-        }
-        if let Some(read) = READ.with_borrow(|read| read.get(&text).cloned()) {
-            return Ok(read);
-        }
-        let loaded = from_file(&text, "agent.yaml", &environment).result.map_err(|errors| errors.to_string())?;
-        let read = (AgentConfig { agent: AGENT.to_owned(), ..loaded.0 }, loaded.1);
-        READ.with_borrow_mut(|all| all.insert(text, read.clone()));
-        Ok(read)
+        format!(
+            "name: {AGENT}\nlaunch_rate: {rate}\napi_key_delivery: environment\nprefetch_seconds: {}\norphan_after_seconds: {}\n\
+             max_launch_attempts: {MAX_LAUNCH_ATTEMPTS}\n{own}",
+            PREFETCH.as_secs(),
+            ORPHAN_AFTER.as_secs(),
+        )
     }
 
     fn of_prefect1(&self) -> String {
@@ -117,7 +153,8 @@ impl Config {
 
     /// The work pool's template, which holds what an agent of Prefect 3 launches with.
     fn template(&self) -> Value {
-        let mut template = ecs_template();
+        static TEMPLATE: LazyLock<Value> = LazyLock::new(|| without_descriptions(ecs_template()));
+        let mut template = TEMPLATE.clone();
         let variables = &mut template["variables"]["properties"];
         variables["cluster"]["default"] = json!(self.cluster);
         variables["image"]["default"] = json!(self.image());
@@ -132,10 +169,20 @@ impl Config {
         template
     }
 
+    /// Writes the agent's parameter, which the function `task-events` reads.
+    fn write(&self, state: &mut world::State, generation: Generation) {
+        let (name, value) = (format!("/psa/config/{AGENT}"), self.text(generation, None));
+        let put = Put { name: &name, value: &value, kind: Some("String"), tier: None, overwrite: true };
+        let now = state.now();
+        let written = state.ssm.put(&scope(), &put, now);
+        debug_assert!(written.is_ok(), "{written:?}");
+    }
+
     /// Everything but flow runs is where it belongs.
     pub fn install(&self, fakes: &world::World, generation: Generation, limit: Option<usize>, now: OffsetDateTime) {
         let mut state = fakes.lock();
         state.told_time = Some(now);
+        self.write(&mut state, generation);
         for cluster in ["blue", "green"] {
             state.ecs.create_cluster(&scope(), cluster);
         }
@@ -153,6 +200,7 @@ impl Config {
 
     /// Somebody has changed the configuration.
     pub fn reconfigure(&self, fakes: &world::World, generation: Generation) {
+        self.write(&mut fakes.lock(), generation);
         if generation == Generation::Three {
             let template = self.template().as_object().cloned().unwrap_or_default();
             fakes.prefect3(|prefect3| {
@@ -161,6 +209,18 @@ impl Config {
                 }
             });
         }
+    }
+}
+
+/// Leaves out what is for people: most of the template's length, which every poll reads.
+fn without_descriptions(schema: Value) -> Value {
+    match schema {
+        Value::Object(members) => {
+            let kept = members.into_iter().filter(|(key, value)| !(key == "description" && value.is_string()));
+            kept.map(|(key, value)| (key, without_descriptions(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_descriptions).collect(),
+        other => other,
     }
 }
 

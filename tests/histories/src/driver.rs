@@ -5,32 +5,27 @@ mod mischief;
 pub use mischief::{Delays, Faults, Mischief};
 
 use crate::call::Call;
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::gate::{ActorId, Side, Ticket};
-use crate::port::{Port, Shared};
-use crate::process::{Process, Start};
+use crate::port::Shared;
+use crate::process::{Process, Work, invocation};
 use crate::rng::Rng;
 use crate::schedule::Schedule;
-use crate::{stranger, task_events};
+use crate::stranger;
+use crate::table::{Count, Tally};
 use prefect_serverless_agent::poll::AgentReport;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// What goes on in a process; a Python agent has nothing to report.
-type Work = Pin<Box<dyn Future<Output = Option<AgentReport>> + Send>>;
-
 struct Actor {
     id: ActorId,
     work: Work,
-    /// Its process, if it is one of ours: warm for the next poll.
-    process: Option<Process>,
-    /// Its calls may go wrong; a Python agent's do not.
-    is_ours: bool,
+    /// The process of ours, warm for its next invocation; a Python agent's calls do not go wrong.
+    of: Option<(Function, Process)>,
     /// When its invocation is over.
     over_at: OffsetDateTime,
     /// How often it was polled, and after how many times it is killed.
@@ -38,23 +33,11 @@ struct Actor {
     killed_after: Option<usize>,
 }
 
-/// What was counted.
-#[derive(Debug, Clone, Default)]
-pub struct Stats {
-    /// Polls that began.
-    pub polls: u64,
-    /// Events of tasks that were delivered.
-    pub events: u64,
-    /// Processes that were killed.
-    pub kills: u64,
-    /// Calls of our processes, by kind.
-    pub calls: BTreeMap<Call, usize>,
-    /// Faults, by kind.
-    pub faults: BTreeMap<Kind, u64>,
-    /// Runs that were found without a task and got one, or had one.
-    pub recovered: u64,
-    /// Runs that were given a task.
-    pub launched: u64,
+/// Which function a process is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Function {
+    Poll,
+    TaskEvents,
 }
 
 /// What a step did.
@@ -81,13 +64,15 @@ pub struct Driver {
     /// So many of a thousand calls are a process's last.
     pub fragile: (Rng, u64),
     /// What was counted.
-    pub stats: Stats,
+    pub tally: Tally,
+    /// Calls of our processes, by kind.
+    pub calls: BTreeMap<Call, usize>,
     /// Reports of our polls, in the order they ended.
     pub reports: Vec<AgentReport>,
     /// How often the last process that ended was polled: so many points there are at which it could have been killed.
     pub polls_of_last: usize,
     /// Warm processes without work.
-    warm: Vec<Process>,
+    warm: Vec<(Function, Process)>,
     actors: Vec<Actor>,
     numbers: u32,
 }
@@ -101,7 +86,8 @@ impl Driver {
             faults: Faults::None,
             delays: Delays::None,
             fragile: (Rng::new(0), 0),
-            stats: Stats::default(),
+            tally: Tally::default(),
+            calls: BTreeMap::new(),
             reports: Vec::new(),
             polls_of_last: 0,
             warm: Vec::new(),
@@ -120,29 +106,40 @@ impl Driver {
         self.actors.len()
     }
 
+    fn next_id(&mut self) -> ActorId {
+        self.numbers += 1;
+        ActorId(self.numbers)
+    }
+
+    fn warm(&mut self, function: Function) -> Option<Process> {
+        let place = self.warm.iter().rposition(|(of, _)| *of == function)?;
+        Some(self.warm.remove(place).1)
+    }
+
     /// A process polls: a warm one where there is one and one is wanted, else a cold one with this clock and rate.
     pub fn poll(&mut self, time: Duration, warm: bool, (skew, launch_rate): (time::Duration, Option<f64>)) -> ActorId {
-        self.numbers += 1;
-        let start = Start { actor: ActorId(self.numbers), skew, launch_rate };
-        let known = if warm { self.warm.pop() } else { None };
-        let process = match known.map_or_else(|| Process::start(&self.shared, start), Ok) {
-            Ok(process) => process,
-            Err(error) => {
-                self.shared.world().audit.violated(format!("no process: {error}"));
-                return start.actor;
-            }
-        };
-        self.stats.polls += 1;
-        let (id, polling) = (process.actor(), process.poll(time));
-        self.shared.world().audit.note(|| format!("{id:?} polls for {time:?}"));
-        let work = Box::pin(async move { Some(polling.await) });
-        let over_at = self.now() + time;
-        self.add(id, work, Some(process), true, over_at);
+        let known = if warm { self.warm(Function::Poll) } else { None };
+        let id = self.next_id();
+        let process = known.unwrap_or_else(|| Process::of_poll(&self.shared, id, skew, launch_rate));
+        self.tally.add(Count::Polls, 1);
+        let work = process.poll(time);
+        self.invoke(Function::Poll, process, work, time)
+    }
+
+    fn invoke(&mut self, function: Function, process: Process, work: Work, time: Duration) -> ActorId {
+        let id = process.port.actor;
+        {
+            let audit = &mut self.shared.world().audit;
+            audit.note(|| format!("{id:?}, {function:?}, has {time:?}"));
+            audit.invoked(id);
+        }
+        self.add(id, work, Some((function, process)), time);
         id
     }
 
-    fn add(&mut self, id: ActorId, work: Work, process: Option<Process>, is_ours: bool, over_at: OffsetDateTime) {
-        self.actors.push(Actor { id, work, process, is_ours, over_at, polls: 0, killed_after: None });
+    fn add(&mut self, id: ActorId, work: Work, of: Option<(Function, Process)>, time: Duration) {
+        let over_at = self.now() + time;
+        self.actors.push(Actor { id, work, of, over_at, polls: 0, killed_after: None });
     }
 
     /// The function `task-events` gets the next event that has arrived, if there is one.
@@ -151,22 +148,13 @@ impl Driver {
             let now = self.now();
             self.shared.world().mail.arrived(now)?
         };
-        self.numbers += 1;
-        let id = ActorId(self.numbers);
-        let port = Port::new(Arc::clone(&self.shared), id, time::Duration::ZERO);
-        let generation = {
-            let mut world = self.shared.world();
-            world.tellers.insert(id);
-            world.generation
-        };
-        self.stats.events += 1;
-        let work: Work = Box::pin(tokio::task::unconstrained(async move {
-            task_events::handle(port, generation, event).await;
-            None
-        }));
-        let over_at = self.now() + Duration::from_hours(1);
-        self.add(id, work, None, true, over_at);
-        Some(id)
+        let known = self.warm(Function::TaskEvents);
+        let id = self.next_id();
+        let process = known.unwrap_or_else(|| Process::of_task_events(&self.shared, id));
+        self.shared.world().tellers.insert(process.port.actor);
+        self.tally.add(Count::Events, 1);
+        let work = process.tell(event);
+        Some(self.invoke(Function::TaskEvents, process, work, Duration::from_hours(1)))
     }
 
     /// When the next thing happens outside: to a task, or by mail.
@@ -184,21 +172,13 @@ impl Driver {
 
     /// A Python agent polls.
     pub fn python(&mut self) {
-        self.numbers += 1;
-        let id = ActorId(self.numbers);
-        let port = Port::new(Arc::clone(&self.shared), id, time::Duration::ZERO);
-        let generation = {
-            let mut world = self.shared.world();
-            world.strangers.insert(id);
-            world.generation
-        };
-        let timeline = self.shared.timeline;
-        let work: Work = Box::pin(tokio::task::unconstrained(async move {
-            stranger::poll(port, generation, timeline).await;
+        let id = self.next_id();
+        let shared = Arc::clone(&self.shared);
+        let work = invocation(async move {
+            stranger::poll(&shared, id).await;
             None
-        }));
-        let over_at = self.now() + Duration::from_hours(1);
-        self.add(id, work, None, false, over_at);
+        });
+        self.add(id, work, None, Duration::from_hours(1));
     }
 
     /// Kills the process at this place among those that work: nothing of it goes on.
@@ -206,7 +186,7 @@ impl Driver {
         if place < self.actors.len() {
             let actor = self.actors.remove(place);
             self.shared.world().audit.note(|| format!("{:?} is killed", actor.id));
-            self.stats.kills += 1;
+            self.tally.add(Count::Kills, 1);
         }
     }
 
@@ -284,16 +264,17 @@ impl Driver {
     }
 
     fn fault_of(&mut self, ticket: Ticket) -> Option<Fault> {
-        let is_ours = self.actors.iter().any(|actor| actor.id == ticket.actor && actor.is_ours);
+        let is_ours = self.actors.iter().any(|actor| actor.id == ticket.actor && actor.of.is_some());
         if ticket.side == Side::After || !is_ours {
             return None;
         }
-        *self.stats.calls.entry(ticket.call).or_default() += 1;
+        self.tally.add(Count::Requests, 1);
+        *self.calls.entry(ticket.call).or_default() += 1;
         let fault = {
             let generation = self.shared.world().generation;
             self.faults.choose(ticket.call, generation, self.shared.timeline.now())?
         };
-        *self.stats.faults.entry(fault.kind).or_default() += 1;
+        self.tally.add_fault(fault.kind);
         self.shared.world().audit.note(|| format!("{:?} of {:?} goes wrong: {fault:?}", ticket.call, ticket.actor));
         Some(fault)
     }
@@ -306,13 +287,16 @@ impl Driver {
                 place += 1;
                 continue;
             }
+            if let Some((_, process)) = &actor.of {
+                process.port.is_polled();
+            }
             let polled = poll_fn(|context| Poll::Ready(actor.work.as_mut().poll(context))).await;
             actor.polls += 1;
             match polled {
                 Poll::Ready(report) => {
                     let actor = self.actors.remove(place);
                     self.polls_of_last = actor.polls;
-                    self.ended(actor.process, report);
+                    self.ended(actor.of, report);
                 }
                 Poll::Pending if actor.killed_after.is_some_and(|polls| actor.polls >= polls) => self.kill(place),
                 Poll::Pending => place += 1,
@@ -320,11 +304,11 @@ impl Driver {
         }
     }
 
-    fn ended(&mut self, process: Option<Process>, report: Option<AgentReport>) {
+    fn ended(&mut self, process: Option<(Function, Process)>, report: Option<AgentReport>) {
         self.warm.extend(process);
         if let Some(report) = report {
-            self.stats.launched += u64::try_from(report.launched.len()).unwrap_or_default();
-            self.stats.recovered += u64::try_from(report.recovered.len()).unwrap_or_default();
+            self.tally.add(Count::Launched, report.launched.len());
+            self.tally.add(Count::Recovered, report.recovered.len());
             {
                 let mut world = self.shared.world();
                 let world = &mut *world;

@@ -3,10 +3,8 @@
 
 use crate::call::Call;
 use crate::fault::Fault;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use tokio::sync::oneshot::{Sender, channel};
 
 /// A process: one poller, or one Python agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,82 +35,47 @@ pub struct Ticket {
 /// What goes wrong with the call that is let through, and how long it takes, milliseconds.
 pub type Leave = (Option<Fault>, u64);
 
-#[derive(Debug)]
-struct Entry {
-    ticket: Ticket,
-    leave: Option<Leave>,
-    waker: Waker,
+/// Those who wait, in the order they came, and how many came.
+#[derive(Debug, Default)]
+struct Queue {
+    came: u64,
+    waiting: Vec<(Ticket, Sender<Leave>)>,
 }
 
 /// The gate.
 #[derive(Debug, Default)]
-pub struct Gate(Mutex<(u64, Vec<Entry>)>);
+pub struct Gate(Mutex<Queue>);
 
 impl Gate {
     /// Waits to be let through.
-    pub fn pass(&self, actor: ActorId, call: Call, side: Side) -> Pass<'_> {
-        Pass { gate: self, actor, call, side, number: None }
+    pub async fn pass(&self, actor: ActorId, call: Call, side: Side) -> Leave {
+        let (sender, leave) = channel();
+        {
+            let mut queue = self.lock();
+            queue.came += 1;
+            let ticket = Ticket { number: queue.came, actor, call, side };
+            queue.waiting.push((ticket, sender));
+        }
+        leave.await.unwrap_or_default()
     }
 
-    /// Those who wait, in the order they came.
+    /// Those who wait and have not given up, in the order they came.
     pub fn waiting(&self) -> Vec<Ticket> {
-        self.lock().1.iter().filter(|entry| entry.leave.is_none()).map(|entry| entry.ticket).collect()
+        let mut queue = self.lock();
+        queue.waiting.retain(|(_, sender)| !sender.is_closed());
+        queue.waiting.iter().map(|(ticket, _)| *ticket).collect()
     }
 
     /// Lets somebody through.
     pub fn release(&self, ticket: Ticket, leave: Leave) {
-        let mut waiting = self.lock();
-        if let Some(entry) = waiting.1.iter_mut().find(|entry| entry.ticket.number == ticket.number) {
-            entry.leave = Some(leave);
-            entry.waker.wake_by_ref();
+        let mut queue = self.lock();
+        if let Some(place) = queue.waiting.iter().position(|(waits, _)| *waits == ticket) {
+            // Who gave up meanwhile does not hear it.
+            let _ = queue.waiting.remove(place).1.send(leave);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (u64, Vec<Entry>)> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The way through the gate. Dropped, it is given up.
-#[derive(Debug)]
-pub struct Pass<'a> {
-    gate: &'a Gate,
-    actor: ActorId,
-    call: Call,
-    side: Side,
-    number: Option<u64>,
-}
-
-impl Future for Pass<'_> {
-    type Output = Leave;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Leave> {
-        let mut waiting = self.gate.lock();
-        let Some(number) = self.number else {
-            let number = waiting.0;
-            waiting.0 += 1;
-            let ticket = Ticket { number, actor: self.actor, call: self.call, side: self.side };
-            waiting.1.push(Entry { ticket, leave: None, waker: context.waker().clone() });
-            drop(waiting);
-            self.number = Some(number);
-            return Poll::Pending;
-        };
-        let Some(entry) = waiting.1.iter_mut().find(|entry| entry.ticket.number == number) else {
-            return Poll::Pending;
-        };
-        if let Some(leave) = entry.leave {
-            Poll::Ready(leave)
-        } else {
-            entry.waker.clone_from(context.waker());
-            Poll::Pending
-        }
-    }
-}
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.gate.lock().1.retain(|entry| entry.ticket.number != number);
-        }
     }
 }

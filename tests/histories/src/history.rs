@@ -4,14 +4,14 @@ mod nature;
 
 pub use nature::Nature;
 
-use crate::audit::Counts;
 use crate::clock::Timeline;
-use crate::driver::{Delays, Driver, Faults, Stats};
+use crate::config::CANCEL_GRACE;
+use crate::driver::{Delays, Driver, Faults, Step};
 use crate::model::{self, INTERVAL, Standing};
 use crate::op::{Op, When};
-use crate::port::Shared;
-use crate::process::CANCEL_GRACE;
+use crate::port::{self, Shared};
 use crate::schedule::Schedule;
+use crate::table::{Count, Tally};
 use crate::world::World;
 use std::time::Duration;
 
@@ -22,16 +22,8 @@ pub struct Outcome {
     pub seed: u64,
     /// What should not have happened, in words.
     pub violations: Vec<String>,
-    /// Runs that were lost.
-    pub lost: u64,
-    /// Runs that others have to go on with.
-    pub others: u64,
-    /// How many runs there were.
-    pub runs: u64,
-    /// What was counted in the world.
-    pub counts: Counts,
-    /// What was counted of the processes.
-    pub stats: Stats,
+    /// What was counted.
+    pub tally: Tally,
     /// Clean polls until nothing was open.
     pub clean_polls: u64,
     /// What happened, if that was asked for.
@@ -100,25 +92,23 @@ impl Script {
         let now = driver.now();
         let mut world = driver.shared.world();
         let since = now - INTERVAL * u32::try_from(clean_polls).unwrap_or(u32::MAX) - Duration::from_mins(10);
-        let (mut lost, mut others) = (0, 0);
         for run in world.runs() {
+            world.audit.tally.add(Count::Runs, 1);
             match model::standing(&world, run, now, since) {
                 Standing::Open(why) => {
-                    lost += 1;
+                    world.audit.tally.add(Count::Lost, 1);
                     world.audit.violated(format!("lost: {why}"));
                 }
-                Standing::Others => others += 1,
+                Standing::Others => world.audit.tally.add(Count::Others, 1),
                 Standing::Fine | Standing::Doomed => {}
             }
         }
+        let mut tally = driver.tally.clone();
+        tally.add_all(&world.audit.tally);
         Outcome {
             seed: self.nature.seed,
             violations: world.audit.violations.clone(),
-            lost,
-            others,
-            runs: u64::try_from(world.flavours.len()).unwrap_or_default(),
-            counts: world.audit.counts,
-            stats: driver.stats.clone(),
+            tally,
             clean_polls,
             story: world.audit.story.take().unwrap_or_default(),
         }
@@ -128,6 +118,7 @@ impl Script {
 /// What clients and fakes draw by chance follows from this number: ids, and the SDK's pauses before repetitions.
 pub(crate) fn same_again(seed: u64) {
     world::ids::count_from(Some(seed << 32));
+    port::begin();
     fastrand::seed(seed);
 }
 
@@ -136,9 +127,9 @@ async fn until_passed(driver: &mut Driver, passes: usize) {
     let mut left = passes;
     while left > 0 {
         match driver.step(far).await {
-            crate::driver::Step::Passed => left -= 1,
-            crate::driver::Step::Waited => {}
-            crate::driver::Step::Idle => return,
+            Step::Passed => left -= 1,
+            Step::Waited => {}
+            Step::Idle => return,
         }
     }
 }

@@ -36,9 +36,6 @@ impl Mail {
 
     /// A task has changed its state.
     pub fn post(&mut self, event: &Value, rng: &mut Rng, now: OffsetDateTime) {
-        if self.post.silent {
-            return;
-        }
         let copies = u64::from(!rng.chance(self.post.lost)) + u64::from(rng.chance(self.post.repeated));
         for _ in 0..copies {
             let at = now + Duration::from_secs(rng.below(self.post.late + 1));

@@ -1,7 +1,6 @@
 //! What must hold in the end: a statement about each run, made of what Prefect and ECS show.
 
-use crate::audit::MAX_LAUNCH_ATTEMPTS;
-use crate::process::ORPHAN_AFTER;
+use crate::config::{MAX_LAUNCH_ATTEMPTS, ORPHAN_AFTER};
 use crate::run::{Phase, RunId};
 use crate::tasks::{Task, Then};
 use crate::world::World;
@@ -55,9 +54,10 @@ pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since:
         }
         live().next().map(|_| Standing::Doomed)
     };
-    let is_here = |task: &Task| task.cluster.rsplit('/').next() == Some(world.config.cluster.as_str());
     match &phase {
-        Phase::Cancelled if world.since(run) >= cancelled_since && live().any(|task| task.is_ours && is_here(task)) => {
+        Phase::Cancelled
+            if world.since(run) >= cancelled_since && live().any(|task| task.is_ours && world.is_here(task)) =>
+        {
             open("cancelled, and its task lives")
         }
         Phase::Cancelled | Phase::Ended | Phase::Waiting => Standing::Fine,

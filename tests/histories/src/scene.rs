@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Generation};
 use crate::clock::Timeline;
-use crate::config::{Config, DEPLOYMENT};
+use crate::config::{CANCEL_GRACE, Config, DEPLOYMENT, ORPHAN_AFTER};
 use crate::driver::{Driver, Faults};
 use crate::fault::Fault;
 use crate::gate::ActorId;
@@ -10,63 +10,136 @@ use crate::history;
 use crate::mail::Post;
 use crate::model::{self, Standing};
 use crate::port::Shared;
-use crate::process::{CANCEL_GRACE, ORPHAN_AFTER};
 use crate::rng::Rng;
 use crate::run::{Flavour, RunId};
 use crate::tasks::Fates;
-use crate::world::{EcsRules, Late, Prefect1Rules, Setting, World};
+use crate::world::{Late, Setting, World};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use world::ecs::Stop;
+use time::OffsetDateTime;
+use world::ecs::{Options, Stop};
+use world::prefect1::Switches;
 use world::prefect3::POOL;
 
-/// A situation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scene {
+/// What brings a situation about.
+enum Step {
+    /// A run is scheduled, due so many seconds later.
+    Run(Flavour, u64),
+    /// A cold process polls.
+    Poll,
+    /// A process claims the run, and dies before it launches it.
+    OnlyClaim,
+    /// So many seconds pass.
+    Pass(u64),
+    /// Time passes until the run's flow runs.
+    FlowRuns,
+    /// This happens to the run that was scheduled last.
+    Happens(fn(&mut World, RunId, OffsetDateTime)),
+}
+
+use Step::{FlowRuns, Happens, OnlyClaim, Pass, Poll, Run};
+
+const GOOD: Step = Run(Flavour::Good, 0);
+const CANCEL: Step = Happens(|world, run, _| world.cancel(run));
+const KILL_TASK: Step = Happens(World::kill_task);
+const DIE: Step = Happens(|world, run, now| world.end_task(run, Some(Stop::exited(1)), now));
+const UNTIL_ORPHANED: Step = Pass(ORPHAN_AFTER.as_secs() + 1);
+
+macro_rules! scenes {
+    ($($(#[$doc:meta])* $name:ident: $one:literal, $three:literal, [$($step:expr),*];)*) => {
+        /// A situation.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Scene { $($(#[$doc])* $name),* }
+
+        impl Scene {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Whether there is such a situation in this generation of Prefect.
+            pub fn is_of(self, generation: Generation) -> bool {
+                let (one, three) = match self { $(Self::$name => ($one, $three)),* };
+                if generation == Generation::One { one } else { three }
+            }
+
+            fn steps(self) -> Vec<Step> {
+                match self { $(Self::$name => vec![$($step),*]),* }
+            }
+        }
+    };
+}
+
+scenes! {
     /// Two runs are due.
-    Due,
+    Due: true, true, [GOOD, GOOD];
     /// A run is due in 20 seconds.
-    Soon,
+    Soon: true, true, [Run(Flavour::Good, 20)];
     /// A run is due and there is no capacity.
-    NoCapacity,
+    NoCapacity: true, true, [GOOD, Happens(|world, _, now| shortage(world, now, 30))];
     /// A run was given back and is due again.
-    GivenBack,
+    GivenBack: true, true, [GOOD, Happens(|world, _, now| shortage(world, now, 1)), Poll, Pass(50)];
     /// ECS refuses the run for what it says itself; another one is due.
-    Unlaunchable,
+    Unlaunchable: true, true, [Run(Flavour::Unlaunchable, 0), GOOD];
     /// The run cannot be rendered; another one is due.
-    Unrenderable,
-    /// The run's deployment was deleted; another run is due (Prefect 3).
-    Gone,
+    Unrenderable: true, true, [Run(Flavour::Unrenderable, 0), GOOD];
+    /// The run's deployment was deleted; another run is due.
+    Gone: false, true, [Run(Flavour::Gone, 0), GOOD];
     /// A run was claimed two minutes ago, and nobody launched it.
-    Orphan,
-    /// The same, and somebody's observer has put another state over the claim (Prefect 3).
-    ObservedOrphan,
+    Orphan: true, true, [GOOD, OnlyClaim, UNTIL_ORPHANED];
+    /// The same, and somebody's observer has put another state over the claim.
+    ObservedOrphan: false, true,
+        [GOOD, OnlyClaim, UNTIL_ORPHANED, Happens(|world, run, _| world.observe(run)), UNTIL_ORPHANED];
     /// The task of a claimed run has died before its flow began.
-    DeadTask,
+    DeadTask: true, true, [GOOD, Poll, Pass(20), KILL_TASK, Pass(ORPHAN_AFTER.as_secs())];
     /// A run was scheduled anew while its task runs.
-    EarlierTask,
+    EarlierTask: true, true, [GOOD, Poll, FlowRuns, Happens(World::schedule_anew)];
     /// A run is being cancelled, and its flow does not end by itself.
-    Cancelling,
+    Cancelling: true, true, [GOOD, Poll, FlowRuns, CANCEL, Pass(CANCEL_GRACE.as_secs() + 1)];
     /// A run was cancelled before its task had begun.
-    CancelledEarly,
-    /// A task run of a Running run is to be retried (Prefect 1).
-    TaskRetry,
-    /// The server knows nothing but the queue (Prefect 1).
-    QueueOnly,
+    CancelledEarly: true, true, [GOOD, Poll, CANCEL];
+    /// A task run of a Running run is to be retried.
+    TaskRetry: true, false, [GOOD, Poll, FlowRuns, Happens(retry_task), KILL_TASK, Pass(5)];
+    /// The server knows nothing but the queue.
+    QueueOnly: true, false,
+        [GOOD, GOOD, Happens(|world, _, _| world.fakes.prefect1(|one| one.switches.without_contained_in = true))];
     /// A concurrency limit is reached.
-    Limited,
-    /// The family has a definition of another content.
-    OtherDefinition,
+    Limited: true, true, [GOOD, Happens(limit), Poll, FlowRuns, GOOD];
+    /// The family has revisions of another content.
+    OtherDefinition: true, true, [GOOD, GOOD, Happens(register_another)];
     /// An event tells that a task died while its flow ran.
-    DeadFlow,
+    DeadFlow: true, true, [GOOD, Poll, FlowRuns, DIE];
     /// An event tells that a task could not start.
-    FailedStart,
+    FailedStart: true, true, [GOOD, Poll, Pass(20), Happens(|world, run, now| world.end_task(run, None, now))];
     /// An event tells that a task's container died before its flow began.
-    DeadContainer,
-    /// An event tells that a task waits for its start (Prefect 3).
-    Waits,
+    DeadContainer: true, true, [GOOD, Poll, Pass(20), DIE];
+    /// An event tells that a task waits for its start.
+    Waits: false, true, [GOOD, Poll, Pass(6)];
     /// An event tells that the task of a run that is being cancelled has stopped.
-    CancelledDead,
+    CancelledDead: true, true, [GOOD, Poll, FlowRuns, CANCEL, DIE];
+}
+
+fn shortage(world: &mut World, now: OffsetDateTime, seconds: u64) {
+    world.shortage = Some((now + Duration::from_secs(seconds), false));
+}
+
+fn retry_task(world: &mut World, run: RunId, now: OffsetDateTime) {
+    let retry = world.fakes.prefect1(|prefect1| prefect1.retry_task(&run.to_string(), now, now));
+    debug_assert_eq!(retry, Ok(()));
+}
+
+/// No more runs than one are allowed at the same time.
+fn limit(world: &mut World, _: RunId, now: OffsetDateTime) {
+    world.fakes.prefect1(|prefect1| prefect1.switches.flow_concurrency = Some(1));
+    if world.generation == Generation::Three {
+        world.fakes.prefect3(|prefect3| prefect3.limit_deployment(DEPLOYMENT, 1, now));
+    }
+}
+
+fn register_another(world: &mut World, _: RunId, _: OffsetDateTime) {
+    let family = match world.generation {
+        Generation::One => "prefect-my-flow".to_owned(),
+        Generation::Three => format!("prefect_{POOL}_{DEPLOYMENT}"),
+    };
+    (0..2).for_each(|_| world.register_another(&family));
 }
 
 /// Time of the invocations that are looked at.
@@ -76,41 +149,6 @@ pub const INVOCATION: Duration = Duration::from_mins(2);
 pub const PLAIN: (time::Duration, Option<f64>) = (time::Duration::ZERO, None);
 
 impl Scene {
-    /// All of them.
-    pub const ALL: [Self; 22] = [
-        Self::Due,
-        Self::Soon,
-        Self::NoCapacity,
-        Self::GivenBack,
-        Self::Unlaunchable,
-        Self::Unrenderable,
-        Self::Gone,
-        Self::Orphan,
-        Self::ObservedOrphan,
-        Self::DeadTask,
-        Self::EarlierTask,
-        Self::Cancelling,
-        Self::CancelledEarly,
-        Self::TaskRetry,
-        Self::QueueOnly,
-        Self::Limited,
-        Self::OtherDefinition,
-        Self::DeadFlow,
-        Self::FailedStart,
-        Self::DeadContainer,
-        Self::Waits,
-        Self::CancelledDead,
-    ];
-
-    /// Whether there is such a situation in this generation of Prefect.
-    pub fn is_of(self, generation: Generation) -> bool {
-        match self {
-            Self::ObservedOrphan | Self::Waits | Self::Gone => generation == Generation::Three,
-            Self::TaskRetry | Self::QueueOnly => generation == Generation::One,
-            _ => true,
-        }
-    }
-
     /// Whether it is an event that is looked at, and not a poll.
     pub fn is_event(self) -> bool {
         matches!(self, Self::DeadFlow | Self::FailedStart | Self::DeadContainer | Self::Waits | Self::CancelledDead)
@@ -121,7 +159,8 @@ impl Scene {
         if !self.is_event() {
             return driver.poll(INVOCATION, warm, PLAIN);
         }
-        send_event(driver);
+        let now = driver.now();
+        driver.shared.world().send_last_event(now);
         driver.deliver().unwrap_or(ActorId(0))
     }
 
@@ -134,114 +173,50 @@ impl Scene {
             let world = World::new(setting(generation));
             let mut driver = Driver::new(Shared::new(world, Timeline::begin()));
             for _ in 0..warm {
-                schedule(&driver, Flavour::Good, 0);
-                driver.poll(INVOCATION, false, PLAIN);
-                driver.run_out().await;
+                GOOD.happen(&mut driver).await;
+                Poll.happen(&mut driver).await;
             }
-            pass(&mut driver, 600).await;
-            self.set(&mut driver).await;
+            Pass(600).happen(&mut driver).await;
+            for step in self.steps() {
+                step.happen(&mut driver).await;
+            }
             then(&mut driver).await
         }))
     }
+}
 
-    async fn set(self, driver: &mut Driver) {
+impl Step {
+    async fn happen(&self, driver: &mut Driver) {
+        let now = driver.now();
         match self {
-            Self::Due | Self::QueueOnly | Self::OtherDefinition => {
-                schedule(driver, Flavour::Good, 0);
-                schedule(driver, Flavour::Good, 0);
+            Self::Run(flavour, seconds) => {
+                driver.shared.world().schedule(*flavour, now + Duration::from_secs(*seconds), now);
             }
-            Self::Soon => {
-                schedule(driver, Flavour::Good, 20);
-            }
-            Self::Unlaunchable => {
-                schedule(driver, Flavour::Unlaunchable, 0);
-                schedule(driver, Flavour::Good, 0);
-            }
-            Self::Unrenderable => {
-                schedule(driver, Flavour::Unrenderable, 0);
-                schedule(driver, Flavour::Good, 0);
-            }
-            Self::Gone => {
-                schedule(driver, Flavour::Gone, 0);
-                schedule(driver, Flavour::Good, 0);
-            }
-            Self::NoCapacity | Self::GivenBack => {
-                schedule(driver, Flavour::Good, 0);
-            }
-            Self::Orphan | Self::ObservedOrphan => orphan(driver).await,
-            Self::DeadTask
-            | Self::EarlierTask
-            | Self::Cancelling
-            | Self::CancelledEarly
-            | Self::TaskRetry
-            | Self::Limited
-            | Self::DeadFlow
-            | Self::FailedStart
-            | Self::DeadContainer
-            | Self::Waits
-            | Self::CancelledDead => self.launched(driver).await,
-        }
-        match self {
-            Self::QueueOnly => {
-                let world = driver.shared.world();
-                world.fakes.prefect1(|prefect1| prefect1.switches.without_contained_in = true);
-            }
-            Self::ObservedOrphan => {
-                observe(driver);
-                pass(driver, ORPHAN_AFTER.as_secs() + 1).await;
-            }
-            Self::OtherDefinition => register_another(driver),
-            Self::NoCapacity => shortage(driver, 30),
-            Self::GivenBack => {
-                shortage(driver, 1);
+            Self::Poll => {
                 driver.poll(INVOCATION, false, PLAIN);
                 driver.run_out().await;
-                pass(driver, 50).await;
             }
-            _ => {}
-        }
-    }
-
-    /// Situations of a run that has a task.
-    async fn launched(self, driver: &mut Driver) {
-        if self == Self::Limited {
-            limit(driver);
-        }
-        let run = schedule(driver, Flavour::Good, 0);
-        driver.poll(INVOCATION, false, PLAIN);
-        driver.run_out().await;
-        match self {
-            Self::CancelledEarly => return cancel(driver, run),
-            Self::DeadTask => {
-                pass(driver, 20).await;
-                kill_task(driver, run);
-                return pass(driver, ORPHAN_AFTER.as_secs()).await;
+            Self::OnlyClaim => {
+                driver.poll(INVOCATION, false, PLAIN);
+                driver.run_to(Call::RunTask).await;
+                driver.kill(0);
             }
-            Self::FailedStart | Self::DeadContainer => {
-                pass(driver, 20).await;
-                return die(driver, run, self == Self::DeadContainer);
+            Self::Pass(seconds) => driver.run(now + Duration::from_secs(*seconds), usize::MAX).await,
+            Self::FlowRuns => {
+                for _ in 0..300 {
+                    let now = driver.now();
+                    driver.run(now + Duration::from_secs(1), usize::MAX).await;
+                    let world = driver.shared.world();
+                    if world.runs().last().is_some_and(|run| world.tasks_of(run).any(|task| task.runs_flow)) {
+                        return;
+                    }
+                }
             }
-            Self::Waits => return pass(driver, 6).await,
-            _ => until_flow_runs(driver, run).await,
-        }
-        match self {
-            Self::DeadFlow => die(driver, run, true),
-            Self::CancelledDead => {
-                cancel(driver, run);
-                die(driver, run, true);
-            }
-            Self::EarlierTask => schedule_anew(driver, run),
-            Self::Limited => {
-                schedule(driver, Flavour::Good, 0);
-            }
-            Self::Cancelling => {
-                cancel(driver, run);
-                pass(driver, CANCEL_GRACE.as_secs() + 1).await;
-            }
-            _ => {
-                retry_task(driver, run);
-                kill_task(driver, run);
-                pass(driver, 5).await;
+            Self::Happens(what) => {
+                let mut world = driver.shared.world();
+                if let Some(run) = world.runs().last() {
+                    what(&mut world, run, now);
+                }
             }
         }
     }
@@ -250,9 +225,10 @@ impl Scene {
 fn setting(generation: Generation) -> Setting {
     Setting {
         generation,
-        one: Prefect1Rules { version_locking: false, lock: true, queue_only: false },
+        switches: Switches::default(),
         limit: None,
-        ecs: EcsRules { remembers_refusals: false, answers_as_then: true, lag: 0 },
+        ecs: Options::default(),
+        lag: 0,
         fates: Fates { harm: 0, retries: false },
         post: Post { silent: true, lost: 0, repeated: 0, late: 0 },
         config: Config::default(),
@@ -262,109 +238,13 @@ fn setting(generation: Generation) -> Setting {
     }
 }
 
-fn schedule(driver: &Driver, flavour: Flavour, seconds: u64) -> RunId {
-    let now = driver.now();
-    driver.shared.world().schedule(flavour, now + Duration::from_secs(seconds), now)
-}
-
-async fn pass(driver: &mut Driver, seconds: u64) {
-    let until = driver.now() + Duration::from_secs(seconds);
-    driver.run(until, usize::MAX).await;
-}
-
-fn shortage(driver: &Driver, seconds: u64) {
-    let until = driver.now() + Duration::from_secs(seconds);
-    driver.shared.world().shortage = Some((until, false));
-}
-
-/// A process claims a run, and dies before it launches it.
-async fn orphan(driver: &mut Driver) {
-    schedule(driver, Flavour::Good, 0);
-    driver.poll(INVOCATION, false, PLAIN);
-    driver.run_to(Call::RunTask).await;
-    driver.kill(0);
-    pass(driver, ORPHAN_AFTER.as_secs() + 1).await;
-}
-
-fn observe(driver: &Driver) {
-    let world = driver.shared.world();
-    world.runs().for_each(|run| world.observe(run));
-}
-
-/// No more runs than one are allowed at the same time.
-fn limit(driver: &Driver) {
-    let now = driver.now();
-    let world = driver.shared.world();
-    world.fakes.prefect1(|prefect1| prefect1.switches.flow_concurrency = Some(1));
-    if world.generation == Generation::Three {
-        world.fakes.prefect3(|prefect3| prefect3.limit_deployment(DEPLOYMENT, 1, now));
-    }
-}
-
-/// Revisions of another content in the family of all runs.
-fn register_another(driver: &Driver) {
-    let world = driver.shared.world();
-    let family = match world.generation {
-        Generation::One => "prefect-my-flow".to_owned(),
-        Generation::Three => format!("prefect_{POOL}_{DEPLOYMENT}"),
-    };
-    (0..2).for_each(|_| world.register_another(&family));
-}
-
-/// A task run of the run is to be retried now (Prefect 1).
-fn retry_task(driver: &Driver, run: RunId) {
-    let (now, id) = (driver.now(), run.to_string());
-    let world = driver.shared.world();
-    let retry = world.fakes.prefect1(|prefect1| prefect1.retry_task(&id, now, now));
-    debug_assert_eq!(retry, Ok(()));
-}
-
-fn cancel(driver: &Driver, run: RunId) {
-    driver.shared.world().cancel(run);
-}
-
-fn kill_task(driver: &Driver, run: RunId) {
-    let now = driver.now();
-    driver.shared.world().kill_task(run, now);
-}
-
-/// The run's task stops: its container died, or could not be started.
-fn die(driver: &Driver, run: RunId, had_container: bool) {
-    let now = driver.now();
-    driver.shared.world().end_task(run, had_container.then(|| Stop::exited(1)), now);
-}
-
-/// The last task has changed its state: an event tells so.
-fn send_event(driver: &Driver) {
-    let now = driver.now();
-    driver.shared.world().send_last_event(now);
-}
-
-async fn until_flow_runs(driver: &mut Driver, run: RunId) {
-    let runs = |driver: &Driver| {
-        let world = driver.shared.world();
-        world.tasks_of(run).any(|task| task.runs_flow)
-    };
-    for _ in 0..300 {
-        if runs(driver) {
-            return;
-        }
-        pass(driver, 1).await;
-    }
-}
-
-fn schedule_anew(driver: &Driver, run: RunId) {
-    let now = driver.now();
-    driver.shared.world().schedule_anew(run, now);
-}
-
 /// How often a poll of the situation sends each call.
 pub fn calls(scene: Scene, generation: Generation) -> BTreeMap<Call, usize> {
     let poll = async |driver: &mut Driver| {
-        driver.stats.calls.clear();
+        driver.calls.clear();
         scene.begin(driver, false);
         driver.run_out().await;
-        std::mem::take(&mut driver.stats.calls)
+        std::mem::take(&mut driver.calls)
     };
     scene.play(generation, 0, poll).unwrap_or_default()
 }

@@ -14,14 +14,14 @@ use crate::gate::ActorId;
 use crate::mail::{Mail, Post};
 use crate::rng::Rng;
 use crate::run::{Flavour, Phase, RunId, run_of};
-use crate::tasks::{Event, Fates, Status, Task, Then, seconds};
+use crate::tasks::{self, Event, Fates, Task, Then, seconds};
 use prefect_serverless_agent::platform::started_by;
-use prefect_serverless_agent::state::{ErrorKind, Registration};
-use serde_json::{Value, json};
+use prefect_serverless_agent::state::Status;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use time::OffsetDateTime;
-use world::ecs::{Shortage, Stop};
+use world::ecs::{Options, Shortage, Stop};
 use world::prefect1;
 use world::prefect3::{self, StateType};
 
@@ -57,7 +57,7 @@ pub struct World {
     /// All runs, by number.
     pub flavours: Vec<Flavour>,
     /// What the agent's last poll wrote down.
-    pub written: Written,
+    pub written: Status,
     /// What must hold.
     pub audit: Audit,
     /// Events of tasks on their way.
@@ -66,8 +66,6 @@ pub struct World {
     pub rng: Rng,
     /// Prefect 3: when its Late service is at work between two requests.
     pub late: Late,
-    /// Processes that are not ours: nothing is asked of them.
-    pub strangers: BTreeSet<ActorId>,
     /// Processes that tell of tasks, and do not poll.
     pub tellers: BTreeSet<ActorId>,
     lag: u64,
@@ -78,48 +76,19 @@ pub struct World {
     numbers: u64,
 }
 
-/// What a poll writes down for the next one.
-#[derive(Debug, Clone, Default)]
-pub struct Written {
-    /// What went wrong.
-    pub error: Option<ErrorKind>,
-    /// Its registration.
-    pub registration: Option<Registration>,
-}
-
-/// What ECS's documentation leaves open, and what it says about itself only in part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EcsRules {
-    /// A token also stands for a refusal, not only for a request that started a task.
-    pub remembers_refusals: bool,
-    /// A replay's answer describes the task as it was when it was started.
-    pub answers_as_then: bool,
-    /// A new task is listed and described so many milliseconds later at most.
-    pub lag: u64,
-}
-
-/// What kind of Prefect 1 it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prefect1Rules {
-    /// A state with another version than the run's is refused.
-    pub version_locking: bool,
-    /// A run that was Submitted is not Submitted again for a while; not with several replicas.
-    pub lock: bool,
-    /// It refuses the agent's own query of due runs, so that the queue is asked as Python's agents do.
-    pub queue_only: bool,
-}
-
 /// What a world begins with.
 #[derive(Debug, Clone)]
 pub struct Setting {
     /// Whose Prefect is asked.
     pub generation: Generation,
     /// What kind of Prefect 1 it is.
-    pub one: Prefect1Rules,
+    pub switches: prefect1::Switches,
     /// Runs at the same time.
     pub limit: Option<usize>,
-    /// What is left open about ECS.
-    pub ecs: EcsRules,
+    /// What AWS's documentation leaves open about ECS.
+    pub ecs: Options,
+    /// A new task is listed and described so many milliseconds later at most.
+    pub lag: u64,
     /// What becomes of tasks.
     pub fates: Fates,
     /// What becomes of events.
@@ -170,20 +139,12 @@ impl World {
     /// An empty one.
     pub fn new(setting: Setting) -> Self {
         let fakes = world::World::new();
-        setting.config.install(&fakes, setting.generation, setting.limit, START);
         {
             let mut state = fakes.lock();
-            let options = &mut state.ecs.options;
-            options.tokens_remember_refusals = setting.ecs.remembers_refusals;
-            options.replays_describe_now = !setting.ecs.answers_as_then;
-            options.stops_later = true;
-            let switches = &mut state.prefect1.switches;
-            switches.version_locking = setting.one.version_locking;
-            switches.without_contained_in = setting.one.queue_only;
-            if !setting.one.lock {
-                switches.submitted_lock_seconds = 0.0;
-            }
+            state.ecs.options = Options { stops_later: true, ..setting.ecs };
+            state.prefect1.switches = setting.switches;
         }
+        setting.config.install(&fakes, setting.generation, setting.limit, START);
         Self {
             generation: setting.generation,
             config: setting.config,
@@ -192,14 +153,13 @@ impl World {
             fates: setting.fates,
             shortage: None,
             flavours: Vec::new(),
-            written: Written::default(),
+            written: Status::default(),
             audit: Audit::default(),
             mail: Mail::new(setting.post),
             rng: setting.rng,
             late: setting.late,
-            strangers: BTreeSet::new(),
             tellers: BTreeSet::new(),
-            lag: setting.ecs.lag,
+            lag: setting.lag,
             lazarus: setting.lazarus,
             served: START,
             agenda: BTreeMap::new(),
@@ -276,6 +236,11 @@ impl World {
     /// The tasks of a run, whoever started them.
     pub fn tasks_of(&self, run: RunId) -> impl Iterator<Item = &Task> {
         self.tasks.iter().filter(move |task| task.run == run)
+    }
+
+    /// Whether a task is in the cluster in which the agent launches now.
+    pub fn is_here(&self, task: &Task) -> bool {
+        task.cluster.rsplit('/').next() == Some(self.config.cluster.as_str())
     }
 
     /// What is to come.
@@ -417,7 +382,11 @@ impl World {
     pub fn observe(&self, run: RunId) {
         if self.generation == Generation::Three && matches!(self.phase(run), Some(Phase::Claimed(_))) {
             let state = json!({"type": "PENDING", "name": "InfrastructurePending"});
-            self.post(&format!("/flow_runs/{run}/set_state"), &json!({"state": state, "force": false}));
+            self.ask(
+                &format!("/prefect3/api/flow_runs/{run}/set_state"),
+                &[],
+                &json!({"state": state, "force": false}),
+            );
         }
     }
 
@@ -430,7 +399,7 @@ impl World {
     }
 
     /// Tasks that `RunTask` has started by now are given their fates.
-    fn take_in_new_tasks(&mut self, actor: ActorId, now: OffsetDateTime) {
+    pub(crate) fn take_in_new_tasks(&mut self, actor: ActorId, now: OffsetDateTime) {
         let known = self.tasks.len();
         let new: Vec<world::ecs::Task> = self.fakes.lock().ecs.tasks.iter().skip(known).cloned().collect();
         for task in new {
@@ -446,7 +415,7 @@ impl World {
             }
             let fate = self.fates.next(&mut self.rng);
             let is_ours =
-                task.started_by.as_deref() == Some(started_by(crate::process::AGENT, &run.to_string()).as_str());
+                task.started_by.as_deref() == Some(started_by(crate::config::AGENT, &run.to_string()).as_str());
             let task = Task {
                 index,
                 arn: task.arn,
@@ -456,7 +425,7 @@ impl World {
                 is_ours,
                 created_at: now,
                 listed_from,
-                status: Status::Starting,
+                status: tasks::Status::Starting,
                 is_ending: false,
                 stop: None,
                 fate,
@@ -478,7 +447,7 @@ impl World {
         for (task, is_told) in self.tasks.iter_mut().zip(told) {
             if is_told && task.is_live() {
                 task.is_ending = true;
-                let was_running = task.status == Status::Running;
+                let was_running = task.status == tasks::Status::Running;
                 let reason = "Task stopped by user".to_owned();
                 let exit_code = was_running.then_some(137);
                 task.stop = Some(Stop { code: "UserInitiated".into(), reason, exit_code, container_reason: None });
@@ -517,14 +486,14 @@ impl World {
         | Event::Begins(index)
         | Event::Ends(index)
         | Event::Stopped(index)) = event;
-        let Some(task) = self.tasks.get_mut(index).filter(|task| task.status != Status::Stopped) else { return };
+        let Some(task) = self.tasks.get_mut(index).filter(|task| task.status != tasks::Status::Stopped) else { return };
         let (run, arn) = (task.run, task.arn.clone());
         match event {
             Event::Pending(_) if !task.is_ending => drop(self.fakes.ecs_set_status(&arn, "PENDING")),
             Event::Pending(_) | Event::Running(_) if task.is_ending => return,
             Event::Pending(_) => {}
             Event::Running(_) => {
-                task.status = Status::Running;
+                task.status = tasks::Status::Running;
                 let dies = task.fate.then == Then::DiesBefore;
                 task.stop = dies.then(|| Stop::exited(1));
                 let next = if dies { Event::Stopped(index) } else { Event::Begins(index) };
@@ -536,7 +505,7 @@ impl World {
             Event::Ends(_) => self.flow_ends(index, run, at),
             Event::Stopped(_) => {
                 let stop = task.stops();
-                (task.status, task.is_ending, task.runs_flow) = (Status::Stopped, true, false);
+                (task.status, task.is_ending, task.runs_flow) = (tasks::Status::Stopped, true, false);
                 for container in ["flow", "prefect"] {
                     self.fakes.ecs_container_writes(&arn, container, ["Traceback"]);
                 }
@@ -544,7 +513,7 @@ impl World {
             }
         }
         self.audit.note(|| format!("{run:?}: {event:?} at {at}"));
-        if !matches!(event, Event::Begins(_) | Event::Ends(_)) {
+        if !self.mail.post.silent && !matches!(event, Event::Begins(_) | Event::Ends(_)) {
             let event = self.fakes.task_event(&arn);
             self.mail.post(&event, &mut self.rng, at);
         }
@@ -631,10 +600,5 @@ impl World {
             }
             Some(_) => drop(self.fakes.set_flow_run_state(&id, &json!({"type": kind}))),
         }
-    }
-
-    /// Somebody else asks Prefect 3.
-    pub fn post(&self, path: &str, body: &Value) -> Value {
-        requests::post(&self.fakes, &format!("/prefect3/api{path}"), &[], body)
     }
 }

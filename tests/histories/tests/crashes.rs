@@ -2,6 +2,7 @@
 
 use histories::call::Generation;
 use histories::scene::{Scene, settled};
+use histories::table::Count;
 
 /// How often this situation's process is polled until it ends.
 fn points(scene: Scene, generation: Generation) -> usize {
@@ -18,16 +19,19 @@ fn points(scene: Scene, generation: Generation) -> usize {
 fn a_process_may_die_at_every_point_of_a_poll() {
     let mut crashes = 0;
     for generation in [Generation::One, Generation::Three] {
-        for scene in Scene::ALL.into_iter().filter(|scene| scene.is_of(generation)) {
+        for scene in Scene::ALL.iter().copied().filter(|scene| scene.is_of(generation)) {
             let points = points(scene, generation);
             assert!(points > 2, "{scene:?}, {generation:?}: {points} points are too few");
             for point in 1..points {
                 let wrong = scene.play(generation, 0, async |driver| {
-                    let kills = driver.stats.kills;
+                    let kills = driver.tally.of(Count::Kills);
                     let id = scene.begin(driver, false);
                     driver.kill_after(id, point);
                     driver.run_out().await;
-                    assert!(driver.stats.kills > kills, "{scene:?}, {generation:?}: not killed at point {point}");
+                    assert!(
+                        driver.tally.of(Count::Kills) > kills,
+                        "{scene:?}, {generation:?}: not killed at point {point}"
+                    );
                     if scene.is_event() {
                         // Lambda delivers an event again when the function died over it.
                         scene.begin(driver, false);

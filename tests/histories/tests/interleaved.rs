@@ -34,7 +34,7 @@ fn all_orders(scene: Scene, generation: Generation, pollers: usize, depth: usize
 fn two_in_all_scenes(depth: usize, depth_of_due: usize) -> usize {
     let mut played = 0;
     for generation in [Generation::One, Generation::Three] {
-        for scene in Scene::ALL.into_iter().filter(|scene| scene.is_of(generation) && !scene.is_event()) {
+        for scene in Scene::ALL.iter().copied().filter(|scene| scene.is_of(generation) && !scene.is_event()) {
             let depth = if scene == Scene::Due { depth_of_due } else { depth };
             played += all_orders(scene, generation, 2, depth);
         }

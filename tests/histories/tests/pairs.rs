@@ -12,7 +12,8 @@ const FIRST: usize = 2;
 fn whatever_goes_wrong_with_whatever_call_every_run_gets_its_one_task() {
     for generation in [Generation::One, Generation::Three] {
         let scenes: Vec<(Scene, BTreeMap<Call, usize>)> = Scene::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|scene| scene.is_of(generation))
             .map(|scene| (scene, calls(scene, generation)))
             .collect();

@@ -1,6 +1,7 @@
 //! A share of the random histories of which `make soak` plays a million.
 
 use histories::history::Script;
+use histories::table::Count;
 
 /// So many are played by every run of the tests.
 const HISTORIES: u64 = 2_000;
@@ -10,7 +11,7 @@ fn random_histories_lose_nothing_and_launch_nothing_twice() {
     let mut launches = 0;
     for seed in 0..HISTORIES {
         let outcome = Script::of(seed).play(false);
-        launches += outcome.counts.launches;
+        launches += outcome.tally.of(Count::Launches);
         assert_eq!(outcome.violations, [""; 0], "seed {seed}: `soak --seed {seed}` tells the story");
     }
     println!("{HISTORIES} histories, {launches} launches");

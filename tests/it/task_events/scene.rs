@@ -38,6 +38,18 @@ impl Scene {
         agent(&poll(&self.poll).await, "etl").clone()
     }
 
+    /// From now on the agent launches in another cluster.
+    pub(super) fn moves_to(&self, cluster: &str) {
+        self.world().ecs_cluster(cluster);
+        match self.prefect {
+            Prefect::One => self.prefect.agent(&self.deployment, "etl", json!({"cluster": cluster})),
+            Prefect::Three => self.world().prefect3(|prefect3| {
+                let variables = json!({"cluster": cluster}).as_object().unwrap().clone();
+                prefect3.deployments.iter_mut().for_each(|deployment| deployment.job_variables.clone_from(&variables));
+            }),
+        }
+    }
+
     /// A run with its task.
     pub(super) async fn launched(&self) -> (String, String) {
         let run = self.prefect.due_run(self.world());

@@ -108,3 +108,25 @@ async fn an_adopted_task_that_dies_while_its_flow_runs_is_that_turns_task_too() 
         assert_eq!(scene.phase(&run), Phase::Dead, "{prefect:?}: {told}");
     }
 }
+
+/// The agent moved to another cluster, and the run was launched there since: what it left behind does not end it.
+#[tokio::test]
+async fn a_task_left_in_another_cluster_says_nothing_about_the_one_that_the_run_has_now() {
+    for prefect in Prefect::BOTH {
+        let scene = Scene::new(prefect).await;
+        let (run, first) = scene.launched().await;
+        scene.moves_to("green");
+        prefect.bring(scene.world(), &run, Phase::Waiting);
+        crate::prefect::time_passes(scene.world(), 60);
+        let report = scene.deployment.poll().await;
+        let launched = &report["agents"]["etl"]["launched"][0];
+        let second = launched["task_arn"].as_str().unwrap_or_else(|| panic!("{prefect:?}: {report:#}"));
+        assert!(second.contains(":task/green/"), "{prefect:?}: {second}");
+        scene.begin(&run, second);
+        let before = scene.before(&run);
+        // It had not begun when the run was claimed anew, so that its times do not tell it from an adopted one.
+        let told = scene.stops(&first, &Stop::failed_to_start(NO_CAPACITY)).await;
+        assert!(told["why"].as_str().unwrap().contains(second), "{prefect:?}: {told}");
+        scene.is_unchanged(&before);
+    }
+}

@@ -1,9 +1,10 @@
 //! Launches: only of what is claimed, once, not early, and always with the same bytes.
 
 use super::Audit;
+use crate::config::AGENT;
 use crate::gate::ActorId;
-use crate::process::AGENT;
 use crate::run::{Phase, RunId, run_of};
+use crate::table::Count;
 use crate::tasks::{Status, Task};
 use prefect_serverless_agent::platform::started_by;
 use serde_json::Value;
@@ -40,6 +41,7 @@ impl Audit {
         if let Some(known) = known.filter(|known| *known != sent) {
             self.violated(format!("{run:?}: another request with the same token, {known} and {sent}"));
         }
+        self.launching.insert((actor, run), token.clone());
         self.tried.entry(run).or_default().insert(token);
     }
 
@@ -50,15 +52,15 @@ impl Audit {
         if !task.is_ours {
             return;
         }
-        self.counts.launches += 1;
+        self.tally.add(Count::Launches, 1);
         let lives = |other: &&Task| other.index != task.index && other.is_ours && other.status != Status::Stopped;
         // Tasks are looked for where the agent launches: after a move to another cluster nobody looks at the old one.
         for other in tasks.filter(lives).filter(|other| other.cluster == task.cluster) {
             if self.crossed(actor, task, other) {
-                self.counts.crossed += 1;
+                self.tally.add(Count::Crossed, 1);
                 continue;
             }
-            self.counts.duplicates += 1;
+            self.tally.add(Count::Duplicates, 1);
             let which = if other.token == task.token { "of the same turn" } else { "of another turn" };
             self.violated(format!("{run:?}: task {} is started while {}, {which}, lives", task.arn, other.arn));
         }

@@ -3,6 +3,7 @@
 use super::Audit;
 use crate::tasks::Task;
 use prefect_serverless_agent::poll::AgentReport;
+use prefect_serverless_agent::state::ErrorKind;
 
 impl Audit {
     /// A poll ended with this report.
@@ -17,6 +18,9 @@ impl Audit {
         }
         if report.ok == report.error.is_some() {
             self.violated(format!("a report that is ok and has an error: {:?}", report.error));
+        }
+        if report.error.is_some() && matches!(report.error_kind, None | Some(ErrorKind::Internal)) {
+            self.violated(format!("a poll that broke, or an agent that cannot be made: {:?}", report.error));
         }
         self.note(|| format!("report: {report:?}"));
     }

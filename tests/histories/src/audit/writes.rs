@@ -3,9 +3,11 @@
 //! Between reading a run and writing its state lies a request's time, in which others may change it. Where a server takes
 //! such a write all the same, nobody can help it; so what counts is whether the writer could have known.
 
-use super::{Audit, MAX_LAUNCH_ATTEMPTS};
+use super::Audit;
+use crate::config::MAX_LAUNCH_ATTEMPTS;
 use crate::gate::ActorId;
 use crate::run::{Flavour, Held, Phase, RunId};
+use crate::table::Count;
 use time::{Duration, OffsetDateTime};
 
 /// What is known of a run for longer than this is read again before its claim (5 s); then a launch is prepared (15 s) and
@@ -16,7 +18,7 @@ const CLAIM_WINDOW: Duration = Duration::seconds(55);
 const WRITE_WINDOW: Duration = Duration::seconds(35);
 
 /// Before a run is ended for its dead task, other tasks of it are looked for by two calls.
-const WATCH_WINDOW: Duration = Duration::seconds(75);
+pub const WATCH_WINDOW: Duration = Duration::seconds(75);
 
 /// A state that one of our processes sets.
 #[derive(Debug)]
@@ -62,7 +64,10 @@ pub enum Write {
     /// Cancelled, since a user wished it; or since the run's deployment is gone.
     Cancelled(Flavour),
     /// Failed or Crashed, since its task is dead.
-    Dead,
+    Dead {
+        /// Another task of the run lives, and did so long before anybody decided on it.
+        lives: bool,
+    },
 }
 
 impl Audit {
@@ -87,15 +92,20 @@ impl Audit {
                 (is_due || holds(token), CLAIM_WINDOW)
             }
             Write::GiveBack { token } => (holds(token), WRITE_WINDOW),
-            Write::Fail { .. } => (held.iter().any(|held| held.is_ours), WRITE_WINDOW),
+            Write::Fail { .. } => {
+                // It is the claim that this process launches by, or one that it found.
+                let launching = self.launching.get(&(actor, run));
+                let is_it = |held: &Held| held.is_ours && launching.is_none_or(|token| *token == held.token);
+                (held.iter().any(is_it), WRITE_WINDOW)
+            }
             Write::Cancelled(flavour) => {
                 let is_gone = *flavour == Flavour::Gone && matches!(before, Phase::Scheduled(_));
                 (before == Phase::Cancelling || is_gone, WRITE_WINDOW)
             }
-            Write::Dead => (matches!(before, Phase::Claimed(_) | Phase::Running(_)), WATCH_WINDOW),
+            Write::Dead { lives } => (!lives && matches!(before, Phase::Claimed(_) | Phase::Running(_)), WATCH_WINDOW),
         };
         if !may {
-            self.counts.raced += 1;
+            self.tally.add(Count::Raced, 1);
             let reads = match &write {
                 Write::Claim { .. } if before.is_cancelled() => &self.claimable,
                 Write::Claim { .. } => &self.seen,
@@ -110,6 +120,9 @@ impl Audit {
             }
         }
         let read_at = self.seen.get(&(actor, run)).map_or(now, |(_, at)| *at);
+        if let Write::Claim { token, .. } = &write {
+            self.launching.insert((actor, run), token.clone());
+        }
         self.account(run, write, read_at, now);
     }
 
@@ -121,11 +134,11 @@ impl Audit {
         }
         match write {
             Write::Claim { token, due, .. } => {
-                self.counts.claims += 1;
+                self.tally.add(Count::Claims, 1);
                 self.claims.entry((run, token)).or_insert((due, read_at));
             }
             Write::Fail { message, flavour } => self.failed(run, &message, flavour),
-            Write::Dead => self.counts.dead += 1,
+            Write::Dead { .. } => self.tally.add(Count::Dead, 1),
             // Also one that adopted the task of an earlier turn, which then died, was an attempt.
             Write::GiveBack { token } => {
                 self.tried.entry(run).or_default().insert(token);
@@ -140,11 +153,11 @@ impl Audit {
         let enough = tried >= usize::try_from(MAX_LAUNCH_ATTEMPTS).unwrap_or(usize::MAX);
         let used_up = enough || self.carried.contains(&run);
         if flavour.is_bad() {
-            self.counts.bad += 1;
+            self.tally.add(Count::Bad, 1);
         } else if message.contains("Not launched after") && used_up {
-            self.counts.given_up += 1;
+            self.tally.add(Count::GivenUp, 1);
         } else {
-            self.counts.wronged += 1;
+            self.tally.add(Count::Wronged, 1);
             self.violated(format!("{run:?}: failed after {tried} attempts: {message}"));
         }
     }

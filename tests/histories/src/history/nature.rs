@@ -9,7 +9,9 @@ use crate::mail::Post;
 use crate::op::{Op, Tick, When};
 use crate::rng::Rng;
 use crate::tasks::Fates;
-use crate::world::{EcsRules, Late, Prefect1Rules, Setting};
+use crate::world::{Late, Setting};
+use world::ecs::Options;
+use world::prefect1::Switches;
 
 /// A world and its ways.
 #[derive(Debug, Clone)]
@@ -72,13 +74,20 @@ fn setting(rng: &mut Rng, generation: Generation) -> Setting {
     Setting {
         late,
         generation,
-        one: Prefect1Rules { version_locking: cloud, lock: rng.chance(700), queue_only: rng.chance(100) },
-        limit: limit.filter(|_| cloud || generation == Generation::Three),
-        ecs: EcsRules {
-            remembers_refusals: rng.chance(500),
-            answers_as_then: rng.chance(500),
-            lag: if rng.chance(500) { rng.below(5000) } else { 0 },
+        switches: Switches {
+            version_locking: cloud,
+            // Not with several replicas of the server.
+            submitted_lock_seconds: if rng.chance(700) { Switches::default().submitted_lock_seconds } else { 0.0 },
+            without_contained_in: rng.chance(100),
+            ..Switches::default()
         },
+        limit: limit.filter(|_| cloud || generation == Generation::Three),
+        ecs: Options {
+            tokens_remember_refusals: rng.chance(500),
+            replays_describe_now: !rng.chance(500),
+            ..Options::default()
+        },
+        lag: if rng.chance(500) { rng.below(5000) } else { 0 },
         fates: Fates { harm: rng.pick(0, &[100, 300, 600]), retries: generation == Generation::One },
         post: Post {
             silent: rng.chance(300),

@@ -1,12 +1,11 @@
 //! Requests that arrive: the fakes answer them, and the audit hears what they changed and what they showed.
 
 use super::{World, states};
-use crate::audit::{Write, Wrote};
+use crate::audit::{WATCH_WINDOW, Write, Wrote};
 use crate::call::{Call, Generation, states_of_prefect1};
-use crate::config::REGION;
+use crate::config::PREFETCH;
 use crate::fault::{Effect, Fault, Kind};
 use crate::gate::ActorId;
-use crate::process::PREFETCH;
 use crate::run::{Phase, RunId};
 use axum::body::{Body, Bytes};
 use http::request::Parts;
@@ -16,14 +15,17 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use world::prefect1::FailRule;
+use world::route::{Route, route};
 
 /// A request that arrives.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// From whom.
     pub actor: ActorId,
     /// With what.
     pub call: Call,
+    /// To whom.
+    pub route: Route,
     /// What goes wrong.
     pub fault: Option<Fault>,
     /// True time.
@@ -47,14 +49,12 @@ impl World {
     /// `RunTask` is about to be sent.
     pub fn is_to_run(&mut self, actor: ActorId, body: &[u8], now: OffsetDateTime) {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        if !self.strangers.contains(&actor) {
-            self.audit.run_task(actor, &body, now, &self.fakes);
-        }
+        self.audit.run_task(actor, &body, now, &self.fakes);
     }
 
     /// Answers a request that has arrived.
     pub fn answer(&mut self, arrival: &Arrival, parts: &Parts, body: &Bytes) -> Answer {
-        let Arrival { actor, call, now, .. } = *arrival;
+        let (actor, call, now) = (arrival.actor, arrival.call, arrival.now);
         if self.generation == Generation::Three && self.late.comes() {
             self.fakes.prefect3(|prefect3| prefect3.mark_all_late(now));
         }
@@ -67,7 +67,7 @@ impl World {
             Call::ListTasks => self.looks_for_tasks(actor, &asked(), now),
             _ => {}
         }
-        let answer = ask(&self.fakes, parts, body);
+        let answer = self.answered(arrival, parts, body);
         match call {
             Call::RunTask => self.take_in_new_tasks(actor, now),
             Call::StopTask => self.take_in_stopping_tasks(now),
@@ -116,7 +116,7 @@ impl World {
             Generation::Three => self.of_prefect3(parts, &asked).into_iter().collect(),
         };
         self.rule_out(arrival.fault, &proposals);
-        let answer = ask(&self.fakes, parts, body);
+        let answer = self.answered(arrival, parts, body);
         self.fakes.prefect1(|prefect1| prefect1.switches.fail.clear());
         for proposal in proposals {
             if self.was_taken(&proposal) {
@@ -201,7 +201,7 @@ impl World {
 
     fn tell_audit(&mut self, arrival: &Arrival, proposal: Proposal) {
         let Proposal { run, task_run, state, before, version, .. } = proposal;
-        let Some(before) = before.filter(|_| !self.strangers.contains(&arrival.actor)) else { return };
+        let Some(before) = before else { return };
         let (held, flavour) = (states::held1(&state), self.flavour(run));
         let token = match self.generation {
             Generation::One => held.token,
@@ -225,7 +225,10 @@ impl World {
             // What was given back before keeps its mark.
             Call::GiveBack if self.is_put_back(run, &state) => return,
             Call::GiveBack => Write::GiveBack { token },
-            Call::Fail if self.tellers.contains(&arrival.actor) => Write::Dead,
+            Call::Fail if self.tellers.contains(&arrival.actor) => {
+                let mut others = self.tasks_of(run).filter(|task| task.is_live() && task.is_ours);
+                Write::Dead { lives: others.any(|task| arrival.now - task.created_at > WATCH_WINDOW) }
+            }
             Call::Fail => {
                 let message = state["message"].as_str().unwrap_or_default().to_owned();
                 Write::Fail { message, flavour }
@@ -247,27 +250,24 @@ impl World {
 
     /// Somebody registers a task definition of another content in a family.
     pub fn register_another(&self, family: &str) {
-        let target = "AmazonEC2ContainerServiceV20141113.RegisterTaskDefinition";
-        let signed = format!("AWS4-HMAC-SHA256 Credential=AKIAOTHER/20261124/{REGION}/ecs/aws4_request, Signature=x");
-        let body =
-            json!({"family": family, "containerDefinitions": [{"name": "flow", "image": "other", "memory": 512}]});
-        post(&self.fakes, "/", &[("x-amz-target", target), ("authorization", &signed)], &body);
+        let container = json!([{"name": "flow", "image": "other", "memory": 512}]);
+        self.ask_ecs("RegisterTaskDefinition", &json!({"family": family, "containerDefinitions": container}));
     }
-}
 
-/// What the fakes answer.
-fn ask(fakes: &world::World, parts: &Parts, body: &Bytes) -> Answer {
-    let (head, body) = fakes.answer(parts, body).into_parts();
-    Answer { status: head.status.as_u16(), headers: head.headers, body }
-}
-
-/// What the fakes answer to somebody who is no process of ours.
-pub(super) fn post(fakes: &world::World, path: &str, headers: &[(&str, &str)], body: &Value) -> Value {
-    let mut request = http::Request::post(path).header("content-type", "application/json");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    /// What the fakes answer to somebody who is no process of ours.
+    pub(crate) fn ask(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Value {
+        let mut request = http::Request::post(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let Ok(request) = request.body(Body::empty()) else { return Value::Null };
+        let (parts, body) = (request.into_parts().0, Bytes::from(body.to_string()));
+        let route = route(&parts.method, &parts.uri, &parts.headers, &body);
+        serde_json::from_slice(self.fakes.answer(&route, &parts, &body).body()).unwrap_or_default()
     }
-    let Ok(request) = request.body(Body::empty()) else { return Value::Null };
-    let answer = ask(fakes, &request.into_parts().0, &Bytes::from(body.to_string()));
-    serde_json::from_slice(&answer.body).unwrap_or_default()
+
+    fn answered(&self, arrival: &Arrival, parts: &Parts, body: &Bytes) -> Answer {
+        let (head, body) = self.fakes.answer(&arrival.route, parts, body).into_parts();
+        Answer { status: head.status.as_u16(), headers: head.headers, body }
+    }
 }

@@ -1,6 +1,6 @@
 //! What the fakes of Prefect show of a run: how far it is, and how many states it has had.
 
-use crate::process::MARKED_AS;
+use crate::config::MARKED_AS;
 use crate::run::{Held, Phase};
 use prefect_serverless_agent::orchestrator::Mark;
 use serde_json::Value;

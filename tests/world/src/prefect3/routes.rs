@@ -129,16 +129,12 @@ pub(super) fn api_path(path: &str) -> Option<&str> {
 
 /// Finds the handler of a path under the API's.
 pub(super) fn find(method: &Method, path: &str) -> Found {
-    let mut other_method = false;
-    for (wanted, pattern, name, handler) in ROUTES {
+    for (_, pattern, name, handler) in ROUTES.iter().filter(|(wanted, ..)| *wanted == method.as_str()) {
         if let Some(parameters) = matches(pattern, path) {
-            if *wanted == method.as_str() {
-                return Found::Handler(name, *handler, parameters);
-            }
-            other_method = true;
+            return Found::Handler(name, *handler, parameters);
         }
     }
-    if other_method {
+    if ROUTES.iter().any(|(_, pattern, ..)| matches(pattern, path).is_some()) {
         return Found::OtherMethod;
     }
     let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
