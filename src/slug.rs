@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 pub(crate) fn slug(text: &str, max_length: usize) -> String {
     let text = replace_runs(text, |c| c == '\'', "-");
     let text = transliterate(&text);
-    let text = decode(&text);
+    let text = decode_entities(&text);
     let text: String = text.nfkd().collect::<String>().to_lowercase().replace('\'', "");
     let text = without_digit_commas(&text);
     let text = replace_runs(&text, |c| !c.is_ascii_lowercase() && !c.is_ascii_digit(), "-");
@@ -18,7 +18,7 @@ pub(crate) fn slug(text: &str, max_length: usize) -> String {
 /// A text as key or value of a tag: what ECS does not allow becomes single dashes, none of them at the ends. Not cut.
 pub(crate) fn tag_slug(text: &str) -> String {
     let text = replace_runs(text, |c| c == '\'', "-");
-    let text = decode(&text.nfkc().collect::<String>());
+    let text = decode_entities(&text.nfkc().collect::<String>());
     let text = text.nfkc().collect::<String>().replace('\'', "");
     let text = without_digit_commas(&text);
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_./=+:@-".contains(c);
@@ -135,7 +135,7 @@ const ENTITIES: &str = "\
     upsilon=3c5 uuml=fc weierp=2118 xi=3be yacute=fd yen=a5 yuml=ff zeta=3b6 zwj=200d zwnj=200c";
 
 /// Decodes named, then decimal, then hexadecimal references. One impossible number leaves all of its kind undecoded.
-fn decode(text: &str) -> String {
+fn decode_entities(text: &str) -> String {
     let text = replace(text, "&", named).unwrap_or_else(|| text.to_owned());
     let text = replace(&text, "&#", |digits| numeric(digits, 10)).unwrap_or(text);
     replace(&text, "&#x", |digits| numeric(digits, 16)).unwrap_or(text)
@@ -206,10 +206,10 @@ const BLOCK: usize = 256;
 
 /// The spelling of a character; empty beyond the Basic Multilingual Plane.
 fn spelling(character: char) -> &'static str {
-    find(character as usize).unwrap_or_default()
+    find_spelling(character as usize).unwrap_or_default()
 }
 
-fn find(point: usize) -> Option<&'static str> {
+fn find_spelling(point: usize) -> Option<&'static str> {
     let block = point / BLOCK;
     let length = usize::from(*LENGTHS.get(point)?);
     let start: [u8; 4] = STARTS.get(block * 4..)?.first_chunk().copied()?;

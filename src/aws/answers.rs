@@ -210,7 +210,7 @@ fn header_code<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
 }
 
 /// An error answer of a JSON service; anything else (a proxy's HTML) keeps its status and has no code.
-pub(super) fn json_error(status: u16, header_code: Option<&str>, body: &[u8]) -> AwsError {
+fn json_error(status: u16, header_code: Option<&str>, body: &[u8]) -> AwsError {
     let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
     let text = |keys: &[&str]| keys.iter().find_map(|key| fields.get(*key)?.as_str());
     let code = text(&["__type", "code", "Code"]).or(header_code).unwrap_or_default();
@@ -235,7 +235,7 @@ fn bare_code(code: &str) -> &str {
 }
 
 /// The first characters of a body, for people. A cut is marked, so that the beginning of a secret before it can be told.
-pub(super) fn excerpt(body: &[u8]) -> String {
+fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut short: String = text.trim().chars().take(200).collect();
     if short.len() < text.trim().len() {

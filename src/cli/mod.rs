@@ -12,18 +12,14 @@
 //! | `table.rs`, `planned.rs` | reports and dry runs as people read them (pure) |
 //! | `advice.rs` | what to do about an error (pure) |
 
-mod advice;
 pub mod args;
-mod back_off;
 mod bundle;
-mod planned;
+mod output;
 mod poll;
 mod push;
 mod server;
 mod setting;
-mod signals;
 mod start;
-mod table;
 
 pub use args::Cli;
 
@@ -57,7 +53,7 @@ impl CliError {
 
     /// The configuration is wrong.
     fn configuration(message: impl std::fmt::Display) -> Self {
-        let advice = advice::on_kind(Some(ErrorKind::Configuration));
+        let advice = output::advice_on_kind(Some(ErrorKind::Configuration));
         Self { is_configuration: true, ..Self::new(message, advice) }
     }
 }

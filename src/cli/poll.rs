@@ -1,9 +1,9 @@
 //! `prefect-serverless-agent poll`: one iteration.
 
 use super::args::PollArgs;
+use super::output::{self, Palette};
 use super::setting::{Setting, setting};
-use super::table::{self, Palette};
-use super::{CliError, advice, complain, note, planned, say};
+use super::{CliError, complain, note, say};
 use crate::clock::SystemClock;
 use crate::config::Environment;
 use crate::model::ErrorKind;
@@ -39,12 +39,12 @@ pub(super) async fn poll(
         }
         None => deployment.poll(&selection, &invocation).await,
     };
-    let report = polled.map_err(|error| CliError::new(&error, advice::on_poll_error(&error)))?;
+    let report = polled.map_err(|error| CliError::new(&error, output::advice_on_poll_error(&error)))?;
     let shown = match (&record, json) {
         (None, true) => format!("{}\n", json!(report)),
         (None, false) => table(&report, palette),
-        (Some(record), true) => format!("{}\n", planned::json(&report, &record.take())),
-        (Some(record), false) => format!("{}\n{}", planned::text(&record.take()), table(&report, palette)),
+        (Some(record), true) => format!("{}\n", output::plan_as_json(&report, &record.take())),
+        (Some(record), false) => format!("{}\n{}", output::plan_as_text(&record.take()), table(&report, palette)),
     };
     say(&mut std::io::stdout(), &shown);
     say_troubles(&report, &selection, root.as_deref(), redaction);
@@ -54,7 +54,7 @@ pub(super) async fn poll(
 /// The report as a table; nothing where no agent has a configuration: a table of zeros tells nobody anything.
 fn table(report: &Report, palette: Palette) -> String {
     let is_wrong = |agent: &AgentReport| agent.error_kind == Some(ErrorKind::Configuration) && agent.ready == 0;
-    if report.agents.values().all(is_wrong) { String::new() } else { table::report(report, palette) }
+    if report.agents.values().all(is_wrong) { String::new() } else { output::report_as_table(report, palette) }
 }
 
 /// The report of the one agent of a file that is wrong.
@@ -70,7 +70,7 @@ fn say_troubles(report: &Report, selection: &Selection, root: Option<&str>, reda
             say(&mut std::io::stderr(), &format!("warning: agent {name}: {warning}\n"));
         }
         if let Some(error) = &agent.error {
-            let trouble = CliError::new(format!("agent {name}: {error}"), advice::on_kind(agent.error_kind));
+            let trouble = CliError::new(format!("agent {name}: {error}"), output::advice_on_kind(agent.error_kind));
             if agent.failed_itself() { complain(&trouble, redaction) } else { note(&trouble, redaction) }
         }
         if agent.stopped {

@@ -2,7 +2,7 @@
 
 use super::args::PushArgs;
 use super::setting::{root_of, text_of};
-use super::{CliError, advice, say};
+use super::{CliError, output, say};
 use crate::aws::AwsClients;
 use crate::aws::ssm::STANDARD_BYTES;
 use crate::config::{ConfigSource, Environment, Root, read_agent};
@@ -27,9 +27,9 @@ pub(super) async fn push(args: PushArgs, environment: Environment) -> Result<Str
     let root = root_of(args.root.as_deref(), &environment)?;
     let push = checked(&args, &root)?;
     let aws = AwsClients::from_default_chain(&environment).await;
-    let aws = aws.map_err(|error| CliError::new(error, advice::AWS))?;
+    let aws = aws.map_err(|error| CliError::new(error, output::ADVICE_ON_AWS))?;
     let known = aws.ssm.get_parameter(&push.parameter, false).await;
-    let known = known.map_err(|error| CliError::new(format!("{}: {error}", push.parameter), advice::AWS))?;
+    let known = known.map_err(|error| CliError::new(format!("{}: {error}", push.parameter), output::ADVICE_ON_AWS))?;
     let known = known.map(|parameter| parameter.value.expose_secret().to_owned());
     if known.as_ref() == Some(&push.text) {
         return Ok(format!("{} says this already.\n", push.parameter));
@@ -39,7 +39,8 @@ pub(super) async fn push(args: PushArgs, environment: Environment) -> Result<Str
         return Ok("Nothing was written.\n".to_owned());
     }
     let written = aws.ssm.put_parameter(&push.parameter, &push.text, true).await;
-    let version = written.map_err(|error| CliError::new(format!("{}: {error}", push.parameter), advice::AWS))?;
+    let version =
+        written.map_err(|error| CliError::new(format!("{}: {error}", push.parameter), output::ADVICE_ON_AWS))?;
     Ok(format!("{} is written, version {version}. A warm function notices within five minutes.\n", push.parameter))
 }
 

@@ -1,8 +1,8 @@
 //! Arguments and environment → the deployment to poll.
 
 use super::CliError;
-use super::advice::AWS;
 use super::args::SettingArgs;
+use super::output::ADVICE_ON_AWS;
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root, from_file};
@@ -44,7 +44,7 @@ pub(super) async fn setting<P: AgentPlatform<SystemClock>>(
         Source::File { .. } if !P::NEEDS_AWS => AwsClients::as_far_as_configured(&environment),
         _ => AwsClients::from_default_chain(&environment).await,
     };
-    let aws = aws.map_err(|error| CliError::new(error, AWS))?;
+    let aws = aws.map_err(|error| CliError::new(error, ADVICE_ON_AWS))?;
     let selection = if args.agents.is_empty() { Selection::All } else { Selection::Agents(args.agents) };
     let invocations = Invocations::new(Duration::from_secs(args.timeout));
     let deployment = Deployment::new(source, environment, Arc::new(aws), SystemClock, redaction.clone());

@@ -1,21 +1,22 @@
 //! `prefect-serverless-agent start`: polls again and again, as the Python agent does.
 
 use super::args::StartArgs;
-use super::back_off::{Idle, LONGEST};
 use super::server::{Shared, serve};
 use super::setting::{Setting, setting};
-use super::signals::StopSignal;
-use super::{CliError, advice, say};
+use super::{CliError, output, say};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Environment;
 use crate::model::ErrorKind;
 use crate::platform::AgentPlatform;
-use crate::poll::{Overrides, PollError, Report};
+use crate::poll::{AgentReport, Overrides, PollError, Report};
 use crate::redaction::Redaction;
 use serde_json::json;
+use std::io::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 /// Polls until a signal or `max_polls` ends it.
 pub(super) async fn start<P: AgentPlatform<SystemClock>>(
@@ -102,7 +103,7 @@ impl<P: AgentPlatform<SystemClock>> Loop<P> {
         let report = match polled {
             Ok(report) => report,
             Err(error) => {
-                return tracing::error!(%error, next = advice::on_poll_error(error), "nothing was polled");
+                return tracing::error!(%error, next = output::advice_on_poll_error(error), "nothing was polled");
             }
         };
         if self.json {
@@ -110,7 +111,7 @@ impl<P: AgentPlatform<SystemClock>> Loop<P> {
         }
         for (agent, report) in &report.agents {
             if let Some(error) = &report.error {
-                let next = advice::on_kind(report.error_kind);
+                let next = output::advice_on_kind(report.error_kind);
                 if report.failed_itself() {
                     tracing::error!(agent, error, next, "the poll failed");
                 } else {
@@ -136,7 +137,7 @@ impl<P: AgentPlatform<SystemClock>> Loop<P> {
 fn hopeless(polled: &Result<Report, PollError>) -> Option<CliError> {
     match polled {
         Err(error @ (PollError::NoAgents(_) | PollError::UnknownAgent { .. })) => {
-            Some(CliError::new(error, advice::on_poll_error(error)))
+            Some(CliError::new(error, output::advice_on_poll_error(error)))
         }
         Err(PollError::Parameters { .. } | PollError::Deadline(_)) => None,
         Ok(report) => {
@@ -150,4 +151,172 @@ fn hopeless(polled: &Result<Report, PollError>) -> Option<CliError> {
 
 fn said((name, agent): (&String, &crate::poll::AgentReport)) -> String {
     format!("agent {name}: {}", agent.error.as_deref().unwrap_or_default())
+}
+
+// Pure: how long the loop waits between polls, as the Python agent does.
+
+/// The pause after work; each idle poll doubles it.
+const AFTER_WORK: Duration = Duration::from_millis(250);
+
+/// The longest pause.
+pub(super) const LONGEST: Duration = Duration::from_secs(10);
+
+/// Idle polls after which the pause is the longest.
+const IDLE_MAX: u32 = 6;
+
+/// How many polls in a row had nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Idle(u32);
+
+impl Idle {
+    /// After one more poll. Only what changes the queue is work: a run that is left for a later poll again and again
+    /// must not keep the loop hot. Whoever asks for fewer requests gets the fewest.
+    pub(super) fn after(self, polled: &Result<Report, PollError>) -> Self {
+        let Ok(report) = polled else { return self.more() };
+        let mut agents = report.agents.values();
+        let wants_peace =
+            |agent: &AgentReport| matches!(agent.error_kind, Some(ErrorKind::Throttled | ErrorKind::Maintenance));
+        if agents.clone().any(wants_peace) {
+            Self(IDLE_MAX)
+        } else if agents.any(|agent| !agent.launched.is_empty() || !agent.failed.is_empty()) && report.ok() {
+            Self(0)
+        } else {
+            self.more()
+        }
+    }
+
+    fn more(self) -> Self {
+        Self((self.0 + 1).min(IDLE_MAX))
+    }
+
+    /// The pause before the next poll.
+    pub(super) fn pause(self) -> Duration {
+        (AFTER_WORK * 2_u32.pow(self.0.min(IDLE_MAX))).min(LONGEST)
+    }
+}
+
+// Being told to end: ctrl-c, SIGTERM.
+
+/// The exit code of a process that a second signal ended.
+const INTERRUPTED: i32 = 130;
+
+/// Becomes true when the process is told to end.
+#[derive(Debug, Clone)]
+pub(super) struct StopSignal(watch::Receiver<bool>);
+
+impl StopSignal {
+    /// Listens from now on. The first signal asks to end, the second one ends the process at once.
+    pub(super) fn listen() -> Result<Self, Error> {
+        let mut signals = Signals::new()?;
+        let (tell, told) = watch::channel(false);
+        tokio::spawn(async move {
+            signals.next().await;
+            tracing::info!("told to end: the current poll is finished first; once more ends at once");
+            // Nobody listens any more when the loop has ended by itself.
+            let _ = tell.send(true);
+            signals.next().await;
+            std::process::exit(INTERRUPTED);
+        });
+        Ok(Self(told))
+    }
+
+    pub(super) fn is_asked_for(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns once it is asked for.
+    pub(super) async fn asked_for(&mut self) {
+        if self.0.wait_for(|asked| *asked).await.is_err() {
+            // Nobody is left to ask.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    #[allow(clippy::unnecessary_wraps)] // As on Unix.
+    fn new() -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::report::{LaunchedRun, WithReason};
+
+    #[allow(clippy::unnecessary_wraps)] // What a poll gives.
+    fn polled(agent: AgentReport) -> Result<Report, PollError> {
+        Ok(Report { agents: [("etl".to_owned(), agent)].into() })
+    }
+
+    fn idle() -> Result<Report, PollError> {
+        polled(AgentReport { ok: true, ..AgentReport::default() })
+    }
+
+    fn working() -> Result<Report, PollError> {
+        let launched = vec![LaunchedRun { flow_run_id: "r".into(), task_arn: "t".into(), adopted: false }];
+        polled(AgentReport { ok: true, launched, ..AgentReport::default() })
+    }
+
+    #[test]
+    fn the_pauses_are_those_of_the_python_agent() {
+        let mut idle_for = Idle::default().after(&working());
+        assert_eq!(idle_for.pause(), Duration::from_millis(250));
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            idle_for = idle_for.after(&idle());
+            pauses.push(idle_for.pause().as_secs_f64());
+        }
+        assert_eq!(pauses, [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]);
+        assert_eq!(idle_for.after(&working()).pause(), Duration::from_millis(250));
+    }
+
+    #[test]
+    fn errors_back_off_too() {
+        let failed = Err(PollError::NoAgents("/r".into()));
+        assert_eq!(Idle::default().after(&failed).after(&failed).pause(), Duration::from_secs(1));
+        let throttled = polled(AgentReport { error_kind: Some(ErrorKind::Throttled), ..AgentReport::default() });
+        assert_eq!(Idle::default().after(&throttled).pause(), LONGEST);
+        let maintenance = polled(AgentReport { error_kind: Some(ErrorKind::Maintenance), ..AgentReport::default() });
+        assert_eq!(Idle::default().after(&maintenance).pause(), LONGEST);
+    }
+
+    #[test]
+    fn a_run_that_stays_due_does_not_keep_the_loop_hot() {
+        let deferred = vec![WithReason { flow_run_id: "r".into(), reason: "its task still runs".into() }];
+        let waiting = polled(AgentReport { ok: true, ready: 1, deferred, ..AgentReport::default() });
+        assert_eq!(Idle::default().after(&waiting).pause(), Duration::from_millis(500));
+    }
 }

@@ -144,7 +144,7 @@ const MAX_DEPTH: usize = 8;
 
 /// A literal. Bare words keep their spelling: numbers, `True`, `None`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Literal {
+enum Literal {
     /// A string.
     Text(String),
     /// A number, truth value or null, as written.

@@ -177,7 +177,7 @@ const LONGEST_KEY: usize = 100;
 const SECRETS: &[&str] = &["key", "api_key", "token", "auth_token", "auth_string", "poke_token"];
 
 /// Describes an unknown key, with a hint where one can be given.
-pub(super) fn unknown_key(key: &str, known: &[&'static str]) -> String {
+fn unknown_key(key: &str, known: &[&'static str]) -> String {
     if key.len() > LONGEST_KEY {
         return "an unknown key".to_owned();
     }

@@ -225,7 +225,7 @@ fn python_types(kind: MemberType) -> &'static str {
 }
 
 /// A text whose end is cut where it is long.
-pub(super) fn shortened(text: &str) -> Cow<'_, str> {
+fn shortened(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
         None => Cow::Borrowed(text),

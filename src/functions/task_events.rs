@@ -94,7 +94,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         });
         told.extend(join_all(of_tasks).await.into_iter().flatten());
         told.sort_by_key(|(number, ..)| *number);
-        of_all(told.into_iter().map(|(_, name, told)| (name, told)).collect())
+        answer_to_all(told.into_iter().map(|(_, name, told)| (name, told)).collect())
     }
 
     /// Better an error than to be killed: it says what went wrong, and the event is delivered again at once.
@@ -408,7 +408,7 @@ impl From<TaskEventsError> for InvocationError {
 
 /// What came of all events, each with what names it. An error if one failed: the others are told again then, which changes
 /// nothing.
-fn of_all(mut events: Vec<(String, Result<Told, TaskEventsError>)>) -> Result<EventAnswer, TaskEventsError> {
+fn answer_to_all(mut events: Vec<(String, Result<Told, TaskEventsError>)>) -> Result<EventAnswer, TaskEventsError> {
     if events.len() == 1 {
         // The only one speaks for itself.
         return events.remove(0).1.map(EventAnswer::One);
@@ -540,11 +540,14 @@ mod tests {
 
     #[test]
     fn one_event_answers_as_itself_and_several_as_a_list() {
-        let one = of_all(vec![(String::new(), Ok(told("a")))]).unwrap();
+        let one = answer_to_all(vec![(String::new(), Ok(told("a")))]).unwrap();
         assert_eq!(serde_json::json!(one)["why"], "a");
-        let two = of_all(vec![(String::new(), Ok(told("a"))), (String::new(), Ok(told("b")))]).unwrap();
+        let two = answer_to_all(vec![(String::new(), Ok(told("a"))), (String::new(), Ok(told("b")))]).unwrap();
         assert_eq!(serde_json::json!(two)["events"][1]["why"], "b");
-        assert_eq!(of_all(vec![(String::new(), Err(TaskEventsError::Deadline))]), Err(TaskEventsError::Deadline));
+        assert_eq!(
+            answer_to_all(vec![(String::new(), Err(TaskEventsError::Deadline))]),
+            Err(TaskEventsError::Deadline)
+        );
     }
 
     #[test]
@@ -552,7 +555,7 @@ mod tests {
         let failed = |_| (" (task t)".to_owned(), Err(TaskEventsError::Deadline));
         let mut events: Vec<_> = (0..15).map(failed).collect();
         events.insert(1, (String::new(), Ok(told("a"))));
-        let error = of_all(events).unwrap_err().to_string();
+        let error = answer_to_all(events).unwrap_err().to_string();
         assert!(error.starts_with("15 of 16 events were not dealt with: event 1 (task t): no time"), "{error}");
         assert!(error.contains("event 3 (task t)") && error.ends_with("and 5 more"), "{error}");
     }

@@ -87,7 +87,7 @@ impl<C: Clock + Clone> AgentBuilder<C> {
             (Some(root), LocalFiles::Refused) => ConfiguredIn::Parameters(root, &config.agent),
             _ => ConfiguredIn::Environment,
         };
-        let if_refused = remedy(&config.generation, &secrets, target);
+        let if_refused = remedy_for_refused_credential(&config.generation, &secrets, target);
         let parts = Parts { config, marked_as, if_refused, prefect, counter, status, overrides, platform, clock };
         Ok(Agent::new(parts))
     }
@@ -301,7 +301,7 @@ impl Prefect {
 
 /// Where an agent's credentials come from.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum ConfiguredIn<'a> {
+enum ConfiguredIn<'a> {
     /// Parameters, and the environment where there are none.
     Parameters(&'a Root, &'a str),
     /// The environment alone.
@@ -346,7 +346,11 @@ const AUTH_STRING: RefusedCredential = RefusedCredential {
 };
 
 /// Which credential was shown, and what is to be written where.
-pub(super) fn remedy(generation: &GenerationConfig, secrets: &AgentSecrets, target: ConfiguredIn<'_>) -> String {
+fn remedy_for_refused_credential(
+    generation: &GenerationConfig,
+    secrets: &AgentSecrets,
+    target: ConfiguredIn<'_>,
+) -> String {
     let (shown, wanted): (Option<(RefusedCredential, &StoredSecret)>, Vec<RefusedCredential>) = match generation {
         GenerationConfig::One(one) => {
             let token = secrets.auth_token.as_ref().filter(|_| one.rules == Rules::V0_15);

@@ -223,7 +223,7 @@ async fn earlier_deployment<O: Orchestrator, P: Platform, C: Clock>(
             return Ok(Earlier::Wait(format!("cannot tell whether an earlier {} lives: {reason}", P::NOUN)));
         }
     };
-    let decision = decide(&live, run.is_task_retry, P::NOUN);
+    let decision = decide_on_earlier(&live, run.is_task_retry, P::NOUN);
     if !decision.stop.is_empty()
         && let Err(reason) = check_unchanged(cx, run).await
     {
@@ -292,7 +292,7 @@ pub(super) fn within_room<'r, O: Orchestrator, P: Platform, C: Clock>(
 
 /// What to do about the run itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Earlier {
+enum Earlier {
     /// No earlier deployment lives: launch.
     None,
     /// This one has not begun to run: it will run the flow, adopt it.
@@ -303,7 +303,7 @@ pub(super) enum Earlier {
 
 /// What to do about an earlier turn's deployments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EarlierDeployments {
+struct EarlierDeployments {
     /// Those to stop.
     pub(super) stop: Vec<String>,
     /// What to do about the run.
@@ -312,7 +312,7 @@ pub(super) struct EarlierDeployments {
 
 /// Decides. A task retry (Prefect 1: the flow run is Running) leaves a running deployment alone, since that one may be
 /// about to retry the task itself; any other run that is due again was given up by Prefect, so its deployment is stopped.
-pub(super) fn decide(live: &[LiveDeployment], is_task_retry: bool, noun: &str) -> EarlierDeployments {
+fn decide_on_earlier(live: &[LiveDeployment], is_task_retry: bool, noun: &str) -> EarlierDeployments {
     let running: Vec<_> = live.iter().filter(|one| has_begun(one)).collect();
     let earlier = match (running.first(), live.first()) {
         (Some(one), _) if is_task_retry => {
@@ -347,7 +347,7 @@ mod tests {
     }
 
     fn decided(live: &[LiveDeployment], is_task_retry: bool) -> EarlierDeployments {
-        decide(live, is_task_retry, "task")
+        decide_on_earlier(live, is_task_retry, "task")
     }
 
     #[test]

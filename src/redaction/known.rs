@@ -233,7 +233,7 @@ fn within_quotes(text: &str) -> String {
 }
 
 /// The texts in a value, and its numbers as texts.
-pub(super) fn leaves(value: &Value, found: &mut impl FnMut(&str)) {
+fn leaves(value: &Value, found: &mut impl FnMut(&str)) {
     match value {
         Value::String(text) => found(text),
         Value::Number(number) => found(&number.to_string()),

@@ -81,7 +81,7 @@ impl Diagnosis {
         let cause = cause(event, &counting, &text);
         let blamed = blamed(event, &counting, cause);
         let said = said(event, &blamed, cause);
-        let of_ours = remedy(said, event.task.started_by.as_deref()).filter(|_| cause == Cause::Secret);
+        let of_ours = remedy_for_our_secret(said, event.task.started_by.as_deref()).filter(|_| cause == Cause::Secret);
         Self {
             cause,
             had_started: had_started(event),
@@ -253,7 +253,7 @@ mod tests;
 const KINDS: [&str; 4] = ["api-key", "auth-string", "auth-token", "client-headers"];
 
 /// What to do about it, if the text (what ECS says) names a parameter of the agent that the task was started by.
-fn remedy(said: &str, started_by: Option<&str>) -> Option<String> {
+fn remedy_for_our_secret(said: &str, started_by: Option<&str>) -> Option<String> {
     let agent = started_by?.strip_prefix("prefect/")?.split('/').next()?;
     let arn = said.split(|c: char| c.is_whitespace() || "\"'`,;[]()".contains(c)).find_map(|word| ours(word, agent))?;
     Some(format!(
@@ -292,7 +292,7 @@ mod our_secret_tests {
     fn the_permission_and_the_setting_are_named() {
         for kind in KINDS {
             let parameter = format!("/psa/Prod/secrets/flows/{kind}");
-            let remedy = remedy(&refused(&parameter), STARTED_BY).unwrap();
+            let remedy = remedy_for_our_secret(&refused(&parameter), STARTED_BY).unwrap();
             let arn = format!("ssm:GetParameters on arn:aws:ssm:eu-west-1:123456789012:parameter{parameter} ");
             for part in [arn.as_str(), "kms:Decrypt", "api_key_delivery", "infra/cluster.yaml"] {
                 assert!(remedy.contains(part), "{part}: {remedy}");
@@ -300,7 +300,7 @@ mod our_secret_tests {
         }
         let list = "invalid ssm parameters: [arn:aws-cn:ssm:cn-north-1:1:parameter/r/secrets/flows/api-key].";
         assert!(
-            remedy(list, STARTED_BY)
+            remedy_for_our_secret(list, STARTED_BY)
                 .unwrap()
                 .contains("on arn:aws-cn:ssm:cn-north-1:1:parameter/r/secrets/flows/api-key ")
         );
@@ -315,12 +315,15 @@ mod our_secret_tests {
             "/psa/prod/mysecrets/flows2/api-key",
             "/flows/api-key",
         ] {
-            assert_eq!(remedy(&refused(parameter), STARTED_BY), None, "{parameter}");
+            assert_eq!(remedy_for_our_secret(&refused(parameter), STARTED_BY), None, "{parameter}");
         }
         let ours = refused("/psa/prod/secrets/flows/api-key");
         for started_by in [None, Some("ecs-svc/1"), Some("prefect/other/run")] {
-            assert_eq!(remedy(&ours, started_by), None, "{started_by:?}");
+            assert_eq!(remedy_for_our_secret(&ours, started_by), None, "{started_by:?}");
         }
-        assert_eq!(remedy("arn:aws:secretsmanager:eu-west-1:1:secret:x arn: :parameter/", STARTED_BY), None);
+        assert_eq!(
+            remedy_for_our_secret("arn:aws:secretsmanager:eu-west-1:1:secret:x arn: :parameter/", STARTED_BY),
+            None
+        );
     }
 }

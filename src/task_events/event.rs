@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-pub(super) const SOURCE: &str = "aws.ecs";
-pub(super) const DETAIL_TYPE: &str = "ECS Task State Change";
+const SOURCE: &str = "aws.ecs";
+const DETAIL_TYPE: &str = "ECS Task State Change";
 
 /// Why there is nothing to do about an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

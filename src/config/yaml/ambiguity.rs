@@ -113,7 +113,7 @@ impl Walk {
 }
 
 /// What is ambiguous about a bare word, if it is.
-pub(super) fn different(word: &str) -> Option<Problem> {
+fn different(word: &str) -> Option<Problem> {
     if is_usual_number(word) {
         return None;
     }

@@ -1,6 +1,7 @@
 //! The launcher of an agent: with the agent's own credentials, and with those that runs bring along.
 
 use super::definitions::SingleFlight;
+use super::launcher::LaunchRate;
 use super::outcome::{Origin, refusal};
 use super::target::AwsCredentials;
 use super::{
@@ -13,7 +14,6 @@ use crate::model::RunRefusal;
 use crate::panics::lock;
 use crate::platform::TransientCause;
 use crate::platform::ecs::launcher::EcsLauncher;
-use crate::platform::ecs::rate::LaunchRate;
 use aws_credential_types::Credentials;
 use reqwest::Url;
 use secrecy::ExposeSecret;

@@ -138,7 +138,7 @@ fn settle(spec: LaunchSpec, delivery: &Delivery) -> Result<Delivered, RunRefusal
         };
     }
     Ok(match found {
-        Ok(secrets) => match whose(&secrets.role, &delivery.root, &delivery.agent) {
+        Ok(secrets) => match owner_of_role(&secrets.role, &delivery.root, &delivery.agent) {
             RoleOwner::Own => {
                 let warning = secrets.missing.map(|why| in_environment(&why, why.remedy(&delivery.agent)));
                 Delivered { spec: secrets.spec, warning }
@@ -313,7 +313,7 @@ enum RoleOwner {
 }
 
 /// `root`: of the deployment's parameters. Only exact paths count: `/a` and `/a/b` are two deployments.
-fn whose(role: &str, root: &str, agent: &str) -> RoleOwner {
+fn owner_of_role(role: &str, root: &str, agent: &str) -> RoleOwner {
     match path(role) {
         Some(SHARED) => RoleOwner::Shared,
         Some(path) if path == own_path(root) || path == format!("{}agent/{agent}/", own_path(root)) => RoleOwner::Own,
@@ -337,7 +337,7 @@ fn path(role: &str) -> Option<&str> {
 }
 
 /// The IAM statement with which a role may read these parameters.
-fn statement(arns: &[String]) -> String {
+fn policy_statement(arns: &[String]) -> String {
     json!({"Effect": "Allow", "Action": "ssm:GetParameters", "Resource": arns}).to_string()
 }
 
@@ -403,7 +403,7 @@ fn both_halves(arns: &[String]) -> String {
     format!(
         "Add this statement to the role, {} (and kms:Decrypt on the key, if a customer key encrypts the parameter), and \
          then set api_key_delivery to secret",
-        statement(arns)
+        policy_statement(arns)
     )
 }
 
@@ -413,7 +413,7 @@ mod role_tests {
     use proptest::prelude::*;
 
     fn of(path: &str) -> RoleOwner {
-        whose(&format!("arn:aws:iam::111111111111:role{path}exec"), "/a/prod", "etl")
+        owner_of_role(&format!("arn:aws:iam::111111111111:role{path}exec"), "/a/prod", "etl")
     }
 
     #[test]
@@ -449,9 +449,9 @@ mod role_tests {
             "arn:aws:iam::111111111111:role".to_owned(),
             "arn:aws:iam".to_owned(),
         ] {
-            assert_eq!(whose(&role, "/a/prod", "etl"), RoleOwner::Others, "{role}");
+            assert_eq!(owner_of_role(&role, "/a/prod", "etl"), RoleOwner::Others, "{role}");
         }
-        assert_eq!(whose(&format!("arn:aws-cn:iam::1:role{path}exec"), "/a/prod", "etl"), RoleOwner::Own);
+        assert_eq!(owner_of_role(&format!("arn:aws-cn:iam::1:role{path}exec"), "/a/prod", "etl"), RoleOwner::Own);
     }
 
     proptest! {
@@ -461,14 +461,14 @@ mod role_tests {
         ) {
             prop_assume!(one != other && one != format!("{other}/agent/{agent}"));
             let role = format!("arn:aws:iam::111111111111:role{}exec", own_path(&one));
-            prop_assert_eq!(whose(&role, &one, &agent), RoleOwner::Own);
-            prop_assert_eq!(whose(&role, &other, &agent), RoleOwner::Others);
+            prop_assert_eq!(owner_of_role(&role, &one, &agent), RoleOwner::Own);
+            prop_assert_eq!(owner_of_role(&role, &other, &agent), RoleOwner::Others);
         }
 
         #[test]
         fn no_text_makes_it_panic(role in any::<String>(), root in any::<String>()) {
-            whose(&role, &root, "etl");
-            whose(&format!("arn:aws:iam:::role{role}"), &root, "etl");
+            owner_of_role(&role, &root, "etl");
+            owner_of_role(&format!("arn:aws:iam:::role{role}"), &root, "etl");
         }
     }
 }

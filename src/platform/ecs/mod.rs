@@ -27,7 +27,6 @@ pub mod outcome;
 pub mod platform;
 pub mod prefect1;
 pub mod prefect3;
-pub mod rate;
 pub mod request;
 pub mod target;
 #[cfg(test)]

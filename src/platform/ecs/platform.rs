@@ -3,8 +3,8 @@
 use super::accounts::{AccountsLauncher, AwsConnect};
 use super::definitions::{Keyed, SingleFlight};
 use super::delivery::{Delivered, Delivery, deliver};
+use super::launcher::LaunchRate;
 use super::prefect1::{self, TemplatePlace, template_path};
-use super::rate::LaunchRate;
 use super::request::{self, definition_problems, run_task_problems, shape_refusal};
 use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3};
 use crate::aws::AwsClients;

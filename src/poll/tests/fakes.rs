@@ -6,7 +6,7 @@ mod prefect;
 use crate::clock::Clock;
 use crate::model::ApiError;
 use crate::orchestrator::{Batching, CancellingRun, Claim, Claimed, ClaimedRun, DueRun, Mark, RunLog};
-use crate::platform::ecs::rate::LaunchRate;
+use crate::platform::ecs::launcher::LaunchRate;
 use crate::platform::{LaunchOutcome, LiveDeployment, Progress};
 use crate::poll::AgentReport;
 use crate::poll::context::SeenLaunches;

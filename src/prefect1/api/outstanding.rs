@@ -77,7 +77,7 @@ fn is_for(row: &Value, labels: &[String]) -> bool {
 }
 
 /// The state that ends a cancelled run.
-pub(super) fn cancelled_state(owner: usize, run: &Ending<'_, Detail>) -> SetState {
+fn cancelled_state(owner: usize, run: &Ending<'_, Detail>) -> SetState {
     let (id, state) = (run.run.flow_run_id.clone(), states::cancelled(&run.message));
     SetState { owner, target: Target::FlowRun, id, version: None, state }
 }

@@ -101,7 +101,7 @@ fn due(
 }
 
 /// Whether a task run waits for its time and the time has come. `None` = whatever the time.
-pub(super) fn is_due(task_run: &TaskRun, retry_before: Option<OffsetDateTime>) -> bool {
+fn is_due(task_run: &TaskRun, retry_before: Option<OffsetDateTime>) -> bool {
     let waits = type_of(&task_run.serialized_state).is_some_and(|state| SCHEDULED_LIKE.contains(&state));
     // A start time that cannot be read does not take the task out: the server chose the row by its own column.
     let start_time = start_time(&task_run.serialized_state).ok().flatten();
@@ -218,7 +218,7 @@ const EPOCH_DIGITS: usize = 20;
 /// The epoch of a Running run: its due task runs and their versions, in no particular order.
 ///
 /// The epoch of a Scheduled run is its version in text.
-pub(super) fn epoch_of_task_runs(task_runs: &[TaskRun]) -> String {
+fn epoch_of_task_runs(task_runs: &[TaskRun]) -> String {
     let mut pairs: Vec<(&str, i64)> =
         task_runs.iter().map(|task_run| (task_run.id.as_str(), task_run.version)).collect();
     pairs.sort_unstable();

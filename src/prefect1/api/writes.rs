@@ -219,7 +219,7 @@ const MAX_STATUS_CHARS: usize = 40;
 
 /// What became of one state.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Written {
+enum Written {
     /// Set.
     Done,
     /// Prefect Cloud stored Queued instead: a concurrency limit.
@@ -233,7 +233,7 @@ pub(super) enum Written {
 }
 
 /// What became of a document's `count` states.
-pub(super) fn written_by_document(answer: Result<GraphqlAnswer, ApiError>, count: usize) -> Vec<Written> {
+fn written_by_document(answer: Result<GraphqlAnswer, ApiError>, count: usize) -> Vec<Written> {
     match answer {
         Err(error) => vec![of_error(error); count],
         Ok(answer) if answer.is_validation() => vec![Written::NotMade(refused(&answer.errors)); count],
@@ -339,7 +339,7 @@ fn text_of_error(error: &ApiError) -> String {
 ///
 /// One task run that is ours is enough: the flow run's process takes up its other tasks by itself. The claim keeps the
 /// epoch that was observed, of which the mark tells, also when only some task runs could be claimed.
-pub(super) fn merged_claims(states: &[Claimed]) -> Claimed {
+fn merged_claims(states: &[Claimed]) -> Claimed {
     let rank = |claimed: &&Claimed| match claimed {
         Claimed::Ours => 3,
         Claimed::Unknown(_) => 2,

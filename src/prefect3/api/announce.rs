@@ -142,7 +142,7 @@ mod tests;
 
 /// The worker that tells.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Teller<'a> {
+struct Teller<'a> {
     pub name: &'a str,
     /// Version of the Prefect whose worker this stands for.
     pub prefect_version: &'a str,
@@ -151,7 +151,7 @@ pub(super) struct Teller<'a> {
 
 /// A run that has a task.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LaunchEvent<'a> {
+struct LaunchEvent<'a> {
     pub flow_run: &'a FlowRun,
     /// Unknown where it was launched by an earlier process.
     pub belongings: Option<&'a Belongings>,

@@ -189,7 +189,7 @@ impl Names {
 }
 
 /// Whether an id is a derived one, as ours are; other programs' are random.
-pub(super) fn is_derived(id: &str) -> bool {
+fn is_derived(id: &str) -> bool {
     Uuid::try_parse(id).is_ok_and(|id| id.get_version_num() == 5)
 }
 

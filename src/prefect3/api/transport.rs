@@ -329,7 +329,7 @@ impl JsonAnswer {
 }
 
 /// Reads an HTTP answer. `again`: what its headers say of when to come again.
-pub(super) fn read_answer(status: u16, again: Again, body: Bytes) -> Result<JsonAnswer, ApiError> {
+fn read_answer(status: u16, again: Again, body: Bytes) -> Result<JsonAnswer, ApiError> {
     if (200..300).contains(&status) {
         return Ok(JsonAnswer { asked: String::new(), body });
     }
@@ -373,7 +373,7 @@ fn reason(body: &Value) -> Option<String> {
 
 /// Whether the API itself says that there is nothing of that name. A proxy's page and a route that is not there say
 /// nothing about it.
-pub(super) fn says_absent(status: u16, body: &[u8]) -> bool {
+fn says_absent(status: u16, body: &[u8]) -> bool {
     let said = || reason(&serde_json::from_slice(body).ok()?);
     status == 404 && said().is_some_and(|said| said != NO_ROUTE)
 }
@@ -454,13 +454,13 @@ fn present(secret: Option<&StoredSecret>) -> Option<SecretString> {
 // The token that a self-hosted server may ask for with every write. It is fetched only once a server has asked.
 
 /// Header of the token.
-pub(super) const TOKEN_HEADER: &str = "prefect-csrf-token";
+const TOKEN_HEADER: &str = "prefect-csrf-token";
 /// Header of the client that the token was given to.
-pub(super) const CLIENT_HEADER: &str = "prefect-csrf-client";
+const CLIENT_HEADER: &str = "prefect-csrf-client";
 
 /// The token of this process. The server gives each client one; a new one makes the old one void.
 #[derive(Debug)]
-pub(super) struct Csrf {
+struct Csrf {
     /// The client's id.
     pub client: String,
     token: Mutex<Option<HeaderValue>>,
@@ -485,12 +485,12 @@ impl Csrf {
 
 /// Whether this answer to a request for a token says that the server has none to give: it does not use them (422), or is
 /// too old to (404, 405). A 200 without a token is as good.
-pub(super) fn is_without_csrf(status: u16) -> bool {
+fn is_without_csrf(status: u16) -> bool {
     matches!(status, 200..=299 | 404 | 405 | 422)
 }
 
 /// Whether a refusal asks for a token, or for a new one. Such a request was not looked at any further.
-pub(super) fn is_csrf_asked_for(status: u16, body: &[u8]) -> bool {
+fn is_csrf_asked_for(status: u16, body: &[u8]) -> bool {
     let said = String::from_utf8_lossy(body);
     status == 403 && (said.contains("CSRF token") || said.contains("Missing client identifier"))
 }

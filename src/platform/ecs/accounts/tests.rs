@@ -3,8 +3,7 @@
 use super::*;
 use crate::aws::AwsError;
 use crate::platform::ecs::Definition;
-use crate::platform::ecs::launcher::EcsLauncher;
-use crate::platform::ecs::rate::LaunchRate;
+use crate::platform::ecs::launcher::{EcsLauncher, LaunchRate};
 use crate::platform::ecs::target::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use crate::platform::ecs::testing::{FakeAws, JumpingClock, RUN, START, no_answer, refused, spec, started};
 use serde_json::json;

@@ -169,7 +169,7 @@ pub(super) fn has_strategy(run_task: &Map<String, Value>) -> bool {
 /// The image of Docker storage, else the run config's, else the template's, else Prefect's own for the flow's version.
 ///
 /// A value of another type than text can only come from the template.
-pub(super) fn flow_image(
+fn flow_image(
     agent: &AgentSettings,
     run: &FlowRun,
     run_config: &EcsRunConfig,
@@ -257,7 +257,7 @@ fn path_of(rest: &str) -> &str {
 // What task definitions and overrides have in common: a list of named containers with environments.
 
 /// Name of the container that runs the flow.
-pub(super) const FLOW: &str = "flow";
+const FLOW: &str = "flow";
 
 /// The first container named `flow` of `parent[key]`, and whether it was there; it and the list are made where they
 /// are missing.

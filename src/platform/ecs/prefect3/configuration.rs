@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 /// The fields of a job configuration, in the order in which the worker declares them.
-pub(super) const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 22] = [
     "command",
     "env",
     "labels",
@@ -143,7 +143,7 @@ pub(super) fn containers(task_definition: &Map<String, Value>) -> &[Value] {
 }
 
 /// The container that a task definition has for the flow: `prefect`, else its first one, if that has a name.
-pub(super) fn container_of(task_definition: &Map<String, Value>) -> Option<String> {
+fn container_of(task_definition: &Map<String, Value>) -> Option<String> {
     let containers = containers(task_definition);
     let name = |container: &Value| container.get("name").and_then(Value::as_str).map(str::to_owned);
     if containers.iter().any(|container| name(container).as_deref() == Some(DEFAULT_CONTAINER)) {
@@ -180,7 +180,7 @@ const ROLE_TEXTS: [&str; 6] =
 const ROLE_LISTS: [&str; 4] = ["PolicyArns", "Tags", "TransitiveTagKeys", "ProvidedContexts"];
 
 /// Reads the field `aws_credentials`; `null` is as good as nothing.
-pub(super) fn read_credentials(reader: &mut Validator<'_>) -> AwsCredentials {
+fn read_credentials(reader: &mut Validator<'_>) -> AwsCredentials {
     const FIELD: &str = "aws_credentials";
     let given = match reader.get(FIELD) {
         None | Some(Value::Null) => return AwsCredentials::default(),

@@ -244,7 +244,7 @@ pub(super) fn environment(
 }
 
 /// Names of the variables that hold a key of the agent's own, and so may be delivered as secrets.
-pub(super) fn key_variables(worker: &WorkerSettings, env: &Map<String, Value>) -> Vec<String> {
+fn key_variables(worker: &WorkerSettings, env: &Map<String, Value>) -> Vec<String> {
     let is_ours = |name: &str| {
         let ours = worker.base_environment.iter().find(|(known, _)| known == name);
         ours.is_some_and(|(_, value)| env.get(name).and_then(Value::as_str) == Some(value.expose_secret()))
@@ -257,7 +257,7 @@ pub(super) fn key_variables(worker: &WorkerSettings, env: &Map<String, Value>) -
 /// Keys as in [`LaunchSpec::run_sets`](crate::platform::ecs::LaunchSpec::run_sets): what is different without job variables.
 ///
 /// `with` and `without` are the configuration with and without the job variables of deployment and flow run.
-pub(super) fn run_sets(with: &Map<String, Value>, without: &Map<String, Value>) -> Vec<String> {
+fn run_sets(with: &Map<String, Value>, without: &Map<String, Value>) -> Vec<String> {
     let differs = |path: &[&str]| at(with, path) != at(without, path);
     let mut sets: Vec<String> = Vec::new();
     for configuration in [with, without] {

@@ -164,7 +164,7 @@ mod tests;
 
 /// `tags` of the request: those of the template that no label replaces, then the labels, spelled as ECS allows. What is
 /// no tag stays as it is written, and is refused as such.
-pub(super) fn tags(configured: Option<&Value>, labels: &Map<String, Value>) -> Value {
+fn tags(configured: Option<&Value>, labels: &Map<String, Value>) -> Value {
     let tag = |(key, value): (&String, &Value)| json!({"key": key, "value": value});
     let configured: Vec<Value> = match configured {
         Some(Value::Object(map)) => map.iter().map(tag).collect(),

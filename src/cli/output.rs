@@ -1,8 +1,12 @@
 //! Pure: a report as people read it.
 
 use crate::config::Environment;
-use crate::poll::{AgentReport, Report};
+use crate::model::ErrorKind;
+use crate::poll::dry_run::PlannedRequest;
+use crate::poll::{AgentReport, PollError, Report};
+use serde_json::{Value, json};
 use std::fmt::Write;
+use time::format_description::well_known::Rfc3339;
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +56,7 @@ fn plain(text: impl std::fmt::Display) -> Cell {
 }
 
 /// The agents, then the runs, if there are any.
-pub(super) fn report(report: &Report, palette: Palette) -> String {
+pub(super) fn report_as_table(report: &Report, palette: Palette) -> String {
     let mut text = table(
         &["AGENT", "POLL", "READY", "LAUNCHED", "DEFERRED", "SKIPPED", "FAILED", "TIME", "STATUS"],
         report.agents.iter().map(|(name, agent)| agent_row(name, agent)).collect(),
@@ -149,6 +153,78 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+// Pure: what a dry run found, as text and as JSON.
+
+/// The requests in their order, each body on a line of its own, exactly as it would be sent.
+pub(super) fn plan_as_text(requests: &[PlannedRequest]) -> String {
+    if requests.is_empty() {
+        return "Dry run: nothing was written, and nothing would be sent next.\n".to_owned();
+    }
+    let mut text = format!("Dry run: nothing was written. Next, {} would be sent:\n", counted(requests.len()));
+    for (index, request) in requests.iter().enumerate() {
+        let PlannedRequest { agent, service, operation, not_before, body } = request;
+        let held = not_before.and_then(|until| until.format(&Rfc3339).ok());
+        let held = held.map(|until| format!(", not before {until}")).unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n{}. {agent}: {service} {operation}{held}\n{body}\n", index + 1);
+    }
+    text
+}
+
+fn counted(count: usize) -> String {
+    if count == 1 { "1 request".to_owned() } else { format!("{count} requests") }
+}
+
+/// The report, and the requests beside it.
+pub(super) fn plan_as_json(report: &Report, requests: &[PlannedRequest]) -> Value {
+    json!({"dry_run": true, "agents": report.agents, "requests": requests})
+}
+
+// Pure: what to do about an error.
+
+/// The AWS clients do not work.
+pub(super) const ADVICE_ON_AWS: &str =
+    "check AWS_REGION and the AWS credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, …) of this shell";
+
+/// What to do about an agent's own trouble.
+pub(super) fn advice_on_kind(kind: Option<ErrorKind>) -> &'static str {
+    match kind {
+        Some(ErrorKind::Configuration) => "correct it where the message says; the README lists every key",
+        Some(ErrorKind::ApiUnreachable) => {
+            "check `api` (and `ca_bundle`, for a private certificate authority), and that this machine reaches it"
+        }
+        Some(ErrorKind::Unauthorised) => "then poll again; a function that runs notices a replaced secret by itself",
+        Some(ErrorKind::Throttled) => "wait a minute, then poll again; poll less often if that happens again",
+        Some(ErrorKind::Maintenance) => "wait: due runs are launched by the first poll after it; nothing is lost",
+        Some(ErrorKind::Aws) => {
+            "check this shell's AWS credentials and permissions, and cluster, network and region of the configuration"
+        }
+        Some(ErrorKind::Platform) => {
+            "see what the message names on this machine: its space, its permissions, its limits"
+        }
+        Some(ErrorKind::ParameterStore) => {
+            "check that the credentials may read and write the parameters below the root"
+        }
+        Some(ErrorKind::Deadline) => "poll again: nothing is lost; give a poll more time with --timeout",
+        Some(ErrorKind::Internal) => "report it, with this message; the other agents poll on",
+        Some(ErrorKind::ApiError) | None => {
+            "poll again; if it stays, ask whoever runs the Prefect API about the message"
+        }
+    }
+}
+
+/// What to do when nothing could be polled.
+pub(super) fn advice_on_poll_error(error: &PollError) -> &'static str {
+    match error {
+        PollError::Parameters { .. } => ADVICE_ON_AWS,
+        PollError::NoAgents(_) => {
+            "or check --root: the parameters are looked for below it, in the region of this shell"
+        }
+        PollError::UnknownAgent { .. } => "name one of these with --agent",
+        PollError::Deadline(_) => "try again, or give it more time with --timeout",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,18 +251,18 @@ FLOW RUN  AGENT  OUTCOME   DETAIL
 run-1     etl    launched  arn:task
 run-22    etl    failed    no such  [31mimage
 ";
-        assert_eq!(report(&example(), Palette::Plain), expected);
+        assert_eq!(report_as_table(&example(), Palette::Plain), expected);
     }
 
     #[test]
     fn colours_change_nothing_but_the_colour() {
-        let coloured = report(&example(), Palette::Colours);
+        let coloured = report_as_table(&example(), Palette::Colours);
         assert!(coloured.contains("\x1b[32mok\x1b[0m") && coloured.contains("\x1b[31mapi-unreachable\x1b[0m"));
         let mut without = coloured;
         for escape in ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"] {
             without = without.replace(escape, "");
         }
-        assert_eq!(without, report(&example(), Palette::Plain));
+        assert_eq!(without, report_as_table(&example(), Palette::Plain));
     }
 
     #[test]
@@ -199,5 +275,28 @@ run-22    etl    failed    no such  [31mimage
             assert_eq!(Palette::for_terminal(true, &environment(pairs)), Palette::Plain);
         }
         assert_eq!(Palette::for_terminal(false, &environment(&[])), Palette::Plain);
+    }
+}
+
+#[cfg(test)]
+mod planned_tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn every_request_is_shown_with_its_body_on_one_line() {
+        let request = |operation, not_before| PlannedRequest {
+            agent: "etl".into(),
+            service: "ecs",
+            operation: String::from(operation),
+            not_before,
+            body: json!({"b": 1, "a": "x\ny"}),
+        };
+        let requests = [request("RunTask", None), request("StopTask", Some(datetime!(2026-11-24 12:00:10 UTC)))];
+        let expected = "Dry run: nothing was written. Next, 2 requests would be sent:\n\n\
+            1. etl: ecs RunTask\n{\"b\":1,\"a\":\"x\\ny\"}\n\n\
+            2. etl: ecs StopTask, not before 2026-11-24T12:00:10Z\n{\"b\":1,\"a\":\"x\\ny\"}\n";
+        assert_eq!(plan_as_text(&requests), expected);
+        assert!(plan_as_text(&[]).contains("nothing would be sent"));
     }
 }
