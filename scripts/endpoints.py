@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes src/aws/endpoints/cases.json: the endpoints that botocore resolves for the services that we call, in a region of
+"""Writes src/aws/signed/endpoint_cases.json: the endpoints that botocore resolves for the services that we call, in a region of
 every partition, with and without FIPS and dual stack. Run it with a Python that has botocore:
 `.tools/moto/bin/python scripts/endpoints.py`.
 """
@@ -12,7 +12,7 @@ import botocore.session
 from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import EndpointProviderError
 
-CASES = Path(__file__).resolve().parent.parent / "src/aws/endpoints/cases.json"
+CASES = Path(__file__).resolve().parent.parent / "src/aws/signed/endpoint_cases.json"
 SERVICES = ("ecs", "ssm", "ec2", "s3", "lambda", "sts", "logs")
 REGIONS = (
     "eu-west-1", "us-east-1", "us-gov-west-1", "us-gov-east-1", "cn-north-1", "us-iso-east-1", "us-isob-east-1",

@@ -11,8 +11,8 @@
 //! | [`orchestrator`] | the seam to a Prefect API: what a poll asks of it and tells it |
 //! | [`prefect1`] | Prefect 0.15 and 1: the GraphQL API, and the ECS requests of a flow run (pure) |
 //! | [`prefect3`] | Prefect 2 and 3: the launches of flow runs of an `ecs` work pool (pure) |
-//! | [`launch`] | epoch, token, task definitions, the outcome of a launch; the seam to a platform |
-//! | [`panics`] | what a bug ends: one agent's poll, one event |
+//! | [`platform`] | what names a launch, what becomes of it; the seam to a platform, ECS and processes of this machine |
+//! | [`panics`] | what a bug ends: one agent's poll, one event; locks that survive it |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
 //! | [`task_events`] | a task's change of state → what is to be done about its flow run (pure) |
@@ -20,11 +20,10 @@
 //! | [`functions`] | the Lambda functions: events in, answers out |
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`http`] | how requests leave: the one client, its seam, what a failed exchange says about its effect |
-//! | `sync` | locks |
-//! | `transport`, `times` | what the ways to both Prefect APIs have in common |
+//! | `transport` | what the ways to both Prefect APIs have in common |
 //! | [`cli`] | the `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop |
 //! | [`redaction`] | what must not be shown: whatever leaves the process passes it |
-//! | `python_text`, `slug` | texts exactly as Python and its slugify write them (pure) |
+//! | `python_text`, `slug` | texts and times exactly as Python and its slugify write them (pure) |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
 
 pub mod aws;

@@ -1,4 +1,5 @@
-//! A panic is a bug of this program. It ends what it happened in, one agent's poll or one event, and nothing else.
+//! A panic is a bug of this program. It ends what it happened in, one agent's poll or one event, and nothing else;
+//! locks stay in use after it.
 
 use futures_util::FutureExt;
 use std::any::Any;

@@ -1,4 +1,5 @@
-//! Python's `str` and `repr` of JSON values: what Prefect writes into labels, tags and messages.
+//! Texts as Python writes them: `str` and `repr` of JSON values, which Prefect writes into labels, tags and messages,
+//! and times.
 
 use crate::model::RunRefusal;
 use serde_json::{Number, Value};

@@ -1,4 +1,5 @@
-//! Credentials, read once and shared by the SDK's calls and those we sign ourselves; and whose they are.
+//! Credentials, read once and shared by the SDK's calls and those we sign ourselves; whose they are, roles to assume,
+//! and the clients of accounts that they lead to.
 
 use super::clients::{AgentAws, AwsClients};
 use super::signed::{Call, Endpoints, Service, Signed};
@@ -175,7 +176,7 @@ fn credentials(session: Node<'_, '_>) -> Option<Credentials> {
     ))
 }
 
-/// The credentials of a role, assumed whenever it is asked for them. Wants a [`Cached`](super::credentials::Cached) around it.
+/// The credentials of a role, assumed whenever it is asked for them. Wants a [`Cached`] around it.
 pub struct AssumedRole {
     sts: Sts,
     parameters: Map<String, Value>,

@@ -1,4 +1,5 @@
-//! Requests that we sign ourselves (Signature Version 4): the few calls for which a whole SDK crate would be too much.
+//! Requests that we sign ourselves (Signature Version 4), and where they go: the few calls for which a whole SDK crate
+//! would be too much.
 
 use super::credentials::Cached;
 use super::http::AwsHttp;

@@ -5,12 +5,11 @@
 //! | `args.rs` | the arguments |
 //! | `setting.rs` | arguments and environment → a deployment to poll |
 //! | `poll.rs` | `prefect-serverless-agent poll`: one iteration, also as a dry run |
-//! | `start.rs`, `back_off.rs` | `prefect-serverless-agent start`: the long-lived loop, and its pauses (pure) |
+//! | `start.rs` | `prefect-serverless-agent start`: the long-lived loop, its pauses (pure), the signals that end it |
 //! | `push.rs` | `prefect-serverless-agent push`: a configuration from a file to Parameter Store |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
-//! | `server.rs`, `signals.rs` | what wakes and ends the loop: `/api/health`, `/api/poke`, signals |
-//! | `table.rs`, `planned.rs` | reports and dry runs as people read them (pure) |
-//! | `advice.rs` | what to do about an error (pure) |
+//! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
+//! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
 
 pub mod args;
 mod bundle;

@@ -1,4 +1,4 @@
-//! Pure: a report as people read it.
+//! Pure: what people read: a report as a table, what a dry run found, what to do about an error.
 
 use crate::config::Environment;
 use crate::model::ErrorKind;

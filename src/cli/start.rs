@@ -1,4 +1,4 @@
-//! `prefect-serverless-agent start`: polls again and again, as the Python agent does.
+//! `prefect-serverless-agent start`: polls again and again, as the Python agent does, until it is told to end.
 
 use super::args::StartArgs;
 use super::server::{Shared, serve};

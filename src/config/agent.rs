@@ -1,4 +1,5 @@
-//! One agent's document → its configuration: every key, its fallbacks and its default, once.
+//! One agent's document → its configuration: every key, its fallbacks and its default, once; and what Prefect's backend
+//! keeps for it.
 
 use super::errors::{ConfigErrors, Parsed, Problem};
 use super::reader::{KeyValue, Reader};

@@ -1,4 +1,4 @@
-//! Prefect's documented environment variables, as fallbacks of an agent's keys.
+//! Prefect's documented environment variables, as fallbacks of an agent's keys, and the literals that they hold.
 
 use super::errors::{Parsed, Problem, refuse};
 use super::values::{push_new, quoted, variable_name};

@@ -1,5 +1,5 @@
-//! Reads a document key by key. What is asked for is what is known: the reader itself reports every other key, so that
-//! the list of known keys cannot drift from the code that reads them.
+//! Reads a document key by key. What is asked for is what is known: the reader itself reports every other key and what
+//! may have been meant, so that the list of known keys cannot drift from the code that reads them.
 
 use super::Environment;
 use super::errors::{Parsed, Problem};

@@ -1,4 +1,4 @@
-//! Parsers of single values: each says what it found and what it allows.
+//! Parsers of single values, addresses too: each says what it found and what it allows.
 
 use super::WorkerRules;
 use super::errors::{Parsed, Problem, refuse};

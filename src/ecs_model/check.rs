@@ -1,4 +1,4 @@
-//! What botocore says of a request, as its `ParamValidator` finds it.
+//! What botocore says of a request, as its `ParamValidator` finds it, and what somebody can do about it.
 
 use super::{MemberType, Operation, Shape, Structure, UnknownMembers, botocore, structure};
 use crate::python_text::{text, type_name};

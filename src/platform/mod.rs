@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`Platform`], [`Place`] | the hook |
 //! | [`outcome`] | what becomes of a launch, and what follows for the run from that (pure) |
-//! | [`token`] | names a launch (pure) |
+//! | [`client_token`], [`started_by`] | the names of a launch (pure) |
 //! | [`ecs`] | ECS tasks |
 //! | [`process`] | processes of this machine |
 

@@ -1,4 +1,5 @@
-//! From a loaded configuration to an agent that can poll: its certificate authority, its Prefect API, its platform.
+//! From a loaded configuration to an agent that can poll: what names it, its certificate authority, its Prefect API,
+//! its platform, and what to do where its credential is refused.
 
 use super::agent::{Agent, Counter, Overrides, Parts};
 use super::dry_run::{Recorder, Service};

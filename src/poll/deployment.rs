@@ -1,4 +1,4 @@
-//! All agents of a deployment, side by side, and what a warm process keeps of them.
+//! All agents of a deployment: which of them are polled, side by side, and what a warm process keeps of them.
 
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::build::{AgentBuilder, Identity, PrefectBuilder};

@@ -2,15 +2,13 @@
 //!
 //! | file | step |
 //! |---|---|
-//! | `deployment.rs` | all agents side by side, what a warm process keeps |
-//! | `selection.rs` | where agents are configured, which of them are polled, why none was |
-//! | `agent.rs`, `build.rs` | one agent: what it is made of, its poll from counter to status |
-//! | `identity.rs` | what names an agent among all deployments |
-//! | `prefect.rs` | the agent's Prefect API, whichever generation it is |
+//! | `deployment.rs` | which agents are polled and where they are configured; all side by side, what a warm process keeps |
+//! | `agent.rs` | one agent: its poll from counter to status |
+//! | `build.rs` | what an agent is made of: its identity, its Prefect API of whichever generation, its platform |
 //! | `iteration.rs` | one agent's iteration: asks the queue until it is empty; the life of runs in one function |
-//! | `context.rs` | what the steps share: rules, Prefect, platform, clock, report |
+//! | `context.rs` | what the steps share: rules, Prefect, platform, clock, report, launches seen before |
 //! | `plan.rs` | pure: which runs are launched now, held, or left for a later poll |
-//! | `prepare.rs`, `history.rs` | step 1, before the claim: render, look for tasks of an earlier turn, definition, network |
+//! | `prepare.rs` | step 1, before the claim: render, look for tasks of an earlier turn, definition, network |
 //! | `claim.rs` | step 2: claims, and those whose answer was lost |
 //! | `launch.rs` | step 3: the platform is asked for the task |
 //! | `tell.rs` | step 4: log, give back, fail |

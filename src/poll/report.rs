@@ -1,4 +1,4 @@
-//! The report of a poll: what people and tests look at. Its field names are fixed.
+//! The report of a poll: what people and tests look at. Its field names are fixed. What fills it outlives a deadline.
 
 use crate::model::{ApiError, ErrorKind};
 use crate::panics::lock;

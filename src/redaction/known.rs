@@ -1,4 +1,4 @@
-//! Which secrets a process knows, and from where. Pure.
+//! Which secrets a process knows, from where, and in which forms a text may have them. Pure.
 
 use super::Redaction;
 use crate::config::{AgentSecrets, Environment, LoadedAgent, Parameter, Root};

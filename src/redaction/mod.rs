@@ -2,12 +2,12 @@
 //!
 //! One [`Redaction`] belongs to a process, and its clones share what they know. Secrets are made known where they are
 //! read: the parameters below `secrets/`, the environment, the API's URL ([`known`]), and what the blocks of a run's
-//! template bring in. It stands where something is said: log lines and panics (`telemetry::logs`), the report, the
+//! template bring in. It stands where something is said: log lines and panics (`telemetry`), the report, the
 //! answers and errors of the functions, the command's output, dry runs, and the messages of states and run logs that are
 //! sent to Prefect. Requests themselves are never altered: a secret goes where it belongs.
 //!
 //! What counts as a secret in a text: six characters or more, wherever they stand, in each of the forms that a text may
-//! have them in ([`mod@forms`]). A shorter one would blank ordinary words; it is only looked for in the bodies of a dry run,
+//! have them in ([`forms`]). A shorter one would blank ordinary words; it is only looked for in the bodies of a dry run,
 //! where it must be a word of its own (three characters or more) or a whole value.
 
 pub mod known;

@@ -4,16 +4,12 @@
 //!
 //! | file | question |
 //! |---|---|
-//! | [`envelope`] | which events are in what the function was given? |
-//! | [`event`] | what does the event say? |
-//! | [`task_owner`] | which agents may know the run that the task is for? |
-//! | [`run`] | how far is the run, and is the task of its current turn? |
+//! | [`event`] | which events are in what the function was given, and what does each say? |
+//! | [`task_owner`] | which agents may know the run that the task is for, and is it of the run's current turn? |
 //! | [`diagnosis`] | why did the task end, can it pass, and what helps? |
 //! | [`decision`] | what is to be done about the run? |
-//! | [`observer`] | in which words, where a Prefect worker's observer has its own? |
-//! | [`container_log`] | where are a container's last words? |
-//! | [`replicated_event`] | how does Prefect 2 or 3 hear of the change? |
-//! | [`perform`] | reads the run, decides, does it |
+//! | [`observer`] | in which words and as which event, where a Prefect worker's observer has its own? |
+//! | [`perform`] | reads the run and a container's last words, decides, does it |
 
 pub mod decision;
 pub mod diagnosis;

@@ -1,5 +1,6 @@
-//! The words of a Prefect worker's own observer, which the people and automations of a work pool know: the message of a
-//! Crashed state and the line in the run's log. They follow its rules to the letter, also where ours would say more.
+//! The words and events of a Prefect worker's own observer, which the people and automations of a work pool know: the
+//! message of a Crashed state, the line in the run's log, `prefect.ecs.task.<status>`. They follow its rules to the
+//! letter, also where ours would say more.
 
 use super::event::{Container, TaskEvent};
 use super::task_owner::Tags;

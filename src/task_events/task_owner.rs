@@ -1,4 +1,4 @@
-//! Whose task it is: which agents may know the flow run that it was started for.
+//! Whose task it is: which agents may know the flow run that it was started for, and which turn of it.
 //!
 //! A task of ours says so itself: `startedBy` is `prefect/<agent>/<flow run id>`, which is in every event, however late.
 //! A Python worker's task says it in its tags, which ECS forgets about an hour after the task has stopped.

@@ -1,4 +1,4 @@
-//! What a failed exchange means to the one who asked.
+//! What a failed exchange means to the one who asked, and when to come again.
 
 use super::without_userinfo;
 use crate::http::{Answer, SendError};

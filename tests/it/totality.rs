@@ -8,7 +8,11 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let is_test = name.starts_with("test") || name == "fakes" || name == "nothing_lost.rs";
+        let is_test = name.starts_with("test")
+            || name.ends_with("_tests.rs")
+            || name.ends_with("_tests")
+            || name == "fakes"
+            || name == "nothing_lost.rs";
         if path.is_dir() && !is_test {
             sources(&path, found);
         } else if path.extension().is_some_and(|ending| ending == "rs") && !is_test {
@@ -37,7 +41,7 @@ fn indexes(line: &str) -> bool {
 fn no_production_code_indexes_into_json() {
     let mut files = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
-    assert!(files.len() > 150, "{}", files.len());
+    assert!(files.len() > 130, "{}", files.len());
     let mut found = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();

@@ -53,7 +53,7 @@ struct Case {
 /// `cases.json` is written by `scripts/endpoints.py`; a conformance test holds it to botocore.
 #[test]
 fn endpoints_are_those_that_botocore_resolves() {
-    let cases: Vec<Case> = serde_json::from_str(include_str!("cases.json")).unwrap();
+    let cases: Vec<Case> = serde_json::from_str(include_str!("endpoint_cases.json")).unwrap();
     let all = [Service::Ecs, Service::Ssm, Service::Ec2, Service::S3, Service::Lambda, Service::Sts, Service::Logs];
     assert!(cases.len() >= 7 * 4 * 8, "{}", cases.len());
     for case in cases {

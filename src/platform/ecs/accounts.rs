@@ -1,4 +1,4 @@
-//! The launcher of an agent: with the agent's own credentials, and with those that runs bring along.
+//! The launcher of an agent: with the agent's own credentials, and with those that runs bring along for other accounts.
 
 use super::definitions::SingleFlight;
 use super::launcher::LaunchRate;

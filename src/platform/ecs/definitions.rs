@@ -1,4 +1,5 @@
-//! When two task definitions are the same: so that one is registered per content, not per flow run.
+//! When two task definitions are the same, and the one that says what is asked for, found or registered: once per
+//! content and process, not per flow run.
 
 use super::outcome::{Origin, is_not_found, refusal};
 use crate::aws::ecs::{DescribedDefinition, Ecs};

@@ -1,4 +1,4 @@
-//! The launcher for ECS: one flow run becomes exactly one task.
+//! The launcher for ECS: one flow run becomes exactly one task, as fast as the account allows.
 
 mod replay;
 

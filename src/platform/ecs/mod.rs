@@ -4,19 +4,13 @@
 //! |---|---|
 //! | [`platform`] | the hook, for ECS: all of the parts below together |
 //! | [`prefect1`], [`prefect3`] | from a flow run to its launch, by the rules of Prefect's agent and worker (pure) |
-//! | [`target`], [`pid`] | where a task runs, whose credentials reach it, and how Prefect writes that down |
+//! | [`target`] | where a task runs, whose credentials reach it, and how Prefect writes that down |
 //! | [`worker`] | what the rules of a Prefect 2 or 3 worker add to a launch (pure) |
-//! | [`spot`] | from Fargate Spot to on-demand after too many refusals (pure) |
 //! | [`delivery`] | the API key as a container secret where that is possible (pure) |
-//! | [`definitions`] | when two task definitions are the same (pure) |
-//! | [`definition_cache`] | finds or registers a task definition, once |
-//! | [`network`] | the network of the default VPC (pure) |
-//! | [`request`] | the one body of `RunTask` (pure) |
-//! | [`request_check`] | what ECS would refuse in a launch because of its shape (pure) |
-//! | [`outcome`] | what an answer of ECS means (pure) |
-//! | [`listing`] | what it means that ECS will not list tasks (pure) |
-//! | [`rate`] | how fast tasks are started |
-//! | [`launcher`] | [`Launcher`] for one account and region |
+//! | [`definitions`] | when two task definitions are the same (pure); finds or registers one, once |
+//! | [`request`] | the one body of `RunTask`, its default network, its step from Spot to on-demand, and what ECS would refuse in it because of its shape (pure) |
+//! | [`outcome`] | what an answer of ECS means, also one about the tasks of a run (pure) |
+//! | [`launcher`] | [`Launcher`] for one account and region, and how fast it starts tasks |
 //! | [`accounts`] | [`Launcher`] of an agent: its own account, and those of runs with credentials of their own |
 
 pub mod accounts;

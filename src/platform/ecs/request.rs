@@ -1,4 +1,5 @@
-//! The body of `RunTask`: a pure function of what names the launch, so that a replay sends the same bytes.
+//! The body of `RunTask`: a pure function of what names the launch, so that a replay sends the same bytes. Beside it
+//! what becomes of it: its default network, its step from Spot to on-demand, its check before anything is sent.
 
 use super::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec};
 use crate::ecs_model::{Operation, Problems, UnknownMembers, check};

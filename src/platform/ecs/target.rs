@@ -1,4 +1,4 @@
-//! Where a task runs: the cluster, and whose credentials reach it.
+//! Where a task runs: the cluster, whose credentials reach it, and how Prefect writes that down.
 
 use crate::platform::Place;
 use secrecy::{ExposeSecret, SecretString};

@@ -2,12 +2,10 @@
 //!
 //! | part | what happens there |
 //! |---|---|
-//! | `transport` | one request: headers, time limits, retries of reads, errors without secrets |
-//! | `answer` | HTTP answer → data and errors (pure) |
-//! | `document`, `queries`, `states` | what is sent (pure) |
-//! | `rows`, `epoch` | rows → due runs, epochs, runs as they are now (pure) |
-//! | `outcome`, `guard` | what became of aliased writes; what may be overwritten (pure) |
-//! | `start_up`, `queue`, `standing`, `writes`, `watch` | the conversations |
+//! | `transport` | one request: headers, time limits, retries of reads; its answer: data, and errors without secrets |
+//! | `queries`, `states` | what is sent, and what may be overwritten (pure) |
+//! | `rows` | rows → due runs, epochs, runs as they are now (pure) |
+//! | `start_up`, `queue`, `outstanding`, `writes`, `watch` | the conversations |
 
 mod outstanding;
 mod queries;

@@ -1,4 +1,4 @@
-//! The documents of the agent: look-ups, registration, the queue, runs, logs.
+//! What is sent: look-ups, registration, the queue, runs, logs, and writes as fields of one document. Pure.
 
 use super::Config;
 use crate::orchestrator::Window;

@@ -1,4 +1,5 @@
-//! Rows of `flow_run` → due runs and runs as they are now. One unreadable row never disturbs another.
+//! Rows of `flow_run` → due runs, the epochs that name their turns, and runs as they are now. One unreadable row never
+//! disturbs another.
 
 use super::queries::Times;
 use super::{Detail, SCHEDULED_LIKE};

@@ -1,4 +1,5 @@
-//! The states that an agent sets. The server adds what is left out (`_result`, `cached_inputs`, `__version__`).
+//! The states that an agent sets, and what they may overwrite. The server adds what is left out (`_result`,
+//! `cached_inputs`, `__version__`).
 
 use super::Detail;
 use super::queries::{SetState, Target};

@@ -1,4 +1,4 @@
-//! GraphQL over HTTP: headers, time limits, small retries of reads, and errors without secrets.
+//! GraphQL over HTTP: headers, time limits, small retries of reads, answers, and errors without secrets.
 
 use super::queries::GraphqlDocument;
 use crate::clock::Now;

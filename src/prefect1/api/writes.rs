@@ -1,4 +1,4 @@
-//! What an agent writes: claims, runs given back, runs that failed, log lines.
+//! What an agent writes: claims, runs given back, runs that failed, log lines; and what became of each.
 
 use super::queries::{self, GraphqlDocument, SetState, Target, alias, set_states};
 use super::rows::RunSnapshot;

@@ -1,4 +1,4 @@
-//! Whose claim a PENDING run is. Pure.
+//! Whose claim a PENDING run is, and the names from which that follows. Pure.
 //!
 //! A claim of ours has a `transition_id` that follows from the SCHEDULED state before it, and our mark in its `data`.
 //! Sub-states (`Submitting`, `InfrastructurePending`), which others may put over it, have no such id: then the run's

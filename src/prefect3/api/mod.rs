@@ -2,14 +2,13 @@
 //!
 //! | part | what happens there |
 //! |---|---|
-//! | `transport`, `csrf` | one request: headers, few at once, time limits, repetitions, errors without secrets |
-//! | `answer`, `credential` | HTTP answer → JSON or error; what goes into `Authorization` (pure) |
-//! | `requests`, `states`, `events` | what is sent (pure) |
-//! | `names`, `turns` | epochs and other names that follow from what they name; what is the same turn (pure) |
-//! | `runs`, `claims`, `guard` | rows → flow runs; whose a claim is; what may be overwritten (pure) |
-//! | `pool`, `records`, `references` | what rendering needs: the pool, flows and deployments, blocks and variables |
-//! | `untold` | what is to be told of launched runs, and was not yet |
-//! | `queue`, `standing`, `reading`, `writes`, `describe`, `announce`, `telling`, `refusals`, `watch` | the conversations |
+//! | `transport` | one request: headers, few at once, time limits, repetitions; its answer: JSON, or an error without secrets |
+//! | `requests`, `states` | what is sent (pure) |
+//! | `runs` | rows → flow runs and their states; what is the same turn (pure) |
+//! | `claims` | whose a claim is; epochs and other names that follow from what they name (pure) |
+//! | `pool`, `records` | what rendering needs: the pool, flows and deployments, blocks and variables |
+//! | `telling`, `announce` | what is to be told of launched runs and was not yet; events and labels |
+//! | `queue`, `outstanding`, `reading`, `writes`, `describe` | the conversations |
 
 mod announce;
 mod claims;

@@ -1,4 +1,5 @@
-//! Runs read again: as they are now, and whose claim they are in.
+//! Runs read again: as they are now, whose claim they are in, and what of them may be overwritten; also those whose
+//! task has changed.
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Flows and deployments of the due runs: read once per poll, not once per run.
+//! What due runs refer to: flows and deployments, read once per poll and not once per run, and blocks and variables.
 //!
 //! A list that lacks one proves nothing: only the answer that there is no such thing does, to a question for it alone.
 

@@ -1,4 +1,4 @@
-//! Rows of the API → flow runs and their states. Pure; a row that is odd is said to be so, and harms no other.
+//! Rows of the API → flow runs, their states and turns. Pure; a row that is odd is said to be so, and harms no other.
 
 use super::Detail;
 use super::claims::Names;

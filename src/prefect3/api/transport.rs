@@ -1,4 +1,4 @@
-//! REST over HTTP: headers, few requests at once, time limits, small repetitions, and errors without secrets.
+//! REST over HTTP: headers, few requests at once, time limits, small repetitions, answers, and errors without secrets.
 
 use super::requests::{self, ApiRequest};
 use crate::clock::Now;

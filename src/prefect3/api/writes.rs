@@ -1,4 +1,5 @@
-//! What an agent writes: claims, tasks, runs given back, crashed and cancelled ones, log lines.
+//! What an agent writes: claims, tasks, runs given back, crashed and cancelled ones, log lines; and claims that the
+//! server refuses until a person changes something.
 
 use super::reading::{RunReading, may_cancel, may_end_claim};
 use super::requests::{self, ApiRequest, PAGE_ROWS};

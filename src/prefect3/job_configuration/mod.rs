@@ -7,7 +7,7 @@
 //! | [`block_references`], [`resolve_blocks`] | the block documents that it names |
 //! | [`variable_names`], [`resolve_variables`] | the variables that it names |
 //! | [`validation`] | the fields of a configuration, typed |
-//! | [`environment`], [`labels`], [`run_name`], [`command`] | what is added to it for the run |
+//! | [`environment`], [`labels`], [`run_name`], [`default_command`](preparation::default_command) | what is added to it for the run |
 //!
 //! Refusals are in the words of the worker, exception type first (`ValueError: …`), as people search for them.
 

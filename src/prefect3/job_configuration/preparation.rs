@@ -1,4 +1,4 @@
-//! What is added to a job configuration for its run: environment, labels, name.
+//! What is added to a job configuration for its run: environment, labels, name, command.
 
 #[cfg(test)]
 mod command_tests;

@@ -1,4 +1,4 @@
-//! The placeholder engine: `{{ name }}` in the texts of a job template.
+//! The placeholder engine: `{{ name }}` in the texts of a job template, and places inside a value: `a.b[0].c`.
 
 use crate::model::RunRefusal;
 use crate::python_text::{list_text, text};
@@ -199,7 +199,7 @@ pub(crate) fn value_at(values: &Map<String, Value>, path: &str) -> Option<Value>
     follow(values.get(&first)?, keys)
 }
 
-/// As [`get`], in a value of any type.
+/// As [`value_at`], in a value of any type.
 pub(crate) fn value_in(value: &Value, path: &str) -> Option<Value> {
     follow(value, keys(path).into_iter())
 }

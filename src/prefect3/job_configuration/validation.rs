@@ -146,7 +146,7 @@ impl<'a> Validator<'a> {
 }
 
 /// The refusal of a configuration as a whole; `shown` is the configuration as messages may show it, its known fields in
-/// the order of [`FIELDS`](super::configuration::FIELDS).
+/// the order of its fields.
 pub(crate) fn whole(message: &str, shown: &Map<String, Value>) -> RunRefusal {
     let text = input(&Value::Object(shown.clone()));
     let problem = format!(

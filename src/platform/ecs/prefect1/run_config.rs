@@ -1,4 +1,4 @@
-//! The run config of a flow run.
+//! The run config of a flow run, and what it decided about the launch.
 
 use crate::model::RunRefusal;
 use crate::prefect1::flow_run::schema::FieldType::{Json, Text};

@@ -1,4 +1,4 @@
-//! The task definition of a flow run.
+//! The task definition of a flow run: its template, its image, its container.
 
 use super::Template;
 use super::run_config::{self, EcsRunConfig};

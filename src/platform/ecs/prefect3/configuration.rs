@@ -1,4 +1,4 @@
-//! The job configuration: typed and checked.
+//! The job configuration: typed and checked, its credentials too.
 
 use crate::model::RunRefusal;
 use crate::platform::ecs::target::AwsCredentials;

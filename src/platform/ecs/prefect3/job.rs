@@ -1,4 +1,4 @@
-//! One flow run's job: its configuration, prepared, and the launch that follows from it.
+//! One flow run's job: its configuration, prepared, its environment, and the launch that follows from it.
 
 use super::configuration::{Configuration, filled, flow_container_name, is_empty};
 use super::request::{RunTaskRequest, request};
@@ -37,7 +37,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// `populated` is what [`populate`](super::populate) gave, `resolved` the same with the values of its references.
+    /// `populated` is what [`populate`](crate::prefect3::job_configuration::populate) gave, `resolved` the same with the values of its references.
     pub fn new(
         worker: &WorkerSettings,
         run: &FlowRunContext<'_>,

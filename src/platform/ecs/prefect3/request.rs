@@ -1,4 +1,4 @@
-//! The body of `RunTask`, once the task definition is known.
+//! The body of `RunTask`, once the task definition is known, and its tags.
 
 use super::configuration::{Configuration, filled, flow_container_name};
 use super::task_definition::requires_ec2;

@@ -1,4 +1,4 @@
-//! The task definition of a launch that does not name one.
+//! The task definition of a launch that does not name one, and whether one that is named fits.
 
 use super::configuration::{Configuration, DEFAULT_CONTAINER, containers, filled, flow_container_name, is_empty};
 use super::job::{API_KEY, AUTH_STRING};
