@@ -124,7 +124,7 @@ mod tests {
         let wrong = pushed("prefect: 3\nwork_pol: x\n", None).unwrap_err();
         assert!(wrong.is_configuration && wrong.message.contains("/psa/prod/config/etl"), "{wrong:?}");
         assert!(wrong.message.contains("work_pol"), "{wrong:?}");
-        let long = format!("{FINE}env_vars: {{A: \"{}\"}}\n", "x".repeat(9000));
+        let long = format!("{FINE}# {}\n", "x".repeat(9000));
         assert!(pushed(&long, None).is_err_and(|error| error.message.contains("has room for 8192")));
         let braces = format!("{FINE}env_vars: {{A: \"{{{{ x }}}}\"}}\n");
         assert!(pushed(&braces, None).unwrap_err().message.contains("Parameter Store refuses"));

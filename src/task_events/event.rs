@@ -1,7 +1,7 @@
 //! "ECS Task State Change" as `EventBridge` delivers it, reduced to what matters here.
 //!
 //! Reading never fails in a way that is worth a second try: an event that lacks what it takes, or is not of the documented
-//! shape, is [`Ignored`] with a reason. (What is no such event at all never gets here, see [`self`].)
+//! shape, is [`Ignored`] with a reason. (What is no such event at all never gets here, see [`events`].)
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
