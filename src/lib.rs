@@ -9,8 +9,9 @@
 //! | [`ecs_model`] | the shapes of the requests that start a task, and what botocore says of others (pure) |
 //! | [`model`] | the nouns that all modules share |
 //! | [`orchestrator`] | the seam to a Prefect API: what a poll asks of it and tells it |
-//! | [`prefect1`] | Prefect 0.15 and 1: the GraphQL API, and the ECS requests of a flow run (pure) |
-//! | [`prefect3`] | Prefect 2 and 3: the launches of flow runs of an `ecs` work pool (pure) |
+//! | [`prefect1`] | Prefect 0.15 and 1: the GraphQL API |
+//! | [`prefect3`] | Prefect 2 and 3: the REST API, as a worker of one work pool |
+//! | [`flow_run`] | what a flow run asks for on any platform, by its generation of Prefect (pure) |
 //! | [`platform`] | what names a launch, what becomes of it; the seam to a platform, ECS and processes of this machine |
 //! | [`panics`] | what a bug ends: one agent's poll, one event; locks that survive it |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
@@ -32,6 +33,7 @@ pub mod clock;
 pub mod config;
 pub mod documents;
 pub mod ecs_model;
+pub mod flow_run;
 pub mod functions;
 pub mod health;
 pub mod http;

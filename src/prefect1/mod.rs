@@ -1,4 +1,3 @@
-//! Prefect 0.15 and 1: the GraphQL API of Prefect Cloud 1 and Prefect Server, and what its flow runs ask for.
+//! Prefect 0.15 and 1: the GraphQL API of Prefect Cloud 1 and Prefect Server.
 
 pub mod api;
-pub mod flow_run;

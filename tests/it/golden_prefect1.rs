@@ -15,10 +15,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use prefect_serverless_agent::config::{Backend, LaunchType, Rules};
+use prefect_serverless_agent::flow_run::prefect1::{AgentSettings, FlowRun};
 use prefect_serverless_agent::orchestrator::RunRefusal;
 use prefect_serverless_agent::platform::ecs::prefect1::{launch_spec, request_problems, template_path};
 use prefect_serverless_agent::platform::ecs::{Definition, LaunchSpec};
-use prefect_serverless_agent::prefect1::flow_run::{AgentSettings, FlowRun};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;

@@ -161,7 +161,11 @@ impl<C: Clock> EcsLauncher<C> {
 /// The launch with nothing left to complete, and its key delivered.
 fn complete(spec: &LaunchSpec, described: Option<&Map<String, Value>>) -> Result<Delivered, RunRefusal> {
     let mut complete = match (&spec.worker.completion, described) {
-        (Some(completion), Some(described)) => completion.0.complete(described)?,
+        (Some(completion), Some(described)) => {
+            let mut complete = completion.0.complete(described)?;
+            spec.worker.decided.apply(&mut complete.run_task);
+            complete
+        }
         _ => spec.clone(),
     };
     complete.pending_delivery = None;

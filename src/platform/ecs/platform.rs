@@ -5,22 +5,22 @@ use super::definitions::{Keyed, SingleFlight};
 use super::delivery::{Delivered, Delivery, deliver};
 use super::launcher::LaunchRate;
 use super::prefect1::{self, TemplatePlace, template_path};
-use super::request::{self, definition_problems, run_task_problems, shape_refusal};
+use super::request::{definition_problems, run_task_problems, shape_refusal};
 use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{Document, DocumentKind, GenerationConfig, WorkerRules, check_document};
 use crate::documents::{DocumentError, LocalFiles, load_document, without_query};
 use crate::ecs_model::UnknownMembers;
+use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::http::Http;
 use crate::model::{ErrorKind, RenderError, RunRefusal, SetupError};
 use crate::platform::{
     AgentPlatform, AgentSetup, LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, Place, Platform,
     RunDescription, WithWarning, WorkPoolType,
 };
-use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use futures_util::future::BoxFuture;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -174,23 +174,15 @@ impl<L: Launcher> Platform for EcsPlatform<L> {
         if claimed.is_empty() || claimed == launch.target().name() {
             return launch;
         }
-        // As the claim's own request was, byte for byte.
-        if claimed == LaunchTarget::default().name() {
-            launch.run_task.remove("cluster");
-        } else {
-            launch.run_task.insert("cluster".into(), json!(claimed));
-        }
+        launch.worker.decided.claimed_cluster = Some(claimed.to_owned());
+        launch.worker.decided.apply(&mut launch.run_task);
         launch
     }
 
     fn after_refusals(&self, mut launch: LaunchSpec, capacity_refusals: u32) -> (LaunchSpec, Option<String>) {
-        match request::on_demand(&launch.run_task, capacity_refusals, self.rules.spot_fallback_after) {
-            Some((run_task, reason)) => {
-                launch.run_task = run_task;
-                (launch, Some(reason))
-            }
-            None => (launch, None),
-        }
+        launch.worker.decided.refusals = self.rules.spot_fallback_after.map(|after| (capacity_refusals, after));
+        let reason = launch.worker.decided.apply(&mut launch.run_task);
+        (launch, reason)
     }
 
     fn room(&self, deadline: OffsetDateTime) -> Option<usize> {

@@ -1,8 +1,10 @@
 //! What the rules of a Prefect 2 or 3 worker add to a launch: questions that only AWS can answer.
 
-use super::LaunchSpec;
+use super::request::on_demand;
 use super::target::AwsCredentials;
+use super::{LaunchSpec, LaunchTarget};
 use crate::model::RunRefusal;
+use crate::platform::Place;
 use crate::python_text::repr;
 use serde_json::{Map, Value, json};
 use std::fmt::{self, Debug};
@@ -19,12 +21,41 @@ pub struct WorkerPart {
     pub flow_container: Option<String>,
     /// Only once the definition, which exists, is described, the request is known.
     pub completion: Option<Completion>,
+    /// What was decided about the launch since it was rendered: a completion renders it anew.
+    pub decided: Decided,
     /// The cluster as the job configuration has it.
     pub cluster: Option<String>,
     /// Credentials of the run's own; empty = the agent's.
     pub credentials: AwsCredentials,
     /// Whose words the launch's users know.
     pub words: Words,
+}
+
+/// What is decided about a launch once it is rendered, by what its run has been through.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decided {
+    /// The cluster of the claim that it finishes.
+    pub claimed_cluster: Option<String>,
+    /// Refusals for want of capacity, and after how many of them Spot gives way to on-demand.
+    pub refusals: Option<(u32, u32)>,
+}
+
+impl Decided {
+    /// Puts it into the body of `RunTask`; why it is on-demand now, if it was Spot.
+    pub fn apply(&self, run_task: &mut Map<String, Value>) -> Option<String> {
+        if let Some(claimed) = &self.claimed_cluster {
+            // As the claim's own request was, byte for byte.
+            if *claimed == LaunchTarget::default().name() {
+                run_task.remove("cluster");
+            } else {
+                run_task.insert("cluster".into(), json!(claimed));
+            }
+        }
+        let (refusals, fallback_after) = self.refusals?;
+        let (on_demand, reason) = on_demand(run_task, refusals, Some(fallback_after))?;
+        *run_task = on_demand;
+        Some(reason)
+    }
 }
 
 /// In whose words users are told what to do.

@@ -1,12 +1,12 @@
 //! From a flow run to its process: the rules of Prefect 1's `LocalAgent` and of the process worker of Prefect 2 and 3. Pure.
 
 use super::supervisor::ProcessOrder;
+use crate::flow_run::prefect1::storage::{self, Storage};
+use crate::flow_run::prefect1::{AgentSettings, FlowRun, RunConfig, flow_run_environment, run_config, schema};
+use crate::flow_run::prefect3::validation::Validator;
+use crate::flow_run::prefect3::{FlowRunJob, configured_environment, environment, preparation};
 use crate::model::RunRefusal;
 use crate::platform::RunDescription;
-use crate::prefect1::flow_run::storage::{self, Storage};
-use crate::prefect1::flow_run::{AgentSettings, FlowRun, RunConfig, flow_run_environment, run_config, schema};
-use crate::prefect3::job_configuration::validation::Validator;
-use crate::prefect3::job_configuration::{FlowRunJob, configured_environment, environment, preparation};
 use crate::python_text::text;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -92,8 +92,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
     use super::*;
     use crate::config::{Backend, Rules};
-    use crate::prefect3::job_configuration::testing::{run, worker};
-    use crate::prefect3::job_configuration::{populate, testing::Everything};
+    use crate::flow_run::prefect3::testing::{run, worker};
+    use crate::flow_run::prefect3::{populate, testing::Everything};
     use secrecy::SecretString;
     use serde_json::json;
     use std::sync::Arc;

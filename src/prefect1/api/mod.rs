@@ -19,6 +19,7 @@ mod writes;
 
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
+use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::http::Http;
 use crate::model::{ApiError, Registration};
 use crate::orchestrator::{
@@ -26,7 +27,6 @@ use crate::orchestrator::{
     RunDescription, RunLog, RunNow, TaskWatch, Watched, Window,
 };
 use crate::panics::lock;
-use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use crate::redaction::Redaction;
 use crate::transport::further_headers;
 use queries::Scope;

@@ -3,9 +3,9 @@
 
 use super::queries::Times;
 use super::{Detail, SCHEDULED_LIKE};
+use crate::flow_run::prefect1::{FlowRun, TaskRun};
 use crate::orchestrator::{DueRun, Mark, RunNow};
 use crate::platform::client_token;
-use crate::prefect1::flow_run::{FlowRun, TaskRun};
 use crate::python_text;
 use crate::transport::shape::{self, FieldKind, RowField, at, described, text_at};
 use serde_json::{Map, Value};

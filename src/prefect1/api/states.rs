@@ -4,9 +4,9 @@
 use super::Detail;
 use super::queries::{SetState, Target};
 use super::rows::{MARK_KEY, RunSnapshot, is_submitted, mark_of};
+use crate::flow_run::prefect1::TaskRun;
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, GiveBack, Mark};
-use crate::prefect1::flow_run::TaskRun;
 use crate::python_text;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;

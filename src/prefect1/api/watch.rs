@@ -4,11 +4,11 @@ use super::outstanding::{as_received, claimed, has_started, newest_claim, timest
 use super::queries::{self, SetState, Target};
 use super::rows::{self, flow_run_of, is_submitted, type_of};
 use super::{Detail, Prefect1, states};
+use crate::flow_run::prefect1::{FlowRun, TaskRun};
 use crate::model::ApiError;
 use crate::model::run::{ClaimedBy, Phase, Run, is_waiting_task_run};
 use crate::orchestrator::{Mark, Watched};
 use crate::platform::client_token;
-use crate::prefect1::flow_run::{FlowRun, TaskRun};
 use crate::python_text;
 use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;

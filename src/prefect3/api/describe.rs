@@ -4,11 +4,9 @@ use super::records::Missing;
 use super::transport::Credential;
 use super::{Detail, Prefect3};
 use crate::config::WorkerRules;
+use crate::flow_run::prefect3::{FlowRunJob, WorkPool, WorkerSettings, populate, resolve_blocks, resolve_variables};
 use crate::model::{RenderError, RunRefusal};
 use crate::orchestrator::{DueRun, RunDescription};
-use crate::prefect3::job_configuration::{
-    FlowRunJob, WorkPool, WorkerSettings, populate, resolve_blocks, resolve_variables,
-};
 use crate::redaction::known::aws_keys_of;
 use futures_util::future::join;
 use secrecy::SecretString;

@@ -29,6 +29,7 @@ mod writes;
 
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect3Config, WorkerRules};
+use crate::flow_run::prefect3::FlowRun;
 use crate::http::Http;
 use crate::model::{ApiError, Registration};
 use crate::orchestrator::{
@@ -37,7 +38,6 @@ use crate::orchestrator::{
 };
 use crate::panics::lock;
 use crate::platform::WorkPoolType;
-use crate::prefect3::job_configuration::FlowRun;
 use crate::redaction::Redaction;
 use crate::transport::further_headers;
 use announce::Unserved;

@@ -3,8 +3,8 @@
 use super::queue::GRACE;
 use super::transport::{is_missing, is_no_route};
 use super::{Prefect3, lock, requests};
+use crate::flow_run::prefect3::WorkPool;
 use crate::model::{ApiError, Registration};
-use crate::prefect3::job_configuration::WorkPool;
 use crate::transport::shape::{self, FieldKind, RowField};
 use serde_json::{Map, Value};
 use std::sync::Arc;

@@ -4,11 +4,11 @@
 
 use super::requests::{self, ApiRequest, PAGE_ROWS};
 use super::{Detail, Prefect3, lock};
-use crate::model::ApiError;
-use crate::orchestrator::{DueRun, RenderError};
-use crate::prefect3::job_configuration::{
+use crate::flow_run::prefect3::{
     BlockReference, Blocks, Flow, PrefectDeployment, Variables, block_references, variable_names,
 };
+use crate::model::ApiError;
+use crate::orchestrator::{DueRun, RenderError};
 use crate::redaction::known::secrets_of_block;
 use crate::transport::shape::{self, FieldKind, RowField};
 use futures_util::future::{join, join_all};

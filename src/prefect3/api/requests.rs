@@ -1,6 +1,6 @@
 //! What is sent. Pure.
 
-use crate::prefect3::job_configuration::BlockReference;
+use crate::flow_run::prefect3::BlockReference;
 use crate::python_text;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;

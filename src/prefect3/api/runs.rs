@@ -2,8 +2,8 @@
 
 use super::Detail;
 use super::claims::Names;
+use crate::flow_run::prefect3::FlowRun;
 use crate::orchestrator::{DueRun, Mark};
-use crate::prefect3::job_configuration::FlowRun;
 use crate::python_text;
 use crate::transport::shape::{self, FieldKind, RowField, text_at};
 use serde::Serialize;

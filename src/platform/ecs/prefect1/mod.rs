@@ -11,8 +11,8 @@ pub use task_definition::{TemplatePath, TemplatePlace, template_path};
 
 use super::LaunchSpec;
 use super::worker::WorkerPart;
+use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::model::RunRefusal;
-use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use serde_json::{Map, Value};
 
 /// Template that a run config's `task_definition_path` names, loaded beforehand.

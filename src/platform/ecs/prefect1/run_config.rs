@@ -1,9 +1,9 @@
 //! The run config of a flow run, and what it decided about the launch.
 
+use crate::flow_run::prefect1::schema::FieldType::{Json, Text};
+use crate::flow_run::prefect1::schema::{COMMON, SchemaField, check, optional};
+use crate::flow_run::prefect1::{AgentSettings, FlowRun, RunConfig, run_config};
 use crate::model::RunRefusal;
-use crate::prefect1::flow_run::schema::FieldType::{Json, Text};
-use crate::prefect1::flow_run::schema::{COMMON, SchemaField, check, optional};
-use crate::prefect1::flow_run::{AgentSettings, FlowRun, RunConfig, run_config};
 use serde_json::{Map, Value};
 
 /// An `ECSRun`; all of it may be absent.

@@ -6,9 +6,9 @@ use super::task_definition::{
     set_environment,
 };
 use crate::config::{LaunchType, Rules};
+use crate::flow_run::prefect1::{AgentSettings, FlowRun, flow_run_command, flow_run_environment, key_variables};
 use crate::model::RunRefusal;
 use crate::platform::ecs::Definition;
-use crate::prefect1::flow_run::{AgentSettings, FlowRun, flow_run_command, flow_run_environment, key_variables};
 use crate::python_text::{accident, is_true, repr};
 use serde_json::{Map, Value, json};
 

@@ -3,10 +3,10 @@
 use super::Template;
 use super::run_config::{self, EcsRunConfig};
 use crate::config::{LaunchType, Rules};
+use crate::flow_run::prefect1::storage::{self, Storage};
+use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::model::RunRefusal;
 use crate::platform::ecs::Definition;
-use crate::prefect1::flow_run::storage::{self, Storage};
-use crate::prefect1::flow_run::{AgentSettings, FlowRun};
 use crate::python_text::{accident, is_true, repr, text, type_name};
 use crate::slug::slug;
 use serde_json::{Map, Value, json};

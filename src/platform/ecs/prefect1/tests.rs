@@ -7,7 +7,7 @@ mod requests;
 mod template;
 
 use crate::config::{Backend, Rules};
-use crate::prefect1::flow_run::{AgentSettings, FlowRun};
+use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 

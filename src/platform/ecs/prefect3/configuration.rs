@@ -1,9 +1,9 @@
 //! The job configuration: typed and checked, its credentials too.
 
+use crate::flow_run::prefect3::configured_environment;
+use crate::flow_run::prefect3::validation::{self, Validator};
 use crate::model::RunRefusal;
 use crate::platform::ecs::target::AwsCredentials;
-use crate::prefect3::job_configuration::configured_environment;
-use crate::prefect3::job_configuration::validation::{self, Validator};
 use crate::python_text::is_true;
 use secrecy::SecretString;
 use serde_json::{Map, Value};

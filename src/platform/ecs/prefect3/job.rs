@@ -1,17 +1,15 @@
 //! One flow run's job: its configuration, prepared, its environment, and the launch that follows from it.
 
 use super::configuration::{Configuration, filled, flow_container_name, is_empty};
-use super::request::{RunTaskRequest, request};
+use super::request::{RunTaskRequest, request, set_cluster};
 use super::task_definition::{self, task_definition};
 use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
+use crate::flow_run::prefect3::{self, FlowRunContext, WorkerSettings, labels, preparation, run_name, variables};
 use crate::model::RunRefusal;
 use crate::platform::ecs::request::{definition_problems, run_task_problems, shape_refusal};
 use crate::platform::ecs::target::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
-use crate::platform::ecs::worker::{Complete, Completion, Words, WorkerPart};
+use crate::platform::ecs::worker::{Complete, Completion, Decided, Words, WorkerPart};
 use crate::platform::ecs::{Definition, LaunchSpec};
-use crate::prefect3::job_configuration::{
-    self, FlowRunContext, WorkerSettings, labels, preparation, run_name, variables,
-};
 use crate::python_text::text;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
@@ -37,7 +35,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// `populated` is what [`populate`](crate::prefect3::job_configuration::populate) gave, `resolved` the same with the values of its references.
+    /// `populated` is what [`populate`](crate::flow_run::prefect3::populate) gave, `resolved` the same with the values of its references.
     pub fn new(
         worker: &WorkerSettings,
         run: &FlowRunContext<'_>,
@@ -98,7 +96,10 @@ impl Job {
             self.refuse(&[problems])?;
         }
         let completion = Completion(Arc::new(self.clone()));
-        let request = RunTaskRequest { body: self.configuration.task_run_request.clone(), network: None };
+        let mut body = self.configuration.task_run_request.clone();
+        // Where it goes is known before it is complete: the claim says so, and earlier tasks are looked for there.
+        set_cluster(&mut body, &self.configuration);
+        let request = RunTaskRequest { body, network: None };
         let mut spec = self.spec(request, self.existing(), None);
         spec.worker.completion = Some(completion);
         Ok(spec)
@@ -147,6 +148,7 @@ impl Job {
                 flow_container,
                 tag_if_registered: deregister.then(|| (DEREGISTER_TAG.into(), "true".into())),
                 completion: None,
+                decided: Decided::default(),
                 cluster: self.cluster().map(str::to_owned),
                 credentials: self.configuration.aws_credentials.clone(),
                 words: Words::Worker,
@@ -230,7 +232,7 @@ pub(super) fn environment(
     run: &FlowRunContext<'_>,
     configuration: &Configuration,
 ) -> Map<String, Value> {
-    let mut env = job_configuration::environment(worker, run, &configuration.env);
+    let mut env = prefect3::environment(worker, run, &configuration.env);
     let secrets = [
         (API_KEY, &configuration.prefect_api_key_secret_arn),
         (AUTH_STRING, &configuration.prefect_api_auth_string_secret_arn),

@@ -5,9 +5,9 @@
 use super::testing::{job, run, worker};
 use crate::ecs_model::testing::{Difference, UNKNOWN, differences, request, with_unknown, with_wrong_type};
 use crate::ecs_model::{Operation, UnknownMembers};
+use crate::flow_run::prefect3::{Generation, WorkerSettings};
 use crate::platform::ecs::request::{Settled, run_task_body};
 use crate::platform::ecs::{Definition, LaunchIdentity};
-use crate::prefect3::job_configuration::{Generation, WorkerSettings};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -2,9 +2,9 @@
 
 use super::configuration::{Configuration, filled, flow_container_name};
 use super::task_definition::requires_ec2;
+use crate::flow_run::prefect3::preparation;
 use crate::model::RunRefusal;
 use crate::platform::ecs::worker::NetworkLookup;
-use crate::prefect3::job_configuration::preparation;
 use crate::python_text::{is_true, text};
 use crate::slug::tag_slug;
 use serde_json::{Map, Value, json};
@@ -23,11 +23,7 @@ pub(super) struct RunTaskRequest {
 pub(super) fn request(configuration: &Configuration, definition: &Object) -> Result<RunTaskRequest, RunRefusal> {
     let mut body = configuration.task_run_request.clone();
     body.shift_remove("taskDefinition");
-    if let Some(cluster) = configuration.cluster.as_ref().filter(|cluster| !cluster.is_empty())
-        && filled(body.get("cluster")).is_none()
-    {
-        body.insert("cluster".into(), json!(cluster));
-    }
+    set_cluster(&mut body, configuration);
     settle_launch_type(&mut body, definition);
     let network = network(&mut body, configuration, definition);
     let container_name = flow_container_name(configuration, definition);
@@ -39,6 +35,15 @@ pub(super) fn request(configuration: &Configuration, definition: &Object) -> Res
         body.insert("tags".into(), tags);
     }
     Ok(RunTaskRequest { body, network })
+}
+
+/// The configured cluster, where the request names none itself.
+pub(super) fn set_cluster(body: &mut Object, configuration: &Configuration) {
+    if let Some(cluster) = configuration.cluster.as_ref().filter(|cluster| !cluster.is_empty())
+        && filled(body.get("cluster")).is_none()
+    {
+        body.insert("cluster".into(), json!(cluster));
+    }
 }
 
 /// A launch type and a capacity provider strategy exclude each other, and `FARGATE_SPOT` is a strategy in truth. A

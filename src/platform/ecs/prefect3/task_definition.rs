@@ -3,8 +3,8 @@
 use super::configuration::{Configuration, DEFAULT_CONTAINER, containers, filled, flow_container_name, is_empty};
 use super::job::{API_KEY, AUTH_STRING};
 use crate::ecs_model::{Operation, Shape, Structure, structure};
+use crate::flow_run::prefect3::{FlowRunContext, WorkerSettings};
 use crate::model::RunRefusal;
-use crate::prefect3::job_configuration::{FlowRunContext, WorkerSettings};
 use crate::python_text::{is_true, text, text_repr};
 use crate::slug::replace_runs;
 use serde_json::{Map, Value, json};

@@ -1,10 +1,10 @@
 //! What the tests of this module share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-pub(super) use crate::prefect3::job_configuration::testing::{Everything, run, worker};
+pub(super) use crate::flow_run::prefect3::testing::{Everything, run, worker};
 
 use super::Job;
-use crate::prefect3::job_configuration::{WorkerSettings, populate};
+use crate::flow_run::prefect3::{WorkerSettings, populate};
 
 /// The job of a run without references.
 pub(super) fn job(worker: &WorkerSettings, run: &Everything) -> Result<Job, String> {

@@ -3,13 +3,13 @@
 use super::{Fakes, unanswered};
 use crate::clock::Clock;
 use crate::config::{Backend, Rules};
+use crate::flow_run::prefect1::AgentSettings;
 use crate::model::ApiError;
 use crate::model::Registration;
 use crate::orchestrator::{
     Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Orchestrator, OutstandingClaims, RenderError,
     RunDescription, RunLog, RunNow, Window,
 };
-use crate::prefect1::flow_run::AgentSettings;
 use serde_json::{Map, json};
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::model::RunRefusal;
-use crate::platform::ecs::testing::{object, spec};
+use crate::platform::Platform;
+use crate::platform::ecs::EcsPlatform;
+use crate::platform::ecs::platform::LaunchRules;
+use crate::platform::ecs::testing::{NoLauncher, object, rules, spec};
 use crate::platform::ecs::worker::{Complete, Completion, NetworkLookup, WorkerPart};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -109,4 +112,37 @@ async fn launches_are_completed_with_the_described_definition() {
     let definition = Definition::Existing { name: "refused".into(), definition_roles: vec![] };
     let refused = prepare(&room, &LaunchSpec { definition, ..open }).await;
     assert_eq!(refused, Err(LaunchOutcome::Permanent("not this one".into())));
+}
+
+#[derive(Debug)]
+struct ConfiguredForSpot;
+
+impl Complete for ConfiguredForSpot {
+    fn complete(&self, _: &Map<String, Value>) -> Result<LaunchSpec, RunRefusal> {
+        let definition = Definition::Existing { name: "f:1".into(), definition_roles: vec![] };
+        let spot = json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]);
+        Ok(spec(definition, json!({"cluster": "configured", "capacityProviderStrategy": spot})))
+    }
+}
+
+/// A completion renders the request anew: it must not forget the claim's cluster, nor that Spot was refused too often.
+#[tokio::test]
+async fn what_was_decided_since_holds_for_a_completed_launch_too() {
+    let room = room();
+    let arn = room.ecs.world().register(&object(json!({"family": "f", "containerDefinitions": []})));
+    let completion = Some(Completion(Arc::new(ConfiguredForSpot)));
+    let worker = WorkerPart { completion, ..WorkerPart::default() };
+    let open = LaunchSpec { worker, ..spec(Definition::Existing { name: arn, definition_roles: vec![] }, json!({})) };
+    let platform = EcsPlatform::new(NoLauncher(None), LaunchRules { spot_fallback_after: Some(3), ..rules() });
+    let (refused_twice, _) = platform.after_refusals(open.clone(), 2);
+    let launch = prepare(&room, &refused_twice).await.unwrap();
+    assert_eq!(launch.run_task["capacityProviderStrategy"][0]["capacityProvider"], "FARGATE_SPOT");
+    assert_eq!(launch.run_task["cluster"], "configured");
+    let (refused_thrice, _) = platform.after_refusals(platform.in_place(open.clone(), "claimed"), 3);
+    let launch = prepare(&room, &refused_thrice).await.unwrap();
+    assert_eq!(launch.run_task["capacityProviderStrategy"][0]["capacityProvider"], "FARGATE");
+    assert_eq!((&launch.run_task["cluster"], launch.target.cluster.as_str()), (&json!("claimed"), "claimed"));
+    let moved = LaunchSpec { run_task: object(json!({"cluster": "configured"})), ..open };
+    let launch = prepare(&room, &platform.in_place(moved, "default")).await.unwrap();
+    assert_eq!(launch.run_task.get("cluster"), None, "as the claim's own request was");
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::super::testing::{job, run, worker};
-use crate::prefect3::job_configuration::{Generation, WorkerSettings};
+use crate::flow_run::prefect3::{Generation, WorkerSettings};
 use serde_json::{Value, json};
 
 fn prepared(worker: &WorkerSettings, env: Value, more: Value) -> Value {

@@ -2,8 +2,8 @@
 
 use super::super::testing::{job, run, worker};
 use super::*;
+use crate::flow_run::prefect3::Generation;
 use crate::platform::ecs::worker::NetworkLookup;
-use crate::prefect3::job_configuration::Generation;
 
 const EXISTING: &str = "arn:aws:ecs:eu-west-1:1:task-definition/custom:7";
 
@@ -30,6 +30,12 @@ fn a_launch_with_a_definition_that_exists_is_completed_by_what_it_says() {
         (&json!("app"), &json!(["prefect", "flow-run", "execute"]))
     );
     assert_eq!(complete.run_task.get("taskDefinition"), None);
+}
+
+#[test]
+fn where_it_goes_is_known_before_it_is_complete() {
+    assert_eq!(existing(json!({"cluster": "etl"})).launch_spec().unwrap().target().cluster, "etl");
+    assert_eq!(existing(json!({})).launch_spec().unwrap().target().cluster, "");
 }
 
 #[test]
@@ -119,7 +125,7 @@ fn a_refusal_shows_what_is_written_and_not_what_a_block_brings_along() {
     };
     let run = run(configuration(json!("{{ prefect.blocks.json.database }}")), json!({}));
     let context = run.context();
-    let written = crate::prefect3::job_configuration::populate(&worker(), &context).unwrap();
+    let written = crate::flow_run::prefect3::populate(&worker(), &context).unwrap();
     let resolved = configuration(json!({"password": "hunter2"}));
     let job = Job::new(&worker(), &context, &written, resolved.as_object().unwrap()).unwrap();
     let refusal = job.launch_spec().unwrap_err().0;

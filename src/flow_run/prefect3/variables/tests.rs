@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::*;
-use crate::prefect3::job_configuration::testing::worker;
+use crate::flow_run::prefect3::testing::worker;
 use serde_json::json;
 
 fn object(value: Value) -> Object {
