@@ -52,7 +52,7 @@ impl DocumentError {
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
-enum Place<'a> {
+enum DocumentPlace<'a> {
     S3 { bucket: &'a str, key: &'a str },
     Ssm(String),
     Http,
@@ -68,10 +68,10 @@ pub async fn load_document(
     local_files: LocalFiles,
 ) -> Result<Map<String, Value>, DocumentError> {
     let bytes = match place(path, local_files).map_err(DocumentError::Wrong)? {
-        Place::S3 { bucket, key } => object(path, aws.s3.get_object(bucket, key).await)?,
-        Place::Ssm(name) => parameter(&name, aws).await?.into_bytes(),
-        Place::Http => get(path, http).await?,
-        Place::Local(file) => read_file(path, file).map_err(DocumentError::Wrong)?,
+        DocumentPlace::S3 { bucket, key } => object(path, aws.s3.get_object(bucket, key).await)?,
+        DocumentPlace::Ssm(name) => parameter(&name, aws).await?.into_bytes(),
+        DocumentPlace::Http => get(path, http).await?,
+        DocumentPlace::Local(file) => read_file(path, file).map_err(DocumentError::Wrong)?,
     };
     if bytes.len() > MAX_BYTES {
         return Err(DocumentError::Wrong(too_large(path)));
@@ -95,18 +95,18 @@ pub async fn resolve_text(text: &str, aws: &AwsClients) -> Result<String, Docume
     }
 }
 
-fn place(path: &str, local_files: LocalFiles) -> Result<Place<'_>, String> {
+fn place(path: &str, local_files: LocalFiles) -> Result<DocumentPlace<'_>, String> {
     let (scheme, rest) = path.split_once("://").unwrap_or(("", path));
     match scheme.to_ascii_lowercase().as_str() {
         "s3" => match rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) {
-            Some((bucket, key)) => Ok(Place::S3 { bucket, key }),
+            Some((bucket, key)) => Ok(DocumentPlace::S3 { bucket, key }),
             None => Err(format!("{path} is not of the form s3://bucket/key")),
         },
         "ssm" if rest.trim_matches('/').is_empty() => Err(format!("{path} names no parameter: write ssm://name")),
-        "ssm" => Ok(Place::Ssm(parameter_name(rest))),
-        "http" | "https" => Ok(Place::Http),
+        "ssm" => Ok(DocumentPlace::Ssm(parameter_name(rest))),
+        "http" | "https" => Ok(DocumentPlace::Http),
         "" | "file" | "local" | "agent" => match local_files {
-            LocalFiles::Allowed => Ok(Place::Local(rest)),
+            LocalFiles::Allowed => Ok(DocumentPlace::Local(rest)),
             LocalFiles::Refused => Err(format!(
                 "{path} is a local file, which a function does not have: use s3://bucket/key, https://… or ssm://name"
             )),
