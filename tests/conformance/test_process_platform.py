@@ -13,7 +13,7 @@ import pytest
 from orders import Prefect3
 from prefect_server.server import bin_of
 
-COMMAND = processes.WORLD.with_name("prefect-serverless-agent")
+COMMAND = processes.WORLD.resolve().with_name("prefect-serverless-agent")
 SCRIPTS = processes.ROOT / "scripts/prefect1"
 ENDS_SECONDS = 90
 
