@@ -226,7 +226,12 @@ impl World {
             Call::GiveBack if self.is_put_back(run, &state) => return,
             Call::GiveBack => Write::GiveBack { token },
             Call::Fail if self.tellers.contains(&arrival.actor) => {
-                let mut others = self.tasks_of(run).filter(|task| task.is_live() && task.is_ours);
+                // Tasks are looked for where the dead one was and where the newest claim went, not wherever the agent
+                // launched before.
+                let newest = self.tasks_of(run).max_by_key(|task| task.created_at).map(|task| &task.cluster);
+                let is_seen =
+                    |task: &&crate::tasks::Task| task.is_live() && task.is_ours && Some(&task.cluster) == newest;
+                let mut others = self.tasks_of(run).filter(is_seen);
                 Write::Dead { lives: others.any(|task| arrival.now - task.created_at > WATCH_WINDOW) }
             }
             Call::Fail => {
