@@ -197,7 +197,7 @@ impl Query<'_> {
         fields([("state", json!({ "_eq": "Submitted" })), ("_not", ours)])
     }
 
-    /// Runs that this agent had claimed once, and that were cancelled.
+    /// Runs that this agent had claimed once, or task runs of which it has claimed, and that were cancelled.
     pub(super) fn cancelling(&self) -> Map<String, Value> {
         let since = python_text::iso_time(self.cancelled_since);
         let ours = json!({ "serialized_state": { "_contains": self.mark() } });
@@ -205,7 +205,8 @@ impl Query<'_> {
             { "state": { "_eq": "Cancelling" } },
             { "state": { "_eq": "Cancelled" }, "state_timestamp": { "_gte": since } },
         ]);
-        fields([("states", ours), ("_or", cancelled)])
+        let once_ours = json!([{ "_or": [{ "states": ours.clone() }, { "task_runs": ours }] }]);
+        fields([("_and", once_ours), ("_or", cancelled)])
     }
 }
 
