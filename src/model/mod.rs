@@ -125,6 +125,26 @@ impl ApiError {
             Self::Configuration(_) => ErrorKind::Configuration,
         }
     }
+
+    /// Whether what was asked for is certain not to have been done. What is not certain is unknown, not undone.
+    pub fn is_certainly_not_done(&self) -> bool {
+        match self {
+            // A client error or an unfollowed redirect is said before anything is done; a time-out that a server (408) or
+            // a gateway (499, 5xx) tells of may come after it.
+            Self::Status { status, .. } => (300..500).contains(status) && !matches!(status, 408 | 499),
+            Self::NoAnswer(_) | Self::Malformed(_) => false,
+            Self::Unreachable { .. }
+            | Self::NoTime
+            // Whoever is in maintenance does nothing. A claim that was made all the same is finished like any without a
+            // task.
+            | Self::Maintenance { .. }
+            | Self::Unauthorised(_)
+            | Self::Throttled { .. }
+            | Self::Refused { .. }
+            | Self::NotOurs(_)
+            | Self::Configuration(_) => true,
+        }
+    }
 }
 
 /// For messages: `, and wants to be asked again in 7 s`.

@@ -243,21 +243,7 @@ fn written_by_document(answer: Result<GraphqlAnswer, ApiError>, count: usize) ->
 
 /// A request that failed as a whole.
 fn of_error(error: ApiError) -> Written {
-    let not_made = match &error {
-        ApiError::Unreachable { .. }
-        | ApiError::NoTime
-        // Whoever is in maintenance does nothing. A claim that was made all the same is finished like any without a task.
-        | ApiError::Maintenance { .. }
-        | ApiError::Unauthorised(_)
-        | ApiError::Throttled { .. }
-        | ApiError::Refused { .. }
-        | ApiError::NotOurs(_)
-        | ApiError::Configuration(_) => true,
-        // A client error or an unfollowed redirect is said before anything is done; a time-out of a gateway is not.
-        ApiError::Status { status, .. } => (300..500).contains(status) && !matches!(status, 408 | 499),
-        ApiError::NoAnswer(_) | ApiError::Malformed(_) => false,
-    };
-    if not_made { Written::NotMade(error) } else { Written::Unknown(error) }
+    if error.is_certainly_not_done() { Written::NotMade(error) } else { Written::Unknown(error) }
 }
 
 fn of_alias(answer: &GraphqlAnswer, alias: &str, count: usize) -> Written {

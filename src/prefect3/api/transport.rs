@@ -343,7 +343,7 @@ fn read_answer(status: u16, again: Again, body: Bytes) -> Result<JsonAnswer, Api
     Err(match status {
         429 => ApiError::Throttled { retry_after },
         401 | 403 => ApiError::Unauthorised(format!("HTTP {status}: {}", text())),
-        ..=399 | 404 | 405 | 408 | 500.. => ApiError::Status { status, text: text() + &in_words(retry_after) },
+        ..=399 | 404 | 405 | 408 | 499.. => ApiError::Status { status, text: text() + &in_words(retry_after) },
         _ => match said.clone() {
             Some(message) => ApiError::Refused { message, errors: json.unwrap_or_default() },
             None => ApiError::Status { status, text: text() },
@@ -389,23 +389,6 @@ pub(super) fn is_no_route(error: &ApiError) -> bool {
         ApiError::Status { status: 404, text } => text == NO_ROUTE,
         ApiError::Status { status, .. } => *status == 405,
         _ => false,
-    }
-}
-
-/// Whether the server is certain not to have done what was asked.
-pub(super) fn is_refused(error: &ApiError) -> bool {
-    match error {
-        ApiError::Status { status, .. } => *status < 500,
-        ApiError::NoAnswer(_) | ApiError::Malformed(_) => false,
-        ApiError::Unreachable { .. }
-        | ApiError::NoTime
-        // Whoever is in maintenance does nothing. A claim that was made all the same is finished like any without a task.
-        | ApiError::Maintenance { .. }
-        | ApiError::Unauthorised(_)
-        | ApiError::Throttled { .. }
-        | ApiError::Refused { .. }
-        | ApiError::NotOurs(_)
-        | ApiError::Configuration(_) => true,
     }
 }
 

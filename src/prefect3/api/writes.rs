@@ -5,7 +5,7 @@ use super::reading::{RunReading, may_cancel, may_end_claim};
 use super::requests::{self, ApiRequest, PAGE_ROWS};
 use super::states::{self, By, Said};
 use super::telling::Telling;
-use super::transport::{Sent, is_missing, is_refused};
+use super::transport::{Sent, is_missing};
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
 use crate::orchestrator::{Claim, Claimed, DueRun, Ending, GiveBack, LogLevel, Mark, RunLog};
@@ -188,7 +188,7 @@ fn claimed(sent: Sent, proposed: &Value) -> Claimed {
         // What was refused may be a repetition of what was accepted; another state may lie over that by now.
         Ok(Said::No(reason)) if sent.repeated => Claimed::Unknown(reason),
         Ok(Said::No(reason)) => Claimed::Refused(reason),
-        Err(error) if sent.repeated || !is_refused(&error) => Claimed::Unknown(error.to_string()),
+        Err(error) if sent.repeated || !error.is_certainly_not_done() => Claimed::Unknown(error.to_string()),
         Err(error) if is_missing(&error) => Claimed::Refused("it no longer exists".into()),
         Err(error) => Claimed::NotMade(error),
     }

@@ -76,7 +76,7 @@ fn each_status_has_its_kind_of_error() {
         read_answer(429, Again { retry_after: Some(Duration::from_secs(3)), maintenance: false }, Bytes::new());
     assert_eq!(throttled, Err(ApiError::Throttled { retry_after: Some(Duration::from_secs(3)) }));
     assert!(matches!(error(409, r#"{"detail":"exists"}"#), ApiError::Refused { .. }));
-    for status in [301, 404, 405, 408, 500, 503] {
+    for status in [301, 404, 405, 408, 499, 500, 503] {
         assert!(
             matches!(error(status, r#"{"detail":"x"}"#), ApiError::Status { status: s, .. } if s == status),
             "{status}"
@@ -85,12 +85,15 @@ fn each_status_has_its_kind_of_error() {
 }
 
 #[test]
-fn only_what_the_server_certainly_did_not_do_is_refused() {
+fn only_what_the_server_certainly_did_not_do_is_not_done() {
     for error in [error(404, ""), error(422, "{}"), error(401, ""), error(429, ""), error(302, "")] {
-        assert!(is_refused(&error), "{error}");
+        assert!(error.is_certainly_not_done(), "{error}");
     }
-    for error in [error(500, ""), error(503, ""), ApiError::NoAnswer("x".into()), ApiError::Malformed("x".into())] {
-        assert!(!is_refused(&error), "{error}");
+    // A time-out is one whether or not it comes with a reason.
+    let timed_out = [error(408, r#"{"detail":"x"}"#), error(499, r#"{"detail":"x"}"#), error(504, "")];
+    let odd = [error(500, ""), error(503, ""), ApiError::NoAnswer("x".into()), ApiError::Malformed("x".into())];
+    for error in timed_out.into_iter().chain(odd) {
+        assert!(!error.is_certainly_not_done(), "{error}");
     }
 }
 
