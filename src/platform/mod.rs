@@ -13,11 +13,11 @@
 //! | [`process`] | processes of this machine |
 
 pub mod ecs;
+mod launch_identity;
 pub mod outcome;
 pub mod process;
-#[cfg(test)]
-mod tests;
 
+pub use launch_identity::{LaunchIdentity, client_token, started_by};
 pub use outcome::{AfterLaunch, LaunchOutcome, TransientCause};
 
 use crate::aws::AwsClients;
@@ -27,7 +27,6 @@ use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::flow_run::prefect3::FlowRunJob;
 use crate::http::Http;
 use crate::model::{ErrorKind, RenderError, SetupError};
-use sha2::{Digest, Sha256};
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
@@ -49,17 +48,6 @@ pub struct WithWarning<L> {
     pub launch: L,
     /// For people; the same words for the same cause.
     pub warning: Option<String>,
-}
-
-/// What names a launch at the platform.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaunchIdentity {
-    /// Id of the flow run.
-    pub flow_run_id: String,
-    /// Run and epoch: of two launches by one token, the second starts nothing.
-    pub token: String,
-    /// `prefect/<agent>/<flow run id>`: what deployments of the run are found by.
-    pub started_by: String,
 }
 
 /// A deployment that has not ended.
@@ -282,30 +270,4 @@ pub trait AgentPlatform<C>: Platform + Sized + 'static {
     /// What two agents of one name must differ in, so that neither takes the other's claims for its own, where no
     /// parameter's ARN tells.
     fn scope(agent: &AgentSetup<'_, C>) -> impl Future<Output = Result<String, SetupError>> + Send;
-}
-
-// The names of a launch: `clientToken`, which makes it happen once, and `startedBy`, by which its task is found.
-
-/// ECS's limit for `startedBy`, characters.
-const STARTED_BY_MAX: usize = 128;
-
-/// `clientToken` of a flow run's turn: 64 hexadecimal digits, the longest token ECS takes.
-///
-/// The agent is not part of it: two agents that race for one run past Prefect's weak lock share one task.
-pub fn client_token(flow_run_id: &str, epoch: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(flow_run_id.as_bytes());
-    // Keeps (“ab”, “c”) and (“a”, “bc”) apart.
-    hash.update([0]);
-    hash.update(epoch.as_bytes());
-    hex::encode(hash.finalize())
-}
-
-/// `startedBy` of a flow run's task: `prefect/<agent>/<flow run id>`, at most 128 letters, digits, `-`, `_` and `/`.
-pub fn started_by(agent: &str, flow_run_id: &str) -> String {
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
-    let part = |text: &str| text.chars().map(allowed).collect::<String>();
-    let mut text = format!("prefect/{}/{}", part(agent), part(flow_run_id));
-    text.truncate(STARTED_BY_MAX);
-    text
 }
