@@ -33,7 +33,11 @@ pub mod clock;
 pub mod config;
 pub mod documents;
 pub mod ecs_model;
-pub mod flow_run;
+/// What a flow run asks for, whatever platform it runs on, by the rules of its generation of Prefect. Pure.
+pub mod flow_run {
+    pub mod prefect1;
+    pub mod prefect3;
+}
 pub mod functions;
 pub mod health;
 pub mod http;

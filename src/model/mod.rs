@@ -3,8 +3,11 @@
 pub mod run;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::time::Duration;
+
+/// A JSON object, its keys in the order in which they came.
+pub(crate) type Object = Map<String, Value>;
 
 /// What kind of trouble a poll had: safe to show to anyone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

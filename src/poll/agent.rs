@@ -3,7 +3,7 @@
 use super::build::Prefect;
 use super::context::SeenLaunches;
 use super::ended::tell_ended;
-use super::iteration::{Iteration, Rules};
+use super::iteration::{Iteration, IterationRules};
 use super::plan::Limits;
 use super::report::{AgentReport, ReportBuilder};
 use crate::aws::AwsError;
@@ -199,7 +199,13 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
     }
 
     /// One turn with this API.
-    async fn turn(&self, rules: Rules, prefect: &impl TaskWatch, generation: Generation, report: &ReportBuilder) {
+    async fn turn(
+        &self,
+        rules: IterationRules,
+        prefect: &impl TaskWatch,
+        generation: Generation,
+        report: &ReportBuilder,
+    ) {
         let sides = (prefect, &self.platform, &self.clock);
         Iteration::new(rules, sides, report, &self.seen).run().await;
         tell_ended(&self.config.agent, generation, sides, report).await;
@@ -231,9 +237,9 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
         self.overrides.max_polls.or(self.prefect.max_polls())
     }
 
-    fn rules(&self, invocation: &Invocation) -> Rules {
+    fn rules(&self, invocation: &Invocation) -> IterationRules {
         let config = &self.config;
-        Rules {
+        IterationRules {
             agent: config.agent.clone(),
             marked_as: self.marked_as.clone(),
             prefetch: self.overrides.prefetch_at_most.map_or(config.prefetch, |most| config.prefetch.min(most)),

@@ -2,7 +2,7 @@
 //! its platform, and what to do where its credential is refused.
 
 use super::agent::{Agent, Counter, Overrides, Parts};
-use super::dry_run::{Recorder, Service};
+use super::dry_run::{RecordedService, Recorder};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{
@@ -15,9 +15,9 @@ use crate::http::network::Options;
 use crate::model::{ApiError, ErrorKind, Registration, SetupError};
 use crate::orchestrator::Orchestrator;
 use crate::platform::{AgentPlatform, AgentSetup, WorkPoolType, ecs};
-use crate::prefect1::api::{Prefect1, Setup};
+use crate::prefect1::{Prefect1, Setup};
 use crate::prefect3;
-use crate::prefect3::api::Prefect3;
+use crate::prefect3::Prefect3;
 use crate::redaction::Redaction;
 use crate::state::Status;
 use std::sync::Arc;
@@ -146,7 +146,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        Prefect1::new(setup, self.recorded(http, Service::Prefect1)).map_err(|error| unusable(&error))
+        Prefect1::new(setup, self.recorded(http, RecordedService::Prefect1)).map_err(|error| unusable(&error))
     }
 
     /// Prefect 2 and 3.
@@ -165,7 +165,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
     ) -> Result<Prefect3, SetupError> {
         let clock = self.clock.clone();
         let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
-        let setup = prefect3::api::Setup {
+        let setup = prefect3::Setup {
             config: config.clone().with(three.clone()),
             secrets: self.secrets.clone(),
             marked_as: self.identity.marked_as.clone(),
@@ -177,12 +177,12 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        let service = Service::Prefect3 { api: config.api.clone() };
+        let service = RecordedService::Prefect3 { api: config.api.clone() };
         Prefect3::new(setup, self.recorded(http, service)).map_err(|error| unusable(&error))
     }
 
     /// The way to the agent's Prefect API: by the record, in a dry run.
-    fn recorded(&self, http: Http, service: Service) -> Http {
+    fn recorded(&self, http: Http, service: RecordedService) -> Http {
         match &self.recorder {
             Some(recorder) => recorder.before(http, service),
             None => http,

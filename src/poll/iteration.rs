@@ -23,7 +23,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-pub use super::context::Rules;
+pub use super::context::IterationRules;
 
 /// So long after the start of held runs they are claimed, and a queue they filled shows what lies behind them.
 const CLAIMED_AFTER: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ struct PageOfRuns<D> {
 impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
     /// One that has not begun.
     pub fn new(
-        rules: Rules,
+        rules: IterationRules,
         (orchestrator, platform, clock): (&'a O, &'a P, &'a C),
         report: &'a ReportBuilder,
         seen: &'a SeenLaunches,

@@ -1,6 +1,7 @@
-//! What the ways to both Prefect APIs have in common: time limits, pauses, headers, errors.
+//! What the ways to both Prefect APIs have in common: time limits, repetitions, headers, errors.
 
 pub(crate) mod errors;
+pub(crate) mod retries;
 pub(crate) mod shape;
 
 use crate::config::AgentSecrets;

@@ -2,11 +2,9 @@
 
 use super::template::{self, Values, apply};
 use super::{Generation, WorkerSettings};
-use crate::model::RunRefusal;
+use crate::model::{Object, RunRefusal};
 use crate::python_text::{is_true, type_name};
-use serde_json::{Map, Value};
-
-type Object = Map<String, Value>;
+use serde_json::Value;
 
 /// The job configuration before references to blocks and variables are resolved: defaults of the template's variables,
 /// job variables on top of them, both put into the template.

@@ -70,7 +70,7 @@ impl<C: Clock> Clock for Unhurried<C> {
 
 /// Whose requests they are.
 #[derive(Debug)]
-pub(super) enum Service {
+pub(super) enum RecordedService {
     /// AWS; only ECS is ever asked to change anything.
     Aws,
     /// Prefect 0.15 and 1.
@@ -82,7 +82,7 @@ pub(super) enum Service {
     },
 }
 
-impl Service {
+impl RecordedService {
     /// Its name in the record.
     fn name(&self) -> &'static str {
         if let Self::Aws = self { "ecs" } else { "prefect" }
@@ -135,7 +135,7 @@ impl Recorder {
     }
 
     /// The way of the agent's requests to this service, before `http`.
-    pub(super) fn before(self: &Arc<Self>, http: Http, service: Service) -> Http {
+    pub(super) fn before(self: &Arc<Self>, http: Http, service: RecordedService) -> Http {
         Http::over(Recording { recorder: Arc::clone(self), service, http })
     }
 
@@ -188,7 +188,7 @@ fn overlay(value: &mut Value, states: &HashMap<String, Value>) {
 #[derive(Debug)]
 struct Recording {
     recorder: Arc<Recorder>,
-    service: Service,
+    service: RecordedService,
     http: Http,
 }
 

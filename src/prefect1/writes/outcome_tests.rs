@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::transport;
 use super::*;
-use crate::transport::errors::Again;
+use crate::transport::retries::Again;
 use serde_json::json;
 use std::time::Duration;
 

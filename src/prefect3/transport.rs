@@ -7,7 +7,8 @@ use crate::http::{self, Http, SendError};
 use crate::model::{ApiError, in_words};
 use crate::panics::lock;
 use crate::redaction::Redaction;
-use crate::transport::errors::{Again, excerpt, explain, is_passing, location, not_json, pause, redirected};
+use crate::transport::errors::{excerpt, explain, location, not_json, redirected};
+use crate::transport::retries::{self, Again, Attempt};
 use crate::transport::shape::{self, at, items_at, text_at};
 use crate::transport::{self, Deadline, REQUEST_TIMEOUT, header, without_userinfo};
 use bytes::Bytes;
@@ -23,11 +24,6 @@ use tokio::time::Instant;
 /// Requests of one agent that are on their way at once. A server on `SQLite` gets nothing done faster with more; an idle
 /// poll has five.
 const IN_FLIGHT: usize = 6;
-/// A write is not held up for longer.
-const WRITE_PATIENCE: Duration = Duration::from_secs(5);
-/// Pauses before repetitions. `SQLite` servers answer 503 while their database is locked.
-const REPETITIONS: [Duration; 4] =
-    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 
 const API_VERSION_HEADER: &str = "x-prefect-api-version";
 /// The version that all servers of Prefect 2 and 3 speak.
@@ -115,68 +111,32 @@ impl RestTransport {
     /// Sends what changes nothing when it is repeated. Repeated up to four times after a failed or broken connection,
     /// 502, 503 and 504, and after whatever says when to come again, then; never when that is too late.
     pub(super) async fn repeatable(&self, request: &ApiRequest) -> Sent {
-        let mut repeated = false;
-        for usual in REPETITIONS {
-            let Attempt { answer, passing, asked, is_absent } = self.attempt(request).await;
-            let Err(error) = &answer else { return Sent { answer, repeated, is_absent } };
-            let Some(pause) = self.pause(usual, passing, asked, request.patience) else {
-                return Sent { answer, repeated, is_absent };
-            };
-            repeated |= !was_never_done(error);
-            tokio::time::sleep(pause).await;
-        }
-        let Attempt { answer, is_absent, .. } = self.attempt(request).await;
-        Sent { answer, repeated, is_absent }
+        let attempt = || self.attempt(request);
+        let pauses = retries::OF_PREFECT_2_AND_3;
+        let (last, repeated) = retries::repeat(pauses, &self.deadline, request.patience, attempt).await;
+        Sent { answer: last.answer, repeated, is_absent: last.is_absent }
     }
 
     /// Sends a write, once, unless there were too many requests: such a one was not carried out, and is sent again when
     /// it may be, if that is soon.
     pub(super) async fn write(&self, request: &ApiRequest) -> Result<JsonAnswer, ApiError> {
-        let Attempt { answer, asked, .. } = self.attempt(request).await;
-        match &answer {
-            Err(error) if was_never_done(error) => match self.pause(Duration::ZERO, false, asked, Some(WRITE_PATIENCE))
-            {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return answer,
-            },
-            _ => return answer,
-        }
-        self.attempt(request).await.answer
-    }
-
-    /// How long to wait before a request is sent again, if it is.
-    fn pause(
-        &self,
-        usual: Duration,
-        passing: bool,
-        asked: Option<Duration>,
-        patience: Option<Duration>,
-    ) -> Option<Duration> {
-        let left = self.deadline.time_left()?;
-        pause(usual, passing, asked, patience.map_or(left, |patience| left.min(patience)))
+        retries::write(&self.deadline, || self.attempt(request)).await
     }
 
     /// One exchange.
-    async fn attempt(&self, request: &ApiRequest) -> Attempt {
+    async fn attempt(&self, request: &ApiRequest) -> Attempt<JsonAnswer> {
         let raw = match self.exchange(request).await {
             Ok(raw) => raw,
             Err(error) => {
-                let passing = is_passing(&error);
-                let error = self.redaction.error(explain(error, &self.shown_api));
-                return Attempt { answer: Err(error), passing, asked: None, is_absent: false };
+                let told = self.redaction.error(explain(error.clone(), &self.shown_api));
+                return Attempt::unanswered(&error, told);
             }
         };
         let is_absent = says_absent(raw.status, &raw.body);
-        match self.read_raw(raw, &request.path) {
-            (Ok(answer), _) => {
-                let answer = answer.to(request.method.as_str(), &request.path);
-                Attempt { answer: Ok(answer), passing: false, asked: None, is_absent }
-            }
-            (Err(error), asked) => {
-                let passing = matches!(error, ApiError::Status { status: 502..=504, .. });
-                Attempt { answer: Err(self.redaction.error(error)), passing, asked, is_absent }
-            }
-        }
+        let (answer, asked) = self.read_raw(raw, &request.path);
+        let tried = Attempt::answered(answer, asked);
+        let answer = tried.answer.map(|answer| answer.to(request.method.as_str(), &request.path));
+        Attempt { answer: answer.map_err(|error| self.redaction.error(error)), is_absent, ..tried }
     }
 
     /// What an answer says, and when to come again.
@@ -245,16 +205,6 @@ impl RestTransport {
     }
 }
 
-/// What became of one exchange.
-struct Attempt {
-    answer: Result<JsonAnswer, ApiError>,
-    /// Its trouble may pass.
-    passing: bool,
-    /// How much later it is to be repeated, if the answer says so.
-    asked: Option<Duration>,
-    is_absent: bool,
-}
-
 /// An answer as it came.
 struct Raw {
     status: u16,
@@ -262,11 +212,6 @@ struct Raw {
     /// Where a redirect leads that is not followed.
     location: Option<String>,
     body: Bytes,
-}
-
-/// Whether a request is certain to have had no effect, so that a repetition is none.
-fn was_never_done(error: &ApiError) -> bool {
-    matches!(error, ApiError::Unreachable { .. } | ApiError::Throttled { .. } | ApiError::Maintenance { .. })
 }
 
 #[cfg(test)]

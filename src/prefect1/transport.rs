@@ -6,7 +6,8 @@ use crate::config::{AgentSecrets, Backend, Rules, StoredSecret};
 use crate::http::{self, Http, SendError};
 use crate::model::{ApiError, in_words};
 use crate::redaction::Redaction;
-use crate::transport::errors::{Again, excerpt, explain, is_passing, location, not_json, pause, redirected};
+use crate::transport::errors::{excerpt, explain, location, not_json, redirected};
+use crate::transport::retries::{self, Again, Attempt};
 use crate::transport::shape::{self, at, described, items_at};
 use crate::transport::{self, Deadline, REQUEST_TIMEOUT, header, unprintable, without_userinfo};
 use bytes::Bytes;
@@ -16,11 +17,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// A write is not held up for longer.
-const WRITE_PATIENCE: Duration = Duration::from_secs(5);
-/// Pauses before the repetitions of a read.
-const READ_RETRIES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 const TENANT_HEADER: &str = "x-prefect-tenant-id";
 const CORE_VERSION_HEADER: &str = "x-prefect-core-version";
@@ -90,12 +86,8 @@ impl GraphqlTransport {
         document: &GraphqlDocument,
         patience: Option<Duration>,
     ) -> Result<GraphqlAnswer, ApiError> {
-        for usual in READ_RETRIES {
-            let (answer, passing, asked) = self.attempt(sender, document).await;
-            let Some(pause) = self.pause(usual, passing, asked, patience) else { return answer };
-            tokio::time::sleep(pause).await;
-        }
-        self.attempt(sender, document).await.0
+        let attempt = || self.attempt(sender, document);
+        retries::repeat(retries::OF_PREFECT_1, &self.deadline, patience, attempt).await.0.answer
     }
 
     /// Sends a write, once, unless there were too many requests: such a one was not carried out, and is sent again when
@@ -105,49 +97,21 @@ impl GraphqlTransport {
         sender: Sender<'_>,
         document: &GraphqlDocument,
     ) -> Result<GraphqlAnswer, ApiError> {
-        let (answer, _, asked) = self.attempt(sender, document).await;
-        let never_done = matches!(answer, Err(ApiError::Throttled { .. } | ApiError::Maintenance { .. }));
-        match self.pause(Duration::ZERO, false, asked, Some(WRITE_PATIENCE)).filter(|_| never_done) {
-            Some(pause) => tokio::time::sleep(pause).await,
-            None => return answer,
-        }
-        self.attempt(sender, document).await.0
+        retries::write(&self.deadline, || self.attempt(sender, document)).await
     }
 
-    /// How long to wait before a request is sent again, if it is.
-    fn pause(
-        &self,
-        usual: Duration,
-        passing: bool,
-        asked: Option<Duration>,
-        patience: Option<Duration>,
-    ) -> Option<Duration> {
-        let left = self.deadline.time_left()?;
-        pause(usual, passing, asked, patience.map_or(left, |patience| left.min(patience)))
-    }
-
-    /// One exchange; whether its trouble may pass, and how much later it is to be repeated, if the answer says so.
-    async fn attempt(
-        &self,
-        sender: Sender<'_>,
-        document: &GraphqlDocument,
-    ) -> (Result<GraphqlAnswer, ApiError>, bool, Option<Duration>) {
-        let (answer, passing, asked) = match self.exchange(sender, document).await {
-            Ok((Ok(answer), _)) => {
-                let passing = answer.is_api_error();
-                (Ok(answer), passing, None)
-            }
-            Ok((Err(error), asked)) => {
-                let passing = matches!(error, ApiError::Status { status: 502..=504, .. });
-                (Err(error), passing, asked)
-            }
+    /// One exchange.
+    async fn attempt(&self, sender: Sender<'_>, document: &GraphqlDocument) -> Attempt<GraphqlAnswer> {
+        let tried = match self.exchange(sender, document).await {
+            Ok((answer, asked)) => Attempt::answered(answer, asked),
             Err(ExchangeError::Sending(error)) => {
-                let passing = is_passing(&error);
-                (Err(explain(error, &self.shown_url)), passing, None)
+                let told = explain(error.clone(), &self.shown_url);
+                Attempt::unanswered(&error, told)
             }
-            Err(ExchangeError::Api(error)) => (Err(error), false, None),
+            Err(ExchangeError::Api(error)) => Attempt::answered(Err(error), None),
         };
-        (self.redacted(answer), passing, asked)
+        let passing = tried.passing || tried.answer.as_ref().is_ok_and(GraphqlAnswer::is_api_error);
+        Attempt { answer: self.redacted(tried.answer), passing, ..tried }
     }
 
     /// What was answered, and when to come again.

@@ -5,7 +5,7 @@ use super::super::test_support::{
 use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json};
 use crate::orchestrator::DueRun;
-use crate::prefect3::api::Detail;
+use crate::prefect3::Detail;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
