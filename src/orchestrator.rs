@@ -117,7 +117,7 @@ pub struct Watched<D> {
     /// Name of the place that its newest claim went to, also when its flow has begun since; `None` = not known.
     pub claimed_place: Option<String>,
     /// How far it is.
-    pub now: crate::model::run::Run,
+    pub now: crate::model::Run,
 }
 
 /// How claims are sent.

@@ -7,8 +7,8 @@ use crate::config::{
     AgentConfig, AgentSecrets, ConfigErrors, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load,
 };
 use crate::functions::InvocationError;
+use crate::model::Generation as Watched;
 use crate::model::SetupError;
-use crate::model::run::Generation as Watched;
 use crate::poll::PrefectBuilder;
 use crate::prefect1::Prefect1;
 use crate::prefect3::{Prefect3, version_of};

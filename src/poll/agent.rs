@@ -9,7 +9,7 @@ use super::report::{AgentReport, ReportBuilder};
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
-use crate::model::run::Generation;
+use crate::model::Generation;
 use crate::model::{ErrorKind, Registration};
 use crate::orchestrator::TaskWatch;
 use crate::panics::{caught, lock};

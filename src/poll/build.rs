@@ -11,7 +11,7 @@ use crate::config::{
 };
 use crate::documents::{LocalFiles, resolve_text};
 use crate::http::Http;
-use crate::http::network::Options;
+use crate::http::Options;
 use crate::model::{ApiError, ErrorKind, Registration, SetupError};
 use crate::orchestrator::Orchestrator;
 use crate::platform::{AgentPlatform, AgentSetup, WorkPoolType, ecs};

@@ -203,7 +203,7 @@ pub(super) fn setup(api: &str) -> Setup {
 }
 
 pub(super) fn prefect(setup: Setup) -> Prefect1 {
-    Prefect1::new(setup, crate::http::Http::network(crate::http::network::Options::PREFECT1, None).unwrap()).unwrap()
+    Prefect1::new(setup, crate::http::Http::network(crate::http::Options::PREFECT1, None).unwrap()).unwrap()
 }
 
 pub(super) fn window() -> Window {

@@ -6,7 +6,7 @@ use super::rows::{self, flow_run_of, is_submitted, type_of};
 use super::{Detail, Prefect1, states};
 use crate::flow_run::prefect1::{FlowRun, TaskRun};
 use crate::model::ApiError;
-use crate::model::run::{ClaimedBy, Phase, Run, is_waiting_task_run};
+use crate::model::{ClaimedBy, Phase, Run, is_waiting_task_run};
 use crate::orchestrator::{Mark, Watched};
 use crate::platform::client_token;
 use crate::python_text;

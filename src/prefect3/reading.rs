@@ -10,7 +10,7 @@ use super::requests::{self, PAGE_ROWS};
 use super::runs::{Row, State};
 use super::{Detail, Prefect3, states};
 use crate::model::ApiError;
-use crate::model::run::{ClaimedBy, Phase, Run};
+use crate::model::{ClaimedBy, Phase, Run};
 use crate::orchestrator::{DueRun, Mark, RunNow, Watched};
 use futures_util::future::join_all;
 use serde_json::Value;

@@ -82,7 +82,7 @@ pub(super) fn setup(api: &str) -> Setup {
 }
 
 pub(super) fn with(setup: Setup) -> Prefect3 {
-    Prefect3::new(setup, crate::http::Http::network(crate::http::network::Options::PREFECT3, None).unwrap()).unwrap()
+    Prefect3::new(setup, crate::http::Http::network(crate::http::Options::PREFECT3, None).unwrap()).unwrap()
 }
 
 pub(super) fn agent(server: &Server) -> Prefect3 {

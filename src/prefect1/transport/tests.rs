@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::super::test_support::{AGENT_ID, KEY, NOW, Reply, Server, TENANT, ok};
 use super::*;
-use crate::http::network::Options;
+use crate::http::Options;
 use serde_json::json;
 use std::sync::Arc;
 

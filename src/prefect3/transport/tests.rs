@@ -3,7 +3,7 @@ use super::super::test_support::{KEY, NOW, calls, no_content, ok, replying, secr
 use super::*;
 use crate::aws::test_server::{Reply, Server, json};
 use crate::config::AgentSecrets;
-use crate::http::network::Options;
+use crate::http::Options;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -10,7 +10,7 @@ fn object(value: Value) -> Object {
 
 fn populated(generation: Generation, template: Value, variables: Value) -> Result<Value, String> {
     let worker = WorkerSettings { generation, ..worker() };
-    let rendered = populate(&worker, &object(template), object(variables));
+    let rendered = populate_with(&worker, &object(template), object(variables));
     rendered.map(Value::Object).map_err(|refusal| refusal.0)
 }
 
