@@ -227,6 +227,7 @@ pub(super) fn advice_on_poll_error(error: &PollError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::model::ErrorKind;
     use crate::poll::report::{LaunchedRun, WithReason};
@@ -242,16 +243,12 @@ mod tests {
 
     #[test]
     fn a_report_is_two_tables() {
-        let expected = "\
-AGENT      POLL  READY  LAUNCHED  DEFERRED  SKIPPED  FAILED  TIME   STATUS
-etl        12    2      1         0         0        1       84 ms  ok
-reporting  0     0      0         0         0        0       0 ms   api-unreachable
+        insta::assert_snapshot!(report_as_table(&example(), Palette::Plain));
+    }
 
-FLOW RUN  AGENT  OUTCOME   DETAIL
-run-1     etl    launched  arn:task
-run-22    etl    failed    no such  [31mimage
-";
-        assert_eq!(report_as_table(&example(), Palette::Plain), expected);
+    #[test]
+    fn a_report_keeps_its_field_names() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&example()).unwrap());
     }
 
     #[test]
@@ -280,6 +277,7 @@ run-22    etl    failed    no such  [31mimage
 
 #[cfg(test)]
 mod planned_tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use time::macros::datetime;
 
@@ -293,10 +291,8 @@ mod planned_tests {
             body: json!({"b": 1, "a": "x\ny"}),
         };
         let requests = [request("RunTask", None), request("StopTask", Some(datetime!(2026-11-24 12:00:10 UTC)))];
-        let expected = "Dry run: nothing was written. Next, 2 requests would be sent:\n\n\
-            1. etl: ecs RunTask\n{\"b\":1,\"a\":\"x\\ny\"}\n\n\
-            2. etl: ecs StopTask, not before 2026-11-24T12:00:10Z\n{\"b\":1,\"a\":\"x\\ny\"}\n";
-        assert_eq!(plan_as_text(&requests), expected);
+        insta::assert_snapshot!(plan_as_text(&requests));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&plan_as_json(&Report::default(), &requests)).unwrap());
         assert!(plan_as_text(&[]).contains("nothing would be sent"));
     }
 }
