@@ -9,6 +9,7 @@ use crate::config::{
 use crate::functions::InvocationError;
 use crate::model::Generation as Watched;
 use crate::model::SetupError;
+use crate::platform::ecs::AgentEcs;
 use crate::poll::PrefectBuilder;
 use crate::prefect1::Prefect1;
 use crate::prefect3::{Prefect3, version_of};
@@ -518,7 +519,8 @@ impl<C: Clock + Clone> Apis<C> {
         (config, secrets): (&AgentConfig, &AgentSecrets),
     ) -> Result<Api, TaskEventsError> {
         let (aws, clock) = (Arc::clone(&self.aws), self.clock.clone());
-        let builder = PrefectBuilder::of_parameter(aws, clock, &self.root, agent, secrets, &self.redaction);
+        let builder =
+            PrefectBuilder::of_parameter::<AgentEcs<C>>(aws, clock, &self.root, agent, secrets, &self.redaction);
         let made = match &config.generation {
             GenerationConfig::One(one) => builder.prefect1(config, one).await.map(|one| Api::One(Box::new(one))),
             GenerationConfig::Three(three) => {

@@ -106,7 +106,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Agent<P, C> {
     ) -> Result<Self, SetupError> {
         let wrong = |message| SetupError { kind: ErrorKind::Configuration, message };
         let (config, secrets) = agent.result.clone().map_err(|errors| wrong(errors.to_string()))?;
-        let prefect = PrefectBuilder::of_parameter(aws, clock, root, agent, &secrets, &Redaction::default());
+        let prefect = PrefectBuilder::of_parameter::<P>(aws, clock, root, agent, &secrets, &Redaction::default());
         let prefect = PrefectBuilder { read_only: false, ..prefect };
         let (counter, overrides) = (Counter::Process(AtomicU64::new(0)), Overrides::default());
         AgentBuilder { prefect, config, counter, status, overrides }.build().await
@@ -115,7 +115,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Agent<P, C> {
 
 impl<C: Clock + Clone> PrefectBuilder<C> {
     /// For an agent that is configured by a parameter, and whose runs are only looked after: it does not register.
-    pub fn of_parameter(
+    pub fn of_parameter<P: AgentPlatform<C>>(
         aws: Arc<AwsClients>,
         clock: C,
         root: &Root,
@@ -123,7 +123,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         secrets: &AgentSecrets,
         redaction: &Redaction,
     ) -> Self {
-        let marked_as = format!("{}/{}", root.as_str(), agent.agent);
+        let marked_as = P::marked_as(root.as_str(), &agent.agent);
         let identity = Identity { parameter_arn: agent.arn.clone(), marked_as, root: Some(root.clone()) };
         let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
         let environment = Environment::default();

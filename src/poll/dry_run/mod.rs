@@ -307,8 +307,10 @@ fn to_prefect3(request: &Request, api: &str) -> Option<Write> {
     let (operation, states) = match (segments.as_slice(), body.get("state")) {
         (["flow_runs", run, "set_state"], Some(state)) => (setting(state), vec![((*run).to_owned(), state.clone())]),
         (["flow_runs", _], _) => ("record-task".to_owned(), Vec::new()),
+        (["flow_runs", _, "labels"] | ["events"], _) => ("announce".to_owned(), Vec::new()),
         (["logs"], _) => ("log".to_owned(), Vec::new()),
-        _ => ("announce".to_owned(), Vec::new()),
+        // Its body names method and path.
+        _ => ("other".to_owned(), Vec::new()),
     };
     let answer = json!({"status": "ACCEPT", "state": body.get("state")});
     let body = json!({"method": request.method.as_str(), "path": path, "body": body});
