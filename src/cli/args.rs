@@ -173,6 +173,7 @@ pub struct PushArgs {
 
 /// Arguments of `prefect-serverless-agent init`.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "these are switches, each for itself")]
 pub struct InitArgs {
     /// Whose worker or agent it replaces [default: 3; with --from-service, what the service runs]
     #[arg(long, value_name = "VERSION", value_parser = ["3", "2", "1", "0.15"])]

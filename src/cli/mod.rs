@@ -79,7 +79,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         }
         Command::Init(args) => {
             telemetry::init_terminal(&environment, json, "warn", &redaction);
-            init::init(*args, json, environment, &redaction).await.map(|done| {
+            Box::pin(init::init(*args, json, environment, &redaction)).await.map(|done| {
                 say(&mut std::io::stdout(), &redaction.text(done));
                 ExitCode::SUCCESS
             })

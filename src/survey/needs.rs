@@ -213,8 +213,8 @@ impl PlaceNeeds {
     }
 }
 
-fn ask(asked: &mut Asked, what: &str, asker: &str) {
-    asked.entry(what.to_owned()).or_default().insert(asker.to_owned());
+fn ask(by: &mut Asked, what: &str, asker: &str) {
+    by.entry(what.to_owned()).or_default().insert(asker.to_owned());
 }
 
 fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {

@@ -2,6 +2,7 @@
 
 use crate::cli::args::AgentFlags;
 use serde_json::{Map, Value, json};
+use std::fmt::Write;
 
 /// Keys of a configuration, in the order in which they are written.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -39,7 +40,11 @@ impl Draft {
 
     /// The configuration as YAML that says the same to every reader of YAML.
     pub(super) fn text(&self) -> String {
-        self.0.iter().map(|(key, value)| format!("{key}: {}\n", flow(value))).collect()
+        let mut text = String::new();
+        for (key, value) in &self.0 {
+            let _ = writeln!(text, "{key}: {}", flow(value));
+        }
+        text
     }
 }
 
@@ -72,7 +77,7 @@ fn escaped(value: &Value) -> String {
     let json = value.to_string().replace("{{", "{\\u007b");
     json.chars().fold(String::with_capacity(json.len()), |mut text, c| {
         if needs_escape(c) {
-            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
         } else {
             text.push(c);
         }

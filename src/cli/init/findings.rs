@@ -99,20 +99,19 @@ fn unreachable_api(api: &str) -> Option<Finding> {
 pub(super) fn unserved(kind: &str, pool: &str) -> Option<Finding> {
     let next = match kind {
         "ecs" => return None,
-        "ecs:push" => format!(
-            "Prefect Cloud itself launches the runs of a push pool. Create a pool of type ecs with the same base job \
-             template (`prefect work-pool get-default-base-job-template --type ecs`, or copy this pool's), and move the \
-             deployments to it: `prefect work-pool create --type ecs NAME`, then `work_pool` of each deployment"
-        ),
-        "process" => "its runs are processes of a machine: serve it with `prefect-serverless-agent start --platform \
-                      process`, or move its deployments to a pool of type ecs"
-            .to_owned(),
-        "docker" | "docker-unmanaged" => "its runs are containers of one machine. Create a pool of type ecs (`prefect \
-                                          work-pool create --type ecs NAME`) and move its deployments there: their images \
-                                          can stay, if ECS may pull them"
-            .to_owned(),
-        _ => "create a pool of type ecs (`prefect work-pool create --type ecs NAME`) and move its deployments there"
-            .to_owned(),
+        "ecs:push" => {
+            "Prefect Cloud itself launches the runs of a push pool. Create a pool of type ecs (`prefect work-pool create \
+             --type ecs NAME`), give it this pool's base job template, as far as it fits, and move the deployments there"
+        }
+        "process" => {
+            "its runs are processes of a machine: serve it with `prefect-serverless-agent start --platform process`, or move \
+             its deployments to a pool of type ecs"
+        }
+        "docker" | "docker-unmanaged" => {
+            "its runs are containers of one machine. Create a pool of type ecs (`prefect work-pool create --type ecs NAME`) \
+             and move its deployments there: their images can stay, if ECS may pull them"
+        }
+        _ => "create a pool of type ecs (`prefect work-pool create --type ecs NAME`) and move its deployments there",
     };
     let found = format!("the work pool {pool:?} is of type {kind:?}, and only pools of type ecs are served");
     Some(Finding::new(Level::Problem, pool, found, next))
@@ -279,6 +278,12 @@ fn of_places(needs: &Needs, home: &Home, found: &mut Vec<Finding>) {
 }
 
 fn of_parameters(survey: &Survey, parameters: &Parameters, found: &mut Vec<Finding>) {
+    if let Some(why) = &survey.runs_unread {
+        let text = format!("the last flow runs cannot be read: {why}");
+        let next =
+            "what run configurations of flows name (roles, clusters, templates) is not among the parameters: add it";
+        found.push(Finding::new(Level::Warning, "flow runs", text, next));
+    }
     if let Err(why) = &survey.home.account {
         let text = format!("the AWS account is not known: {why}");
         let next = "run init with credentials of the account to deploy to: clusters and roles that are given by name are not \

@@ -32,7 +32,6 @@ use crate::config::{
     read_yaml,
 };
 use crate::model::{ApiError, ErrorKind};
-use crate::orchestrator::Orchestrator;
 use crate::poll::PrefectBuilder;
 use crate::prefect3::api::SurveyedPool;
 use crate::redaction::Redaction;
@@ -206,15 +205,7 @@ impl Setup {
         let name = self.args.name.as_deref();
         if self.is_prefect_1() {
             let agent = self.agent_name(name.unwrap_or("agent"))?;
-            let reached = self.load(&agent, draft, secrets)?;
-            let GenerationConfig::One(one) = &reached.config.generation else {
-                return Err(CliError::new("no agent of Prefect 1", ""));
-            };
-            let api = self.prefect(&reached).prefect1(&reached.config, one).await;
-            let api = api.map_err(|error| CliError::new(error, ""))?;
-            api.set_deadline(Some(Instant::now() + TIME));
-            api.connect(None).await.map_err(|error| self.prefect_says(&error))?;
-            return Ok(reached);
+            return self.load(&agent, draft, secrets);
         }
         let agent = "agent";
         let mut reached = self.load(agent, draft.clone(), secrets.clone())?;

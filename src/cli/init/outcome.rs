@@ -161,7 +161,10 @@ impl Outcome {
             Some(pool) => {
                 writeln!(text, "Work pool {}: {well} of {all} deployments can be launched.", pool.pool.name)
             }
-            None => writeln!(text, "What a flow run that says nothing itself asks for:"),
+            None if self.survey.launches.is_empty() => {
+                writeln!(text, "No flow runs of this agent; what its own defaults ask for:")
+            }
+            None => writeln!(text, "Run configurations of the last flow runs: {well} of {all} can be launched."),
         };
         if !self.survey.launches.is_empty() {
             for launch in self.survey.launches.iter().take(SHOWN) {
@@ -211,18 +214,26 @@ fn of_place(needs: &PlaceNeeds) -> [(&'static str, &crate::survey::Asked); 9] {
 }
 
 fn launch_json(launch: &SurveyedLaunch) -> Value {
-    let mut json = json!({"asker": launch.asker, "deployment_id": launch.deployment_id, "served": launch.is_served});
-    match &launch.rendered {
-        Err(why) => json["refused"] = json!(why.why),
+    let asker = json!({"asker": launch.asker, "deployment_id": launch.deployment_id, "served": launch.is_served});
+    let said = match &launch.rendered {
+        Err(why) => json!({"refused": why.why}),
         Ok(rendered) => {
-            json["account"] = json!(rendered.place.account);
-            json["region"] = json!(rendered.place.region);
-            json["run_task"] = json!(rendered.run_task);
-            match &rendered.definition {
-                SurveyedDefinition::Register(body) => json["register_task_definition"] = json!(body),
-                SurveyedDefinition::Named { name, .. } => json["task_definition"] = json!(name),
-            }
+            let definition = match &rendered.definition {
+                SurveyedDefinition::Register(body) => json!({"register_task_definition": body}),
+                SurveyedDefinition::Named { name, .. } => json!({"task_definition": name}),
+            };
+            let place = json!({"account": rendered.place.account, "region": rendered.place.region});
+            merged([place, definition, json!({"run_task": rendered.run_task})])
         }
-    }
-    json
+    };
+    merged([asker, said])
+}
+
+/// One object of all.
+fn merged<const N: usize>(objects: [Value; N]) -> Value {
+    let entries = objects.into_iter().filter_map(|object| match object {
+        Value::Object(entries) => Some(entries),
+        _ => None,
+    });
+    Value::Object(entries.flatten().collect())
 }

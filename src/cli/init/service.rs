@@ -43,6 +43,7 @@ pub(super) struct Service {
 /// `prefect worker start`.
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the worker's switches")]
 struct WorkerLine {
     #[arg(long, short)]
     name: Option<String>,

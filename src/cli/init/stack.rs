@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The root that `template.yaml` has by default.
 pub(super) const DEFAULT_ROOT: &str = "/prefect-serverless-agent/prod";
 
-/// CloudFormation takes no longer value of a parameter.
+/// The longest value of a parameter that `CloudFormation` takes.
 pub(super) const LONGEST_PARAMETER: usize = 4096;
 
-/// Regions that have no Lambda function URLs; all of China and GovCloud have none either.
+/// Regions that have no Lambda function URLs; all of China and of `GovCloud` have none either.
 const WITHOUT_FUNCTION_URLS: [&str; 12] = [
     "mx-central-1",
     "ap-south-2",

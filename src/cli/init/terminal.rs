@@ -1,7 +1,7 @@
 //! Questions to whoever sits at the terminal. A key is typed unseen.
 
 use super::super::{CliError, say};
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
 use std::io::{self, BufRead, IsTerminal, Read};
 
@@ -88,9 +88,7 @@ impl Hidden {
         let stdin = io::stdin();
         let before = tcgetattr(&stdin)?;
         let mut hidden = before.clone();
-        hidden.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN;
-        hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
-        hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
+        hidden.make_raw();
         tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
         Ok(Self(before))
     }

@@ -30,7 +30,7 @@ fn survey(launches: Vec<Result<RenderedLaunch, Unrendered>>) -> Survey {
         SurveyedLaunch { asker, deployment_id: None, is_served: true, rendered }
     });
     let launches = launches.collect();
-    Survey { home: home(), pool: None, defaults: None, launches, needs }
+    Survey { home: home(), pool: None, defaults: None, launches, runs_unread: None, needs }
 }
 
 fn of(survey: &Survey) -> Vec<Finding> {
