@@ -6,6 +6,7 @@
 //! | `setting.rs` | arguments and environment → a deployment to poll |
 //! | `poll.rs` | `prefect-serverless-agent poll`: one iteration, also as a dry run |
 //! | `start.rs` | `prefect-serverless-agent start`: the long-lived loop, its pauses (pure), the signals that end it |
+//! | `init/` | `prefect-serverless-agent init`: an agent and the stack's parameters from what exists |
 //! | `push.rs` | `prefect-serverless-agent push`: a configuration from a file to Parameter Store |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
 //! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
@@ -13,6 +14,7 @@
 
 pub mod args;
 mod bundle;
+mod init;
 mod output;
 mod poll;
 mod push;
@@ -74,6 +76,13 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
                     start::start::<Processes<SystemClock>>(args, json, environment, &redaction).await
                 }
             }
+        }
+        Command::Init(args) => {
+            telemetry::init_terminal(&environment, json, "warn", &redaction);
+            Box::pin(init::init(*args, json, environment, &redaction)).await.map(|done| {
+                say(&mut std::io::stdout(), &redaction.text(done));
+                ExitCode::SUCCESS
+            })
         }
         Command::Push(args) => push::push(args, environment).await.map(|done| {
             say(&mut std::io::stdout(), &done);

@@ -130,6 +130,26 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder: None }
     }
 
+    /// The clients of the process.
+    pub(crate) fn aws(&self) -> &Arc<AwsClients> {
+        &self.aws
+    }
+
+    /// The platform that the agent's runs are launched on. Reads the documents that its configuration names.
+    pub(crate) async fn platform<P: AgentPlatform<C>>(&self, config: &AgentConfig) -> Result<P, SetupError> {
+        let setup = AgentSetup {
+            config,
+            secrets: &self.secrets,
+            marked_as: &self.identity.marked_as,
+            environment: &self.environment,
+            aws: &self.aws,
+            http: self.network(config).await?,
+            local_files: self.local_files,
+            clock: self.clock.clone(),
+        };
+        P::of_agent(&setup).await
+    }
+
     /// Prefect 0.15 and 1.
     pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, SetupError> {
         self.prefect1_over(self.network(config).await?, config, one)

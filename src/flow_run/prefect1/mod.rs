@@ -12,7 +12,7 @@ use crate::python_text::list_text;
 use schema::{typed_object, unsupported_type};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The part of an agent's configuration that its launches depend on; documents are loaded, the tenant is known.
 #[derive(Debug, Clone)]
@@ -74,6 +74,31 @@ pub struct FlowRun {
     /// Task runs that are due.
     #[serde(default)]
     pub task_runs: Vec<TaskRun>,
+}
+
+impl FlowRun {
+    /// A run of a flow that says nothing of how it is to be run: whatever its launch asks for, its agent asks for.
+    pub fn imagined() -> Self {
+        let id = || "00000000-0000-0000-0000-000000000000".to_owned();
+        let flow = Flow {
+            id: id(),
+            version: Value::Null,
+            name: "flow".into(),
+            environment: Value::Null,
+            storage: json!({"type": "Module", "module": "flow", "flows": {}}),
+            core_version: None,
+        };
+        Self {
+            id: id(),
+            version: 0,
+            state: Some("Scheduled".into()),
+            serialized_state: Value::Null,
+            run_config: Value::Null,
+            name: Some("survey".into()),
+            flow,
+            task_runs: Vec::new(),
+        }
+    }
 }
 
 /// A flow as the API describes it.
