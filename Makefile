@@ -79,8 +79,14 @@ package-check: package ## builds what is released a second time: the same bytes 
 	$(MAKE) package
 	diff target/package-check/SHA256SUMS target/package/wheels/SHA256SUMS
 
+.PHONY: newcomer
+newcomer: package tools-deploy ## from the real wheel in a fresh virtual environment to a first launch in the local world
+	cargo test --locked --workspace --exclude histories --no-run
+	PSA_WHEEL=$$(ls target/package/wheels/*.whl) $(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) --durations=0 tests/deploy/test_newcomer.py
+
 .PHONY: deployment
-deployment: tools-deploy ## the templates: lint, `sam build`, and what they give to whom
+deployment: tools-deploy release ## the templates: lint, `sam build`, what they give to whom, and a newcomer's way to a first launch
+	cargo test --locked --workspace --exclude histories --no-run
 	$(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy
 
 .PHONY: conformance
