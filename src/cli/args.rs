@@ -69,6 +69,19 @@ pub enum Command {
             prefect-serverless-agent push agents/flows.yaml --agent flows --root /psa/prod --yes"
     )]
     Push(PushArgs),
+    /// Show how the agents of a deployment are
+    #[command(
+        long_about = "A table of the agents, from what their polls wrote down in Parameter Store; nothing else is asked.\n\n\
+            STATE is what the health page says. DUE and LAUNCHED are those of the last poll, OLDEST DUE is the longest that a \
+            run waits which it left for a later one. CLAIMS have waited longer than orphan_after_seconds for their flow to \
+            begin; polls look after them. What is not known is shown as a dash.\n\n\
+            The exit code is 0 when all agents are well, and 3 when one is failing.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent status --root /psa/prod\n  \
+            prefect-serverless-agent status --root /psa/prod --watch\n  \
+            prefect-serverless-agent status --root /psa/prod --json | jq .agents.etl.oldest_due_late_seconds"
+    )]
+    Status(StatusArgs),
     /// Write what a deployment needs into a folder: the template, the functions, the stacks beside them
     #[command(
         long_about = "Writes a folder from which `sam deploy --guided`, or `aws cloudformation package` and `deploy`, set up \
@@ -154,6 +167,23 @@ pub struct PushArgs {
     /// Write without a question
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Arguments of `prefect-serverless-agent status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// The root of the deployment's parameters [env: PARAMETER_ROOT]
+    #[arg(long, value_name = "ROOT")]
+    pub root: Option<String>,
+    /// Only these agents [default: all]
+    #[arg(long = "agent", value_name = "NAME", num_args = 1..)]
+    pub agents: Vec<String>,
+    /// Look again and again until ctrl-c
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two looks of --watch
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=3600), allow_negative_numbers = true)]
+    pub interval: u64,
 }
 
 /// Arguments of `prefect-serverless-agent bundle`.

@@ -7,6 +7,7 @@
 //! | `poll.rs` | `prefect-serverless-agent poll`: one iteration, also as a dry run |
 //! | `start.rs` | `prefect-serverless-agent start`: the long-lived loop, its pauses (pure), the signals that end it |
 //! | `push.rs` | `prefect-serverless-agent push`: a configuration from a file to Parameter Store |
+//! | `status.rs` | `prefect-serverless-agent status`: how the agents are, once or again and again |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
 //! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
 //! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
@@ -19,6 +20,7 @@ mod push;
 mod server;
 mod setting;
 mod start;
+mod status;
 
 pub use args::Cli;
 
@@ -79,6 +81,10 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS
         }),
+        Command::Status(args) => {
+            telemetry::init_terminal(&environment, json, "warn", &redaction);
+            status::status(args, json, environment, &redaction).await
+        }
         Command::Bundle(args) => bundle::bundle(&args).map(|done| {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS

@@ -1,5 +1,7 @@
 //! Pure: what people read: a report as a table, what a dry run found, what to do about an error.
 
+pub(super) mod status;
+
 use crate::config::Environment;
 use crate::model::ErrorKind;
 use crate::poll::dry_run::PlannedRequest;

@@ -5,6 +5,7 @@ mod mistakes;
 pub(crate) mod process;
 mod push;
 mod start;
+mod status;
 
 use crate::support::{Deployment, KEY, ROOT};
 use process::{agent, end};
