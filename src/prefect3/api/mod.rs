@@ -8,11 +8,12 @@
 //! | `claims` | whose a claim is; epochs and other names that follow from what they name (pure) |
 //! | `pool`, `records` | what rendering needs: the pool, flows and deployments, blocks and variables |
 //! | `telling`, `announce` | what is to be told of launched runs and was not yet; events and labels |
-//! | `queue`, `outstanding`, `reading`, `writes`, `describe` | the conversations |
+//! | `queue`, `outstanding`, `reading`, `writes`, `describe`, `explaining` | the conversations |
 
 mod announce;
 mod claims;
 mod describe;
+mod explaining;
 mod outstanding;
 mod pool;
 mod queue;
