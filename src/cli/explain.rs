@@ -1,5 +1,7 @@
 //! `prefect-serverless-agent explain`: the story of one flow run, and what happens next.
 
+mod choice;
+
 use super::args::ExplainArgs;
 use super::output::explain::{Told, as_json, as_text};
 use super::output::{self, Palette};
@@ -7,8 +9,10 @@ use super::setting::{root_of, text_of};
 use super::{CliError, say};
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Parameter, Root};
-use crate::config::{from_file, load};
+use crate::config::{
+    AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Parameter, Root, Rules, WorkerRules,
+    from_file, load,
+};
 use crate::explain::facts::{AgentView, Facts, RunFacts, Tasks};
 use crate::explain::read::{self, Whereabouts};
 use crate::explain::{story, verdict};
@@ -18,6 +22,7 @@ use crate::model::run::Generation;
 use crate::orchestrator::Orchestrator;
 use crate::poll::PrefectBuilder;
 use crate::redaction::Redaction;
+use choice::choose;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -118,28 +123,24 @@ async fn scene(
     redaction: &Redaction,
 ) -> Result<(Scene, Arc<AwsClients>), CliError> {
     let unusable = |error| CliError::new(error, output::ADVICE_ON_AWS);
-    let mut scene = match &args.config {
-        Some(file) => {
-            let path = file.display().to_string();
-            let text = text_of(file).map_err(|error| {
-                CliError::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file with --config")
-            })?;
-            let agent = from_file(&text, &path, environment);
-            agent.result.as_ref().map_err(CliError::configuration)?;
-            redaction.know_agents(std::slice::from_ref(&agent));
-            let health = BTreeMap::new();
-            let scene = Scene { root: None, path, agents: vec![agent], health, unknown: Vec::new() };
-            let aws = AwsClients::from_default_chain(environment).await;
-            // Prefect may be within reach all the same.
-            let aws = aws.or_else(|_| AwsClients::as_far_as_configured(environment)).map_err(unusable)?;
-            return Ok((scene, Arc::new(aws)));
-        }
-        None => {
-            let root = root_of(args.root.as_deref(), environment)?;
-            let path = root.as_str().to_owned();
-            Scene { root: Some(root), path, agents: Vec::new(), health: BTreeMap::new(), unknown: Vec::new() }
-        }
-    };
+    if let Some(file) = &args.config {
+        let path = file.display().to_string();
+        let text = text_of(file).map_err(|error| {
+            CliError::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file with --config")
+        })?;
+        let agent = from_file(&text, &path, environment);
+        agent.result.as_ref().map_err(CliError::configuration)?;
+        redaction.know_agents(std::slice::from_ref(&agent));
+        let health = BTreeMap::new();
+        let scene = Scene { root: None, path, agents: vec![agent], health, unknown: Vec::new() };
+        let aws = AwsClients::from_default_chain(environment).await;
+        // Prefect may be within reach all the same.
+        let aws = aws.or_else(|_| AwsClients::as_far_as_configured(environment)).map_err(unusable)?;
+        return Ok((scene, Arc::new(aws)));
+    }
+    let root = root_of(args.root.as_deref(), environment)?;
+    let path = root.as_str().to_owned();
+    let mut scene = Scene { root: Some(root), path, agents: Vec::new(), health: BTreeMap::new(), unknown: Vec::new() };
     let aws = AwsClients::from_default_chain(environment).await.map_err(unusable)?;
     read_parameters(&mut scene, &aws, environment, redaction).await?;
     if let Some(name) = &args.agent {
@@ -202,7 +203,7 @@ async fn ask<'a>(
         match &agent.result {
             Ok((config, secrets)) => usable.push((agent, config, secrets)),
             Err(errors) => {
-                broken.push(format!("agent {} was not asked: its configuration is wrong: {errors}", agent.agent))
+                broken.push(format!("agent {} was not asked: its configuration is wrong: {errors}", agent.agent));
             }
         }
     }
@@ -229,12 +230,11 @@ async fn ask_one(
     (environment, redaction): (&Environment, &Redaction),
 ) -> Result<Result<Option<RunFacts>, String>, CliError> {
     let aws = Arc::clone(aws);
-    let builder = match &scene.root {
-        Some(root) => PrefectBuilder::of_parameter(aws, SystemClock, root, agent, secrets, redaction),
-        None => {
-            let of_file = (scene.path.as_str(), environment);
-            PrefectBuilder::of_file(aws, SystemClock, of_file, agent, secrets, redaction)
-        }
+    let builder = if let Some(root) = &scene.root {
+        PrefectBuilder::of_parameter(aws, SystemClock, root, agent, secrets, redaction)
+    } else {
+        let of_file = (scene.path.as_str(), environment);
+        PrefectBuilder::of_file(aws, SystemClock, of_file, agent, secrets, redaction)
     };
     let deadline = Some(Instant::now() + PREFECT_PATIENCE);
     match (&config.generation, subject) {
@@ -277,76 +277,6 @@ async fn ask_one(
     }
 }
 
-/// How well an agent fits a run: the higher, the better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
-    /// Its Prefect could not be asked.
-    Unknown,
-    /// The run is not its own.
-    Foreign,
-    /// It would take the run.
-    Serves,
-    /// It has claimed the run at some time.
-    Claimed,
-}
-
-fn fit(run: &RunFacts) -> Fit {
-    if run.mark.is_some() || run.states.iter().any(|state| state.is_ours) {
-        Fit::Claimed
-    } else if run.barriers.iter().any(crate::explain::facts::Barrier::is_foreign) {
-        Fit::Foreign
-    } else {
-        Fit::Serves
-    }
-}
-
-/// The agent whose run it is, and what is to be said of the others.
-fn choose<'a>(asked: Vec<Asked<'a>>, subject: &Subject) -> Result<(Asked<'a>, Vec<String>), CliError> {
-    let names: Vec<&str> = asked.iter().map(|asked| asked.agent.agent.as_str()).collect();
-    let only_one = asked.iter().all(|asked| matches!(asked.config.generation, GenerationConfig::One(_)));
-    let nobody = match subject {
-        Subject::Name(name) if only_one => CliError::new(
-            format!("{name:?} is no id of a flow run, and Prefect 1 is asked by id only"),
-            "give the run's id, or the address of its page",
-        ),
-        _ => CliError::new(
-            format!("no Prefect knows a flow run {:?}; asked for these agents: {}", subject.shown(), names.join(", ")),
-            "check the id, and --root or --config; a run that was deleted has no story",
-        ),
-    };
-    let mut fitting: Vec<(Fit, Asked<'a>)> = Vec::new();
-    for one in asked {
-        match &one.answer {
-            Ok(Some(run)) => fitting.push((fit(run), one)),
-            Ok(None) => {}
-            Err(_) => fitting.push((Fit::Unknown, one)),
-        }
-    }
-    let Some(best) = fitting.iter().map(|(fit, _)| *fit).max() else { return Err(nobody) };
-    if best == Fit::Unknown
-        && let Subject::Name(name) = subject
-    {
-        let why = fitting.iter().find_map(|(_, one)| one.answer.as_ref().err().cloned()).unwrap_or_default();
-        return Err(CliError::new(
-            format!("nobody could be asked for a flow run called {name:?}: {why}"),
-            "give its id",
-        ));
-    }
-    let (mut chosen, rest): (Vec<_>, Vec<_>) = fitting.into_iter().partition(|(fit, _)| *fit == best);
-    if best >= Fit::Serves && chosen.len() > 1 {
-        let names: Vec<&str> = chosen.iter().map(|(_, one)| one.agent.agent.as_str()).collect();
-        let message = format!("several agents could be meant: {}", names.join(", "));
-        return Err(CliError::new(message, "name one with --agent"));
-    }
-    let first = chosen.remove(0).1;
-    let others = chosen.into_iter().chain(rest).filter_map(|(_, one)| match one.answer {
-        Ok(_) if best == Fit::Foreign => Some(format!("nor is it agent {}'s: see --agent {0}", one.agent.agent)),
-        Ok(_) => None,
-        Err(why) => Some(format!("agent {}: its Prefect could not be asked: {why}", one.agent.agent)),
-    });
-    Ok((first, others.collect()))
-}
-
 /// All that is known of the run, with its tasks.
 async fn facts(scene: &Scene, aws: &AwsClients, asked: Asked<'_>, subject: &Subject) -> Facts {
     let Asked { agent, config, answer } = asked;
@@ -383,12 +313,16 @@ fn view(scene: &Scene, agent: &LoadedAgent, config: &AgentConfig) -> AgentView {
         Health::of(&one, SystemClock.now()).agents.remove(&agent.agent)
     });
     let status = known.and_then(|known| known.status.as_ref());
+    let (generation, prefect) = match &config.generation {
+        GenerationConfig::One(one) if one.rules == Rules::V0_15 => (Generation::One, "0.15"),
+        GenerationConfig::One(_) => (Generation::One, "1"),
+        GenerationConfig::Three(three) if three.rules == WorkerRules::Two => (Generation::TwoOrThree, "2"),
+        GenerationConfig::Three(_) => (Generation::TwoOrThree, "3"),
+    };
     AgentView {
         name: agent.agent.clone(),
-        generation: match config.generation {
-            GenerationConfig::One(_) => Generation::One,
-            GenerationConfig::Three(_) => Generation::TwoOrThree,
-        },
+        generation,
+        prefect,
         prefetch: config.prefetch,
         poll_interval: config.poll_interval,
         orphan_after: config.orphan_after,

@@ -26,7 +26,7 @@ const FAILING: u8 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a terminal takes for: from the top, with nothing left of what was there.
-const REDRAW: &str = "\x1b[H\x1b[2J";
+const REDRAW: &str = "\x1b[1;1H\x1b[2J";
 
 /// Shows the agents, once or again and again.
 pub(super) async fn status(

@@ -41,6 +41,8 @@ pub struct AgentView {
     pub name: String,
     /// Whose rules hold.
     pub generation: Generation,
+    /// Which Prefect, as its configuration spells it: `3`, `2`, `1`, `0.15`.
+    pub prefect: &'static str,
     /// How long a poll looks ahead.
     pub prefetch: Duration,
     /// Period of the schedule.

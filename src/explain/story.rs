@@ -2,6 +2,7 @@
 
 use super::facts::{Facts, RunFacts, StateFacts, TaskFacts};
 use super::words;
+use crate::orchestrator::Mark;
 use crate::task_events::event::Container;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -57,33 +58,35 @@ pub fn events(facts: &Facts) -> Vec<Event> {
 }
 
 fn of_state(facts: &Facts, run: &RunFacts, state: &StateFacts) -> Event {
-    let mut what = state.name.clone();
-    if let Some(at) = state.scheduled_for {
-        what.push_str(&format!(" for {}", words::clock(at, facts.now)));
-    }
-    if let Some(mark) = &state.mark {
-        let whose = if state.is_ours { "this agent".to_owned() } else { format!("another agent, {}", mark.agent) };
-        let token: String = mark.token.chars().take(TOKEN_SHOWN).collect();
-        let epoch: String = mark.epoch.chars().take(TOKEN_SHOWN).collect();
-        let attempt = format!("attempt {} of {}", mark.attempt, facts.agent.max_launch_attempts);
-        let place = if mark.place.is_empty() { String::new() } else { format!(", cluster {}", mark.place) };
-        what.push_str(&if state.is_claim {
-            format!(": claimed by {whose} ({attempt}, epoch {epoch}, token {token}…{place})")
-        } else if state.scheduled_for.is_some() {
-            format!(": given back by {whose} after {attempt}")
-        } else {
-            format!(": told by {whose}")
-        });
-    } else if state.is_claim {
-        what.push_str(&match &run.worker {
-            Some(worker) => format!(": claimed without a mark of ours, the run is labelled with worker {worker}"),
-            None => ": claimed without a mark of ours".to_owned(),
-        });
-    }
-    if let Some(message) = state.message.as_deref().filter(|message| !message.is_empty()) {
-        what.push_str(&format!(" – {}", quoted(message)));
-    }
+    let time = state.scheduled_for.map(|at| format!(" for {}", words::clock(at, facts.now))).unwrap_or_default();
+    let claim = match (&state.mark, &run.worker) {
+        (Some(mark), _) => marked(facts, state, mark),
+        (None, Some(worker)) if state.is_claim => {
+            format!(": claimed without a mark of ours, the run is labelled with worker {worker}")
+        }
+        (None, _) if state.is_claim => ": claimed without a mark of ours".to_owned(),
+        _ => String::new(),
+    };
+    let message = state.message.as_deref().filter(|message| !message.is_empty());
+    let message = message.map(|message| format!(" – {}", quoted(message))).unwrap_or_default();
+    let what = format!("{}{time}{claim}{message}", state.name);
     Event { at: state.at, source: Source::Prefect, what }
+}
+
+/// What the mark in a state tells.
+fn marked(facts: &Facts, state: &StateFacts, mark: &Mark) -> String {
+    let whose = if state.is_ours { "this agent".to_owned() } else { format!("another agent, {}", mark.agent) };
+    let start = |name: &str| name.chars().take(TOKEN_SHOWN).collect::<String>();
+    let (token, epoch) = (start(&mark.token), start(&mark.epoch));
+    let attempt = format!("attempt {} of {}", mark.attempt, facts.agent.max_launch_attempts);
+    let place = if mark.place.is_empty() { String::new() } else { format!(", cluster {}", mark.place) };
+    if state.is_claim {
+        format!(": claimed by {whose} ({attempt}, epoch {epoch}, token {token}…{place})")
+    } else if state.scheduled_for.is_some() {
+        format!(": given back by {whose} after {attempt}")
+    } else {
+        format!(": told by {whose}")
+    }
 }
 
 fn of_task(task: &TaskFacts) -> Vec<Event> {
@@ -145,7 +148,7 @@ mod tests {
             "stopCode": "EssentialContainerExited", "stoppedReason": "Essential container\nin task exited",
             "containers": [{"name": "prefect", "exitCode": 137, "reason": "OutOfMemoryError"}, {"name": "otel"}],
         });
-        let mut task = task("STOPPED", 38, more);
+        let mut task = task("STOPPED", 38, &more);
         (task.pull_started_at, task.pull_stopped_at) = (Some(before(30)), Some(before(22)));
         task.log = Some(LogStream { group: "/prefect/x".into(), stream: "p/prefect/0123".into(), region: None });
         let mut run = claimed(40);

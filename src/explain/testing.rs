@@ -34,6 +34,7 @@ pub(super) fn agent() -> AgentView {
     AgentView {
         name: "etl".into(),
         generation: Generation::TwoOrThree,
+        prefect: "3",
         prefetch: Duration::ZERO,
         poll_interval: Duration::from_mins(1),
         orphan_after: Duration::from_mins(2),
@@ -127,7 +128,7 @@ pub(super) fn state(name: &str, seconds: i64) -> StateFacts {
 }
 
 /// A task of this run by this agent, created so many seconds ago; `more` is merged into its description.
-pub(super) fn task(status: &str, seconds: i64, more: Value) -> TaskFacts {
+pub(super) fn task(status: &str, seconds: i64, more: &Value) -> TaskFacts {
     let mut task = json!({
         "taskArn": "arn:aws:ecs:eu-west-1:123456789012:task/etl/0123", "lastStatus": status,
         "startedBy": format!("prefect/etl/{RUN}"), "createdAt": before(seconds).unix_timestamp(),

@@ -5,7 +5,6 @@ use crate::explain::facts::Facts;
 use crate::explain::story::Event;
 use crate::explain::verdict::{Standing, Verdict};
 use crate::explain::words;
-use crate::model::run::Generation;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use time::format_description::well_known::Rfc3339;
@@ -26,12 +25,11 @@ pub(in crate::cli) struct Told<'a> {
 pub(in crate::cli) fn as_text(told: &Told<'_>, palette: Palette) -> String {
     let Told { events, verdict, unknown, facts } = told;
     let name = facts.run.as_ref().map_or_else(|_| String::new(), |run| format!(" \"{}\"", run.name));
-    let prefect = match facts.agent.generation {
-        Generation::One => "Prefect 1",
-        Generation::TwoOrThree => "Prefect 3",
-    };
     let now = words::clock(facts.now, facts.now);
-    let title = format!("Flow run {}{name}, agent {} ({prefect}), at {now} UTC", facts.flow_run_id, facts.agent.name);
+    let title = format!(
+        "Flow run {}{name}, agent {} (Prefect {}), at {now} UTC",
+        facts.flow_run_id, facts.agent.name, facts.agent.prefect
+    );
     let mut text = format!("{}\n\n", coloured(&printable(&title), Tone::Heading, palette));
     let left_out = events.len().saturating_sub(SHOWN);
     for (index, event) in events.iter().enumerate() {
@@ -63,8 +61,12 @@ pub(in crate::cli) fn as_text(told: &Told<'_>, palette: Palette) -> String {
     if let Some(advice) = &verdict.advice {
         say("do:", advice, Tone::Plain);
     }
-    verdict.also.iter().for_each(|also| say("also:", also, Tone::Doubtful));
-    unknown.iter().for_each(|what| say("not asked:", what, Tone::Doubtful));
+    for also in &verdict.also {
+        say("also:", also, Tone::Doubtful);
+    }
+    for what in unknown {
+        say("not asked:", what, Tone::Doubtful);
+    }
     text
 }
 
@@ -81,16 +83,12 @@ fn tone(standing: Standing) -> Tone {
 pub(in crate::cli) fn as_json(told: &Told<'_>) -> Value {
     let Told { events, verdict, unknown, facts } = told;
     let run = facts.run.as_ref().ok();
-    let prefect = match facts.agent.generation {
-        Generation::One => 1,
-        Generation::TwoOrThree => 3,
-    };
     json!({
         "flow_run": {
             "id": facts.flow_run_id, "name": run.map(|run| &run.name), "state": run.map(|run| &run.state),
         },
         "agent": facts.agent.name,
-        "prefect": prefect,
+        "prefect": facts.agent.prefect,
         "at": facts.now.format(&Rfc3339).ok(),
         "events": events,
         "verdict": verdict,

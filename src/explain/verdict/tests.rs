@@ -1,10 +1,13 @@
 //! Situations, and what is said of them. Now is 14:02:10.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::polls::next_poll;
 use super::*;
-use crate::explain::facts::{Slots, StateFacts};
+use crate::explain::facts::{AgentView, Barrier, Slots, StateFacts, Waits};
 use crate::explain::testing::{agent, before, claimed, facts, further, health, mark, state, task, waiting};
+use crate::health::status::{AgentHealth, AgentStatus};
 use crate::model::ErrorKind;
+use crate::model::run::ClaimedBy;
 use crate::orchestrator::Mark;
 use serde_json::json;
 use std::time::Duration;
@@ -116,6 +119,12 @@ fn an_agent_that_does_not_poll_is_named_with_what_mends_it() {
         agent.health = Some(AgentHealth { error, ..health(AgentStatus::Failing, Some(before(10))) });
     });
     said(&refused, Standing::AgentFailing, &["the polls of agent etl fail (unauthorised)"]);
+    let one_bad_poll = of_agent(waiting(), |agent| {
+        let error = Some(ErrorKind::Aws);
+        agent.health = Some(AgentHealth { error, ..health(AgentStatus::Ok, Some(before(10))) });
+    });
+    let words = ["due for 5 s, and the last poll of agent etl had trouble (aws)", "the next poll tries again"];
+    assert_eq!(said(&one_bad_poll, Standing::AgentFailing, &words).next_at, Some(before(-50)));
     let maintenance = of_agent(waiting(), |agent| {
         let maintenance_until = Some(before(-590));
         agent.health = Some(AgentHealth { maintenance_until, ..health(AgentStatus::Maintenance, Some(before(10))) });
@@ -188,9 +197,9 @@ fn what_ecs_may_not_be_asked_is_no_verdict() {
 
 #[test]
 fn a_claim_with_a_task_waits_for_its_flow() {
-    let launched = facts(claimed(40), vec![task("PENDING", 39, json!({"desiredStatus": "RUNNING"}))]);
+    let launched = facts(claimed(40), vec![task("PENDING", 39, &json!({"desiredStatus": "RUNNING"}))]);
     said(&launched, Standing::Launched, &["claimed 40 s ago", "its task is PENDING"]);
-    let stopping = facts(claimed(40), vec![task("RUNNING", 39, json!({"desiredStatus": "STOPPED"}))]);
+    let stopping = facts(claimed(40), vec![task("RUNNING", 39, &json!({"desiredStatus": "STOPPED"}))]);
     said(&stopping, Standing::TaskStopping, &["about to stop"]);
 }
 
@@ -214,14 +223,14 @@ fn a_claim_of_others_names_them() {
 
 #[test]
 fn a_task_that_died_leads_to_what_task_events_does() {
-    let stopped = |more: serde_json::Value| {
+    let stopped = |more: &serde_json::Value| {
         let mut all = json!({"stoppedAt": before(5).unix_timestamp()});
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        task("STOPPED", 39, all)
+        task("STOPPED", 39, &all)
     };
     let spot = json!({"stopCode": "SpotInterruption", "stoppedReason": "Your Spot Task was interrupted."});
     said(
-        &facts(claimed(40), vec![stopped(spot)]),
+        &facts(claimed(40), vec![stopped(&spot)]),
         Standing::TaskDied,
         &["Its task stopped 5 s ago", "task-events gives the run back; it is due again 45 s after that"],
     );
@@ -230,12 +239,12 @@ fn a_task_that_died_leads_to_what_task_events_does() {
         "containers": [{"name": "prefect", "exitCode": 137, "reason": "OutOfMemoryError: killed"}],
     });
     let verdict = said(
-        &facts(further("Running", Phase::Running, 20), vec![stopped(killed.clone())]),
+        &facts(further("Running", Phase::Running, 20), vec![stopped(&killed)]),
         Standing::TaskDied,
         &["memory", "ends the run as Crashed"],
     );
     assert!(verdict.advice.unwrap().contains("memory"));
-    let mut old = stopped(killed);
+    let mut old = stopped(&killed);
     old.task.task.stopped_at = Some(before(600));
     old.task.task.created_at = Some(before(900));
     said(
@@ -247,7 +256,7 @@ fn a_task_that_died_leads_to_what_task_events_does() {
 
 #[test]
 fn a_task_of_an_earlier_turn_says_nothing_about_this_one() {
-    let old = task("STOPPED", 900, json!({"stopCode": "SpotInterruption", "stoppedAt": before(800).unix_timestamp()}));
+    let old = task("STOPPED", 900, &json!({"stopCode": "SpotInterruption", "stoppedAt": before(800).unix_timestamp()}));
     said(&facts(claimed(40), vec![old]), Standing::ClaimedWithoutTask, &["has no task"]);
 }
 
@@ -261,7 +270,7 @@ fn a_run_that_runs_or_has_ended_says_so() {
     let died = task(
         "STOPPED",
         140,
-        json!({
+        &json!({
             "stopCode": "EssentialContainerExited", "stoppedAt": before(95).unix_timestamp(),
             "startedAt": before(120).unix_timestamp(),
             "containers": [{"name": "prefect", "exitCode": 137, "reason": "OutOfMemoryError: killed"}],
@@ -273,7 +282,7 @@ fn a_run_that_runs_or_has_ended_says_so() {
 
 #[test]
 fn a_cancelled_run_has_its_grace_and_then_a_poll_stops_its_task() {
-    let live = || vec![task("RUNNING", 100, json!({"desiredStatus": "RUNNING"}))];
+    let live = || vec![task("RUNNING", 100, &json!({"desiredStatus": "RUNNING"}))];
     let mut begun = further("Cancelling", Phase::Cancelling, 30);
     begun.run.has_run = true;
     let verdict = said(

@@ -79,7 +79,7 @@ impl Prefect3 {
         };
         let is_waiting = now.phase == Phase::Waiting;
         let message = history.iter().find(|state| text_at(state, &["id"]) == Some(&row.state_id));
-        let mut shown: Vec<StateFacts> = history.iter().filter_map(|state| self.state_facts(state, &is_ours)).collect();
+        let mut shown: Vec<StateFacts> = history.iter().filter_map(|state| state_facts(state, &is_ours)).collect();
         shown.sort_by_key(|state| state.at);
         RunFacts {
             id: row.id().to_owned(),
@@ -96,22 +96,6 @@ impl Prefect3 {
             unknown: around.unknown,
             run: now,
         }
-    }
-
-    fn state_facts(&self, row: &Value, is_ours: &impl Fn(&Mark) -> bool) -> Option<StateFacts> {
-        let state = State::read(row)?;
-        let text = |path: &[&str]| text_at(row, path).map(str::to_owned);
-        Some(StateFacts {
-            at: state.timestamp,
-            message: text(&["message"]),
-            scheduled_for: text_at(row, &["state_details", "scheduled_time"])
-                .filter(|_| state.kind == "SCHEDULED")
-                .and_then(python_text::parse_time),
-            is_claim: state.is_claim(),
-            is_ours: state.mark.as_ref().is_some_and(is_ours),
-            name: if state.name.is_empty() { state.kind } else { state.name },
-            mark: state.mark,
-        })
     }
 
     /// Why polls of this agent do not find the run although its time has come. The rule of what is served is the poll's
@@ -149,6 +133,22 @@ impl Prefect3 {
         }
         barriers
     }
+}
+
+fn state_facts(row: &Value, is_ours: &impl Fn(&Mark) -> bool) -> Option<StateFacts> {
+    let state = State::read(row)?;
+    let text = |path: &[&str]| text_at(row, path).map(str::to_owned);
+    Some(StateFacts {
+        at: state.timestamp,
+        message: text(&["message"]),
+        scheduled_for: text_at(row, &["state_details", "scheduled_time"])
+            .filter(|_| state.kind == "SCHEDULED")
+            .and_then(python_text::parse_time),
+        is_claim: state.is_claim(),
+        is_ours: state.mark.as_ref().is_some_and(is_ours),
+        name: if state.name.is_empty() { state.kind } else { state.name },
+        mark: state.mark,
+    })
 }
 
 /// The slots of a pool or queue that has none left, as far as the server tells.

@@ -4,8 +4,10 @@ use super::process::{Ended, agent, end};
 use crate::prefect::{Phase, Prefect, due, time_passes};
 use crate::support::{DEADLINE, Deployment, KEY, ROOT};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use world::ecs::{Refusal, Stop};
-use world::prefect1::FlowRunSpec;
+use world::prefect1::{FlowRunSpec, TaskRunSpec};
 use world::prefect3::{DeploymentSpec, POOL, RunSpec};
 use world::{Fault, FaultKind};
 
@@ -345,4 +347,59 @@ async fn a_claim_of_a_worker_is_left_alone_and_said_to_be_its_own() {
         run.labels.insert("prefect.worker.name".into(), json!("ECSWorker 1"));
     });
     stands(&deployment, &run, "claimed-elsewhere", &["by the worker ECSWorker 1", "this agent leaves it alone"]).await;
+}
+
+#[tokio::test]
+async fn secrets_in_a_state_are_not_shown() {
+    let deployment = Prefect::One.deployment(json!({})).await;
+    let run = Prefect::One.due_run(&deployment.world);
+    let state = json!({"type": "Failed", "message": format!("refused the key {KEY} of this agent")});
+    deployment.world.set_flow_run_state(&run, &state).unwrap();
+    let data = stands(&deployment, &run, "ended", &["refused the key [redacted] of this agent"]).await;
+    assert!(!data.to_string().contains(KEY), "{data:#}");
+}
+
+#[tokio::test]
+async fn task_runs_that_wait_are_told_of_a_run_that_runs() {
+    let deployment = Prefect::One.deployment(json!({})).await;
+    let task_run = |seconds: i64| {
+        let start = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+        let state = json!({"type": "Retrying", "start_time": start.format(&Rfc3339).unwrap(), "run_count": 1});
+        TaskRunSpec { state, ..TaskRunSpec::default() }
+    };
+    let running = |task_run| FlowRunSpec { state: json!("Running"), task_runs: vec![task_run], ..due("etl") };
+    let later = deployment.schedule(running(task_run(3600)));
+    stands(&deployment, &later, "running", &["a poll starts it again for its task runs, which are due in"]).await;
+    let now = deployment.schedule(running(task_run(-60)));
+    poll(&deployment).await;
+    let words = ["and its task is PROVISIONING", "attempt 1 of 5"];
+    stands(&deployment, &now, "launched", &words).await;
+}
+
+#[tokio::test]
+async fn a_run_of_prefect_2_is_told_as_well() {
+    let deployment = Prefect::Three.deployment(json!({"prefect": 2})).await;
+    deployment.world.prefect3(|prefect3| prefect3.switches.generation = world::prefect3::Generation::TwoTen);
+    let run = Prefect::Three.due_run(&deployment.world);
+    stands(&deployment, &run, "due", &["(Prefect 2)"]).await;
+    poll(&deployment).await;
+    stands(&deployment, &run, "launched", &["claimed by this agent"]).await;
+}
+
+#[tokio::test]
+async fn a_file_of_prefect_3_needs_no_root() {
+    let deployment = Prefect::Three.deployment(json!({})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flows.yaml");
+    let text = format!("prefect: 3\napi: {}\nwork_pool: {POOL}\n", deployment.world.prefect3_url());
+    std::fs::write(&file, text).unwrap();
+    let run = Prefect::Three.due_run(&deployment.world);
+    let command = |line: String| agent(&deployment, &format!("{line} --config {}", file.display()));
+    let due = end(command(format!("explain {run}"))).await.well();
+    assert!(due.stdout.contains("the agent's next poll launches it"), "{due:?}");
+    end(command("poll".into())).await.well();
+    let launched = end(command(format!("explain {run} --json"))).await.well().json();
+    assert_eq!(launched["verdict"]["standing"], "launched", "{launched:#}");
+    // The deployment's agent is another one: it leaves the claim alone, and says whose it is.
+    stands(&deployment, &run, "claimed-elsewhere", &["by the agent 123456789012/us-east-1/"]).await;
 }
