@@ -32,7 +32,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Prefect is asked for so long at most.
+/// Parameter Store is asked for so long at most.
+const PARAMETERS_PATIENCE: Duration = Duration::from_secs(30);
+/// Prefect is.
 const PREFECT_PATIENCE: Duration = Duration::from_secs(30);
 /// ECS is.
 const ECS_PATIENCE: Duration = Duration::from_secs(30);
@@ -142,7 +144,12 @@ async fn scene(
     let path = root.as_str().to_owned();
     let mut scene = Scene { root: Some(root), path, agents: Vec::new(), health: BTreeMap::new(), unknown: Vec::new() };
     let aws = AwsClients::from_default_chain(environment).await.map_err(unusable)?;
-    read_parameters(&mut scene, &aws, environment, redaction).await?;
+    let read = read_parameters(&mut scene, &aws, environment, redaction);
+    let read = tokio::time::timeout(PARAMETERS_PATIENCE, read).await;
+    read.map_err(|_| {
+        let message = format!("Parameter Store did not answer within {} s", PARAMETERS_PATIENCE.as_secs());
+        CliError::new(message, output::ADVICE_ON_AWS)
+    })??;
     if let Some(name) = &args.agent {
         if !scene.agents.iter().any(|agent| agent.agent == *name) {
             let known = scene.agents.iter().map(|agent| agent.agent.as_str()).collect::<Vec<_>>().join(", ");

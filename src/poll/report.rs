@@ -286,3 +286,25 @@ fn add(report: &mut AgentReport, flow_run_id: &str, outcome: RunOutcome) {
         RunOutcome::Cancelled(reason) => report.cancelled.push(WithReason { flow_run_id, reason }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn the_oldest_run_that_is_left_is_kept_and_no_other() {
+        let early = datetime!(2026-11-24 12:00 UTC);
+        let at = |minutes: i64| Some(early + time::Duration::minutes(minutes));
+        let report = ReportBuilder::default();
+        for (run, scheduled_for) in [("launched", at(0)), ("left", at(1)), ("open", at(2)), ("unknown", None)] {
+            report.found(run, scheduled_for);
+        }
+        report.record("launched", RunOutcome::Launched { task_arn: "arn".into(), adopted: false });
+        report.record("left", RunOutcome::Deferred("no room".into()));
+        assert_eq!(report.report("no time").oldest_due, at(1));
+        let told = report.report("no time");
+        assert_eq!((told.ready, told.outstanding), (4, None));
+        assert!(!serde_json::json!(told).to_string().contains("oldest_due"), "the report's fields are fixed");
+    }
+}

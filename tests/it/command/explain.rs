@@ -403,3 +403,24 @@ async fn a_file_of_prefect_3_needs_no_root() {
     // The deployment's agent is another one: it leaves the claim alone, and says whose it is.
     stands(&deployment, &run, "claimed-elsewhere", &["by the agent 123456789012/us-east-1/"]).await;
 }
+
+#[tokio::test]
+async fn parameters_that_may_not_be_read_are_said() {
+    let deployment = Prefect::Three.deployment(json!({})).await;
+    let run = Prefect::Three.due_run(&deployment.world);
+    let hidden = |path: &str| {
+        let message = format!("not authorized to perform: ssm:GetParametersByPath on {path}");
+        let kind = FaultKind::AwsError { status: 400, code: "AccessDeniedException".into(), message };
+        let mut fault = Fault::new("ssm", "GetParametersByPath", kind).always();
+        fault.body_contains = Some(format!("{ROOT}/{path}"));
+        deployment.world.fault(fault);
+    };
+    hidden("secrets");
+    hidden("state");
+    let words =
+        ["the agent's next poll launches it", "not asked: the agents' secrets", "not asked: what the polls wrote down"];
+    stands(&deployment, &run, "due", &words).await;
+    hidden("config");
+    let refused = explain(&deployment, &run).await;
+    assert!(refused.code == Some(1) && refused.stderr.contains("ssm:GetParametersByPath"), "{refused:?}");
+}

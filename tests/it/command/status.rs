@@ -67,20 +67,21 @@ async fn a_failing_agent_is_exit_code_3_and_a_status_of_an_earlier_version_is_re
 async fn a_watch_looks_again_until_it_is_told_to_end() {
     let deployment = Deployment::with_agent(json!({})).await;
     deployment.schedule(FlowRunSpec::default());
-    let watching = Running::start({
-        let mut command = agent(&deployment, &format!("status --root {ROOT} --watch --interval 2 --json"));
-        command.stdout(std::process::Stdio::null());
-        command
-    });
+    let shown = tempfile::NamedTempFile::new().unwrap();
+    let mut command = agent(&deployment, &format!("status --root {ROOT} --watch --interval 2"));
+    command.stdout(shown.reopen().unwrap());
+    let watching = Running::start(command);
     for _ in 0..100 {
-        if deployment.world.count("ssm", "GetParametersByPath") >= 4 {
+        if deployment.world.count("ssm", "GetParametersByPath") >= 6 {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    assert!(deployment.world.count("ssm", "GetParametersByPath") >= 4, "it looked twice");
+    assert!(deployment.world.count("ssm", "GetParametersByPath") >= 6, "it looked three times");
     watching.signal("INT").await;
     assert_eq!(watching.ended().await, Some(0));
+    let tables = std::fs::read_to_string(shown.path()).unwrap();
+    assert!(tables.matches("AGENT ").count() >= 2 && !tables.contains('\x1b'), "one after the other: {tables}");
     let bounded = end(agent(&deployment, &format!("status --root {ROOT} --watch --interval 1"))).await;
     assert!(bounded.code == Some(2) && bounded.stderr.contains("--interval"), "{bounded:?}");
 }
