@@ -89,6 +89,8 @@ pub struct RunFacts {
     pub worker: Option<String>,
     /// When it is to start, of a run that waits; of a Running one of Prefect 1, when its task runs are.
     pub due_at: Option<OffsetDateTime>,
+    /// It brings AWS credentials along, so that its tasks may be where the agent's own do not reach.
+    pub has_own_credentials: bool,
     /// What its states were, the oldest first.
     pub states: Vec<StateFacts>,
     /// Why polls of this agent do not find it although its time has come; the most lasting first.

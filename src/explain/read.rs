@@ -2,7 +2,7 @@
 
 use super::facts::{RunFacts, TaskFacts, Tasks};
 use crate::aws::{AgentAws, AwsError};
-use crate::model::run::Generation;
+use crate::model::run::{Generation, Phase};
 use crate::platform::{self, Place, ecs::target::LaunchTarget};
 use crate::task_events::event::{TaskEvent, instant_of};
 use crate::task_events::perform::log_stream;
@@ -23,6 +23,10 @@ pub struct Whereabouts {
     clusters: Vec<String>,
     /// Cluster and ARN of a task that Prefect knows.
     recorded: Option<(String, String)>,
+    /// Whether a task that Prefect knows and ECS does not is worth a word: the run is in a turn.
+    is_in_turn: bool,
+    /// The run brings credentials along.
+    has_own_credentials: bool,
 }
 
 impl Whereabouts {
@@ -42,12 +46,13 @@ impl Whereabouts {
         if clusters.is_empty() && recorded.is_none() {
             clusters.push(String::new());
         }
-        was_claimed.then_some(Self { clusters, recorded })
+        let is_in_turn = !matches!(run.run.phase, Phase::Waiting | Phase::Ended);
+        was_claimed.then_some(Self { clusters, recorded, is_in_turn, has_own_credentials: run.has_own_credentials })
     }
 
     /// Where tasks go that an agent launches, as far as its configuration tells.
     pub fn configured(cluster: Option<&str>) -> Self {
-        Self { clusters: vec![cluster.unwrap_or_default().to_owned()], recorded: None }
+        Self { clusters: vec![cluster.unwrap_or_default().to_owned()], ..Self::default() }
     }
 }
 
@@ -89,8 +94,17 @@ pub async fn tasks(
         // Too new, as a rule.
         note(&mut unknown, format!("task {arn} is listed, and not described yet"));
     }
+    let recorded = whereabouts.recorded.as_ref().filter(|_| whereabouts.is_in_turn);
+    if let Some((_, arn)) = recorded.filter(|(_, arn)| unknown.is_empty() && !is_described(&arn)) {
+        let why = "it stopped more than an hour ago, or is in another account or region";
+        note(&mut unknown, format!("task {arn}, which Prefect names, is not known to ECS here: {why}"));
+    }
     let mut found: Vec<TaskFacts> = described.iter().filter_map(task_facts).collect();
     found.sort_by_key(|task| task.task.task.created_at);
+    if found.is_empty() && whereabouts.is_in_turn && whereabouts.has_own_credentials {
+        let what = "the run brings AWS credentials of its own (`aws_credentials`), with which nobody asks here";
+        note(&mut unknown, format!("tasks in another account: {what}"));
+    }
     // A run's attempts share a definition as a rule.
     let definitions: BTreeSet<String> =
         found.iter().filter_map(|task| task.task.task.task_definition_arn.clone()).take(MAX_CLUSTERS).collect();
@@ -169,7 +183,7 @@ mod tests {
         let mut run = testing::waiting();
         assert_eq!(Whereabouts::of(&run), None);
         run.mark = Some(testing::mark(2, "etl"));
-        let expected = Whereabouts { clusters: vec!["etl".into()], recorded: None };
+        let expected = Whereabouts { clusters: vec!["etl".into()], ..Whereabouts::default() };
         assert_eq!(Whereabouts::of(&run), Some(expected));
         run.run.infrastructure_pid = Some("other::arn:aws:ecs:x:1:task/other/1".into());
         let recorded = Some(("other".into(), "arn:aws:ecs:x:1:task/other/1".into()));

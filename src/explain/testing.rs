@@ -73,6 +73,7 @@ pub(super) fn waiting() -> RunFacts {
         mark: None,
         worker: None,
         due_at: Some(before(5)),
+        has_own_credentials: false,
         states: vec![state("Scheduled", 60)],
         barriers: Vec::new(),
         unknown: Vec::new(),

@@ -61,6 +61,10 @@ impl About<'_> {
                 let next = format!("its flow may end by itself until {}; then a poll stops its task", self.clock(ends));
                 (self.next_poll(ends), verdict.next(next, None))
             }
+            None if decision.stop.is_empty() && !self.facts.tasks.unknown.is_empty() => (
+                self.next_poll(self.facts.now),
+                verdict.next("the next poll stops its task, if one runs, and ends it", None),
+            ),
             None if decision.stop.is_empty() => {
                 (self.next_poll(self.facts.now), verdict.next("the next poll ends it as cancelled: no task runs", None))
             }

@@ -294,6 +294,9 @@ fn a_cancelled_run_has_its_grace_and_then_a_poll_stops_its_task() {
     begun.since = Some(before(91));
     said(&facts(begun, live()), Standing::Cancelling, &["the next poll stops its task"]);
     let never = further("Cancelling", Phase::Cancelling, 30);
+    let mut unasked = facts(never.clone(), Vec::new());
+    unasked.tasks.unknown = vec!["ecs:ListTasks: AccessDenied".into()];
+    said(&unasked, Standing::Cancelling, &["the next poll stops its task, if one runs, and ends it"]);
     said(&facts(never, Vec::new()), Standing::Cancelling, &["the next poll ends it as cancelled"]);
 }
 

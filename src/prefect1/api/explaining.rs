@@ -57,6 +57,7 @@ fn facts(watched: Watched<Detail>, row: &Value, scope: &Scope, marked_as: &str) 
         mark: mark.or(given_back),
         worker: None,
         due_at,
+        has_own_credentials: false,
         states,
         barriers: barriers(row, scope),
         unknown: Vec::new(),

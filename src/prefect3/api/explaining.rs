@@ -15,6 +15,9 @@ use serde_json::{Map, Value};
 /// Runs of one name that are looked for: more than one is too many already.
 const NAMESAKES: usize = 5;
 
+/// The job variable with credentials of one's own.
+const CREDENTIALS: &str = "aws_credentials";
+
 /// What a story says of a run's queue, pool and deployment, as far as they could be read.
 #[derive(Debug, Default)]
 struct Surroundings {
@@ -34,9 +37,7 @@ impl Prefect3 {
     /// The facts about a run; `None` = the API does not know it.
     pub async fn explained(&self, flow_run_id: &str) -> Result<Option<RunFacts>, ApiError> {
         let Some(reading) = self.look_at_one(flow_run_id).await? else { return Ok(None) };
-        let waits = Phase::of_prefect_3(reading.run.kind()) == Phase::Waiting;
-        let surroundings =
-            async { if waits { self.surroundings(&reading.run).await } else { Surroundings::default() } };
+        let surroundings = self.surroundings(&reading.run, Phase::of_prefect_3(reading.run.kind()));
         let (history, surroundings) = join(self.rows_of_history(flow_run_id), surroundings).await;
         Ok(Some(self.facts(reading, &history?, surroundings)))
     }
@@ -45,10 +46,15 @@ impl Prefect3 {
         self.transport.read(&requests::history(flow_run_id)).await?.list()
     }
 
-    async fn surroundings(&self, run: &Row) -> Surroundings {
+    /// What matters of them in this phase: whether they hold a run that waits back, and whether its tasks may be elsewhere.
+    async fn surroundings(&self, run: &Row, phase: Phase) -> Surroundings {
+        if phase == Phase::Ended {
+            return Surroundings::default();
+        }
         let ours = run.text("work_pool_name").is_some_and(|pool| pool == self.work_pool());
         let pool = ours.then(|| requests::work_pool(self.work_pool()));
-        let queue = run.text("work_queue_id").filter(|_| ours).map(requests::work_queue);
+        let queue = run.text("work_queue_id").filter(|_| ours && phase == Phase::Waiting);
+        let queue = queue.map(requests::work_queue);
         let deployment = run.flow_run.deployment_id.as_deref().map(requests::deployment);
         let mut found = Surroundings::default();
         let asked = [("the work pool", pool), ("the work queue", queue), ("the deployment", deployment)];
@@ -92,6 +98,7 @@ impl Prefect3 {
             worker: text_in(&row, &["labels", "prefect.worker.name"]),
             due_at: row.scheduled_for().filter(|_| is_waiting),
             states: shown,
+            has_own_credentials: brings_credentials(&row, &around),
             barriers: self.barriers(&row, &around),
             unknown: around.unknown,
             run: now,
@@ -149,6 +156,25 @@ fn state_facts(row: &Value, is_ours: &impl Fn(&Mark) -> bool) -> Option<StateFac
         name: if state.name.is_empty() { state.kind } else { state.name },
         mark: state.mark,
     })
+}
+
+/// Whether run, deployment or pool name credentials with which the run's task is started.
+fn brings_credentials(run: &Row, around: &Surroundings) -> bool {
+    let is_given = |variables: Option<&Value>| match variables.and_then(|variables| variables.get(CREDENTIALS)) {
+        None | Some(Value::Null) => false,
+        // In a template: whatever the variable is.
+        Some(Value::String(text)) => !text.contains("{{"),
+        Some(_) => true,
+    };
+    let of_run = run.flow_run.job_variables.as_ref().and_then(|variables| variables.get(CREDENTIALS));
+    let of_deployment = |key: &str| is_given(around.deployment.as_ref().and_then(|row| row.get(key)));
+    let template = around.pool.as_ref().and_then(|row| row.get("base_job_template"));
+    let default = template.and_then(|template| at(template, &["variables", "properties", CREDENTIALS, "default"]));
+    of_run.is_some_and(|given| !given.is_null())
+        || of_deployment("job_variables")
+        || of_deployment("infra_overrides")
+        || default.is_some_and(|given| !given.is_null())
+        || is_given(template.and_then(|template| template.get("job_configuration")))
 }
 
 /// The slots of a pool or queue that has none left, as far as the server tells.

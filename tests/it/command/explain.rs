@@ -424,3 +424,21 @@ async fn parameters_that_may_not_be_read_are_said() {
     let refused = explain(&deployment, &run).await;
     assert!(refused.code == Some(1) && refused.stderr.contains("ssm:GetParametersByPath"), "{refused:?}");
 }
+
+#[tokio::test]
+async fn tasks_that_may_be_in_another_account_are_no_verdict() {
+    let deployment = Prefect::Three.deployment(json!({})).await;
+    let own = json!({"aws_credentials": {"region_name": "us-west-2"}});
+    let own = RunSpec { job_variables: own.as_object().unwrap().clone(), start_in_seconds: -1.0, ..RunSpec::default() };
+    let run = deployment.world.prefect3_run(own);
+    deployment.world.fault(Fault::new("ecs", "RunTask", FaultKind::DropBefore).always());
+    let _ = poll(&deployment).await;
+    deployment.world.lock().faults.clear();
+    let words = ["whether it has a task could not be asked", "the run brings AWS credentials of its own"];
+    stands(&deployment, &run, "claimed", &words).await;
+    // A task that Prefect knows, and ECS here does not.
+    let known = Prefect::Three.due_run(&deployment.world);
+    poll(&deployment).await;
+    deployment.world.lock().ecs.tasks.clear();
+    stands(&deployment, &known, "claimed", &["which Prefect names, is not known to ECS here"]).await;
+}
