@@ -163,6 +163,8 @@ pub struct DueRun<D> {
     pub name: String,
     /// Never launched before this time.
     pub start_time: OffsetDateTime,
+    /// When Prefect wants it to start, where it says so: what its lateness is reckoned from.
+    pub scheduled_for: Option<OffsetDateTime>,
     /// Names this turn of the run: a new state that makes the run due again has a new epoch.
     pub epoch: String,
     /// `clientToken` of this turn's launch: a function of run and epoch.

@@ -84,6 +84,31 @@ pub enum Command {
             prefect-serverless-agent init --from-service flows/prefect-worker"
     )]
     Init(Box<InitArgs>),
+    /// Show how the agents of a deployment are
+    #[command(
+        long_about = "A table of the agents, from what their polls wrote down in Parameter Store; nothing else is asked.\n\n\
+            STATE is what the health page says. DUE and LAUNCHED are those of the last poll, OLDEST DUE is the longest that a \
+            run waits which it left for a later one. CLAIMS have waited longer than orphan_after_seconds for their flow to \
+            begin; polls look after them. What is not known is shown as a dash.\n\n\
+            The exit code is 0 when all agents are well, and 3 when one is failing.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent status --root /psa/prod\n  \
+            prefect-serverless-agent status --root /psa/prod --watch\n  \
+            prefect-serverless-agent status --root /psa/prod --json | jq .agents.etl.oldest_due_late_seconds"
+    )]
+    Status(StatusArgs),
+    /// Tell the story of one flow run, and what happens to it next
+    #[command(
+        long_about = "What became of a flow run, in the order of time: its states, our claims, its tasks in ECS, where its log \
+            is. Then how it stands, why, what happens next and when, and what to do about it: \"not ours: queue `gpu` is \
+            not among work_queues\", \"given back 12 s ago after attempt 2 of 5, due again in 33 s\".\n\n\
+            Only reads are sent. What may not be asked (no permission at ECS, no Prefect) is said, and the rest told.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent explain 0f0e0d0c-0b0a-4908-8706-050403020100 --root /psa/prod\n  \
+            prefect-serverless-agent explain pretend-parrot --root /psa/prod --agent flows\n  \
+            prefect-serverless-agent explain https://app.prefect.cloud/…/flow-run/… --root /psa/prod --json | jq .verdict"
+    )]
+    Explain(ExplainArgs),
     /// Write what a deployment needs into a folder: the template, the functions, the stacks beside them
     #[command(
         long_about = "Writes a folder from which `sam deploy --guided`, or `aws cloudformation package` and `deploy`, set up \
@@ -284,6 +309,40 @@ pub struct AgentFlags {
     /// Arguments of every RunTask: a local file, or s3://, https://, ssm://
     #[arg(long, value_name = "PATH")]
     pub run_task_kwargs: Option<String>,
+}
+
+/// Arguments of `prefect-serverless-agent status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// The root of the deployment's parameters [env: PARAMETER_ROOT]
+    #[arg(long, value_name = "ROOT")]
+    pub root: Option<String>,
+    /// Only these agents [default: all]
+    #[arg(long = "agent", value_name = "NAME", num_args = 1..)]
+    pub agents: Vec<String>,
+    /// Look again and again until ctrl-c
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two looks of --watch
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=3600), allow_negative_numbers = true)]
+    pub interval: u64,
+}
+
+/// Arguments of `prefect-serverless-agent explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// The flow run: its id, the address of its page, or its name (Prefect 2 and 3, where only one run has it)
+    #[arg(value_name = "FLOW_RUN")]
+    pub flow_run: String,
+    /// The root of the deployment's parameters [env: PARAMETER_ROOT]
+    #[arg(long, value_name = "ROOT", conflicts_with = "config")]
+    pub root: Option<String>,
+    /// The configuration of one agent, YAML or JSON, instead of a deployment
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The agent, where several could be meant
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub agent: Option<String>,
 }
 
 /// Arguments of `prefect-serverless-agent bundle`.

@@ -1,5 +1,8 @@
 //! Pure: what people read: a report as a table, what a dry run found, what to do about an error.
 
+pub(super) mod explain;
+pub(super) mod status;
+
 use crate::config::Environment;
 use crate::model::ErrorKind;
 use crate::poll::dry_run::PlannedRequest;
@@ -136,16 +139,19 @@ fn table(headings: &[&str], rows: Vec<Vec<Cell>>, palette: Palette) -> String {
         for (column, Cell(cell, tone)) in row.iter().enumerate() {
             let is_last = column + 1 == row.len();
             let padding = if is_last { 0 } else { widths[column] - cell.chars().count() + 2 };
-            let (on, off) = match (palette, tone.escape()) {
-                (Palette::Plain, _) | (_, "") => ("", ""),
-                (Palette::Colours, escape) => (escape, "\x1b[0m"),
-            };
             // Writing to a String cannot fail.
-            let _ = write!(text, "{on}{cell}{off}{:padding$}", "");
+            let _ = write!(text, "{}{:padding$}", coloured(cell, *tone, palette), "");
         }
         text.push('\n');
     }
     text
+}
+
+fn coloured(text: &str, tone: Tone, palette: Palette) -> String {
+    match (palette, tone.escape()) {
+        (Palette::Plain, _) | (_, "") => text.to_owned(),
+        (Palette::Colours, escape) => format!("{escape}{text}\x1b[0m"),
+    }
 }
 
 /// On one line, and without what a terminal would take for commands: reasons quote servers and flow runs.

@@ -287,5 +287,7 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
             deferred: count(report.deferred.len()),
             failed: count(report.failed.len()),
         };
+        status.outstanding = report.outstanding.map(count);
+        status.oldest_due = report.oldest_due;
     }
 }

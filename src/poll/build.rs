@@ -150,6 +150,22 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         P::of_agent(&setup).await
     }
 
+    /// For an agent that is configured by a file, and whose runs are only looked at: it does not register.
+    pub fn of_file<P: AgentPlatform<C>>(
+        aws: Arc<AwsClients>,
+        clock: C,
+        (path, environment): (&str, &Environment),
+        agent: &LoadedAgent,
+        secrets: &AgentSecrets,
+        redaction: &Redaction,
+    ) -> Self {
+        let marked_as = P::marked_as(path, &agent.agent);
+        let identity = Identity { parameter_arn: None, marked_as, root: None };
+        let (secrets, redaction, environment) = (secrets.clone(), redaction.clone(), environment.clone());
+        let (local_files, recorder) = (LocalFiles::Allowed, None);
+        Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder }
+    }
+
     /// Prefect 0.15 and 1.
     pub async fn prefect1(&self, config: &AgentConfig, one: &Prefect1Config) -> Result<Prefect1, SetupError> {
         self.prefect1_over(self.network(config).await?, config, one)

@@ -104,6 +104,7 @@ impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
             Err(error) => return self.0.report.api_trouble(&error, self.0.clock.now()),
         };
         self.0.report.foreign_pending(standing.foreign);
+        self.0.report.outstanding(standing.claimed.len());
         if self.0.why_not_claim().is_none() {
             let cx = &self.0;
             tokio::join!(recover(cx, standing.claimed, now), cancel(cx, standing.cancelling, now));
@@ -142,13 +143,13 @@ impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
     fn fresh_runs(&self, page: DuePage<O::Detail>, seen: &mut HashSet<String>) -> Vec<DueRun<O::Detail>> {
         for (flow_run_id, reason) in page.unreadable {
             if seen.insert(flow_run_id.clone()) {
-                self.0.report.found(&flow_run_id);
+                self.0.report.found(&flow_run_id, None);
                 self.0.report.record(&flow_run_id, RunOutcome::Deferred(format!("cannot be understood: {reason}")));
             }
         }
         let fresh: Vec<_> = page.runs.into_iter().filter(|run| seen.insert(run.flow_run_id.clone())).collect();
         for run in &fresh {
-            self.0.report.found(&run.flow_run_id);
+            self.0.report.found(&run.flow_run_id, run.scheduled_for);
         }
         fresh
     }

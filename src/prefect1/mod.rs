@@ -5,8 +5,9 @@
 //! | `transport` | one request: headers, time limits, retries of reads; its answer: data, and errors without secrets |
 //! | `queries`, `states` | what is sent, and what may be overwritten (pure) |
 //! | `rows` | rows → due runs, epochs, runs as they are now (pure) |
-//! | `start_up`, `queue`, `outstanding`, `writes`, `watch` | the conversations |
+//! | `start_up`, `queue`, `outstanding`, `writes`, `watch`, `explaining` | the conversations |
 
+mod explaining;
 mod outstanding;
 mod queries;
 mod queue;

@@ -123,6 +123,7 @@ pub(super) fn claimed(flow_run: FlowRun, is_task_retry: bool, mark: &Mark, since
         flow_run_id: flow_run.id.clone(),
         name: flow_run.name.clone().unwrap_or_default(),
         start_time: since,
+        scheduled_for: None,
         epoch: mark.epoch.clone(),
         token: mark.token.clone(),
         has_history: true,

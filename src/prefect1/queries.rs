@@ -221,6 +221,19 @@ pub(super) fn watched(flow_run_id: &str) -> GraphqlDocument {
     GraphqlDocument::new(&query, json!({ "id": flow_run_id }))
 }
 
+/// States of one run that its story is told from.
+const STORY_STATES: usize = 200;
+
+/// A run with its newest states, for its story.
+pub(super) fn explained(flow_run_id: &str) -> GraphqlDocument {
+    let query = format!(
+        "query explained($id: uuid!) {{ flow_run(where: {{ id: {{ _eq: $id }} }}) {{ id name labels tenant_id state \
+         serialized_state state_timestamp \
+         states(order_by: {{ timestamp: desc }}, limit: {STORY_STATES}) {{ timestamp state message serialized_state }} }} }}"
+    );
+    GraphqlDocument::new(&query, json!({ "id": flow_run_id }))
+}
+
 /// Whether an agent with these labels takes a run with those.
 pub(super) fn takes(agent: &[String], run: &[&str]) -> bool {
     run.iter().all(|label| agent.iter().any(|known| known == label)) && (agent.is_empty() || !run.is_empty())

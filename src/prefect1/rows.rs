@@ -64,10 +64,11 @@ pub(super) fn flow_run_of(row: &Value) -> Result<FlowRun, Unreadable> {
 }
 
 fn scheduled(flow_run: FlowRun, times: &Times) -> Result<DueRun<Detail>, String> {
-    let start_time = start_time(&flow_run.serialized_state)?.unwrap_or(times.now);
+    let scheduled_for = start_time(&flow_run.serialized_state)?;
     let mark = mark_of(&flow_run.serialized_state);
     let epoch = flow_run.version.to_string();
-    Ok(due(flow_run, start_time, epoch, false, mark.as_ref()))
+    let run = due(flow_run, scheduled_for.unwrap_or(times.now), epoch, false, mark.as_ref());
+    Ok(DueRun { scheduled_for, ..run })
 }
 
 fn task_retry(mut flow_run: FlowRun, times: &Times) -> Option<DueRun<Detail>> {
@@ -91,6 +92,7 @@ fn due(
         flow_run_id: flow_run.id.clone(),
         name: flow_run.name.clone().unwrap_or_default(),
         start_time,
+        scheduled_for: None,
         token: client_token(&flow_run.id, &epoch),
         epoch,
         has_history: flow_run.version > 1,

@@ -9,11 +9,12 @@
 //! | `pool`, `records` | what rendering needs: the pool, flows and deployments, blocks and variables |
 //! | `telling`, `announce` | what is to be told of launched runs and was not yet; events and labels |
 //! | `survey` | a pool and all that runs in it, for people who set an agent up or examine it |
-//! | `queue`, `outstanding`, `reading`, `writes`, `describe` | the conversations |
+//! | `queue`, `outstanding`, `reading`, `writes`, `describe`, `explaining` | the conversations |
 
 mod announce;
 mod claims;
 mod describe;
+mod explaining;
 mod outstanding;
 mod pool;
 mod queue;

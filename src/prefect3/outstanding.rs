@@ -167,7 +167,7 @@ impl Prefect3 {
     }
 
     /// Whether the run is in one of the served queues.
-    fn serves(&self, run: &Row) -> bool {
+    pub(super) fn serves(&self, run: &Row) -> bool {
         let queues = &self.config.generation.work_queues;
         queues.is_empty() || run.text("work_queue_name").is_none_or(|queue| queues.iter().any(|known| known == queue))
     }

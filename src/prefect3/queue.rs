@@ -150,7 +150,7 @@ fn page(
     let mut due: Vec<DueRun<Detail>> = Vec::with_capacity(runs.len());
     // From the end: no run may start later than the ones that come after it, or it would lose its place.
     for run in runs.into_iter().rev() {
-        let scheduled = run.time("next_scheduled_start_time").or_else(|| run.time("expected_start_time"));
+        let scheduled = run.scheduled_for();
         let attempts = match retries.get(run.id()) {
             Some(Err(why)) => {
                 unreadable.push((run.id().to_owned(), format!("its earlier attempts cannot be read: {why}")));

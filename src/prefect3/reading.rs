@@ -137,14 +137,21 @@ fn left(why: &str) -> ApiError {
 impl Prefect3 {
     /// The run as it is now.
     pub(super) async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
-        let Some(RunReading { run, claim, .. }) = self.look_at_one(flow_run_id).await? else { return Ok(None) };
-        let phase = Phase::of_prefect_3(run.kind());
+        let Some(reading) = self.look_at_one(flow_run_id).await? else { return Ok(None) };
+        let phase = Phase::of_prefect_3(reading.run.kind());
         let lives = matches!(phase, Phase::Claimed | Phase::Running | Phase::Cancelling);
         let states = if lives { self.history(flow_run_id).await? } else { Vec::new() };
-        let newest = newest_claim(&states);
+        Ok(Some(self.watched(reading, &states)))
+    }
+
+    /// The run as it is now, by all its states.
+    pub(super) fn watched(&self, reading: RunReading, states: &[State]) -> Watched<Detail> {
+        let RunReading { run, claim, .. } = reading;
+        let phase = Phase::of_prefect_3(run.kind());
+        let newest = newest_claim(states);
         let mark = match (phase, self.claimant().by_state(&run)) {
             (Phase::Claimed, ClaimOwner::Ours(mark, _)) => Some(mark),
-            (Phase::Claimed, ClaimOwner::Untold) => match self.claimant().by_history(flow_run_id, &states) {
+            (Phase::Claimed, ClaimOwner::Untold) => match self.claimant().by_history(run.id(), states) {
                 ClaimOwner::Ours(mark, _) => Some(mark),
                 ClaimOwner::Foreign | ClaimOwner::Untold => None,
             },
@@ -167,7 +174,7 @@ impl Prefect3 {
         let earlier = mark.as_ref().map_or((0, 0), |mark| (mark.attempt.saturating_sub(1), mark.capacity_refusals));
         let claimed = mark.as_ref().or_else(|| newest.and_then(|claim| claim.mark.as_ref()));
         let claimed_place = claimed.map(|mark| mark.place.clone()).filter(|place| !place.is_empty());
-        Ok(Some(Watched { run: turn(&run, token, earlier), mark, claimed_place, now }))
+        Watched { run: turn(&run, token, earlier), mark, claimed_place, now }
     }
 
     /// CRASHED, for good. The server protects runs that ended or are being cancelled.

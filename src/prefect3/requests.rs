@@ -83,6 +83,11 @@ pub(super) fn deployments_of_pool(work_pool: &str, offset: usize) -> ApiRequest 
     ApiRequest::post("/deployments/filter".into(), body)
 }
 
+/// A work queue, by its id.
+pub(super) fn work_queue(id: &str) -> ApiRequest {
+    ApiRequest::get(format!("/work_queues/{}", segment(id)))
+}
+
 /// Gives a pool without a template one.
 pub(super) fn fill_work_pool(name: &str, base_job_template: &Map<String, Value>) -> ApiRequest {
     ApiRequest::patch(format!("/work_pools/{}", segment(name)), json!({"base_job_template": base_job_template}))
@@ -106,6 +111,12 @@ pub(super) fn due_runs(work_pool: &str, queues: &[String], before: OffsetDateTim
 /// Flow runs, up to [`PAGE_ROWS`] of them.
 pub(super) fn flow_runs(ids: &[&str]) -> ApiRequest {
     ApiRequest::post("/flow_runs/filter".into(), by_id("flow_runs", ids))
+}
+
+/// Flow runs of a name, so many of them.
+pub(super) fn flow_runs_named(name: &str, limit: usize) -> ApiRequest {
+    let body = json!({"flow_runs": {"name": {"any_": [name]}}, "limit": limit, "offset": 0});
+    ApiRequest::post("/flow_runs/filter".into(), body)
 }
 
 /// Flows, up to [`PAGE_ROWS`] of them.

@@ -177,6 +177,11 @@ impl Row {
         python_text::parse_time(self.text(key)?)
     }
 
+    /// When it is to start, or was.
+    pub(super) fn scheduled_for(&self) -> Option<OffsetDateTime> {
+        self.time("next_scheduled_start_time").or_else(|| self.time("expected_start_time"))
+    }
+
     /// Whether the flow has begun at some time. A run that ended before it began shows its end as its start.
     pub(super) fn has_started(&self) -> bool {
         self.text("start_time").is_some_and(|start| self.text("end_time") != Some(start))
@@ -202,6 +207,7 @@ impl Row {
             flow_run_id: self.flow_run.id.clone(),
             name: self.flow_run.name.clone(),
             start_time,
+            scheduled_for: self.scheduled_for(),
             token: epoch.clone(),
             epoch,
             has_history: self.has_history(),

@@ -1,11 +1,13 @@
 //! The real `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop.
 
 mod dry_run;
+mod explain;
 mod init;
 mod mistakes;
 pub(crate) mod process;
 mod push;
 mod start;
+mod status;
 
 use crate::support::{Deployment, KEY, ROOT};
 use process::{agent, end};

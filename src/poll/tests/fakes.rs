@@ -278,6 +278,7 @@ impl Fakes {
             flow_run_id: id.to_owned(),
             name: id.to_owned(),
             start_time: run.start_time,
+            scheduled_for: Some(run.start_time),
             epoch: run.version.to_string(),
             token: token(id, run.version),
             has_history: run.has_history,
