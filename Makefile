@@ -85,7 +85,7 @@ newcomer: package tools-deploy ## from the real wheel in a fresh virtual environ
 	PSA_WHEEL=$$(ls target/package/wheels/*.whl) $(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) --durations=0 tests/deploy/test_newcomer.py
 
 .PHONY: deployment
-deployment: tools-deploy release ## the templates: lint, `sam build`, what they give to whom, and a newcomer's way to a first launch
+deployment: tools-deploy tools-aws release ## the templates: lint, `sam build`, what they give to whom, and a newcomer's way to a first launch
 	cargo test --locked --workspace --exclude histories --no-run
 	$(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy
 

@@ -7,81 +7,15 @@ would put it.
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import venv
 import zipfile
-from pathlib import Path
 
 import expansion
+import functions
 import iam
 import pytest
+from conftest import ARCHITECTURE
 
-sys.path.insert(0, str(expansion.ROOT / "tests/conformance"))
-sys.path.insert(0, str(expansion.ROOT / "scripts"))
-
-import functions  # noqa: E402
-import orders  # noqa: E402
-import package  # noqa: E402
-import processes  # noqa: E402
-
-ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}[os.uname().machine]
-SECONDS = 60
 EXECUTION_ROLE = "arn:aws:iam::123456789012:role/ecsTaskExecutionRole"
-
-
-@pytest.fixture(scope="module")
-def command(tmp_path_factory):
-    """The installed command."""
-    prefix = tmp_path_factory.mktemp("installed")
-    wheel = os.environ.get("PSA_WHEEL")
-    if wheel:
-        venv.create(prefix, with_pip=True)
-        subprocess.run([prefix / "bin/pip", "install", "--quiet", "--no-index", wheel], check=True, timeout=SECONDS)
-    else:
-        bootstrap = expansion.ROOT / "target/lambda/lambda/bootstrap"
-        package.layout(ARCHITECTURE, bootstrap)
-        shutil.copytree(package.SHARE, prefix / "share/prefect-serverless-agent")
-        (prefix / "bin").mkdir()
-        shutil.copy2(processes.WORLD.with_name("prefect-serverless-agent"), prefix / "bin")
-    return prefix / "bin/prefect-serverless-agent"
-
-
-@pytest.fixture(scope="module")
-def world():
-    with processes.running_world() as world:
-        yield world
-
-
-@pytest.fixture
-def api(world):
-    world.ask("reset", {})
-    return orders.Prefect3(world.prefect3)
-
-
-@pytest.fixture
-def run(command, world, tmp_path):
-    """The command in an empty folder, with nothing in its environment but AWS and a key."""
-
-    def run(*arguments, **variables):
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "AWS_ENDPOINT_URL": world.aws,
-            "AWS_REGION": "eu-west-1",
-            "PREFECT_API_KEY": "pnu_fakekey",
-            **processes.AWS_ENVIRONMENT,
-            **variables,
-        }
-        done = subprocess.run(
-            [command, *map(str, arguments)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS
-        )
-        assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    return run
 
 
 class Stack:
