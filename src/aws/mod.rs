@@ -5,6 +5,7 @@ pub mod clients;
 pub mod credentials;
 pub mod ecs;
 pub mod http;
+pub mod reads;
 pub mod services;
 pub mod signed;
 pub mod ssm;

@@ -8,11 +8,13 @@
 //! | `start.rs` | `prefect-serverless-agent start`: the long-lived loop, its pauses (pure), the signals that end it |
 //! | `push.rs` | `prefect-serverless-agent push`: a configuration from a file to Parameter Store |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
+//! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
 //! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
 //! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
 
 pub mod args;
 mod bundle;
+mod check;
 mod output;
 mod poll;
 mod push;
@@ -83,6 +85,16 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS
         }),
+        Command::Check(args) => {
+            telemetry::init_terminal(&environment, json, "error", &redaction);
+            match check::check(args, json, environment, &redaction).await {
+                Ok(code) => Ok(code),
+                Err(trouble) => {
+                    complain(&trouble, &redaction);
+                    Ok(ExitCode::from(check::BAD_INPUT))
+                }
+            }
+        }
         Command::Supervise { directory } => supervise(&directory)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| CliError::new(format!("{}: {error}", directory.display()), "")),
