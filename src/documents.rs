@@ -52,7 +52,7 @@ impl DocumentError {
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
-enum DocumentPlace<'a> {
+pub(crate) enum DocumentPlace<'a> {
     S3 { bucket: &'a str, key: &'a str },
     Ssm(String),
     Http,
@@ -67,7 +67,7 @@ pub async fn load_document(
     http: &Http,
     local_files: LocalFiles,
 ) -> Result<Map<String, Value>, DocumentError> {
-    let bytes = match place(path, local_files).map_err(DocumentError::Wrong)? {
+    let bytes = match document_place(path, local_files).map_err(DocumentError::Wrong)? {
         DocumentPlace::S3 { bucket, key } => object(path, aws.s3.get_object(bucket, key).await)?,
         DocumentPlace::Ssm(name) => parameter(&name, aws).await?.into_bytes(),
         DocumentPlace::Http => get(path, http).await?,
@@ -95,7 +95,8 @@ pub async fn resolve_text(text: &str, aws: &AwsClients) -> Result<String, Docume
     }
 }
 
-fn place(path: &str, local_files: LocalFiles) -> Result<DocumentPlace<'_>, String> {
+/// Where a document lies; what is wrong with its path.
+pub(crate) fn document_place(path: &str, local_files: LocalFiles) -> Result<DocumentPlace<'_>, String> {
     let (scheme, rest) = path.split_once("://").unwrap_or(("", path));
     match scheme.to_ascii_lowercase().as_str() {
         "s3" => match rest.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty()) {

@@ -16,6 +16,7 @@
 //! | [`panics`] | what a bug ends: one agent's poll, one event; locks that survive it |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
+//! | [`survey`] | what the runs of an agent would ask of AWS, read from its pool and rendered |
 //! | [`task_events`] | a task's change of state → what is to be done about its flow run (pure) |
 //! | [`aws`] | thin adapters: SSM, ECS, EC2, S3, Lambda |
 //! | [`functions`] | the Lambda functions: events in, answers out |
@@ -50,6 +51,7 @@ mod python_text;
 pub mod redaction;
 mod slug;
 pub mod state;
+pub mod survey;
 pub mod task_events;
 pub mod telemetry;
 mod transport;

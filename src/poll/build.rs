@@ -14,6 +14,7 @@ use crate::http::Http;
 use crate::http::network::Options;
 use crate::model::{ApiError, ErrorKind, Registration, SetupError};
 use crate::orchestrator::Orchestrator;
+use crate::platform::ecs::AgentEcs;
 use crate::platform::{AgentPlatform, AgentSetup, WorkPoolType, ecs};
 use crate::prefect1::api::{Prefect1, Setup};
 use crate::prefect3;
@@ -128,6 +129,26 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
         let environment = Environment::default();
         Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder: None }
+    }
+
+    /// The clients of the process.
+    pub(crate) fn aws(&self) -> &Arc<AwsClients> {
+        &self.aws
+    }
+
+    /// What the agent's runs are rendered by. Reads the documents that its configuration names.
+    pub(crate) async fn ecs(&self, config: &AgentConfig) -> Result<AgentEcs<C>, SetupError> {
+        let setup = AgentSetup {
+            config,
+            secrets: &self.secrets,
+            marked_as: &self.identity.marked_as,
+            environment: &self.environment,
+            aws: &self.aws,
+            http: self.network(config).await?,
+            local_files: self.local_files,
+            clock: self.clock.clone(),
+        };
+        AgentEcs::of_agent(&setup).await
     }
 
     /// Prefect 0.15 and 1.

@@ -76,6 +76,31 @@ pub struct FlowRun {
     pub task_runs: Vec<TaskRun>,
 }
 
+impl FlowRun {
+    /// A run of a flow that says nothing of how it is to be run: whatever its launch asks for, its agent asks for.
+    pub fn imagined() -> Self {
+        let id = || "00000000-0000-0000-0000-000000000000".to_owned();
+        let flow = Flow {
+            id: id(),
+            version: Value::Null,
+            name: "flow".into(),
+            environment: Value::Null,
+            storage: Value::Null,
+            core_version: None,
+        };
+        Self {
+            id: id(),
+            version: 0,
+            state: Some("Scheduled".into()),
+            serialized_state: Value::Null,
+            run_config: Value::Null,
+            name: Some("survey".into()),
+            flow,
+            task_runs: Vec::new(),
+        }
+    }
+}
+
 /// A flow as the API describes it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Flow {

@@ -159,7 +159,7 @@ impl<C: Clock> EcsLauncher<C> {
 }
 
 /// The launch with nothing left to complete, and its key delivered.
-fn complete(spec: &LaunchSpec, described: Option<&Map<String, Value>>) -> Result<Delivered, RunRefusal> {
+pub(crate) fn complete(spec: &LaunchSpec, described: Option<&Map<String, Value>>) -> Result<Delivered, RunRefusal> {
     let mut complete = match (&spec.worker.completion, described) {
         (Some(completion), Some(described)) => {
             let mut complete = completion.0.complete(described)?;

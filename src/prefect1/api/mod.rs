@@ -180,6 +180,11 @@ impl Prefect1 {
         self.session().warnings.clone()
     }
 
+    /// What a platform would launch this run from, which the API need not know.
+    pub fn describe_imagined(&self, run: FlowRun) -> RunDescription {
+        RunDescription::One(Arc::clone(&self.session().settings), Arc::new(run))
+    }
+
     fn session(&self) -> Arc<Session> {
         lock(&self.session).clone()
     }

@@ -27,6 +27,14 @@ impl Prefect3 {
         };
         let worker = Arc::new(self.worker_settings());
         let jobs: Vec<_> = runs.iter().map(|run| self.populated(&worker, &pool, run)).collect();
+        self.resolved(jobs).await
+    }
+
+    /// The jobs with what they refer to, which is read.
+    pub(super) async fn resolved(
+        &self,
+        jobs: Vec<Result<FlowRunJob, RenderError>>,
+    ) -> Vec<Result<RunDescription, RenderError>> {
         let blocks = self.read_blocks(jobs.iter().flatten().map(|job| &job.populated)).await;
         let with_blocks = jobs.into_iter().map(|job: Result<FlowRunJob, RenderError>| {
             let mut job = job?;
@@ -73,7 +81,7 @@ impl Prefect3 {
     }
 
     /// What launches depend on, of this agent.
-    fn worker_settings(&self) -> WorkerSettings {
+    pub(super) fn worker_settings(&self) -> WorkerSettings {
         let three = &self.config.generation;
         let api = || ("PREFECT_API_URL".to_owned(), self.config.api.clone());
         let settings = || three.worker_env.iter().chain(&self.config.env_vars).cloned();

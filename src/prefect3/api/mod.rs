@@ -8,6 +8,7 @@
 //! | `claims` | whose a claim is; epochs and other names that follow from what they name (pure) |
 //! | `pool`, `records` | what rendering needs: the pool, flows and deployments, blocks and variables |
 //! | `telling`, `announce` | what is to be told of launched runs and was not yet; events and labels |
+//! | `survey` | a pool and all that runs in it, for people who set an agent up or examine it |
 //! | `queue`, `outstanding`, `reading`, `writes`, `describe` | the conversations |
 
 mod announce;
@@ -21,6 +22,7 @@ mod records;
 mod requests;
 mod runs;
 mod states;
+mod survey;
 mod telling;
 #[cfg(test)]
 mod test_support;
@@ -50,6 +52,7 @@ use runs::{Author, SeenState};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+pub use survey::{PoolSurvey, SurveyedDeployment, SurveyedPool, SurveyedQueue, SurveyedWorker};
 use telling::Untold;
 use time::OffsetDateTime;
 use tokio::time::Instant;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const USED_FOR: Duration = Duration::from_mins(5);
 
 /// What is read of a work pool.
-const WORK_POOL: &[RowField] = &[
+pub(super) const WORK_POOL: &[RowField] = &[
     RowField::required("id", FieldKind::Text),
     RowField::required("name", FieldKind::Text),
     RowField::required("base_job_template", FieldKind::Object),

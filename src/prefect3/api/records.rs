@@ -21,7 +21,8 @@ const MAX_FLOWS: usize = 1000;
 /// Of what a list lacks, so many are asked for one by one. The others wait for a later poll.
 const MAX_SINGLE: usize = 20;
 
-const FLOW: &[RowField] = &[RowField::required("id", FieldKind::Text), RowField::required("name", FieldKind::Text)];
+pub(super) const FLOW: &[RowField] =
+    &[RowField::required("id", FieldKind::Text), RowField::required("name", FieldKind::Text)];
 const DEPLOYMENT: &[RowField] = &[
     RowField::required("id", FieldKind::Text),
     RowField::required("name", FieldKind::Text),
@@ -225,7 +226,7 @@ fn unread<T>(asking: &Asking<T>, error: &ApiError) -> CacheEntry<T> {
     CacheEntry::Unread(RenderError::unread(asking.what, error))
 }
 
-fn deployed(row: Value) -> Result<Deployed, String> {
+pub(super) fn deployed(row: Value) -> Result<Deployed, String> {
     let tags = row.get("tags").map(tags).unwrap_or_default();
     Ok(Deployed { deployment: Arc::new(shape::row(row, DEPLOYMENT)?), tags })
 }

@@ -54,6 +54,30 @@ pub(super) fn work_pool(name: &str) -> ApiRequest {
     ApiRequest::get(format!("/work_pools/{}", segment(name)))
 }
 
+/// All pools, up to [`PAGE_ROWS`] of them.
+pub(super) fn work_pools() -> ApiRequest {
+    ApiRequest::post("/work_pools/filter".into(), json!({"limit": PAGE_ROWS, "offset": 0}))
+}
+
+/// The queues of a pool, up to [`PAGE_ROWS`] of them.
+pub(super) fn queues(work_pool: &str) -> ApiRequest {
+    let body = json!({"limit": PAGE_ROWS, "offset": 0});
+    ApiRequest::post(format!("/work_pools/{}/queues/filter", segment(work_pool)), body)
+}
+
+/// The workers of a pool, up to [`PAGE_ROWS`] of them.
+pub(super) fn workers(work_pool: &str) -> ApiRequest {
+    let body = json!({"limit": PAGE_ROWS, "offset": 0});
+    ApiRequest::post(format!("/work_pools/{}/workers/filter", segment(work_pool)), body)
+}
+
+/// The deployments of a pool, [`PAGE_ROWS`] of them.
+pub(super) fn deployments_of_pool(work_pool: &str, offset: usize) -> ApiRequest {
+    let pools = json!({"name": {"any_": [work_pool]}});
+    let body = json!({"work_pools": pools, "limit": PAGE_ROWS, "offset": offset, "sort": "NAME_ASC"});
+    ApiRequest::post("/deployments/filter".into(), body)
+}
+
 /// Gives a pool without a template one.
 pub(super) fn fill_work_pool(name: &str, base_job_template: &Map<String, Value>) -> ApiRequest {
     ApiRequest::patch(format!("/work_pools/{}", segment(name)), json!({"base_job_template": base_job_template}))

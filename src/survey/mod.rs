@@ -1,0 +1,330 @@
+//! What the runs of an agent would ask of AWS: every deployment of its pool, rendered by the code that renders its runs, and
+//! what follows from that. Nothing is written, and what cannot be asked is said to be unknown.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`survey`] | reads the pool and renders (thin) |
+//! | [`needs`] | requests → clusters, roles, log groups, images, …, each with who asks for it (pure) |
+//! | [`place`] | where launches go and whose credentials take them there (pure) |
+
+pub mod needs;
+pub mod place;
+
+pub use needs::{Asked, Needs, PlaceNeeds};
+pub use place::{Home, Place, Reach};
+
+use crate::aws::AwsClients;
+use crate::clock::Clock;
+use crate::config::{AgentConfig, GenerationConfig};
+use crate::flow_run::prefect1::FlowRun;
+use crate::model::{RenderError, SetupError};
+use crate::platform::ecs::worker::NetworkLookup;
+use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
+use crate::platform::{Platform, RunDescription};
+use crate::poll::PrefectBuilder;
+use crate::prefect1::api::Prefect1;
+use crate::prefect3::api::PoolSurvey;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Task definitions that are looked up at most.
+const MOST_DEFINITIONS: usize = 50;
+
+/// How the launch of a run that names nothing itself is called.
+pub const DEFAULTS: &str = "the defaults";
+
+/// What is known of an agent's runs.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// Where the functions run.
+    pub home: Home,
+    /// The work pool, with Prefect 2 and 3.
+    pub pool: Option<PoolSurvey>,
+    /// A run of the pool's or the agent's own defaults. Not rendered for a pool of another type than `ecs`.
+    pub defaults: Option<SurveyedLaunch>,
+    /// One run of each deployment. None for a pool of another type than `ecs`.
+    pub launches: Vec<SurveyedLaunch>,
+    /// All that the served deployments ask for; what the defaults ask for where there are none.
+    pub needs: Needs,
+}
+
+/// How a run would be launched.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SurveyedLaunch {
+    /// Whose run it is: `flow/deployment`.
+    pub asker: String,
+    /// Id of the deployment.
+    pub deployment_id: Option<String>,
+    /// The agent serves its queue.
+    pub is_served: bool,
+    /// Its launch, or why there is none.
+    pub rendered: Result<RenderedLaunch, Unrendered>,
+}
+
+/// Why a run has no launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrendered {
+    /// In the words of the run's own failure.
+    pub why: String,
+    /// It is known that it never has one; else it could not be told now.
+    pub is_certain: bool,
+}
+
+/// The requests of a launch. Values of variables are left out: keys are among them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderedLaunch {
+    /// Where it goes.
+    pub place: Place,
+    /// The task definition.
+    pub definition: SurveyedDefinition,
+    /// `RunTask`, without what is known only when it is sent: `taskDefinition`, a network that is looked up, `clientToken`,
+    /// `startedBy`.
+    pub run_task: Map<String, Value>,
+    /// The network that is looked up.
+    pub network: Option<NetworkLookup>,
+    /// Name of the container that runs the flow.
+    pub flow_container: String,
+    /// What a poll would warn of.
+    pub warning: Option<String>,
+}
+
+/// The task definition of a launch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SurveyedDefinition {
+    /// `RegisterTaskDefinition`.
+    Register(Map<String, Value>),
+    /// One that exists.
+    Named {
+        /// ARN, family or `family:revision`.
+        name: String,
+        /// What AWS says of it, or why that is not known.
+        described: Result<Map<String, Value>, String>,
+    },
+}
+
+impl SurveyedDefinition {
+    /// What it says, as far as that is known.
+    pub fn said(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Register(body) => Some(body),
+            Self::Named { described, .. } => described.as_ref().ok(),
+        }
+    }
+}
+
+/// Reads the agent's pool, with at most `most` deployments, and renders. `deadline`: for the requests to Prefect.
+pub async fn survey<C: Clock + Clone>(
+    prefect: &PrefectBuilder<C>,
+    config: &AgentConfig,
+    home: Home,
+    most: usize,
+    deadline: Instant,
+) -> Result<Survey, SurveyError> {
+    match &config.generation {
+        GenerationConfig::One(one) => {
+            let api = prefect.prefect1(config, one).await?;
+            let platform = prefect.ecs(config).await;
+            Ok(survey_1(&api, platform, prefect.aws(), config, home).await)
+        }
+        GenerationConfig::Three(three) => {
+            let api = prefect.prefect3(config, three).await?;
+            api.set_deadline(Some(deadline));
+            let pool = api.survey(most).await.map_err(SurveyError::Prefect)?;
+            let mut survey = Survey {
+                home,
+                pool: None,
+                defaults: None,
+                launches: Vec::new(),
+                needs: Needs::of_configuration(config),
+            };
+            if pool.pool.kind == AgentEcs::<C>::WORK_POOL.name {
+                let (defaults, described) = api.describe_surveyed(&pool.deployments).await;
+                let edge = Edge { platform: prefect.ecs(config).await, aws: prefect.aws(), config };
+                let is_served = |queue: &Option<String>| {
+                    three.work_queues.is_empty()
+                        || queue.as_ref().is_some_and(|queue| three.work_queues.contains(queue))
+                };
+                let mut all = vec![(asked_by_defaults(), defaults)];
+                all.extend(pool.deployments.iter().zip(described).map(|(deployment, described)| {
+                    let asker = Asker {
+                        name: deployment.name.clone(),
+                        deployment_id: Some(deployment.id.clone()),
+                        is_served: is_served(&deployment.work_queue),
+                    };
+                    (asker, described)
+                }));
+                survey.take(edge.launches(all, &survey.home).await);
+            }
+            survey.pool = Some(pool);
+            Ok(survey)
+        }
+    }
+}
+
+/// Why nothing can be known.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SurveyError {
+    /// The way to Prefect cannot be made.
+    #[error("{0}")]
+    Setup(#[from] SetupError),
+    /// Prefect does not tell of the pool.
+    #[error("{0}")]
+    Prefect(crate::model::ApiError),
+}
+
+async fn survey_1<C: Clock + Clone>(
+    api: &Prefect1,
+    platform: Result<AgentEcs<C>, SetupError>,
+    aws: &Arc<AwsClients>,
+    config: &AgentConfig,
+    home: Home,
+) -> Survey {
+    let description = api.describe_imagined(FlowRun::imagined());
+    let edge = Edge { platform, aws, config };
+    let launches = edge.launches(vec![(asked_by_defaults(), Ok(description))], &home).await;
+    let needs = Needs::of_configuration(config);
+    let mut survey = Survey { home, pool: None, defaults: None, launches: Vec::new(), needs };
+    survey.take(launches);
+    survey
+}
+
+impl Survey {
+    /// The launch of the defaults first.
+    fn take(&mut self, launches: Vec<SurveyedLaunch>) {
+        let mut launches = launches.into_iter();
+        self.defaults = launches.next();
+        self.launches = launches.collect();
+        let served: Vec<_> = self.launches.iter().filter(|launch| launch.is_served).collect();
+        let counted = if served.is_empty() { self.defaults.iter().collect() } else { served };
+        for launch in counted {
+            if let Ok(rendered) = &launch.rendered {
+                self.needs.add(&launch.asker, rendered);
+            }
+        }
+    }
+}
+
+/// Whose launch it is.
+struct Asker {
+    name: String,
+    deployment_id: Option<String>,
+    is_served: bool,
+}
+
+fn asked_by_defaults() -> Asker {
+    Asker { name: DEFAULTS.into(), deployment_id: None, is_served: true }
+}
+
+/// What renders, and looks definitions up.
+struct Edge<'a, C: Clock + Clone> {
+    platform: Result<AgentEcs<C>, SetupError>,
+    aws: &'a Arc<AwsClients>,
+    config: &'a AgentConfig,
+}
+
+impl<C: Clock + Clone> Edge<'_, C> {
+    async fn launches(
+        &self,
+        described: Vec<(Asker, Result<RunDescription, RenderError>)>,
+        home: &Home,
+    ) -> Vec<SurveyedLaunch> {
+        let mut known = BTreeMap::new();
+        let mut launches = Vec::with_capacity(described.len());
+        for (Asker { name, deployment_id, is_served }, described) in described {
+            let rendered = match described {
+                Ok(description) => self.rendered(description, home, &mut known).await,
+                Err(error) => Err(unrendered(error)),
+            };
+            launches.push(SurveyedLaunch { asker: name, deployment_id, is_served, rendered });
+        }
+        launches
+    }
+
+    async fn rendered(
+        &self,
+        description: RunDescription,
+        home: &Home,
+        known: &mut BTreeMap<(Place, String), Result<Map<String, Value>, String>>,
+    ) -> Result<RenderedLaunch, Unrendered> {
+        let unknown = |error: &SetupError| Unrendered { why: error.to_string(), is_certain: false };
+        let platform = self.platform.as_ref().map_err(unknown)?;
+        let rendered = platform.render(description).await.map_err(unrendered)?;
+        let place = Place::of(&rendered.launch, self.config, home);
+        let (spec, definition, late) = match &rendered.launch.definition {
+            Definition::Own(body) => (rendered.launch.clone(), SurveyedDefinition::Register(body.clone()), None),
+            Definition::Existing { name, .. } => {
+                let described = self.described(&place, name, known).await;
+                let refused = |why: crate::model::RunRefusal| Unrendered { why: why.0, is_certain: true };
+                let complete = match &described {
+                    Ok(described) => launcher::complete(&rendered.launch, Some(described)).map_err(refused)?,
+                    // Where it goes and what the request names itself is known all the same.
+                    Err(_) => {
+                        crate::platform::ecs::delivery::Delivered { spec: rendered.launch.clone(), warning: None }
+                    }
+                };
+                (complete.spec, SurveyedDefinition::Named { name: name.clone(), described }, complete.warning)
+            }
+        };
+        Ok(of_spec(spec, place, definition, rendered.warning.or(late)))
+    }
+
+    async fn described(
+        &self,
+        place: &Place,
+        name: &str,
+        known: &mut BTreeMap<(Place, String), Result<Map<String, Value>, String>>,
+    ) -> Result<Map<String, Value>, String> {
+        let key = (place.clone(), name.to_owned());
+        if let Some(described) = known.get(&key) {
+            return described.clone();
+        }
+        let role = match &place.reach {
+            Reach::Own => None,
+            Reach::Agent(role) => Some(role.as_str()),
+            Reach::Run(_) | Reach::Keys => return Err("it is reached with credentials of the run's own".into()),
+        };
+        if known.len() >= MOST_DEFINITIONS {
+            return Err(format!("only {MOST_DEFINITIONS} task definitions are looked up"));
+        }
+        let aws = self.aws.for_agent(Some(&place.region), role).await;
+        let described = aws.ecs.describe_task_definition(name).await;
+        let described = described.map(|described| described.definition).map_err(|error| error.to_string());
+        known.insert(key, described.clone());
+        described
+    }
+}
+
+fn of_spec(spec: LaunchSpec, place: Place, definition: SurveyedDefinition, warning: Option<String>) -> RenderedLaunch {
+    let infers = spec.infer_network && !spec.run_task.contains_key("networkConfiguration");
+    RenderedLaunch {
+        place,
+        definition,
+        network: spec.worker.network.or(infers.then_some(NetworkLookup::DefaultVpc)),
+        flow_container: spec.worker.flow_container.unwrap_or_else(|| "flow".to_owned()),
+        run_task: without_values(spec.run_task),
+        warning,
+    }
+}
+
+/// Variables by their names only.
+fn without_values(mut run_task: Map<String, Value>) -> Map<String, Value> {
+    let containers = run_task.get_mut("overrides").and_then(|all| all.get_mut("containerOverrides"));
+    for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
+        for variable in container.get_mut("environment").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(value) = variable.get_mut("value") {
+                *value = json!("");
+            }
+        }
+    }
+    run_task
+}
+
+fn unrendered(error: RenderError) -> Unrendered {
+    match error {
+        RenderError::Refused(why) => Unrendered { why: why.0, is_certain: true },
+        RenderError::Gone(why) => Unrendered { why, is_certain: true },
+        RenderError::NotNow(why) | RenderError::NotUnderstood(why) => Unrendered { why, is_certain: false },
+    }
+}

@@ -1,0 +1,220 @@
+//! Requests → what they ask of AWS, each with who asks for it. Pure.
+
+use super::place::Place;
+use super::{RenderedLaunch, SurveyedDefinition};
+use crate::config::{AgentConfig, Document, GenerationConfig};
+use crate::documents::{DocumentPlace, LocalFiles, document_place};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is asked for, and by whom.
+pub type Asked = BTreeMap<String, BTreeSet<String>>;
+
+/// What the runs of an agent ask of AWS.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// By where the tasks run and with whose credentials they are started there.
+    pub places: BTreeMap<Place, PlaceNeeds>,
+    /// Objects that configurations name by `s3://`, as `bucket/key`.
+    pub s3_objects: Asked,
+    /// Parameters that configurations name by `ssm://`: names or ARNs.
+    pub parameters: Asked,
+}
+
+/// What runs ask of one account and region.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlaceNeeds {
+    /// ARNs; the name alone where the account is not known.
+    pub clusters: Asked,
+    /// ARNs of task roles.
+    pub task_roles: Asked,
+    /// ARNs of execution roles.
+    pub execution_roles: Asked,
+    /// ARNs of the log groups that flows' containers write to, without a stream.
+    pub log_groups: Asked,
+    /// Images of all containers.
+    pub images: Asked,
+    /// `valueFrom` of container secrets, and registries' credentials.
+    pub secrets: Asked,
+    /// Task definitions that exist already, as they are named.
+    pub task_definitions: Asked,
+    /// Those among them of which nothing is known: their roles are not among the others.
+    pub unknown_definitions: BTreeMap<String, String>,
+    /// Subnets that are named.
+    pub subnets: Asked,
+    /// Security groups that are named.
+    pub security_groups: Asked,
+    /// VPCs whose subnets are looked up; `default` = the region's default VPC.
+    pub vpcs: Asked,
+    /// Capacity providers.
+    pub capacity_providers: Asked,
+    /// Launch types.
+    pub launch_types: Asked,
+    /// Sizes of tasks, `cpu/memory`.
+    pub sizes: Asked,
+}
+
+impl Needs {
+    /// What the configuration itself refers to.
+    pub fn of_configuration(config: &AgentConfig) -> Self {
+        let mut needs = Self::default();
+        needs.refers(config.ca_bundle.as_deref(), "ca_bundle");
+        if let GenerationConfig::One(one) = &config.generation {
+            let path = |document: &Option<Document>| match document {
+                Some(Document::Path(path)) => Some(path.clone()),
+                _ => None,
+            };
+            needs.refers(path(&one.task_definition).as_deref(), "task_definition_path");
+            needs.refers(path(&one.run_task_kwargs).as_deref(), "run_task_kwargs_path");
+        }
+        needs
+    }
+
+    /// Takes a document's path down, if the functions read it from AWS.
+    pub fn refers(&mut self, path: Option<&str>, asker: &str) {
+        match document_place(path.map(str::trim).unwrap_or_default(), LocalFiles::Allowed) {
+            Ok(DocumentPlace::S3 { bucket, key }) => ask(&mut self.s3_objects, &format!("{bucket}/{key}"), asker),
+            Ok(DocumentPlace::Ssm(name)) => ask(&mut self.parameters, &name, asker),
+            Ok(DocumentPlace::Http | DocumentPlace::Local(_)) | Err(_) => {}
+        }
+    }
+
+    /// Takes down what a launch asks for.
+    pub fn add(&mut self, asker: &str, launch: &RenderedLaunch) {
+        let place = &launch.place;
+        let needs = self.places.entry(place.clone()).or_default();
+        let cluster = text(&launch.run_task, "cluster").unwrap_or("default");
+        let is_arn = |written: &str| written.starts_with("arn:");
+        let cluster_arn = if is_arn(cluster) {
+            cluster.to_owned()
+        } else {
+            place.arn("ecs", &place.region, &format!("cluster/{cluster}"))
+        };
+        ask(&mut needs.clusters, &cluster_arn, asker);
+
+        let overrides = launch.run_task.get("overrides").and_then(Value::as_object);
+        let definition = launch.definition.said();
+        for said in [definition, overrides].into_iter().flatten() {
+            for (key, roles) in
+                [("taskRoleArn", &mut needs.task_roles), ("executionRoleArn", &mut needs.execution_roles)]
+            {
+                let Some(role) = text(said, key) else { continue };
+                let role = if is_arn(role) { role.to_owned() } else { place.arn("iam", "", &format!("role/{role}")) };
+                ask(roles, &role, asker);
+            }
+        }
+        if let SurveyedDefinition::Named { name, described } = &launch.definition {
+            ask(&mut needs.task_definitions, name, asker);
+            if let Err(why) = described {
+                needs.unknown_definitions.insert(name.clone(), why.clone());
+            }
+        }
+        needs.network(asker, launch);
+        if let Some(definition) = definition {
+            needs.containers(asker, definition, place);
+        }
+        needs.capacity(asker, &launch.run_task, definition, overrides);
+    }
+
+    /// The needs of launches that are made with the functions' own roles: in their own account.
+    pub fn own(&self) -> impl Iterator<Item = (&Place, &PlaceNeeds)> {
+        self.places.iter().filter(|(place, _)| place.reach == super::Reach::Own)
+    }
+
+    /// Roles that the functions assume, and who asks for it.
+    pub fn assumed_roles(&self) -> Asked {
+        let mut roles = Asked::new();
+        for (place, needs) in &self.places {
+            let Some(role) = place.reach.assumed() else { continue };
+            for asker in needs.clusters.values().flatten() {
+                ask(&mut roles, role, asker);
+            }
+        }
+        roles
+    }
+
+    /// The accounts that tasks run in, as far as they are known.
+    pub fn accounts(&self) -> BTreeSet<&str> {
+        self.places.keys().filter_map(|place| place.account.as_deref()).collect()
+    }
+}
+
+impl PlaceNeeds {
+    fn network(&mut self, asker: &str, launch: &RenderedLaunch) {
+        if let Some(lookup) = &launch.network {
+            ask(&mut self.vpcs, lookup.vpc_id().unwrap_or("default"), asker);
+        }
+        let configured =
+            launch.run_task.get("networkConfiguration").and_then(|network| network.get("awsvpcConfiguration"));
+        let Some(configured) = configured else { return };
+        for (key, asked) in [("subnets", &mut self.subnets), ("securityGroups", &mut self.security_groups)] {
+            for id in items(configured.get(key)).filter_map(Value::as_str) {
+                ask(asked, id, asker);
+            }
+        }
+    }
+
+    fn containers(&mut self, asker: &str, definition: &Map<String, Value>, place: &Place) {
+        for container in items(definition.get("containerDefinitions")) {
+            let at = |path: &[&str]| path.iter().try_fold(container, |value, key| value.get(*key));
+            let text_at = |path: &[&str]| at(path).and_then(Value::as_str).filter(|text| !text.is_empty());
+            if let Some(image) = text_at(&["image"]) {
+                ask(&mut self.images, image, asker);
+            }
+            if text_at(&["logConfiguration", "logDriver"]) == Some("awslogs")
+                && let Some(group) = text_at(&["logConfiguration", "options", "awslogs-group"])
+            {
+                let region = text_at(&["logConfiguration", "options", "awslogs-region"]).unwrap_or(&place.region);
+                ask(&mut self.log_groups, &place.arn("logs", region, &format!("log-group:{group}")), asker);
+            }
+            let secrets = items(at(&["secrets"])).chain(items(at(&["logConfiguration", "secretOptions"])));
+            let values = secrets.filter_map(|secret| secret.get("valueFrom").and_then(Value::as_str));
+            for value in values.chain(text_at(&["repositoryCredentials", "credentialsParameter"])) {
+                ask(&mut self.secrets, value, asker);
+            }
+        }
+    }
+
+    fn capacity(
+        &mut self,
+        asker: &str,
+        run_task: &Map<String, Value>,
+        definition: Option<&Map<String, Value>>,
+        overrides: Option<&Map<String, Value>>,
+    ) {
+        for entry in items(run_task.get("capacityProviderStrategy")) {
+            if let Some(provider) = entry.get("capacityProvider").and_then(Value::as_str) {
+                ask(&mut self.capacity_providers, provider, asker);
+            }
+        }
+        if let Some(launch_type) = text(run_task, "launchType") {
+            ask(&mut self.launch_types, launch_type, asker);
+        }
+        let size = |key: &str| {
+            let of = |said: Option<&Map<String, Value>>| match said?.get(key)? {
+                Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            };
+            of(overrides).or_else(|| of(definition))
+        };
+        if let (Some(cpu), Some(memory)) = (size("cpu"), size("memory")) {
+            ask(&mut self.sizes, &format!("{cpu}/{memory}"), asker);
+        }
+    }
+}
+
+fn ask(asked: &mut Asked, what: &str, asker: &str) {
+    asked.entry(what.to_owned()).or_default().insert(asker.to_owned());
+}
+
+fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+    map.get(key)?.as_str().filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

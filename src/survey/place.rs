@@ -1,0 +1,109 @@
+//! Where launches go and whose credentials take them there. Pure.
+
+use crate::config::AgentConfig;
+use crate::platform::ecs::LaunchSpec;
+use crate::platform::ecs::target::AwsCredentials;
+
+/// Where the functions run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// `aws`, `aws-cn`, `aws-us-gov`, …
+    pub partition: String,
+    /// The account, or why it is not known.
+    pub account: Result<String, String>,
+    /// The region.
+    pub region: String,
+}
+
+impl Home {
+    /// In this region; its name tells the partition.
+    pub fn new(account: Result<String, String>, region: &str) -> Self {
+        Self { partition: partition(region).to_owned(), account, region: region.to_owned() }
+    }
+
+    /// The place of launches that nothing sends elsewhere.
+    pub fn place(&self) -> Place {
+        Place { account: self.account.as_ref().ok().cloned(), region: self.region.clone(), reach: Reach::Own }
+    }
+}
+
+/// The partition of a region.
+pub fn partition(region: &str) -> &'static str {
+    const BY_PREFIX: [(&str, &str); 6] = [
+        ("cn-", "aws-cn"),
+        ("us-gov-", "aws-us-gov"),
+        ("us-iso-", "aws-iso"),
+        ("us-isob-", "aws-iso-b"),
+        ("us-isof-", "aws-iso-f"),
+        ("eu-isoe-", "aws-iso-e"),
+    ];
+    BY_PREFIX.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
+}
+
+/// An account and region, and how a launch gets there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The account; `None` = not known.
+    pub account: Option<String>,
+    /// The region.
+    pub region: String,
+    /// Whose credentials are used.
+    pub reach: Reach,
+}
+
+/// With whose credentials a launch is made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// The functions' own role.
+    Own,
+    /// A role that the agent's configuration names, assumed by the functions.
+    Agent(String),
+    /// A role that the run names, assumed by whoever launches for its agent: the functions, unless `Agent` is between.
+    Run(Vec<String>),
+    /// Keys that the run brings along.
+    Keys,
+}
+
+impl Reach {
+    /// The role that the functions themselves assume.
+    pub fn assumed(&self) -> Option<&str> {
+        match self {
+            Self::Agent(role) => Some(role),
+            Self::Run(chain) => chain.first().map(String::as_str),
+            Self::Own | Self::Keys => None,
+        }
+    }
+}
+
+impl Place {
+    /// Where this launch goes.
+    pub fn of(launch: &LaunchSpec, config: &AgentConfig, home: &Home) -> Self {
+        let AwsCredentials { access_key_id, region_name, assume_role_arn, .. } = &launch.worker.credentials;
+        let region = region_name.as_ref().or(config.region_name.as_ref()).unwrap_or(&home.region).clone();
+        let of_role = |role: &str| account_of(role).map(str::to_owned);
+        match (assume_role_arn, access_key_id, &config.assume_role_arn) {
+            (Some(role), Some(_), _) => Self { account: of_role(role), region, reach: Reach::Keys },
+            (None, Some(_), _) => Self { account: None, region, reach: Reach::Keys },
+            (Some(role), None, agent) => {
+                let chain = agent.iter().chain([role]).cloned().collect();
+                Self { account: of_role(role), region, reach: Reach::Run(chain) }
+            }
+            (None, None, Some(role)) => Self { account: of_role(role), region, reach: Reach::Agent(role.clone()) },
+            (None, None, None) => Self { region, ..home.place() },
+        }
+    }
+
+    /// `arn:…:{service}:{region}:{account}:{resource}`; the bare resource where the account is not known.
+    pub fn arn(&self, service: &str, region: &str, resource: &str) -> String {
+        match &self.account {
+            Some(account) => format!("arn:{}:{service}:{region}:{account}:{resource}", partition(&self.region)),
+            None => resource.to_owned(),
+        }
+    }
+}
+
+/// The account that an ARN names.
+pub fn account_of(arn: &str) -> Option<&str> {
+    let mut parts = arn.split(':');
+    (parts.next() == Some("arn")).then(|| parts.nth(3)).flatten().filter(|account| !account.is_empty())
+}
