@@ -103,6 +103,19 @@ impl Reads {
         self.answer(&self.signed, &call, &path).await
     }
 
+    /// What an address that AWS gave leads to: signed by itself.
+    pub async fn fetch(&self, url: &str) -> Result<Value, AwsError> {
+        self.budget.spend()?;
+        let _slot = self.budget.slots.acquire().await.map_err(|error| AwsError::NotSent(error.to_string()))?;
+        let request = ::http::Request::get(url).body(Bytes::new());
+        let request = request.map_err(|_| AwsError::NotSent("AWS gave an address that is none".into()))?;
+        let answer = self.signed.http.send(request).await?;
+        if !(200..300).contains(&answer.status) {
+            return Err(answers::xml_error(&answer));
+        }
+        serde_json::from_slice(&answer.body).map_err(|_| AwsError::Malformed("no JSON".into()))
+    }
+
     async fn answer(&self, signed: &Signed, call: &Call, name: &str) -> Result<Value, AwsError> {
         let answer = self.sent(signed, call).await?;
         if !(200..300).contains(&answer.status) {

@@ -63,12 +63,49 @@ codes! {
     OTHER_WORKER = "PSA228" Prefect Information "Another worker serves the work pool";
     PREFECT_UNKNOWN = "PSA299" Prefect Unknown "Something of Prefect could not be asked";
 
+    RUN_TASK_DENIED = "PSA301" Permissions Failure "A function may not launch in a cluster";
+    PASS_ROLE_DENIED = "PSA302" Permissions Failure "A function may not pass a role";
+    LOGS_DENIED = "PSA303" Permissions Failure "A function may not read a log group";
+    OBJECT_DENIED = "PSA304" Permissions Failure "A function may not read an object";
+    PARAMETER_DENIED = "PSA305" Permissions Failure "A function may not read a parameter";
+    ASSUME_DENIED = "PSA306" Permissions Failure "A function may not assume a role";
+    OTHER_DENIED = "PSA307" Permissions Failure "A function may not do what it always does";
+    PERMISSIONS_UNKNOWN = "PSA399" Permissions Unknown "Some permissions could not be asked";
+
+    CLUSTER_MISSING = "PSA401" Ecs Failure "There is no such cluster";
+    CLUSTER_INACTIVE = "PSA402" Ecs Failure "A cluster is not active";
+    CAPACITY_PROVIDER_UNATTACHED = "PSA403" Ecs Failure "A capacity provider is not attached";
+    FARGATE_SIZE_ILLEGAL = "PSA404" Ecs Failure "Fargate has no tasks of this size";
+    ROLE_MISSING = "PSA405" Ecs Failure "There is no such role";
+    ROLE_UNTRUSTED = "PSA406" Ecs Failure "A role does not trust ECS";
+    EXECUTION_DENIED = "PSA407" Ecs Failure "An execution role may not do what its tasks need";
+    IMAGE_MISSING = "PSA408" Ecs Failure "There is no such image";
+    ARCHITECTURE_DIFFERS = "PSA409" Ecs Failure "An image is of another architecture";
+    LOG_GROUP_MISSING = "PSA410" Ecs Failure "There is no such log group";
+    DEFINITION_UNKNOWN = "PSA411" Ecs Warning "A task definition is not known";
+    ECS_UNKNOWN = "PSA499" Ecs Unknown "Something of ECS could not be asked";
+
+    SUBNET_MISSING = "PSA501" Network Failure "There is no such subnet";
+    SECURITY_GROUP_MISSING = "PSA502" Network Failure "There is no such security group";
+    VPCS_DIFFER = "PSA503" Network Failure "A network is of several VPCs";
+    NO_WAY_OUT = "PSA504" Network Failure "A subnet has no way out";
+    NO_ADDRESSES = "PSA505" Network Failure "No address is left";
+    EGRESS_CLOSED = "PSA506" Network Failure "Security groups let nothing out";
+    NO_DEFAULT_VPC = "PSA507" Network Failure "There is no VPC to look subnets up in";
+    NETWORK_UNKNOWN = "PSA599" Network Unknown "Something of the network could not be asked";
+
     RULE_MISSING = "PSA601" Events Failure "A rule for the tasks' events is gone";
     RULE_DISABLED = "PSA602" Events Failure "A rule for the tasks' events is disabled";
     TARGET_MISSING = "PSA603" Events Failure "A rule does not call the function";
     FAILURES_WAIT = "PSA604" Events Warning "Events could not be told to Prefect";
     FORWARDING_MISSING = "PSA605" Events Warning "Another account's events are not let in";
     EVENTS_UNKNOWN = "PSA699" Events Unknown "Something of the events could not be asked";
+
+    LAUNCH_RATE_HIGH = "PSA701" Quotas Warning "launch_rate is above the quota";
+    VCPU_QUOTA_SMALL = "PSA702" Quotas Failure "Fargate's quota is smaller than a task";
+    CONCURRENCY_SMALL = "PSA703" Quotas Warning "Too few invocations at once";
+    PUBLIC_URL_OPEN = "PSA704" Quotas Warning "A public URL can use up the account's concurrency";
+    QUOTAS_UNKNOWN = "PSA799" Quotas Unknown "Some quotas could not be asked";
 }
 
 #[cfg(test)]

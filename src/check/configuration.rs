@@ -80,7 +80,7 @@ pub fn judge_parameters(root: &Root, parameters: &Parameters) -> Looked {
     }
     if !secrets.is_empty() && secrets.iter().all(|secret| secret.is_secure) {
         let decrypted = if parameters.secrets.is_ok() { ", and decrypt" } else { "" };
-        looked.is_well(Group::Configuration, format!("{} are SecureStrings{decrypted}", counted(secrets.len(), "secret")));
+        looked.is_well(Group::Configuration, format!("{}: SecureString{decrypted}", counted(secrets.len(), "secret")));
     }
     looked
 }

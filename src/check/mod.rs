@@ -10,14 +10,27 @@
 //! | `stack` | the deployed stack of a root, and what it is made of |
 //! | `connection` | names, TLS, clocks, what became of a credential |
 //! | `prefect` | the work pool, its queues, template and workers |
+//! | `permissions` | what the functions' roles may do, as IAM simulates it |
+//! | `wishes` | what the rendered runs want of ECS and of the network (pure) |
+//! | `ecs`, `asking` | clusters, sizes, execution roles, images, log groups; how AWS is asked |
+//! | `network` | subnets, security groups, ways out |
 //! | `events` | the rules that tell of tasks, the queue of failures |
+//! | `quotas` | launches per second, processors, concurrent invocations |
 
+mod asking;
 pub mod codes;
 pub mod configuration;
 pub mod connection;
+pub mod ecs;
 pub mod events;
+pub mod network;
+pub mod permissions;
 pub mod prefect;
+pub mod quotas;
 pub mod stack;
+pub mod wishes;
+
+pub use asking::observe as observe_ecs;
 
 use crate::aws::AwsError;
 use codes::Code;

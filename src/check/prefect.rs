@@ -10,20 +10,17 @@ use super::connection::{self, Asked, Ear, judge_clock, judge_error};
 use super::{Group, Looked};
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{
-    AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root,
-    apply_backend_settings,
-};
-use crate::documents::resolve_text;
-use crate::http::Http;
-use crate::http::network::Options;
-use crate::model::{ApiError, RenderError, SetupError};
+use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root};
+use crate::http::{Http, Request};
+use crate::model::{ApiError, SetupError};
 use crate::orchestrator::Orchestrator;
 use crate::platform::ecs;
-use crate::prefect1::api::Prefect1;
-use crate::prefect3::api::{self, PoolSurvey, Prefect3};
+use crate::poll::PrefectBuilder;
+use crate::prefect3::api::PoolSurvey;
 use crate::redaction::Redaction;
+use crate::survey::{self, Home, Survey, SurveyError, SurveyedLaunch, Unrendered};
 use crate::transport::without_userinfo;
+use futures_util::future::join;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -41,19 +38,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Setting<'a> {
     /// The deployment's root; `None`: the agent is a file.
     pub root: Option<&'a Root>,
-    /// For documents that the configuration names.
-    pub aws: &'a AwsClients,
+    /// For documents and task definitions that the agent names.
+    pub aws: &'a Arc<AwsClients>,
+    /// Where the functions run.
+    pub home: &'a Home,
     /// What must not be shown.
     pub redaction: &'a Redaction,
-}
-
-/// How one deployment would be launched, or why not.
-#[derive(Debug)]
-pub struct Rendered {
-    /// `flow/deployment`.
-    pub name: String,
-    /// Why it would not be.
-    pub trouble: Option<RenderError>,
 }
 
 /// What became of asking an agent's API.
@@ -63,101 +53,78 @@ pub enum Seen {
     NoWay(SetupError),
     /// It gave no good answer.
     Trouble(ApiError),
-    /// Prefect 1 lets the agent in.
-    One,
-    /// A work pool, with what became of its template and of its deployments.
-    Three {
-        /// The pool.
-        survey: Box<PoolSurvey>,
-        /// Of the template with its defaults.
-        template: Option<RenderError>,
-        /// Of each deployment, or of the sample.
-        deployments: Vec<Rendered>,
-    },
+    /// It lets the agent in; its pool, and how its runs would be launched.
+    Surveyed(Box<Survey>),
 }
 
-/// Asks the API of an agent; what was heard of the time beside it.
-pub async fn look(setting: Setting<'_>, agent: &str, config: &AgentConfig, secrets: &AgentSecrets) -> (Seen, Ear) {
+/// Asks the API of an agent; what it says of the time beside it.
+pub async fn look(setting: Setting<'_>, agent: &LoadedAgent, made_of: (&AgentConfig, &AgentSecrets)) -> (Seen, Ear) {
+    let (config, secrets) = made_of;
     let ear = Ear::default();
-    let http = match network(setting, config).await {
-        Ok(http) => ear.before(http),
+    let builder = builder(setting, agent, secrets);
+    let http = match builder.network(config).await {
+        Ok(http) => http,
         Err(trouble) => return (Seen::NoWay(trouble), ear),
     };
-    let seen = match &config.generation {
-        GenerationConfig::One(one) => look_at_1(setting, agent, config, one, secrets, http).await,
-        GenerationConfig::Three(three) => look_at_3(setting, agent, config, three, secrets, http).await,
+    let asking = async {
+        match &config.generation {
+            GenerationConfig::One(one) => look_at_1(setting, &builder, config, one).await,
+            GenerationConfig::Three(_) => surveyed(setting, &builder, config).await,
+        }
     };
-    (seen.unwrap_or_else(Seen::Trouble), ear)
+    let (seen, ()) = join(asking, listen(&ear, http, &config.api)).await;
+    (seen.unwrap_or_else(|trouble| trouble), ear)
 }
 
-/// As polls reach it.
-async fn network(setting: Setting<'_>, config: &AgentConfig) -> Result<Http, SetupError> {
-    let options = match &config.generation {
-        GenerationConfig::One(_) => Options::PREFECT1,
-        GenerationConfig::Three(_) => Options::PREFECT3,
-    };
-    let ca_pem = match &config.ca_bundle {
-        Some(text) => Some(resolve_text(text, setting.aws).await.map_err(|error| error.about("ca_bundle"))?),
-        None => None,
-    };
-    Http::network(options, ca_pem.as_deref()).map_err(|error| SetupError {
-        kind: crate::model::ErrorKind::Configuration,
-        message: format!("ca_bundle: {error}"),
-    })
+fn builder(setting: Setting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets) -> PrefectBuilder<SystemClock> {
+    let (aws, redaction) = (Arc::clone(setting.aws), setting.redaction);
+    match setting.root {
+        Some(root) => PrefectBuilder::of_parameter(aws, SystemClock, root, agent, secrets, redaction),
+        None => {
+            // Only claims need to know whose they are, and nothing is claimed: AWS need not be asked for the account.
+            let arn = format!("arn:aws:ssm:{}:000000000000:parameter/check", aws.region);
+            let agent = LoadedAgent { arn: Some(arn), ..agent.clone() };
+            PrefectBuilder::of_parameter(aws, SystemClock, &Root::new(""), &agent, secrets, redaction).with_local_files()
+        }
+    }
 }
 
+/// Any answer tells the time.
+async fn listen(ear: &Ear, http: Http, api: &str) {
+    let (method, headers) = (::http::Method::GET, ::http::HeaderMap::new());
+    let request = Request { method, url: api.to_owned(), headers, body: None, timeout: PATIENCE };
+    if let Err(error) = ear.before(http).send(request).await {
+        tracing::debug!(%error, "the time was not told");
+    }
+}
+
+/// Prefect 1: whether the credential is known, by a read that the polls make too.
 async fn look_at_1(
     setting: Setting<'_>,
-    agent: &str,
+    builder: &PrefectBuilder<SystemClock>,
     config: &AgentConfig,
     one: &Prefect1Config,
-    secrets: &AgentSecrets,
-    http: Http,
-) -> Result<Seen, ApiError> {
-    let setup = crate::prefect1::api::Setup {
-        config: config.clone().with(one.clone()),
-        secrets: secrets.clone(),
-        marked_as: format!("check/{agent}"),
-        apply_settings: apply_backend_settings,
-        redaction: setting.redaction.clone(),
-        now: Arc::new(|| SystemClock.now()),
-        read_only: true,
-    };
-    let prefect = Prefect1::new(setup, http)?;
+) -> Result<Seen, Seen> {
+    let prefect = builder.prefect1(config, one).await.map_err(Seen::NoWay)?;
     prefect.set_deadline(Some(Instant::now() + PATIENCE));
-    prefect.connect(None).await?;
-    // Where the tenant is configured, nothing was asked yet.
-    prefect.outstanding_claims(SystemClock.now(), config.orphan_after).await?;
-    Ok(Seen::One)
+    prefect.connect(None).await.map_err(Seen::Trouble)?;
+    let claims = prefect.outstanding_claims(SystemClock.now(), config.orphan_after).await;
+    claims.map_err(Seen::Trouble)?;
+    builder.ecs(config).await.map_err(Seen::NoWay)?;
+    surveyed(setting, builder, config).await
 }
 
-async fn look_at_3(
+async fn surveyed(
     setting: Setting<'_>,
-    agent: &str,
+    builder: &PrefectBuilder<SystemClock>,
     config: &AgentConfig,
-    three: &Prefect3Config,
-    secrets: &AgentSecrets,
-    http: Http,
-) -> Result<Seen, ApiError> {
-    let setup = api::Setup {
-        config: config.clone().with(three.clone()),
-        secrets: secrets.clone(),
-        marked_as: format!("check/{agent}"),
-        identity: format!("check/{agent}"),
-        session: "check".into(),
-        region: config.region_name.clone().unwrap_or_else(|| setting.aws.region.clone()),
-        pool_type: ecs::platform::WORK_POOL,
-        redaction: setting.redaction.clone(),
-        now: Arc::new(|| SystemClock.now()),
-        read_only: true,
-    };
-    let prefect = Prefect3::new(setup, http)?;
-    prefect.set_deadline(Some(Instant::now() + PATIENCE));
-    let survey = prefect.survey(MOST_DEPLOYMENTS).await?;
-    let (template, described) = prefect.describe_surveyed(&survey.deployments).await;
-    let names = survey.deployments.iter().map(|deployment| deployment.name.clone());
-    let deployments = names.zip(described).map(|(name, described)| Rendered { name, trouble: described.err() }).collect();
-    Ok(Seen::Three { survey: Box::new(survey), template: template.err(), deployments })
+) -> Result<Seen, Seen> {
+    let deadline = Instant::now() + PATIENCE;
+    match survey::survey(builder, config, setting.home.clone(), MOST_DEPLOYMENTS, deadline).await {
+        Ok(survey) => Ok(Seen::Surveyed(Box::new(survey))),
+        Err(SurveyError::Setup(trouble)) => Err(Seen::NoWay(trouble)),
+        Err(SurveyError::Prefect(trouble)) => Err(Seen::Trouble(trouble)),
+    }
 }
 
 /// What an agent's API said.
@@ -185,13 +152,21 @@ pub fn judge(
             let asked = Asked { api: &api, agent: &subject, credential: &credential };
             looked.found(judge_error(asked, error));
         }
-        Seen::One => looked.well.push(connection::reached(&api, has_credential)),
-        Seen::Three { survey, template, deployments } => {
+        Seen::Surveyed(survey) => {
             looked.well.push(connection::reached(&api, has_credential));
-            if let GenerationConfig::Three(three) = &config.generation {
-                looked.join(judge_pool(&config.name, three, survey));
-                looked.join(judge_rendering(survey, template.as_ref(), deployments));
+            if let (GenerationConfig::Three(three), Some(pool)) = (&config.generation, &survey.pool) {
+                looked.join(judge_pool(&config.name, three, pool));
             }
+            let (subject, mend) = match &survey.pool {
+                Some(pool) => {
+                    let name = &pool.pool.name;
+                    let mend = format!("prefect work-pool update {name:?} --base-job-template FILE (or edit it in the UI)");
+                    (format!("work pool {name}"), mend)
+                }
+                None => (subject, "correct the agent's configuration".to_owned()),
+            };
+            let is_cut = survey.pool.as_ref().is_some_and(|pool| pool.is_cut);
+            looked.join(judge_rendering((&subject, &mend), survey.defaults.as_ref(), &survey.launches, is_cut));
         }
     }
     looked
@@ -279,55 +254,48 @@ fn judge_pool(own_name: &str, three: &Prefect3Config, survey: &PoolSurvey) -> Lo
     looked
 }
 
-/// What became of the template and of the deployments.
-fn judge_rendering(survey: &PoolSurvey, template: Option<&RenderError>, deployments: &[Rendered]) -> Looked {
+/// What became of the defaults and of the served deployments.
+fn judge_rendering(
+    (subject, mend): (&str, &str),
+    defaults: Option<&SurveyedLaunch>,
+    launches: &[SurveyedLaunch],
+    is_cut: bool,
+) -> Looked {
     let mut looked = Looked::default();
-    let pool = &survey.pool.name;
-    let of_template = template.map(text);
+    let defaults = defaults.and_then(|launch| launch.rendered.as_ref().err());
     let (mut well, mut broken) = (0_usize, 0_usize);
-    for Rendered { name, trouble } in deployments {
-        match trouble {
-            None => well += 1,
+    for SurveyedLaunch { asker, rendered, .. } in launches.iter().filter(|launch| launch.is_served) {
+        match rendered {
+            Ok(_) => well += 1,
             // Said once, of the template.
-            Some(trouble) if of_template.as_deref() == Some(&text(trouble)) => broken += 1,
-            Some(trouble @ (RenderError::Refused(_) | RenderError::Gone(_))) => {
+            Err(trouble) if Some(trouble) == defaults => broken += 1,
+            Err(Unrendered { why, is_certain: true }) => {
                 broken += 1;
-                let sentence = format!("its runs would fail: {}", text(trouble));
                 let mend = "correct its job variables (prefect.yaml, or `prefect deployment inspect`), and deploy it again";
-                looked.found(DEPLOYMENT_BROKEN.found(format!("deployment {name}"), sentence, mend));
+                let sentence = format!("its runs would fail: {why}");
+                looked.found(DEPLOYMENT_BROKEN.found(format!("deployment {asker}"), sentence, mend));
             }
-            Some(trouble) => {
-                looked.found(PREFECT_UNKNOWN.found(format!("deployment {name}"), text(trouble), "check again"));
+            Err(Unrendered { why, is_certain: false }) => {
+                looked.found(PREFECT_UNKNOWN.found(format!("deployment {asker}"), why, "check again"));
             }
         }
     }
     // A template may leave to every deployment what it has no default for.
     let is_completed_by_all = well > 0 && broken == 0;
-    match template {
-        Some(RenderError::Refused(_) | RenderError::Gone(_)) if is_completed_by_all => {}
-        Some(trouble @ (RenderError::Refused(_) | RenderError::Gone(_))) => {
-            let sentence = format!("its base job template does not render with its defaults: {}", text(trouble));
-            let mend = format!("prefect work-pool update {pool:?} --base-job-template FILE (or edit it in the UI)");
-            looked.found(TEMPLATE_BROKEN.found(format!("work pool {pool}"), sentence, mend));
+    match defaults {
+        Some(Unrendered { why, is_certain: true }) if !is_completed_by_all => {
+            let sentence = format!("a run of its defaults would fail: {why}");
+            looked.found(TEMPLATE_BROKEN.found(subject, sentence, mend));
         }
-        Some(trouble) => {
-            looked.found(PREFECT_UNKNOWN.found(format!("work pool {pool}"), text(trouble), "check again"));
+        Some(Unrendered { why, is_certain: false }) => {
+            looked.found(PREFECT_UNKNOWN.found(subject, why, "check again"));
         }
-        None => {}
+        _ => {}
     }
     if broken == 0 && looked.findings.is_empty() {
-        let sample = if survey.is_cut { ", a sample of more" } else { "" };
-        looked.is_well(
-            Group::Prefect,
-            format!("work pool {pool}: template and {}{sample} render", counted(well, "deployment")),
-        );
+        let sample = if is_cut { ", a sample of more" } else { "" };
+        let said = format!("{subject}: the defaults and {}{sample} render", counted(well, "deployment"));
+        looked.is_well(Group::Prefect, said);
     }
     looked
-}
-
-fn text(error: &RenderError) -> String {
-    match error {
-        RenderError::Refused(refusal) => refusal.0.clone(),
-        RenderError::Gone(text) | RenderError::NotNow(text) | RenderError::NotUnderstood(text) => text.clone(),
-    }
 }

@@ -7,16 +7,22 @@ use super::{CliError, say};
 use crate::aws::AwsClients;
 use crate::aws::reads::{Budget, Reads};
 use crate::check::configuration::{Parameters, judge_agents, judge_parameters, judge_schedule};
-use crate::check::stack::Deployed;
-use crate::check::{Finding, Group, Looked, Severity, events, prefect, stack};
-use crate::config::{Environment, Loaded, Root, from_file, load};
+use crate::check::prefect::Seen;
+use crate::check::stack::{Deployed, Stack};
+use crate::check::wishes::{self, Wishes};
+use crate::check::{
+    self, Finding, Group, Looked, Severity, events, network, permissions, prefect, quotas, stack,
+};
+use crate::config::{AgentConfig, Environment, Loaded, Root, from_file, load};
 use crate::poll::Source;
 use crate::redaction::Redaction;
+use crate::survey::{Home, Survey};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Exit code where something does not work.
@@ -28,12 +34,15 @@ pub(super) const BAD_INPUT: u8 = 2;
 
 /// Requests to AWS in all.
 const REQUESTS: usize = 400;
+/// Networks that are looked at.
+const MOST_NETWORKS: usize = 20;
 
 /// What is looked at, and with what.
 struct Subject<'a> {
     root: Option<&'a Root>,
-    aws: &'a AwsClients,
+    aws: &'a Arc<AwsClients>,
     reads: Reads,
+    home: Home,
     redaction: &'a Redaction,
     loaded: Loaded,
     /// Only before the stack is deployed, or for a file.
@@ -49,7 +58,7 @@ pub(super) async fn check(
 ) -> Result<ExitCode, CliError> {
     let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
     let source = source(args.root.as_deref(), args.config.as_deref(), &environment)?;
-    let aws = clients(&source, &environment).await?;
+    let aws = Arc::new(clients(&source, &environment).await?);
     let looking = look(&args, &source, &aws, &environment, redaction);
     let looked = tokio::time::timeout(Duration::from_secs(args.timeout), looking).await;
     let looked = looked.map_err(|_| {
@@ -73,7 +82,7 @@ async fn clients(source: &Source, environment: &Environment) -> Result<AwsClient
 async fn look(
     args: &CheckArgs,
     source: &Source,
-    aws: &AwsClients,
+    aws: &Arc<AwsClients>,
     environment: &Environment,
     redaction: &Redaction,
 ) -> Result<Looked, CliError> {
@@ -98,10 +107,28 @@ async fn look(
     };
     looked.join(judge_agents(root, &loaded, &state));
     let loaded = selected(args, loaded)?;
-    let subject = Subject { root, aws, reads, redaction, loaded, pre: args.pre || root.is_none() };
-    let (of_stack, of_prefect) = tokio::join!(stack_and_events(&subject), all_prefects(&subject));
-    looked.join(of_stack);
+    let account = aws.account().await.map_err(|error| error.to_string());
+    let home = Home::new(account, &aws.region);
+    let subject = Subject { root, aws, reads, home, redaction, loaded, pre: args.pre || root.is_none() };
+    let (deployed, (of_prefect, surveys)) = tokio::join!(deployed(&subject), all_prefects(&subject));
     looked.join(of_prefect);
+    let stack = match &deployed {
+        Some(Deployed::Found(stack)) => Some(&**stack),
+        _ => None,
+    };
+    let surveys: Vec<_> = surveys.iter().map(|(config, survey)| (*config, survey)).collect();
+    let secrets_key = stack.map(|stack| stack.parameter("SecretsKeyArn")).unwrap_or_default();
+    let wishes = wishes::of(&subject.home, &surveys, secrets_key);
+    let (of_stack, of_permissions, of_ecs, of_network, of_quotas) = tokio::join!(
+        schedule_and_events(&subject, deployed.as_ref()),
+        all_permissions(&subject, stack, &surveys),
+        all_of_ecs(&subject, &wishes),
+        all_networks(&subject, &wishes),
+        all_quotas(&subject, stack, &wishes),
+    );
+    for more in [of_stack, of_permissions, of_ecs, of_network, of_quotas] {
+        looked.join(more);
+    }
     Ok(looked)
 }
 
@@ -115,32 +142,81 @@ fn selected(args: &CheckArgs, mut loaded: Loaded) -> Result<Loaded, CliError> {
     Ok(loaded)
 }
 
-/// The stack, its schedule and its rules.
-async fn stack_and_events(subject: &Subject<'_>) -> Looked {
-    let Some(root) = subject.root.filter(|_| !subject.pre) else { return Looked::default() };
-    let deployed = Deployed::find(&subject.reads, root).await;
-    let Deployed::Found(stack) = &deployed else { return judge_schedule(root, &deployed, None, &[]) };
+/// The stack of the root.
+async fn deployed(subject: &Subject<'_>) -> Option<Deployed> {
+    let root = subject.root.filter(|_| !subject.pre)?;
+    Some(Deployed::find(&subject.reads, root).await)
+}
+
+/// The stack's schedule and its rules.
+async fn schedule_and_events(subject: &Subject<'_>, deployed: Option<&Deployed>) -> Looked {
+    let (Some(root), Some(deployed)) = (subject.root, deployed) else { return Looked::default() };
+    let Deployed::Found(stack) = deployed else { return judge_schedule(root, deployed, None, &[]) };
     let (schedule, observed) =
         tokio::join!(stack::schedule(&subject.reads, stack), events::observe(&subject.reads, stack));
-    let mut looked = judge_schedule(root, &deployed, Some(&schedule), &subject.loaded.agents);
+    let mut looked = judge_schedule(root, deployed, Some(&schedule), &subject.loaded.agents);
     looked.join(events::judge(stack, &observed, &subject.loaded.agents));
     looked
 }
 
-/// The API of every agent that is configured well and enabled.
-async fn all_prefects(subject: &Subject<'_>) -> Looked {
-    let setting = prefect::Setting { root: subject.root, aws: subject.aws, redaction: subject.redaction };
+/// The API of every agent that is configured well and enabled; what is known of their runs.
+async fn all_prefects<'a>(subject: &'a Subject<'_>) -> (Looked, Vec<(&'a AgentConfig, Survey)>) {
+    let setting = prefect::Setting {
+        root: subject.root,
+        aws: subject.aws,
+        home: &subject.home,
+        redaction: subject.redaction,
+    };
     let agents = subject.loaded.agents.iter().filter_map(|agent| {
         let (config, secrets) = agent.result.as_ref().ok()?;
         config.enabled.then_some((agent, config, secrets))
     });
     let looking = agents.map(|(agent, config, secrets)| async move {
-        let (seen, ear) = prefect::look(setting, &agent.agent, config, secrets).await;
-        prefect::judge(subject.root, agent, (config, secrets), (&seen, &ear))
+        let (seen, ear) = prefect::look(setting, agent, (config, secrets)).await;
+        let looked = prefect::judge(subject.root, agent, (config, secrets), (&seen, &ear));
+        let survey = match seen {
+            Seen::Surveyed(survey) => Some((config, *survey)),
+            Seen::NoWay(_) | Seen::Trouble(_) => None,
+        };
+        (looked, survey)
     });
+    let (mut looked, mut surveys) = (Looked::default(), Vec::new());
+    for (more, survey) in join_all(looking).await {
+        looked.join(more);
+        surveys.extend(survey);
+    }
+    (looked, surveys)
+}
+
+async fn all_permissions(
+    subject: &Subject<'_>,
+    stack: Option<&Stack>,
+    surveys: &[(&AgentConfig, &Survey)],
+) -> Looked {
+    let (Some(root), Some(stack)) = (subject.root, stack) else { return Looked::default() };
+    let surveys: Vec<_> = surveys.iter().map(|(_, survey)| *survey).collect();
+    let wanted = permissions::wanted(root, &subject.home, stack, &surveys);
+    let decisions = permissions::observe(&subject.reads, &subject.home, stack, &wanted).await;
+    permissions::judge(stack, &wanted, &decisions)
+}
+
+async fn all_of_ecs(subject: &Subject<'_>, wishes: &Wishes) -> Looked {
+    let observed = check::observe_ecs(&subject.reads, wishes).await;
+    check::ecs::judge(wishes, &observed)
+}
+
+async fn all_networks(subject: &Subject<'_>, wishes: &Wishes) -> Looked {
     let mut looked = Looked::default();
+    let looking = wishes.networks.iter().take(MOST_NETWORKS).map(|(network, askers)| async move {
+        network::judge(network, askers, &network::observe(&subject.reads, network).await)
+    });
     join_all(looking).await.into_iter().for_each(|more| looked.join(more));
     looked
+}
+
+async fn all_quotas(subject: &Subject<'_>, stack: Option<&Stack>, wishes: &Wishes) -> Looked {
+    let observed = quotas::observe(&subject.reads, stack, wishes).await;
+    quotas::judge(stack, &subject.loaded.agents, wishes, &observed)
 }
 
 fn exit_code(looked: &Looked) -> ExitCode {

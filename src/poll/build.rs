@@ -131,6 +131,12 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder: None }
     }
 
+    /// The same for an agent that a file configures, whose documents may be files too.
+    #[must_use]
+    pub(crate) fn with_local_files(self) -> Self {
+        Self { local_files: LocalFiles::Allowed, ..self }
+    }
+
     /// The clients of the process.
     pub(crate) fn aws(&self) -> &Arc<AwsClients> {
         &self.aws
@@ -211,7 +217,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
     }
 
     /// A client that trusts the agent's certificate authority as well.
-    async fn network(&self, config: &AgentConfig) -> Result<Http, SetupError> {
+    pub(crate) async fn network(&self, config: &AgentConfig) -> Result<Http, SetupError> {
         if let Some(way) = &self.aws.way {
             return Ok(way.clone());
         }

@@ -1,21 +1,26 @@
 //! `prefect-serverless-agent check`: every way to break a deployment is named by its code, and a healthy one by none.
 
+mod account;
 mod scene;
 
 use super::process::{agent, end};
 use crate::support::ROOT;
 use crate::tls::tls_with;
 use futures_util::future::BoxFuture;
-use scene::{KEY, QUEUE, STACK, Scene};
-use serde_json::json;
+use account::CLUSTER;
+use scene::{KEY, QUEUE, Scene};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use world::prefect3::{Auth, DeploymentSpec, POOL, PoolSpec, QueueSpec};
+use world::prefect3::{DeploymentSpec, POOL, PoolSpec, Worker};
 use world::{Fault, FaultKind};
 
 const AUTHORITY: &str = include_str!("check/authority.pem");
 const EXPIRED: &str = include_str!("check/expired.pem");
 const EXPIRED_KEY: &str = include_str!("check/expired-key.pem");
+
+const CERTIFICATE: &str = include_str!("../../../src/http/testdata/server.pem");
+const CERTIFICATE_KEY: &str = include_str!("../../../src/http/testdata/server-key.pem");
 
 /// A set-up that is broken: what it is called, what breaks it, what is found.
 type Broken = (&'static str, fn(&Scene) -> BoxFuture<'_, ()>, &'static [&'static str]);
@@ -38,6 +43,7 @@ const BROKEN: &[Broken] = &[
     broken!("the state of nobody", ["PSA105"], |scene| {
         scene.deployment.world.put_parameter(&format!("{ROOT}/state/gone/status"), "{}")
     }),
+    broken!("a document that is not there", ["PSA107"], |scene| scene.agent(json!({"ca_bundle": "ssm://shared/none"}))),
     broken!("no stack", ["PSA110"], |scene| scene.deployment.world.lock().cloudformation.stacks.clear()),
     broken!("no schedule", ["PSA111"], |scene| scene.deployment.world.lock().events.schedules.clear()),
     broken!("a disabled schedule", ["PSA112"], |scene| {
@@ -56,7 +62,7 @@ const BROKEN: &[Broken] = &[
         scene.agent(json!({"api": api, "ca_bundle": AUTHORITY}));
     }),
     broken!("an unknown authority", ["PSA204"], |scene| {
-        let api = tls_with(&scene.deployment, EXPIRED, EXPIRED_KEY).await + "/prefect3/api";
+        let api = tls_with(&scene.deployment, CERTIFICATE, CERTIFICATE_KEY).await + "/prefect3/api";
         scene.agent(json!({"api": api}));
     }),
     broken!("TLS where there is none", ["PSA205"], |scene| {
@@ -87,6 +93,94 @@ const BROKEN: &[Broken] = &[
     broken!("a paused queue", ["PSA225"], |scene| {
         scene.deployment.world.prefect3_pause(POOL, Some("default"), true).unwrap()
     }),
+    broken!("a template that does not render", ["PSA226"], |scene| scene.account(|state| {
+        let template = &mut state.prefect3.work_pools[0].base_job_template;
+        template["job_configuration"]["name"] = json!("{{ prefect.blocks.string.gone }}");
+    })),
+    broken!("a deployment that does not render", ["PSA227"], |scene| scene.job(json!({
+        "name": {"$ref": {"block_document_id": "11111111-1111-4111-8111-111111111111"}},
+    }))),
+    // Permissions.
+    broken!("no permission to launch", ["PSA301"], |scene| scene.without("psa-PollRole-1", "ecs:RunTask")),
+    broken!("another cluster than the stack's", ["PSA301"], |scene| scene.account(|state| {
+        let policies = state.iam.roles.get_mut("psa-PollRole-1").unwrap().policies.iter_mut();
+        policies.for_each(|policy| *policy = with_text(policy, "cluster/*", "cluster/other"));
+    })),
+    broken!("a role that may not be passed", ["PSA302"], |scene| {
+        scene.account(|state| {
+            let role = state.iam.roles["execution"].clone();
+            state.iam.roles.insert("ecsTaskExecutionRole".into(), role);
+        });
+        scene.job(json!({"execution_role_arn": "arn:aws:iam::123456789012:role/ecsTaskExecutionRole"}));
+    }),
+    broken!("a boundary that denies", ["PSA302"], |scene| scene.account(|state| {
+        let deny = json!({"Statement": {"Effect": "Deny", "Action": "iam:PassRole", "Resource": "*"}});
+        state.iam.roles.get_mut("psa-PollRole-1").unwrap().policies.push(deny);
+    })),
+    broken!("a log group that may not be read", ["PSA303"], |scene| {
+        scene.job(json!({"cloudwatch_logs_options": {"awslogs-group": "company"}}));
+    }),
+    broken!("a parameter that may not be read", ["PSA305"], |scene| {
+        scene.deployment.world.put_parameter("/shared/ca", AUTHORITY);
+        scene.agent(json!({"ca_bundle": "ssm://shared/ca"}));
+    }),
+    broken!("no permission to tag", ["PSA307"], |scene| scene.without("psa-PollRole-1", "ecs:TagResource")),
+    // ECS.
+    broken!("a missing cluster", ["PSA401"], |scene| scene.job(json!({"cluster": "elsewhere"}))),
+    broken!("an inactive cluster", ["PSA402"], |scene| scene.account(|state| {
+        state.ecs.cluster_states.insert(CLUSTER.into(), "INACTIVE".into());
+    })),
+    broken!("a capacity provider that is not attached", ["PSA403"], |scene| scene.job(json!({
+        "launch_type": null, "capacity_provider_strategy": [{"capacityProvider": "gpu", "weight": 1}],
+    }))),
+    broken!("a size that Fargate does not have", ["PSA404"], |scene| scene.job(json!({"cpu": 256, "memory": 4096}))),
+    broken!("a missing role", ["PSA405"], |scene| scene.account(|state| {
+        state.iam.roles.remove("task");
+    })),
+    broken!("an execution role that trusts others", ["PSA406"], |scene| scene.account(|state| {
+        let role = state.iam.roles.get_mut("execution").unwrap();
+        role.trust = with_text(&role.trust, "ecs-tasks", "ec2");
+    })),
+    broken!("an execution role that may not read our key", ["PSA407"], |scene| {
+        scene.without("execution", "ssm:GetParameters")
+    }),
+    broken!("an execution role that may not pull", ["PSA407"], |scene| scene.without("execution", "ecr:BatchGetImage")),
+    broken!("a missing image tag", ["PSA408"], |scene| scene.account(|state| {
+        state.ecr.repositories.get_mut("flows").unwrap().clear();
+    })),
+    broken!("an image for another processor", ["PSA409"], |scene| scene.account(|state| {
+        let image = world::ecr::Image::Single("arm64".into());
+        state.ecr.repositories.get_mut("flows").unwrap().insert("1".into(), image);
+    })),
+    broken!("a log group that nobody makes", ["PSA410"], |scene| scene.job(json!({
+        "cloudwatch_logs_options": {"awslogs-group": "prefect-flows", "awslogs-create-group": "false"},
+    }))),
+    // Network.
+    broken!("a missing subnet", ["PSA501"], |scene| scene.network(json!({"subnets": ["subnet-default-a", "subnet-gone"]}))),
+    broken!("a missing security group", ["PSA502"], |scene| scene.network(json!({"securityGroups": ["sg-gone"]}))),
+    broken!("subnets of two VPCs", ["PSA503"], |scene| {
+        scene.account(|state| {
+            let mut other = state.ec2.subnets[0].clone();
+            (other.subnet_id, other.vpc_id) = ("subnet-other".into(), "vpc-other".into());
+            state.ec2.subnets.push(other);
+        });
+        scene.network(json!({"subnets": ["subnet-default-a", "subnet-other"]}));
+    }),
+    broken!("no route", ["PSA504"], |scene| scene.account(|state| state.ec2.route_tables[0].way_out = None)),
+    broken!("an internet gateway without a public address", ["PSA504"], |scene| {
+        scene.network(json!({"assignPublicIp": "DISABLED"}))
+    }),
+    broken!("no address", ["PSA505"], |scene| scene.account(|state| state.ec2.subnets[0].free = 0)),
+    broken!("no way out for 443", ["PSA506"], |scene| scene.account(|state| {
+        state.ec2.security_groups[0].egress = vec![("tcp".into(), 5432, 5432)];
+    })),
+    // Quotas.
+    broken!("more launches than the quota", ["PSA701"], |scene| scene.agent(json!({"launch_rate": 50}))),
+    broken!("a task larger than the quota", ["PSA702"], |scene| scene.job(json!({"cpu": 8192, "memory": 16384}))),
+    broken!("too few invocations", ["PSA703"], |scene| scene.account(|state| state.lambda.unreserved = Some(2))),
+    broken!("a public URL", ["PSA704"], |scene| scene.account(|state| {
+        state.cloudformation.stacks[1].parameters.insert("HealthAuthType".into(), "NONE".into());
+    })),
     // Events.
     broken!("no rule", ["PSA601"], |scene| {
         scene.deployment.world.lock().events.rules.remove("psa-own");
@@ -102,6 +196,11 @@ const BROKEN: &[Broken] = &[
     }),
 ];
 
+/// The same with another text in it.
+fn with_text(value: &Value, from: &str, to: &str) -> Value {
+    serde_json::from_str(&value.to_string().replace(from, to)).unwrap()
+}
+
 #[tokio::test]
 async fn a_healthy_deployment_has_no_finding() {
     let scene = Scene::healthy().await;
@@ -109,6 +208,7 @@ async fn a_healthy_deployment_has_no_finding() {
     assert_eq!((code, &codes), (Some(0), &BTreeSet::new()), "{found:#}");
     assert_eq!(found["findings"], json!([]), "not even information: {found:#}");
     let ended = scene.run(&format!("--root {ROOT}")).await.well();
+    println!("{}", ended.stdout);
     assert!(ended.stdout.contains("  ✔ ") && ended.stdout.contains("all is well: "), "{ended:?}");
     assert!(!ended.stdout.contains(KEY) && !ended.stdout.contains('\x1b') && ended.stderr.is_empty(), "{ended:?}");
 }
@@ -194,10 +294,19 @@ async fn arguments_that_are_wrong_are_two() {
 #[tokio::test]
 async fn another_worker_is_worth_knowing_and_nothing_is_written() {
     let scene = Scene::healthy().await;
-    let api = scene.deployment.world.prefect3_url();
-    let heartbeat = reqwest::Client::new().post(format!("{api}/work_pools/{POOL}/workers/heartbeat")).bearer_auth(KEY);
-    let answer = heartbeat.json(&json!({"name": "ECSWorker 1", "heartbeat_interval_seconds": 30})).send().await.unwrap();
-    assert!(answer.status().is_success());
+    scene.deployment.world.prefect3(|prefect3| {
+        let now = time::OffsetDateTime::now_utc();
+        prefect3.workers.push(Worker {
+            id: "22222222-2222-4222-8222-222222222222".into(),
+            created: now,
+            work_pool_id: prefect3.work_pools[0].id.clone(),
+            name: "ECSWorker 1".into(),
+            last_heartbeat_time: now,
+            heartbeat_interval_seconds: Some(30),
+            online: true,
+            metadata: Value::Null,
+        });
+    });
     scene.deployment.world.lock().journal.clear();
     let (code, _, found) = scene.codes().await;
     assert_eq!((code, &found["findings"][0]["code"]), (Some(0), &json!("PSA228")), "{found:#}");
@@ -205,6 +314,7 @@ async fn another_worker_is_worth_knowing_and_nothing_is_written() {
     let reads = |name: &&String| {
         ["Get", "Describe", "List", "Simulate", "BatchGet", "read_", "account"].iter().any(|read| name.starts_with(read))
             || name.ends_with("/filter")
+            || name.starts_with("GET ")
     };
     let writes: Vec<_> = asked.iter().filter(|name| !reads(name)).collect();
     assert!(writes.is_empty(), "{writes:?}");
@@ -213,10 +323,9 @@ async fn another_worker_is_worth_knowing_and_nothing_is_written() {
 #[tokio::test]
 async fn deployments_that_do_not_render_are_named_and_a_template_that_does_not_once() {
     let scene = Scene::healthy().await;
-    let _ = (DeploymentSpec::default(), QueueSpec::default(), STACK);
     scene.deployment.world.prefect3_deployment(DeploymentSpec {
         name: "broken".into(),
-        job_variables: json!({"cpu": "a lot"}).as_object().unwrap().clone(),
+        job_variables: json!({"aws_credentials": {"$ref": {"block_document_id": "11111111-1111-4111-8111-111111111111"}}}).as_object().unwrap().clone(),
         ..DeploymentSpec::default()
     });
     let (code, codes, found) = scene.codes().await;

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `/prefect1`, `/prefect1/graphql` | Prefect 1 GraphQL ([`prefect1`]) |
 //! | `/prefect3/api/…`, also under `/accounts/{id}/workspaces/{id}` | the REST API of Prefect 2 and 3 ([`prefect3`]) |
-//! | `/` with `X-Amz-Target` | ECS ([`ecs`]), SSM ([`ssm`]), CloudWatch Logs ([`logs`]), SQS ([`sqs`]) and EventBridge ([`events`]), JSON |
-//! | `/` with a form `Action` | EC2 ([`ec2`]), STS ([`sts`]) and CloudFormation ([`cloudformation`]), XML |
+//! | `/` with `X-Amz-Target` | ECS ([`ecs`]), SSM ([`ssm`]), CloudWatch Logs ([`logs`]), SQS ([`sqs`]), EventBridge ([`events`]),
+//! | | ECR and Service Quotas ([`ecr`]), JSON |
+//! | `/` with a form `Action` | EC2 ([`ec2`]), STS ([`sts`]), IAM ([`iam`]) and CloudFormation ([`cloudformation`]), XML |
 //! | `/schedules/{name}` | EventBridge Scheduler ([`events`]) |
-//! | `/2015-03-31/functions/{name}/invocations` | Lambda Invoke ([`lambda`]) |
+//! | `/2015-03-31/functions/{name}/invocations` | Lambda Invoke ([`lambda`]); its settings below `/2016-08-19` and `/2019-09-30` |
 //! | any other signed GET | S3, path style ([`s3`]) |
 //! | `/_world/…` | the control API ([`control`]): dumps, seeds, faults |
 //!
@@ -20,9 +21,11 @@ pub mod answer;
 pub mod cloudformation;
 pub mod control;
 pub mod ec2;
+pub mod ecr;
 pub mod ecs;
 pub mod events;
 pub mod faults;
+pub mod iam;
 pub mod ids;
 pub mod io;
 pub mod journal;

@@ -3,7 +3,7 @@
 use crate::{
     FaultKind, Request, World,
     answer::{ServiceError, answer, html, service_error},
-    cloudformation, control, ec2, ecs, events,
+    cloudformation, control, ec2, ecr, ecs, events, iam,
     io::{Connection, WorldListener},
     journal::headers_of,
     lambda, logs,
@@ -138,6 +138,12 @@ fn tell_time(world: &World, route: &Route, response: &mut Response) {
     }
 }
 
+/// Where a request was sent to.
+fn own_address(parts: &Parts) -> String {
+    let host = parts.headers.get(axum::http::header::HOST).and_then(|host| host.to_str().ok());
+    format!("http://{}", host.unwrap_or("localhost"))
+}
+
 /// The same answer, its body changed.
 async fn changed(response: Response, seed: u64) -> Response {
     let (mut head, body) = response.into_parts();
@@ -211,7 +217,12 @@ fn at_once(world: &World, scope: &Scope, route: &Route, parts: &Parts, body: &By
         "ec2" => ec2::handle(world, scope, &route.operation, body),
         "sts" => sts::handle(world, &parts.headers, &route.operation, body),
         "s3" => s3::handle(world, &parts.uri),
+        "lambda" if route.operation != "Invoke" => lambda::settings(world, parts, &route.operation),
         "lambda" => lambda::handle(world, parts, body),
+        "iam" => iam::handle(world, scope, &route.operation, body),
+        "ecr" if route.operation == "GetLayer" => ecr::layer(&parts.uri),
+        "ecr" => ecr::handle(world, &own_address(parts), &route.operation, body),
+        "quotas" => ecr::quotas(world, &route.operation, body),
         _ => answer(404, "text/plain", format!("no fake serves {}", route.operation)),
     }
 }

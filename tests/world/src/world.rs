@@ -1,7 +1,7 @@
 //! The shared state, and the handle that tests, servers and the control API hold on it.
 
 use crate::{
-    Fault, Request, cloudformation, ec2, ecs, events, faults::Faults, io::WorldListener, journal::Journal, lambda, logs,
+    Fault, Request, cloudformation, ec2, ecr, ecs, events, faults::Faults, iam, io::WorldListener, journal::Journal, lambda, logs,
     prefect1, prefect3, s3, server, sqs, ssm, sts,
 };
 use std::{
@@ -49,6 +49,12 @@ pub struct State {
     pub cloudformation: cloudformation::CloudFormation,
     /// Rules and schedules.
     pub events: events::Events,
+    /// Roles.
+    pub iam: iam::Iam,
+    /// Images.
+    pub ecr: ecr::Ecr,
+    /// Quotas.
+    pub quotas: ecr::Quotas,
     /// Queues.
     pub sqs: sqs::Sqs,
     /// Every request that came in.

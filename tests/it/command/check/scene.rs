@@ -1,9 +1,11 @@
 //! A deployment in which all is well, and what breaks it.
 
 use super::super::process::{Ended, agent, end};
+use super::account::{furnish, job_variables};
 use crate::support::{Deployment, ROOT};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use world::State;
 use world::cloudformation::Stack;
 use world::events::{Rule, Schedule};
 use world::prefect3::{Auth, DeploymentSpec, POOL};
@@ -30,11 +32,45 @@ impl Scene {
         let scene = Self { deployment: Deployment::empty().await };
         let world = &scene.deployment.world;
         world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec![KEY.into()] });
-        world.prefect3_deployment(DeploymentSpec::default());
+        scene.job(json!({}));
+        furnish(world);
         scene.agent(json!({}));
         scene.secret("etl/api-key", KEY);
         scene.deploy();
         scene
+    }
+
+    /// The deployment, with these job variables beside its own.
+    pub(super) fn job(&self, extra: Value) {
+        let mut job_variables = job_variables().as_object().unwrap().clone();
+        job_variables.extend(extra.as_object().unwrap().clone());
+        self.deployment.world.prefect3(|prefect3| prefect3.deployments.clear());
+        self.deployment.world.prefect3_deployment(DeploymentSpec { job_variables, ..DeploymentSpec::default() });
+    }
+
+    /// The deployment, in another network.
+    pub(super) fn network(&self, extra: Value) {
+        let mut network = job_variables()["network_configuration"].clone();
+        network.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        self.job(json!({"network_configuration": network}));
+    }
+
+    /// Changes the account.
+    pub(super) fn account(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.deployment.world.lock());
+    }
+
+    /// Leaves an action out of a role's policies.
+    pub(super) fn without(&self, role: &str, action: &str) {
+        self.account(|state| {
+            let policy = &mut state.iam.roles.get_mut(role).unwrap().policies[0];
+            let statements = policy["Statement"].as_array_mut().unwrap();
+            let before = statements.len();
+            for statement in statements.iter_mut() {
+                statement["Action"].as_array_mut().unwrap().retain(|one| one != action);
+            }
+            assert!(before > 0, "{role} has no policy");
+        });
     }
 
     /// Writes the agent's configuration.
