@@ -1,10 +1,10 @@
 //! Calls that only look, for the doctor: any operation of a service by its name, its answer as JSON whatever the service
 //! speaks. No function reaches them, so they are not in the functions' zip.
 
+use super::AwsError;
 use super::answers::{self, answer_error};
 use super::clients::{AgentAws, AwsClients};
 use super::signed::{Call, Service, Signed, region_of_iam};
-use super::AwsError;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use roxmltree::Node;
@@ -121,8 +121,8 @@ impl Reads {
         if !(200..300).contains(&answer.status) {
             return Err(answer_error(&answer));
         }
-        let body: Value =
-            serde_json::from_slice(&answer.body).map_err(|_| AwsError::Malformed(format!("{name} answered no JSON")))?;
+        let body: Value = serde_json::from_slice(&answer.body)
+            .map_err(|_| AwsError::Malformed(format!("{name} answered no JSON")))?;
         if body.is_object() { Ok(body) } else { Err(AwsError::Malformed(format!("{name} answered no object"))) }
     }
 

@@ -36,13 +36,22 @@ pub async fn observe(reads: &Reads, wishes: &Wishes) -> Observed {
         let seen = image(&reads.in_region(&registry.region), &registry).await;
         (name, seen)
     }));
-    let roles = join_all(wishes.roles.iter().take(MOST).map(|arn| async move { (arn.clone(), trust(reads, arn).await) }));
-    let execution = join_all(wishes.execution.iter().take(MOST).map(|(role, wanted)| async move {
-        (role.clone(), allowed(reads, role, wanted).await)
-    }));
-    let groups = join_all(wishes.log_groups.iter().take(MOST).map(|arn| async move {
-        (arn.clone(), group_exists(&reads.in_region(region_of(arn)), arn).await)
-    }));
+    let roles =
+        join_all(wishes.roles.iter().take(MOST).map(|arn| async move { (arn.clone(), trust(reads, arn).await) }));
+    let execution = join_all(
+        wishes
+            .execution
+            .iter()
+            .take(MOST)
+            .map(|(role, wanted)| async move { (role.clone(), allowed(reads, role, wanted).await) }),
+    );
+    let groups = join_all(
+        wishes
+            .log_groups
+            .iter()
+            .take(MOST)
+            .map(|arn| async move { (arn.clone(), group_exists(&reads.in_region(region_of(arn)), arn).await) }),
+    );
     let (clusters, roles, execution, images, log_groups) =
         tokio::join!(clusters(reads, wishes), roles, execution, images, groups);
     Observed {
@@ -86,11 +95,7 @@ async fn trust(reads: &Reads, arn: &str) -> Result<Option<Value>, AwsError> {
     }
 }
 
-async fn allowed(
-    reads: &Reads,
-    role: &str,
-    wanted: &BTreeSet<(String, String)>,
-) -> Vec<(String, String, Decision)> {
+async fn allowed(reads: &Reads, role: &str, wanted: &BTreeSet<(String, String)>) -> Vec<(String, String, Decision)> {
     let mut by_action: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (action, resource) in wanted {
         by_action.entry(action).or_default().push(resource);

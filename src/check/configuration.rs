@@ -28,6 +28,12 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// There was no time to read them.
+    pub fn unread() -> Self {
+        let late = || AwsError::NoAnswer("there was no time left".into());
+        Self { config: Err(late()), secrets: Err(late()), locked: Vec::new(), state: Err(late()) }
+    }
+
     /// Reads them.
     pub async fn read(aws: &AwsClients, root: &Root) -> Self {
         let ssm = &aws.ssm;
@@ -79,14 +85,16 @@ pub fn judge_parameters(root: &Root, parameters: &Parameters) -> Looked {
         looked.found(SECRET_IN_CLEAR.found(name, sentence, mend));
     }
     if !secrets.is_empty() && secrets.iter().all(|secret| secret.is_secure) {
-        let decrypted = if parameters.secrets.is_ok() { ", and decrypt" } else { "" };
-        looked.is_well(Group::Configuration, format!("{}: SecureString{decrypted}", counted(secrets.len(), "secret")));
+        let decrypted = if parameters.secrets.is_ok() { ", and can be decrypted" } else { "" };
+        let said = format!("{} kept as SecureString{decrypted}", counted(secrets.len(), "secret"));
+        looked.is_well(Group::Configuration, said);
     }
     looked
 }
 
 /// What the agents' configurations say, and who has none.
-pub fn judge_agents(root: Option<&Root>, loaded: &Loaded, state: &[String]) -> Looked {
+/// `secrets_known`: their secrets were read.
+pub fn judge_agents(root: Option<&Root>, loaded: &Loaded, state: &[String], secrets_known: bool) -> Looked {
     let mut looked = Looked::default();
     if loaded.agents.is_empty() {
         let config = root.map(Root::config).unwrap_or_default();
@@ -101,7 +109,11 @@ pub fn judge_agents(root: Option<&Root>, loaded: &Loaded, state: &[String]) -> L
             Err(errors) => {
                 let mend = match root {
                     Some(root) => {
-                        format!("prefect-serverless-agent push {0}.yaml --agent {0} --root {1}", agent.agent, root.as_str())
+                        format!(
+                            "prefect-serverless-agent push {0}.yaml --agent {0} --root {1}",
+                            agent.agent,
+                            root.as_str()
+                        )
                     }
                     None => format!("correct {}", agent.parameter),
                 };
@@ -111,7 +123,7 @@ pub fn judge_agents(root: Option<&Root>, loaded: &Loaded, state: &[String]) -> L
                 let disabled = if config.enabled { "" } else { " (enabled: false: it is not polled)" };
                 let said = format!("agent {}: its configuration is valid{disabled}", agent.agent);
                 looked.is_well(Group::Configuration, said);
-                if needs_credential(config) && has_none(secrets) {
+                if secrets_known && needs_credential(config) && has_none(secrets) {
                     looked.found(missing_credential(root, agent, config));
                 }
             }
@@ -192,7 +204,10 @@ pub fn judge_schedule(
         Deployed::Found(stack) => stack,
         Deployed::Missing => {
             let sentence = "no stack of this region has it as its ParameterRoot, so nothing polls";
-            let mend = format!("sam deploy --parameter-overrides ParameterRoot={} …, or check --pre before that", root.as_str());
+            let mend = format!(
+                "sam deploy --parameter-overrides ParameterRoot={} …, or check --pre before that",
+                root.as_str()
+            );
             looked.found(STACK_MISSING.found(root.as_str(), sentence, mend));
             return looked;
         }

@@ -2,8 +2,9 @@
 //! here, purely; [`Ear`] only listens.
 
 use super::codes::{
-    API_MAINTENANCE, API_TROUBLE, AUTHORITY_UNKNOWN, CERTIFICATE_EXPIRED, CLOCK_DRIFTS, CLOCK_OFF, CREDENTIAL_FORBIDDEN,
-    CREDENTIAL_UNKNOWN, NAME_UNKNOWN, NO_PREFECT_API, NOT_REACHED, POOL_MISSING, PREFECT_UNKNOWN, TLS_FAILED,
+    API_MAINTENANCE, API_TROUBLE, AUTHORITY_UNKNOWN, CERTIFICATE_EXPIRED, CLOCK_DRIFTS, CLOCK_OFF,
+    CREDENTIAL_FORBIDDEN, CREDENTIAL_UNKNOWN, NAME_UNKNOWN, NO_PREFECT_API, NOT_REACHED, POOL_MISSING, PREFECT_UNKNOWN,
+    TLS_FAILED,
 };
 use super::{Finding, Group, Looked};
 use crate::http::{Answer, Exchange, Http, Request, SendError};
@@ -130,7 +131,11 @@ pub fn judge_error(asked: Asked<'_>, error: &ApiError) -> Finding {
         ApiError::Configuration(text) => NO_PREFECT_API.found(agent, text, "correct `api`"),
         ApiError::Malformed(text) => {
             let sentence = format!("{api} answers, but not as a Prefect API: {text}");
-            NO_PREFECT_API.found(agent, sentence, format!("correct `api`; curl {api}/health says true where it is right"))
+            NO_PREFECT_API.found(
+                agent,
+                sentence,
+                format!("correct `api`; curl {api}/health says true where it is right"),
+            )
         }
         ApiError::Maintenance { .. } => API_MAINTENANCE.found(api, error.to_string(), "wait, and check again"),
         ApiError::NoTime => PREFECT_UNKNOWN.found(api, "there was no time left to ask", "check again"),
@@ -159,7 +164,9 @@ fn not_connected(api: &str, reason: &str) -> Finding {
     }
     if has("certificate") || has("InvalidContentType") || has("corrupt message") || has("tls") || has("handshake") {
         let sentence = format!("no TLS with it: {reason}");
-        let mend = format!("openssl s_client -connect {host}:443 -servername {host}; `api` must name the host as its certificate does");
+        let mend = format!(
+            "openssl s_client -connect {host}:443 -servername {host}; `api` must name the host as its certificate does"
+        );
         return TLS_FAILED.found(api, sentence, mend);
     }
     let sentence = format!("no connection can be made: {reason}");

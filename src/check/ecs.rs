@@ -3,7 +3,8 @@
 
 use super::codes::{
     ARCHITECTURE_DIFFERS, CAPACITY_PROVIDER_UNATTACHED, CLUSTER_INACTIVE, CLUSTER_MISSING, DEFINITION_UNKNOWN,
-    ECS_UNKNOWN, EXECUTION_DENIED, FARGATE_SIZE_ILLEGAL, IMAGE_MISSING, LOG_GROUP_MISSING, ROLE_MISSING, ROLE_UNTRUSTED,
+    ECS_UNKNOWN, EXECUTION_DENIED, FARGATE_SIZE_ILLEGAL, IMAGE_MISSING, LOG_GROUP_MISSING, ROLE_MISSING,
+    ROLE_UNTRUSTED,
 };
 use super::configuration::counted;
 use super::permissions::Decision;
@@ -92,12 +93,14 @@ fn judge_clusters(wishes: &Wishes, observed: &Observed, looked: &mut Looked) {
         match cluster {
             Err(error) => unknown(looked, subject, error, "ecs:DescribeClusters"),
             Ok(None) => {
-                let mend = format!("aws ecs create-cluster --cluster-name {name} --capacity-providers FARGATE FARGATE_SPOT");
+                let mend =
+                    format!("aws ecs create-cluster --cluster-name {name} --capacity-providers FARGATE FARGATE_SPOT");
                 looked.found(CLUSTER_MISSING.found(subject, "there is no such cluster", mend));
             }
             Ok(Some(cluster)) if cluster.status != "ACTIVE" => {
                 let sentence = format!("it is {}: nothing starts there", cluster.status);
-                let mend = format!("aws ecs create-cluster --cluster-name {name}, or name another cluster in the work pool");
+                let mend =
+                    format!("aws ecs create-cluster --cluster-name {name}, or name another cluster in the work pool");
                 looked.found(CLUSTER_INACTIVE.found(subject, sentence, mend));
             }
             Ok(Some(cluster)) => {
@@ -106,7 +109,8 @@ fn judge_clusters(wishes: &Wishes, observed: &Observed, looked: &mut Looked) {
                     wanted.filter(|provider| !cluster.capacity_providers.contains(provider)).collect();
                 for provider in &missing {
                     let sentence = format!("the capacity provider {provider} is not attached to it");
-                    let all = cluster.capacity_providers.iter().chain([*provider]).cloned().collect::<Vec<_>>().join(" ");
+                    let all =
+                        cluster.capacity_providers.iter().chain([*provider]).cloned().collect::<Vec<_>>().join(" ");
                     let mend = format!(
                         "aws ecs put-cluster-capacity-providers --cluster {name} --capacity-providers {all} \
                          --default-capacity-provider-strategy …"
@@ -157,7 +161,11 @@ pub struct Memory {
 impl Memory {
     fn contains(self, mebibytes: u32) -> bool {
         // 256 CPU units double instead.
-        let is_step = if self.least == 512 { mebibytes.is_power_of_two() } else { (mebibytes - self.least.min(mebibytes)).is_multiple_of(self.step) };
+        let is_step = if self.least == 512 {
+            mebibytes.is_power_of_two()
+        } else {
+            (mebibytes - self.least.min(mebibytes)).is_multiple_of(self.step)
+        };
         (self.least..=self.most).contains(&mebibytes) && is_step
     }
 
@@ -291,7 +299,10 @@ fn judge_execution(role: &str, asked: &[(String, String, Decision)], looked: &mu
     }
     if denied.is_empty() && unasked.is_empty() && !asked.is_empty() {
         let name = role.rsplit('/').next().unwrap_or_default();
-        looked.is_well(Group::Ecs, format!("execution role {name}: pulls, logs and reads the secrets that its tasks need"));
+        looked.is_well(
+            Group::Ecs,
+            format!("execution role {name}: pulls, logs and reads the secrets that its tasks need"),
+        );
     }
 }
 

@@ -1,8 +1,6 @@
 //! The events that tell what became of tasks: the rules and their targets, other accounts, the queue of failures.
 
-use super::codes::{
-    EVENTS_UNKNOWN, FAILURES_WAIT, FORWARDING_MISSING, RULE_DISABLED, RULE_MISSING, TARGET_MISSING,
-};
+use super::codes::{EVENTS_UNKNOWN, FAILURES_WAIT, FORWARDING_MISSING, RULE_DISABLED, RULE_MISSING, TARGET_MISSING};
 use super::configuration::{again, counted};
 use super::stack::Stack;
 use super::{Group, Looked, why};
@@ -45,9 +43,12 @@ pub struct Observed {
 
 /// Looks.
 pub async fn observe(reads: &Reads, stack: &Stack) -> Observed {
-    let (own_tasks, workers_tasks, failures) =
-        join3(rule(reads, stack.resource(OWN_TASKS)), rule(reads, stack.resource(WORKERS_TASKS)), waiting(reads, stack))
-            .await;
+    let (own_tasks, workers_tasks, failures) = join3(
+        rule(reads, stack.resource(OWN_TASKS)),
+        rule(reads, stack.resource(WORKERS_TASKS)),
+        waiting(reads, stack),
+    )
+    .await;
     Observed { own_tasks, workers_tasks, failures }
 }
 
@@ -95,7 +96,8 @@ pub fn judge(stack: &Stack, observed: &Observed, agents: &[LoadedAgent]) -> Look
         Ok(Some(0)) => looked.is_well(Group::Events, "the queue of failures is empty"),
         Ok(Some(count)) => {
             let url = stack.resource(FAILURES).unwrap_or_default();
-            let sentence = format!("{} could not be told to Prefect, each with the error beside it", counted_events(*count));
+            let sentence =
+                format!("{} could not be told to Prefect, each with the error beside it", counted_events(*count));
             let mend = format!("aws sqs receive-message --queue-url {url} --message-attribute-names All");
             looked.found(FAILURES_WAIT.found(format!("queue {url}"), sentence, mend));
         }
@@ -105,7 +107,11 @@ pub fn judge(stack: &Stack, observed: &Observed, agents: &[LoadedAgent]) -> Look
         }
         Err(error) => {
             let sentence = format!("the queue of failures could not be asked: {}", why(error));
-            looked.found(EVENTS_UNKNOWN.found(format!("stack {}", stack.name), sentence, "allow sqs:GetQueueAttributes"));
+            looked.found(EVENTS_UNKNOWN.found(
+                format!("stack {}", stack.name),
+                sentence,
+                "allow sqs:GetQueueAttributes",
+            ));
         }
     }
     judge_forwarding(stack, agents, &mut looked);
@@ -117,7 +123,10 @@ fn counted_events(count: u64) -> String {
 }
 
 fn deploy_again(stack: &Stack) -> String {
-    format!("sam deploy --stack-name {} (or delete it and deploy it anew: what was deleted by hand is not missed)", stack.name)
+    format!(
+        "sam deploy --stack-name {} (or delete it and deploy it anew: what was deleted by hand is not missed)",
+        stack.name
+    )
 }
 
 /// `is_wanted`: the stack is meant to have it enabled.
@@ -170,8 +179,13 @@ fn judge_forwarding(stack: &Stack, agents: &[LoadedAgent], looked: &mut Looked) 
                 "it launches in the account {account}, whose events this stack does not let in: nobody is told of tasks \
                  that die there"
             );
-            let parameter = format!("ForwardingAccountIds={}, and deploy infra/forward-events.yaml there", all.join(","));
-            looked.found(FORWARDING_MISSING.found(format!("agent {}", agent.agent), sentence, again(stack, &parameter)));
+            let parameter =
+                format!("ForwardingAccountIds={}, and deploy infra/forward-events.yaml there", all.join(","));
+            looked.found(FORWARDING_MISSING.found(
+                format!("agent {}", agent.agent),
+                sentence,
+                again(stack, &parameter),
+            ));
         }
     }
 }

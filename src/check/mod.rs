@@ -8,6 +8,7 @@
 //! | `codes` | every finding that there is: its code, its group, how bad it is |
 //! | `configuration` | parameters, secrets, what nobody uses; the schedule |
 //! | `stack` | the deployed stack of a root, and what it is made of |
+//! | `certificate` | when the certificate of an API ends |
 //! | `connection` | names, TLS, clocks, what became of a credential |
 //! | `prefect` | the work pool, its queues, template and workers |
 //! | `permissions` | what the functions' roles may do, as IAM simulates it |
@@ -18,6 +19,7 @@
 //! | `quotas` | launches per second, processors, concurrent invocations |
 
 mod asking;
+pub mod certificate;
 pub mod codes;
 pub mod configuration;
 pub mod connection;
@@ -28,6 +30,8 @@ pub mod permissions;
 pub mod prefect;
 pub mod quotas;
 pub mod stack;
+#[cfg(test)]
+mod testing;
 pub mod wishes;
 
 pub use asking::observe as observe_ecs;
@@ -58,15 +62,8 @@ pub enum Group {
 
 impl Group {
     /// All of them, as they are shown.
-    pub const ALL: [Self; 7] = [
-        Self::Configuration,
-        Self::Prefect,
-        Self::Permissions,
-        Self::Ecs,
-        Self::Network,
-        Self::Events,
-        Self::Quotas,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Configuration, Self::Prefect, Self::Permissions, Self::Ecs, Self::Network, Self::Events, Self::Quotas];
 
     /// For people.
     pub fn title(self) -> &'static str {
@@ -115,12 +112,7 @@ pub struct Finding {
 
 impl Code {
     /// It was found.
-    pub fn found(
-        &self,
-        subject: impl Into<String>,
-        sentence: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Finding {
+    pub fn found(&self, subject: impl Into<String>, sentence: impl Into<String>, mend: impl Into<String>) -> Finding {
         Finding {
             code: self.id,
             group: self.group,
@@ -183,6 +175,8 @@ pub fn why(error: &AwsError) -> String {
 pub fn is_denied(error: &AwsError) -> bool {
     matches!(
         error.code(),
-        Some("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "AuthorizationError" | "NotAuthorized")
+        Some(
+            "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "AuthorizationError" | "NotAuthorized"
+        )
     )
 }

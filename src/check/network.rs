@@ -94,7 +94,9 @@ pub async fn observe(reads: &Reads, network: &Network) -> Result<Observed, AwsEr
         Subnets::OfVpc(id) => filter("vpc-id", &[id]),
         Subnets::OfDefaultVpc => {
             let vpcs = describe("DescribeVpcs", "vpcSet", filter("isDefault", &["true"])).await?;
-            let Some(vpc) = vpcs.first().and_then(|vpc| text_at(vpc, &["vpcId"])) else { return Ok(Observed::default()) };
+            let Some(vpc) = vpcs.first().and_then(|vpc| text_at(vpc, &["vpcId"])) else {
+                return Ok(Observed::default());
+            };
             filter("vpc-id", &[vpc])
         }
     };
@@ -155,11 +157,19 @@ fn group_of(row: &Value) -> Option<SecurityGroup> {
 fn table_of(row: &Value) -> Option<RouteTable> {
     let associations = items_at(row, &["associationSet"]);
     let is_default = |route: &&Value| {
-        text_at(route, &["destinationCidrBlock"]) == Some("0.0.0.0/0") && text_at(route, &["state"]) != Some("blackhole")
+        text_at(route, &["destinationCidrBlock"]) == Some("0.0.0.0/0")
+            && text_at(route, &["state"]) != Some("blackhole")
     };
     // Whatever a route goes to stands under a key of its own.
     let target = |route: &Value| {
-        let keys = ["gatewayId", "natGatewayId", "transitGatewayId", "networkInterfaceId", "vpcPeeringConnectionId", "instanceId"];
+        let keys = [
+            "gatewayId",
+            "natGatewayId",
+            "transitGatewayId",
+            "networkInterfaceId",
+            "vpcPeeringConnectionId",
+            "instanceId",
+        ];
         keys.iter().find_map(|key| text_at(route, &[key])).map(str::to_owned)
     };
     Some(RouteTable {
@@ -176,7 +186,8 @@ fn endpoint_of(row: &Value) -> Option<Endpoint> {
     }
     // com.amazonaws.<region>.<service>
     let name = text_at(row, &["serviceName"])?;
-    let service = name.split_once("amazonaws.").and_then(|(_, rest)| rest.split_once('.')).map_or(name, |(_, service)| service);
+    let service =
+        name.split_once("amazonaws.").and_then(|(_, rest)| rest.split_once('.')).map_or(name, |(_, service)| service);
     let tables = items_at(row, &["routeTableIdSet"]).iter().filter_map(Value::as_str);
     Some(Endpoint { service: service.to_owned(), route_tables: tables.map(str::to_owned).collect() })
 }
@@ -193,7 +204,8 @@ pub fn judge(network: &Network, askers: &Askers, observed: &Result<Observed, Aws
         Ok(observed) => observed,
         Err(error) => {
             let sentence = format!("it could not be asked: {}", why(error));
-            let mend = "allow ec2:DescribeSubnets, DescribeSecurityGroups, DescribeRouteTables and DescribeVpcEndpoints";
+            let mend =
+                "allow ec2:DescribeSubnets, DescribeSecurityGroups, DescribeRouteTables and DescribeVpcEndpoints";
             looked.found(NETWORK_UNKNOWN.found(format!("network of {}", who(askers)), sentence, mend));
             return looked;
         }
@@ -223,13 +235,18 @@ pub fn judge(network: &Network, askers: &Askers, observed: &Result<Observed, Aws
     if !groups.is_empty() && !groups.iter().any(|group| group.lets_https_out) {
         let id = groups.first().map(|group| group.id.as_str()).unwrap_or_default();
         let sentence = "no security group lets port 443 out: neither images nor Prefect are reached";
-        let mend = format!("aws ec2 authorize-security-group-egress --group-id {id} --protocol tcp --port 443 --cidr 0.0.0.0/0");
+        let mend = format!(
+            "aws ec2 authorize-security-group-egress --group-id {id} --protocol tcp --port 443 --cidr 0.0.0.0/0"
+        );
         looked.found(EGRESS_CLOSED.found(id, sentence, mend));
     }
     ways_out(network, askers, observed, &mut looked);
     if looked.findings.is_empty() {
         let count = observed.subnets.len();
-        looked.is_well(Group::Network, format!("{place}: {} with a way out", super::configuration::counted(count, "subnet")));
+        looked.is_well(
+            Group::Network,
+            format!("{place}: {} with a way out", super::configuration::counted(count, "subnet")),
+        );
     }
     looked
 }
@@ -241,7 +258,8 @@ fn missing(network: &Network, askers: &Askers, observed: &Observed, looked: &mut
             looked.found(SUBNET_MISSING.found(id, sentence, "aws ec2 describe-subnets, and correct the job template"));
         }
     }
-    for id in network.security_groups.iter().filter(|id| !observed.security_groups.iter().any(|group| group.id == **id)) {
+    for id in network.security_groups.iter().filter(|id| !observed.security_groups.iter().any(|group| group.id == **id))
+    {
         let sentence = format!("{} has no such security group; {} would not start", network.region, who(askers));
         let mend = "aws ec2 describe-security-groups, and correct the job template";
         looked.found(SECURITY_GROUP_MISSING.found(id, sentence, mend));
@@ -285,7 +303,14 @@ fn ways_out(network: &Network, askers: &Askers, observed: &Observed, looked: &mu
 fn lacking_endpoints(network: &Network, observed: &Observed, table: &str) -> Vec<&'static str> {
     let (images, logs) = network.uses;
     let (parameters, secrets) = network.secrets;
-    let wanted = [("ecr.api", images), ("ecr.dkr", images), ("s3", images), ("logs", logs), ("ssm", parameters), ("secretsmanager", secrets)];
+    let wanted = [
+        ("ecr.api", images),
+        ("ecr.dkr", images),
+        ("s3", images),
+        ("logs", logs),
+        ("ssm", parameters),
+        ("secretsmanager", secrets),
+    ];
     let is_there = |service: &str| {
         observed.endpoints.iter().any(|endpoint| {
             let reaches = endpoint.route_tables.is_empty() || endpoint.route_tables.iter().any(|id| id == table);

@@ -2,8 +2,8 @@
 //! the context that they would have.
 
 use super::codes::{
-    ASSUME_DENIED, LOGS_DENIED, OBJECT_DENIED, OTHER_DENIED, PARAMETER_DENIED, PASS_ROLE_DENIED, PERMISSIONS_UNKNOWN,
-    RUN_TASK_DENIED, Code,
+    ASSUME_DENIED, Code, LOGS_DENIED, OBJECT_DENIED, OTHER_DENIED, PARAMETER_DENIED, PASS_ROLE_DENIED,
+    PERMISSIONS_UNKNOWN, RUN_TASK_DENIED,
 };
 use super::configuration::again;
 use super::stack::Stack;
@@ -225,13 +225,7 @@ pub enum Decision {
 }
 
 /// Asks IAM of some requests of one role.
-pub async fn simulate(
-    reads: &Reads,
-    role: &str,
-    action: &str,
-    context: &Context,
-    resources: &[&str],
-) -> Vec<Decision> {
+pub async fn simulate(reads: &Reads, role: &str, action: &str, context: &Context, resources: &[&str]) -> Vec<Decision> {
     let mut fields = vec![
         ("PolicySourceArn".to_owned(), role.to_owned()),
         ("ActionNames.member.1".to_owned(), action.to_owned()),
@@ -334,7 +328,8 @@ pub fn judge(stack: &Stack, wanted: &[Wanted], decisions: &[Decision]) -> Looked
         };
         let subject = format!("role {}", stack.resource(function.role()).unwrap_or(function.role()));
         let (sentence, mend) = if *is_explicit {
-            let mend = "look for a Deny in the role's policies, its permissions boundary and the organisation's policies";
+            let mend =
+                "look for a Deny in the role's policies, its permissions boundary and the organisation's policies";
             (format!("it is explicitly denied {what}"), mend.to_owned())
         } else {
             (format!("it may not {what}"), widened(stack, remedy, wanted))

@@ -6,8 +6,8 @@ use super::codes::{
     QUEUE_MISSING, QUEUE_PAUSED, TEMPLATE_BROKEN,
 };
 use super::configuration::{counted, missing_credential};
-use super::connection::{self, Asked, Ear, judge_clock, judge_error};
-use super::{Group, Looked};
+use super::connection::{self, Asked, Ear, Heard, judge_clock, judge_error};
+use super::{Group, Looked, certificate};
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root};
@@ -20,9 +20,10 @@ use crate::prefect3::api::PoolSurvey;
 use crate::redaction::Redaction;
 use crate::survey::{self, Home, Survey, SurveyError, SurveyedLaunch, Unrendered};
 use crate::transport::without_userinfo;
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 #[cfg(test)]
@@ -57,14 +58,26 @@ pub enum Seen {
     Surveyed(Box<Survey>),
 }
 
-/// Asks the API of an agent; what it says of the time beside it.
-pub async fn look(setting: Setting<'_>, agent: &LoadedAgent, made_of: (&AgentConfig, &AgentSecrets)) -> (Seen, Ear) {
+/// What was observed of an agent's API.
+#[derive(Debug)]
+pub struct Observed {
+    /// What became of asking it.
+    pub seen: Seen,
+    /// What it says of the time.
+    pub heard: Option<Heard>,
+    /// When its certificate ends.
+    pub certificate_end: Option<OffsetDateTime>,
+}
+
+/// Asks the API of an agent.
+pub async fn look(setting: Setting<'_>, agent: &LoadedAgent, made_of: (&AgentConfig, &AgentSecrets)) -> Observed {
     let (config, secrets) = made_of;
     let ear = Ear::default();
     let builder = builder(setting, agent, secrets);
-    let http = match builder.network(config).await {
-        Ok(http) => http,
-        Err(trouble) => return (Seen::NoWay(trouble), ear),
+    let no_way = |trouble| Observed { seen: Seen::NoWay(trouble), heard: None, certificate_end: None };
+    let (http, ca_pem) = match join(builder.network(config), builder.ca_pem(config)).await {
+        (Ok(http), Ok(ca_pem)) => (http, ca_pem),
+        (Err(trouble), _) | (_, Err(trouble)) => return no_way(trouble),
     };
     let asking = async {
         match &config.generation {
@@ -72,8 +85,9 @@ pub async fn look(setting: Setting<'_>, agent: &LoadedAgent, made_of: (&AgentCon
             GenerationConfig::Three(_) => surveyed(setting, &builder, config).await,
         }
     };
-    let (seen, ()) = join(asking, listen(&ear, http, &config.api)).await;
-    (seen.unwrap_or_else(|trouble| trouble), ear)
+    let (seen, (), certificate_end) =
+        join3(asking, listen(&ear, http, &config.api), certificate::end(&config.api, ca_pem)).await;
+    Observed { seen: seen.unwrap_or_else(|trouble| trouble), heard: ear.heard(), certificate_end }
 }
 
 fn builder(setting: Setting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets) -> PrefectBuilder<SystemClock> {
@@ -84,7 +98,8 @@ fn builder(setting: Setting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets) ->
             // Only claims need to know whose they are, and nothing is claimed: AWS need not be asked for the account.
             let arn = format!("arn:aws:ssm:{}:000000000000:parameter/check", aws.region);
             let agent = LoadedAgent { arn: Some(arn), ..agent.clone() };
-            PrefectBuilder::of_parameter(aws, SystemClock, &Root::new(""), &agent, secrets, redaction).with_local_files()
+            PrefectBuilder::of_parameter(aws, SystemClock, &Root::new(""), &agent, secrets, redaction)
+                .with_local_files()
         }
     }
 }
@@ -132,14 +147,15 @@ pub fn judge(
     root: Option<&Root>,
     agent: &LoadedAgent,
     (config, secrets): (&AgentConfig, &AgentSecrets),
-    (seen, ear): (&Seen, &Ear),
+    observed: &Observed,
+    now: OffsetDateTime,
 ) -> Looked {
     let api = without_userinfo(&config.api);
-    let mut looked = judge_clock(&api, ear.heard());
+    let mut looked = judge_clock(&api, observed.heard);
+    looked.join(certificate::judge(&api, observed.certificate_end, now));
     let subject = format!("agent {}", agent.agent);
-    let has_credential =
-        secrets.api_key.is_some() || secrets.auth_token.is_some() || secrets.auth_string.is_some();
-    match seen {
+    let has_credential = secrets.api_key.is_some() || secrets.auth_token.is_some() || secrets.auth_string.is_some();
+    match &observed.seen {
         Seen::NoWay(trouble) => {
             let mend = "correct the configuration, or write the document that it names";
             looked.found(DOCUMENT_UNREADABLE.found(&subject, &trouble.message, mend));
@@ -160,7 +176,8 @@ pub fn judge(
             let (subject, mend) = match &survey.pool {
                 Some(pool) => {
                     let name = &pool.pool.name;
-                    let mend = format!("prefect work-pool update {name:?} --base-job-template FILE (or edit it in the UI)");
+                    let mend =
+                        format!("prefect work-pool update {name:?} --base-job-template FILE (or edit it in the UI)");
                     (format!("work pool {name}"), mend)
                 }
                 None => (subject, "correct the agent's configuration".to_owned()),
@@ -205,7 +222,9 @@ fn judge_pool(own_name: &str, three: &Prefect3Config, survey: &PoolSurvey) -> Lo
         } else {
             format!("it is of type {:?}, not {served:?}: its template says nothing of ECS", pool.kind)
         };
-        let mend = format!("prefect work-pool create --type {served} NAME, and name that in `work_pool` and in the deployments");
+        let mend = format!(
+            "prefect work-pool create --type {served} NAME, and name that in `work_pool` and in the deployments"
+        );
         looked.found(POOL_OF_OTHER_TYPE.found(&subject, sentence, mend));
     }
     if pool.is_paused {
@@ -222,7 +241,8 @@ fn judge_pool(own_name: &str, three: &Prefect3Config, survey: &PoolSurvey) -> Lo
         }
         Ok(queues) => {
             for name in three.work_queues.iter().filter(|name| !queues.iter().any(|queue| queue.name == **name)) {
-                let mend = format!("prefect work-queue create {name:?} --pool {:?}, or correct `work_queues`", pool.name);
+                let mend =
+                    format!("prefect work-queue create {name:?} --pool {:?}, or correct `work_queues`", pool.name);
                 let known = queues.iter().map(|queue| queue.name.as_str()).collect::<Vec<_>>().join(", ");
                 let sentence = format!("the pool has no queue of this name; it has {known}");
                 looked.found(QUEUE_MISSING.found(format!("work queue {name}"), sentence, mend));
@@ -271,7 +291,8 @@ fn judge_rendering(
             Err(trouble) if Some(trouble) == defaults => broken += 1,
             Err(Unrendered { why, is_certain: true }) => {
                 broken += 1;
-                let mend = "correct its job variables (prefect.yaml, or `prefect deployment inspect`), and deploy it again";
+                let mend =
+                    "correct its job variables (prefect.yaml, or `prefect deployment inspect`), and deploy it again";
                 let sentence = format!("its runs would fail: {why}");
                 looked.found(DEPLOYMENT_BROKEN.found(format!("deployment {asker}"), sentence, mend));
             }

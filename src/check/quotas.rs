@@ -113,7 +113,8 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
     match (&observed.health, stack) {
         (Some(Ok(None)), Some(stack)) => {
             let name = stack.resource("HealthFunction").unwrap_or_default();
-            let sentence = "its URL is public, and nothing keeps the world from using up the account's concurrency with it";
+            let sentence =
+                "its URL is public, and nothing keeps the world from using up the account's concurrency with it";
             let mend = format!(
                 "aws lambda put-function-concurrency --function-name {name} --reserved-concurrent-executions 5, or HealthAuthType=AWS_IAM"
             );

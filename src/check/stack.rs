@@ -145,9 +145,8 @@ mod tests {
 
     #[test]
     fn what_was_deleted_is_no_resource() {
-        let resource = |status: &str| {
-            json!({"LogicalResourceId": "A", "PhysicalResourceId": "a", "ResourceStatus": status})
-        };
+        let resource =
+            |status: &str| json!({"LogicalResourceId": "A", "PhysicalResourceId": "a", "ResourceStatus": status});
         assert_eq!(resource_of(&resource("CREATE_COMPLETE")), Some(("A".into(), "a".into())));
         assert_eq!(resource_of(&resource("DELETE_COMPLETE")), None);
     }

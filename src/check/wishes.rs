@@ -1,7 +1,7 @@
 //! What the runs of the agents want of ECS and of the network, launch by launch. Pure.
 
 use crate::config::AgentConfig;
-use crate::survey::{Home, Reach, RenderedLaunch, Survey, SurveyedLaunch};
+use crate::survey::{Reach, RenderedLaunch, Survey, SurveyedLaunch};
 use crate::transport::shape::{at, items_at, text_at};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,20 +73,22 @@ pub struct Wishes {
 }
 
 /// What these agents' runs want. `secrets_key`: the key of the customer that guards secrets, if there is one.
-pub fn of(home: &Home, surveys: &[(&AgentConfig, &Survey)], secrets_key: &str) -> Wishes {
+pub fn of(surveys: &[(&AgentConfig, &Survey)], secrets_key: &str) -> Wishes {
     let mut wishes = Wishes::default();
     for (config, survey) in surveys {
         let served: Vec<&SurveyedLaunch> = survey.launches.iter().filter(|launch| launch.is_served).collect();
         let counted = if served.is_empty() { survey.defaults.iter().collect() } else { served };
         for launch in counted {
             let asker = match &survey.pool {
-                Some(pool) if launch.deployment_id.is_none() => format!("{} of work pool {}", launch.asker, pool.pool.name),
+                Some(pool) if launch.deployment_id.is_none() => {
+                    format!("{} of work pool {}", launch.asker, pool.pool.name)
+                }
                 Some(_) => launch.asker.clone(),
                 None => format!("agent {}", config.agent),
             };
             let Ok(rendered) = &launch.rendered else { continue };
             match rendered.place.reach {
-                Reach::Own => wishes.add(&asker, rendered, home, secrets_key),
+                Reach::Own => wishes.add(&asker, rendered, secrets_key),
                 _ => {
                     let account = rendered.place.account.as_deref().unwrap_or("an account that is not known");
                     wishes.elsewhere.entry(account.to_owned()).or_default().insert(asker);
@@ -101,10 +103,14 @@ pub fn of(home: &Home, surveys: &[(&AgentConfig, &Survey)], secrets_key: &str) -
 }
 
 impl Wishes {
-    fn add(&mut self, asker: &str, launch: &RenderedLaunch, home: &Home, secrets_key: &str) {
+    fn add(&mut self, asker: &str, launch: &RenderedLaunch, secrets_key: &str) {
         let (place, run_task) = (&launch.place, &launch.run_task);
         let arn = |service: &str, region: &str, kind: &str, name: &str| {
-            if name.starts_with("arn:") { name.to_owned() } else { place.arn(service, region, &format!("{kind}{name}")) }
+            if name.starts_with("arn:") {
+                name.to_owned()
+            } else {
+                place.arn(service, region, &format!("{kind}{name}"))
+            }
         };
         let text = |map: &Map<String, Value>, key: &str| {
             map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
@@ -114,8 +120,8 @@ impl Wishes {
         let strategy = run_task.get("capacityProviderStrategy").and_then(Value::as_array).into_iter().flatten();
         providers.extend(strategy.filter_map(|entry| text_at(entry, &["capacityProvider"])).map(str::to_owned));
         let is_fargate_provider = |provider: &String| provider.starts_with("FARGATE");
-        let on_fargate = text(run_task, "launchType").as_deref() == Some("FARGATE")
-            || providers.iter().any(is_fargate_provider);
+        let on_fargate =
+            text(run_task, "launchType").as_deref() == Some("FARGATE") || providers.iter().any(is_fargate_provider);
 
         let empty = Map::new();
         let definition = launch.definition.said().unwrap_or(&empty);
@@ -129,7 +135,8 @@ impl Wishes {
         let execution_role = role("executionRoleArn");
         self.roles.extend(role("taskRoleArn").into_iter().chain(execution_role.clone()));
         let said = Value::Object(definition.clone());
-        let containers = Containers::of(&said, &place.region, &|region, group| arn("logs", region, "log-group:", group));
+        let containers =
+            Containers::of(&said, &place.region, &|region, group| arn("logs", region, "log-group:", group));
         let architecture = match text_at(&said, &["runtimePlatform", "cpuArchitecture"]) {
             Some("ARM64") => "arm64",
             _ => "amd64",
@@ -138,9 +145,11 @@ impl Wishes {
             let image = Image { name: name.clone(), architecture };
             self.images.entry(image).or_default().insert(asker.to_owned());
         }
-        self.log_groups.extend(containers.log_groups.iter().filter(|(_, created)| !**created).map(|(arn, _)| arn.clone()));
+        self.log_groups
+            .extend(containers.log_groups.iter().filter(|(_, created)| !**created).map(|(arn, _)| arn.clone()));
         if let Some(role) = execution_role {
-            let has = containers.tasks_of(&|name| arn("ssm", &home.region, "parameter/", name.trim_start_matches('/')), secrets_key);
+            let parameter = |name: &str| arn("ssm", &place.region, "parameter/", name.trim_start_matches('/'));
+            let has = containers.tasks_of(&parameter, secrets_key);
             self.execution.entry(role).or_default().extend(has);
         }
         if let Some(network) = network(launch, &place.region, &containers) {
@@ -196,14 +205,16 @@ impl Containers {
                 && let Some(group) = option("awslogs-group")
             {
                 let created = option("awslogs-create-group").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-                let known = all.log_groups.entry(group_arn(option("awslogs-region").unwrap_or(region), group)).or_default();
+                let known =
+                    all.log_groups.entry(group_arn(option("awslogs-region").unwrap_or(region), group)).or_default();
                 *known |= created;
             }
             let secrets = items_at(container, &["secrets"]);
             let of_log = items_at(container, &["logConfiguration", "secretOptions"]);
             let values = secrets.iter().chain(of_log).filter_map(|secret| text_at(secret, &["valueFrom"]));
             all.secrets.extend(values.map(str::to_owned));
-            all.secrets.extend(text_at(container, &["repositoryCredentials", "credentialsParameter"]).map(str::to_owned));
+            all.secrets
+                .extend(text_at(container, &["repositoryCredentials", "credentialsParameter"]).map(str::to_owned));
         }
         all
     }

@@ -52,11 +52,7 @@ pub(super) async fn setting<P: AgentPlatform<SystemClock>>(
 }
 
 /// An argument beats the environment.
-pub(super) fn source(
-    root: Option<&str>,
-    config: Option<&Path>,
-    environment: &Environment,
-) -> Result<Source, CliError> {
+pub(super) fn source(root: Option<&str>, config: Option<&Path>, environment: &Environment) -> Result<Source, CliError> {
     if let Some(file) = config {
         let path = file.display().to_string();
         let text = text_of(file).map_err(|error| {
@@ -124,7 +120,11 @@ mod tests {
     use std::io::Write;
 
     fn from(args: &SettingArgs, root: Option<&str>) -> Result<Source, CliError> {
-        source(args.root.as_deref(), args.config.as_deref(), &root.map(|root| (ROOT_VARIABLE.to_owned(), root.to_owned())).into_iter().collect())
+        source(
+            args.root.as_deref(),
+            args.config.as_deref(),
+            &root.map(|root| (ROOT_VARIABLE.to_owned(), root.to_owned())).into_iter().collect(),
+        )
     }
 
     #[test]

@@ -225,12 +225,17 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             GenerationConfig::One(_) => Options::PREFECT1,
             GenerationConfig::Three(_) => Options::PREFECT3,
         };
-        let ca_pem = match &config.ca_bundle {
-            Some(text) => Some(resolve_text(text, &self.aws).await.map_err(|error| error.about("ca_bundle"))?),
-            None => None,
-        };
+        let ca_pem = self.ca_pem(config).await?;
         Http::network(options, ca_pem.as_deref())
             .map_err(|error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") })
+    }
+
+    /// The agent's own certificate authority.
+    pub(crate) async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, SetupError> {
+        match &config.ca_bundle {
+            Some(text) => Ok(Some(resolve_text(text, &self.aws).await.map_err(|error| error.about("ca_bundle"))?)),
+            None => Ok(None),
+        }
     }
 }
 

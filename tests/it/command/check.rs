@@ -6,8 +6,8 @@ mod scene;
 use super::process::{agent, end};
 use crate::support::ROOT;
 use crate::tls::tls_with;
-use futures_util::future::BoxFuture;
 use account::CLUSTER;
+use futures_util::future::BoxFuture;
 use scene::{KEY, QUEUE, Scene};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -27,13 +27,23 @@ type Broken = (&'static str, fn(&Scene) -> BoxFuture<'_, ()>, &'static [&'static
 
 macro_rules! broken {
     ($name:literal, $found:expr, |$scene:ident| $break:expr) => {
-        ($name, |$scene| Box::pin(async move { let _ = $break; }), &$found)
+        (
+            $name,
+            |$scene| {
+                Box::pin(async move {
+                    let _ = $break;
+                })
+            },
+            &$found,
+        )
     };
 }
 
 const BROKEN: &[Broken] = &[
     // Configuration.
-    broken!("invalid configuration", ["PSA101"], |scene| scene.deployment.configure("etl", "prefect: 3\nwork_pol: x\n")),
+    broken!("invalid configuration", ["PSA101"], |scene| scene
+        .deployment
+        .configure("etl", "prefect: 3\nwork_pol: x\n")),
     broken!("a plain String for a secret", ["PSA103"], |scene| {
         scene.delete("secrets/etl/api-key");
         scene.deployment.world.put_parameter(&format!("{ROOT}/secrets/etl/api-key"), KEY)
@@ -85,7 +95,11 @@ const BROKEN: &[Broken] = &[
     }),
     broken!("an unknown pool", ["PSA221"], |scene| scene.agent(json!({"work_pool": "elsewhere"}))),
     broken!("a pool of another type", ["PSA222"], |scene| {
-        scene.deployment.world.prefect3_pool(PoolSpec { name: "dock".into(), kind: "docker".into(), ..PoolSpec::default() });
+        scene.deployment.world.prefect3_pool(PoolSpec {
+            name: "dock".into(),
+            kind: "docker".into(),
+            ..PoolSpec::default()
+        });
         scene.agent(json!({"work_pool": "dock"}));
     }),
     broken!("a paused pool", ["PSA223"], |scene| scene.deployment.world.prefect3_pause(POOL, None, true).unwrap()),
@@ -156,7 +170,8 @@ const BROKEN: &[Broken] = &[
         "cloudwatch_logs_options": {"awslogs-group": "prefect-flows", "awslogs-create-group": "false"},
     }))),
     // Network.
-    broken!("a missing subnet", ["PSA501"], |scene| scene.network(json!({"subnets": ["subnet-default-a", "subnet-gone"]}))),
+    broken!("a missing subnet", ["PSA501"], |scene| scene
+        .network(json!({"subnets": ["subnet-default-a", "subnet-gone"]}))),
     broken!("a missing security group", ["PSA502"], |scene| scene.network(json!({"securityGroups": ["sg-gone"]}))),
     broken!("subnets of two VPCs", ["PSA503"], |scene| {
         scene.account(|state| {
@@ -310,9 +325,12 @@ async fn another_worker_is_worth_knowing_and_nothing_is_written() {
     scene.deployment.world.lock().journal.clear();
     let (code, _, found) = scene.codes().await;
     assert_eq!((code, &found["findings"][0]["code"]), (Some(0), &json!("PSA228")), "{found:#}");
-    let asked: BTreeSet<String> = scene.deployment.world.requests("*", "*").into_iter().map(|one| one.operation).collect();
+    let asked: BTreeSet<String> =
+        scene.deployment.world.requests("*", "*").into_iter().map(|one| one.operation).collect();
     let reads = |name: &&String| {
-        ["Get", "Describe", "List", "Simulate", "BatchGet", "read_", "account"].iter().any(|read| name.starts_with(read))
+        ["Get", "Describe", "List", "Simulate", "BatchGet", "read_", "account"]
+            .iter()
+            .any(|read| name.starts_with(read))
             || name.ends_with("/filter")
             || name.starts_with("GET ")
     };
@@ -325,7 +343,11 @@ async fn deployments_that_do_not_render_are_named_and_a_template_that_does_not_o
     let scene = Scene::healthy().await;
     scene.deployment.world.prefect3_deployment(DeploymentSpec {
         name: "broken".into(),
-        job_variables: json!({"aws_credentials": {"$ref": {"block_document_id": "11111111-1111-4111-8111-111111111111"}}}).as_object().unwrap().clone(),
+        job_variables:
+            json!({"aws_credentials": {"$ref": {"block_document_id": "11111111-1111-4111-8111-111111111111"}}})
+                .as_object()
+                .unwrap()
+                .clone(),
         ..DeploymentSpec::default()
     });
     let (code, codes, found) = scene.codes().await;

@@ -118,10 +118,13 @@ pub fn quotas(world: &World, operation: &str, body: &Bytes) -> Response {
     let code = input["QuotaCode"].as_str().unwrap_or_default();
     let value = world.lock().quotas.values.get(code).copied();
     aws_json(match (operation, value) {
-        ("GetServiceQuota", Some(value)) => {
-            Ok(json!({"Quota": {"ServiceCode": input["ServiceCode"], "QuotaCode": code, "Value": value, "Unit": "None"}}))
-        }
-        ("GetServiceQuota", None) => Err(ServiceError::new("NoSuchResourceException", "The request failed because the specified quota does not exist.")),
+        ("GetServiceQuota", Some(value)) => Ok(
+            json!({"Quota": {"ServiceCode": input["ServiceCode"], "QuotaCode": code, "Value": value, "Unit": "None"}}),
+        ),
+        ("GetServiceQuota", None) => Err(ServiceError::new(
+            "NoSuchResourceException",
+            "The request failed because the specified quota does not exist.",
+        )),
         _ => Err(ServiceError::new("UnknownOperationException", "")),
     })
 }

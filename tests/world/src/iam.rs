@@ -10,10 +10,7 @@ use crate::{
 use axum::{body::Bytes, response::Response};
 use policy::{Decision, Request};
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-};
+use std::{collections::BTreeMap, fmt::Write};
 
 /// The roles of the world's own account.
 #[derive(Default)]
@@ -86,7 +83,8 @@ impl Iam {
         let mut members = String::new();
         for action in form.list("ActionNames.member") {
             for resource in &resources {
-                let decision = match policy::evaluate(&role.policies, &Request { action, resource, context: &context }) {
+                let decision = match policy::evaluate(&role.policies, &Request { action, resource, context: &context })
+                {
                     Decision::Allowed => "allowed",
                     Decision::ImplicitDeny => "implicitDeny",
                     Decision::ExplicitDeny => "explicitDeny",

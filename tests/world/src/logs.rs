@@ -55,9 +55,7 @@ impl Logs {
         let own = self.groups.keys().filter(|(of, name)| of == scope && name.starts_with(prefix));
         let mut names: Vec<&str> = own.map(|(_, name)| name.as_str()).collect();
         names.sort_unstable();
-        let group = |name: &&str| {
-            json!({"logGroupName": name, "arn": scope.arn("logs", &format!("log-group:{name}:*")), "storedBytes": 0})
-        };
+        let group = |name: &&str| json!({"logGroupName": name, "arn": scope.arn("logs", &format!("log-group:{name}:*")), "storedBytes": 0});
         json!({"logGroups": names.iter().map(group).collect::<Vec<_>>()})
     }
 

@@ -5,11 +5,7 @@ use crate::{
     World,
     answer::{ServiceError, aws_json},
 };
-use axum::{
-    body::Bytes,
-    http::HeaderValue,
-    response::Response,
-};
+use axum::{body::Bytes, http::HeaderValue, response::Response};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The shared state, and the handle that tests, servers and the control API hold on it.
 
 use crate::{
-    Fault, Request, cloudformation, ec2, ecr, ecs, events, faults::Faults, iam, io::WorldListener, journal::Journal, lambda, logs,
-    prefect1, prefect3, s3, server, sqs, ssm, sts,
+    Fault, Request, cloudformation, ec2, ecr, ecs, events, faults::Faults, iam, io::WorldListener, journal::Journal,
+    lambda, logs, prefect1, prefect3, s3, server, sqs, ssm, sts,
 };
 use std::{
     net::SocketAddr,

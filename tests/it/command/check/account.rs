@@ -83,7 +83,8 @@ fn task_events_role() -> Role {
     let parameter = |path: &str| format!("arn:aws:ssm:us-east-1:123456789012:parameter/psa/test/{path}");
     let read = ["config", "config/*", "files/*", "secrets", "secrets/*"].map(parameter);
     let read: Vec<&str> = read.iter().map(String::as_str).collect();
-    let streams = ["prefect*", "/prefect/*"].map(|group| format!("arn:aws:logs:*:123456789012:log-group:{group}:log-stream:*"));
+    let streams =
+        ["prefect*", "/prefect/*"].map(|group| format!("arn:aws:logs:*:123456789012:log-group:{group}:log-stream:*"));
     role(
         "lambda.amazonaws.com",
         vec![

@@ -97,7 +97,11 @@ impl Scene {
         let function = |name: &str| arn("lambda", &format!("function:{STACK}-{name}"));
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let resource = |id: &str, kind: &str, physical: &str| (id.to_owned(), (kind.to_owned(), physical.to_owned()));
-        state.cloudformation.stacks.push(Stack { name: "another".into(), status: "CREATE_COMPLETE".into(), ..Stack::default() });
+        state.cloudformation.stacks.push(Stack {
+            name: "another".into(),
+            status: "CREATE_COMPLETE".into(),
+            ..Stack::default()
+        });
         state.cloudformation.stacks.push(Stack {
             name: STACK.into(),
             status: "UPDATE_COMPLETE".into(),
@@ -124,11 +128,13 @@ impl Scene {
             ]
             .into(),
         });
-        let schedule = Schedule { state: "ENABLED".into(), expression: "rate(1 minute)".into(), target: function("poll") };
+        let schedule =
+            Schedule { state: "ENABLED".into(), expression: "rate(1 minute)".into(), target: function("poll") };
         state.events.schedules.insert("psa-poll".into(), schedule);
-        for (name, started_by, rule) in
-            [("psa-own", json!({"prefix": "prefect/"}), "ENABLED"), ("psa-workers", json!({"exists": false}), "DISABLED")]
-        {
+        for (name, started_by, rule) in [
+            ("psa-own", json!({"prefix": "prefect/"}), "ENABLED"),
+            ("psa-workers", json!({"exists": false}), "DISABLED"),
+        ] {
             let pattern = json!({"source": ["aws.ecs"], "detail": {"startedBy": [started_by]}}).to_string();
             let rule = Rule { state: rule.into(), pattern, targets: vec![function("task-events")] };
             state.events.rules.insert(name.into(), rule);

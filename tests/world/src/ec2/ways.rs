@@ -81,7 +81,8 @@ impl Ec2 {
                 format!("<item><destinationCidrBlock>0.0.0.0/0</destinationCidrBlock><{key}>{gateway}</{key}><state>active</state><origin>CreateRoute</origin></item>")
             });
             let main = table.is_main.then(|| "<item><main>true</main></item>".to_owned());
-            let others = table.subnets.iter().map(|id| format!("<item><subnetId>{id}</subnetId><main>false</main></item>"));
+            let others =
+                table.subnets.iter().map(|id| format!("<item><subnetId>{id}</subnetId><main>false</main></item>"));
             let _ = writeln!(
                 items,
                 "        <item><routeTableId>{}</routeTableId><vpcId>{}</vpcId><routeSet><item><destinationCidrBlock>172.31.0.0/16</destinationCidrBlock><gatewayId>local</gatewayId><state>active</state></item>{}</routeSet><associationSet>{}</associationSet></item>",
