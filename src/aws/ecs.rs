@@ -133,6 +133,20 @@ impl Ecs {
         Ok(arns.into_iter().filter(|arn| family_of(arn) == Some(family)).take(limit).collect())
     }
 
+    /// `DescribeServices` of one service, in the API's own spelling; `None` = there is none, or it is deleted.
+    pub async fn describe_service(&self, cluster: &str, service: &str) -> Result<Option<Map<String, Value>>, AwsError> {
+        let body = in_cluster(Some(cluster), json!({"services": [service]}));
+        let answer = exchange!(self.client.describe_services(), &body)?;
+        match list(&answer, "DescribeServices", "services")? {
+            [] => Ok(None),
+            [Value::Object(service), ..] => {
+                let is_there = service.get("status").is_none_or(|status| status != "INACTIVE");
+                Ok(is_there.then(|| service.clone()))
+            }
+            _ => Err(AwsError::Malformed("DescribeServices answered a service that is no object".into())),
+        }
+    }
+
     /// `DescribeTasks` (at most 100 ARNs). Tasks that ECS no longer knows are missing from the answer.
     pub async fn describe_tasks(&self, cluster: Option<&str>, task_arns: &[String]) -> Result<Vec<Task>, AwsError> {
         if task_arns.is_empty() {

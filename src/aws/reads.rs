@@ -9,12 +9,13 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use roxmltree::Node;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Requests that are on their way at once.
-const IN_FLIGHT: usize = 8;
+/// Requests to a service that are on their way at once: one that does not answer keeps nobody from the others.
+const IN_FLIGHT: usize = 6;
 /// Pages of one list at most.
 const MAX_PAGES: usize = 20;
 /// What may stand in a part of a path as it is.
@@ -31,13 +32,20 @@ pub struct Reads {
 #[derive(Debug, Clone)]
 pub struct Budget {
     left: Arc<AtomicUsize>,
-    slots: Arc<Semaphore>,
+    slots: Arc<HashMap<&'static str, Semaphore>>,
 }
 
 impl Budget {
     /// So many requests.
     pub fn of(requests: usize) -> Self {
-        Self { left: Arc::new(AtomicUsize::new(requests)), slots: Arc::new(Semaphore::new(IN_FLIGHT)) }
+        let slots = Service::ALL.map(|service| (service.name(), Semaphore::new(IN_FLIGHT)));
+        Self { left: Arc::new(AtomicUsize::new(requests)), slots: Arc::new(slots.into()) }
+    }
+
+    /// One of the service's slots, once there is one.
+    async fn slot(&self, service: Service) -> Result<SemaphorePermit<'_>, AwsError> {
+        let slots = self.slots.get(service.name()).ok_or_else(|| AwsError::NotSent("no such service".into()))?;
+        slots.acquire().await.map_err(|error| AwsError::NotSent(error.to_string()))
     }
 
     fn spend(&self) -> Result<(), AwsError> {
@@ -103,10 +111,10 @@ impl Reads {
         self.answer(&self.signed, &call, &path).await
     }
 
-    /// What an address that AWS gave leads to: signed by itself.
+    /// What an address that ECR gave leads to: signed by itself.
     pub async fn fetch(&self, url: &str) -> Result<Value, AwsError> {
         self.budget.spend()?;
-        let _slot = self.budget.slots.acquire().await.map_err(|error| AwsError::NotSent(error.to_string()))?;
+        let _slot = self.budget.slot(Service::Ecr).await?;
         let request = ::http::Request::get(url).body(Bytes::new());
         let request = request.map_err(|_| AwsError::NotSent("AWS gave an address that is none".into()))?;
         let answer = self.signed.http.send(request).await?;
@@ -128,7 +136,7 @@ impl Reads {
 
     async fn sent(&self, signed: &Signed, call: &Call) -> Result<crate::http::Answer, AwsError> {
         self.budget.spend()?;
-        let _slot = self.budget.slots.acquire().await.map_err(|error| AwsError::NotSent(error.to_string()))?;
+        let _slot = self.budget.slot(call.service).await?;
         signed.read(call).await
     }
 

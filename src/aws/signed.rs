@@ -219,7 +219,7 @@ pub enum Service {
 
 impl Service {
     /// All of them.
-    const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Ecs,
         Self::Ssm,
         Self::Ec2,

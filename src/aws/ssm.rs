@@ -5,7 +5,7 @@ use super::answers::Wire;
 use crate::config::Parameter;
 use aws_sdk_ssm::config::retry::RetryConfig;
 use aws_sdk_ssm::types;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 
 #[cfg(test)]
@@ -100,6 +100,20 @@ impl Ssm {
         let once = aws_sdk_ssm::Config::builder().retry_config(RetryConfig::disabled());
         let version = send!(request, once)?.version;
         // A missing number is read as zero; versions start at one.
+        if version < 1 {
+            return Err(AwsError::Malformed(format!("PutParameter {name} answered no version")));
+        }
+        Ok(version)
+    }
+
+    /// Writes a `SecureString` parameter → its new version. `key`: the customer key that encrypts it; `None` = the account's
+    /// own `aws/ssm`. Sent once.
+    pub async fn put_secret(&self, name: &str, value: &SecretString, key: Option<&str>) -> Result<i64, AwsError> {
+        let request = self.client.put_parameter().name(name).value(value.expose_secret());
+        let request = request.r#type(types::ParameterType::SecureString).overwrite(true);
+        let request = request.set_key_id(key.map(str::to_owned));
+        let once = aws_sdk_ssm::Config::builder().retry_config(RetryConfig::disabled());
+        let version = send!(request, once)?.version;
         if version < 1 {
             return Err(AwsError::Malformed(format!("PutParameter {name} answered no version")));
         }

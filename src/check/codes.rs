@@ -37,7 +37,7 @@ codes! {
     STACK_MISSING = "PSA110" Configuration Failure "No stack is deployed for this root";
     SCHEDULE_MISSING = "PSA111" Configuration Failure "The schedule is gone";
     SCHEDULE_DISABLED = "PSA112" Configuration Failure "The schedule is disabled";
-    INTERVAL_DIFFERS = "PSA113" Configuration Warning "poll_interval_seconds is not what the schedule does";
+    INTERVAL_DIFFERS = "PSA113" Configuration Warning "The interval of polls is not that of the schedule";
     CONFIGURATION_UNKNOWN = "PSA199" Configuration Unknown "Something of the configuration could not be asked";
 
     NAME_UNKNOWN = "PSA201" Prefect Failure "The name of the Prefect API is not known";
@@ -101,7 +101,7 @@ codes! {
     FORWARDING_MISSING = "PSA605" Events Warning "Another account's events are not let in";
     EVENTS_UNKNOWN = "PSA699" Events Unknown "Something of the events could not be asked";
 
-    LAUNCH_RATE_HIGH = "PSA701" Quotas Warning "launch_rate is above the quota";
+    LAUNCH_RATE_HIGH = "PSA701" Quotas Warning "More launches per second than the quota";
     VCPU_QUOTA_SMALL = "PSA702" Quotas Failure "Fargate's quota is smaller than a task";
     CONCURRENCY_SMALL = "PSA703" Quotas Warning "Too few invocations at once";
     PUBLIC_URL_OPEN = "PSA704" Quotas Warning "A public URL can use up the account's concurrency";

@@ -92,16 +92,13 @@ pub async fn look(setting: Setting<'_>, agent: &LoadedAgent, made_of: (&AgentCon
 
 fn builder(setting: Setting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets) -> PrefectBuilder<SystemClock> {
     let (aws, redaction) = (Arc::clone(setting.aws), setting.redaction);
-    match setting.root {
-        Some(root) => PrefectBuilder::of_parameter(aws, SystemClock, root, agent, secrets, redaction),
-        None => {
-            // Only claims need to know whose they are, and nothing is claimed: AWS need not be asked for the account.
-            let arn = format!("arn:aws:ssm:{}:000000000000:parameter/check", aws.region);
-            let agent = LoadedAgent { arn: Some(arn), ..agent.clone() };
-            PrefectBuilder::of_parameter(aws, SystemClock, &Root::new(""), &agent, secrets, redaction)
-                .with_local_files()
-        }
+    if let Some(root) = setting.root {
+        return PrefectBuilder::of_parameter(aws, SystemClock, root, agent, secrets, redaction);
     }
+    // Only claims need to know whose they are, and nothing is claimed: AWS need not be asked for the account.
+    let arn = format!("arn:aws:ssm:{}:000000000000:parameter/check", aws.region);
+    let agent = LoadedAgent { arn: Some(arn), ..agent.clone() };
+    PrefectBuilder::of_parameter(aws, SystemClock, &Root::new(""), &agent, secrets, redaction).with_local_files()
 }
 
 /// Any answer tells the time.
@@ -173,17 +170,7 @@ pub fn judge(
             if let (GenerationConfig::Three(three), Some(pool)) = (&config.generation, &survey.pool) {
                 looked.join(judge_pool(&config.name, three, pool));
             }
-            let (subject, mend) = match &survey.pool {
-                Some(pool) => {
-                    let name = &pool.pool.name;
-                    let mend =
-                        format!("prefect work-pool update {name:?} --base-job-template FILE (or edit it in the UI)");
-                    (format!("work pool {name}"), mend)
-                }
-                None => (subject, "correct the agent's configuration".to_owned()),
-            };
-            let is_cut = survey.pool.as_ref().is_some_and(|pool| pool.is_cut);
-            looked.join(judge_rendering((&subject, &mend), survey.defaults.as_ref(), &survey.launches, is_cut));
+            looked.join(judge_rendering(&subject, survey));
         }
     }
     looked
@@ -274,13 +261,18 @@ fn judge_pool(own_name: &str, three: &Prefect3Config, survey: &PoolSurvey) -> Lo
     looked
 }
 
-/// What became of the defaults and of the served deployments.
-fn judge_rendering(
-    (subject, mend): (&str, &str),
-    defaults: Option<&SurveyedLaunch>,
-    launches: &[SurveyedLaunch],
-    is_cut: bool,
-) -> Looked {
+/// What became of the defaults and of the served deployments, with Prefect 1 of the last flow runs. `agent`: for people.
+fn judge_rendering(agent: &str, survey: &Survey) -> Looked {
+    let (subject, mend, kind, mend_one) = if let Some(pool) = &survey.pool {
+        let name = &pool.pool.name;
+        let mend = format!("prefect work-pool update {name:?} --base-job-template FILE (or edit it in the UI)");
+        let mend_one = "correct its job variables (prefect.yaml, or `prefect deployment inspect`), and deploy it again";
+        (format!("work pool {name}"), mend, "deployment", mend_one)
+    } else {
+        let mend_one = "correct its run config, and register the flow again";
+        (agent.to_owned(), "correct the agent's configuration".to_owned(), "flow", mend_one)
+    };
+    let (defaults, launches) = (survey.defaults.as_ref(), &survey.launches);
     let mut looked = Looked::default();
     let defaults = defaults.and_then(|launch| launch.rendered.as_ref().err());
     let (mut well, mut broken) = (0_usize, 0_usize);
@@ -291,13 +283,11 @@ fn judge_rendering(
             Err(trouble) if Some(trouble) == defaults => broken += 1,
             Err(Unrendered { why, is_certain: true }) => {
                 broken += 1;
-                let mend =
-                    "correct its job variables (prefect.yaml, or `prefect deployment inspect`), and deploy it again";
                 let sentence = format!("its runs would fail: {why}");
-                looked.found(DEPLOYMENT_BROKEN.found(format!("deployment {asker}"), sentence, mend));
+                looked.found(DEPLOYMENT_BROKEN.found(format!("{kind} {asker}"), sentence, mend_one));
             }
             Err(Unrendered { why, is_certain: false }) => {
-                looked.found(PREFECT_UNKNOWN.found(format!("deployment {asker}"), why, "check again"));
+                looked.found(PREFECT_UNKNOWN.found(format!("{kind} {asker}"), why, "check again"));
             }
         }
     }
@@ -306,16 +296,21 @@ fn judge_rendering(
     match defaults {
         Some(Unrendered { why, is_certain: true }) if !is_completed_by_all => {
             let sentence = format!("a run of its defaults would fail: {why}");
-            looked.found(TEMPLATE_BROKEN.found(subject, sentence, mend));
+            looked.found(TEMPLATE_BROKEN.found(&subject, sentence, mend));
         }
         Some(Unrendered { why, is_certain: false }) => {
-            looked.found(PREFECT_UNKNOWN.found(subject, why, "check again"));
+            looked.found(PREFECT_UNKNOWN.found(&subject, why, "check again"));
         }
         _ => {}
     }
+    if let Some(why) = &survey.runs_unread {
+        let sentence = format!("its last flow runs could not be asked: {why}");
+        looked.found(PREFECT_UNKNOWN.found(&subject, sentence, "check again"));
+    }
     if broken == 0 && looked.findings.is_empty() {
+        let is_cut = survey.pool.as_ref().is_some_and(|pool| pool.is_cut);
         let sample = if is_cut { ", a sample of more" } else { "" };
-        let said = format!("{subject}: the defaults and {}{sample} render", counted(well, "deployment"));
+        let said = format!("{subject}: the defaults and {}{sample} render", counted(well, kind));
         looked.is_well(Group::Prefect, said);
     }
     looked

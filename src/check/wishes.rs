@@ -1,7 +1,7 @@
 //! What the runs of the agents want of ECS and of the network, launch by launch. Pure.
 
 use crate::config::AgentConfig;
-use crate::survey::{Reach, RenderedLaunch, Survey, SurveyedLaunch};
+use crate::survey::{DEFAULTS, Reach, RenderedLaunch, Survey, SurveyedLaunch};
 use crate::transport::shape::{at, items_at, text_at};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,23 +76,23 @@ pub struct Wishes {
 pub fn of(surveys: &[(&AgentConfig, &Survey)], secrets_key: &str) -> Wishes {
     let mut wishes = Wishes::default();
     for (config, survey) in surveys {
-        let served: Vec<&SurveyedLaunch> = survey.launches.iter().filter(|launch| launch.is_served).collect();
-        let counted = if served.is_empty() { survey.defaults.iter().collect() } else { served };
+        let mut counted: Vec<&SurveyedLaunch> = survey.launches.iter().filter(|launch| launch.is_served).collect();
+        // With Prefect 1 the defaults are the agent's own.
+        if counted.is_empty() || survey.pool.is_none() {
+            counted.extend(&survey.defaults);
+        }
         for launch in counted {
             let asker = match &survey.pool {
-                Some(pool) if launch.deployment_id.is_none() => {
-                    format!("{} of work pool {}", launch.asker, pool.pool.name)
-                }
-                Some(_) => launch.asker.clone(),
+                _ if launch.asker != DEFAULTS => launch.asker.clone(),
+                Some(pool) => format!("{DEFAULTS} of work pool {}", pool.pool.name),
                 None => format!("agent {}", config.agent),
             };
             let Ok(rendered) = &launch.rendered else { continue };
-            match rendered.place.reach {
-                Reach::Own => wishes.add(&asker, rendered, secrets_key),
-                _ => {
-                    let account = rendered.place.account.as_deref().unwrap_or("an account that is not known");
-                    wishes.elsewhere.entry(account.to_owned()).or_default().insert(asker);
-                }
+            if rendered.place.reach == Reach::Own {
+                wishes.add(&asker, rendered, secrets_key);
+            } else {
+                let account = rendered.place.account.as_deref().unwrap_or("an account that is not known");
+                wishes.elsewhere.entry(account.to_owned()).or_default().insert(asker);
             }
         }
         for needs in survey.needs.own().map(|(_, needs)| needs) {

@@ -64,7 +64,7 @@ pub(super) async fn check(
     let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
     let source = source(args.root.as_deref(), args.config.as_deref(), &environment)?;
     let aws = Arc::new(clients(&source, &environment).await?);
-    let looked = look(&args, &source, &aws, &environment, redaction).await?;
+    let looked = Box::pin(look(&args, &source, &aws, &environment, redaction)).await?;
     let shown = if json { format!("{}\n", as_json(&looked)) } else { as_text(&looked, palette) };
     say(&mut std::io::stdout(), &redaction.text(shown));
     Ok(exit_code(&looked))

@@ -6,6 +6,7 @@
 //! | `setting.rs` | arguments and environment → a deployment to poll |
 //! | `poll.rs` | `prefect-serverless-agent poll`: one iteration, also as a dry run |
 //! | `start.rs` | `prefect-serverless-agent start`: the long-lived loop, its pauses (pure), the signals that end it |
+//! | `init/` | `prefect-serverless-agent init`: an agent and the stack's parameters from what exists |
 //! | `push.rs` | `prefect-serverless-agent push`: a configuration from a file to Parameter Store |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
 //! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
@@ -15,6 +16,7 @@
 pub mod args;
 mod bundle;
 mod check;
+mod init;
 mod output;
 mod poll;
 mod push;
@@ -77,6 +79,13 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
                 }
             }
         }
+        Command::Init(args) => {
+            telemetry::init_terminal(&environment, json, "warn", &redaction);
+            Box::pin(init::init(*args, json, environment, &redaction)).await.map(|done| {
+                say(&mut std::io::stdout(), &redaction.text(done));
+                ExitCode::SUCCESS
+            })
+        }
         Command::Push(args) => push::push(args, environment).await.map(|done| {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS
@@ -87,7 +96,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         }),
         Command::Check(args) => {
             telemetry::init_terminal(&environment, json, "error", &redaction);
-            match check::check(args, json, environment, &redaction).await {
+            match Box::pin(check::check(args, json, environment, &redaction)).await {
                 Ok(code) => Ok(code),
                 Err(trouble) => {
                     complain(&trouble, &redaction);

@@ -5,19 +5,19 @@ use super::setting::{root_of, text_of};
 use super::{CliError, output, say};
 use crate::aws::AwsClients;
 use crate::aws::ssm::STANDARD_BYTES;
-use crate::config::{ConfigSource, Environment, Root, read_agent};
+use crate::config::{ConfigSource, Environment, Root, is_agent_name, read_agent};
 use secrecy::ExposeSecret;
 use similar::TextDiff;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 /// The largest value of a parameter of the tier Advanced, which costs a few cents a month.
 const ADVANCED_BYTES: usize = 8192;
 
 /// A configuration to write.
 #[derive(Debug)]
-struct Push {
+pub(super) struct Push {
     /// Name of the parameter.
-    parameter: String,
+    pub(super) parameter: String,
     /// Its new value.
     text: String,
 }
@@ -28,14 +28,19 @@ pub(super) async fn push(args: PushArgs, environment: Environment) -> Result<Str
     let push = checked(&args, &root)?;
     let aws = AwsClients::from_default_chain(&environment).await;
     let aws = aws.map_err(|error| CliError::new(error, output::ADVICE_ON_AWS))?;
+    put(&push, &aws, args.yes, &mut io::stdout()).await
+}
+
+/// Shows what changes, asks, writes.
+pub(super) async fn put(push: &Push, aws: &AwsClients, yes: bool, to: &mut impl Write) -> Result<String, CliError> {
     let known = aws.ssm.get_parameter(&push.parameter, false).await;
     let known = known.map_err(|error| CliError::new(format!("{}: {error}", push.parameter), output::ADVICE_ON_AWS))?;
     let known = known.map(|parameter| parameter.value.expose_secret().to_owned());
     if known.as_ref() == Some(&push.text) {
         return Ok(format!("{} says this already.\n", push.parameter));
     }
-    say(&mut io::stdout(), &difference(&push, known.as_deref()));
-    if !args.yes && !agreed(&push)? {
+    say(to, &difference(push, known.as_deref()));
+    if !yes && !agreed(push, to)? {
         return Ok("Nothing was written.\n".to_owned());
     }
     let written = aws.ssm.put_parameter(&push.parameter, &push.text, true).await;
@@ -51,24 +56,33 @@ fn checked(args: &PushArgs, root: &Root) -> Result<Push, CliError> {
         .map_err(|error| CliError::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file"))?;
     let of_file = || args.file.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
     let agent = args.agent.clone().or_else(of_file).unwrap_or_default();
-    if agent.is_empty() || !agent.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-        let message = format!("{agent:?} is no agent's name");
-        return Err(CliError::new(message, "name one of letters, digits, `-`, `_` and `.` with --agent"));
+    Push::of(text, &path, &agent, root)
+}
+
+impl Push {
+    /// The same for a text; `path` is what messages call it.
+    pub(super) fn of(text: String, path: &str, agent: &str, root: &Root) -> Result<Self, CliError> {
+        if !is_agent_name(agent) {
+            let message = format!("{agent:?} is no agent's name");
+            let advice = "name one of letters, digits, `-` and `_` (at most 64) with --agent";
+            return Err(CliError::new(message, advice));
+        }
+        let parameter = format!("{}/{agent}", root.config());
+        // The function's environment is not this terminal's.
+        let source = ConfigSource { parameter: &parameter, agent, local_files: false };
+        read_agent(&text, &source, &Environment::default()).map_err(CliError::configuration)?;
+        if text.len() > ADVANCED_BYTES {
+            let message = format!("{path} has {} bytes, and a parameter has room for {ADVANCED_BYTES}", text.len());
+            let advice = "move what is long into documents of its own (`task_definition_path`, `run_task_kwargs_path`)";
+            return Err(CliError::new(message, advice));
+        }
+        if text.contains("{{") {
+            let message =
+                format!("{path} has `{{{{` in it, which Parameter Store refuses: it is its own template syntax");
+            return Err(CliError::new(message, "write `{ {`, or in a quoted text `{\\u007b`"));
+        }
+        Ok(Self { parameter, text })
     }
-    let parameter = format!("{}/{agent}", root.config());
-    // The function's environment is not this terminal's.
-    let source = ConfigSource { parameter: &parameter, agent: &agent, local_files: false };
-    read_agent(&text, &source, &Environment::default()).map_err(CliError::configuration)?;
-    if text.len() > ADVANCED_BYTES {
-        let message = format!("{path} has {} bytes, and a parameter has room for {ADVANCED_BYTES}", text.len());
-        let advice = "move what is long into documents of its own (`task_definition_path`, `run_task_kwargs_path`)";
-        return Err(CliError::new(message, advice));
-    }
-    if text.contains("{{") {
-        let message = format!("{path} has `{{{{` in it, which Parameter Store refuses: it is its own template syntax");
-        return Err(CliError::new(message, "write `{ {`, or in a quoted text `{\\u007b`"));
-    }
-    Ok(Push { parameter, text })
 }
 
 /// What changes, as `diff -u` shows it.
@@ -85,11 +99,11 @@ fn difference(push: &Push, known: Option<&str>) -> String {
     format!("{shown}{note}")
 }
 
-fn agreed(push: &Push) -> Result<bool, CliError> {
+fn agreed(push: &Push, to: &mut impl Write) -> Result<bool, CliError> {
     if !io::stdin().is_terminal() {
         return Err(CliError::new("nobody is there to be asked", "add --yes to write without a question"));
     }
-    say(&mut io::stdout(), &format!("Write {}? [y/N] ", push.parameter));
+    say(to, &format!("Write {}? [y/N] ", push.parameter));
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.map_err(|error| CliError::new(format!("no answer: {error}"), "add --yes to write without a question"))?;

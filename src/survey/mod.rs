@@ -18,6 +18,8 @@ use crate::clock::Clock;
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::flow_run::prefect1::FlowRun;
 use crate::model::{RenderError, SetupError};
+use crate::orchestrator::Orchestrator;
+use crate::platform::ecs::prefect1::{TemplatePlace, template_path};
 use crate::platform::ecs::worker::NetworkLookup;
 use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
 use crate::platform::{Platform, RunDescription};
@@ -44,9 +46,13 @@ pub struct Survey {
     pub pool: Option<PoolSurvey>,
     /// A run of the pool's or the agent's own defaults. Not rendered for a pool of another type than `ecs`.
     pub defaults: Option<SurveyedLaunch>,
-    /// One run of each deployment. None for a pool of another type than `ecs`.
+    /// One run of each deployment. None for a pool of another type than `ecs`. With Prefect 1, one for each run configuration
+    /// of the last flow runs.
     pub launches: Vec<SurveyedLaunch>,
-    /// All that the served deployments ask for; what the defaults ask for where there are none.
+    /// Prefect 1: why the last flow runs are not known.
+    pub runs_unread: Option<String>,
+    /// All that the served deployments ask for; what the defaults ask for where there are none, and always with Prefect 1,
+    /// where they are the agent's own.
     pub needs: Needs,
 }
 
@@ -125,6 +131,9 @@ pub async fn survey<C: Clock + Clone>(
     match &config.generation {
         GenerationConfig::One(one) => {
             let api = prefect.prefect1(config, one).await?;
+            api.set_deadline(Some(deadline));
+            // Who the agent is to Prefect; nothing is registered.
+            api.connect(None).await.map_err(SurveyError::Prefect)?;
             let platform = prefect.ecs(config).await;
             Ok(survey_1(&api, platform, prefect.aws(), config, home).await)
         }
@@ -132,13 +141,8 @@ pub async fn survey<C: Clock + Clone>(
             let api = prefect.prefect3(config, three).await?;
             api.set_deadline(Some(deadline));
             let pool = api.survey(most).await.map_err(SurveyError::Prefect)?;
-            let mut survey = Survey {
-                home,
-                pool: None,
-                defaults: None,
-                launches: Vec::new(),
-                needs: Needs::of_configuration(config),
-            };
+            let (launches, needs) = (Vec::new(), Needs::of_configuration(config));
+            let mut survey = Survey { home, pool: None, defaults: None, launches, runs_unread: None, needs };
             if pool.pool.kind == AgentEcs::<C>::WORK_POOL.name {
                 let (defaults, described) = api.describe_surveyed(&pool.deployments).await;
                 let edge = Edge { platform: prefect.ecs(config).await, aws: prefect.aws(), config };
@@ -155,7 +159,7 @@ pub async fn survey<C: Clock + Clone>(
                     };
                     (asker, described)
                 }));
-                survey.take(edge.launches(all, &survey.home).await);
+                survey.take(edge.launches(all, &survey.home).await, false);
             }
             survey.pool = Some(pool);
             Ok(survey)
@@ -181,30 +185,46 @@ async fn survey_1<C: Clock + Clone>(
     config: &AgentConfig,
     home: Home,
 ) -> Survey {
-    let description = api.describe_imagined(FlowRun::imagined());
+    let mut needs = Needs::of_configuration(config);
+    let mut all = vec![(asked_by_defaults(), Ok(api.describe_imagined(FlowRun::imagined())))];
+    let mut runs_unread = None;
+    match api.describe_last().await {
+        Ok(described) => all.extend(described.into_iter().map(|(run, description)| {
+            if let RunDescription::One(agent, run) = &description
+                && let Ok(Some(path)) = template_path(agent, run)
+                && path.place == TemplatePlace::Remote
+            {
+                needs.refers(Some(&path.written), &run.flow.name);
+            }
+            (Asker { name: run.flow.name.clone(), deployment_id: None, is_served: true }, Ok(description))
+        })),
+        Err(error) => runs_unread = Some(error.to_string()),
+    }
     let edge = Edge { platform, aws, config };
-    let launches = edge.launches(vec![(asked_by_defaults(), Ok(description))], &home).await;
-    let needs = Needs::of_configuration(config);
-    let mut survey = Survey { home, pool: None, defaults: None, launches: Vec::new(), needs };
-    survey.take(launches);
+    let launches = edge.launches(all, &home).await;
+    let mut survey = Survey { home, pool: None, defaults: None, launches: Vec::new(), runs_unread, needs };
+    survey.take(launches, true);
     survey
 }
 
 impl Survey {
     /// The launch of the defaults first.
-    fn take(&mut self, launches: Vec<SurveyedLaunch>) {
+    fn take(&mut self, launches: Vec<SurveyedLaunch>, is_prefect_1: bool) {
         let mut launches = launches.into_iter();
         self.defaults = launches.next();
         self.launches = launches.collect();
         let served: Vec<_> = self.launches.iter().filter(|launch| launch.is_served).collect();
-        let counted = if served.is_empty() { self.defaults.iter().collect() } else { served };
-        for launch in counted {
+        let defaults = self.defaults.iter().filter(|_| served.is_empty() || is_prefect_1);
+        for launch in served.iter().copied().chain(defaults) {
             if let Ok(rendered) = &launch.rendered {
                 self.needs.add(&launch.asker, rendered);
             }
         }
     }
 }
+
+/// What is known of task definitions, by where they are and how they are named.
+type KnownDefinitions = BTreeMap<(Place, String), Result<Map<String, Value>, String>>;
 
 /// Whose launch it is.
 struct Asker {
@@ -230,7 +250,7 @@ impl<C: Clock + Clone> Edge<'_, C> {
         described: Vec<(Asker, Result<RunDescription, RenderError>)>,
         home: &Home,
     ) -> Vec<SurveyedLaunch> {
-        let mut known = BTreeMap::new();
+        let mut known = KnownDefinitions::new();
         let mut launches = Vec::with_capacity(described.len());
         for (Asker { name, deployment_id, is_served }, described) in described {
             let rendered = match described {
@@ -246,7 +266,7 @@ impl<C: Clock + Clone> Edge<'_, C> {
         &self,
         description: RunDescription,
         home: &Home,
-        known: &mut BTreeMap<(Place, String), Result<Map<String, Value>, String>>,
+        known: &mut KnownDefinitions,
     ) -> Result<RenderedLaunch, Unrendered> {
         let unknown = |error: &SetupError| Unrendered { why: error.to_string(), is_certain: false };
         let platform = self.platform.as_ref().map_err(unknown)?;
@@ -274,7 +294,7 @@ impl<C: Clock + Clone> Edge<'_, C> {
         &self,
         place: &Place,
         name: &str,
-        known: &mut BTreeMap<(Place, String), Result<Map<String, Value>, String>>,
+        known: &mut KnownDefinitions,
     ) -> Result<Map<String, Value>, String> {
         let key = (place.clone(), name.to_owned());
         if let Some(described) = known.get(&key) {

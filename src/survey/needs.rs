@@ -4,6 +4,8 @@ use super::place::Place;
 use super::{RenderedLaunch, SurveyedDefinition};
 use crate::config::{AgentConfig, Document, GenerationConfig};
 use crate::documents::{DocumentPlace, LocalFiles, document_place};
+use crate::model::run::Generation;
+use crate::task_events::perform::{LogStream, log_stream};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,8 +32,10 @@ pub struct PlaceNeeds {
     pub task_roles: Asked,
     /// ARNs of execution roles.
     pub execution_roles: Asked,
-    /// ARNs of the log groups that flows' containers write to, without a stream.
+    /// ARNs of the log groups that containers write to, without a stream.
     pub log_groups: Asked,
+    /// Those among them whose last lines are read when a flow's container dies.
+    pub read_log_groups: Asked,
     /// Images of all containers.
     pub images: Asked,
     /// `valueFrom` of container secrets, and registries' credentials.
@@ -112,6 +116,11 @@ impl Needs {
         needs.network(asker, launch);
         if let Some(definition) = definition {
             needs.containers(asker, definition, place);
+            let read = log_stream(definition, Some(&launch.flow_container), "", Generation::TwoOrThree);
+            if let Some(LogStream { group, region, .. }) = read {
+                let region = region.as_deref().unwrap_or(&place.region);
+                ask(&mut needs.read_log_groups, &place.arn("logs", region, &format!("log-group:{group}")), asker);
+            }
         }
         needs.capacity(asker, &launch.run_task, definition, overrides);
     }
@@ -204,8 +213,8 @@ impl PlaceNeeds {
     }
 }
 
-fn ask(asked: &mut Asked, what: &str, asker: &str) {
-    asked.entry(what.to_owned()).or_default().insert(asker.to_owned());
+fn ask(by: &mut Asked, what: &str, asker: &str) {
+    by.entry(what.to_owned()).or_default().insert(asker.to_owned());
 }
 
 fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {

@@ -34,9 +34,9 @@ def expanded_source():
     return transform(template, {}, NoManagedPolicies())
 
 
-def expand(partition="aws", **parameters):
+def expand(partition="aws", region="eu-west-1", **parameters):
     """Resources and outputs of a deployment of template.yaml with these parameters."""
-    return evaluate(expanded_source(), parameters, partition)
+    return evaluate(expanded_source(), parameters, partition, region)
 
 
 def cluster_stack(**parameters):
@@ -51,12 +51,12 @@ def forward_stack(**parameters):
     return evaluate(template, {"EventBusArn": bus, **parameters})
 
 
-def evaluate(template, parameters, partition="aws"):
+def evaluate(template, parameters, partition="aws", region="eu-west-1"):
     """Evaluates conditions and functions. References to resources stay recognisable: `{Ref}` / `{GetAtt: [name, attribute]}`."""
     declared = template["Parameters"]
     unknown = set(parameters) - set(declared)
     assert not unknown, f"the template has no parameters {unknown}"
-    values = {**PSEUDO, "AWS::Partition": partition}
+    values = {**PSEUDO, "AWS::Partition": partition, "AWS::Region": region}
     for name, declaration in declared.items():
         value = str(parameters[name] if name in parameters else declaration["Default"])
         pattern = declaration.get("AllowedPattern")

@@ -2,6 +2,7 @@
 
 mod check;
 mod dry_run;
+mod init;
 mod mistakes;
 pub(crate) mod process;
 mod push;

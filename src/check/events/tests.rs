@@ -10,6 +10,7 @@ fn of(parameters: &[(&str, &str)]) -> Stack {
     stack(parameters, &resources)
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as it is observed")]
 fn rule(is_enabled: bool, target: &str) -> Result<Option<Rule>, AwsError> {
     Ok(Some(Rule { is_enabled, targets: vec![format!("arn:aws:lambda:us-east-1:123456789012:function:{target}")] }))
 }

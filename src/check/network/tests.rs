@@ -40,6 +40,7 @@ fn judged(network: &Network, observed: Observed) -> Vec<&'static str> {
 type Change = (&'static str, fn(&mut Network, &mut Observed), &'static [&'static str]);
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn a_network_is_well_or_is_named_for_what_it_lacks() {
     let changes: &[Change] = &[
         ("a NAT gateway", |_, _| {}, &[]),

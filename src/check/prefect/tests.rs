@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::super::testing::{agents, codes, launch};
+use super::super::testing::{agents, codes, launch, survey};
 use super::*;
 use crate::prefect3::api::{SurveyedPool, SurveyedQueue, SurveyedWorker};
 use serde_json::{Map, json};
@@ -50,6 +50,22 @@ fn a_pool_hands_out_runs_of_ecs_by_queues_that_are_there() {
     assert_eq!(codes(&others), ["PSA228"], "who is online and is not this agent");
 }
 
+fn known() -> Survey {
+    survey(launch(&json!({}), &json!({})))
+}
+
+#[test]
+fn with_prefect_1_it_is_flows_that_do_not_render() {
+    let broken = SurveyedLaunch {
+        rendered: Err(Unrendered { why: "a".into(), is_certain: true }),
+        ..launch(&json!({}), &json!({}))
+    };
+    let looked = judge_rendering("agent etl", &Survey { launches: vec![broken], ..known() });
+    assert_eq!((codes(&looked), looked.findings[0].subject.as_str()), (vec!["PSA227"], "flow hello/prod"));
+    let looked = judge_rendering("agent etl", &Survey { runs_unread: Some("no".into()), ..known() });
+    assert_eq!(codes(&looked), ["PSA299"]);
+}
+
 #[test]
 fn what_is_wrong_with_the_template_is_said_once() {
     let broken = |why: &str, is_certain| SurveyedLaunch {
@@ -71,7 +87,9 @@ fn what_is_wrong_with_the_template_is_said_once() {
         (broken("a", true), vec![broken("b", true)], &["PSA227", "PSA226"]),
         (broken("a", false), vec![well()], &["PSA299"]),
     ] {
-        let looked = judge_rendering(("work pool ecs", "mend"), Some(&defaults), &launches, false);
+        let pool = Some(pool("ecs", false));
+        let survey = Survey { pool, defaults: Some(defaults.clone()), launches: launches.clone(), ..known() };
+        let looked = judge_rendering("agent etl", &survey);
         assert_eq!(codes(&looked), found, "{defaults:?} {launches:?}");
     }
 }

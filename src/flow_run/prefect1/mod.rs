@@ -12,7 +12,7 @@ use crate::python_text::list_text;
 use schema::{typed_object, unsupported_type};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The part of an agent's configuration that its launches depend on; documents are loaded, the tenant is known.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ impl FlowRun {
             version: Value::Null,
             name: "flow".into(),
             environment: Value::Null,
-            storage: Value::Null,
+            storage: json!({"type": "Module", "module": "flow", "flows": {}}),
             core_version: None,
         };
         Self {

@@ -148,6 +148,16 @@ pub(super) fn metadata(ids: &[String], times: &Times) -> GraphqlDocument {
     GraphqlDocument::new(&query, json!({ "where": filter, "retry": retry }))
 }
 
+/// The flow runs that were made last, with their labels.
+pub(super) fn last_runs(scope: &Scope) -> GraphqlDocument {
+    let query = format!(
+        "query last($where: flow_run_bool_exp!) {{ \
+         flow_run(where: $where, order_by: {{ created: desc }}, limit: {PAGE_ROWS}) {{ labels {SELECTION} }} }}"
+    );
+    let filter: Map<String, Value> = scope.of_tenant().into_iter().collect();
+    GraphqlDocument::new(&query, json!({ "where": filter }))
+}
+
 /// What runs are now, and those of their task runs that wait or are claimed.
 pub(super) fn runs_now(ids: &[String]) -> GraphqlDocument {
     let query = format!(

@@ -54,6 +54,11 @@ pub(super) fn work_pool(name: &str) -> ApiRequest {
     ApiRequest::get(format!("/work_pools/{}", segment(name)))
 }
 
+/// The version of a self-hosted server.
+pub(super) fn version() -> ApiRequest {
+    ApiRequest::get("/admin/version".into())
+}
+
 /// All pools, up to [`PAGE_ROWS`] of them.
 pub(super) fn work_pools() -> ApiRequest {
     ApiRequest::post("/work_pools/filter".into(), json!({"limit": PAGE_ROWS, "offset": 0}))

@@ -90,6 +90,12 @@ pub struct SurveyedDeployment {
 }
 
 impl Prefect3 {
+    /// The server's version; `None` where it does not say, as Prefect Cloud.
+    pub async fn server_version(&self) -> Option<String> {
+        let version = self.transport.read(&requests::version()).await.ok()?.text();
+        version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
+    }
+
     /// All work pools, by name; at most one page of them.
     pub async fn work_pools(&self) -> Result<Vec<SurveyedPool>, ApiError> {
         let rows = self.transport.read(&requests::work_pools()).await?.list()?;

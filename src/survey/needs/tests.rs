@@ -72,6 +72,7 @@ fn names_become_arns_of_the_account_and_region_and_what_is_overridden_counts_bes
     assert_eq!(keys(&place.task_roles), ["arn:aws:iam::123456789012:role/flow-role"]);
     assert_eq!(keys(&place.execution_roles), ["arn:aws:iam::123456789012:role/ecsTaskExecutionRole"]);
     assert_eq!(keys(&place.log_groups), ["arn:aws:logs:eu-west-1:123456789012:log-group:prefect"]);
+    assert_eq!(keys(&place.read_log_groups), ["arn:aws:logs:eu-west-1:123456789012:log-group:prefect"]);
     assert_eq!(keys(&place.images), ["prefecthq/prefect:3-latest"]);
     assert_eq!(keys(&place.secrets), ["arn:aws:ssm:eu-west-1:123456789012:parameter/db"]);
     assert_eq!(keys(&place.sizes), ["512/2048"]);

@@ -1,4 +1,4 @@
-//! CloudFormation: stacks that somebody deployed, looked at in the query protocol's XML.
+//! `CloudFormation`: stacks that somebody deployed, looked at in the query protocol's XML.
 
 use crate::{
     World,
@@ -58,12 +58,11 @@ impl CloudFormation {
     }
 
     fn describe_stacks(&self, scope: &Scope, form: &Form) -> Result<String, ServiceError> {
-        let (stacks, next): (Vec<&Stack>, usize) = match form.get("StackName") {
-            Some(name) => (vec![self.named(name)?], self.stacks.len()),
-            None => {
-                let start = form.get("NextToken").and_then(|token| token.parse().ok()).unwrap_or(0);
-                (self.stacks.iter().skip(start).take(PAGE).collect(), start + PAGE)
-            }
+        let (stacks, next): (Vec<&Stack>, usize) = if let Some(name) = form.get("StackName") {
+            (vec![self.named(name)?], self.stacks.len())
+        } else {
+            let start = form.get("NextToken").and_then(|token| token.parse().ok()).unwrap_or(0);
+            (self.stacks.iter().skip(start).take(PAGE).collect(), start + PAGE)
         };
         let mut members = String::new();
         for stack in stacks {

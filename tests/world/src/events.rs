@@ -80,24 +80,22 @@ pub fn handle(world: &World, scope: &Scope, operation: &str, body: &Bytes) -> Re
 pub fn scheduler(world: &World, scope: &Scope, parts: &Parts) -> Response {
     let name = schedule_name(&parts.uri);
     let state = world.lock();
-    match state.events.schedules.get(&name) {
-        Some(schedule) => json(
-            200,
-            &json!({
-                "Arn": scope.arn("scheduler", &format!("schedule/default/{name}")),
-                "Name": name,
-                "GroupName": "default",
-                "State": schedule.state,
-                "ScheduleExpression": schedule.expression,
-                "FlexibleTimeWindow": {"Mode": "OFF"},
-                "Target": {"Arn": schedule.target},
-            }),
-        ),
-        None => {
-            let message = format!("Schedule {name} does not exist.");
-            service_error("lambda", ServiceError::new("ResourceNotFoundException", message).status(404))
-        }
-    }
+    let Some(schedule) = state.events.schedules.get(&name) else {
+        let message = format!("Schedule {name} does not exist.");
+        return service_error("scheduler", ServiceError::new("ResourceNotFoundException", message).status(404));
+    };
+    json(
+        200,
+        &json!({
+            "Arn": scope.arn("scheduler", &format!("schedule/default/{name}")),
+            "Name": name,
+            "GroupName": "default",
+            "State": schedule.state,
+            "ScheduleExpression": schedule.expression,
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "Target": {"Arn": schedule.target},
+        }),
+    )
 }
 
 fn schedule_name(uri: &Uri) -> String {

@@ -6,7 +6,7 @@
 //! | `/prefect3/api/…`, also under `/accounts/{id}/workspaces/{id}` | the REST API of Prefect 2 and 3 ([`prefect3`]) |
 //! | `/` with `X-Amz-Target` | ECS ([`ecs`]), SSM ([`ssm`]), CloudWatch Logs ([`logs`]), SQS ([`sqs`]), EventBridge ([`events`]),
 //! | | ECR and Service Quotas ([`ecr`]), JSON |
-//! | `/` with a form `Action` | EC2 ([`ec2`]), STS ([`sts`]), IAM ([`iam`]) and CloudFormation ([`cloudformation`]), XML |
+//! | `/` with a form `Action` | EC2 ([`ec2`]), STS ([`sts`]), IAM ([`iam`]) and `CloudFormation` ([`cloudformation`]), XML |
 //! | `/schedules/{name}` | EventBridge Scheduler ([`events`]) |
 //! | `/2015-03-31/functions/{name}/invocations` | Lambda Invoke ([`lambda`]); its settings below `/2016-08-19` and `/2019-09-30` |
 //! | any other signed GET | S3, path style ([`s3`]) |

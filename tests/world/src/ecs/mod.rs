@@ -12,6 +12,7 @@ mod network;
 mod older;
 mod register;
 mod run_task;
+mod services;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod validate;
 pub use containers::ContainerOptions;
 pub use definitions::Definition;
 pub use lifecycle::Stop;
+pub use services::Service;
 pub use task::Task;
 
 use crate::{
@@ -47,6 +49,8 @@ pub struct Ecs {
     pub definitions: Vec<Definition>,
     /// Tasks, in the order of starting, the stopped ones included.
     pub tasks: Vec<Task>,
+    /// Services, in the order of their making.
+    pub services: Vec<Service>,
     /// Refusals that wait for their `RunTask`.
     pub refusals: Vec<Refusal>,
     /// States of clusters that are not `ACTIVE`, by ARN, as they are described.
@@ -297,6 +301,7 @@ fn perform(world: &World, scope: &Scope, operation: &str, input: &Value) -> Resu
             let arn = ecs.create_cluster(scope, name);
             Ok(json!({"cluster": {"clusterArn": arn, "clusterName": name, "status": "ACTIVE"}}))
         }
+        "DescribeServices" => ecs.describe_services(scope, input),
         "DescribeClusters" => Ok(ecs.describe_clusters(scope, input)),
         _ => Err(ServiceError::new("UnknownOperationException", "")),
     }

@@ -145,13 +145,17 @@ mod tests {
     const ROLE: &str = "arn:aws:iam::123456789012:role/stack/task";
     const CLUSTER: &str = "arn:aws:ecs:us-east-1:123456789012:cluster/prefect";
 
+    /// Its name, statements, action, resource, a context key with its values, and what becomes of it.
+    type Case = (&'static str, Value, &'static str, &'static str, Option<Key>, Decision);
+    type Key = (&'static str, &'static [&'static str]);
+
     /// Each decided by hand, by the documentation of IAM.
     #[test]
     fn statements_decide_as_iam_documents_it() {
         use Decision::{Allowed, ExplicitDeny, ImplicitDeny};
         let run = |condition: Value| json!({"Effect": "Allow", "Action": "ecs:RunTask", "Resource": "*", "Condition": condition});
         let pass = |resource: &str| json!({"Effect": "Allow", "Action": "iam:PassRole", "Resource": resource});
-        let table: Vec<(&str, Value, &str, &str, Option<(&str, &[&str])>, Decision)> = vec![
+        let table: Vec<Case> = vec![
             ("nothing is said", json!([]), "ecs:RunTask", "*", None, ImplicitDeny),
             ("one statement that is no list", pass("*"), "iam:PassRole", ROLE, None, Allowed),
             ("another action", json!([pass("*")]), "iam:GetRole", ROLE, None, ImplicitDeny),

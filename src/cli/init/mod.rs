@@ -1,0 +1,454 @@
+//! `prefect-serverless-agent init`: from what exists to a working deployment.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `mod.rs` | asks, reads, says (thin) |
+//! | `profile.rs` | what Prefect's own command line has been set up with (pure) |
+//! | `service.rs` | the ECS service of the Python worker or agent → what it was started with (pure but for the reading) |
+//! | `draft.rs` | flags → a configuration as text (pure) |
+//! | `stack.rs` | what the runs need → the stack's parameters, and the commands (pure) |
+//! | `findings.rs` | what will not work as it is, with what to do (pure) |
+//! | `outcome.rs` | all of it as people and programs read it (pure) |
+//! | `writing.rs` | configuration and key to a file or to Parameter Store |
+//! | `terminal.rs` | questions; a key is typed unseen |
+
+mod draft;
+mod findings;
+mod outcome;
+mod profile;
+mod service;
+mod stack;
+mod terminal;
+mod writing;
+
+use super::args::InitArgs;
+use super::output::{ADVICE_ON_AWS, advice_on_kind};
+use super::setting::{root_of, text_of};
+use super::{CliError, say};
+use crate::aws::AwsClients;
+use crate::clock::SystemClock;
+use crate::config::{
+    AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Parameter, Root, is_agent_name, load,
+    read_yaml,
+};
+use crate::model::{ApiError, ErrorKind};
+use crate::poll::PrefectBuilder;
+use crate::prefect3::api::SurveyedPool;
+use crate::redaction::Redaction;
+use crate::survey::{Home, Survey, SurveyError, survey};
+use draft::{Draft, agent_flags};
+use findings::{Finding, Level, findings, unserved};
+use outcome::Outcome;
+use profile::Profile;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use service::Service;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Deployments that are read at most.
+const MOST_DEPLOYMENTS: usize = 1000;
+
+/// How long Prefect is asked.
+const TIME: Duration = Duration::from_secs(90);
+
+/// The pool of an agent whose pool is not chosen yet.
+const NO_POOL: &str = "not-chosen";
+
+/// Asks, reads, writes, and says what comes of it.
+pub(super) async fn init(
+    args: InitArgs,
+    json: bool,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<String, CliError> {
+    let root = root(&args, &environment)?;
+    let aws = AwsClients::from_default_chain(&environment).await;
+    let aws = Arc::new(aws.map_err(|error| CliError::new(error, ADVICE_ON_AWS))?);
+    let home = Home::new(aws.account().await.map_err(|error| error.to_string()), &aws.region);
+    let service = match &args.from_service {
+        Some(written) => service::read(&aws, written).await?,
+        None => Service::default(),
+    };
+    redaction.know(service.secrets.values().cloned());
+    let mut setup = Setup { args, root, environment, redaction: redaction.clone(), aws, home, service, profile: None };
+    setup.read_profile()?;
+    let (draft, from) = setup.draft()?;
+    let reached = setup.reach(draft).await?;
+    let survey = setup.survey(&reached).await?;
+    setup.outcome(reached, &survey, from).await.map(|outcome| outcome.text(json))
+}
+
+fn root(args: &InitArgs, environment: &Environment) -> Result<Root, CliError> {
+    let is_named = args.root.is_some() || environment.contains_key("PARAMETER_ROOT");
+    root_of(args.root.as_deref().or((!is_named).then_some(stack::DEFAULT_ROOT)), environment)
+}
+
+/// What the command was given, and what it found before Prefect was asked.
+struct Setup {
+    args: InitArgs,
+    root: Root,
+    environment: Environment,
+    redaction: Redaction,
+    aws: Arc<AwsClients>,
+    home: Home,
+    service: Service,
+    profile: Option<Profile>,
+}
+
+/// An agent that Prefect knows, or would.
+struct Reached {
+    agent: String,
+    draft: Draft,
+    secrets: BTreeMap<&'static str, SecretString>,
+    loaded: LoadedAgent,
+    config: AgentConfig,
+}
+
+/// A secret's parameter below the agent's, and the variables that hold it, by generation.
+const SECRETS_3: [(&str, &str); 3] = [
+    ("api-key", "PREFECT_API_KEY"),
+    ("auth-string", "PREFECT_API_AUTH_STRING"),
+    ("client-headers", "PREFECT_CLIENT_CUSTOM_HEADERS"),
+];
+const SECRETS_1: [(&str, &str); 3] = [
+    ("api-key", "PREFECT__CLOUD__API_KEY"),
+    ("auth-token", "PREFECT__CLOUD__AGENT__AUTH_TOKEN"),
+    ("client-headers", "PREFECT_CLIENT_CUSTOM_HEADERS"),
+];
+
+impl Setup {
+    fn is_prefect_1(&self) -> bool {
+        matches!(self.args.prefect.as_deref().or(self.service.prefect), Some("1" | "0.15"))
+    }
+
+    fn read_profile(&mut self) -> Result<(), CliError> {
+        // Prefect 1 keeps nothing there.
+        let Some(path) = profile::path(&self.environment).filter(|_| !self.is_prefect_1()) else { return Ok(()) };
+        let read = profile::read(&path, &self.environment).map_err(|error| {
+            let advice = "correct it with `prefect config`, or name another with PREFECT_PROFILES_PATH";
+            CliError::new(format!("{}: {error}", path.display()), advice)
+        });
+        self.profile = read?;
+        let keys = self.profile.iter().flat_map(|profile| &profile.settings);
+        let keys = keys.filter(|(name, _)| SECRETS_3.iter().any(|(_, variable)| variable == name));
+        self.redaction.know(keys.map(|(_, value)| SecretString::from(value.as_str())));
+        Ok(())
+    }
+
+    /// A setting of Prefect 2 and 3: what the service has, else the environment, else the profile.
+    fn setting(&self, name: &str) -> Option<String> {
+        let of_environment = || self.environment.get(name).cloned();
+        let of_profile = || self.profile.as_ref()?.settings.get(name).cloned();
+        of_environment().filter(|value| !value.is_empty()).or_else(of_profile).filter(|value| !value.is_empty())
+    }
+
+    /// The configuration as far as flags, service and environment tell.
+    fn draft(&self) -> Result<(Draft, draft::FromFlags), CliError> {
+        let (args, service) = (&self.args, &self.service);
+        let mut draft = Draft::default();
+        let prefect = args.prefect.as_deref().or(service.prefect).unwrap_or("3");
+        // A number, where YAML has it as one.
+        draft.set("prefect", prefect.parse::<u32>().map_or_else(|_| Value::from(prefect), Value::from));
+        let is_1 = self.is_prefect_1();
+        let api = args.api.clone().or_else(|| service.api.clone());
+        let api = api.or_else(|| {
+            if is_1 { self.environment.get("PREFECT__CLOUD__API").cloned() } else { self.setting("PREFECT_API_URL") }
+        });
+        draft.set_some(
+            "api",
+            match api {
+                None if !is_1 => Some(self.ask_api()?),
+                api => api,
+            },
+        );
+        if !is_1 {
+            draft.set("work_pool", NO_POOL);
+        }
+        draft.set_some("name", args.name.clone().or_else(|| service.name.clone()));
+        draft.extend(&service.draft);
+        if !args.work_queues.is_empty() {
+            draft.set("work_queues", args.work_queues.clone());
+        }
+        draft.set_some("limit", args.limit);
+        draft.set_some("prefetch_seconds", args.prefetch_seconds);
+        if args.every != 1 {
+            draft.set("poll_interval_seconds", args.every * 60);
+        }
+        let no_files = |_: &str| {
+            Err("it is a file of the service's container, which cannot be read from here: give it with the flag"
+                .to_owned())
+        };
+        let wrong = |message: String| CliError::new(message, "correct the flag");
+        let flags = service.flags.without_overridden(&args.agent_flags);
+        let of_service = agent_flags(&mut draft, &flags, &no_files).map_err(wrong)?;
+        let mut from = agent_flags(&mut draft, &args.agent_flags, &local_document).map_err(wrong)?;
+        from.log_level = from.log_level.or(of_service.log_level);
+        from.notes.extend(of_service.notes);
+        Ok((draft, from))
+    }
+
+    fn ask_api(&self) -> Result<String, CliError> {
+        if self.args.yes || !terminal::is_there() {
+            let advice = "give --api URL, or set PREFECT_API_URL, or log in with `prefect cloud login`";
+            return Err(CliError::new("the address of the Prefect API is not known", advice));
+        }
+        terminal::ask("Address of the Prefect API (…/api, or …/workspaces/<id> of Prefect Cloud):")
+    }
+
+    /// The agent with its pool, whose key Prefect takes.
+    async fn reach(&self, mut draft: Draft) -> Result<Reached, CliError> {
+        let mut secrets = self.secrets()?;
+        let name = self.args.name.as_deref();
+        if self.is_prefect_1() {
+            let agent = self.agent_name(name.unwrap_or("agent"))?;
+            return self.load(&agent, draft, secrets);
+        }
+        let agent = "agent";
+        let mut reached = self.load(agent, draft.clone(), secrets.clone())?;
+        let pools = match self.pools(&reached).await {
+            Err(ApiError::Unauthorised(_)) if secrets.is_empty() && terminal::is_there() && !self.args.yes => {
+                let key = terminal::ask_secret("API key (not shown):")?;
+                self.redaction.know([key.clone()]);
+                secrets.insert("api-key", key);
+                reached = self.load(agent, draft.clone(), secrets.clone())?;
+                self.pools(&reached).await
+            }
+            answer => answer,
+        };
+        let pools = pools.map_err(|error| self.prefect_says(&error))?;
+        if self.args.prefect.is_none() && self.service.prefect.is_none() && self.is_server_2(&reached).await {
+            draft.set("prefect", 2);
+        }
+        let pool = self.chosen(&pools)?;
+        if let Some(finding) = unserved(&pool.kind, &pool.name) {
+            return Err(CliError::new(finding.found, finding.next));
+        }
+        draft.set("work_pool", pool.name.clone());
+        let agent = self.agent_name(&pool.name)?;
+        self.load(&agent, draft, secrets)
+    }
+
+    /// What Prefect is shown, by the last part of their parameters' names.
+    fn secrets(&self) -> Result<BTreeMap<&'static str, SecretString>, CliError> {
+        let known = if self.is_prefect_1() { SECRETS_1 } else { SECRETS_3 };
+        let mut secrets = BTreeMap::new();
+        for (parameter, variable) in known {
+            let of_service = self.service.secrets.get(variable).cloned();
+            let of_here = || {
+                let value =
+                    if self.is_prefect_1() { self.environment.get(variable).cloned() } else { self.setting(variable) };
+                value.filter(|value| !value.trim().is_empty()).map(|value| SecretString::from(value.trim()))
+            };
+            secrets.extend(of_service.or_else(of_here).map(|secret| (parameter, secret)));
+        }
+        if self.args.key_stdin {
+            let key = terminal::secret_of_stdin()?;
+            if key.expose_secret().is_empty() {
+                return Err(CliError::new("standard input holds no key", "pipe the key in, without anything else"));
+            }
+            secrets.insert("api-key", key);
+            secrets.remove("auth-string");
+        }
+        self.redaction.know(secrets.values().cloned());
+        Ok(secrets)
+    }
+
+    /// The configuration and its secrets, read exactly as the function reads them.
+    fn load(
+        &self,
+        agent: &str,
+        draft: Draft,
+        secrets: BTreeMap<&'static str, SecretString>,
+    ) -> Result<Reached, CliError> {
+        let Home { partition, account, region } = &self.home;
+        // Nothing is written under a made-up account: the name only has to be some name.
+        let account = account.as_deref().unwrap_or("000000000000");
+        let parameter = |name: String, value: SecretString, is_secure| Parameter {
+            arn: Some(format!("arn:{partition}:ssm:{region}:{account}:parameter{name}")),
+            name,
+            value,
+            is_secure,
+            version: 1,
+            last_modified: None,
+        };
+        let mut parameters =
+            vec![parameter(format!("{}/{agent}", self.root.config()), SecretString::from(draft.text()), false)];
+        parameters.extend(
+            secrets
+                .iter()
+                .map(|(kind, value)| parameter(format!("{}/{agent}/{kind}", self.root.secrets()), value.clone(), true)),
+        );
+        let loaded = load(&self.root, &parameters, &Environment::default());
+        let loaded = loaded.agents.into_iter().next().ok_or_else(|| CliError::new("no agent", ""))?;
+        let (config, agent_secrets) = loaded.result.clone().map_err(CliError::configuration)?;
+        self.redaction.know(agent_secrets.iter().map(|secret| secret.value.clone()));
+        Ok(Reached { agent: agent.to_owned(), draft, secrets, loaded, config })
+    }
+
+    fn prefect(&self, reached: &Reached) -> PrefectBuilder<SystemClock> {
+        let secrets =
+            reached.loaded.result.as_ref().map_or_else(|_| AgentSecrets::default(), |(_, secrets)| secrets.clone());
+        PrefectBuilder::of_parameter(
+            Arc::clone(&self.aws),
+            SystemClock,
+            &self.root,
+            &reached.loaded,
+            &secrets,
+            &self.redaction,
+        )
+    }
+
+    async fn pools(&self, reached: &Reached) -> Result<Vec<SurveyedPool>, ApiError> {
+        let GenerationConfig::Three(three) = &reached.config.generation else { return Ok(Vec::new()) };
+        let api = self.prefect(reached).prefect3(&reached.config, three).await;
+        let api = api.map_err(|error| ApiError::Configuration(error.message))?;
+        api.set_deadline(Some(Instant::now() + TIME));
+        api.work_pools().await
+    }
+
+    async fn is_server_2(&self, reached: &Reached) -> bool {
+        let GenerationConfig::Three(three) = &reached.config.generation else { return false };
+        let Ok(api) = self.prefect(reached).prefect3(&reached.config, three).await else { return false };
+        api.set_deadline(Some(Instant::now() + TIME));
+        api.server_version().await.is_some_and(|version| version.starts_with("2."))
+    }
+
+    /// The pool that is named, the only one there is, or the one that is picked.
+    fn chosen<'a>(&self, pools: &'a [SurveyedPool]) -> Result<&'a SurveyedPool, CliError> {
+        let named = self.args.work_pool.as_ref().or(self.service.work_pool.as_ref());
+        let all = |pools: &mut dyn Iterator<Item = &SurveyedPool>| {
+            pools.map(|pool| format!("{} ({})", pool.name, pool.kind)).collect::<Vec<_>>().join(", ")
+        };
+        if let Some(named) = named {
+            return pools.iter().find(|pool| pool.name == *named).ok_or_else(|| {
+                let there = all(&mut pools.iter());
+                let advice = format!(
+                    "name one that is there with --work-pool, or create it: prefect work-pool create --type ecs {}",
+                    stack::shell_word(named)
+                );
+                CliError::new(format!("Prefect knows no work pool {named:?}, only these: {there}"), advice)
+            });
+        }
+        let served: Vec<&SurveyedPool> = pools.iter().filter(|pool| pool.kind == "ecs").collect();
+        match served.as_slice() {
+            [] => {
+                let there = all(&mut pools.iter());
+                let advice = "create one: prefect work-pool create --type ecs NAME";
+                Err(CliError::new(format!("there is no work pool of type ecs, only these: {there}"), advice))
+            }
+            [only] => Ok(only),
+            several if self.args.yes || !terminal::is_there() => {
+                let there = all(&mut several.iter().copied());
+                Err(CliError::new(format!("there are several work pools: {there}"), "name one with --work-pool"))
+            }
+            several => {
+                let lines = several.iter().zip(1..).map(|(pool, number)| format!("  {number}  {}\n", pool.name));
+                say(&mut std::io::stderr(), &format!("Work pools of type ecs:\n{}", lines.collect::<String>()));
+                let answer = terminal::ask("Which one (number or name)?")?;
+                let by_number = answer.parse::<usize>().ok().and_then(|number| several.get(number.checked_sub(1)?));
+                let by_name = || several.iter().find(|pool| pool.name == answer);
+                by_number.or_else(by_name).copied().ok_or_else(|| {
+                    CliError::new(format!("{answer:?} is none of them"), "answer with its number or its name")
+                })
+            }
+        }
+    }
+
+    /// The agent's name in the deployment: the one that is given, else as its pool is called, as far as names go.
+    fn agent_name(&self, of: &str) -> Result<String, CliError> {
+        if let Some(named) = &self.args.agent {
+            let advice = "name one of letters, digits, `-` and `_` (at most 64) with --agent";
+            return if is_agent_name(named) {
+                Ok(named.clone())
+            } else {
+                Err(CliError::new(format!("{named:?} is no agent's name"), advice))
+            };
+        }
+        let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+        let name: String = of.chars().map(allowed).take(64).collect();
+        Ok(Some(name)
+            .filter(|name| name.contains(|c: char| c.is_ascii_alphanumeric()))
+            .unwrap_or_else(|| "agent".into()))
+    }
+
+    async fn survey(&self, reached: &Reached) -> Result<Survey, CliError> {
+        let prefect = self.prefect(reached);
+        let deadline = Instant::now() + TIME;
+        let survey = survey(&prefect, &reached.config, self.home.clone(), MOST_DEPLOYMENTS, deadline).await;
+        survey.map_err(|error| match error {
+            SurveyError::Setup(error) => CliError::new(&error, advice_on_kind(Some(error.kind))),
+            SurveyError::Prefect(error) => self.prefect_says(&error),
+        })
+    }
+
+    fn prefect_says(&self, error: &ApiError) -> CliError {
+        let advice = match error.kind() {
+            ErrorKind::Unauthorised => self.about_key(),
+            kind => advice_on_kind(Some(kind)).to_owned(),
+        };
+        CliError::new(error, advice)
+    }
+
+    /// Where a key that Prefect takes may come from.
+    fn about_key(&self) -> String {
+        let variable = if self.is_prefect_1() { "PREFECT__CLOUD__API_KEY" } else { "PREFECT_API_KEY" };
+        let auth = if self.is_prefect_1() {
+            ""
+        } else {
+            " (or PREFECT_API_AUTH_STRING, user:password of a self-hosted server)"
+        };
+        let general = format!("set {variable}{auth}, or pipe the key in with --key-stdin");
+        match self.service.stored.get(variable) {
+            Some(place) => format!("the service has it in {place}, which is not read: {}", writing::copy_of(place)),
+            None => general,
+        }
+    }
+
+    /// Writes, and says all that was found.
+    async fn outcome(&self, reached: Reached, survey: &Survey, from: draft::FromFlags) -> Result<Outcome, CliError> {
+        let deployment = stack::Deployment {
+            root: &self.root,
+            every: self.args.every,
+            secrets_key_arn: self.args.secrets_key_arn.as_deref(),
+            log_level: from.log_level,
+        };
+        let parameters = stack::parameters(&survey.needs, &survey.home, &deployment);
+        let mut found = findings(survey, &reached.config, &parameters);
+        found.extend(self.service.findings.iter().cloned());
+        found.extend(from.notes.iter().map(|note| Finding::new(Level::Note, "flags", note, "nothing has to be done")));
+        found.sort_by_key(|finding| finding.level);
+        let text = reached.draft.text();
+        let written = writing::write(&self.args, &self.root, &reached, &text, &self.aws).await?;
+        Ok(Outcome {
+            agent: reached.agent.clone(),
+            root: self.root.as_str().to_owned(),
+            stack: self.args.stack_name.clone(),
+            text,
+            written,
+            secrets: reached
+                .secrets
+                .keys()
+                .map(|kind| format!("{}/{}/{kind}", self.root.secrets(), reached.agent))
+                .collect(),
+            secrets_key_arn: self.args.secrets_key_arn.clone(),
+            from_service: self.args.from_service.clone(),
+            parameters,
+            findings: found,
+            survey: survey.clone(),
+        })
+    }
+}
+
+/// A file of this machine, which becomes part of the configuration.
+fn local_document(path: &str) -> Result<serde_json::Map<String, Value>, String> {
+    let file = path.strip_prefix("file://").or_else(|| path.strip_prefix("local://")).unwrap_or(path);
+    let text = text_of(&PathBuf::from(file)).map_err(|error| error.to_string())?;
+    match read_yaml(&text)? {
+        Value::Object(document) => Ok(document),
+        _ => Err("it is no mapping".into()),
+    }
+}

@@ -1,0 +1,365 @@
+//! The ECS service that runs the Python worker or agent today → what it was started with. Pure but for the reading.
+
+use super::draft::Draft;
+use super::findings::{Finding, Level};
+use crate::aws::AwsClients;
+use crate::cli::CliError;
+use crate::cli::args::AgentFlags;
+use crate::cli::output::ADVICE_ON_AWS;
+use crate::config::{AgentConfig, ConfigSource, Environment, GenerationConfig, read_agent};
+use crate::flow_run::prefect3::preparation::split_command;
+use clap::Parser;
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Settings of a worker that are no settings of its flow runs: they have keys or parameters of their own.
+const OWN_SETTINGS: [&str; 4] =
+    ["PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"];
+
+/// What a service runs.
+#[derive(Debug, Default)]
+pub(super) struct Service {
+    /// Whose it is: `3`, `2`, `1`, `0.15`; `None` = its command does not tell.
+    pub(super) prefect: Option<&'static str>,
+    /// Address of the API.
+    pub(super) api: Option<String>,
+    /// Secrets that stand in its environment in clear text, by variable.
+    pub(super) secrets: BTreeMap<&'static str, SecretString>,
+    /// Where secrets lie that its container is given, by variable.
+    pub(super) stored: BTreeMap<String, String>,
+    /// Work pool.
+    pub(super) work_pool: Option<String>,
+    /// Name of the worker or agent.
+    pub(super) name: Option<String>,
+    /// Further keys.
+    pub(super) draft: Draft,
+    /// Flags of an agent of Prefect 1.
+    pub(super) flags: AgentFlags,
+    /// What should be known.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// `prefect worker start`.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the worker's switches")]
+struct WorkerLine {
+    #[arg(long, short)]
+    name: Option<String>,
+    #[arg(long, short)]
+    pool: Option<String>,
+    #[arg(long = "work-queue", short = 'q')]
+    work_queues: Vec<String>,
+    #[arg(long = "type", short = 't')]
+    kind: Option<String>,
+    #[arg(long)]
+    prefetch_seconds: Option<u32>,
+    #[arg(long, short)]
+    limit: Option<u32>,
+    #[arg(long)]
+    run_once: bool,
+    #[arg(long)]
+    with_healthcheck: bool,
+    #[arg(long)]
+    install_policy: Option<String>,
+    #[arg(long)]
+    base_job_template: Option<String>,
+    #[arg(long)]
+    create_pool_if_not_found: bool,
+    #[arg(long)]
+    no_create_pool_if_not_found: bool,
+}
+
+/// `prefect agent ecs start`.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+struct AgentLine {
+    #[arg(long, short)]
+    key: Option<String>,
+    #[arg(long, short)]
+    token: Option<String>,
+    #[arg(long, short)]
+    api: Option<String>,
+    #[arg(long, short)]
+    name: Option<String>,
+    #[command(flatten)]
+    flags: AgentFlags,
+}
+
+/// Reads the service and its task definition.
+pub(super) async fn read(aws: &AwsClients, written: &str) -> Result<Service, CliError> {
+    let named = written.split_once('/').filter(|(cluster, service)| !cluster.is_empty() && !service.is_empty());
+    let (cluster, service) = named.ok_or_else(|| {
+        CliError::new(format!("--from-service {written}: no service"), "write CLUSTER/SERVICE, by their names")
+    })?;
+    let own = aws.for_agent(None, None).await;
+    let refused = |operation: &str, error: crate::aws::AwsError| {
+        let advice = format!("{ADVICE_ON_AWS}; it needs ecs:{operation}, or give the flags yourself");
+        CliError::new(format!("the service {written}: {operation}: {error}"), advice)
+    };
+    let found = own.ecs.describe_service(cluster, service).await.map_err(|error| refused("DescribeServices", error))?;
+    let found = found.ok_or_else(|| {
+        let advice = format!("list them: aws ecs list-services --cluster {cluster} --region {}", aws.region);
+        CliError::new(format!("there is no service {service:?} in the cluster {cluster:?} of {}", aws.region), advice)
+    })?;
+    let definition = found.get("taskDefinition").and_then(Value::as_str).unwrap_or_default();
+    let described = own.ecs.describe_task_definition(definition).await;
+    let described = described.map_err(|error| refused("DescribeTaskDefinition", error))?;
+    of_definition(&described.definition).map_err(|why| {
+        CliError::new(
+            format!("the service {written} ({definition}): {why}"),
+            "give the flags yourself, without --from-service",
+        )
+    })
+}
+
+/// What the definition's container was started with, or why that cannot be told.
+fn of_definition(definition: &Map<String, Value>) -> Result<Service, String> {
+    let containers = definition.get("containerDefinitions").and_then(Value::as_array).into_iter().flatten();
+    let mut others = Vec::new();
+    for container in containers {
+        let environment = environment_of(container);
+        match start_of(&words_of(container)) {
+            Some((start, words)) => return of_container(container, start, &words, &environment),
+            None => others.push(container.get("name").and_then(Value::as_str).unwrap_or("?").to_owned()),
+        }
+    }
+    Err(format!(
+        "no container of it runs `prefect worker start` or `prefect agent ecs start` (containers: {})",
+        others.join(", ")
+    ))
+}
+
+/// What was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Worker,
+    Agent1,
+    /// `prefect agent start` of Prefect 2, which knows no work pools of its own type.
+    Agent2,
+}
+
+fn texts(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// All words of entry point and command; those of a shell's script one by one.
+fn words_of(container: &Value) -> Vec<String> {
+    let mut words = Vec::new();
+    for word in texts(container.get("entryPoint")).chain(texts(container.get("command"))) {
+        match split_command(word) {
+            Ok(script) if word.contains(char::is_whitespace) => {
+                for word in script {
+                    match word.strip_suffix(';') {
+                        Some(word) => words.extend([word.to_owned(), ";".to_owned()]),
+                        None => words.push(word),
+                    }
+                }
+                words.push(";".into());
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
+/// What the words start, and its arguments.
+fn start_of(words: &[String]) -> Option<(Start, Vec<String>)> {
+    let starts: [(Start, &[&str]); 3] = [
+        (Start::Worker, &["worker", "start"]),
+        (Start::Agent1, &["agent", "ecs", "start"]),
+        (Start::Agent2, &["agent", "start"]),
+    ];
+    for (at, word) in words.iter().enumerate() {
+        if word.rsplit('/').next() != Some("prefect") {
+            continue;
+        }
+        let rest = words.get(at + 1..).unwrap_or_default();
+        for (start, named) in starts {
+            if rest.len() >= named.len() && rest.iter().zip(named).all(|(word, named)| word == named) {
+                let is_end = |word: &&String| ["&&", "||", "|", ";", "&"].contains(&word.as_str());
+                let arguments = rest.iter().skip(named.len()).take_while(|word| !is_end(word)).cloned();
+                return Some((start, arguments.collect()));
+            }
+        }
+    }
+    None
+}
+
+fn environment_of(container: &Value) -> Environment {
+    let variables = container.get("environment").and_then(Value::as_array).into_iter().flatten();
+    let pair =
+        |entry: &Value| Some((entry.get("name")?.as_str()?.to_owned(), entry.get("value")?.as_str()?.to_owned()));
+    variables.filter_map(pair).collect()
+}
+
+/// A word with the variables that it names; the name of the one that is not known.
+fn expanded(word: &str, environment: &Environment) -> Result<String, String> {
+    let mut parts = word.split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, rest) = match part.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
+            Some(braced) => braced,
+            None => part.split_at(part.find(|c| !is_name(c)).unwrap_or(part.len())),
+        };
+        text.push_str(environment.get(name).ok_or_else(|| name.to_owned())?);
+        text.push_str(rest);
+    }
+    Ok(text)
+}
+
+fn of_container(
+    container: &Value,
+    start: Start,
+    words: &[String],
+    environment: &Environment,
+) -> Result<Service, String> {
+    let mut service = Service::default();
+    let secrets = container.get("secrets").and_then(Value::as_array).into_iter().flatten();
+    service.stored.extend(secrets.filter_map(|secret| {
+        Some((secret.get("name")?.as_str()?.to_owned(), secret.get("valueFrom")?.as_str()?.to_owned()))
+    }));
+    for file in container.get("environmentFiles").and_then(Value::as_array).into_iter().flatten() {
+        let file = file.get("value").and_then(Value::as_str).unwrap_or("?");
+        let text = format!("variables in {file} are not read");
+        service.findings.push(Finding::new(
+            Level::Warning,
+            "environmentFiles",
+            text,
+            "compare them with the configuration",
+        ));
+    }
+    let unknown = |name: String| {
+        if service.stored.contains_key(&name) {
+            format!("its command takes the secret {name}, which is not read")
+        } else {
+            format!("its command takes a variable {name}, which its definition does not have")
+        }
+    };
+    let words: Result<Vec<String>, String> = words.iter().map(|word| expanded(word, environment)).collect();
+    let words = words.map_err(unknown)?;
+    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
+    match start {
+        Start::Worker => worker(&mut service, &words, environment, image)?,
+        Start::Agent1 => agent_1(&mut service, &words, environment, image)?,
+        Start::Agent2 => {
+            return Err(
+                "it runs `prefect agent start`, an agent of Prefect 2 before work pools had workers: move its \
+                        deployments to a work pool of type ecs"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(service)
+}
+
+/// The words without their values: they may hold a key.
+fn not_understood(command: &str, error: &clap::Error) -> String {
+    let kind = error.kind();
+    let flag = error.get(clap::error::ContextKind::InvalidArg).map(|flag| format!(" ({flag})")).unwrap_or_default();
+    format!("its command `{command}` cannot be understood: {kind}{flag}")
+}
+
+/// The part of an image's tag that tells a version: `…:2.20.4-python3.11` → `2.20.4`.
+fn version_of(image: &str) -> &str {
+    let tag = image.rsplit('/').next().and_then(|name| name.split_once(':')).map_or("", |(_, tag)| tag);
+    tag.split('-').next().unwrap_or_default()
+}
+
+fn worker(service: &mut Service, words: &[String], environment: &Environment, image: &str) -> Result<(), String> {
+    let line = WorkerLine::try_parse_from(words).map_err(|error| not_understood("prefect worker start", &error))?;
+    if let Some(kind) = line.kind.filter(|kind| kind != "ecs") {
+        return Err(format!("its worker is of type {kind:?}, and only ecs is served"));
+    }
+    let version = version_of(image);
+    service.prefect = match version.split('.').next() {
+        Some("2") => Some("2"),
+        Some("3") => Some("3"),
+        _ => None,
+    };
+    let get = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
+    service.work_pool = line.pool;
+    service.name = line.name.or_else(|| get("PREFECT_WORKER_NAME"));
+    service.api = get("PREFECT_API_URL");
+    for name in ["PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"] {
+        service.secrets.extend(get(name).map(|value| (name, SecretString::from(value))));
+    }
+    if !line.work_queues.is_empty() {
+        service.draft.set("work_queues", line.work_queues);
+    }
+    service.draft.set_some("limit", line.limit);
+    let prefetch = line.prefetch_seconds.or_else(|| get("PREFECT_WORKER_PREFETCH_SECONDS")?.parse().ok());
+    service.draft.set_some("prefetch_seconds", prefetch);
+    let passed: BTreeMap<&String, &String> = environment
+        .iter()
+        .filter(|(name, _)| name.starts_with("PREFECT_") && !name.starts_with("PREFECT__"))
+        .filter(|(name, _)| !OWN_SETTINGS.contains(&name.as_str()))
+        .collect();
+    if !passed.is_empty() {
+        service.draft.set("worker_env", json!(passed));
+    }
+    if line.run_once {
+        let next = "nothing has to be done: a schedule decides how often it polls";
+        service.findings.push(Finding::new(Level::Note, "--run-once", "the worker polls once and ends", next));
+    }
+    if let Some(file) = line.base_job_template {
+        let text = format!("the worker may have made the pool with the template {file}");
+        service.findings.push(Finding::new(Level::Note, "--base-job-template", text, "the pool's own template counts"));
+    }
+    Ok(())
+}
+
+fn agent_1(service: &mut Service, words: &[String], environment: &Environment, image: &str) -> Result<(), String> {
+    let line = AgentLine::try_parse_from(words).map_err(|error| not_understood("prefect agent ecs start", &error))?;
+    let is_old = ["0.14", "0.15"].iter().any(|version| version_of(image).starts_with(version));
+    service.prefect = Some(if is_old { "0.15" } else { "1" });
+    let get = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
+    let secrets = [
+        ("PREFECT__CLOUD__API_KEY", line.key.or_else(|| get("PREFECT__CLOUD__API_KEY"))),
+        ("PREFECT__CLOUD__AGENT__AUTH_TOKEN", line.token.or_else(|| get("PREFECT__CLOUD__AGENT__AUTH_TOKEN"))),
+    ];
+    service.secrets.extend(secrets.into_iter().filter_map(|(name, value)| Some((name, SecretString::from(value?)))));
+    service.flags = line.flags;
+    of_environment(service, environment)?;
+    service.api = line.api.or(service.api.take());
+    service.name = line.name.or(service.name.take());
+    Ok(())
+}
+
+/// What the variables of an agent say, by the rules that read them as fallbacks of keys.
+fn of_environment(service: &mut Service, environment: &Environment) -> Result<(), String> {
+    let source = ConfigSource { parameter: "the environment of the service", agent: "agent", local_files: false };
+    let read = |environment: &Environment| -> Result<AgentConfig, String> {
+        read_agent("prefect: 1", &source, environment).map_err(|error| error.to_string())
+    };
+    let (with, without) = (read(environment)?, read(&Environment::default())?);
+    let (GenerationConfig::One(one), GenerationConfig::One(usual)) = (&with.generation, &without.generation) else {
+        return Ok(());
+    };
+    service.api = Some(with.api).filter(|api| *api != without.api);
+    service.name = Some(with.name).filter(|name| *name != without.name);
+    let Service { draft, .. } = service;
+    if one.backend != usual.backend {
+        draft.set("backend", one.backend.as_str());
+    }
+    draft.set_some("tenant_id", one.tenant_id.clone());
+    if !one.labels.is_empty() {
+        draft.set("labels", one.labels.clone());
+    }
+    if !with.env_vars.is_empty() {
+        let variables = with.env_vars.iter().map(|(name, value)| (name.clone(), json!(value)));
+        draft.set("env_vars", Value::Object(variables.collect()));
+    }
+    if one.no_cloud_logs {
+        draft.set("no_cloud_logs", true);
+    }
+    if one.logging_level != usual.logging_level {
+        draft.set("logging_level", one.logging_level.clone());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

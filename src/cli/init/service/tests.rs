@@ -1,0 +1,77 @@
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)]
+use super::*;
+use secrecy::ExposeSecret;
+
+fn service(container: Value) -> Result<Service, String> {
+    let definition =
+        json!({"containerDefinitions": [{"name": "sidecar", "image": "x", "command": ["sleep"]}, container]});
+    of_definition(definition.as_object().unwrap())
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Value {
+    pairs.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
+}
+
+#[test]
+fn a_worker_is_read_from_its_command_and_its_environment() {
+    let found = service(json!({
+        "name": "worker", "image": "prefecthq/prefect:3.4-python3.12",
+        "entryPoint": ["/bin/sh", "-c"],
+        "command": ["pip install prefect-aws && prefect worker start --pool \"$POOL\" --type ecs -q a --work-queue=b \
+                     --limit 5 --prefetch-seconds 20 --name 'my worker' --with-healthcheck; echo done"],
+        "environment": variables(&[
+            ("POOL", "ecs-pool"), ("PREFECT_API_URL", "https://p/api"), ("PREFECT_API_KEY", "pnu_geheim"),
+            ("PREFECT_LOGGING_LEVEL", "DEBUG"), ("OTHER", "x"),
+        ]),
+        "secrets": [{"name": "DB", "valueFrom": "arn:x"}],
+    }))
+    .unwrap();
+    assert_eq!((found.prefect, found.work_pool.as_deref()), (Some("3"), Some("ecs-pool")));
+    assert_eq!((found.api.as_deref(), found.name.as_deref()), (Some("https://p/api"), Some("my worker")));
+    assert_eq!(found.secrets["PREFECT_API_KEY"].expose_secret(), "pnu_geheim");
+    assert_eq!(found.stored["DB"], "arn:x");
+    assert_eq!(
+        found.draft.text(),
+        "work_queues: [a, b]\nlimit: 5\nprefetch_seconds: 20\nworker_env: {\"PREFECT_LOGGING_LEVEL\": DEBUG}\n"
+    );
+}
+
+#[test]
+fn an_agent_of_prefect_1_is_read_from_its_flags_and_its_variables() {
+    let found = service(json!({
+        "name": "agent", "image": "prefecthq/prefect:0.15.13",
+        "command": ["prefect", "agent", "ecs", "start", "-l", "prod", "--cluster", "flows", "-e", "A=1", "--api", "https://p"],
+        "environment": variables(&[
+            ("PREFECT__CLOUD__API_KEY", "geheim"), ("PREFECT__CLOUD__AGENT__NAME", "etl"), ("PREFECT__BACKEND", "server"),
+            ("PREFECT__LOGGING__LEVEL", "DEBUG"),
+        ]),
+    }))
+    .unwrap();
+    assert_eq!(
+        (found.prefect, found.name.as_deref(), found.api.as_deref()),
+        (Some("0.15"), Some("etl"), Some("https://p"))
+    );
+    assert_eq!((found.flags.labels, found.flags.cluster.as_deref()), (vec!["prod".to_owned()], Some("flows")));
+    assert_eq!(found.secrets["PREFECT__CLOUD__API_KEY"].expose_secret(), "geheim");
+    assert_eq!(found.draft.text(), "backend: server\nlogging_level: DEBUG\n");
+}
+
+#[test]
+fn what_cannot_be_told_is_said_without_values() {
+    let worker = |command: Value| {
+        service(json!({
+            "name": "worker", "image": "x", "command": command, "secrets": [{"name": "POOL", "valueFrom": "arn"}],
+        }))
+    };
+    for (command, said) in [
+        (json!(["python", "flow.py"]), "containers: sidecar, worker"),
+        (json!(["prefect", "agent", "start", "-q", "x"]), "an agent of Prefect 2"),
+        (json!(["prefect", "worker", "start", "--pool", "x", "--type", "docker"]), "of type \"docker\""),
+        (json!(["sh", "-c", "prefect worker start --pool $POOL"]), "the secret POOL, which is not read"),
+        (json!(["sh", "-c", "prefect worker start --pool ${NONE}x"]), "a variable NONE"),
+        (json!(["prefect", "worker", "start", "--new-flag", "geheim"]), "--new-flag"),
+    ] {
+        let error = worker(command).unwrap_err();
+        assert!(error.contains(said) && !error.contains("geheim"), "{error}");
+    }
+}

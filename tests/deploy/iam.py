@@ -1,0 +1,204 @@
+"""What IAM decides: which permissions a request to AWS needs, and whether a role's policies give them.
+
+The requests are those of the world's journal (service, operation, body, headers, line). The policies are those of an
+expanded template, whose references to resources are given names first (`named`)."""
+
+import fnmatch
+import json
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+ACCOUNT = "123456789012"
+
+
+@dataclass(frozen=True)
+class Permission:
+    """One question to IAM."""
+
+    action: str
+    resource: str
+    context: dict = field(default_factory=dict, hash=False)
+
+    def __str__(self):
+        conditions = "".join(f" {key}={value}" for key, value in self.context.items())
+        return f"{self.action} on {self.resource}{conditions}"
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def is_like(pattern, text):
+    """IAM's wildcards: `*` and `?`, which also match a slash and a colon. Brackets mean nothing."""
+    return fnmatch.fnmatchcase(text, re.sub(r"\[", "[[]", pattern))
+
+
+def holds(operator, wanted, found):
+    """One condition. A key that the request does not have fails it, unless the operator ends in IfExists."""
+    if operator.endswith("IfExists"):
+        return found is None or holds(operator.removesuffix("IfExists"), wanted, found)
+    if operator == "Null":
+        return (found is None) == (str(listed(wanted)[0]).lower() == "true")
+    if found is None:
+        return False
+    match operator:
+        case "StringEquals" | "ArnEquals":
+            return found in listed(wanted)
+        case "StringLike" | "ArnLike":
+            return any(is_like(pattern, found) for pattern in listed(wanted))
+        case "StringNotEquals":
+            return found not in listed(wanted)
+    raise AssertionError(f"the templates use {operator}, which these tests do not evaluate")
+
+
+def applies(statement, permission):
+    if not any(is_like(action.lower(), permission.action.lower()) for action in listed(statement["Action"])):
+        return False
+    if not any(is_like(resource, permission.resource) for resource in listed(statement["Resource"])):
+        return False
+    conditions = statement.get("Condition", {})
+    return all(
+        holds(operator, wanted, permission.context.get(key))
+        for operator, keys in conditions.items()
+        for key, wanted in keys.items()
+    )
+
+
+def allows(statements, permission):
+    """An explicit Deny beats every Allow; without an Allow it is denied."""
+    effects = {statement["Effect"] for statement in statements if applies(statement, permission)}
+    return effects == {"Allow"}
+
+
+def statements_of(stack, role):
+    """All statements of a role of an expanded template, with the resources of the template under their names."""
+    policies = stack["Resources"][role]["Properties"].get("Policies", [])
+    statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+    return named(statements, stack)
+
+
+def named(node, stack):
+    """References become what they refer to, as ARNs with the resource's logical name in it."""
+    if isinstance(node, list):
+        return [named(item, stack) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if set(node) == {"GetAtt"}:
+        name, _ = node["GetAtt"]
+        return arn_of(name, stack)
+    if set(node) == {"Ref"}:
+        return node["Ref"]
+    return {key: named(value, stack) for key, value in node.items()}
+
+
+def arn_of(name, stack):
+    resource = stack["Resources"][name]
+    properties = resource["Properties"]
+    match resource["Type"]:
+        case "AWS::Lambda::Function":
+            return f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:{properties['FunctionName']}"
+        case "AWS::Logs::LogGroup":
+            return f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:{properties['LogGroupName']}:*"
+        case "AWS::SQS::Queue":
+            return f"arn:aws:sqs:eu-west-1:{ACCOUNT}:{properties.get('QueueName', name)}"
+        case "AWS::IAM::Role":
+            return f"arn:aws:iam::{ACCOUNT}:role/{name}"
+    return f"arn:aws:unknown:eu-west-1:{ACCOUNT}:{name}"
+
+
+# Which permissions a request needs, as AWS's service authorization reference has it.
+
+
+def permissions(request, definitions=()):
+    """Of a journal entry. `definitions`: the registered task definitions, whose roles are passed by `RunTask`."""
+    region = region_of(request)
+    body = json.loads(request["body"]) if request["body"][:1] == "{" else {}
+    service, operation = request["service"], request["operation"]
+    arn = lambda of, rest: f"arn:aws:{of}:{region}:{ACCOUNT}:{rest}"  # noqa: E731
+    match service, operation:
+        case "ssm", "GetParametersByPath":
+            return [Permission(f"ssm:{operation}", arn("ssm", f"parameter{body['Path'].rstrip('/')}"))]
+        case "ssm", "GetParameters":
+            return [Permission(f"ssm:{operation}", parameter(name, arn)) for name in body["Names"]]
+        case "ssm", _:
+            return [Permission(f"ssm:{operation}", parameter(body["Name"], arn))]
+        case "ecs", "RunTask":
+            return run_task(body, definitions, arn)
+        case "ecs", "RegisterTaskDefinition":
+            resource = arn("ecs", f"task-definition/{body['family']}:*")
+            return [Permission("ecs:RegisterTaskDefinition", resource), *passed(body), *tagged(body, resource, operation)]
+        case "ecs", "DescribeTasks" | "StopTask":
+            tasks = body.get("tasks") or [body["task"]]
+            context = {"ecs:cluster": cluster(body, arn)}
+            return [Permission(f"ecs:{operation}", task_arn(task, body, arn), context) for task in tasks]
+        case "ecs", "ListTasks":
+            return [Permission("ecs:ListTasks", "*", {"ecs:cluster": cluster(body, arn)})]
+        case "ecs", "DescribeClusters":
+            return [Permission("ecs:DescribeClusters", arn("ecs", f"cluster/{name.split('/')[-1]}")) for name in body["clusters"]]
+        case "ecs" | "ec2", _:
+            return [Permission(f"{service}:{operation}", "*")]
+        case "logs", "GetLogEvents":
+            group = arn("logs", f"log-group:{body['logGroupName']}:log-stream:{body['logStreamName']}")
+            return [Permission("logs:GetLogEvents", group)]
+        case "s3", _:
+            path = unquote(request["line"].split(" ")[1].split("?")[0]).lstrip("/")
+            return [Permission("s3:GetObject", f"arn:aws:s3:::{path}")]
+        case "lambda", "Invoke":
+            name = unquote(request["line"].split(" ")[1].split("/")[3])
+            return [Permission("lambda:InvokeFunction", arn("lambda", f"function:{name}"))]
+        case "sts", "AssumeRole":
+            wanted = re.search(r"RoleArn=([^&]+)", request["body"])
+            return [Permission("sts:AssumeRole", unquote(wanted[1]))]
+    raise AssertionError(f"nobody said which permission {service} {operation} needs")
+
+
+def region_of(request):
+    """Of the signature: what the request was made for."""
+    headers = dict(request["headers"])
+    return re.search(r"Credential=[^/]+/\d+/([^/]+)/", headers["authorization"])[1]
+
+
+def parameter(name, arn):
+    return name if name.startswith("arn:") else arn("ssm", f"parameter{name if name.startswith('/') else '/' + name}")
+
+
+def cluster(body, arn):
+    name = body.get("cluster") or "default"
+    return name if name.startswith("arn:") else arn("ecs", f"cluster/{name}")
+
+
+def task_arn(task, body, arn):
+    return task if task.startswith("arn:") else arn("ecs", f"task/{cluster(body, arn).split('/')[-1]}/{task}")
+
+
+def passed(body):
+    context = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+    roles = [body.get(key) for key in ("taskRoleArn", "executionRoleArn")]
+    return [Permission("iam:PassRole", role_arn(role), context) for role in roles if role]
+
+
+def role_arn(role):
+    return role if role.startswith("arn:") else f"arn:aws:iam::{ACCOUNT}:role/{role}"
+
+
+def tagged(body, resource, operation):
+    return [Permission("ecs:TagResource", resource, {"ecs:CreateAction": operation})] if body.get("tags") else []
+
+
+def run_task(body, definitions, arn):
+    """Roles are passed by whoever runs the task: those of the overrides, else those of its definition."""
+    named = body["taskDefinition"]
+    definition = next((one for one in definitions if is_called(one, named)), {})
+    overrides = body.get("overrides", {})
+    roles = {key: overrides.get(key) or definition.get(key) for key in ("taskRoleArn", "executionRoleArn")}
+    wanted = definition.get("taskDefinitionArn") or (named if named.startswith("arn:") else arn("ecs", f"task-definition/{named}"))
+    in_cluster = cluster(body, arn)
+    task = arn("ecs", f"task/{in_cluster.split('/')[-1]}/*")
+    return [Permission("ecs:RunTask", wanted, {"ecs:cluster": in_cluster}), *passed(roles), *tagged(body, task, "RunTask")]
+
+
+def is_called(definition, name):
+    arn = definition.get("taskDefinitionArn", "")
+    revision = arn.split("/")[-1]
+    return name in (arn, revision, revision.split(":")[0])

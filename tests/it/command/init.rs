@@ -1,0 +1,381 @@
+//! `prefect-serverless-agent init`: from what exists to a configuration, the stack's parameters, and what will not work.
+
+mod asked;
+mod permissions;
+
+use super::process::{agent, end};
+use crate::support::{Deployment, KEY, ROOT};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use tokio::process::Command;
+use world::prefect1::FlowRunSpec;
+use world::prefect3::{Auth, DeploymentSpec, POOL, PoolSpec, Worker};
+
+/// The template that Prefect's own worker writes for an `ecs` pool.
+const TEMPLATE: &str = include_str!("../../../src/platform/ecs/work_pool_template/prefect3.json");
+
+/// The key that the server knows.
+const API_KEY: &str = "pnu_the-key-of-init";
+
+/// `init` in a folder of its own, logged in.
+fn init(deployment: &Deployment, folder: &Path, line: &str) -> Command {
+    let mut command = agent(deployment, &format!("init {line}"));
+    command.current_dir(folder).env("HOME", folder);
+    command.env("PREFECT_API_URL", deployment.world.prefect3_url()).env("PREFECT_API_KEY", API_KEY);
+    command
+}
+
+/// The template with these defaults of its variables.
+fn template(defaults: &Value) -> Value {
+    let mut template: Value = serde_json::from_str(TEMPLATE).unwrap();
+    for (name, value) in defaults.as_object().unwrap() {
+        template["variables"]["properties"][name]["default"] = value.clone();
+    }
+    template
+}
+
+fn pool(deployment: &Deployment, name: &str, kind: &str, defaults: &Value) {
+    let spec =
+        PoolSpec { name: name.into(), kind: kind.into(), base_job_template: template(defaults), ..PoolSpec::default() };
+    deployment.world.prefect3_pool(spec);
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+fn deployed(deployment: &Deployment, name: &str, job_variables: Value) -> String {
+    let job_variables = object(job_variables);
+    deployment.world.prefect3_deployment(DeploymentSpec {
+        name: name.into(),
+        job_variables,
+        ..DeploymentSpec::default()
+    })
+}
+
+fn role(name: &str) -> String {
+    format!("arn:aws:iam::{}:role/{name}", world::ACCOUNT)
+}
+
+/// What a stock account's pool says: the role that every account has, one cluster, logs.
+fn stock() -> Value {
+    json!({
+        "cluster": "flows", "execution_role_arn": role("ecsTaskExecutionRole"), "task_role_arn": role("flows"),
+        "configure_cloudwatch_logs": true,
+    })
+}
+
+fn about<'a>(outcome: &'a Value, about: &str) -> Vec<&'a Value> {
+    outcome["findings"].as_array().unwrap().iter().filter(|finding| finding["about"] == about).collect()
+}
+
+#[tokio::test]
+async fn a_stock_pool_becomes_a_configuration_and_exactly_the_parameters_that_its_runs_need() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &stock());
+    deployed(&deployment, "daily", json!({}));
+    deployment.world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec![API_KEY.into()] });
+
+    let outcome = end(init(&deployment, folder.path(), "--yes --json")).await.well().json();
+    let cluster = format!("arn:aws:ecs:us-east-1:{}:cluster/flows", world::ACCOUNT);
+    let logs = format!("arn:aws:logs:us-east-1:{}:log-group:prefect:log-stream:*", world::ACCOUNT);
+    let roles = format!("{},{}", role("ecsTaskExecutionRole"), role("flows"));
+    let expected = json!({"ClusterArns": cluster, "PassableRoleArns": roles, "TaskLogArns": logs});
+    assert_eq!(outcome["stack"]["parameters"], expected, "{outcome:#}");
+    let sam = outcome["commands"]["sam"].as_str().unwrap();
+    assert!(sam.starts_with("sam deploy --stack-name prefect-serverless-agent --region us-east-1 "), "{sam}");
+    assert!(sam.contains(&format!("PassableRoleArns={roles}")) && !sam.contains("ParameterRoot"), "{sam}");
+
+    let file = folder.path().join(format!("{POOL}.yaml"));
+    let text = std::fs::read_to_string(file).unwrap();
+    let api = deployment.world.prefect3_url();
+    assert_eq!(text, format!("prefect: 3\napi: {api}\nwork_pool: {POOL}\n"));
+    assert_eq!(outcome["secrets"], json!([format!("/prefect-serverless-agent/prod/secrets/{POOL}/api-key")]));
+    assert!(!outcome.to_string().contains(API_KEY), "the key is not shown");
+    // Nothing was written anywhere else.
+    let writes = ["PutParameter", "RegisterTaskDefinition", "RunTask"];
+    assert!(deployment.world.requests("*", "*").iter().all(|request| !writes.contains(&request.operation.as_str())));
+    assert_eq!(deployment.world.count("prefect3", "heartbeat"), 0, "it shows no sign of life");
+
+    let again = end(init(&deployment, folder.path(), "--yes --root /psa/test")).await.well();
+    assert!(again.stdout.contains("ParameterRoot=/psa/test") && again.stdout.contains("hello/daily: ok"), "{again:?}");
+    assert!(again.stdout.contains("prefect-serverless-agent check --root /psa/test"), "{again:?}");
+    assert!(!again.stdout.contains(API_KEY) && !again.stderr.contains(API_KEY), "{again:?}");
+}
+
+#[tokio::test]
+async fn deployments_with_roles_clusters_and_logs_of_their_own_are_all_counted_and_those_that_fail_are_named() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &json!({"execution_role_arn": role("ecsTaskExecutionRole")}));
+    deployed(&deployment, "one", json!({"task_role_arn": role("one"), "cluster": "etl"}));
+    let logs = json!({
+        "configure_cloudwatch_logs": true, "cloudwatch_logs_options": {"awslogs-group": "/company/two"},
+        "execution_role_arn": role("team/exec"),
+    });
+    deployed(&deployment, "two", logs);
+    deployed(&deployment, "wrong", json!({"vpc_id": 7, "network_configuration": {"subnets": ["subnet-1"]}}));
+
+    let outcome = end(init(&deployment, folder.path(), "--yes --json")).await.well().json();
+    let cluster = |name: &str| format!("arn:aws:ecs:us-east-1:{}:cluster/{name}", world::ACCOUNT);
+    let parameters = &outcome["stack"]["parameters"];
+    assert_eq!(parameters["ClusterArns"], json!([cluster("default"), cluster("etl")].join(",")));
+    let roles = [role("ecsTaskExecutionRole"), role("one"), role("team/exec")].join(",");
+    assert_eq!(parameters["PassableRoleArns"], json!(roles));
+    let group = format!("arn:aws:logs:us-east-1:{}:log-group:/company/two:log-stream:*", world::ACCOUNT);
+    assert_eq!(parameters["TaskLogArns"], json!(group));
+    let [wrong] = about(&outcome, "hello/wrong").try_into().unwrap();
+    assert_eq!(wrong["level"], "problem", "{wrong:#}");
+    assert!(wrong["found"].as_str().unwrap().contains("vpc_id"), "{wrong:#}");
+}
+
+#[tokio::test]
+async fn what_will_not_work_as_it_is_is_said_with_what_to_do() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &json!({"image": "1.dkr.ecr.us-east-1.amazonaws.com/flows:1"}));
+    deployed(&deployment, "daily", json!({}));
+    deployment.world.prefect3_pause(POOL, None, true).unwrap();
+    deployment.world.prefect3(|prefect3| {
+        let pool = prefect3.work_pools.iter().find(|pool| pool.name == POOL).unwrap();
+        prefect3.workers.push(Worker {
+            id: "0a7b6c9e-1f5a-4f7b-8f4c-2d9d1a0b3c55".into(),
+            created: pool.created,
+            work_pool_id: pool.id.clone(),
+            name: "ECSWorker old".into(),
+            last_heartbeat_time: pool.created,
+            heartbeat_interval_seconds: Some(30),
+            online: true,
+            metadata: Value::Null,
+        });
+    });
+
+    let outcome =
+        end(init(&deployment, folder.path(), "--yes --json --work-queue gone --prefect 3")).await.well().json();
+    let found: Vec<&str> = about(&outcome, POOL).iter().map(|one| one["found"].as_str().unwrap()).collect();
+    assert!(found.iter().any(|found| found.contains("paused")), "{outcome:#}");
+    assert!(found.iter().any(|found| found.contains("ECSWorker old")), "{outcome:#}");
+    assert_eq!(about(&outcome, "gone")[0]["level"], "problem", "{outcome:#}");
+    // None of the deployments is served, so that the defaults count; they lack an execution role.
+    assert!(about(&outcome, "api")[0]["found"].as_str().unwrap().contains("this machine"), "{outcome:#}");
+    let shown = end(init(&deployment, folder.path(), "--yes")).await;
+    assert!(shown.stderr.contains("--force"), "another configuration is not overwritten: {shown:?}");
+    let shown = end(init(&deployment, folder.path(), "--yes --force")).await.well();
+    assert!(
+        shown.stdout.contains("✘ hello/daily: the image") && shown.stdout.contains("next: set execution_role_arn"),
+        "{shown:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_and_pools_that_cannot_be_served_end_it_before_anything_is_written() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    deployment.world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec!["pnu_another".into()] });
+    let refused = end(init(&deployment, folder.path(), "--yes")).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("refused the credentials") && refused.stderr.contains("--key-stdin"),
+        "{refused:?}"
+    );
+    deployment.world.prefect3(|prefect3| prefect3.switches.auth = Auth::None);
+
+    let none = end(init(&deployment, folder.path(), "--yes")).await;
+    assert!(none.stderr.contains("no work pool of type ecs") && none.stderr.contains("work-pool create"), "{none:?}");
+    pool(&deployment, "images", "docker", &json!({}));
+    pool(&deployment, "pushed", "ecs:push", &json!({}));
+    let unknown = end(init(&deployment, folder.path(), "--yes --work-pool nowhere")).await;
+    assert!(unknown.stderr.contains("\"nowhere\"") && unknown.stderr.contains("images (docker)"), "{unknown:?}");
+    for (name, said) in [("images", "is of type \"docker\""), ("pushed", "push pool")] {
+        let wrong = end(init(&deployment, folder.path(), &format!("--yes --work-pool {name}"))).await;
+        assert!(wrong.code == Some(1) && wrong.stderr.contains(said), "{wrong:?}");
+    }
+    pool(&deployment, "a", "ecs", &json!({}));
+    pool(&deployment, "b", "ecs", &json!({}));
+    let several = end(init(&deployment, folder.path(), "")).await;
+    assert!(several.stderr.contains("a (ecs), b (ecs)") && several.stderr.contains("--work-pool"), "{several:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+}
+
+#[tokio::test]
+async fn written_to_parameter_store_the_function_polls_with_it() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &stock());
+    deployment.world.ecs_cluster("flows");
+    deployed(&deployment, "daily", json!({}));
+    deployment.world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec![API_KEY.into()] });
+    let line = format!("--write --root {ROOT} --agent etl");
+    let unasked = end(init(&deployment, folder.path(), &line)).await;
+    assert!(unasked.stderr.contains("--yes") && deployment.world.parameter(&format!("{ROOT}/config/etl")).is_none());
+
+    let written = end(init(&deployment, folder.path(), &format!("{line} --yes"))).await.well();
+    assert!(written.stdout.contains("secrets/etl/api-key is written (SecureString)"), "{written:?}");
+    assert!(!written.stdout.contains(API_KEY) && !written.stderr.contains(API_KEY), "{written:?}");
+    let key = deployment.world.parameter(&format!("{ROOT}/secrets/etl/api-key")).unwrap();
+    assert_eq!((key.value.as_str(), key.kind.as_str()), (API_KEY, "SecureString"));
+    let run = deployment.world.prefect3_run(world::prefect3::RunSpec::default());
+    let report = deployment.poll().await;
+    assert_eq!(crate::support::ids(&report["agents"]["etl"], "launched"), [run], "{report:#}");
+
+    let again = end(init(&deployment, folder.path(), &format!("{line} --yes"))).await.well();
+    assert!(again.stdout.contains("holds it already") && again.stdout.contains("says this already"), "{again:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no file was written");
+}
+
+#[tokio::test]
+async fn the_profile_of_prefects_command_line_and_the_version_of_the_server_are_taken() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &json!({}));
+    deployment.world.prefect3(|prefect3| {
+        prefect3.switches.auth = Auth::Keys { keys: vec![API_KEY.into()] };
+        prefect3.switches.generation = world::prefect3::Generation::Two;
+    });
+    std::fs::create_dir(folder.path().join(".prefect")).unwrap();
+    let url = deployment.world.prefect3_url();
+    let profile =
+        format!("active = \"work\"\n\n[profiles.work]\nPREFECT_API_URL = \"{url}\"\nPREFECT_API_KEY = \"{API_KEY}\"\n");
+    std::fs::write(folder.path().join(".prefect/profiles.toml"), profile).unwrap();
+    let mut command = init(&deployment, folder.path(), "--yes --json");
+    command.env_remove("PREFECT_API_URL").env_remove("PREFECT_API_KEY");
+    let outcome = end(command).await.well().json();
+    assert_eq!(outcome["configuration"]["text"], format!("prefect: 2\napi: {url}\nwork_pool: {POOL}\n"));
+    assert!(outcome["launches"][0]["run_task"].is_object(), "{outcome:#}");
+
+    std::fs::write(
+        folder.path().join(".prefect/profiles.toml"),
+        "active = \"work\"\n[profiles.work]\nA = [\"geheim\"]",
+    )
+    .unwrap();
+    let mut command = init(&deployment, folder.path(), "--yes");
+    command.env_remove("PREFECT_API_URL");
+    let wrong = end(command).await;
+    assert!(wrong.stderr.contains("profiles.toml: line 3") && !wrong.stderr.contains("geheim"), "{wrong:?}");
+    std::fs::remove_dir_all(folder.path().join(".prefect")).unwrap();
+    let mut command = init(&deployment, folder.path(), "--yes");
+    command.env_remove("PREFECT_API_URL");
+    let nowhere = end(command).await;
+    assert!(nowhere.stderr.contains("--api URL"), "{nowhere:?}");
+}
+
+#[tokio::test]
+async fn the_flags_of_prefect_1_become_a_configuration_and_parameters() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("kwargs.yaml"), "cluster: other\ntags: [{key: team, value: etl}]\n").unwrap();
+    let flags = format!(
+        "--prefect 1 --name etl --api {} -l prod -l etl -e TZ=UTC --cluster flows --task-role-arn {} \
+         --execution-role-arn {} --run-task-kwargs kwargs.yaml --task-definition s3://bucket/base.yaml --log-level DEBUG",
+        deployment.world.prefect1_url(),
+        role("flows"),
+        role("ecsTaskExecutionRole"),
+    );
+    let mut command = init(&deployment, folder.path(), &format!("{flags} --yes --json"));
+    command.env("PREFECT__CLOUD__API_KEY", KEY);
+    let outcome = end(command).await.well().json();
+    let text = outcome["configuration"]["text"].as_str().unwrap();
+    for line in [
+        "prefect: 1",
+        "name: etl",
+        "labels: [etl, prod]",
+        "env_vars: {\"TZ\": UTC}",
+        "cluster: flows",
+        "task_definition_path: s3://bucket/base.yaml",
+        "run_task_kwargs: {\"cluster\": other, \"tags\": [{\"key\": team, \"value\": etl}]}",
+    ] {
+        assert!(text.lines().any(|written| written == line), "{line}: {text}");
+    }
+    assert_eq!(outcome["agent"], "etl");
+    let parameters = &outcome["stack"]["parameters"];
+    assert_eq!(parameters["S3ObjectArns"], "arn:aws:s3:::bucket/base.yaml", "{outcome:#}");
+    assert_eq!(parameters["LogLevel"], "DEBUG");
+    // The template is not there: what it asks for cannot be told, and that is said.
+    assert!(about(&outcome, "the defaults")[0]["found"].as_str().unwrap().contains("base.yaml"), "{outcome:#}");
+
+    // What flows bring along: the last runs that this agent takes tell.
+    let own = json!({"type": "ECSRun", "task_role_arn": role("own"), "run_task_kwargs": {"cluster": "ml"}});
+    let elsewhere = json!({"type": "ECSRun", "task_definition_path": "s3://flows/def.yaml"});
+    for (run_config, labels) in [
+        (own.clone(), ["prod"]),
+        (own, ["prod"]),
+        (elsewhere, ["etl"]),
+        (json!({"type": "ECSRun", "task_role_arn": role("others")}), ["other"]),
+    ] {
+        deployment.schedule(FlowRunSpec {
+            run_config,
+            labels: crate::support::labels(&labels),
+            ..FlowRunSpec::default()
+        });
+    }
+    let flags = flags.replace("--task-definition s3://bucket/base.yaml", "--force");
+    let mut command = init(&deployment, folder.path(), &format!("{flags} --yes --json"));
+    command.env("PREFECT__CLOUD__API_KEY", KEY);
+    let outcome = end(command).await.well().json();
+    let parameters = &outcome["stack"]["parameters"];
+    let roles = [role("ecsTaskExecutionRole"), role("flows"), role("own")].join(",");
+    assert_eq!(parameters["PassableRoleArns"], json!(roles), "{outcome:#}");
+    let cluster = |name: &str| format!("arn:aws:ecs:us-east-1:{}:cluster/{name}", world::ACCOUNT);
+    assert_eq!(parameters["ClusterArns"], json!([cluster("flows"), cluster("ml")].join(",")), "{outcome:#}");
+    assert_eq!(parameters["S3ObjectArns"], "arn:aws:s3:::flows/def.yaml", "{outcome:#}");
+    assert_eq!(outcome["launches"].as_array().unwrap().len(), 2, "{outcome:#}");
+
+    let mut command = init(&deployment, folder.path(), &format!("{flags} --yes"));
+    command.env("PREFECT__CLOUD__API_KEY", "wrong-wrong-wrong");
+    let refused = end(command).await;
+    assert!(refused.code == Some(1) && refused.stderr.contains("PREFECT__CLOUD__API_KEY"), "{refused:?}");
+    assert!(!refused.stderr.contains("wrong-wrong-wrong"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_service_of_a_python_worker_says_what_it_runs() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &stock());
+    deployed(&deployment, "daily", json!({}));
+    deployment.world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec![API_KEY.into()] });
+    let service = |environment: Value, secrets: Value| {
+        json!({
+            "family": "worker", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
+            "executionRoleArn": role("ecsTaskExecutionRole"),
+            "containerDefinitions": [{
+                "name": "worker", "image": "prefecthq/prefect:3-latest", "environment": environment, "secrets": secrets,
+                "command": ["sh", "-c", format!(
+                    "pip install prefect-aws && prefect worker start --pool {POOL} --type ecs --limit 5 --name old -q default"
+                )],
+            }],
+        })
+    };
+    let variable = |name: &str, value: &str| json!({"name": name, "value": value});
+    let url = variable("PREFECT_API_URL", &deployment.world.prefect3_url());
+    let level = variable("PREFECT_LOGGING_LEVEL", "DEBUG");
+    let open = service(json!([url, variable("PREFECT_API_KEY", API_KEY), level]), json!([]));
+    deployment.world.ecs_service("infra", "worker", &open);
+    let closed =
+        service(json!([url]), json!([{"name": "PREFECT_API_KEY", "valueFrom": "arn:aws:ssm:us-east-1:1:parameter/k"}]));
+    deployment.world.ecs_service("infra", "closed", &closed);
+    let from = |line: &str| {
+        let mut command = init(&deployment, folder.path(), &format!("--from-service {line}"));
+        command.env_remove("PREFECT_API_URL").env_remove("PREFECT_API_KEY");
+        command
+    };
+
+    let outcome = end(from("infra/worker --yes --json")).await.well().json();
+    let expected = format!(
+        "prefect: 3\napi: {}\nwork_pool: {POOL}\nname: old\nwork_queues: [default]\nlimit: 5\n\
+         worker_env: {{\"PREFECT_LOGGING_LEVEL\": DEBUG}}\n",
+        deployment.world.prefect3_url()
+    );
+    assert_eq!(outcome["configuration"]["text"], expected);
+    assert!(outcome["next"].to_string().contains("--cluster infra --service worker --desired-count 0"), "{outcome:#}");
+    assert!(!outcome.to_string().contains(API_KEY), "{outcome:#}");
+
+    let closed = end(from("infra/closed --yes")).await;
+    assert!(closed.code == Some(1) && closed.stderr.contains("aws ssm get-parameter --with-decryption"), "{closed:?}");
+    let none = end(from("infra/nobody --yes")).await;
+    assert!(none.stderr.contains("no service \"nobody\" in the cluster \"infra\""), "{none:?}");
+    let none = end(from("nowhere/nobody --yes")).await;
+    assert!(none.stderr.contains("ClusterNotFoundException"), "{none:?}");
+    assert!(end(from("worker --yes")).await.stderr.contains("CLUSTER/SERVICE"));
+}

@@ -1,0 +1,123 @@
+//! What `init` prints is held to what the functions then ask of AWS: written down for `tests/deploy/test_init.py`, which asks
+//! the policies of the template about it.
+
+use super::{POOL, init, object, pool, role, stock};
+use crate::command::process::end;
+use crate::support::{Deployment, ROOT, ids};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use world::prefect3::{DeploymentSpec, RunSpec};
+
+/// Services whose requests the role of `poll` must allow.
+const AWS: [&str; 6] = ["ecs", "ec2", "ssm", "sts", "s3", "logs"];
+
+/// What policies look at, in any request of the functions.
+const LOOKED_AT: [&str; 9] =
+    ["cluster", "taskDefinition", "family", "familyPrefix", "taskRoleArn", "executionRoleArn", "Path", "Name", "Names"];
+
+/// A request's body as policies see it, without what is different each time.
+fn seen(body: &Value) -> Value {
+    let mut seen = json!({});
+    for key in LOOKED_AT {
+        if let Some(value) = body.get(key) {
+            seen[key] = value.clone();
+        }
+    }
+    for key in ["taskRoleArn", "executionRoleArn"] {
+        if let Some(role) = body["overrides"].get(key) {
+            seen["overrides"][key] = role.clone();
+        }
+    }
+    if let Some(containers) = body["containerDefinitions"].as_array() {
+        let group = |container: &Value| container["logConfiguration"]["options"]["awslogs-group"].clone();
+        let logs = |container| json!({"logConfiguration": {"options": {"awslogs-group": group(container)}}});
+        seen["containerDefinitions"] = containers.iter().map(logs).collect();
+    }
+    if body["tags"].as_array().is_some_and(|tags| !tags.is_empty()) {
+        seen["tags"] = json!(["some"]);
+    }
+    seen
+}
+
+/// A deployment whose id is the same each time.
+fn deployed_as(deployment: &Deployment, number: usize, job_variables: Value) -> String {
+    deployment.world.prefect3_deployment(DeploymentSpec {
+        id: Some(format!("00000000-0000-4000-8000-{number:012}")),
+        name: format!("d{number}"),
+        job_variables: object(job_variables),
+        ..DeploymentSpec::default()
+    })
+}
+
+/// Sets the agent up as `init` says, launches a run of each deployment, and writes both down.
+async fn wrote_down(deployment: &Deployment, name: &str, deployments: &[String]) {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome =
+        end(init(deployment, folder.path(), &format!("--yes --json --write --agent etl --root {ROOT}"))).await;
+    let outcome = outcome.well().json();
+    let problems: Vec<&Value> =
+        outcome["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == "problem").collect();
+    assert!(problems.iter().all(|problem| problem["about"] == "api"), "{problems:#?}");
+
+    let before = deployment.world.requests("*", "*").len();
+    for id in deployments {
+        deployment.world.prefect3_run(RunSpec { deployment: Some(id.clone()), ..RunSpec::default() });
+    }
+    let report = deployment.poll().await;
+    assert_eq!(ids(&report["agents"]["etl"], "launched").len(), deployments.len(), "{report:#}");
+    let requests = deployment.world.requests("*", "*").into_iter().skip(before);
+    let requests: Vec<_> = requests.filter(|request| AWS.contains(&request.service.as_str())).collect();
+    let form = |request: &world::Request| {
+        let body = seen(&serde_json::from_str(&request.body).unwrap_or(Value::Null));
+        json!({"service": request.service, "operation": request.operation, "body": body}).to_string()
+    };
+    // Each once, in an order that does not depend on who came first.
+    let distinct: BTreeSet<String> = requests.iter().map(form).collect();
+    let distinct: Vec<Value> = distinct.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    let written = json!({
+        "account": outcome["account"],
+        "region": outcome["region"],
+        "parameters": outcome["stack"]["parameters"],
+        "sam": outcome["commands"]["sam"],
+        "cloudformation": outcome["commands"]["cloudformation"][1],
+        "requests": distinct,
+    });
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/deploy/init/{name}.json"));
+    let text = format!("{written:#}\n");
+    if std::env::var_os("PSA_WRITE_FIXTURES").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let known = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(known, text, "{} is not what init and poll do: PSA_WRITE_FIXTURES=1 writes it anew", file.display());
+}
+
+#[tokio::test]
+async fn the_stock_pool_of_a_stock_account() {
+    let deployment = Deployment::empty().await;
+    pool(&deployment, POOL, "ecs", &stock());
+    deployment.world.ecs_cluster("flows");
+    let daily = deployed_as(&deployment, 1, json!({}));
+    wrote_down(&deployment, "stock", &[daily]).await;
+}
+
+#[tokio::test]
+async fn three_deployments_with_roles_log_groups_and_clusters_of_their_own() {
+    let deployment = Deployment::empty().await;
+    pool(&deployment, POOL, "ecs", &json!({"execution_role_arn": role("ecsTaskExecutionRole")}));
+    for cluster in ["etl", "ml"] {
+        deployment.world.ecs_cluster(cluster);
+    }
+    let logs = |group: &str| json!({"awslogs-group": group});
+    let deployments = [
+        json!({"cluster": "etl", "task_role_arn": role("etl-flows"), "configure_cloudwatch_logs": true}),
+        json!({
+            "cluster": "ml", "task_role_arn": role("team/ml-flows"), "execution_role_arn": role("team/ml-execution"),
+            "configure_cloudwatch_logs": true, "cloudwatch_logs_options": logs("/company/ml"),
+        }),
+        json!({"configure_cloudwatch_logs": true, "cloudwatch_logs_options": logs("/company/reports"), "cpu": 512}),
+    ];
+    let ids = (1..).zip(deployments).map(|(number, variables)| deployed_as(&deployment, number, variables));
+    let ids: Vec<String> = ids.collect();
+    wrote_down(&deployment, "hand_made", &ids).await;
+}
