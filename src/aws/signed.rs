@@ -354,10 +354,21 @@ impl Endpoints {
         let is_gov = region.starts_with("us-gov-");
         let name = service.name();
         let label = match service {
-            Service::Ecr if fips => "ecr-fips".into(),
-            Service::Ecr => "api.ecr".into(),
+            Service::Ecr => format!("{}ecr{}", if dual_stack { "" } else { "api." }, if fips { "-fips" } else { "" }),
+            // Which has that name by IPv6, too.
+            Service::Events if fips && is_gov => name.into(),
             // All of these are validated in GovCloud, without a name of their own.
-            Service::Ssm | Service::Ec2 | Service::Sts | Service::Logs if fips && is_gov && !dual_stack => name.into(),
+            Service::Ssm
+            | Service::Ec2
+            | Service::Sts
+            | Service::Logs
+            | Service::CloudFormation
+            | Service::Sqs
+            | Service::Quotas
+                if fips && is_gov && !dual_stack =>
+            {
+                name.into()
+            }
             Service::S3 if fips && region.starts_with("cn-") => {
                 return Err("S3 has no FIPS endpoints in China".into());
             }

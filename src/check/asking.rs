@@ -1,7 +1,7 @@
 //! Asks AWS what [`super::ecs`] judges. Thin.
 
 use super::ecs::{Cluster, Observed, Pushed};
-use super::permissions::{Decision, simulate};
+use super::permissions::{Batch, Decision, simulate};
 use super::why;
 use super::wishes::{Registry, Wishes};
 use crate::aws::AwsError;
@@ -101,7 +101,8 @@ async fn allowed(reads: &Reads, role: &str, wanted: &BTreeSet<(String, String)>)
         by_action.entry(action).or_default().push(resource);
     }
     let asked = by_action.into_iter().map(|(action, resources)| async move {
-        let decisions = simulate(reads, role, action, &None, &resources).await;
+        let batch = Batch { action, context: &None, region: reads.region() };
+        let decisions = simulate(reads, role, batch, &resources).await;
         let mut all = Vec::new();
         for (resource, decision) in resources.into_iter().zip(decisions) {
             let decision = match decision {

@@ -169,6 +169,9 @@ fn table_of(row: &Value) -> Option<RouteTable> {
             "networkInterfaceId",
             "vpcPeeringConnectionId",
             "instanceId",
+            "localGatewayId",
+            "carrierGatewayId",
+            "coreNetworkArn",
         ];
         keys.iter().find_map(|key| text_at(route, &[key])).map(str::to_owned)
     };

@@ -16,6 +16,7 @@ use crate::survey::place::partition;
 use crate::survey::{Home, Needs, Survey, SurveyedDefinition};
 use crate::transport::shape::{items_at, text_at};
 use futures_util::future::join_all;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(test)]
@@ -224,58 +225,90 @@ pub enum Decision {
     Unknown(String),
 }
 
+/// Requests that are asked together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Batch<'a> {
+    /// E.g. `ecs:RunTask`.
+    pub action: &'a str,
+    /// What comes with each of them.
+    pub context: &'a Context,
+    /// Where they go: boundaries and organisations' policies often ask.
+    pub region: &'a str,
+}
+
 /// Asks IAM of some requests of one role.
-pub async fn simulate(reads: &Reads, role: &str, action: &str, context: &Context, resources: &[&str]) -> Vec<Decision> {
+pub async fn simulate(reads: &Reads, role: &str, batch: Batch<'_>, resources: &[&str]) -> Vec<Decision> {
     let mut fields = vec![
         ("PolicySourceArn".to_owned(), role.to_owned()),
-        ("ActionNames.member.1".to_owned(), action.to_owned()),
+        ("ActionNames.member.1".to_owned(), batch.action.to_owned()),
         ("MaxItems".to_owned(), "100".to_owned()),
     ];
     for (number, resource) in resources.iter().enumerate() {
         fields.push((format!("ResourceArns.member.{}", number + 1), (*resource).to_owned()));
     }
-    if let Some((key, value)) = context {
+    let own = batch.context.iter().map(|(key, value)| (*key, value.as_str()));
+    for (number, (key, value)) in std::iter::once(("aws:RequestedRegion", batch.region)).chain(own).enumerate() {
         for (name, value) in
-            [("ContextKeyName", *key), ("ContextKeyType", "string"), ("ContextKeyValues.member.1", value.as_str())]
+            [("ContextKeyName", key), ("ContextKeyType", "string"), ("ContextKeyValues.member.1", value)]
         {
-            fields.push((format!("ContextEntries.member.1.{name}"), value.to_owned()));
+            fields.push((format!("ContextEntries.member.{}.{name}", number + 1), value.to_owned()));
         }
     }
     let answer = reads.query(Service::Iam, "SimulatePrincipalPolicy", &fields).await;
     resources.iter().map(|resource| decision(&answer, resource)).collect()
 }
 
-fn decision(answer: &Result<serde_json::Value, AwsError>, resource: &str) -> Decision {
+/// What IAM said of a resource: in a result of its own, or among those of an action.
+fn decision(answer: &Result<Value, AwsError>, resource: &str) -> Decision {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return Decision::Unknown(why(error)),
     };
     let results = items_at(answer, &["EvaluationResults"]);
-    let of_resource = results.iter().find(|result| text_at(result, &["EvalResourceName"]) == Some(resource));
-    match of_resource.and_then(|result| text_at(result, &["EvalDecision"])) {
-        Some("allowed") => Decision::Allowed,
+    let named = |result: &&Value| text_at(result, &["EvalResourceName"]) == Some(resource);
+    let own = |result: &Value| items_at(result, &["ResourceSpecificResults"]).iter().find(named).cloned();
+    // The result of the action, and within it that of the resource.
+    let of_resource = results.iter().find_map(|result| Some((result, own(result)?)));
+    let Some((all, one)) = of_resource.or_else(|| results.iter().find(named).map(|result| (result, result.clone())))
+    else {
+        return Decision::Unknown("IAM's answer does not name the resource".into());
+    };
+    let result = &one;
+    let said = text_at(result, &["EvalResourceDecision"]).or_else(|| text_at(result, &["EvalDecision"]));
+    let denied = match said {
+        Some("allowed") => return Decision::Allowed,
         Some("implicitDeny") => Decision::Implicit,
         Some("explicitDeny") => Decision::Explicit,
-        _ => Decision::Unknown("IAM's answer does not name the resource".into()),
+        _ => return Decision::Unknown("IAM's answer cannot be understood".into()),
+    };
+    // Keys of services are those of other statements: what a request of ours has came with it.
+    let missing = [all, result].map(|result| items_at(result, &["MissingContextValues"]));
+    let missing = missing.into_iter().flatten().filter_map(Value::as_str);
+    let missing: BTreeSet<&str> = missing.filter(|key| key.to_ascii_lowercase().starts_with("aws:")).collect();
+    match missing.into_iter().collect::<Vec<_>>().as_slice() {
+        [] => denied,
+        keys => Decision::Unknown(format!("it depends on {}, which only the function itself has", keys.join(", "))),
     }
 }
 
 /// Asks IAM of all of them; those of one role, action and context together.
 pub async fn observe(reads: &Reads, home: &Home, stack: &Stack, wanted: &[Wanted]) -> Vec<Decision> {
-    let mut together: BTreeMap<(Function, &str, &Context), Vec<usize>> = BTreeMap::new();
+    let mut together: BTreeMap<(Function, Batch<'_>), Vec<usize>> = BTreeMap::new();
     for (number, one) in wanted.iter().enumerate() {
-        together.entry((one.function, one.action, &one.context)).or_default().push(number);
+        let region = one.resource.split(':').nth(3).filter(|region| !region.is_empty()).unwrap_or(&home.region);
+        let batch = Batch { action: one.action, context: &one.context, region };
+        together.entry((one.function, batch)).or_default().push(number);
     }
     let mut decisions = vec![Decision::Unknown("it was not asked".into()); wanted.len()];
-    let asked = together.into_iter().flat_map(|((function, action, context), numbers)| {
+    let asked = together.into_iter().flat_map(|((function, batch), numbers)| {
         let chunks: Vec<Vec<usize>> = numbers.chunks(AT_ONCE).map(<[usize]>::to_vec).collect();
-        chunks.into_iter().map(move |numbers| (function, action, context, numbers))
+        chunks.into_iter().map(move |numbers| (function, batch, numbers))
     });
-    let asked = asked.map(|(function, action, context, numbers)| async move {
+    let asked = asked.map(|(function, batch, numbers)| async move {
         let resources: Vec<&str> =
             numbers.iter().filter_map(|number| wanted.get(*number)).map(|one| one.resource.as_str()).collect();
         let said = match role_of(home, stack, function) {
-            Ok(role) => simulate(reads, &role, action, context, &resources).await,
+            Ok(role) => simulate(reads, &role, batch, &resources).await,
             Err(why) => vec![Decision::Unknown(why); resources.len()],
         };
         numbers.into_iter().zip(said).collect::<Vec<_>>()

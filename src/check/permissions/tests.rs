@@ -94,4 +94,13 @@ fn an_answer_is_read_by_the_resource_that_it_names() {
     for odd in [answer("arn", "allowed"), answer("*", "perhaps"), Ok(json!({})), Err(super::super::testing::denied())] {
         assert!(matches!(decision(&odd, "*"), Decision::Unknown(_)), "{odd:?}");
     }
+    let nested = Ok(
+        json!({"EvaluationResults": [{"EvalResourceName": "a", "EvalDecision": "allowed", "ResourceSpecificResults": [
+        {"EvalResourceName": "a", "EvalResourceDecision": "allowed"},
+        {"EvalResourceName": "b", "EvalResourceDecision": "implicitDeny", "MissingContextValues": ["ecs:CreateAction"]},
+        {"EvalResourceName": "c", "EvalResourceDecision": "explicitDeny", "MissingContextValues": ["aws:SourceVpc"]}]}]}),
+    );
+    assert_eq!(decision(&nested, "a"), Decision::Allowed);
+    assert_eq!(decision(&nested, "b"), Decision::Implicit, "keys of other statements change nothing");
+    assert!(matches!(decision(&nested, "c"), Decision::Unknown(why) if why.contains("aws:SourceVpc")));
 }

@@ -189,6 +189,19 @@ async fn runs_of_another_account_want_more_of_the_stack_and_are_not_looked_at() 
 }
 
 #[tokio::test]
+async fn a_boundary_may_ask_for_the_region_and_what_only_the_function_has_is_unknown() {
+    let scene = Scene::healthy().await;
+    let boundary = |key: &str, value: &str| json!({"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"StringNotEquals": {key: value}}}]});
+    let add = |policy| scene.account(|state| state.iam.roles.get_mut("psa-PollRole-1").unwrap().policies.push(policy));
+    add(boundary("aws:RequestedRegion", "us-east-1"));
+    let (code, codes, found) = scene.codes().await;
+    assert_eq!((code, codes), (Some(0), BTreeSet::new()), "{found:#}");
+    add(boundary("aws:SourceVpc", "vpc-1"));
+    let (code, codes, found) = scene.codes().await;
+    assert_eq!((code, codes), (Some(0), ["PSA399".to_owned()].into()), "{found:#}");
+}
+
+#[tokio::test]
 async fn the_end_of_a_certificate_is_told() {
     let scene = Scene::healthy().await;
     let api = tls_with(&scene.deployment, CERTIFICATE, CERTIFICATE_KEY).await + "/prefect3/api";

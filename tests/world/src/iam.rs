@@ -80,6 +80,7 @@ impl Iam {
                 Some((name.to_lowercase(), values.into_iter().map(str::to_owned).collect()))
             })
             .collect();
+        let missing = policy::missing(&role.policies, &context);
         let mut members = String::new();
         for action in form.list("ActionNames.member") {
             for resource in &resources {
@@ -89,11 +90,15 @@ impl Iam {
                     Decision::ImplicitDeny => "implicitDeny",
                     Decision::ExplicitDeny => "explicitDeny",
                 };
+                let (action, resource) = (escape(action), escape(resource));
+                let missing: String = missing.iter().map(|key| format!("<member>{}</member>", escape(key))).collect();
+                let missing = format!("<MissingContextValues>{missing}</MissingContextValues>");
+                // As documented: of "*" with the result, else with each resource's own.
+                let (of_all, of_one) =
+                    if resource == "*" { (missing, String::new()) } else { (String::new(), missing) };
                 let _ = write!(
                     members,
-                    "<member><EvalActionName>{}</EvalActionName><EvalResourceName>{}</EvalResourceName><EvalDecision>{decision}</EvalDecision><MatchedStatements/><MissingContextValues/></member>",
-                    escape(action),
-                    escape(resource),
+                    "<member><EvalActionName>{action}</EvalActionName><EvalResourceName>{resource}</EvalResourceName><EvalDecision>{decision}</EvalDecision><MatchedStatements/>{of_all}<ResourceSpecificResults><member><EvalResourceName>{resource}</EvalResourceName><EvalResourceDecision>{decision}</EvalResourceDecision>{of_one}</member></ResourceSpecificResults></member>",
                 );
             }
         }

@@ -2,7 +2,7 @@
 //! an Allow that matches, else nothing is allowed. Pure.
 
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,14 @@ pub fn evaluate(policies: &[Value], request: &Request<'_>) -> Decision {
         (false, true) => Decision::Allowed,
         (false, false) => Decision::ImplicitDeny,
     }
+}
+
+/// Keys that policies ask for, whatever the request, and that nobody said.
+pub fn missing(policies: &[Value], context: &BTreeMap<String, Vec<String>>) -> BTreeSet<String> {
+    let statements = policies.iter().flat_map(|policy| items(&policy["Statement"]));
+    let blocks = statements.filter_map(|statement| statement["Condition"].as_object());
+    let keys = blocks.flat_map(|block| block.values().filter_map(Value::as_object)).flat_map(|keys| keys.keys());
+    keys.filter(|key| !context.contains_key(&key.to_lowercase())).cloned().collect()
 }
 
 /// One thing, or a list of them.
