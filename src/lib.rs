@@ -25,11 +25,13 @@
 //! | [`http`] | how requests leave: the one client, its seam, what a failed exchange says about its effect |
 //! | `transport` | what the ways to both Prefect APIs have in common |
 //! | [`cli`] | the `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop |
+//! | [`check`] | the doctor: what is wrong with a deployment, and the command that mends it (half of it pure) |
 //! | [`redaction`] | what must not be shown: whatever leaves the process passes it |
 //! | `python_text`, `slug` | texts and times exactly as Python and its slugify write them (pure) |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
 
 pub mod aws;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

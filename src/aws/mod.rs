@@ -4,6 +4,7 @@ pub mod answers;
 pub mod clients;
 pub mod credentials;
 pub mod ecs;
+pub mod reads;
 pub mod services;
 pub mod signed;
 pub mod ssm;

@@ -76,8 +76,8 @@ impl Service {
     /// What an answer that is no success says, in the language of the service.
     fn error_of(self, answer: &Answer) -> AwsError {
         match self {
-            Self::Ecs | Self::Ssm | Self::Lambda | Self::Logs => answers::answer_error(answer),
-            Self::Ec2 | Self::S3 | Self::Sts => answers::xml_error(answer),
+            Self::Ec2 | Self::S3 | Self::Sts | Self::Iam | Self::CloudFormation => answers::xml_error(answer),
+            _ => answers::answer_error(answer),
         }
     }
 }
@@ -201,9 +201,41 @@ pub enum Service {
     Sts,
     /// `CloudWatch` Logs.
     Logs,
+    /// Identity and Access Management, which is the same in all regions of a partition.
+    Iam,
+    /// `CloudFormation`.
+    CloudFormation,
+    /// `EventBridge` Scheduler.
+    Scheduler,
+    /// `EventBridge`.
+    Events,
+    /// Simple Queue Service.
+    Sqs,
+    /// Elastic Container Registry.
+    Ecr,
+    /// Service Quotas.
+    Quotas,
 }
 
 impl Service {
+    /// All of them.
+    pub(super) const ALL: [Self; 14] = [
+        Self::Ecs,
+        Self::Ssm,
+        Self::Ec2,
+        Self::S3,
+        Self::Lambda,
+        Self::Sts,
+        Self::Logs,
+        Self::Iam,
+        Self::CloudFormation,
+        Self::Scheduler,
+        Self::Events,
+        Self::Sqs,
+        Self::Ecr,
+        Self::Quotas,
+    ];
+
     /// The service's name in `AWS_ENDPOINT_URL_<SERVICE>`.
     fn variable(self) -> &'static str {
         match self {
@@ -215,6 +247,13 @@ impl Service {
             Self::Sts => "AWS_ENDPOINT_URL_STS",
             // The service's id is of two words.
             Self::Logs => "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
+            Self::Iam => "AWS_ENDPOINT_URL_IAM",
+            Self::CloudFormation => "AWS_ENDPOINT_URL_CLOUDFORMATION",
+            Self::Scheduler => "AWS_ENDPOINT_URL_SCHEDULER",
+            Self::Events => "AWS_ENDPOINT_URL_EVENTBRIDGE",
+            Self::Sqs => "AWS_ENDPOINT_URL_SQS",
+            Self::Ecr => "AWS_ENDPOINT_URL_ECR",
+            Self::Quotas => "AWS_ENDPOINT_URL_SERVICE_QUOTAS",
         }
     }
 
@@ -228,6 +267,13 @@ impl Service {
             Self::Lambda => "lambda",
             Self::Sts => "sts",
             Self::Logs => "logs",
+            Self::Iam => "iam",
+            Self::CloudFormation => "cloudformation",
+            Self::Scheduler => "scheduler",
+            Self::Events => "events",
+            Self::Sqs => "sqs",
+            Self::Ecr => "ecr",
+            Self::Quotas => "servicequotas",
         }
     }
 }
@@ -266,9 +312,7 @@ impl Endpoints {
         if get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(public);
         }
-        let services =
-            [Service::Ecs, Service::Ssm, Service::Ec2, Service::S3, Service::Lambda, Service::Sts, Service::Logs]
-                .map(Service::variable);
+        let services = Service::ALL.map(Service::variable);
         Ok(Self {
             everywhere: get("AWS_ENDPOINT_URL"),
             by_service: services.into_iter().filter_map(|variable| Some((variable, get(variable)?))).collect(),
@@ -300,6 +344,9 @@ impl Endpoints {
     /// rules (botocore's `endpoint-rule-set-1.json`).
     pub(super) fn host(&self, service: Service, region: &str) -> Result<String, String> {
         let (fips, dual_stack) = (self.fips.unwrap_or_default(), self.dual_stack.unwrap_or_default());
+        if service == Service::Iam {
+            return Ok(iam(region, fips).to_owned());
+        }
         let is_named_by_itself = service == Service::S3 && dual_stack;
         let of_ecs = resolved_for_ecs(region, fips, dual_stack && !is_named_by_itself)?;
         // `ecs.<region>.…` or `ecs-fips.<region>.…`
@@ -307,8 +354,21 @@ impl Endpoints {
         let is_gov = region.starts_with("us-gov-");
         let name = service.name();
         let label = match service {
+            Service::Ecr => format!("{}ecr{}", if dual_stack { "" } else { "api." }, if fips { "-fips" } else { "" }),
+            // Which has that name by IPv6, too.
+            Service::Events if fips && is_gov => name.into(),
             // All of these are validated in GovCloud, without a name of their own.
-            Service::Ssm | Service::Ec2 | Service::Sts | Service::Logs if fips && is_gov && !dual_stack => name.into(),
+            Service::Ssm
+            | Service::Ec2
+            | Service::Sts
+            | Service::Logs
+            | Service::CloudFormation
+            | Service::Sqs
+            | Service::Quotas
+                if fips && is_gov && !dual_stack =>
+            {
+                name.into()
+            }
             Service::S3 if fips && region.starts_with("cn-") => {
                 return Err("S3 has no FIPS endpoints in China".into());
             }
@@ -317,6 +377,25 @@ impl Endpoints {
         };
         let dual = if is_named_by_itself { "dualstack." } else { "" };
         Ok(format!("{label}.{dual}{region_and_domain}"))
+    }
+}
+
+/// The host of IAM, of which a partition has one.
+fn iam(region: &str, fips: bool) -> &'static str {
+    match (region, fips) {
+        (region, _) if region.starts_with("cn-") => "iam.cn-north-1.amazonaws.com.cn",
+        (region, _) if region.starts_with("us-gov-") => "iam.us-gov.amazonaws.com",
+        (_, true) => "iam-fips.amazonaws.com",
+        _ => "iam.amazonaws.com",
+    }
+}
+
+/// The region that requests to IAM are signed for.
+pub(super) fn region_of_iam(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "cn-north-1",
+        region if region.starts_with("us-gov-") => "us-gov-west-1",
+        _ => "us-east-1",
     }
 }
 

@@ -118,6 +118,20 @@ pub enum Command {
             prefect-serverless-agent bundle psa --architecture arm64"
     )]
     Bundle(BundleArgs),
+    /// Look for what is wrong with a deployment, and say what mends it
+    #[command(
+        long_about = "Looks at the configuration, at Prefect and the work pool, at what the functions' roles may do, at ECS, \
+            network, events and quotas. Nothing is written. Each finding has a code that TROUBLESHOOTING.md explains, and \
+            the command that mends it.\n\n\
+            The exit code is 0 when all is well, 3 for failures, 4 for warnings alone, 2 when the arguments are wrong. What \
+            could not be asked says so, and is no failure.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent check --root /psa/prod          # a deployed stack\n  \
+            prefect-serverless-agent check --root /psa/prod --pre    # before it is deployed\n  \
+            prefect-serverless-agent check --config etl.yaml         # a file, before anything is written\n  \
+            prefect-serverless-agent check --root /psa/prod --json | jq '.findings[].code'"
+    )]
+    Check(CheckArgs),
     /// Runs one flow run's process and writes down how it ended: what `start --platform process` starts
     #[command(name = crate::platform::process::SUPERVISE, hide = true)]
     Supervise {
@@ -194,6 +208,27 @@ pub struct PushArgs {
     /// Write without a question
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Arguments of `prefect-serverless-agent check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Look at the agents whose configurations lie below this root [env: PARAMETER_ROOT]
+    #[arg(long, value_name = "ROOT", conflicts_with = "config")]
+    pub root: Option<String>,
+    /// Look at one agent, whose configuration is this file (YAML or JSON); its API key comes from PREFECT_API_KEY or
+    /// PREFECT__CLOUD__API_KEY
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only these agents [default: all]
+    #[arg(long = "agent", value_name = "NAME", num_args = 1..)]
+    pub agents: Vec<String>,
+    /// Before the stack is deployed: leave out what only a deployed stack has
+    #[arg(long)]
+    pub pre: bool,
+    /// Seconds that all of it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=600))]
+    pub timeout: u64,
 }
 
 /// Arguments of `prefect-serverless-agent init`.

@@ -11,11 +11,13 @@
 //! | `status.rs` | `prefect-serverless-agent status`: how the agents are, once or again and again |
 //! | `explain.rs` | `prefect-serverless-agent explain`: the story of one flow run, and what happens next |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
+//! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
 //! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
 //! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
 
 pub mod args;
 mod bundle;
+mod check;
 mod explain;
 mod init;
 mod output;
@@ -104,6 +106,16 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS
         }),
+        Command::Check(args) => {
+            telemetry::init_terminal(&environment, json, "error", &redaction);
+            match Box::pin(check::check(args, json, environment, &redaction)).await {
+                Ok(code) => Ok(code),
+                Err(trouble) => {
+                    complain(&trouble, &redaction);
+                    Ok(ExitCode::from(check::BAD_INPUT))
+                }
+            }
+        }
         Command::Supervise { directory } => supervise(&directory)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| CliError::new(format!("{}: {error}", directory.display()), "")),

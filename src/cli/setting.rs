@@ -35,7 +35,7 @@ pub(super) async fn setting<P: AgentPlatform<SystemClock>>(
     environment: Environment,
     redaction: &Redaction,
 ) -> Result<Setting<P>, CliError> {
-    let source = source(&args, &environment)?;
+    let source = source(args.root.as_deref(), args.config.as_deref(), &environment)?;
     if let Source::File { path, text } = &source {
         // Before AWS is looked for: a wrong file needs no region.
         from_file(text, path, &environment).result.map_err(CliError::configuration)?;
@@ -52,15 +52,15 @@ pub(super) async fn setting<P: AgentPlatform<SystemClock>>(
 }
 
 /// An argument beats the environment.
-fn source(args: &SettingArgs, environment: &Environment) -> Result<Source, CliError> {
-    if let Some(file) = &args.config {
+pub(super) fn source(root: Option<&str>, config: Option<&Path>, environment: &Environment) -> Result<Source, CliError> {
+    if let Some(file) = config {
         let path = file.display().to_string();
         let text = text_of(file).map_err(|error| {
             CliError::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file with --config")
         })?;
         return Ok(Source::File { path, text });
     }
-    root_of(args.root.as_deref(), environment).map(Source::Parameters)
+    root_of(root, environment).map(Source::Parameters)
 }
 
 /// The root of the parameters: an argument beats the environment.
@@ -120,7 +120,11 @@ mod tests {
     use std::io::Write;
 
     fn from(args: &SettingArgs, root: Option<&str>) -> Result<Source, CliError> {
-        source(args, &root.map(|root| (ROOT_VARIABLE.to_owned(), root.to_owned())).into_iter().collect())
+        source(
+            args.root.as_deref(),
+            args.config.as_deref(),
+            &root.map(|root| (ROOT_VARIABLE.to_owned(), root.to_owned())).into_iter().collect(),
+        )
     }
 
     #[test]

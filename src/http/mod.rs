@@ -230,7 +230,7 @@ impl Exchange for Network {
 }
 
 /// Public roots, the private ones, no client certificate.
-fn tls(ca_pem: Option<&str>) -> Result<rustls::ClientConfig, ClientError> {
+pub(crate) fn tls(ca_pem: Option<&str>) -> Result<rustls::ClientConfig, ClientError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for certificate in private_roots(ca_pem)? {

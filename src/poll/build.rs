@@ -130,6 +130,12 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder: None }
     }
 
+    /// The same for an agent that a file configures, whose documents may be files too.
+    #[must_use]
+    pub(crate) fn with_local_files(self) -> Self {
+        Self { local_files: LocalFiles::Allowed, ..self }
+    }
+
     /// The clients of the process.
     pub(crate) fn aws(&self) -> &Arc<AwsClients> {
         &self.aws
@@ -226,7 +232,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
     }
 
     /// A client that trusts the agent's certificate authority as well.
-    async fn network(&self, config: &AgentConfig) -> Result<Http, SetupError> {
+    pub(crate) async fn network(&self, config: &AgentConfig) -> Result<Http, SetupError> {
         if let Some(way) = &self.aws.way {
             return Ok(way.clone());
         }
@@ -234,12 +240,17 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             GenerationConfig::One(_) => Options::PREFECT1,
             GenerationConfig::Three(_) => Options::PREFECT3,
         };
-        let ca_pem = match &config.ca_bundle {
-            Some(text) => Some(resolve_text(text, &self.aws).await.map_err(|error| error.about("ca_bundle"))?),
-            None => None,
-        };
+        let ca_pem = self.ca_pem(config).await?;
         Http::network(options, ca_pem.as_deref())
             .map_err(|error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") })
+    }
+
+    /// The agent's own certificate authority.
+    pub(crate) async fn ca_pem(&self, config: &AgentConfig) -> Result<Option<String>, SetupError> {
+        match &config.ca_bundle {
+            Some(text) => Ok(Some(resolve_text(text, &self.aws).await.map_err(|error| error.about("ca_bundle"))?)),
+            None => Ok(None),
+        }
     }
 }
 

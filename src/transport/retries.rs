@@ -148,7 +148,7 @@ fn retry_after(text: &str, made: OffsetDateTime) -> Option<Duration> {
     Some(asked.min(LONGEST))
 }
 
-fn http_date(text: &str) -> Option<OffsetDateTime> {
+pub(crate) fn http_date(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc2822).ok()
 }
 

@@ -1,5 +1,6 @@
 //! The real `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop.
 
+mod check;
 mod dry_run;
 mod explain;
 mod init;

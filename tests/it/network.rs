@@ -6,7 +6,7 @@ use world::ec2::Ec2;
 use world::prefect1::FlowRunSpec;
 
 fn without_default_vpc(deployment: &Deployment) {
-    deployment.world.lock().ec2 = Ec2 { vpcs: Vec::new(), subnets: Vec::new() };
+    deployment.world.lock().ec2 = Ec2 { vpcs: Vec::new(), subnets: Vec::new(), ..Ec2::default() };
 }
 
 #[tokio::test]

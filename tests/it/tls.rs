@@ -13,10 +13,14 @@ const AUTHORITY: &str = include_str!("../../src/http/testdata/ca.pem");
 const CERTIFICATE: &str = include_str!("../../src/http/testdata/server.pem");
 const KEY: &str = include_str!("../../src/http/testdata/server-key.pem");
 
-/// Ends TLS in front of the world; the address.
 async fn tls_before(deployment: &Deployment) -> String {
-    let chain = vec![CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+    tls_with(deployment, CERTIFICATE, KEY).await
+}
+
+/// Ends TLS with this certificate in front of the world; the address.
+pub(crate) async fn tls_with(deployment: &Deployment, certificate: &str, key: &str) -> String {
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()));

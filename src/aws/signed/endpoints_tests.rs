@@ -54,13 +54,28 @@ struct Case {
 #[test]
 fn endpoints_are_those_that_botocore_resolves() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("endpoint_cases.json")).unwrap();
-    let all = [Service::Ecs, Service::Ssm, Service::Ec2, Service::S3, Service::Lambda, Service::Sts, Service::Logs];
-    assert!(cases.len() >= 7 * 4 * 8, "{}", cases.len());
+    assert!(cases.len() >= 13 * 4 * 8, "{}", cases.len());
     for case in cases {
-        let service = all.into_iter().find(|service| service.name() == case.service).unwrap();
+        let name = case.service.replace('-', "");
+        let service = Service::ALL.into_iter().find(|service| service.name() == name).unwrap();
         let endpoints = Endpoints { fips: Some(case.fips), dual_stack: Some(case.dual_stack), ..Endpoints::default() };
         let found = endpoints.url(service, &case.region);
         let (fips, dual) = (case.fips, case.dual_stack);
         assert_eq!(found.as_ref().ok(), case.url.as_ref(), "{service:?} {} fips {fips} dual {dual}", case.region);
+    }
+}
+
+/// Of a partition there is one, which botocore's rules say and not its regions' names.
+#[test]
+fn iam_is_that_of_the_partition() {
+    for (region, fips, host, signed_for) in [
+        ("eu-west-1", false, "iam.amazonaws.com", "us-east-1"),
+        ("us-east-1", true, "iam-fips.amazonaws.com", "us-east-1"),
+        ("us-gov-east-1", true, "iam.us-gov.amazonaws.com", "us-gov-west-1"),
+        ("cn-northwest-1", false, "iam.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+    ] {
+        let endpoints = Endpoints { fips: Some(fips), ..Endpoints::default() };
+        assert_eq!(endpoints.url(Service::Iam, region).unwrap(), format!("https://{host}"), "{region}");
+        assert_eq!(region_of_iam(region), signed_for, "{region}");
     }
 }

@@ -93,7 +93,7 @@ pub fn service_error(service: &str, error: ServiceError) -> Response {
             );
             with_request_id(answer(error.status, "text/xml;charset=UTF-8", body), &id)
         }
-        "sts" => {
+        "sts" | "iam" | "cloudformation" => {
             let body = format!(
                 "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{}</Code><Message>{}</Message></Error><RequestId>{id}</RequestId></ErrorResponse>",
                 escape(&error.code),
@@ -109,7 +109,7 @@ pub fn service_error(service: &str, error: ServiceError) -> Response {
             );
             with_request_id(answer(error.status, "application/xml", body), &id)
         }
-        "lambda" => {
+        "lambda" | "scheduler" => {
             let body = json!({"Type": "User", "Message": error.message}).to_string();
             let mut response = with_request_id(answer(error.status, "application/json", body), &id);
             if let Ok(code) = HeaderValue::from_str(&error.code) {

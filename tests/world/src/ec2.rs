@@ -1,4 +1,8 @@
-//! EC2: VPCs and subnets, with filters, in the query protocol's XML.
+//! EC2: VPCs and subnets, and the ways out of them, with filters, in the query protocol's XML.
+
+mod ways;
+
+pub use ways::{Endpoint, RouteTable, SecurityGroup};
 
 use crate::{
     World,
@@ -16,6 +20,15 @@ pub struct Ec2 {
     pub vpcs: Vec<Vpc>,
     /// Subnets, in the order they are answered.
     pub subnets: Vec<Subnet>,
+    /// Security groups.
+    #[serde(default)]
+    pub security_groups: Vec<SecurityGroup>,
+    /// Route tables.
+    #[serde(default)]
+    pub route_tables: Vec<RouteTable>,
+    /// Endpoints of services.
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
 }
 
 /// A VPC.
@@ -41,19 +54,40 @@ pub struct Subnet {
     /// `availabilityZone`, e.g. `us-east-1a`.
     #[serde(default)]
     pub availability_zone: String,
+    /// `availableIpAddressCount`
+    #[serde(default = "plenty")]
+    pub free: u64,
+}
+
+fn plenty() -> u64 {
+    4091
 }
 
 impl Default for Ec2 {
-    /// One default VPC with three subnets, as a fresh account has.
+    /// One default VPC with three subnets that lead out by an internet gateway, as a fresh account has.
     fn default() -> Self {
         let subnet = |zone: &str| Subnet {
             subnet_id: format!("subnet-default-{zone}"),
             vpc_id: "vpc-default".to_owned(),
             availability_zone: format!("{}{zone}", crate::REGION),
+            free: plenty(),
         };
         Self {
             vpcs: vec![Vpc { vpc_id: "vpc-default".to_owned(), is_default: true, region: None }],
             subnets: vec![subnet("a"), subnet("b"), subnet("c")],
+            security_groups: vec![SecurityGroup {
+                group_id: "sg-default".to_owned(),
+                vpc_id: "vpc-default".to_owned(),
+                egress: vec![("-1".to_owned(), 0, 0)],
+            }],
+            route_tables: vec![RouteTable {
+                route_table_id: "rtb-default".to_owned(),
+                vpc_id: "vpc-default".to_owned(),
+                is_main: true,
+                subnets: Vec::new(),
+                way_out: Some("igw-default".to_owned()),
+            }],
+            endpoints: Vec::new(),
         }
     }
 }
@@ -66,6 +100,9 @@ pub fn handle(world: &World, scope: &Scope, operation: &str, body: &Bytes) -> Re
     let result = match operation {
         "DescribeVpcs" => state.ec2.describe_vpcs(scope, &filters, &form.list("VpcId")),
         "DescribeSubnets" => state.ec2.describe_subnets(scope, &filters, &form.list("SubnetId")),
+        "DescribeSecurityGroups" => state.ec2.describe_security_groups(&filters),
+        "DescribeRouteTables" => state.ec2.describe_route_tables(&filters),
+        "DescribeVpcEndpoints" => state.ec2.describe_endpoints(&filters),
         _ => Err(ServiceError::new(
             "InvalidAction",
             format!("The action {operation} is not valid for this web service."),
@@ -147,11 +184,12 @@ impl Ec2 {
             if (ids.is_empty() || ids.contains(&subnet.subnet_id.as_str())) && accepted(filters, &fields)? {
                 let _ = writeln!(
                     items,
-                    "        <item><subnetId>{}</subnetId><subnetArn>{}</subnetArn><state>available</state><vpcId>{}</vpcId><availabilityZone>{}</availabilityZone><defaultForAz>true</defaultForAz></item>",
+                    "        <item><subnetId>{}</subnetId><subnetArn>{}</subnetArn><state>available</state><vpcId>{}</vpcId><availabilityZone>{}</availabilityZone><availableIpAddressCount>{}</availableIpAddressCount><defaultForAz>true</defaultForAz></item>",
                     escape(&subnet.subnet_id),
                     escape(&scope.arn("ec2", &format!("subnet/{}", subnet.subnet_id))),
                     escape(&subnet.vpc_id),
-                    escape(&subnet.availability_zone)
+                    escape(&subnet.availability_zone),
+                    subnet.free
                 );
             }
         }

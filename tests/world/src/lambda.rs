@@ -7,7 +7,8 @@ use crate::{
 };
 use axum::{body::Bytes, http::request::Parts, response::Response};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The invocations so far.
 #[derive(Default)]
@@ -16,6 +17,25 @@ pub struct Lambda {
     pub invocations: Vec<Invoked>,
     /// The functions that exist; empty: every name does.
     pub functions: Vec<String>,
+    /// Invocations at once that nobody has reserved.
+    pub unreserved: Option<u64>,
+    /// What functions have reserved, by name.
+    pub reserved: BTreeMap<String, u64>,
+}
+
+/// Answers `GetAccountSettings` and `GetFunctionConcurrency`.
+pub fn settings(world: &World, parts: &Parts, operation: &str) -> Response {
+    let state = world.lock();
+    if operation == "GetAccountSettings" {
+        let unreserved = state.lambda.unreserved.unwrap_or(1000);
+        let limit = json!({"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": unreserved});
+        return json(200, &json!({"AccountLimit": limit, "AccountUsage": {"FunctionCount": 3, "TotalCodeSize": 1}}));
+    }
+    let name = percent_decode(parts.uri.path().split('/').nth(3).unwrap_or_default());
+    match state.lambda.reserved.get(&name) {
+        Some(reserved) => json(200, &json!({"ReservedConcurrentExecutions": reserved})),
+        None => json(200, &json!({})),
+    }
 }
 
 /// One `Invoke`.

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `/prefect1`, `/prefect1/graphql` | Prefect 1 GraphQL ([`prefect1`]) |
 //! | `/prefect3/api/…`, also under `/accounts/{id}/workspaces/{id}` | the REST API of Prefect 2 and 3 ([`prefect3`]) |
-//! | `/` with `X-Amz-Target` | ECS ([`ecs`]), SSM ([`ssm`]), CloudWatch Logs ([`logs`]) and SQS ([`sqs`]), JSON |
-//! | `/` with a form `Action` | EC2 ([`ec2`]) and STS ([`sts`]), XML |
-//! | `/2015-03-31/functions/{name}/invocations` | Lambda Invoke ([`lambda`]) |
+//! | `/` with `X-Amz-Target` | ECS ([`ecs`]), SSM ([`ssm`]), CloudWatch Logs ([`logs`]), SQS ([`sqs`]), EventBridge ([`events`]),
+//! | | ECR and Service Quotas ([`ecr`]), JSON |
+//! | `/` with a form `Action` | EC2 ([`ec2`]), STS ([`sts`]), IAM ([`iam`]) and `CloudFormation` ([`cloudformation`]), XML |
+//! | `/schedules/{name}` | EventBridge Scheduler ([`events`]) |
+//! | `/2015-03-31/functions/{name}/invocations` | Lambda Invoke ([`lambda`]); its settings below `/2016-08-19` and `/2019-09-30` |
 //! | any other signed GET | S3, path style ([`s3`]) |
 //! | `/_world/…` | the control API ([`control`]): dumps, seeds, faults |
 //!
@@ -16,10 +18,14 @@
 #![allow(rustdoc::private_intra_doc_links)] // For those who work on it: private modules are shown.
 
 pub mod answer;
+pub mod cloudformation;
 pub mod control;
 pub mod ec2;
+pub mod ecr;
 pub mod ecs;
+pub mod events;
 pub mod faults;
+pub mod iam;
 pub mod ids;
 pub mod io;
 pub mod journal;

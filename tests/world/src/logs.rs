@@ -44,6 +44,21 @@ impl Logs {
         events.extend(lines.into_iter().map(|line| Event { timestamp, message: line.into() }));
     }
 
+    /// Makes a group without streams.
+    pub fn create_group(&mut self, scope: &Scope, group: &str) {
+        self.groups.entry((scope.clone(), group.to_owned())).or_default();
+    }
+
+    /// The groups whose names begin so, by name.
+    fn describe_groups(&self, scope: &Scope, input: &Value) -> Value {
+        let prefix = input["logGroupNamePrefix"].as_str().unwrap_or_default();
+        let own = self.groups.keys().filter(|(of, name)| of == scope && name.starts_with(prefix));
+        let mut names: Vec<&str> = own.map(|(_, name)| name.as_str()).collect();
+        names.sort_unstable();
+        let group = |name: &&str| json!({"logGroupName": name, "arn": scope.arn("logs", &format!("log-group:{name}:*")), "storedBytes": 0});
+        json!({"logGroups": names.iter().map(group).collect::<Vec<_>>()})
+    }
+
     fn get_log_events(&self, scope: &Scope, input: &Value) -> Result<Value, ServiceError> {
         let name = |key: &str| input[key].as_str().unwrap_or_default().to_owned();
         let missing = |what: &str| {
@@ -96,6 +111,7 @@ pub fn handle(world: &World, scope: &Scope, operation: &str, body: &Bytes) -> Re
     let State { logs, .. } = &*world.lock();
     aws_json(match operation {
         "GetLogEvents" => logs.get_log_events(scope, &input),
+        "DescribeLogGroups" => Ok(logs.describe_groups(scope, &input)),
         _ => Err(ServiceError::new("UnknownOperationException", "")),
     })
 }

@@ -8,7 +8,8 @@ use serde::Deserialize;
 /// Service and operation, as the journal and the faults name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// `prefect1`, `prefect3`, `ecs`, `ssm`, `logs`, `sqs`, `ec2`, `sts`, `s3`, `lambda`, `_world`, or `unknown`.
+    /// `prefect1`, `prefect3`, `ecs`, `ssm`, `logs`, `sqs`, `ec2`, `sts`, `s3`, `lambda`,
+    /// `cloudformation`, `iam`, `events`, `scheduler`, `ecr`, `quotas`, `_world`, or `unknown`.
     pub service: &'static str,
     /// The operation's name.
     pub operation: String,
@@ -35,10 +36,22 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
     if path.starts_with("/2015-03-31/functions/") && path.ends_with("/invocations") {
         return to("lambda", "Invoke");
     }
+    if *method == Method::GET {
+        match path.trim_start_matches('/').split('/').next() {
+            Some("schedules") => return to("scheduler", "GetSchedule"),
+            Some("_layers") => return to("ecr", "GetLayer"),
+            Some("2016-08-19") => return to("lambda", "GetAccountSettings"),
+            Some("2019-09-30") => return to("lambda", "GetFunctionConcurrency"),
+            _ => {}
+        }
+    }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if let Some((service, operation)) = text("x-amz-target").split_once('.') {
         match service {
             "AmazonSSM" => return to("ssm", operation),
+            "AmazonEC2ContainerRegistry_V20150921" => return to("ecr", operation),
+            "ServiceQuotasV20190624" => return to("quotas", operation),
+            "AWSEvents" => return to("events", operation),
             "AmazonSQS" => return to("sqs", operation),
             "Logs_20140328" => return to("logs", operation),
             "AmazonEC2ContainerServiceV20141113" => return to("ecs", operation),
@@ -49,6 +62,8 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
         let form = Form::parse(body);
         match form.get("Version") {
             Some("2016-11-15") => return to("ec2", form.get("Action").unwrap_or_default()),
+            Some("2010-05-08") => return to("iam", form.get("Action").unwrap_or_default()),
+            Some("2010-05-15") => return to("cloudformation", form.get("Action").unwrap_or_default()),
             Some("2011-06-15") => return to("sts", form.get("Action").unwrap_or_default()),
             _ => {}
         }

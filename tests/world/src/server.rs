@@ -3,7 +3,7 @@
 use crate::{
     FaultKind, Request, World,
     answer::{ServiceError, answer, html, service_error},
-    control, ec2, ecs,
+    cloudformation, control, ec2, ecr, ecs, events, iam,
     io::{Connection, WorldListener},
     journal::headers_of,
     lambda, logs,
@@ -73,6 +73,7 @@ async fn process(world: World, connection: Connection, parts: Parts, body: Bytes
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
+    tell_time(&world, &route, &mut response);
     // From here on a client may hold the answer: its next registration of the family is not a concurrent one.
     drop(response.extensions_mut().remove::<ecs::Registering>());
     world.lock().journal.finish(number, (!cut).then(|| response.status().as_u16()));
@@ -123,6 +124,24 @@ async fn perform(
         }
     }
     (response, cut)
+}
+
+/// A Prefect whose clock is not the machine's says so in `Date`.
+fn tell_time(world: &World, route: &Route, response: &mut Response) {
+    let state = world.lock();
+    if state.clock_ahead.is_zero() || !route.service.starts_with("prefect") {
+        return;
+    }
+    let told = state.now().format(&time::format_description::well_known::Rfc2822).unwrap_or_default();
+    if let Ok(date) = HeaderValue::from_str(&told.replace("+0000", "GMT")) {
+        response.headers_mut().insert(axum::http::header::DATE, date);
+    }
+}
+
+/// Where a request was sent to.
+fn own_address(parts: &Parts) -> String {
+    let host = parts.headers.get(axum::http::header::HOST).and_then(|host| host.to_str().ok());
+    format!("http://{}", host.unwrap_or("localhost"))
 }
 
 /// The same answer, its body changed.
@@ -191,11 +210,19 @@ fn at_once(world: &World, scope: &Scope, route: &Route, parts: &Parts, body: &By
         "ecs" => ecs::answer(world, scope, &route.operation, body),
         "ssm" => ssm::handle(world, scope, &route.operation, body),
         "logs" => logs::handle(world, scope, &route.operation, body),
-        "sqs" => sqs::handle(),
+        "sqs" => sqs::handle(world, &route.operation, body),
+        "cloudformation" => cloudformation::handle(world, scope, &route.operation, body),
+        "events" => events::handle(world, scope, &route.operation, body),
+        "scheduler" => events::scheduler(world, scope, parts),
         "ec2" => ec2::handle(world, scope, &route.operation, body),
         "sts" => sts::handle(world, &parts.headers, &route.operation, body),
         "s3" => s3::handle(world, &parts.uri),
+        "lambda" if route.operation != "Invoke" => lambda::settings(world, parts, &route.operation),
         "lambda" => lambda::handle(world, parts, body),
+        "iam" => iam::handle(world, scope, &route.operation, body),
+        "ecr" if route.operation == "GetLayer" => ecr::layer(&parts.uri),
+        "ecr" => ecr::handle(world, &own_address(parts), &route.operation, body),
+        "quotas" => ecr::quotas(world, &route.operation, body),
         _ => answer(404, "text/plain", format!("no fake serves {}", route.operation)),
     }
 }

@@ -1,8 +1,8 @@
 //! The shared state, and the handle that tests, servers and the control API hold on it.
 
 use crate::{
-    Fault, Request, ec2, ecs, faults::Faults, io::WorldListener, journal::Journal, lambda, logs, prefect1, prefect3,
-    s3, server, ssm, sts,
+    Fault, Request, cloudformation, ec2, ecr, ecs, events, faults::Faults, iam, io::WorldListener, journal::Journal,
+    lambda, logs, prefect1, prefect3, s3, server, sqs, ssm, sts,
 };
 use std::{
     net::SocketAddr,
@@ -45,6 +45,18 @@ pub struct State {
     pub s3: s3::S3,
     /// Functions that can be invoked.
     pub lambda: lambda::Lambda,
+    /// Stacks.
+    pub cloudformation: cloudformation::CloudFormation,
+    /// Rules and schedules.
+    pub events: events::Events,
+    /// Roles.
+    pub iam: iam::Iam,
+    /// Images.
+    pub ecr: ecr::Ecr,
+    /// Quotas.
+    pub quotas: ecr::Quotas,
+    /// Queues.
+    pub sqs: sqs::Sqs,
     /// Every request that came in.
     pub journal: Journal,
     /// What is to go wrong, and the latency of every answer.

@@ -140,8 +140,12 @@ impl Ecs {
         for cluster in wanted {
             match self.cluster(scope, &json!({"cluster": cluster})) {
                 Ok(arn) => {
-                    clusters
-                        .push(json!({"clusterArn": arn, "clusterName": arn.rsplit('/').next(), "status": "ACTIVE"}));
+                    let status = self.cluster_states.get(&arn).map_or("ACTIVE", String::as_str);
+                    let providers = self.attached.get(&arn).cloned().unwrap_or_default();
+                    clusters.push(json!({
+                        "clusterArn": arn, "clusterName": arn.rsplit('/').next(), "status": status,
+                        "capacityProviders": providers,
+                    }));
                 }
                 Err(_) => failures.push(json!({"arn": cluster, "reason": "MISSING"})),
             }

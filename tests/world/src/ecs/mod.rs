@@ -35,7 +35,7 @@ use containers::Processes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 use tokens::Tokens;
@@ -53,6 +53,10 @@ pub struct Ecs {
     pub services: Vec<Service>,
     /// Refusals that wait for their `RunTask`.
     pub refusals: Vec<Refusal>,
+    /// States of clusters that are not `ACTIVE`, by ARN, as they are described.
+    pub cluster_states: BTreeMap<String, String>,
+    /// Capacity providers of clusters, by ARN, as they are described.
+    pub attached: BTreeMap<String, Vec<String>>,
     clusters: BTreeSet<String>,
     tokens: Tokens,
     registering: HashMap<String, usize>,

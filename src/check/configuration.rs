@@ -1,0 +1,277 @@
+//! The parameters below a root, the secrets beside them, and the schedule that polls. Pure but for [`Parameters::read`].
+
+use super::codes::{
+    CONFIGURATION_INVALID, CONFIGURATION_UNKNOWN, INTERVAL_DIFFERS, NO_AGENT, PARAMETER_UNUSED, PARAMETERS_UNREADABLE,
+    SCHEDULE_DISABLED, SCHEDULE_MISSING, SECRET_IN_CLEAR, SECRET_MISSING, SECRETS_UNREADABLE, STACK_MISSING,
+};
+use super::stack::{Deployed, Stack};
+use super::{Group, Looked, is_denied, why};
+use crate::aws::{AwsClients, AwsError};
+use crate::config::{AgentConfig, AgentSecrets, Backend, GenerationConfig, Loaded, LoadedAgent, Parameter, Root};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+#[cfg(test)]
+mod tests;
+
+/// The parameters of a deployment, as far as they could be read.
+#[derive(Debug)]
+pub struct Parameters {
+    /// What lies below `{root}/config`.
+    pub config: Result<Vec<Parameter>, AwsError>,
+    /// What lies below `{root}/secrets`, decrypted.
+    pub secrets: Result<Vec<Parameter>, AwsError>,
+    /// The same, where decrypting was refused: types and names, whose values say nothing.
+    pub locked: Vec<Parameter>,
+    /// Names of what lies below `{root}/state`.
+    pub state: Result<Vec<String>, AwsError>,
+}
+
+impl Parameters {
+    /// There was no time to read them.
+    pub fn unread() -> Self {
+        let late = || AwsError::NoAnswer("there was no time left".into());
+        Self { config: Err(late()), secrets: Err(late()), locked: Vec::new(), state: Err(late()) }
+    }
+
+    /// Reads them.
+    pub async fn read(aws: &AwsClients, root: &Root) -> Self {
+        let ssm = &aws.ssm;
+        let (config, secrets, state) = (root.config(), root.secrets(), root.state());
+        let (config, decrypted, state) = tokio::join!(
+            ssm.parameters_by_path(&config, true, false),
+            ssm.parameters_by_path(&secrets, true, true),
+            ssm.parameters_by_path(&state, true, false),
+        );
+        let locked = match &decrypted {
+            Err(AwsError::Answer { .. }) => ssm.parameters_by_path(&secrets, true, false).await.unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let state = state.map(|state| state.into_iter().map(|parameter| parameter.name).collect());
+        Self { config, secrets: decrypted, locked, state }
+    }
+}
+
+/// What the parameters themselves say.
+pub fn judge_parameters(root: &Root, parameters: &Parameters) -> Looked {
+    let mut looked = Looked::default();
+    let list = |path: String| format!("aws ssm get-parameters-by-path --recursive --path {path}");
+    if let Err(error) = &parameters.config {
+        let sentence = format!("nothing can be looked at: {}", why(error));
+        looked.found(PARAMETERS_UNREADABLE.found(root.config(), sentence, list(root.config())));
+    }
+    match &parameters.secrets {
+        Ok(_) => {}
+        Err(error) if is_denied(error) && parameters.locked.is_empty() => {
+            looked.found(CONFIGURATION_UNKNOWN.found(root.secrets(), why(error), list(root.secrets())));
+        }
+        Err(error) if is_denied(error) => {
+            let sentence = format!("the secrets are there, but {}", why(error));
+            looked.found(CONFIGURATION_UNKNOWN.found(root.secrets(), sentence, "allow kms:Decrypt with their key"));
+        }
+        Err(error) => {
+            let command = format!("{} --with-decryption", list(root.secrets()));
+            looked.found(SECRETS_UNREADABLE.found(root.secrets(), error.to_string(), command));
+        }
+    }
+    let secrets = parameters.secrets.as_ref().unwrap_or(&parameters.locked);
+    for secret in secrets.iter().filter(|secret| !secret.is_secure) {
+        let name = &secret.name;
+        let sentence = "it is a String, in clear for whoever may list parameters; and ECS gives containers a \
+                        SecureString only where kms guards it";
+        let mend = format!(
+            "aws ssm delete-parameter --name {name} && aws ssm put-parameter --type SecureString --name {name} --value …"
+        );
+        looked.found(SECRET_IN_CLEAR.found(name, sentence, mend));
+    }
+    if !secrets.is_empty() && secrets.iter().all(|secret| secret.is_secure) {
+        let decrypted = if parameters.secrets.is_ok() { ", and can be decrypted" } else { "" };
+        let said = format!("{} kept as SecureString{decrypted}", counted(secrets.len(), "secret"));
+        looked.is_well(Group::Configuration, said);
+    }
+    looked
+}
+
+/// What the agents' configurations say, and who has none.
+/// `secrets_known`: their secrets were read.
+pub fn judge_agents(root: Option<&Root>, loaded: &Loaded, state: &[String], secrets_known: bool) -> Looked {
+    let mut looked = Looked::default();
+    if loaded.agents.is_empty() {
+        let config = root.map(Root::config).unwrap_or_default();
+        let mend = match root {
+            Some(root) => format!("prefect-serverless-agent push etl.yaml --root {}", root.as_str()),
+            None => String::new(),
+        };
+        looked.found(NO_AGENT.found(&config, "no agent is configured below it, in this region", mend));
+    }
+    for agent in &loaded.agents {
+        match &agent.result {
+            Err(errors) => {
+                let mend = match root {
+                    Some(root) => {
+                        format!(
+                            "prefect-serverless-agent push {0}.yaml --agent {0} --root {1}",
+                            agent.agent,
+                            root.as_str()
+                        )
+                    }
+                    None => format!("correct {}", agent.parameter),
+                };
+                looked.found(CONFIGURATION_INVALID.found(&agent.parameter, errors.to_string(), mend));
+            }
+            Ok((config, secrets)) => {
+                let disabled = if config.enabled { "" } else { " (enabled: false: it is not polled)" };
+                let said = format!("agent {}: its configuration is valid{disabled}", agent.agent);
+                looked.is_well(Group::Configuration, said);
+                if secrets_known && needs_credential(config) && has_none(secrets) {
+                    looked.found(missing_credential(root, agent, config));
+                }
+            }
+        }
+    }
+    for warning in &loaded.warnings {
+        let name = warning.split(' ').find(|word| word.starts_with('/')).unwrap_or_default();
+        let mend = format!("aws ssm delete-parameter --name {name}");
+        looked.found(PARAMETER_UNUSED.found(name, warning, mend));
+    }
+    if let Some(root) = root {
+        for name in unclaimed_state(root, &loaded.agents, state) {
+            let sentence = "no agent of this name is configured any more";
+            let mend = format!("aws ssm delete-parameter --name {name}");
+            looked.found(PARAMETER_UNUSED.found(&name, sentence, mend));
+        }
+    }
+    looked
+}
+
+/// Parameters of the state whose agents are gone.
+fn unclaimed_state(root: &Root, agents: &[LoadedAgent], state: &[String]) -> Vec<String> {
+    let known: BTreeSet<&str> = agents.iter().map(|agent| agent.agent.as_str()).collect();
+    let below = root.state() + "/";
+    let is_left = |name: &&String| {
+        let agent = name.strip_prefix(&below).and_then(|rest| rest.split_once('/')).map(|(agent, _)| agent);
+        agent.is_some_and(|agent| !known.contains(agent))
+    };
+    state.iter().filter(is_left).cloned().collect()
+}
+
+/// Whether nobody is let in without a credential: Prefect Cloud. A server of one's own may do without.
+fn needs_credential(config: &AgentConfig) -> bool {
+    match &config.generation {
+        GenerationConfig::One(one) => one.backend == Backend::Cloud,
+        GenerationConfig::Three(_) => config.api.contains("/accounts/") && config.api.contains("/workspaces/"),
+    }
+}
+
+fn has_none(secrets: &AgentSecrets) -> bool {
+    secrets.api_key.is_none() && secrets.auth_token.is_none() && secrets.auth_string.is_none()
+}
+
+/// An agent whose API wants a credential, and that has none.
+pub fn missing_credential(root: Option<&Root>, agent: &LoadedAgent, config: &AgentConfig) -> super::Finding {
+    let mend = match (root, &config.generation) {
+        (Some(root), _) => {
+            let name = root.api_key_of(&agent.agent);
+            format!("aws ssm put-parameter --type SecureString --name {name} --value …")
+        }
+        (None, GenerationConfig::One(_)) => "export PREFECT__CLOUD__API_KEY=…".to_owned(),
+        (None, GenerationConfig::Three(_)) => "export PREFECT_API_KEY=…".to_owned(),
+    };
+    let sentence = format!("it has no credential, and the API at {} lets nobody in without", config.api);
+    SECRET_MISSING.found(format!("agent {}", agent.agent), sentence, mend)
+}
+
+/// The schedule, as `EventBridge` Scheduler describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Its name.
+    pub name: String,
+    /// `rate(1 minute)`, `cron(…)`.
+    pub expression: String,
+    /// `ENABLED` or not.
+    pub is_enabled: bool,
+}
+
+/// Whether there is a stack, and its schedule polls as the agents think.
+pub fn judge_schedule(
+    root: &Root,
+    deployed: &Deployed,
+    schedule: Option<&Result<Option<Schedule>, AwsError>>,
+    agents: &[LoadedAgent],
+) -> Looked {
+    let mut looked = Looked::default();
+    let stack = match deployed {
+        Deployed::Found(stack) => stack,
+        Deployed::Missing => {
+            let sentence = "no stack of this region has it as its ParameterRoot, so nothing polls";
+            let mend = format!(
+                "sam deploy --parameter-overrides ParameterRoot={} …, or check --pre before that",
+                root.as_str()
+            );
+            looked.found(STACK_MISSING.found(root.as_str(), sentence, mend));
+            return looked;
+        }
+        Deployed::Unknown(why) => {
+            let sentence = format!("which stack polls for it could not be asked: {why}");
+            looked.found(CONFIGURATION_UNKNOWN.found(root.as_str(), sentence, "allow cloudformation:DescribeStacks"));
+            return looked;
+        }
+    };
+    let subject = format!("stack {}", stack.name);
+    let again = |parameter: &str| again(stack, parameter);
+    match schedule {
+        None | Some(Ok(None)) => {
+            let sentence = "its schedule is gone, so nothing polls";
+            looked.found(SCHEDULE_MISSING.found(subject, sentence, again("ScheduleState=ENABLED")));
+        }
+        Some(Err(error)) => {
+            let sentence = format!("its schedule could not be asked: {}", why(error));
+            looked.found(CONFIGURATION_UNKNOWN.found(subject, sentence, "allow scheduler:GetSchedule"));
+        }
+        Some(Ok(Some(schedule))) => {
+            if schedule.is_enabled {
+                let said = format!("schedule {}: enabled, {}", schedule.name, schedule.expression);
+                looked.is_well(Group::Configuration, said);
+            } else {
+                let sentence = format!("its schedule {} is disabled, so nothing polls", schedule.name);
+                looked.found(SCHEDULE_DISABLED.found(&subject, sentence, again("ScheduleState=ENABLED")));
+            }
+            let Some(period) = rate(&schedule.expression) else { return looked };
+            for agent in agents {
+                let Ok((config, _)) = &agent.result else { continue };
+                if config.enabled && config.poll_interval != period {
+                    let (says, does) = (config.poll_interval.as_secs(), period.as_secs());
+                    let sentence = format!(
+                        "poll_interval_seconds is {says}, but the schedule polls every {does} s: look-ahead and health \
+                         follow the wrong one"
+                    );
+                    let mend = format!("set poll_interval_seconds: {does}");
+                    looked.found(INTERVAL_DIFFERS.found(&agent.parameter, sentence, mend));
+                }
+            }
+        }
+    }
+    looked
+}
+
+/// How a parameter of the stack is set.
+pub fn again(stack: &Stack, parameter: &str) -> String {
+    format!("sam deploy --stack-name {} --parameter-overrides {parameter}", stack.name)
+}
+
+/// The period of a schedule; `None`: it has none that is always the same.
+fn rate(expression: &str) -> Option<Duration> {
+    let (number, unit) = expression.trim().strip_prefix("rate(")?.strip_suffix(')')?.trim().split_once(' ')?;
+    let seconds = match unit.trim().trim_end_matches('s') {
+        "minute" => 60,
+        "hour" => 3600,
+        "day" => 86_400,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?))
+}
+
+/// `1 secret`, `2 secrets`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

@@ -1,0 +1,106 @@
+#![allow(clippy::unwrap_used)]
+use super::super::testing::{agents, codes, denied, loaded, parameter, refused, root, stack};
+use super::*;
+use crate::config::{Environment, load};
+
+const CONFIG: &str = "prefect: 3\napi: http://prefect/api\nwork_pool: ecs\n";
+const CLOUD: &str = "prefect: 3\napi: https://api.prefect.cloud/api/accounts/a/workspaces/b\nwork_pool: ecs\n";
+
+fn parameters(secrets: Result<Vec<Parameter>, AwsError>, locked: Vec<Parameter>) -> Parameters {
+    Parameters { config: Ok(Vec::new()), secrets, locked, state: Ok(Vec::new()) }
+}
+
+#[test]
+fn secrets_are_secure_strings_that_decrypt_and_a_missing_permission_is_no_verdict() {
+    let secret = |is_secure| parameter("/psa/test/secrets/etl/api-key", "k", is_secure);
+    for (secrets, locked, found) in [
+        (Ok(Vec::new()), Vec::new(), &[][..]),
+        (Ok(vec![secret(true)]), Vec::new(), &[]),
+        (Ok(vec![secret(false)]), Vec::new(), &["PSA103"]),
+        (Err(denied()), Vec::new(), &["PSA199"]),
+        (Err(denied()), vec![secret(true)], &["PSA199"]),
+        (Err(denied()), vec![secret(false)], &["PSA199", "PSA103"]),
+        (Err(refused("InvalidKeyId")), vec![secret(true)], &["PSA106"]),
+    ] {
+        assert_eq!(codes(&judge_parameters(&root(), &parameters(secrets, locked))), found);
+    }
+    let unread = judge_parameters(&root(), &Parameters::unread());
+    assert_eq!(codes(&unread)[0], "PSA100");
+}
+
+#[test]
+fn agents_are_judged_by_their_configuration_and_their_credential() {
+    for (config, secrets_known, found) in [
+        (CONFIG, true, &[][..]),
+        ("prefect: 3\nwork_pol: x\n", true, &["PSA101"]),
+        // A server of one's own may do without a key, Prefect Cloud does not.
+        (CLOUD, true, &["PSA104"]),
+        (CLOUD, false, &[]),
+    ] {
+        let looked = judge_agents(Some(&root()), &loaded(config), &[], secrets_known);
+        assert_eq!(codes(&looked), found, "{config}");
+    }
+    assert_eq!(codes(&judge_agents(Some(&root()), &Loaded::default(), &[], true)), ["PSA102"]);
+}
+
+#[test]
+fn what_belongs_to_nobody_is_named() {
+    let of = |name: &str| {
+        parameter(
+            &format!("/psa/test/{name}"),
+            if name.starts_with("config") { CONFIG } else { "k" },
+            name.starts_with("secrets"),
+        )
+    };
+    let all =
+        ["config/etl", "secrets/etl/api-key", "secrets/gone/api-key", "secrets/etl/api-kay", "secrets/poke-token"]
+            .map(of);
+    let loaded = load(&root(), &all, &Environment::default());
+    let state = ["state/etl/status", "state/gone/polls", "state/etl/polls"].map(|name| format!("/psa/test/{name}"));
+    let looked = judge_agents(Some(&root()), &loaded, &state, true);
+    let mut named: Vec<_> = looked.findings.iter().map(|finding| finding.subject.as_str()).collect();
+    named.sort_unstable();
+    let left = ["/psa/test/secrets/etl/api-kay", "/psa/test/secrets/gone/api-key", "/psa/test/state/gone/polls"];
+    assert_eq!((named, codes(&looked)), (left.to_vec(), vec!["PSA105"; 3]));
+    assert!(looked.findings.iter().all(|finding| finding.mend.ends_with(&finding.subject)), "{looked:?}");
+}
+
+#[test]
+fn a_schedule_polls_as_the_agents_think() {
+    let found = Deployed::Found(Box::new(stack(&[], &[])));
+    let schedule = |expression: &str, is_enabled| {
+        Some(Ok(Some(Schedule { name: "psa-poll".into(), expression: expression.into(), is_enabled })))
+    };
+    for (deployed, schedule, expected) in [
+        (&found, schedule("rate(1 minute)", true), &[][..]),
+        (&found, schedule("rate(5 minutes)", true), &["PSA113"]),
+        (&found, schedule("rate(1 hour)", false), &["PSA112", "PSA113"]),
+        (&found, schedule("cron(0/2 6-22 * * ? *)", true), &[]),
+        (&found, schedule("rate(1 fortnight)", true), &[]),
+        (&found, schedule("rate(99999999999999999999 days)", true), &[]),
+        (&found, Some(Ok(None)), &["PSA111"]),
+        (&found, None, &["PSA111"]),
+        (&found, Some(Err(denied())), &["PSA199"]),
+        (&Deployed::Missing, None, &["PSA110"]),
+        (&Deployed::Unknown("no".into()), None, &["PSA199"]),
+    ] {
+        let looked = judge_schedule(&root(), deployed, schedule.as_ref(), &agents(CONFIG));
+        assert_eq!(codes(&looked), expected, "{schedule:?}");
+    }
+    let disabled = format!("{CONFIG}enabled: false\n");
+    let looked = judge_schedule(&root(), &found, schedule("rate(5 minutes)", true).as_ref(), &agents(&disabled));
+    assert_eq!(codes(&looked), [""; 0], "an agent that is not polled needs no interval");
+}
+
+#[test]
+fn rates_are_durations() {
+    for (expression, seconds) in [
+        ("rate(1 minute)", Some(60)),
+        ("rate(2 hours)", Some(7200)),
+        (" rate(1 day) ", Some(86_400)),
+        ("rate(x minutes)", None),
+        ("at(2026-01-01)", None),
+    ] {
+        assert_eq!(rate(expression), seconds.map(Duration::from_secs), "{expression}");
+    }
+}

@@ -1,0 +1,193 @@
+use super::super::testing::{codes, denied};
+use super::*;
+use serde_json::json;
+
+fn named() -> Network {
+    Network {
+        region: "us-east-1".into(),
+        subnets: Subnets::Named(vec!["subnet-a".into()]),
+        security_groups: vec!["sg-1".into()],
+        is_public: false,
+        secrets: (true, false),
+        uses: (true, true),
+    }
+}
+
+fn private() -> Observed {
+    let subnet = Subnet { id: "subnet-a".into(), vpc: "vpc-1".into(), free: Some(100) };
+    let group = SecurityGroup { id: "sg-1".into(), vpc: "vpc-1".into(), lets_https_out: true };
+    let main =
+        RouteTable { id: "rtb-main".into(), is_main: true, way_out: Some("igw-1".into()), ..RouteTable::default() };
+    let own = RouteTable {
+        id: "rtb-a".into(),
+        subnets: vec!["subnet-a".into()],
+        way_out: Some("nat-1".into()),
+        ..RouteTable::default()
+    };
+    Observed {
+        subnets: vec![subnet],
+        security_groups: vec![group],
+        route_tables: vec![main, own],
+        endpoints: Vec::new(),
+    }
+}
+
+fn judged(network: &Network, observed: Observed) -> Vec<&'static str> {
+    codes(&judge(network, &["hello/prod".to_owned()].into(), &Ok(observed)))
+}
+
+/// What changes in a network that is well, and what is found then.
+type Change = (&'static str, fn(&mut Network, &mut Observed), &'static [&'static str]);
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn a_network_is_well_or_is_named_for_what_it_lacks() {
+    let changes: &[Change] = &[
+        ("a NAT gateway", |_, _| {}, &[]),
+        (
+            "a missing subnet",
+            |network, _| network.subnets = Subnets::Named(vec!["subnet-a".into(), "subnet-b".into()]),
+            &["PSA501"],
+        ),
+        ("a missing group", |_, seen| seen.security_groups.clear(), &["PSA502"]),
+        ("a group of another VPC", |_, seen| seen.security_groups[0].vpc = "vpc-2".into(), &["PSA503"]),
+        ("no address", |_, seen| seen.subnets[0].free = Some(0), &["PSA505"]),
+        ("addresses that are not told", |_, seen| seen.subnets[0].free = None, &[]),
+        ("no egress", |_, seen| seen.security_groups[0].lets_https_out = false, &["PSA506"]),
+        (
+            "the VPC's own group",
+            |network, seen| {
+                network.security_groups.clear();
+                seen.security_groups.clear();
+            },
+            &[],
+        ),
+        ("a gateway and no address", |_, seen| seen.route_tables[1].way_out = Some("igw-1".into()), &["PSA504"]),
+        (
+            "a gateway and an address",
+            |network, seen| {
+                network.is_public = true;
+                seen.route_tables[1].way_out = Some("igw-1".into());
+            },
+            &[],
+        ),
+        (
+            "the main table",
+            |network, seen| {
+                network.is_public = true;
+                seen.route_tables.pop();
+            },
+            &[],
+        ),
+        ("nothing", |_, seen| seen.route_tables[1].way_out = None, &["PSA504"]),
+        (
+            "a public address and nothing",
+            |network, seen| {
+                network.is_public = true;
+                seen.route_tables[1].way_out = None;
+            },
+            &["PSA504"],
+        ),
+        (
+            "endpoints",
+            |_, seen| {
+                seen.route_tables[1].way_out = None;
+                seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "logs", "ssm"], "rtb-a");
+            },
+            &[],
+        ),
+        (
+            "an endpoint too few",
+            |_, seen| {
+                seen.route_tables[1].way_out = None;
+                seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "ssm"], "rtb-a");
+            },
+            &["PSA504"],
+        ),
+        (
+            "S3 of another table",
+            |_, seen| {
+                seen.route_tables[1].way_out = None;
+                seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "logs", "ssm"], "rtb-main");
+            },
+            &["PSA504"],
+        ),
+        (
+            "nothing needed",
+            |network, seen| {
+                seen.route_tables[1].way_out = None;
+                network.secrets = (false, false);
+                network.uses = (false, false);
+            },
+            &[],
+        ),
+        (
+            "Secrets Manager",
+            |network, seen| {
+                seen.route_tables[1].way_out = None;
+                network.secrets = (false, true);
+                seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "logs", "ssm"], "rtb-a");
+            },
+            &["PSA504"],
+        ),
+        (
+            "no default VPC",
+            |network, seen| {
+                network.subnets = Subnets::OfDefaultVpc;
+                *seen = Observed::default();
+            },
+            &["PSA507"],
+        ),
+        ("all of a VPC", |network, _| network.subnets = Subnets::OfVpc("vpc-1".into()), &[]),
+    ];
+    for (name, change, found) in changes {
+        let (mut network, mut observed) = (named(), private());
+        change(&mut network, &mut observed);
+        assert_eq!(judged(&network, observed), *found, "{name}");
+    }
+    let unknown = judge(&named(), &["hello/prod".to_owned()].into(), &Err(denied()));
+    assert_eq!(codes(&unknown), ["PSA599"]);
+}
+
+fn endpoints(interfaces: &[&str], table_of_s3: &str) -> Vec<Endpoint> {
+    let s3 = Endpoint { service: "s3".into(), route_tables: vec![table_of_s3.into()] };
+    let interface = |service: &&str| Endpoint { service: (*service).to_owned(), route_tables: Vec::new() };
+    interfaces.iter().map(interface).chain([s3]).collect()
+}
+
+#[test]
+fn rows_of_ec2_are_read() {
+    let egress = |rules: Value| group_of(&json!({"groupId": "sg", "vpcId": "v", "ipPermissionsEgress": rules}));
+    for (rules, lets_out) in [
+        (json!([{"ipProtocol": "-1"}]), true),
+        (json!([{"ipProtocol": "tcp", "fromPort": "443", "toPort": "443"}]), true),
+        (json!([{"ipProtocol": "tcp", "fromPort": "0", "toPort": "65535"}]), true),
+        (json!([{"ipProtocol": "tcp", "fromPort": "5432", "toPort": "5432"}]), false),
+        (json!([{"ipProtocol": "udp", "fromPort": "0", "toPort": "65535"}]), false),
+        (json!(""), false),
+    ] {
+        assert_eq!(egress(rules.clone()).map(|group| group.lets_https_out), Some(lets_out), "{rules}");
+    }
+    let table = |route: Value| {
+        table_of(&json!({"routeTableId": "r", "associationSet": [{"main": "true"}], "routeSet": [
+        {"destinationCidrBlock": "10.0.0.0/16", "gatewayId": "local", "state": "active"}, route]}))
+    };
+    for (route, way_out) in [
+        (json!({"destinationCidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "state": "active"}), Some("igw-1")),
+        (json!({"destinationCidrBlock": "0.0.0.0/0", "natGatewayId": "nat-1", "state": "active"}), Some("nat-1")),
+        (json!({"destinationCidrBlock": "0.0.0.0/0", "natGatewayId": "nat-1", "state": "blackhole"}), None),
+        (json!({"destinationCidrBlock": "192.168.0.0/16", "transitGatewayId": "tgw-1", "state": "active"}), None),
+    ] {
+        let table = table(route.clone()).unwrap_or_default();
+        assert_eq!((table.way_out.as_deref(), table.is_main), (way_out, true), "{route}");
+    }
+    for (name, service) in [
+        ("com.amazonaws.us-east-1.ecr.api", "ecr.api"),
+        ("cn.com.amazonaws.cn-north-1.logs", "logs"),
+        ("com.amazonaws.eu-west-1.s3", "s3"),
+    ] {
+        let endpoint = endpoint_of(&json!({"serviceName": name, "state": "available", "routeTableIdSet": ""}));
+        assert_eq!(endpoint.map(|endpoint| endpoint.service).as_deref(), Some(service));
+    }
+    assert_eq!(endpoint_of(&json!({"serviceName": "com.amazonaws.eu-west-1.s3", "state": "deleting"})), None);
+}

@@ -1,0 +1,400 @@
+//! What the functions' roles may do: the very requests that the pools' runs would make, asked of IAM's own simulator with
+//! the context that they would have.
+
+use super::codes::{
+    ASSUME_DENIED, Code, LOGS_DENIED, OBJECT_DENIED, OTHER_DENIED, PARAMETER_DENIED, PASS_ROLE_DENIED,
+    PERMISSIONS_UNKNOWN, RUN_TASK_DENIED,
+};
+use super::configuration::again;
+use super::stack::Stack;
+use super::{Group, Looked, why};
+use crate::aws::AwsError;
+use crate::aws::reads::Reads;
+use crate::aws::signed::Service;
+use crate::config::Root;
+use crate::survey::place::partition;
+use crate::survey::{Home, Needs, Survey, SurveyedDefinition};
+use crate::transport::shape::{items_at, text_at};
+use futures_util::future::join_all;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[cfg(test)]
+mod tests;
+
+/// Resources in one simulation at most.
+const AT_ONCE: usize = 25;
+
+/// Whose requests they are, by the logical id of the role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Function {
+    /// It launches.
+    Poll,
+    /// It tells what became of tasks.
+    TaskEvents,
+}
+
+impl Function {
+    /// Logical id of its role.
+    pub fn role(self) -> &'static str {
+        match self {
+            Self::Poll => "PollRole",
+            Self::TaskEvents => "TaskEventsRole",
+        }
+    }
+}
+
+/// A context key and its value.
+pub type Context = Option<(&'static str, String)>;
+
+/// A request that would be made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// By whom.
+    pub function: Function,
+    /// E.g. `ecs:RunTask`.
+    pub action: &'static str,
+    /// ARN, or `*` where there is none.
+    pub resource: String,
+    /// What comes with it.
+    pub context: Context,
+    /// What widens the role: a parameter of the stack, with what it has to hold.
+    pub remedy: Remedy,
+}
+
+/// What widens a role.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remedy {
+    /// Another entry in a list of ARNs: `ClusterArns`, `PassableRoleArns`, …
+    Parameter(&'static str, String),
+    /// The template of today has it.
+    Template,
+}
+
+impl Remedy {
+    fn code(&self) -> Code {
+        match self {
+            Self::Parameter("ClusterArns", _) => RUN_TASK_DENIED,
+            Self::Parameter("PassableRoleArns", _) => PASS_ROLE_DENIED,
+            Self::Parameter("TaskLogArns", _) => LOGS_DENIED,
+            Self::Parameter("S3ObjectArns", _) => OBJECT_DENIED,
+            Self::Parameter("ExtraParameterArns", _) => PARAMETER_DENIED,
+            Self::Parameter("AssumableRoleArns", _) => ASSUME_DENIED,
+            Self::Parameter(..) | Self::Template => OTHER_DENIED,
+        }
+    }
+}
+
+/// Everything that the runs of these surveys need of the functions' own roles.
+pub fn wanted(root: &Root, home: &Home, stack: &Stack, surveys: &[&Survey]) -> Vec<Wanted> {
+    let mut all = BTreeSet::new();
+    own_parameters(root, home, &mut all);
+    for survey in surveys {
+        launches(survey, &mut all);
+        beside(&survey.needs, home, &mut all);
+    }
+    if let (Some(url), Ok(account)) = (stack.resource(super::events::FAILURES), &home.account) {
+        let name = url.rsplit('/').next().unwrap_or_default();
+        let resource = format!("arn:{}:sqs:{}:{account}:{name}", home.partition, home.region);
+        all.insert(of(Function::TaskEvents, "sqs:SendMessage", resource, None, Remedy::Template));
+    }
+    all.into_iter().collect()
+}
+
+fn of(function: Function, action: &'static str, resource: String, context: Context, remedy: Remedy) -> Wanted {
+    Wanted { function, action, resource, context, remedy }
+}
+
+/// What every poll reads and writes.
+fn own_parameters(root: &Root, home: &Home, all: &mut BTreeSet<Wanted>) {
+    let arn = |path: String| home.place().arn("ssm", &home.region, &format!("parameter{path}"));
+    let mut parameters = |function, action, path| {
+        all.insert(of(function, action, arn(path), None, Remedy::Template));
+    };
+    for function in [Function::Poll, Function::TaskEvents] {
+        parameters(function, "ssm:GetParametersByPath", root.config());
+        parameters(function, "ssm:GetParametersByPath", root.secrets());
+    }
+    parameters(Function::Poll, "ssm:GetParametersByPath", root.state());
+    parameters(Function::Poll, "ssm:PutParameter", format!("{}/etl/status", root.state()));
+}
+
+/// What launching takes, where the functions launch with their own roles.
+fn launches(survey: &Survey, all: &mut BTreeSet<Wanted>) {
+    let mut definitions: BTreeMap<_, BTreeSet<(String, bool)>> = BTreeMap::new();
+    let launches = survey.launches.iter().filter(|launch| launch.is_served).chain(&survey.defaults);
+    for rendered in launches.filter_map(|launch| launch.rendered.as_ref().ok()) {
+        let (family, is_registered) = match &rendered.definition {
+            SurveyedDefinition::Register(body) => (body.get("family").and_then(|family| family.as_str()), true),
+            SurveyedDefinition::Named { name, .. } => (Some(name.as_str()), false),
+        };
+        let family = family.unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        let family = family.split(':').next().unwrap_or_default().to_owned();
+        definitions.entry(rendered.place.clone()).or_default().insert((family, is_registered));
+    }
+    for (place, needs) in survey.needs.own() {
+        let arn = |resource: &str| place.arn("ecs", &place.region, resource);
+        for cluster in needs.clusters.keys() {
+            let context = Some(("ecs:cluster", cluster.clone()));
+            let remedy = Remedy::Parameter("ClusterArns", cluster.clone());
+            let name = cluster.rsplit('/').next().unwrap_or_default();
+            let task = arn(&format!("task/{name}/0123456789abcdef0123456789abcdef"));
+            let mut with_cluster = |function, action, resource: &str| {
+                all.insert(of(function, action, resource.to_owned(), context.clone(), remedy.clone()));
+            };
+            for (family, _) in definitions.get(place).into_iter().flatten() {
+                with_cluster(Function::Poll, "ecs:RunTask", &arn(&format!("task-definition/{family}:1")));
+            }
+            for (function, action) in [
+                (Function::Poll, "ecs:DescribeTasks"),
+                (Function::Poll, "ecs:StopTask"),
+                (Function::TaskEvents, "ecs:DescribeTasks"),
+            ] {
+                with_cluster(function, action, &task);
+            }
+            with_cluster(Function::Poll, "ecs:ListTasks", "*");
+            with_cluster(Function::TaskEvents, "ecs:ListTasks", "*");
+            let created = Some(("ecs:CreateAction", "RunTask".to_owned()));
+            all.insert(of(Function::Poll, "ecs:TagResource", task, created, Remedy::Template));
+        }
+        for (family, _) in definitions.get(place).into_iter().flatten().filter(|(_, is_registered)| *is_registered) {
+            let definition = arn(&format!("task-definition/{family}:1"));
+            let created = Some(("ecs:CreateAction", "RegisterTaskDefinition".to_owned()));
+            all.insert(of(Function::Poll, "ecs:RegisterTaskDefinition", definition.clone(), None, Remedy::Template));
+            all.insert(of(Function::Poll, "ecs:TagResource", definition, created, Remedy::Template));
+        }
+        for role in needs.task_roles.keys().chain(needs.execution_roles.keys()) {
+            // The service is called so in all partitions.
+            let context = Some(("iam:PassedToService", "ecs-tasks.amazonaws.com".to_owned()));
+            let remedy = Remedy::Parameter("PassableRoleArns", role.clone());
+            all.insert(of(Function::Poll, "iam:PassRole", role.clone(), context, remedy));
+        }
+        for group in needs.log_groups.keys() {
+            let remedy = Remedy::Parameter("TaskLogArns", format!("{group}:*"));
+            let stream = format!("{group}:log-stream:prefect/flow/0123456789abcdef");
+            all.insert(of(Function::TaskEvents, "logs:GetLogEvents", stream, None, remedy));
+        }
+        let anywhere = |function, action| of(function, action, "*".to_owned(), None, Remedy::Template);
+        if !needs.vpcs.is_empty() {
+            all.extend(["ec2:DescribeVpcs", "ec2:DescribeSubnets"].map(|action| anywhere(Function::Poll, action)));
+        }
+        all.extend([
+            anywhere(Function::Poll, "ecs:DescribeTaskDefinition"),
+            anywhere(Function::Poll, "ecs:ListTaskDefinitions"),
+            anywhere(Function::TaskEvents, "ecs:DescribeTaskDefinition"),
+            anywhere(Function::TaskEvents, "ecs:DeregisterTaskDefinition"),
+        ]);
+    }
+}
+
+/// Documents and roles of other accounts.
+fn beside(needs: &Needs, home: &Home, all: &mut BTreeSet<Wanted>) {
+    for object in needs.s3_objects.keys() {
+        let arn = format!("arn:{}:s3:::{object}", partition(&home.region));
+        let remedy = Remedy::Parameter("S3ObjectArns", arn.clone());
+        all.insert(of(Function::Poll, "s3:GetObject", arn, None, remedy));
+    }
+    for parameter in needs.parameters.keys() {
+        let name = format!("parameter/{}", parameter.trim_start_matches('/'));
+        let arn = if parameter.starts_with("arn:") {
+            parameter.clone()
+        } else {
+            home.place().arn("ssm", &home.region, &name)
+        };
+        let remedy = Remedy::Parameter("ExtraParameterArns", arn.clone());
+        all.insert(of(Function::Poll, "ssm:GetParameter", arn, None, remedy));
+    }
+    for role in needs.assumed_roles().keys() {
+        for function in [Function::Poll, Function::TaskEvents] {
+            let remedy = Remedy::Parameter("AssumableRoleArns", role.clone());
+            all.insert(of(function, "sts:AssumeRole", role.clone(), None, remedy));
+        }
+    }
+}
+
+/// What IAM said of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Allowed.
+    Allowed,
+    /// No statement allows it.
+    Implicit,
+    /// A statement, a boundary or an organisation's policy denies it.
+    Explicit,
+    /// It could not be asked.
+    Unknown(String),
+}
+
+/// Requests that are asked together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Batch<'a> {
+    /// E.g. `ecs:RunTask`.
+    pub action: &'a str,
+    /// What comes with each of them.
+    pub context: &'a Context,
+    /// Where they go: boundaries and organisations' policies often ask.
+    pub region: &'a str,
+}
+
+/// Asks IAM of some requests of one role.
+pub async fn simulate(reads: &Reads, role: &str, batch: Batch<'_>, resources: &[&str]) -> Vec<Decision> {
+    let mut fields = vec![
+        ("PolicySourceArn".to_owned(), role.to_owned()),
+        ("ActionNames.member.1".to_owned(), batch.action.to_owned()),
+        ("MaxItems".to_owned(), "100".to_owned()),
+    ];
+    for (number, resource) in resources.iter().enumerate() {
+        fields.push((format!("ResourceArns.member.{}", number + 1), (*resource).to_owned()));
+    }
+    let own = batch.context.iter().map(|(key, value)| (*key, value.as_str()));
+    for (number, (key, value)) in std::iter::once(("aws:RequestedRegion", batch.region)).chain(own).enumerate() {
+        for (name, value) in
+            [("ContextKeyName", key), ("ContextKeyType", "string"), ("ContextKeyValues.member.1", value)]
+        {
+            fields.push((format!("ContextEntries.member.{}.{name}", number + 1), value.to_owned()));
+        }
+    }
+    let answer = reads.query(Service::Iam, "SimulatePrincipalPolicy", &fields).await;
+    resources.iter().map(|resource| decision(&answer, resource)).collect()
+}
+
+/// What IAM said of a resource: in a result of its own, or among those of an action.
+fn decision(answer: &Result<Value, AwsError>, resource: &str) -> Decision {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return Decision::Unknown(why(error)),
+    };
+    let results = items_at(answer, &["EvaluationResults"]);
+    let named = |result: &&Value| text_at(result, &["EvalResourceName"]) == Some(resource);
+    let own = |result: &Value| items_at(result, &["ResourceSpecificResults"]).iter().find(named).cloned();
+    // The result of the action, and within it that of the resource.
+    let of_resource = results.iter().find_map(|result| Some((result, own(result)?)));
+    let Some((all, one)) = of_resource.or_else(|| results.iter().find(named).map(|result| (result, result.clone())))
+    else {
+        return Decision::Unknown("IAM's answer does not name the resource".into());
+    };
+    let result = &one;
+    let said = text_at(result, &["EvalResourceDecision"]).or_else(|| text_at(result, &["EvalDecision"]));
+    let denied = match said {
+        Some("allowed") => return Decision::Allowed,
+        Some("implicitDeny") => Decision::Implicit,
+        Some("explicitDeny") => Decision::Explicit,
+        _ => return Decision::Unknown("IAM's answer cannot be understood".into()),
+    };
+    // Keys of services are those of other statements: what a request of ours has came with it.
+    let missing = [all, result].map(|result| items_at(result, &["MissingContextValues"]));
+    let missing = missing.into_iter().flatten().filter_map(Value::as_str);
+    let missing: BTreeSet<&str> = missing.filter(|key| key.to_ascii_lowercase().starts_with("aws:")).collect();
+    match missing.into_iter().collect::<Vec<_>>().as_slice() {
+        [] => denied,
+        keys => Decision::Unknown(format!("it depends on {}, which only the function itself has", keys.join(", "))),
+    }
+}
+
+/// Asks IAM of all of them; those of one role, action and context together.
+pub async fn observe(reads: &Reads, home: &Home, stack: &Stack, wanted: &[Wanted]) -> Vec<Decision> {
+    let mut together: BTreeMap<(Function, Batch<'_>), Vec<usize>> = BTreeMap::new();
+    for (number, one) in wanted.iter().enumerate() {
+        let region = one.resource.split(':').nth(3).filter(|region| !region.is_empty()).unwrap_or(&home.region);
+        let batch = Batch { action: one.action, context: &one.context, region };
+        together.entry((one.function, batch)).or_default().push(number);
+    }
+    let mut decisions = vec![Decision::Unknown("it was not asked".into()); wanted.len()];
+    let asked = together.into_iter().flat_map(|((function, batch), numbers)| {
+        let chunks: Vec<Vec<usize>> = numbers.chunks(AT_ONCE).map(<[usize]>::to_vec).collect();
+        chunks.into_iter().map(move |numbers| (function, batch, numbers))
+    });
+    let asked = asked.map(|(function, batch, numbers)| async move {
+        let resources: Vec<&str> =
+            numbers.iter().filter_map(|number| wanted.get(*number)).map(|one| one.resource.as_str()).collect();
+        let said = match role_of(home, stack, function) {
+            Ok(role) => simulate(reads, &role, batch, &resources).await,
+            Err(why) => vec![Decision::Unknown(why); resources.len()],
+        };
+        numbers.into_iter().zip(said).collect::<Vec<_>>()
+    });
+    for (number, said) in join_all(asked).await.into_iter().flatten() {
+        if let Some(decision) = decisions.get_mut(number) {
+            *decision = said;
+        }
+    }
+    decisions
+}
+
+/// ARN of a function's role.
+fn role_of(home: &Home, stack: &Stack, function: Function) -> Result<String, String> {
+    let name = stack.resource(function.role()).ok_or_else(|| format!("the stack has no {}", function.role()))?;
+    if name.starts_with("arn:") {
+        return Ok(name.to_owned());
+    }
+    let account = home.account.as_ref().map_err(|why| format!("the account is not known: {why}"))?;
+    Ok(format!("arn:{}:iam::{account}:role/{name}", home.partition))
+}
+
+/// Whether everything is allowed that will be asked for.
+pub fn judge(stack: &Stack, wanted: &[Wanted], decisions: &[Decision]) -> Looked {
+    let mut looked = Looked::default();
+    let mut denied: BTreeMap<(Function, &Remedy, bool), BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+    let mut unknown: BTreeMap<(Function, &str), BTreeSet<&str>> = BTreeMap::new();
+    let mut allowed: BTreeMap<Function, usize> = BTreeMap::new();
+    for (one, decision) in wanted.iter().zip(decisions) {
+        match decision {
+            Decision::Allowed => *allowed.entry(one.function).or_default() += 1,
+            Decision::Implicit | Decision::Explicit => {
+                let is_explicit = *decision == Decision::Explicit;
+                let key = (one.function, &one.remedy, is_explicit);
+                denied.entry(key).or_default().entry(one.resource.as_str()).or_default().insert(one.action);
+            }
+            Decision::Unknown(why) => {
+                unknown.entry((one.function, why)).or_default().insert(one.action);
+            }
+        }
+    }
+    for ((function, remedy, is_explicit), resources) in &denied {
+        let actions: BTreeSet<&str> = resources.values().flatten().copied().collect();
+        let actions = actions.into_iter().collect::<Vec<_>>().join(", ");
+        let what = match remedy {
+            Remedy::Parameter("ClusterArns", cluster) => format!("{actions} in {cluster}"),
+            Remedy::Parameter("TaskLogArns", _) | Remedy::Template | Remedy::Parameter(..) => {
+                format!("{actions} of {}", resources.keys().copied().collect::<Vec<_>>().join(", "))
+            }
+        };
+        let subject = format!("role {}", stack.resource(function.role()).unwrap_or(function.role()));
+        let (sentence, mend) = if *is_explicit {
+            let mend =
+                "look for a Deny in the role's policies, its permissions boundary and the organisation's policies";
+            (format!("it is explicitly denied {what}"), mend.to_owned())
+        } else {
+            (format!("it may not {what}"), widened(stack, remedy, wanted))
+        };
+        looked.found(remedy.code().found(subject, sentence, mend));
+    }
+    for ((function, why), actions) in unknown {
+        let subject = format!("role {}", stack.resource(function.role()).unwrap_or(function.role()));
+        let actions = actions.into_iter().collect::<Vec<_>>().join(", ");
+        let sentence = format!("whether it may {actions} could not be asked: {why}");
+        let mend = "allow iam:SimulatePrincipalPolicy; from a VPC IAM is reached by a NAT gateway only";
+        looked.found(PERMISSIONS_UNKNOWN.found(subject, sentence, mend));
+    }
+    for (function, count) in allowed {
+        if !denied.keys().any(|(of, ..)| *of == function) {
+            let role = stack.resource(function.role()).unwrap_or(function.role());
+            looked.is_well(Group::Permissions, format!("role {role}: may do all that was asked, {count} requests"));
+        }
+    }
+    looked
+}
+
+/// How the stack is deployed so that a role gets what it lacks. What else its runs need of the kind stays.
+fn widened(stack: &Stack, remedy: &Remedy, wanted: &[Wanted]) -> String {
+    let Remedy::Parameter(name, _) = remedy else {
+        return format!("deploy the template of this version again: sam deploy --stack-name {}", stack.name);
+    };
+    let known = stack.parameter(name).split(',').map(str::trim).filter(|arn| !arn.is_empty());
+    let mut arns: BTreeSet<&str> = known.collect();
+    arns.extend(wanted.iter().filter_map(|one| match &one.remedy {
+        Remedy::Parameter(of, arn) if of == name => Some(arn.as_str()),
+        _ => None,
+    }));
+    again(stack, &format!("{name}={}", arns.into_iter().collect::<Vec<_>>().join(",")))
+}

@@ -1,0 +1,106 @@
+#![allow(clippy::unwrap_used)]
+use super::super::testing::{codes, home, launch, root, stack, survey};
+use super::*;
+use serde_json::json;
+
+fn all(definition: &serde_json::Value, run_task: &serde_json::Value, stack: &Stack) -> Vec<Wanted> {
+    let survey = survey(launch(definition, run_task));
+    wanted(&root(), &home(), stack, &[&survey])
+}
+
+fn stock() -> (Stack, Vec<Wanted>) {
+    let resources = [("PollRole", "psa-PollRole-1"), ("TaskEventsRole", "psa-TaskEventsRole-1")];
+    let stack = stack(&[("PassableRoleArns", "arn:aws:iam::1:role/a")], &resources);
+    let definition = json!({
+        "family": "flows", "executionRoleArn": "arn:aws:iam::123456789012:role/ecsTaskExecutionRole",
+        "containerDefinitions": [{"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/company"}}}],
+    });
+    let wanted = all(&definition, &json!({"cluster": "prefect"}), &stack);
+    (stack, wanted)
+}
+
+#[test]
+fn the_requests_of_a_launch_are_asked_for_with_their_context() {
+    let (_, wanted) = stock();
+    let ecs = |resource: &str| format!("arn:aws:ecs:us-east-1:123456789012:{resource}");
+    let has = |action: &str, resource: &str, context: Option<(&'static str, &str)>| {
+        let context = context.map(|(key, value)| (key, value.to_owned()));
+        let is_it = |one: &&Wanted| one.action == action && one.resource == resource && one.context == context;
+        assert!(wanted.iter().any(|one| is_it(&one)), "{action} {resource}: {wanted:#?}");
+    };
+    let cluster = ecs("cluster/prefect");
+    has("ecs:RunTask", &ecs("task-definition/flows:1"), Some(("ecs:cluster", &cluster)));
+    has("ecs:ListTasks", "*", Some(("ecs:cluster", &cluster)));
+    has("ecs:RegisterTaskDefinition", &ecs("task-definition/flows:1"), None);
+    has("ecs:TagResource", &ecs("task-definition/flows:1"), Some(("ecs:CreateAction", "RegisterTaskDefinition")));
+    let role = "arn:aws:iam::123456789012:role/ecsTaskExecutionRole";
+    has("iam:PassRole", role, Some(("iam:PassedToService", "ecs-tasks.amazonaws.com")));
+    has("ssm:PutParameter", "arn:aws:ssm:us-east-1:123456789012:parameter/psa/test/state/etl/status", None);
+    let group = "arn:aws:logs:us-east-1:123456789012:log-group:/company:log-stream:prefect/flow/0123456789abcdef";
+    has("logs:GetLogEvents", group, None);
+    assert!(!wanted.iter().any(|one| one.action.starts_with("ec2:")), "no network is looked up");
+}
+
+#[test]
+fn what_is_denied_names_the_parameter_of_the_stack_with_all_that_it_must_hold() {
+    let (stack, wanted) = stock();
+    let decisions = |action: &str, decision: &Decision| -> Vec<Decision> {
+        let of = |one: &Wanted| if one.action == action { decision.clone() } else { Decision::Allowed };
+        wanted.iter().map(of).collect()
+    };
+    for (action, decision, found) in [
+        ("nothing", Decision::Implicit, &[][..]),
+        ("iam:PassRole", Decision::Implicit, &["PSA302"]),
+        ("iam:PassRole", Decision::Explicit, &["PSA302"]),
+        ("ecs:RunTask", Decision::Implicit, &["PSA301"]),
+        ("logs:GetLogEvents", Decision::Implicit, &["PSA303"]),
+        ("ecs:TagResource", Decision::Implicit, &["PSA307"]),
+        ("ssm:GetParametersByPath", Decision::Implicit, &["PSA307", "PSA307"]),
+        ("iam:PassRole", Decision::Unknown("no".into()), &["PSA399"]),
+    ] {
+        let looked = judge(&stack, &wanted, &decisions(action, &decision));
+        assert_eq!(codes(&looked), found, "{action} {decision:?}");
+    }
+    let looked = judge(&stack, &wanted, &decisions("iam:PassRole", &Decision::Implicit));
+    let finding = looked.findings.first().unwrap();
+    assert_eq!(finding.subject, "role psa-PollRole-1");
+    let holds = "PassableRoleArns=arn:aws:iam::123456789012:role/ecsTaskExecutionRole,arn:aws:iam::1:role/a";
+    assert!(finding.mend.ends_with(holds), "{}", finding.mend);
+    let looked = judge(&stack, &wanted, &decisions("iam:PassRole", &Decision::Explicit));
+    assert!(looked.findings.first().unwrap().mend.contains("boundary"));
+}
+
+#[test]
+fn documents_and_other_accounts_are_asked_for() {
+    let mut survey = survey(launch(&json!({"family": "flows"}), &json!({"cluster": "c"})));
+    survey.needs.refers(Some("s3://bucket/definition.yaml"), "task_definition_path");
+    survey.needs.refers(Some("ssm://company/ca"), "ca_bundle");
+    let wanted = wanted(&root(), &home(), &stack(&[], &[]), &[&survey]);
+    let remedy = |action: &str| wanted.iter().find(|one| one.action == action).map(|one| one.remedy.clone());
+    let parameter = |name, arn: &str| Some(Remedy::Parameter(name, arn.to_owned()));
+    assert_eq!(remedy("s3:GetObject"), parameter("S3ObjectArns", "arn:aws:s3:::bucket/definition.yaml"));
+    let ca = "arn:aws:ssm:us-east-1:123456789012:parameter/company/ca";
+    assert_eq!(remedy("ssm:GetParameter"), parameter("ExtraParameterArns", ca));
+}
+
+#[test]
+fn an_answer_is_read_by_the_resource_that_it_names() {
+    let answer = |resource: &str, said: &str| {
+        Ok(json!({"EvaluationResults": [{"EvalResourceName": resource, "EvalDecision": said}]}))
+    };
+    assert_eq!(decision(&answer("*", "allowed"), "*"), Decision::Allowed);
+    assert_eq!(decision(&answer("*", "implicitDeny"), "*"), Decision::Implicit);
+    assert_eq!(decision(&answer("*", "explicitDeny"), "*"), Decision::Explicit);
+    for odd in [answer("arn", "allowed"), answer("*", "perhaps"), Ok(json!({})), Err(super::super::testing::denied())] {
+        assert!(matches!(decision(&odd, "*"), Decision::Unknown(_)), "{odd:?}");
+    }
+    let nested = Ok(
+        json!({"EvaluationResults": [{"EvalResourceName": "a", "EvalDecision": "allowed", "ResourceSpecificResults": [
+        {"EvalResourceName": "a", "EvalResourceDecision": "allowed"},
+        {"EvalResourceName": "b", "EvalResourceDecision": "implicitDeny", "MissingContextValues": ["ecs:CreateAction"]},
+        {"EvalResourceName": "c", "EvalResourceDecision": "explicitDeny", "MissingContextValues": ["aws:SourceVpc"]}]}]}),
+    );
+    assert_eq!(decision(&nested, "a"), Decision::Allowed);
+    assert_eq!(decision(&nested, "b"), Decision::Implicit, "keys of other statements change nothing");
+    assert!(matches!(decision(&nested, "c"), Decision::Unknown(why) if why.contains("aws:SourceVpc")));
+}

@@ -1,0 +1,149 @@
+//! What the account may use: launches per second, Fargate's processors, concurrent invocations.
+
+use super::codes::{CONCURRENCY_SMALL, LAUNCH_RATE_HIGH, PUBLIC_URL_OPEN, QUOTAS_UNKNOWN, VCPU_QUOTA_SMALL};
+use super::ecs::{cpu_units, who};
+use super::stack::Stack;
+use super::wishes::Wishes;
+use super::{Group, Looked, why};
+use crate::aws::AwsError;
+use crate::aws::reads::Reads;
+use crate::aws::signed::Service;
+use crate::config::LoadedAgent;
+use crate::transport::shape::at;
+use serde_json::{Value, json};
+
+#[cfg(test)]
+mod tests;
+
+/// `RunTask` calls per second that ECS takes for Fargate.
+const FARGATE_RATE: f64 = 20.0;
+/// Invocations that polls which hold launches may need at once.
+const OVERLAPPING: u64 = 3;
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Observed {
+    /// Fargate On-Demand processors, as the account's quota says; `None` = nothing runs on Fargate.
+    pub vcpus: Option<Result<f64, AwsError>>,
+    /// Concurrent invocations that no function has reserved; `None` = no stack is looked at.
+    pub unreserved: Option<Result<u64, AwsError>>,
+    /// What the health function has reserved for itself, if its URL is public.
+    pub health: Option<Result<Option<u64>, AwsError>>,
+}
+
+/// Looks. `stack`: `None` before it is deployed.
+pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> Observed {
+    let vcpus = async {
+        if wishes.fargate_sizes.is_empty() {
+            return None;
+        }
+        let body = json!({"ServiceCode": "fargate", "QuotaCode": "L-3032A538"});
+        let answer = reads.json(Service::Quotas, "ServiceQuotasV20190624.GetServiceQuota", &body).await;
+        Some(answer.and_then(|answer| number(&answer, &["Quota", "Value"])))
+    };
+    let unreserved = async {
+        stack?;
+        let answer = reads.rest(Service::Lambda, &["2016-08-19", "account-settings"], "").await;
+        Some(answer.and_then(|answer| number(&answer, &["AccountLimit", "UnreservedConcurrentExecutions"]).map(whole)))
+    };
+    let health = async {
+        let name = stack.filter(|stack| is_public(stack))?.resource("HealthFunction")?;
+        let answer = reads.rest(Service::Lambda, &["2019-09-30", "functions", name, "concurrency"], "").await;
+        Some(answer.map(|answer| number(&answer, &["ReservedConcurrentExecutions"]).ok().map(whole)))
+    };
+    let (vcpus, unreserved, health) = tokio::join!(vcpus, unreserved, health);
+    Observed { vcpus, unreserved, health }
+}
+
+fn is_public(stack: &Stack) -> bool {
+    stack.parameter("HealthAuthType") == "NONE" && stack.parameter("HealthUrl") != "DISABLED"
+}
+
+fn number(answer: &Value, path: &[&str]) -> Result<f64, AwsError> {
+    let number = at(answer, path).and_then(Value::as_f64);
+    number.ok_or_else(|| AwsError::Malformed(format!("no number at {}", path.join("."))))
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count, which is small and not negative")]
+fn whole(number: f64) -> u64 {
+    number.max(0.0) as u64
+}
+
+/// Whether the account has room.
+pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, observed: &Observed) -> Looked {
+    let mut looked = Looked::default();
+    if !wishes.fargate_sizes.is_empty() {
+        for agent in agents {
+            let Ok((config, _)) = &agent.result else { continue };
+            let sentence = match config.launch_rate {
+                None => "launch_rate is null, and ECS takes 20 launches per second for Fargate".to_owned(),
+                Some(rate) if rate > FARGATE_RATE => {
+                    format!("launch_rate is {rate}, and ECS takes 20 launches per second for Fargate")
+                }
+                Some(_) => continue,
+            };
+            let sentence = format!("{sentence}: more are refused, and tried again later");
+            looked.found(LAUNCH_RATE_HIGH.found(format!("agent {}", agent.agent), sentence, "set launch_rate: 20"));
+        }
+    }
+    match &observed.vcpus {
+        Some(Ok(quota)) => judge_vcpus(*quota, wishes, &mut looked),
+        Some(Err(error)) => unknown(&mut looked, "Fargate's quota", error, "servicequotas:GetServiceQuota"),
+        None => {}
+    }
+    match (&observed.unreserved, stack) {
+        (Some(Ok(unreserved)), Some(stack)) => {
+            let reserved = stack.parameter("ReservedConcurrency").parse::<u64>().ok();
+            let (room, whose) = match reserved {
+                Some(reserved) => (reserved, "the poll function reserves"),
+                None => (*unreserved, "the account's functions share"),
+            };
+            if room < OVERLAPPING {
+                let sentence = format!("{whose} {room} concurrent invocations, and polls that hold launches overlap");
+                let mend = "set ReservedConcurrency to 5 (or to nothing), or ask for more: aws service-quotas \
+                            request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value 1000";
+                looked.found(CONCURRENCY_SMALL.found(format!("stack {}", stack.name), sentence, mend));
+            } else {
+                looked.is_well(Group::Quotas, format!("{whose} {room} concurrent invocations"));
+            }
+        }
+        (Some(Err(error)), _) => unknown(&mut looked, "Lambda's concurrency", error, "lambda:GetAccountSettings"),
+        _ => {}
+    }
+    match (&observed.health, stack) {
+        (Some(Ok(None)), Some(stack)) => {
+            let name = stack.resource("HealthFunction").unwrap_or_default();
+            let sentence =
+                "its URL is public, and nothing keeps the world from using up the account's concurrency with it";
+            let mend = format!(
+                "aws lambda put-function-concurrency --function-name {name} --reserved-concurrent-executions 5, or HealthAuthType=AWS_IAM"
+            );
+            looked.found(PUBLIC_URL_OPEN.found(format!("function {name}"), sentence, mend));
+        }
+        (Some(Err(error)), _) => unknown(&mut looked, "the health function", error, "lambda:GetFunctionConcurrency"),
+        _ => {}
+    }
+    looked
+}
+
+fn unknown(looked: &mut Looked, subject: &str, error: &AwsError, permission: &str) {
+    let sentence = format!("it could not be asked: {}", why(error));
+    looked.found(QUOTAS_UNKNOWN.found(subject, sentence, format!("allow {permission}")));
+}
+
+fn judge_vcpus(quota: f64, wishes: &Wishes, looked: &mut Looked) {
+    let mut is_well = true;
+    for ((cpu, _), askers) in &wishes.fargate_sizes {
+        let Some(vcpus) = cpu_units(cpu).map(|units| f64::from(units) / 1024.0) else { continue };
+        if vcpus > quota {
+            is_well = false;
+            let sentence = format!("{} wants {vcpus} processors, and the account has {quota} of Fargate", who(askers));
+            let mend = "aws service-quotas request-service-quota-increase --service-code fargate --quota-code L-3032A538 \
+                        --desired-value …";
+            looked.found(VCPU_QUOTA_SMALL.found("Fargate's quota", sentence, mend));
+        }
+    }
+    if is_well {
+        looked.is_well(Group::Quotas, format!("Fargate: the account has {quota} processors"));
+    }
+}

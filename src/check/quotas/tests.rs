@@ -1,0 +1,62 @@
+use super::super::testing::{agents, codes, denied, stack};
+use super::*;
+
+const CONFIG: &str = "prefect: 3\napi: http://prefect/api\nwork_pool: ecs\n";
+
+fn wishes() -> Wishes {
+    let fargate_sizes = [(("4 vCPU".to_owned(), "8 GB".to_owned()), ["hello/prod".to_owned()].into())].into();
+    Wishes { fargate_sizes, ..Wishes::default() }
+}
+
+fn nothing() -> Observed {
+    Observed { vcpus: None, unreserved: None, health: None }
+}
+
+#[test]
+fn launches_per_second_are_what_ecs_takes() {
+    for (rate, found) in
+        [("launch_rate: 20", &[][..]), ("launch_rate: 20.5", &["PSA701"]), ("launch_rate: null", &["PSA701"])]
+    {
+        let agents = agents(&format!("{CONFIG}{rate}\n"));
+        assert_eq!(codes(&judge(None, &agents, &wishes(), &nothing())), found, "{rate}");
+        assert_eq!(codes(&judge(None, &agents, &Wishes::default(), &nothing())), [""; 0], "nothing runs on Fargate");
+    }
+}
+
+#[test]
+fn a_task_fits_the_quota() {
+    for (quota, found) in [(Ok(4.0), &[][..]), (Ok(3.0), &["PSA702"]), (Err(denied()), &["PSA799"])] {
+        let observed = Observed { vcpus: Some(quota), ..nothing() };
+        assert_eq!(codes(&judge(None, &agents(CONFIG), &wishes(), &observed)), found, "{observed:?}");
+    }
+}
+
+#[test]
+fn polls_may_overlap_and_a_public_url_has_concurrency_of_its_own() {
+    for (parameters, unreserved, health, found) in [
+        (&[][..], Ok(1000), None, &[][..]),
+        (&[], Ok(2), None, &["PSA703"]),
+        (&[("ReservedConcurrency", "5")], Ok(2), None, &[]),
+        (&[("ReservedConcurrency", "1")], Ok(900), None, &["PSA703"]),
+        (&[], Err(denied()), None, &["PSA799"]),
+        (&[("HealthAuthType", "NONE")], Ok(1000), Some(Ok(None)), &["PSA704"]),
+        (&[("HealthAuthType", "NONE")], Ok(1000), Some(Ok(Some(5))), &[]),
+        (&[("HealthAuthType", "NONE")], Ok(1000), Some(Err(denied())), &["PSA799"]),
+    ] {
+        let observed = Observed { vcpus: None, unreserved: Some(unreserved), health };
+        let stack = stack(parameters, &[("HealthFunction", "psa-health")]);
+        assert_eq!(codes(&judge(Some(&stack), &agents(CONFIG), &wishes(), &observed)), found, "{observed:?}");
+    }
+}
+
+#[test]
+fn a_url_is_public_where_it_is_there_and_open() {
+    for (parameters, expected) in [
+        (&[("HealthAuthType", "AWS_IAM")][..], false),
+        (&[("HealthAuthType", "NONE"), ("HealthUrl", "ENABLED")], true),
+        (&[("HealthAuthType", "NONE"), ("HealthUrl", "DISABLED")], false),
+        (&[], false),
+    ] {
+        assert_eq!(is_public(&stack(parameters, &[])), expected, "{parameters:?}");
+    }
+}

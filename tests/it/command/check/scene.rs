@@ -1,0 +1,158 @@
+//! A deployment in which all is well, and what breaks it.
+
+use super::super::process::{Ended, agent, end};
+use super::account::{furnish, job_variables};
+use crate::support::{Deployment, ROOT};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use world::State;
+use world::cloudformation::Stack;
+use world::events::{Rule, Schedule};
+use world::prefect3::{Auth, DeploymentSpec, POOL};
+
+/// Name of the stack.
+pub(super) const STACK: &str = "psa";
+/// The key that Prefect knows.
+pub(super) const KEY: &str = "pnu_thekeyofthestory";
+/// URL of the queue of failures.
+pub(super) const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-failures";
+
+/// The deployment.
+pub(super) struct Scene {
+    pub(super) deployment: Deployment,
+}
+
+fn arn(service: &str, resource: &str) -> String {
+    format!("arn:aws:{service}:us-east-1:123456789012:{resource}")
+}
+
+impl Scene {
+    /// A stack that polls a work pool with one deployment, by one agent; all is well.
+    pub(super) async fn healthy() -> Self {
+        let scene = Self { deployment: Deployment::empty().await };
+        let world = &scene.deployment.world;
+        world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec![KEY.into()] });
+        scene.job(json!({}));
+        furnish(world);
+        scene.agent(json!({}));
+        scene.secret("etl/api-key", KEY);
+        scene.deploy();
+        scene
+    }
+
+    /// The deployment, with these job variables beside its own.
+    pub(super) fn job(&self, extra: Value) {
+        let mut job_variables = job_variables().as_object().unwrap().clone();
+        job_variables.extend(extra.as_object().unwrap().clone());
+        self.deployment.world.prefect3(|prefect3| prefect3.deployments.clear());
+        self.deployment.world.prefect3_deployment(DeploymentSpec { job_variables, ..DeploymentSpec::default() });
+    }
+
+    /// The deployment, in another network.
+    pub(super) fn network(&self, extra: Value) {
+        let mut network = job_variables()["network_configuration"].clone();
+        network.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        self.job(json!({"network_configuration": network}));
+    }
+
+    /// Changes the account.
+    pub(super) fn account(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.deployment.world.lock());
+    }
+
+    /// Leaves an action out of a role's policies.
+    pub(super) fn without(&self, role: &str, action: &str) {
+        self.account(|state| {
+            let policy = &mut state.iam.roles.get_mut(role).unwrap().policies[0];
+            let statements = policy["Statement"].as_array_mut().unwrap();
+            let before = statements.len();
+            for statement in statements.iter_mut() {
+                statement["Action"].as_array_mut().unwrap().retain(|one| one != action);
+            }
+            assert!(before > 0, "{role} has no policy");
+        });
+    }
+
+    /// Writes the agent's configuration.
+    pub(super) fn agent(&self, extra: Value) {
+        let api = self.deployment.world.prefect3_url();
+        let mut config = json!({"prefect": 3, "api": api, "work_pool": POOL});
+        config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        self.deployment.configure("etl", &config.to_string());
+    }
+
+    pub(super) fn secret(&self, name: &str, value: &str) {
+        self.deployment.world.put_secret(&format!("{ROOT}/secrets/{name}"), value);
+    }
+
+    /// Deletes a parameter below the root.
+    pub(super) fn delete(&self, name: &str) {
+        let mut state = self.deployment.world.lock();
+        assert!(state.ssm.delete(&world::route::Scope::default(), &format!("{ROOT}/{name}")), "{name}");
+    }
+
+    /// Everything that the template makes, as far as it is looked at.
+    fn deploy(&self) {
+        let mut state = self.deployment.world.lock();
+        let function = |name: &str| arn("lambda", &format!("function:{STACK}-{name}"));
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let resource = |id: &str, kind: &str, physical: &str| (id.to_owned(), (kind.to_owned(), physical.to_owned()));
+        state.cloudformation.stacks.push(Stack {
+            name: "another".into(),
+            status: "CREATE_COMPLETE".into(),
+            ..Stack::default()
+        });
+        state.cloudformation.stacks.push(Stack {
+            name: STACK.into(),
+            status: "UPDATE_COMPLETE".into(),
+            parameters: [
+                pair("ParameterRoot", ROOT),
+                pair("PollSchedule", "rate(1 minute)"),
+                pair("WorkersTasksState", "DISABLED"),
+                pair("ForwardingAccountIds", ""),
+                pair("HealthAuthType", "AWS_IAM"),
+                pair("ReservedConcurrency", ""),
+            ]
+            .into(),
+            outputs: [pair("ParameterRoot", ROOT)].into(),
+            resources: [
+                resource("PollFunction", "AWS::Lambda::Function", "psa-poll"),
+                resource("HealthFunction", "AWS::Lambda::Function", "psa-health"),
+                resource("TaskEventsFunction", "AWS::Lambda::Function", "psa-task-events"),
+                resource("PollFunctionSchedule", "AWS::Scheduler::Schedule", "psa-poll"),
+                resource("TaskEventsFunctionOwnTasks", "AWS::Events::Rule", "psa-own"),
+                resource("TaskEventsFunctionWorkersTasks", "AWS::Events::Rule", "psa-workers"),
+                resource("TaskEventsFailures", "AWS::SQS::Queue", QUEUE),
+                resource("PollRole", "AWS::IAM::Role", "psa-PollRole-1"),
+                resource("TaskEventsRole", "AWS::IAM::Role", "psa-TaskEventsRole-1"),
+            ]
+            .into(),
+        });
+        let schedule =
+            Schedule { state: "ENABLED".into(), expression: "rate(1 minute)".into(), target: function("poll") };
+        state.events.schedules.insert("psa-poll".into(), schedule);
+        for (name, started_by, rule) in [
+            ("psa-own", json!({"prefix": "prefect/"}), "ENABLED"),
+            ("psa-workers", json!({"exists": false}), "DISABLED"),
+        ] {
+            let pattern = json!({"source": ["aws.ecs"], "detail": {"startedBy": [started_by]}}).to_string();
+            let rule = Rule { state: rule.into(), pattern, targets: vec![function("task-events")] };
+            state.events.rules.insert(name.into(), rule);
+        }
+        state.sqs.queues.insert(QUEUE.into(), 0);
+    }
+
+    /// `check` with these arguments.
+    pub(super) async fn run(&self, line: &str) -> Ended {
+        end(agent(&self.deployment, &format!("check {line}"))).await
+    }
+
+    /// `check --root … --json`: the exit code, and the codes of failures, warnings and what could not be asked.
+    pub(super) async fn codes(&self) -> (Option<i32>, BTreeSet<String>, Value) {
+        let ended = self.run(&format!("--json --root {ROOT}")).await;
+        let found = ended.json();
+        let bad = found["findings"].as_array().unwrap().iter().filter(|finding| finding["severity"] != "information");
+        let codes = bad.map(|finding| finding["code"].as_str().unwrap().to_owned()).collect();
+        (ended.code, codes, found)
+    }
+}
