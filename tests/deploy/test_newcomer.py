@@ -63,6 +63,7 @@ def deploy(run, world, tmp_path):
 
     def deploy(*arguments):
         found = json.loads(run("init", "--yes", "--json", "--write", *arguments))
+        run("check", "--pre", "--root", found["root"])
         run("bundle", "psa", "--architecture", ARCHITECTURE)
         return found, Stack(tmp_path / "psa", found["stack"]["parameters"], world, tmp_path)
 

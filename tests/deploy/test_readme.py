@@ -22,6 +22,7 @@ NOT_HERE = {
     r"sam (build|deploy)": "SAM deploys to an account; test_build.py builds",
     r"aws cloudformation": "an account",
     r"aws iam": "an account",
+    r"prefect-serverless-agent check": "a deployed stack; tests/it/command/check.rs",
     r"prefect-serverless-agent start": "goes on until it is told to end; tests/it/command/start.rs",
 }
 README = (expansion.ROOT / "README.md").read_text()
