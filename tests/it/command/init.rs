@@ -131,6 +131,49 @@ async fn deployments_with_roles_clusters_and_logs_of_their_own_are_all_counted_a
 }
 
 #[tokio::test]
+async fn definitions_that_exist_are_looked_up_and_what_runs_in_another_account_is_reached_by_its_role() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &json!({}));
+    let definition = json!({
+        "family": "team", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
+        "taskRoleArn": role("team-task"), "executionRoleArn": role("team-execution"),
+        "containerDefinitions": [{
+            "name": "prefect", "image": "x",
+            "logConfiguration": {"logDriver": "awslogs", "options": {
+                "awslogs-group": "/team", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "flows",
+            }},
+        }],
+    });
+    deployment.world.ecs_service("infra", "seed", &definition);
+    deployed(&deployment, "named", json!({"task_definition_arn": "team:1"}));
+    deployed(&deployment, "gone", json!({"task_definition_arn": "team:7"}));
+    let launcher = "arn:aws:iam::210987654321:role/launcher";
+    let elsewhere = json!({
+        "aws_credentials": {"assume_role_arn": launcher, "region_name": "eu-west-1"},
+        "execution_role_arn": "arn:aws:iam::210987654321:role/there", "cluster": "there",
+    });
+    deployed(&deployment, "elsewhere", elsewhere);
+
+    let outcome = end(init(&deployment, folder.path(), "--yes --json")).await.well().json();
+    let parameters = &outcome["stack"]["parameters"];
+    let expected = json!({
+        "ClusterArns": format!("arn:aws:ecs:us-east-1:{}:cluster/default", world::ACCOUNT),
+        "PassableRoleArns": format!("{},{}", role("team-execution"), role("team-task")),
+        "AssumableRoleArns": launcher,
+        "TaskLogArns": format!("arn:aws:logs:us-east-1:{}:log-group:/team:log-stream:*", world::ACCOUNT),
+        "ForwardingAccountIds": "210987654321",
+    });
+    assert_eq!(*parameters, expected, "{outcome:#}");
+    let [gone] = about(&outcome, "team:7").try_into().unwrap();
+    assert!(gone["level"] == "warning" && gone["next"].as_str().unwrap().contains("PassableRoleArns"), "{gone:#}");
+    // The worst comes first; that the key cannot be a secret there is only worth knowing.
+    let [elsewhere, _] = about(&outcome, "hello/elsewhere").try_into().unwrap();
+    let next = elsewhere["next"].as_str().unwrap();
+    assert!(next.contains("infra/forward-events.yaml") && next.contains("must trust"), "{elsewhere:#}");
+}
+
+#[tokio::test]
 async fn what_will_not_work_as_it_is_is_said_with_what_to_do() {
     let deployment = Deployment::empty().await;
     let folder = tempfile::tempdir().unwrap();
