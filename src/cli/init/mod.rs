@@ -5,6 +5,7 @@
 //! | `mod.rs` | asks, reads, says (thin) |
 //! | `args.rs` | the arguments |
 //! | `reach.rs` | the agent's secrets, its pool, its name: what Prefect takes (thin) |
+//! | `others.rs` | the other agents of the same deployment, whose stack it is too (thin) |
 //! | `profile.rs` | what Prefect's own command line has been set up with (pure) |
 //! | `service.rs` | the ECS service of the Python worker or agent → what it was started with (pure but for the reading) |
 //! | `draft.rs` | flags → a configuration as text (pure) |
@@ -17,6 +18,7 @@
 pub(super) mod args;
 mod draft;
 mod findings;
+mod others;
 mod outcome;
 mod profile;
 mod reach;
@@ -227,9 +229,13 @@ impl Setup {
             secrets_key_arn: self.args.secrets_key_arn.as_deref(),
             log_level: from.log_level,
         };
-        let parameters = stack::parameters(&survey.needs, &survey.home, &deployment);
+        let others = self.others(&reached.agent).await;
+        let mut needs = survey.needs.clone();
+        needs.merge(others.needs);
+        let parameters = stack::parameters(&needs, &survey.home, &deployment);
         let mut found = findings(survey, &reached.config, &parameters);
         found.extend(self.service.findings.iter().cloned());
+        found.extend(others.findings);
         found.extend(from.notes.iter().map(|note| Finding::new(Level::Note, "flags", note, "nothing has to be done")));
         found.sort_by_key(|finding| finding.level);
         let text = reached.draft.text();
@@ -248,6 +254,7 @@ impl Setup {
             secrets_key_arn: self.args.secrets_key_arn.clone(),
             from_service: self.args.from_service.clone(),
             parameters,
+            others: others.agents,
             findings: found,
             survey: survey.clone(),
         })

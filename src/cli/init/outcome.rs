@@ -23,6 +23,8 @@ pub(super) struct Outcome {
     pub(super) secrets_key_arn: Option<String>,
     pub(super) from_service: Option<String>,
     pub(super) parameters: Parameters,
+    /// Other agents of the deployment, which the parameters do for too.
+    pub(super) others: Vec<String>,
     pub(super) findings: Vec<Finding>,
     pub(super) survey: Survey,
 }
@@ -62,6 +64,7 @@ impl Outcome {
                 "written": parameters_written,
             },
             "secrets": self.secrets,
+            "other_agents": self.others,
             "stack": {"name": self.stack, "parameters": parameters},
             "commands": {"sam": sam, "cloudformation": [package, deploy]},
             "findings": self.findings,
@@ -138,6 +141,10 @@ impl Outcome {
             let _ = writeln!(text, "  {line}");
         }
         text.push_str("\nParameters of the stack");
+        if !self.others.is_empty() {
+            let _ =
+                write!(text, ", for {} and the other agents of {} ({})", self.agent, self.root, self.others.join(", "));
+        }
         text.push_str(if self.parameters.is_empty() { ": the defaults.\n" } else { ":\n" });
         for (name, value) in &self.parameters {
             let _ = writeln!(text, "  {name}={value}");

@@ -10,6 +10,7 @@ use std::path::Path;
 use tokio::process::Command;
 use world::prefect1::FlowRunSpec;
 use world::prefect3::{Auth, DeploymentSpec, POOL, PoolSpec, Worker};
+use world::{Fault, FaultKind};
 
 /// The template that Prefect's own worker writes for an `ecs` pool.
 const TEMPLATE: &str = include_str!("../../../src/platform/ecs/work_pool_template/prefect3.json");
@@ -265,6 +266,39 @@ async fn written_to_parameter_store_the_function_polls_with_it() {
     let again = end(init(&deployment, folder.path(), &format!("{line} --yes"))).await.well();
     assert!(again.stdout.contains("holds it already") && again.stdout.contains("says this already"), "{again:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no file was written");
+}
+
+#[tokio::test]
+async fn the_parameters_do_for_the_other_agents_of_the_deployment_too() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &json!({"task_role_arn": role("mine"), "cluster": "mine"}));
+    pool(&deployment, "theirs", "ecs", &json!({"task_role_arn": role("theirs"), "cluster": "theirs"}));
+    let config = json!({"prefect": 3, "api": deployment.world.prefect3_url(), "work_pool": "theirs"});
+    deployment.configure("theirs", &config.to_string());
+    deployment.configure("away", &json!({"prefect": 3, "api": "http://127.0.0.1:9/api", "work_pool": "x"}).to_string());
+    deployment.configure("wrong", "prefect: 9");
+
+    let line = format!("--yes --json --root {ROOT} --work-pool {POOL}");
+    let outcome = end(init(&deployment, folder.path(), &line)).await.well().json();
+    assert_eq!(outcome["other_agents"], json!(["away", "theirs", "wrong"]));
+    let roles = format!("{},{}", role("mine"), role("theirs"));
+    assert_eq!(outcome["stack"]["parameters"]["PassableRoleArns"], json!(roles), "{outcome:#}");
+    let clusters = outcome["stack"]["parameters"]["ClusterArns"].as_str().unwrap();
+    assert!(clusters.contains("cluster/mine") && clusters.contains("cluster/theirs"), "{clusters}");
+    for unknown in ["away", "wrong"] {
+        let [finding] = about(&outcome, unknown).try_into().unwrap();
+        assert!(
+            finding["level"] == "warning" && finding["next"].as_str().unwrap().contains("parameters"),
+            "{finding:#}"
+        );
+    }
+    // One whose parameters cannot be read is said to be not known.
+    let kind = FaultKind::AwsError { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
+    let (service, operation) = ("ssm".into(), "GetParametersByPath".into());
+    deployment.world.fault(Fault { service, operation, body_contains: None, skip: 0, count: 9, kind });
+    let shown = end(init(&deployment, folder.path(), &format!("--yes --root {ROOT} --work-pool {POOL}"))).await.well();
+    assert!(shown.stdout.contains("whether other agents are configured there is not known"), "{shown:?}");
 }
 
 #[tokio::test]
