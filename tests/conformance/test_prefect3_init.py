@@ -6,6 +6,9 @@ import subprocess
 from pathlib import Path
 
 import processes
+import pytest
+from orders import Prefect3
+from prefect_server import server
 
 COMMAND = Path(processes.LAMBDA).parent / "prefect-serverless-agent"
 TEMPLATE = Path(__file__).parents[2] / "src/platform/ecs/work_pool_template/prefect3.json"
@@ -66,3 +69,17 @@ def test_more_deployments_than_a_page_has_are_read_to_the_last(world, api, tmp_p
     outcome = init(world, api, tmp_path, "--work-pool", pool)
     assert len(outcome["launches"]) == 203
     assert outcome["stack"]["parameters"]["PassableRoleArns"] == ",".join(ROLE(f"r{number}") for number in range(3))
+
+
+@pytest.mark.parametrize("line", ["2.10", "2.20"])
+def test_a_server_of_prefect_2_is_known_as_one(world, line, tmp_path, tmp_path_factory):
+    with server.running(tmp_path_factory.mktemp("server"), line=line) as url:
+        api = Prefect3(url, version=server.version_of(line))
+        pool = api.pool(base_job_template=json.loads(TEMPLATE.with_name("prefect2.json").read_text()))
+        overrides = {"task_role_arn": ROLE("daily"), "execution_role_arn": ROLE("ecsTaskExecutionRole")}
+        api.deployment(pool, flow="Etl", name="daily", infra_overrides=overrides)
+        outcome = init(world, api, tmp_path)
+    assert outcome["configuration"]["text"] == f"prefect: 2\napi: {api.url}\nwork_pool: {pool}\n"
+    assert [launch["asker"] for launch in outcome["launches"]] == ["Etl/daily"]
+    assert outcome["stack"]["parameters"]["PassableRoleArns"] == f"{ROLE('daily')},{ROLE('ecsTaskExecutionRole')}"
+    assert not [finding for finding in outcome["findings"] if finding["about"] not in ("api", "Etl/daily")]

@@ -115,7 +115,8 @@ impl World {
         state.ecs.create_cluster(&scope, cluster);
         let definition = &registered["taskDefinition"]["taskDefinitionArn"];
         let input = json!({"cluster": cluster, "serviceName": name, "taskDefinition": definition, "desiredCount": 1});
-        let made = state.ecs.create_service(&scope, &input, now);
-        made.map(drop).unwrap_or_else(|error| panic!("{error:?}"));
+        if let Err(error) = state.ecs.create_service(&scope, &input, now) {
+            panic!("{error:?}");
+        }
     }
 }
