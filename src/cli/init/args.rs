@@ -36,6 +36,9 @@ pub struct InitArgs {
     /// Take all of this from the ECS service that runs the Python worker or agent; flags beat what it says
     #[arg(long, value_name = "CLUSTER/SERVICE")]
     pub from_service: Option<String>,
+    /// With --from-service: read the key out of Parameter Store, where the service has it there; else that is asked
+    #[arg(long, requires = "from_service")]
+    pub read_secrets: bool,
     /// The agent's name in the deployment [default: the pool's name]
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,

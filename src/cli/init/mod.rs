@@ -216,7 +216,11 @@ impl Setup {
         };
         let general = format!("set {variable}{auth}, or pipe the key in with --key-stdin");
         match self.service.stored.get(variable) {
-            Some(place) => format!("the service has it in {place}, which is not read: {}", writing::copy_of(place)),
+            Some(place) => {
+                let by_flag = service::parameter_of(place, &self.aws.region).map(|_| " without --read-secrets");
+                let by_flag = by_flag.unwrap_or_default();
+                format!("the service has it in {place}, which is not read{by_flag}: {}", writing::copy_of(place))
+            }
             None => general,
         }
     }

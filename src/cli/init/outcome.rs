@@ -3,6 +3,7 @@
 use super::findings::{Finding, Level};
 use super::stack::{self, Parameters};
 use super::writing::Written;
+use crate::cli::output::printable;
 use crate::survey::{PlaceNeeds, Reach, Survey, SurveyedDefinition, SurveyedLaunch};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -127,7 +128,9 @@ impl Outcome {
                 Level::Warning => '!',
                 Level::Note => '·',
             };
-            let _ = writeln!(text, "  {sign} {about}: {found}\n    next: {next}");
+            // What others wrote is shown as what it is, and not as commands to the terminal.
+            let lines = found.lines().map(printable).collect::<Vec<_>>().join("\n    ");
+            let _ = writeln!(text, "  {sign} {}: {lines}\n    next: {}", printable(about), printable(next));
         }
         match &self.written {
             Written::File(path) => {
@@ -180,7 +183,7 @@ impl Outcome {
                     (Ok(_), true) => "ok",
                     (Err(_), true) => "not launched, see below",
                 };
-                let _ = writeln!(text, "  {}: {state}", launch.asker);
+                let _ = writeln!(text, "  {}: {state}", printable(&launch.asker));
             }
             if let Some(more) = self.survey.launches.len().checked_sub(SHOWN).filter(|more| *more > 0) {
                 let _ = writeln!(text, "  and {more} more");
@@ -198,7 +201,7 @@ impl Outcome {
             for (what, asked) in of_place(needs) {
                 let all: Vec<&str> = asked.keys().map(String::as_str).collect();
                 if !all.is_empty() {
-                    let _ = writeln!(text, "    {what}: {}", all.join(", "));
+                    let _ = writeln!(text, "    {what}: {}", printable(&all.join(", ")));
                 }
             }
         }

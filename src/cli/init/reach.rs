@@ -2,7 +2,8 @@
 
 use super::draft::Draft;
 use super::findings::unserved;
-use super::{Reached, Setup, TIME, stack, terminal};
+use super::service::parameter_of;
+use super::{Reached, Setup, TIME, stack, terminal, writing};
 use crate::cli::{CliError, say};
 use crate::clock::SystemClock;
 use crate::config::{AgentSecrets, Environment, GenerationConfig, Parameter, is_agent_name, load};
@@ -30,7 +31,7 @@ const SECRETS_1: [(&str, &str); 3] = [
 impl Setup {
     /// The agent with its pool, whose key Prefect takes.
     pub(super) async fn reach(&self, mut draft: Draft) -> Result<Reached, CliError> {
-        let mut secrets = self.secrets()?;
+        let mut secrets = self.secrets().await?;
         let name = self.args.name.as_deref();
         if self.is_prefect_1() {
             let agent = self.agent_name(name.unwrap_or("agent"))?;
@@ -62,7 +63,7 @@ impl Setup {
     }
 
     /// What Prefect is shown, by the last part of their parameters' names.
-    fn secrets(&self) -> Result<BTreeMap<&'static str, SecretString>, CliError> {
+    async fn secrets(&self) -> Result<BTreeMap<&'static str, SecretString>, CliError> {
         let known = if self.is_prefect_1() { SECRETS_1 } else { SECRETS_3 };
         let mut secrets = BTreeMap::new();
         for (parameter, variable) in known {
@@ -81,9 +82,33 @@ impl Setup {
             }
             secrets.insert("api-key", key);
             secrets.remove("auth-string");
+        } else {
+            for (parameter, variable) in known {
+                if !secrets.contains_key(parameter) {
+                    secrets.extend(self.stored_secret(variable).await?.map(|secret| (parameter, secret)));
+                }
+            }
         }
         self.redaction.know(secrets.values().cloned());
         Ok(secrets)
+    }
+
+    /// What the service has in Parameter Store, if it may be read.
+    async fn stored_secret(&self, variable: &str) -> Result<Option<SecretString>, CliError> {
+        let Some(place) = self.service.stored.get(variable) else { return Ok(None) };
+        let Some(name) = parameter_of(place, &self.aws.region) else { return Ok(None) };
+        let may_ask = !self.args.yes && terminal::is_there();
+        let may_read =
+            self.args.read_secrets || (may_ask && terminal::agreed(&format!("Read {variable} from {place}?"))?);
+        if !may_read {
+            return Ok(None);
+        }
+        let read = self.aws.ssm.get_parameter(&name, true).await;
+        let read = read.map_err(|error| CliError::new(format!("{place}: {error}"), writing::copy_of(place)))?;
+        let parameter = read.ok_or_else(|| {
+            CliError::new(format!("{place}: there is no such parameter"), "pipe the key in with --key-stdin")
+        })?;
+        Ok(Some(parameter.value))
     }
 
     /// The configuration and its secrets, read exactly as the function reads them.

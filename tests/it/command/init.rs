@@ -429,8 +429,10 @@ async fn the_service_of_a_python_worker_says_what_it_runs() {
     let level = variable("PREFECT_LOGGING_LEVEL", "DEBUG");
     let open = service(json!([url, variable("PREFECT_API_KEY", API_KEY), level]), json!([]));
     deployment.world.ecs_service("infra", "worker", &open);
-    let closed =
-        service(json!([url]), json!([{"name": "PREFECT_API_KEY", "valueFrom": "arn:aws:ssm:us-east-1:1:parameter/k"}]));
+    let closed = service(
+        json!([url]),
+        json!([{"name": "PREFECT_API_KEY", "valueFrom": "arn:aws:ssm:us-east-1:123456789012:parameter/team/k"}]),
+    );
     deployment.world.ecs_service("infra", "closed", &closed);
     let from = |line: &str| {
         let mut command = init(&deployment, folder.path(), &format!("--from-service {line}"));
@@ -450,6 +452,10 @@ async fn the_service_of_a_python_worker_says_what_it_runs() {
 
     let closed = end(from("infra/closed --yes")).await;
     assert!(closed.code == Some(1) && closed.stderr.contains("aws ssm get-parameter --with-decryption"), "{closed:?}");
+    assert!(closed.stderr.contains("--read-secrets"), "{closed:?}");
+    deployment.world.put_secret("/team/k", API_KEY);
+    let read = end(from("infra/closed --yes --read-secrets --force")).await.well();
+    assert!(read.stdout.contains("hello/daily: ok") && !format!("{read:?}").contains(API_KEY), "{read:?}");
     let none = end(from("infra/nobody --yes")).await;
     assert!(none.stderr.contains("no service \"nobody\" in the cluster \"infra\""), "{none:?}");
     let none = end(from("nowhere/nobody --yes")).await;
