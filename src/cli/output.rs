@@ -155,7 +155,7 @@ fn coloured(text: &str, tone: Tone, palette: Palette) -> String {
 }
 
 /// On one line, and without what a terminal would take for commands: reasons quote servers and flow runs.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

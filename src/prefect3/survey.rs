@@ -259,3 +259,6 @@ fn imagined(flow: &Flow, deployed: Option<&Deployed>) -> FlowRun {
         others: shape::object(others).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;
