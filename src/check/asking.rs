@@ -29,7 +29,7 @@ fn region_of(arn: &str) -> &str {
 }
 
 /// Looks at all that is wanted.
-pub async fn observe(reads: &Reads, wishes: &Wishes) -> Observed {
+pub(super) async fn observe(reads: &Reads, wishes: &Wishes) -> Observed {
     let names: BTreeSet<&String> = wishes.images.keys().map(|image| &image.name).collect();
     let ecr = names.into_iter().filter_map(|name| Some((name.clone(), Registry::of(name)?)));
     let images = join_all(ecr.take(MOST).map(|(name, registry)| async move {

@@ -6,6 +6,7 @@
 //! | file | what is looked at |
 //! |---|---|
 //! | `codes` | every finding that there is: its code, its group, how bad it is |
+//! | `deployment` | all groups side by side |
 //! | `configuration` | parameters, secrets, what nobody uses; the schedule |
 //! | `stack` | the deployed stack of a root, and what it is made of |
 //! | `certificate` | when the certificate of an API ends |
@@ -23,6 +24,7 @@ pub mod certificate;
 pub mod codes;
 pub mod configuration;
 pub mod connection;
+pub mod deployment;
 pub mod ecs;
 pub mod events;
 pub mod network;
@@ -33,8 +35,6 @@ pub mod stack;
 #[cfg(test)]
 mod testing;
 pub mod wishes;
-
-pub use asking::observe as observe_ecs;
 
 use crate::aws::AwsError;
 use codes::Code;

@@ -91,7 +91,8 @@ impl Iam {
                     Decision::ExplicitDeny => "explicitDeny",
                 };
                 let (action, resource) = (escape(action), escape(resource));
-                let missing: String = missing.iter().map(|key| format!("<member>{}</member>", escape(key))).collect();
+                let missing = missing.iter().map(|key| escape(key)).collect::<Vec<_>>().join("</member><member>");
+                let missing = if missing.is_empty() { missing } else { format!("<member>{missing}</member>") };
                 let missing = format!("<MissingContextValues>{missing}</MissingContextValues>");
                 // As documented: of "*" with the result, else with each resource's own.
                 let (of_all, of_one) =

@@ -1,0 +1,247 @@
+//! All groups of a deployment, side by side, within one limit of time and one of requests.
+
+use super::codes::{
+    Code, ECS_UNKNOWN, EVENTS_UNKNOWN, NETWORK_UNKNOWN, PERMISSIONS_UNKNOWN, PREFECT_UNKNOWN, QUOTAS_UNKNOWN,
+};
+use super::configuration::{Parameters, judge_agents, judge_parameters, judge_schedule};
+use super::prefect::Seen;
+use super::stack::{Deployed, Stack};
+use super::wishes::{self, Wishes};
+use super::{Finding, Looked, asking, ecs, events, network, permissions, prefect, quotas, stack, why};
+use crate::aws::AwsClients;
+use crate::aws::reads::{Budget, Reads};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{AgentConfig, Environment, Loaded, Root, from_file, load};
+use crate::poll::Source;
+use crate::redaction::Redaction;
+use crate::survey::{Home, Survey};
+use futures_util::future::join_all;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Requests to AWS in all.
+const REQUESTS: usize = 400;
+/// Networks that are looked at.
+const MOST_NETWORKS: usize = 20;
+
+/// What is looked at of a deployment, and until when.
+#[derive(Debug, Clone, Copy)]
+pub struct Selected<'a> {
+    /// Only these agents; none = all.
+    pub agents: &'a [String],
+    /// Before the stack is deployed: what only a deployed stack has is left out.
+    pub pre: bool,
+    /// Nothing is waited for beyond this.
+    pub end: Instant,
+}
+
+/// An agent was named that is not configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no agent {name} is configured: known are {known}")]
+pub struct UnknownAgent {
+    /// Its name.
+    pub name: String,
+    /// Those that are.
+    pub known: String,
+}
+
+impl Selected<'_> {
+    fn of(&self, mut loaded: Loaded) -> Result<Loaded, UnknownAgent> {
+        let is_known = |name: &&String| loaded.agents.iter().any(|agent| agent.agent == **name);
+        if let Some(name) = self.agents.iter().find(|name| !is_known(name)) {
+            let known = loaded.agents.iter().map(|agent| agent.agent.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(UnknownAgent { name: name.clone(), known });
+        }
+        loaded.agents.retain(|agent| self.agents.is_empty() || self.agents.contains(&agent.agent));
+        Ok(loaded)
+    }
+}
+
+/// What is looked at, and with what.
+struct Subject<'a> {
+    root: Option<&'a Root>,
+    aws: &'a Arc<AwsClients>,
+    reads: Reads,
+    home: Home,
+    redaction: &'a Redaction,
+    loaded: Loaded,
+    /// Only before the stack is deployed, or for a file.
+    pre: bool,
+    /// Nothing is waited for beyond this.
+    end: Instant,
+}
+
+/// Looks at all of it. Nothing is written.
+pub async fn check(
+    source: &Source,
+    selected: Selected<'_>,
+    aws: &Arc<AwsClients>,
+    environment: &Environment,
+    redaction: &Redaction,
+) -> Result<Looked, UnknownAgent> {
+    let (reads, end) = (aws.reads(&Budget::of(REQUESTS)), selected.end);
+    let (mut looked, root, loaded, state, secrets_known) = match source {
+        Source::File { path, text } => {
+            let agents = vec![from_file(text, path, environment)];
+            redaction.know_agents(&agents);
+            (Looked::default(), None, Loaded { agents, ..Loaded::default() }, Vec::new(), true)
+        }
+        Source::Parameters(root) => {
+            let parameters = tokio::time::timeout_at(end, Parameters::read(aws, root)).await;
+            let parameters = parameters.unwrap_or_else(|_| Parameters::unread());
+            let looked = judge_parameters(root, &parameters);
+            let Ok(mut all) = parameters.config else { return Ok(looked) };
+            let secrets_known = parameters.secrets.is_ok();
+            all.extend(parameters.secrets.unwrap_or(parameters.locked));
+            redaction.know_parameters(root, &all);
+            // The functions do not have this shell's environment.
+            let loaded = load(root, &all, &Environment::default());
+            redaction.know_agents(&loaded.agents);
+            (looked, Some(root), loaded, parameters.state.unwrap_or_default(), secrets_known)
+        }
+    };
+    looked.join(judge_agents(root, &loaded, &state, secrets_known));
+    let loaded = selected.of(loaded)?;
+    let account = aws.account().await.map_err(|error| why(&error));
+    let home = Home::new(account, &aws.region);
+    let subject = Subject { root, aws, reads, home, redaction, loaded, pre: selected.pre || root.is_none(), end };
+    let prefects = async {
+        if secrets_known {
+            return subject.within(PREFECT_UNKNOWN, all_prefects(&subject)).await;
+        }
+        let sentence = "without the agents' credentials their APIs cannot be asked";
+        (of(PREFECT_UNKNOWN.found("Prefect", sentence, "allow what PSA199 or PSA106 names")), Vec::new())
+    };
+    let (deployed, (of_prefect, surveys)) = tokio::join!(deployed(&subject), prefects);
+    looked.join(of_prefect);
+    let stack = match &deployed {
+        Some(Deployed::Found(stack)) => Some(&**stack),
+        _ => None,
+    };
+    let surveys: Vec<_> = surveys.iter().map(|(config, survey)| (*config, survey)).collect();
+    let secrets_key = stack.map(|stack| stack.parameter("SecretsKeyArn")).unwrap_or_default();
+    let of_stack = subject.within(EVENTS_UNKNOWN, schedule_and_events(&subject, deployed.as_ref()));
+    if let Err(why) = &subject.home.account {
+        looked.join(of_stack.await);
+        let sentence = format!("AWS does not say whose credentials these are, so nothing there is looked at: {why}");
+        looked.found(ECS_UNKNOWN.found(
+            "AWS",
+            sentence,
+            "allow sts:GetCallerIdentity, with credentials that AWS knows",
+        ));
+        return Ok(looked);
+    }
+    let wishes = wishes::of(&surveys, secrets_key);
+    let (of_stack, of_permissions, of_ecs, of_network, of_quotas) = tokio::join!(
+        of_stack,
+        subject.within(PERMISSIONS_UNKNOWN, all_permissions(&subject, stack, &surveys)),
+        subject.within(ECS_UNKNOWN, all_of_ecs(&subject, &wishes)),
+        subject.within(NETWORK_UNKNOWN, all_networks(&subject, &wishes)),
+        subject.within(QUOTAS_UNKNOWN, all_quotas(&subject, stack, &wishes)),
+    );
+    for more in [of_stack, of_permissions, of_ecs, of_network, of_quotas] {
+        looked.join(more);
+    }
+    Ok(looked)
+}
+
+fn of(finding: Finding) -> Looked {
+    Looked { well: Vec::new(), findings: vec![finding] }
+}
+
+/// What is known where there was no time.
+trait Unfinished {
+    fn unfinished(finding: Finding) -> Self;
+}
+
+impl Unfinished for Looked {
+    fn unfinished(finding: Finding) -> Self {
+        of(finding)
+    }
+}
+
+impl<T> Unfinished for (Looked, Vec<T>) {
+    fn unfinished(finding: Finding) -> Self {
+        (of(finding), Vec::new())
+    }
+}
+
+impl Subject<'_> {
+    /// A group that is not done in time is unknown; the others are shown.
+    async fn within<T: Unfinished>(&self, unknown: Code, group: impl Future<Output = T>) -> T {
+        tokio::time::timeout_at(self.end, group).await.unwrap_or_else(|_| {
+            let mend = "give it more time with --timeout";
+            T::unfinished(unknown.found(unknown.group.title(), "there was no time left to look at all of it", mend))
+        })
+    }
+}
+
+/// The stack of the root.
+async fn deployed(subject: &Subject<'_>) -> Option<Deployed> {
+    let root = subject.root.filter(|_| !subject.pre)?;
+    let found = tokio::time::timeout_at(subject.end, Deployed::find(&subject.reads, root)).await;
+    Some(found.unwrap_or_else(|_| Deployed::Unknown("there was no time left".into())))
+}
+
+/// The stack's schedule and its rules.
+async fn schedule_and_events(subject: &Subject<'_>, deployed: Option<&Deployed>) -> Looked {
+    let (Some(root), Some(deployed)) = (subject.root, deployed) else { return Looked::default() };
+    let Deployed::Found(stack) = deployed else { return judge_schedule(root, deployed, None, &[]) };
+    let (schedule, observed) =
+        tokio::join!(stack::schedule(&subject.reads, stack), events::observe(&subject.reads, stack));
+    let mut looked = judge_schedule(root, deployed, Some(&schedule), &subject.loaded.agents);
+    looked.join(events::judge(stack, &observed, &subject.loaded.agents));
+    looked
+}
+
+/// The API of every agent that is configured well and enabled; what is known of their runs.
+async fn all_prefects<'a>(subject: &'a Subject<'_>) -> (Looked, Vec<(&'a AgentConfig, Survey)>) {
+    let setting =
+        prefect::Setting { root: subject.root, aws: subject.aws, home: &subject.home, redaction: subject.redaction };
+    let agents = subject.loaded.agents.iter().filter_map(|agent| {
+        let (config, secrets) = agent.result.as_ref().ok()?;
+        config.enabled.then_some((agent, config, secrets))
+    });
+    let looking = agents.map(|(agent, config, secrets)| async move {
+        let observed = prefect::look(setting, agent, (config, secrets)).await;
+        let looked = prefect::judge(subject.root, agent, (config, secrets), &observed, SystemClock.now());
+        let survey = match observed.seen {
+            Seen::Surveyed(survey) => Some((config, *survey)),
+            Seen::NoWay(_) | Seen::Trouble(_) => None,
+        };
+        (looked, survey)
+    });
+    let (mut looked, mut surveys) = (Looked::default(), Vec::new());
+    for (more, survey) in join_all(looking).await {
+        looked.join(more);
+        surveys.extend(survey);
+    }
+    (looked, surveys)
+}
+
+async fn all_permissions(subject: &Subject<'_>, stack: Option<&Stack>, surveys: &[(&AgentConfig, &Survey)]) -> Looked {
+    let (Some(root), Some(stack)) = (subject.root, stack) else { return Looked::default() };
+    let surveys: Vec<_> = surveys.iter().map(|(_, survey)| *survey).collect();
+    let wanted = permissions::wanted(root, &subject.home, stack, &surveys);
+    let decisions = permissions::observe(&subject.reads, &subject.home, stack, &wanted).await;
+    permissions::judge(stack, &wanted, &decisions)
+}
+
+async fn all_of_ecs(subject: &Subject<'_>, wishes: &Wishes) -> Looked {
+    let observed = asking::observe(&subject.reads, wishes).await;
+    ecs::judge(wishes, &observed)
+}
+
+async fn all_networks(subject: &Subject<'_>, wishes: &Wishes) -> Looked {
+    let mut looked = Looked::default();
+    let looking = wishes.networks.iter().take(MOST_NETWORKS).map(|(network, askers)| async move {
+        network::judge(network, askers, &network::observe(&subject.reads, network).await)
+    });
+    join_all(looking).await.into_iter().for_each(|more| looked.join(more));
+    looked
+}
+
+async fn all_quotas(subject: &Subject<'_>, stack: Option<&Stack>, wishes: &Wishes) -> Looked {
+    let observed = quotas::observe(&subject.reads, stack, wishes).await;
+    quotas::judge(stack, &subject.loaded.agents, wishes, &observed)
+}
