@@ -70,6 +70,19 @@ def deploy(run, world, tmp_path):
     return deploy
 
 
+TRUST = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+# What AWS's own policy AmazonECSTaskExecutionRolePolicy allows.
+EXECUTION = {"Effect": "Allow", "Resource": "*", "Action": [
+    "ecr:GetAuthorizationToken", "ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage",
+    "logs:CreateLogStream", "logs:PutLogEvents"]}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def account(world, api):
+    """A stock account: its cluster, and the execution role that ECS's console makes."""
+    world.ask("iam/role", {"name": "ecsTaskExecutionRole", "trust": TRUST, "policies": [{"Statement": [EXECUTION]}]})
+
+
 def pool_with(api, **defaults):
     """A pool with Prefect's own template for ECS, whose variables have these defaults besides its own."""
     template = json.loads((expansion.ROOT / "tests/golden/v3/_templates.json").read_text())["default"]

@@ -25,6 +25,7 @@ use crate::{
     Fault, State, World,
     answer::json,
     ecs::{Refusal, Stop, Task},
+    iam::Role,
     prefect1, prefect3,
     route::{Form, Scope},
     ssm::Put,
@@ -130,6 +131,12 @@ fn change(world: &World, path: &str, input: &Value) -> Result<Value, String> {
         })?,
         "ec2" => world.lock().ec2 = read(input)?,
         "ecs/options" => return ecs_options(world, input),
+        "iam/role" => each(input, |one| {
+            let role =
+                Role { trust: one["trust"].clone(), policies: one["policies"].as_array().cloned().unwrap_or_default() };
+            world.lock().iam.roles.insert(text(one, "name")?.to_owned(), role);
+            Ok(())
+        })?,
         "ecs/cluster" => return Ok(json!({"clusterArn": world.ecs_cluster(text(input, "name")?)})),
         "ecs/refuse" => each(input, |one| {
             world.ecs_refuse(read::<Refusal>(one)?);
