@@ -3,7 +3,7 @@
 mod choice;
 
 use super::args::ExplainArgs;
-use super::output::explain::{Told, as_json, as_text};
+use super::output::explain::{Explained, as_json, as_text};
 use super::output::{self, Palette};
 use super::setting::{root_of, text_of};
 use super::{CliError, say};
@@ -81,7 +81,7 @@ struct Scene {
 }
 
 /// An agent that can be asked.
-struct Asked<'a> {
+struct AskedAgent<'a> {
     agent: &'a LoadedAgent,
     config: &'a AgentConfig,
     /// What its Prefect said.
@@ -110,7 +110,7 @@ pub(super) async fn explain(
     unknown.extend(facts.run.as_ref().err().map(|why| format!("Prefect: {why}")));
     unknown.extend(facts.run.iter().flat_map(|run| run.unknown.iter().map(|what| format!("Prefect: {what}"))));
     unknown.extend(facts.tasks.unknown.iter().map(|what| format!("ECS: {what}")));
-    let told = Told { events: story::events(&facts), verdict, unknown, facts: &facts };
+    let told = Explained { events: story::events(&facts), verdict, unknown, facts: &facts };
     if json {
         say(&mut std::io::stdout(), &format!("{}\n", redaction.value(as_json(&told))));
     } else {
@@ -204,7 +204,7 @@ async fn ask<'a>(
     aws: &Arc<AwsClients>,
     subject: &Subject,
     (environment, redaction): (&Environment, &Redaction),
-) -> Result<(Vec<Asked<'a>>, Vec<String>), CliError> {
+) -> Result<(Vec<AskedAgent<'a>>, Vec<String>), CliError> {
     let mut broken = Vec::new();
     let mut usable = Vec::new();
     for agent in &scene.agents {
@@ -224,7 +224,7 @@ async fn ask<'a>(
     }
     let asked = usable.into_iter().map(|(agent, config, secrets)| async move {
         let answer = ask_one(scene, aws, (agent, config, secrets), subject, (environment, redaction)).await?;
-        Ok::<_, CliError>(Asked { agent, config, answer })
+        Ok::<_, CliError>(AskedAgent { agent, config, answer })
     });
     let asked = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok((asked, broken))
@@ -286,8 +286,8 @@ async fn ask_one(
 }
 
 /// All that is known of the run, with its tasks.
-async fn facts(scene: &Scene, aws: &AwsClients, asked: Asked<'_>, subject: &Subject) -> Facts {
-    let Asked { agent, config, answer } = asked;
+async fn facts(scene: &Scene, aws: &AwsClients, asked: AskedAgent<'_>, subject: &Subject) -> Facts {
+    let AskedAgent { agent, config, answer } = asked;
     let view = view(scene, agent, config);
     let run = answer.and_then(|run| run.ok_or_else(|| "it does not know the run".to_owned()));
     let cluster = match &config.generation {

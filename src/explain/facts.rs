@@ -166,9 +166,9 @@ pub enum Barrier {
     /// The queue is paused.
     QueuePaused(String),
     /// So many runs of the pool are claimed or run, and no more may.
-    PoolFull(Slots),
+    PoolFull(SlotsTaken),
     /// The same of the queue.
-    QueueFull(Slots),
+    QueueFull(SlotsTaken),
     /// The deployment allows no run at all.
     DeploymentClosed,
 }
@@ -194,7 +194,7 @@ impl Barrier {
 
 /// A concurrency limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slots {
+pub struct SlotsTaken {
     /// Of what.
     pub name: String,
     /// How many are taken.

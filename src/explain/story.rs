@@ -15,7 +15,7 @@ const TOKEN_SHOWN: usize = 12;
 /// Who tells of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Source {
+pub enum StorySource {
     /// The run's states.
     Prefect,
     /// A task.
@@ -24,7 +24,7 @@ pub enum Source {
     Log,
 }
 
-impl Source {
+impl StorySource {
     /// For people.
     pub fn name(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ pub struct Event {
     #[serde(with = "time::serde::rfc3339::option")]
     pub at: Option<OffsetDateTime>,
     /// Who tells of it.
-    pub source: Source,
+    pub source: StorySource,
     /// What happened.
     pub what: String,
 }
@@ -70,7 +70,7 @@ fn of_state(facts: &Facts, run: &RunFacts, state: &StateFacts) -> Event {
     let message = state.message.as_deref().filter(|message| !message.is_empty());
     let message = message.map(|message| format!(" – {}", quoted(message))).unwrap_or_default();
     let what = format!("{}{time}{claim}{message}", state.name);
-    Event { at: state.at, source: Source::Prefect, what }
+    Event { at: state.at, source: StorySource::Prefect, what }
 }
 
 /// What the mark in a state tells.
@@ -92,7 +92,7 @@ fn marked(facts: &Facts, state: &StateFacts, mark: &Mark) -> String {
 fn of_task(task: &TaskFacts) -> Vec<Event> {
     let TaskFacts { task: event, pull_started_at, pull_stopped_at, log } = task;
     let (arn, id) = (&event.task_arn, event.task_id());
-    let ecs = |at: Option<OffsetDateTime>, what: String| Event { at, source: Source::Ecs, what };
+    let ecs = |at: Option<OffsetDateTime>, what: String| Event { at, source: StorySource::Ecs, what };
     let mut events = vec![ecs(event.task.created_at, format!("task {arn} was created"))];
     let dated = |at: &Option<OffsetDateTime>, what: &str| at.map(|at| ecs(Some(at), format!("task {id} {what}")));
     events.extend(dated(pull_started_at, "pulls its images"));
@@ -105,7 +105,7 @@ fn of_task(task: &TaskFacts) -> Vec<Event> {
         let region = log.region.as_deref().map(|region| format!(" --region {region}")).unwrap_or_default();
         let what = format!("aws logs tail '{}' --log-stream-names '{}'{region}", log.group, log.stream);
         let at = event.task.started_at.or(event.task.created_at);
-        events.push(Event { at, source: Source::Log, what });
+        events.push(Event { at, source: StorySource::Log, what });
     }
     events
 }

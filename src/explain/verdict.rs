@@ -67,7 +67,7 @@ pub enum Standing {
 
 /// What is to be said of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct RunVerdict {
     /// How it stands.
     pub standing: Standing,
     /// The same in a sentence.
@@ -83,7 +83,7 @@ pub struct Verdict {
     pub also: Vec<String>,
 }
 
-impl Verdict {
+impl RunVerdict {
     fn new(standing: Standing, now: impl Into<String>) -> Self {
         Self { standing, now: now.into(), next: None, next_at: None, advice: None, also: Vec::new() }
     }
@@ -100,7 +100,7 @@ impl Verdict {
 }
 
 /// Tells how the run stands.
-pub fn verdict(facts: &Facts) -> Verdict {
+pub fn verdict(facts: &Facts) -> RunVerdict {
     let run = match &facts.run {
         Ok(run) => run,
         Err(why) => return prefect_unknown(facts, why),
@@ -115,14 +115,14 @@ pub fn verdict(facts: &Facts) -> Verdict {
     }
 }
 
-fn prefect_unknown(facts: &Facts, why: &str) -> Verdict {
+fn prefect_unknown(facts: &Facts, why: &str) -> RunVerdict {
     let tasks = facts.tasks.found.len();
     let seen = match tasks {
         0 => "no task of it was seen".to_owned(),
         1 => "ECS knows one task of it".to_owned(),
         _ => format!("ECS knows {tasks} tasks of it"),
     };
-    let verdict = Verdict::new(Standing::Unknown, format!("Prefect could not be asked about the run; {seen}"));
+    let verdict = RunVerdict::new(Standing::Unknown, format!("Prefect could not be asked about the run; {seen}"));
     verdict.advice(format!("see that this machine reaches the API with the agent's key: {why}"))
 }
 

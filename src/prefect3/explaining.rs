@@ -3,7 +3,7 @@
 use super::requests;
 use super::runs::{Row, State};
 use super::{Prefect3, reading::RunReading};
-use crate::explain::facts::{Barrier, RunFacts, Slots, StateFacts, Waits};
+use crate::explain::facts::{Barrier, RunFacts, SlotsTaken, StateFacts, Waits};
 use crate::model::ApiError;
 use crate::model::Phase;
 use crate::orchestrator::{Mark, Watched};
@@ -20,7 +20,7 @@ const CREDENTIALS: &str = "aws_credentials";
 
 /// What a story says of a run's queue, pool and deployment, as far as they could be read.
 #[derive(Debug, Default)]
-struct Surroundings {
+struct RunSurroundings {
     pool: Option<Map<String, Value>>,
     queue: Option<Map<String, Value>>,
     deployment: Option<Map<String, Value>>,
@@ -47,16 +47,16 @@ impl Prefect3 {
     }
 
     /// What matters of them in this phase: whether they hold a run that waits back, and whether its tasks may be elsewhere.
-    async fn surroundings(&self, run: &Row, phase: Phase) -> Surroundings {
+    async fn surroundings(&self, run: &Row, phase: Phase) -> RunSurroundings {
         if phase == Phase::Ended {
-            return Surroundings::default();
+            return RunSurroundings::default();
         }
         let ours = run.text("work_pool_name").is_some_and(|pool| pool == self.work_pool());
         let pool = ours.then(|| requests::work_pool(self.work_pool()));
         let queue = run.text("work_queue_id").filter(|_| ours && phase == Phase::Waiting);
         let queue = queue.map(requests::work_queue);
         let deployment = run.flow_run.deployment_id.as_deref().map(requests::deployment);
-        let mut found = Surroundings::default();
+        let mut found = RunSurroundings::default();
         let asked = [("the work pool", pool), ("the work queue", queue), ("the deployment", deployment)];
         for (what, request) in asked {
             let Some(request) = request else { continue };
@@ -71,7 +71,7 @@ impl Prefect3 {
         found
     }
 
-    fn facts(&self, reading: RunReading, history: &[Value], around: Surroundings) -> RunFacts {
+    fn facts(&self, reading: RunReading, history: &[Value], around: RunSurroundings) -> RunFacts {
         let states: Vec<State> = history.iter().filter_map(State::read).collect();
         let row = reading.run.clone();
         let Watched { mark, now, .. } = self.watched(reading, &states);
@@ -107,7 +107,7 @@ impl Prefect3 {
 
     /// Why polls of this agent do not find the run although its time has come. The rule of what is served is the poll's
     /// own; what pauses and is full the server decides, and says.
-    fn barriers(&self, run: &Row, around: &Surroundings) -> Vec<Barrier> {
+    fn barriers(&self, run: &Row, around: &RunSurroundings) -> Vec<Barrier> {
         let mut barriers = Vec::new();
         let queue = run.text("work_queue_name").unwrap_or_default().to_owned();
         match run.text("work_pool_name") {
@@ -159,7 +159,7 @@ fn state_facts(row: &Value, is_ours: &impl Fn(&Mark) -> bool) -> Option<StateFac
 }
 
 /// Whether run, deployment or pool name credentials with which the run's task is started.
-fn brings_credentials(run: &Row, around: &Surroundings) -> bool {
+fn brings_credentials(run: &Row, around: &RunSurroundings) -> bool {
     let is_given = |variables: Option<&Value>| match variables.and_then(|variables| variables.get(CREDENTIALS)) {
         None | Some(Value::Null) => false,
         // In a template: whatever the variable is.
@@ -178,10 +178,10 @@ fn brings_credentials(run: &Row, around: &Surroundings) -> bool {
 }
 
 /// The slots of a pool or queue that has none left, as far as the server tells.
-fn full(row: &Map<String, Value>, name: String) -> Option<Slots> {
+fn full(row: &Map<String, Value>, name: String) -> Option<SlotsTaken> {
     let number = |key: &str| row.get(key).and_then(Value::as_u64);
     let (limit, taken) = (number("concurrency_limit")?, number("active_slots").unwrap_or_default());
-    (taken >= limit).then_some(Slots { name, taken, limit })
+    (taken >= limit).then_some(SlotsTaken { name, taken, limit })
 }
 
 /// A text in what else the API says of a run.

@@ -1,6 +1,6 @@
 //! Pure: which of several agents a run is for.
 
-use super::{Asked, CliError, Subject};
+use super::{AskedAgent, CliError, Subject};
 use crate::config::GenerationConfig;
 use crate::explain::facts::{Barrier, RunFacts};
 
@@ -28,7 +28,10 @@ fn fit(run: &RunFacts) -> Fit {
 }
 
 /// The agent whose run it is, and what is to be said of the others.
-pub(super) fn choose<'a>(asked: Vec<Asked<'a>>, subject: &Subject) -> Result<(Asked<'a>, Vec<String>), CliError> {
+pub(super) fn choose<'a>(
+    asked: Vec<AskedAgent<'a>>,
+    subject: &Subject,
+) -> Result<(AskedAgent<'a>, Vec<String>), CliError> {
     let names: Vec<&str> = asked.iter().map(|asked| asked.agent.agent.as_str()).collect();
     let only_one = asked.iter().all(|asked| matches!(asked.config.generation, GenerationConfig::One(_)));
     let nobody = match subject {
@@ -41,7 +44,7 @@ pub(super) fn choose<'a>(asked: Vec<Asked<'a>>, subject: &Subject) -> Result<(As
             "check the id, and --root or --config; a run that was deleted has no story",
         ),
     };
-    let mut fitting: Vec<(Fit, Asked<'a>)> = Vec::new();
+    let mut fitting: Vec<(Fit, AskedAgent<'a>)> = Vec::new();
     for one in asked {
         match &one.answer {
             Ok(Some(run)) => fitting.push((fit(run), one)),

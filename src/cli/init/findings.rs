@@ -1,6 +1,6 @@
 //! What will not work as it is, or should be known, each with what to do. Pure.
 
-use super::stack::{self, LONGEST_PARAMETER, Parameters};
+use super::stack::{self, LONGEST_PARAMETER, StackParameters};
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::prefect3::PoolSurvey;
 use crate::survey::{Home, Needs, Place, Reach, RenderedLaunch, Survey, SurveyedLaunch};
@@ -25,7 +25,7 @@ pub(super) enum Level {
 
 /// One thing to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(super) struct SetupFinding {
     /// How bad it is.
     pub(super) level: Level,
     /// What it is about.
@@ -36,7 +36,7 @@ pub(super) struct Finding {
     pub(super) next: String,
 }
 
-impl Finding {
+impl SetupFinding {
     /// A finding.
     pub(super) fn new(
         level: Level,
@@ -49,7 +49,7 @@ impl Finding {
 }
 
 /// All findings, the worst first.
-pub(super) fn findings(survey: &Survey, config: &AgentConfig, parameters: &Parameters) -> Vec<Finding> {
+pub(super) fn findings(survey: &Survey, config: &AgentConfig, parameters: &StackParameters) -> Vec<SetupFinding> {
     let mut found = Vec::new();
     found.extend(unreachable_api(&config.api));
     if let (Some(pool), GenerationConfig::Three(three)) = (&survey.pool, &config.generation) {
@@ -73,7 +73,7 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
 }
 
 /// An API that a function in AWS does not reach, as far as its address tells.
-fn unreachable_api(api: &str) -> Option<Finding> {
+fn unreachable_api(api: &str) -> Option<SetupFinding> {
     let uri: http::Uri = api.parse().ok()?;
     let host = uri.host()?.trim_matches(['[', ']']).to_lowercase();
     let address: Option<std::net::IpAddr> = host.parse().ok();
@@ -81,7 +81,7 @@ fn unreachable_api(api: &str) -> Option<Finding> {
         let next = "give the address at which AWS reaches the server, with --api (and the stack's VpcSubnetIds and \
                     VpcSecurityGroupIds, if only a VPC does)";
         let text = format!("{api} is this machine: the functions do not reach it");
-        return Some(Finding::new(Level::Problem, "api", text, next));
+        return Some(SetupFinding::new(Level::Problem, "api", text, next));
     }
     let is_private = match address {
         Some(std::net::IpAddr::V4(address)) => address.is_private() || address.is_link_local(),
@@ -91,12 +91,12 @@ fn unreachable_api(api: &str) -> Option<Finding> {
     is_private.then(|| {
         let next = "add VpcSubnetIds and VpcSecurityGroupIds to the parameters: private subnets that reach it, with a way \
                     to AWS's APIs";
-        Finding::new(Level::Warning, "api", format!("{api} looks like an address of a private network"), next)
+        SetupFinding::new(Level::Warning, "api", format!("{api} looks like an address of a private network"), next)
     })
 }
 
 /// Why this pool cannot be served at all.
-pub(super) fn unserved(kind: &str, pool: &str) -> Option<Finding> {
+pub(super) fn unserved(kind: &str, pool: &str) -> Option<SetupFinding> {
     let next = match kind {
         "ecs" => return None,
         "ecs:push" => {
@@ -114,17 +114,17 @@ pub(super) fn unserved(kind: &str, pool: &str) -> Option<Finding> {
         _ => "create a pool of type ecs (`prefect work-pool create --type ecs NAME`) and move its deployments there",
     };
     let found = format!("the work pool {pool:?} is of type {kind:?}, and only pools of type ecs are served");
-    Some(Finding::new(Level::Problem, pool, found, next))
+    Some(SetupFinding::new(Level::Problem, pool, found, next))
 }
 
-fn of_pool(pool: &PoolSurvey, served: &[String], own_name: &str, found: &mut Vec<Finding>) {
+fn of_pool(pool: &PoolSurvey, served: &[String], own_name: &str, found: &mut Vec<SetupFinding>) {
     let name = &pool.pool.name;
     if pool.pool.is_paused {
         let next = format!("prefect work-pool resume {}", stack::shell_word(name));
-        found.push(Finding::new(Level::Warning, name, "the pool is paused: it hands out no runs", next));
+        found.push(SetupFinding::new(Level::Warning, name, "the pool is paused: it hands out no runs", next));
     }
     let unknown = |what: &str, error: &crate::model::ApiError| {
-        Finding::new(Level::Warning, name, format!("its {what} are not known: {error}"), "look at them in Prefect")
+        SetupFinding::new(Level::Warning, name, format!("its {what} are not known: {error}"), "look at them in Prefect")
     };
     match &pool.queues {
         Ok(queues) => {
@@ -136,7 +136,7 @@ fn of_pool(pool: &PoolSurvey, served: &[String], own_name: &str, found: &mut Vec
                 .collect();
             if !paused.is_empty() {
                 let text = format!("queues that hand out no runs, because they are paused: {}", listed(paused));
-                found.push(Finding::new(Level::Warning, name, text, "prefect work-queue resume NAME --pool POOL"));
+                found.push(SetupFinding::new(Level::Warning, name, text, "prefect work-queue resume NAME --pool POOL"));
             }
             for missing in served.iter().filter(|served| !queues.iter().any(|queue| queue.name == **served)) {
                 let next = format!(
@@ -144,7 +144,12 @@ fn of_pool(pool: &PoolSurvey, served: &[String], own_name: &str, found: &mut Vec
                     stack::shell_word(missing),
                     stack::shell_word(name)
                 );
-                found.push(Finding::new(Level::Problem, missing, format!("the pool has no queue {missing:?}"), next));
+                found.push(SetupFinding::new(
+                    Level::Problem,
+                    missing,
+                    format!("the pool has no queue {missing:?}"),
+                    next,
+                ));
             }
         }
         Err(error) => found.push(unknown("queues", error)),
@@ -157,7 +162,7 @@ fn of_pool(pool: &PoolSurvey, served: &[String], own_name: &str, found: &mut Vec
                 let text = format!("a worker serves the pool now: {}", listed(online));
                 let next = "both may run at once, and each run is launched once: delete the worker when the agent has \
                             launched its first run";
-                found.push(Finding::new(Level::Note, name, text, next));
+                found.push(SetupFinding::new(Level::Note, name, text, next));
             }
         }
         Err(error) => found.push(unknown("workers", error)),
@@ -165,11 +170,11 @@ fn of_pool(pool: &PoolSurvey, served: &[String], own_name: &str, found: &mut Vec
     if pool.is_cut {
         let text = format!("it has more than the {} deployments that were read", pool.deployments.len());
         let next = "roles, clusters and log groups that only the others name are not among the parameters: add them";
-        found.push(Finding::new(Level::Warning, name, text, next));
+        found.push(SetupFinding::new(Level::Warning, name, text, next));
     }
 }
 
-fn of_launches(survey: &Survey, found: &mut Vec<Finding>) {
+fn of_launches(survey: &Survey, found: &mut Vec<SetupFinding>) {
     let launches: Vec<&SurveyedLaunch> = if survey.launches.is_empty() {
         survey.defaults.iter().collect()
     } else {
@@ -179,7 +184,7 @@ fn of_launches(survey: &Survey, found: &mut Vec<Finding>) {
     let others: Vec<&String> = others.collect();
     if !others.is_empty() {
         let text = format!("deployments of queues that are not served: {}", listed(others));
-        found.push(Finding::new(Level::Note, "work_queues", text, "leave `work_queues` out to serve all queues"));
+        found.push(SetupFinding::new(Level::Note, "work_queues", text, "leave `work_queues` out to serve all queues"));
     }
     let mut warnings: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut unrendered: BTreeMap<(&str, bool), BTreeSet<String>> = BTreeMap::new();
@@ -205,10 +210,10 @@ fn of_launches(survey: &Survey, found: &mut Vec<Finding>) {
                 "what it asks for is not among the parameters: mend what the message says, and run init again",
             )
         };
-        found.push(Finding::new(level, listed(&askers), format!("it would not be launched: {why}"), next));
+        found.push(SetupFinding::new(level, listed(&askers), format!("it would not be launched: {why}"), next));
     }
     for (warning, askers) in warnings {
-        found.push(Finding::new(
+        found.push(SetupFinding::new(
             Level::Note,
             listed(&askers),
             warning,
@@ -218,7 +223,7 @@ fn of_launches(survey: &Survey, found: &mut Vec<Finding>) {
 }
 
 /// What only an execution role makes possible on Fargate.
-fn without_execution_role(asker: &str, launch: &RenderedLaunch) -> Option<Finding> {
+fn without_execution_role(asker: &str, launch: &RenderedLaunch) -> Option<SetupFinding> {
     let definition = launch.definition.said()?;
     let overrides = launch.run_task.get("overrides");
     let named = |said: Option<&Value>| said.and_then(Value::as_str).is_some_and(|role| !role.is_empty());
@@ -239,10 +244,10 @@ fn without_execution_role(asker: &str, launch: &RenderedLaunch) -> Option<Findin
         (None, false, false) => return None,
     };
     let next = "set execution_role_arn in the pool or the deployment, e.g. to ecsTaskExecutionRole";
-    Some(Finding::new(Level::Problem, asker, format!("{what}, and the task has no execution role"), next))
+    Some(SetupFinding::new(Level::Problem, asker, format!("{what}, and the task has no execution role"), next))
 }
 
-fn of_places(needs: &Needs, home: &Home, found: &mut Vec<Finding>) {
+fn of_places(needs: &Needs, home: &Home, found: &mut Vec<SetupFinding>) {
     for (place, there) in &needs.places {
         let Place { account, region, reach } = place;
         let is_other_account = account.as_ref() != home.account.as_ref().ok();
@@ -257,48 +262,48 @@ fn of_places(needs: &Needs, home: &Home, found: &mut Vec<Finding>) {
             if reach.assumed().is_some() {
                 next.push_str("; the role must trust this stack's outputs PollRoleArn and TaskEventsRoleArn");
             }
-            found.push(Finding::new(Level::Warning, listed(&askers), text, next));
+            found.push(SetupFinding::new(Level::Warning, listed(&askers), text, next));
         } else if *region != home.region {
             let text = format!("its tasks run in {region}, the functions in {}", home.region);
             let next = "deploy infra/forward-events.yaml there with this stack's output EventBusArn, or a task that dies there \
                         is not noticed";
-            found.push(Finding::new(Level::Warning, listed(&askers), text, next));
+            found.push(SetupFinding::new(Level::Warning, listed(&askers), text, next));
         }
         for (definition, why) in &there.unknown_definitions {
             let text = format!("what the task definition {definition} says is not known: {why}");
             let next =
                 "add its task role, its execution role and its log group to PassableRoleArns and TaskLogArns yourself";
-            found.push(Finding::new(Level::Warning, definition, text, next));
+            found.push(SetupFinding::new(Level::Warning, definition, text, next));
         }
     }
     for (role, askers) in stack::foreign_roles(needs) {
         let text = format!("{} would give it to tasks of another account, which AWS refuses", listed(&askers));
-        found.push(Finding::new(Level::Problem, role, text, "name a role of the account that the tasks run in"));
+        found.push(SetupFinding::new(Level::Problem, role, text, "name a role of the account that the tasks run in"));
     }
 }
 
-fn of_parameters(survey: &Survey, parameters: &Parameters, found: &mut Vec<Finding>) {
+fn of_parameters(survey: &Survey, parameters: &StackParameters, found: &mut Vec<SetupFinding>) {
     if let Some(why) = &survey.runs_unread {
         let text = format!("the last flow runs cannot be read: {why}");
         let next =
             "what run configurations of flows name (roles, clusters, templates) is not among the parameters: add it";
-        found.push(Finding::new(Level::Warning, "flow runs", text, next));
+        found.push(SetupFinding::new(Level::Warning, "flow runs", text, next));
     }
     if let Err(why) = &survey.home.account {
         let text = format!("the AWS account is not known: {why}");
         let next = "run init with credentials of the account to deploy to: clusters and roles that are given by name are not \
                     among the parameters";
-        found.push(Finding::new(Level::Warning, "AWS", text, next));
+        found.push(SetupFinding::new(Level::Warning, "AWS", text, next));
     }
     for (name, value) in parameters.iter().filter(|(_, value)| value.len() > LONGEST_PARAMETER) {
         let text = format!("it has {} characters, and CloudFormation takes {LONGEST_PARAMETER}", value.len());
         let next = "put a wildcard where the ARNs begin alike, e.g. arn:aws:iam::123456789012:role/prefect-*";
-        found.push(Finding::new(Level::Problem, *name, text, next));
+        found.push(SetupFinding::new(Level::Problem, *name, text, next));
     }
     if !stack::has_function_urls(&survey.home.region) {
         let text = format!("{} has no Lambda function URLs", survey.home.region);
         let next = "health is asked by `aws lambda invoke` of the output HealthFunctionName";
-        found.push(Finding::new(Level::Note, "HealthUrl", text, next));
+        found.push(SetupFinding::new(Level::Note, "HealthUrl", text, next));
     }
 }
 

@@ -37,12 +37,12 @@ use crate::model::{ApiError, ErrorKind};
 use crate::redaction::Redaction;
 use crate::survey::{Home, Survey, SurveyError, survey};
 use draft::{Draft, agent_flags};
-use findings::{Finding, Level, findings};
+use findings::{Level, SetupFinding, findings};
 use outcome::Outcome;
 use profile::Profile;
 use secrecy::SecretString;
 use serde_json::Value;
-use service::Service;
+use service::EcsService;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,10 +71,11 @@ pub(super) async fn init(
     let home = Home::new(aws.account().await.map_err(|error| error.to_string()), &aws.region);
     let service = match &args.from_service {
         Some(written) => service::read(&aws, written).await?,
-        None => Service::default(),
+        None => EcsService::default(),
     };
     redaction.know(service.secrets.values().cloned());
-    let mut setup = Setup { args, root, environment, redaction: redaction.clone(), aws, home, service, profile: None };
+    let mut setup =
+        InitSetup { args, root, environment, redaction: redaction.clone(), aws, home, service, profile: None };
     setup.read_profile()?;
     let (draft, from) = setup.draft()?;
     let reached = setup.reach(draft).await?;
@@ -88,14 +89,14 @@ fn root(args: &InitArgs, environment: &Environment) -> Result<Root, CliError> {
 }
 
 /// What the command was given, and what it found before Prefect was asked.
-struct Setup {
+struct InitSetup {
     args: InitArgs,
     root: Root,
     environment: Environment,
     redaction: Redaction,
     aws: Arc<AwsClients>,
     home: Home,
-    service: Service,
+    service: EcsService,
     profile: Option<Profile>,
 }
 
@@ -108,7 +109,7 @@ struct Reached {
     config: AgentConfig,
 }
 
-impl Setup {
+impl InitSetup {
     fn is_prefect_1(&self) -> bool {
         matches!(self.args.prefect.as_deref().or(self.service.prefect), Some("1" | "0.15"))
     }
@@ -227,7 +228,7 @@ impl Setup {
 
     /// Writes, and says all that was found.
     async fn outcome(&self, reached: Reached, survey: &Survey, from: draft::FromFlags) -> Result<Outcome, CliError> {
-        let deployment = stack::Deployment {
+        let deployment = stack::StackChoices {
             root: &self.root,
             every: self.args.every,
             secrets_key_arn: self.args.secrets_key_arn.as_deref(),
@@ -240,7 +241,9 @@ impl Setup {
         let mut found = findings(survey, &reached.config, &parameters);
         found.extend(self.service.findings.iter().cloned());
         found.extend(others.findings);
-        found.extend(from.notes.iter().map(|note| Finding::new(Level::Note, "flags", note, "nothing has to be done")));
+        found.extend(
+            from.notes.iter().map(|note| SetupFinding::new(Level::Note, "flags", note, "nothing has to be done")),
+        );
         found.sort_by_key(|finding| finding.level);
         let text = reached.draft.text();
         let written = writing::write(&self.args, &self.root, &reached, &text, &self.aws).await?;

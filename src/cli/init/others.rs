@@ -1,7 +1,7 @@
 //! The other agents below the same root: one stack serves them all, so that its parameters must do for all of them.
 
-use super::findings::{Finding, Level};
-use super::{MOST_DEPLOYMENTS, Setup, TIME};
+use super::findings::{Level, SetupFinding};
+use super::{InitSetup, MOST_DEPLOYMENTS, TIME};
 use crate::clock::SystemClock;
 use crate::config::{Environment, LoadedAgent, load};
 use crate::platform::ecs::AgentEcs;
@@ -21,13 +21,13 @@ pub(super) struct Others {
     /// What their runs ask for.
     pub(super) needs: Needs,
     /// What is not known of them.
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<SetupFinding>,
 }
 
 const NEXT: &str = "add what its runs need (clusters, roles, log groups) to the parameters yourself: a deployment with these \
                     alone may take it away";
 
-impl Setup {
+impl InitSetup {
     /// Reads them as the function does, and their pools.
     pub(super) async fn others(&self, own: &str) -> Others {
         let mut others = Others::default();
@@ -42,7 +42,7 @@ impl Setup {
                 let text = format!("whether other agents are configured there is not known: {error}");
                 let next = "if there are, add what their runs need to the parameters: a deployment with these alone may take \
                             it away";
-                others.findings.push(Finding::new(Level::Warning, self.root.as_str(), text, next));
+                others.findings.push(SetupFinding::new(Level::Warning, self.root.as_str(), text, next));
                 return others;
             }
         };
@@ -56,7 +56,7 @@ impl Setup {
                 Ok(needs) => others.needs.merge(needs),
                 Err(why) => {
                     let text = format!("another agent of this deployment, whose runs are not known: {why}");
-                    others.findings.push(Finding::new(Level::Warning, &agent.agent, text, NEXT));
+                    others.findings.push(SetupFinding::new(Level::Warning, &agent.agent, text, NEXT));
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! What comes of it, as people and programs read it. Pure.
 
-use super::findings::{Finding, Level};
-use super::stack::{self, Parameters};
-use super::writing::Written;
+use super::findings::{Level, SetupFinding};
+use super::stack::{self, StackParameters};
+use super::writing::WrittenSetup;
 use crate::cli::output::printable;
 use crate::survey::{PlaceNeeds, Reach, Survey, SurveyedDefinition, SurveyedLaunch};
 use serde_json::{Map, Value, json};
@@ -18,15 +18,15 @@ pub(super) struct Outcome {
     pub(super) stack: String,
     /// The configuration.
     pub(super) text: String,
-    pub(super) written: Written,
+    pub(super) written: WrittenSetup,
     /// Names of the secrets' parameters.
     pub(super) secrets: Vec<String>,
     pub(super) secrets_key_arn: Option<String>,
     pub(super) from_service: Option<String>,
-    pub(super) parameters: Parameters,
+    pub(super) parameters: StackParameters,
     /// Other agents of the deployment, which the parameters do for too.
     pub(super) others: Vec<String>,
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<SetupFinding>,
     pub(super) survey: Survey,
 }
 
@@ -48,8 +48,8 @@ impl Outcome {
     fn json(&self) -> Value {
         let (sam, [package, deploy]) = self.commands();
         let (file, parameters_written) = match &self.written {
-            Written::File(path) => (json!(path.display().to_string()), json!([])),
-            Written::Parameters(done) => (Value::Null, json!(done)),
+            WrittenSetup::File(path) => (json!(path.display().to_string()), json!([])),
+            WrittenSetup::Parameters(done) => (Value::Null, json!(done)),
         };
         let parameters: Map<String, Value> =
             self.parameters.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
@@ -84,7 +84,7 @@ impl Outcome {
     fn next(&self) -> Vec<String> {
         let mut next = Vec::new();
         let root = stack::shell_word(&self.root);
-        if let Written::File(path) = &self.written {
+        if let WrittenSetup::File(path) = &self.written {
             let key_id = self.secrets_key_arn.as_ref().map(|key| format!(" --key-id {}", stack::shell_word(key)));
             let key_id = key_id.unwrap_or_default();
             for name in &self.secrets {
@@ -122,7 +122,7 @@ impl Outcome {
         if !self.findings.is_empty() {
             text.push_str("\nFound:\n");
         }
-        for Finding { level, about, found, next } in &self.findings {
+        for SetupFinding { level, about, found, next } in &self.findings {
             let sign = match level {
                 Level::Problem => '✘',
                 Level::Warning => '!',
@@ -133,10 +133,10 @@ impl Outcome {
             let _ = writeln!(text, "  {sign} {}: {lines}\n    next: {}", printable(about), printable(next));
         }
         match &self.written {
-            Written::File(path) => {
+            WrittenSetup::File(path) => {
                 let _ = writeln!(text, "\nConfiguration, in {}:", path.display());
             }
-            Written::Parameters(done) => {
+            WrittenSetup::Parameters(done) => {
                 let _ = writeln!(text, "\n{}\nConfiguration:", done.join("\n"));
             }
         }

@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::findings::unserved;
 use super::service::parameter_of;
-use super::{Reached, Setup, TIME, stack, terminal, writing};
+use super::{InitSetup, Reached, TIME, stack, terminal, writing};
 use crate::cli::{CliError, say};
 use crate::clock::SystemClock;
 use crate::config::{AgentSecrets, Environment, GenerationConfig, Parameter, is_agent_name, load};
@@ -29,7 +29,7 @@ const SECRETS_1: [(&str, &str); 3] = [
     ("client-headers", "PREFECT_CLIENT_CUSTOM_HEADERS"),
 ];
 
-impl Setup {
+impl InitSetup {
     /// The agent with its pool, whose key Prefect takes.
     pub(super) async fn reach(&self, mut draft: Draft) -> Result<Reached, CliError> {
         let mut secrets = self.secrets().await?;

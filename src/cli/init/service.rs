@@ -1,7 +1,7 @@
 //! The ECS service that runs the Python worker or agent today → what it was started with. Pure but for the reading.
 
 use super::draft::Draft;
-use super::findings::{Finding, Level};
+use super::findings::{Level, SetupFinding};
 use crate::aws::AwsClients;
 use crate::cli::CliError;
 use crate::cli::args::AgentFlags;
@@ -22,7 +22,7 @@ const SERVER_SETTINGS: [&str; 2] = ["PREFECT_SERVER_", "PREFECT_API_DATABASE_"];
 
 /// What a service runs.
 #[derive(Debug, Default)]
-pub(super) struct Service {
+pub(super) struct EcsService {
     /// Whose it is: `3`, `2`, `1`, `0.15`; `None` = its command does not tell.
     pub(super) prefect: Option<&'static str>,
     /// Address of the API.
@@ -40,7 +40,7 @@ pub(super) struct Service {
     /// Flags of an agent of Prefect 1.
     pub(super) flags: AgentFlags,
     /// What should be known.
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<SetupFinding>,
 }
 
 /// `prefect worker start`.
@@ -91,7 +91,7 @@ struct AgentLine {
 }
 
 /// Reads the service and its task definition.
-pub(super) async fn read(aws: &AwsClients, written: &str) -> Result<Service, CliError> {
+pub(super) async fn read(aws: &AwsClients, written: &str) -> Result<EcsService, CliError> {
     let named = written.split_once('/').filter(|(cluster, service)| !cluster.is_empty() && !service.is_empty());
     let (cluster, service) = named.ok_or_else(|| {
         CliError::new(format!("--from-service {written}: no service"), "write CLUSTER/SERVICE, by their names")
@@ -118,7 +118,7 @@ pub(super) async fn read(aws: &AwsClients, written: &str) -> Result<Service, Cli
 }
 
 /// What the definition's container was started with, or why that cannot be told.
-fn of_definition(definition: &Map<String, Value>) -> Result<Service, String> {
+fn of_definition(definition: &Map<String, Value>) -> Result<EcsService, String> {
     let containers = definition.get("containerDefinitions").and_then(Value::as_array).into_iter().flatten();
     let mut others = Vec::new();
     for container in containers {
@@ -152,7 +152,7 @@ pub(super) fn parameter_of(value_from: &str, region: &str) -> Option<String> {
 
 /// What was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Start {
+enum StartedAs {
     Worker,
     Agent1,
     /// `prefect agent start` of Prefect 2, which knows no work pools of its own type.
@@ -184,11 +184,11 @@ fn words_of(container: &Value) -> Vec<String> {
 }
 
 /// What the words start, and its arguments.
-fn start_of(words: &[String]) -> Option<(Start, Vec<String>)> {
-    let starts: [(Start, &[&str]); 3] = [
-        (Start::Worker, &["worker", "start"]),
-        (Start::Agent1, &["agent", "ecs", "start"]),
-        (Start::Agent2, &["agent", "start"]),
+fn start_of(words: &[String]) -> Option<(StartedAs, Vec<String>)> {
+    let starts: [(StartedAs, &[&str]); 3] = [
+        (StartedAs::Worker, &["worker", "start"]),
+        (StartedAs::Agent1, &["agent", "ecs", "start"]),
+        (StartedAs::Agent2, &["agent", "start"]),
     ];
     for (at, word) in words.iter().enumerate() {
         if word.rsplit('/').next() != Some("prefect") {
@@ -231,11 +231,11 @@ fn expanded(word: &str, environment: &Environment) -> Result<String, String> {
 
 fn of_container(
     container: &Value,
-    start: Start,
+    start: StartedAs,
     words: &[String],
     environment: &Environment,
-) -> Result<Service, String> {
-    let mut service = Service::default();
+) -> Result<EcsService, String> {
+    let mut service = EcsService::default();
     let secrets = container.get("secrets").and_then(Value::as_array).into_iter().flatten();
     service.stored.extend(secrets.filter_map(|secret| {
         Some((secret.get("name")?.as_str()?.to_owned(), secret.get("valueFrom")?.as_str()?.to_owned()))
@@ -243,7 +243,7 @@ fn of_container(
     for file in container.get("environmentFiles").and_then(Value::as_array).into_iter().flatten() {
         let file = file.get("value").and_then(Value::as_str).unwrap_or("?");
         let text = format!("variables in {file} are not read");
-        service.findings.push(Finding::new(
+        service.findings.push(SetupFinding::new(
             Level::Warning,
             "environmentFiles",
             text,
@@ -261,9 +261,9 @@ fn of_container(
     let words = words.map_err(unknown)?;
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     match start {
-        Start::Worker => worker(&mut service, &words, environment, image)?,
-        Start::Agent1 => agent_1(&mut service, &words, environment, image)?,
-        Start::Agent2 => {
+        StartedAs::Worker => worker(&mut service, &words, environment, image)?,
+        StartedAs::Agent1 => agent_1(&mut service, &words, environment, image)?,
+        StartedAs::Agent2 => {
             return Err(
                 "it runs `prefect agent start`, an agent of Prefect 2 before work pools had workers: move its \
                         deployments to a work pool of type ecs"
@@ -287,7 +287,7 @@ fn version_of(image: &str) -> &str {
     tag.split('-').next().unwrap_or_default()
 }
 
-fn worker(service: &mut Service, words: &[String], environment: &Environment, image: &str) -> Result<(), String> {
+fn worker(service: &mut EcsService, words: &[String], environment: &Environment, image: &str) -> Result<(), String> {
     let line = WorkerLine::try_parse_from(words).map_err(|error| not_understood("prefect worker start", &error))?;
     if let Some(kind) = line.kind.filter(|kind| kind != "ecs") {
         return Err(format!("its worker is of type {kind:?}, and only ecs is served"));
@@ -321,23 +321,28 @@ fn worker(service: &mut Service, words: &[String], environment: &Environment, im
     if !of_servers.is_empty() {
         let names = of_servers.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         let text = format!("settings of a server, which no flow run needs: {names}");
-        service.findings.push(Finding::new(Level::Note, "worker_env", text, "they are left out"));
+        service.findings.push(SetupFinding::new(Level::Note, "worker_env", text, "they are left out"));
     }
     if !passed.is_empty() {
         service.draft.set("worker_env", json!(passed));
     }
     if line.run_once {
         let next = "nothing has to be done: a schedule decides how often it polls";
-        service.findings.push(Finding::new(Level::Note, "--run-once", "the worker polls once and ends", next));
+        service.findings.push(SetupFinding::new(Level::Note, "--run-once", "the worker polls once and ends", next));
     }
     if let Some(file) = line.base_job_template {
         let text = format!("the worker may have made the pool with the template {file}");
-        service.findings.push(Finding::new(Level::Note, "--base-job-template", text, "the pool's own template counts"));
+        service.findings.push(SetupFinding::new(
+            Level::Note,
+            "--base-job-template",
+            text,
+            "the pool's own template counts",
+        ));
     }
     Ok(())
 }
 
-fn agent_1(service: &mut Service, words: &[String], environment: &Environment, image: &str) -> Result<(), String> {
+fn agent_1(service: &mut EcsService, words: &[String], environment: &Environment, image: &str) -> Result<(), String> {
     let line = AgentLine::try_parse_from(words).map_err(|error| not_understood("prefect agent ecs start", &error))?;
     let is_old = ["0.14", "0.15"].iter().any(|version| version_of(image).starts_with(version));
     service.prefect = Some(if is_old { "0.15" } else { "1" });
@@ -355,7 +360,7 @@ fn agent_1(service: &mut Service, words: &[String], environment: &Environment, i
 }
 
 /// What the variables of an agent say, by the rules that read them as fallbacks of keys.
-fn of_environment(service: &mut Service, environment: &Environment) -> Result<(), String> {
+fn of_environment(service: &mut EcsService, environment: &Environment) -> Result<(), String> {
     let source = ConfigSource { parameter: "the environment of the service", agent: "agent", local_files: false };
     let read = |environment: &Environment| -> Result<AgentConfig, String> {
         read_agent("prefect: 1", &source, environment).map_err(|error| error.to_string())
@@ -366,7 +371,7 @@ fn of_environment(service: &mut Service, environment: &Environment) -> Result<()
     };
     service.api = Some(with.api).filter(|api| *api != without.api);
     service.name = Some(with.name).filter(|name| *name != without.name);
-    let Service { draft, .. } = service;
+    let EcsService { draft, .. } = service;
     if one.backend != usual.backend {
         draft.set("backend", one.backend.as_str());
     }

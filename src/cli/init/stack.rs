@@ -28,11 +28,11 @@ const WITHOUT_FUNCTION_URLS: [&str; 12] = [
 ];
 
 /// Parameters of the stack, by their names in `template.yaml`, in its order.
-pub(super) type Parameters = Vec<(&'static str, String)>;
+pub(super) type StackParameters = Vec<(&'static str, String)>;
 
 /// What a deployment is like beyond what its runs need.
 #[derive(Debug, Clone)]
-pub(super) struct Deployment<'a> {
+pub(super) struct StackChoices<'a> {
     /// The root of its parameters.
     pub(super) root: &'a Root,
     /// Minutes between two polls.
@@ -50,8 +50,8 @@ pub(super) fn has_function_urls(region: &str) -> bool {
 }
 
 /// The parameters that differ from their defaults: each says exactly what is needed.
-pub(super) fn parameters(needs: &Needs, home: &Home, deployment: &Deployment<'_>) -> Parameters {
-    let Deployment { root, every, secrets_key_arn, log_level } = deployment;
+pub(super) fn parameters(needs: &Needs, home: &Home, deployment: &StackChoices<'_>) -> StackParameters {
+    let StackChoices { root, every, secrets_key_arn, log_level } = deployment;
     let own = || needs.own().map(|(_, needs)| needs);
     let arns = |all: BTreeSet<String>| {
         // Names without an account are no ARNs; a finding says so.
@@ -120,7 +120,7 @@ pub(super) fn foreign_roles(needs: &Needs) -> BTreeMap<String, BTreeSet<String>>
 }
 
 /// `sam deploy` with these parameters, for a shell.
-pub(super) fn sam_deploy(stack: &str, region: &str, parameters: &Parameters) -> String {
+pub(super) fn sam_deploy(stack: &str, region: &str, parameters: &StackParameters) -> String {
     let mut words = ["sam", "deploy", "--stack-name", stack, "--region", region].map(str::to_owned).to_vec();
     words.extend(["--capabilities", "CAPABILITY_IAM", "--resolve-s3"].map(str::to_owned));
     if !parameters.is_empty() {
@@ -140,7 +140,7 @@ pub(super) fn sam_deploy(stack: &str, region: &str, parameters: &Parameters) -> 
 }
 
 /// The same without SAM: two commands. The bucket is the reader's own.
-pub(super) fn cloudformation_deploy(stack: &str, region: &str, parameters: &Parameters) -> [String; 2] {
+pub(super) fn cloudformation_deploy(stack: &str, region: &str, parameters: &StackParameters) -> [String; 2] {
     let package = ["aws", "cloudformation", "package", "--region", region, "--template-file", "template.yaml"];
     let package = package.into_iter().chain(["--s3-bucket", "BUCKET", "--output-template-file", "packaged.yaml"]);
     let deploy = ["aws", "cloudformation", "deploy", "--region", region, "--template-file", "packaged.yaml"];

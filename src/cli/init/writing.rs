@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// Where the configuration is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Written {
+pub(super) enum WrittenSetup {
     /// In a file; the secrets are nowhere yet.
     File(PathBuf),
     /// In Parameter Store; what was done about each parameter.
@@ -28,12 +28,12 @@ pub(super) async fn write(
     reached: &Reached,
     text: &str,
     aws: &AwsClients,
-) -> Result<Written, CliError> {
+) -> Result<WrittenSetup, CliError> {
     // What no parameter could hold is not written to a file either.
     let push = Push::of(text.to_owned(), "the configuration", &reached.agent, root)?;
     if !args.write {
         let path = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", reached.agent)));
-        return to_file(path, text, args.force).map(Written::File);
+        return to_file(path, text, args.force).map(WrittenSetup::File);
     }
     if !args.yes && !terminal::is_there() {
         return Err(CliError::new("nobody is there to be asked", "add --yes to write without a question"));
@@ -60,7 +60,7 @@ pub(super) async fn write(
     }
     let written = push::put(&push, aws, args.yes, &mut io::stderr()).await?;
     done.push(written.trim().to_owned());
-    Ok(Written::Parameters(done))
+    Ok(WrittenSetup::Parameters(done))
 }
 
 /// A new file, or over one that says the same or may go.

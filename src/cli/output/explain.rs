@@ -3,7 +3,7 @@
 use super::{Palette, Tone, coloured, printable};
 use crate::explain::facts::Facts;
 use crate::explain::story::Event;
-use crate::explain::verdict::{Standing, Verdict};
+use crate::explain::verdict::{RunVerdict, Standing};
 use crate::explain::words;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -13,17 +13,17 @@ use time::format_description::well_known::Rfc3339;
 const SHOWN: usize = 60;
 
 /// A story and what was not to be had of it.
-pub(in crate::cli) struct Told<'a> {
+pub(in crate::cli) struct Explained<'a> {
     pub(in crate::cli) events: Vec<Event>,
-    pub(in crate::cli) verdict: Verdict,
+    pub(in crate::cli) verdict: RunVerdict,
     /// What could not be asked, and why.
     pub(in crate::cli) unknown: Vec<String>,
     pub(in crate::cli) facts: &'a Facts,
 }
 
 /// As people read it. All times are UTC.
-pub(in crate::cli) fn as_text(told: &Told<'_>, palette: Palette) -> String {
-    let Told { events, verdict, unknown, facts } = told;
+pub(in crate::cli) fn as_text(told: &Explained<'_>, palette: Palette) -> String {
+    let Explained { events, verdict, unknown, facts } = told;
     let name = facts.run.as_ref().map_or_else(|_| String::new(), |run| format!(" \"{}\"", run.name));
     let now = words::clock(facts.now, facts.now);
     let title = format!(
@@ -80,8 +80,8 @@ fn tone(standing: Standing) -> Tone {
 }
 
 /// The events and the verdict as data.
-pub(in crate::cli) fn as_json(told: &Told<'_>) -> Value {
-    let Told { events, verdict, unknown, facts } = told;
+pub(in crate::cli) fn as_json(told: &Explained<'_>) -> Value {
+    let Explained { events, verdict, unknown, facts } = told;
     let run = facts.run.as_ref().ok();
     json!({
         "flow_run": {

@@ -29,7 +29,7 @@ pub(in crate::cli) fn as_table(
 }
 
 fn row(name: &str, agent: &AgentHealth, facts: Option<&AgentFacts>, now: OffsetDateTime) -> Vec<Cell> {
-    let seen = Seen::of(facts, now);
+    let seen = SeenAgent::of(facts, now);
     let ago = |instant: Option<OffsetDateTime>| instant.map(|instant| words::relative(instant, now));
     let or_unknown = |text: Option<String>| plain(text.unwrap_or_else(|| UNKNOWN.to_owned()));
     let max_polls = facts.and_then(|facts| facts.configuration?.max_polls);
@@ -56,7 +56,7 @@ fn row(name: &str, agent: &AgentHealth, facts: Option<&AgentFacts>, now: OffsetD
 
 /// What the last poll saw, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+struct SeenAgent {
     due: Option<u64>,
     launched: Option<u64>,
     oldest_due: OldestDue,
@@ -72,7 +72,7 @@ enum OldestDue {
     Late(time::Duration),
 }
 
-impl Seen {
+impl SeenAgent {
     fn of(facts: Option<&AgentFacts>, now: OffsetDateTime) -> Self {
         let polled = facts.and_then(|facts| facts.status.as_ref()).filter(|status| status.last_poll.is_some());
         let late = |status: &Status| match status.oldest_due {
@@ -111,7 +111,7 @@ fn tone(status: AgentStatus) -> Tone {
 /// What the health page says, and beside it what the last poll saw; what is not known is null.
 pub(in crate::cli) fn as_json(health: &Health, facts: &BTreeMap<String, AgentFacts>, now: OffsetDateTime) -> Value {
     let agents = health.agents.iter().map(|(name, agent)| {
-        let seen = Seen::of(facts.get(name), now);
+        let seen = SeenAgent::of(facts.get(name), now);
         let status = facts.get(name).and_then(|facts| facts.status.as_ref());
         let oldest_due = status.and_then(|status| status.oldest_due).and_then(|at| at.format(&Rfc3339).ok());
         let late = match seen.oldest_due {

@@ -1,6 +1,6 @@
 //! Runs that are claimed, run, are being cancelled or have ended.
 
-use super::{About, Standing, Verdict};
+use super::{About, RunVerdict, Standing};
 use crate::explain::facts::RunFacts;
 use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
@@ -16,11 +16,11 @@ use time::OffsetDateTime;
 const EVENT_PATIENCE: time::Duration = time::Duration::minutes(3);
 
 impl About<'_> {
-    pub(super) fn ended(&self) -> Verdict {
+    pub(super) fn ended(&self) -> RunVerdict {
         let RunFacts { state, message, .. } = self.run;
         let said = message.as_deref().filter(|said| !said.is_empty());
         let said = said.map(|said| format!(": {}", quoted(said))).unwrap_or_default();
-        let verdict = Verdict::new(Standing::Ended, format!("It ended as {state}{}{said}", self.since()));
+        let verdict = RunVerdict::new(Standing::Ended, format!("It ended as {state}{}{said}", self.since()));
         let died = self.task().filter(|task| task.task.is_stopped()).map(|task| self.diagnosis(task));
         match died.filter(|died| !matches!(died.cause, Cause::ExitedWithZero)) {
             // As a rule the message says what happened.
@@ -32,11 +32,11 @@ impl About<'_> {
         }
     }
 
-    pub(super) fn running(&self) -> Verdict {
+    pub(super) fn running(&self) -> RunVerdict {
         if let Some(dead) = self.dead() {
             return dead;
         }
-        let verdict = Verdict::new(Standing::Running, format!("Its flow has been running{}", self.for_so_long()));
+        let verdict = RunVerdict::new(Standing::Running, format!("Its flow has been running{}", self.for_so_long()));
         match self.run.due_at {
             Some(at) if self.run.run.waits_for_task_runs => {
                 let next = format!("a poll starts it again for its task runs, which are due {}", self.relative(at));
@@ -46,12 +46,12 @@ impl About<'_> {
         }
     }
 
-    pub(super) fn cancelling(&self) -> Verdict {
+    pub(super) fn cancelling(&self) -> RunVerdict {
         if let Some(dead) = self.dead() {
             return dead;
         }
         let agent = &self.facts.agent;
-        let verdict = Verdict::new(Standing::Cancelling, format!("It has been cancelling{}", self.for_so_long()));
+        let verdict = RunVerdict::new(Standing::Cancelling, format!("It has been cancelling{}", self.for_so_long()));
         let ends = self.run.since.map(|since| since + agent.cancel_grace);
         // As the polls reckon it.
         let patient = self.run.run.has_run && ends.is_some_and(|ends| self.facts.now < ends);
@@ -70,11 +70,11 @@ impl About<'_> {
             }
             None => (self.next_poll(self.facts.now), verdict.next("the next poll stops its task and ends it", None)),
         };
-        self.unless_agent_is_off(Verdict { next_at: at, ..verdict })
+        self.unless_agent_is_off(RunVerdict { next_at: at, ..verdict })
     }
 
     /// Of a run whose current task has stopped: what `task-events` makes of that.
-    pub(super) fn dead(&self) -> Option<Verdict> {
+    pub(super) fn dead(&self) -> Option<RunVerdict> {
         let task = self.task().filter(|task| task.task.is_stopped())?;
         let agent = &self.facts.agent;
         let owner = Owner {
@@ -115,7 +115,7 @@ impl About<'_> {
         let stopped = task.task.task.stopped_at;
         let when = stopped.map(|at| format!(" {}", relative(at, self.facts.now))).unwrap_or_default();
         let now = format!("Its task stopped{when}, and Prefect has not been told yet: {}", diagnosis.sentence);
-        let verdict = Verdict::new(Standing::TaskDied, now).next(next, None);
+        let verdict = RunVerdict::new(Standing::TaskDied, now).next(next, None);
         let is_overdue = stopped.is_some_and(|at| self.facts.now - at > EVENT_PATIENCE);
         let remedy = diagnosis.remedy.into_owned();
         Some(if is_overdue {
@@ -127,7 +127,7 @@ impl About<'_> {
         })
     }
 
-    pub(super) fn claimed(&self) -> Verdict {
+    pub(super) fn claimed(&self) -> RunVerdict {
         if self.run.run.claimed_by != ClaimedBy::Us {
             return self.claimed_elsewhere();
         }
@@ -148,17 +148,17 @@ impl About<'_> {
                 let status = task.map(|task| task.task.last_status.as_str()).unwrap_or_default();
                 let now = format!("It was claimed{ago}{attempt}, and its task is {status}");
                 let next = "the flow says that it runs once its container has begun";
-                Verdict::new(Standing::Launched, now).next(next, None)
+                RunVerdict::new(Standing::Launched, now).next(next, None)
             }
             ClaimDeployments::Ending(arn) => {
                 let now = format!("It was claimed{ago}{attempt}, and its task {arn} is about to stop");
-                Verdict::new(Standing::TaskStopping, now)
+                RunVerdict::new(Standing::TaskStopping, now)
                     .next("task-events says what follows when it has stopped", None)
             }
             ClaimDeployments::Nothing if !self.facts.tasks.unknown.is_empty() => {
                 let now = format!("It was claimed{ago}{attempt}; whether it has a task could not be asked");
                 let next = "without a task, a poll finishes the claim";
-                self.unless_agent_is_off(Verdict::new(Standing::Claimed, now).next(next, self.when_orphan(since)))
+                self.unless_agent_is_off(RunVerdict::new(Standing::Claimed, now).next(next, self.when_orphan(since)))
             }
             ClaimDeployments::Nothing => {
                 let now = format!("It was claimed{ago}{attempt}, and has no task");
@@ -171,7 +171,7 @@ impl About<'_> {
                     }
                     _ => "the next poll finishes the claim: the task is started, or found".to_owned(),
                 };
-                self.unless_agent_is_off(Verdict::new(Standing::ClaimedWithoutTask, now).next(next, at))
+                self.unless_agent_is_off(RunVerdict::new(Standing::ClaimedWithoutTask, now).next(next, at))
             }
         }
     }
@@ -181,7 +181,7 @@ impl About<'_> {
         self.next_poll(since.map_or(self.facts.now, |since| since + self.facts.agent.orphan_after))
     }
 
-    pub(super) fn claimed_elsewhere(&self) -> Verdict {
+    pub(super) fn claimed_elsewhere(&self) -> RunVerdict {
         let newest = self.run.states.iter().rev().find(|state| state.is_claim);
         let who = match newest.and_then(|state| state.mark.as_ref()) {
             Some(mark) => format!("the agent {}", mark.agent),
@@ -193,7 +193,7 @@ impl About<'_> {
         let now = format!("It was claimed{} by {who}: this agent leaves it alone", self.since());
         let advice =
             "ask whoever runs that one; where nobody does, set the run's state to Scheduled and a poll takes it";
-        Verdict::new(Standing::ClaimedElsewhere, now).advice(advice)
+        RunVerdict::new(Standing::ClaimedElsewhere, now).advice(advice)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether the agent polls, and when it does next.
 
-use super::{About, Standing, Verdict};
+use super::{About, RunVerdict, Standing};
 use crate::explain::facts::AgentView;
 use crate::explain::words::relative;
 use crate::health::status::{AgentHealth, AgentStatus, is_recent};
@@ -59,7 +59,7 @@ impl About<'_> {
     }
 
     /// What a poll is to do does not happen while its agent does not poll.
-    pub(super) fn unless_agent_is_off(&self, mut verdict: Verdict) -> Verdict {
+    pub(super) fn unless_agent_is_off(&self, mut verdict: RunVerdict) -> RunVerdict {
         if let Some((_, text, advice)) = self.agent_trouble() {
             verdict.also.push(format!("no poll does so now: {text}"));
             verdict.next_at = None;

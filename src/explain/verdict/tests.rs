@@ -3,7 +3,7 @@
 
 use super::polls::next_poll;
 use super::*;
-use crate::explain::facts::{AgentView, Barrier, Slots, StateFacts, Waits};
+use crate::explain::facts::{AgentView, Barrier, SlotsTaken, StateFacts, Waits};
 use crate::explain::testing::{agent, before, claimed, facts, further, health, mark, state, task, waiting};
 use crate::health::status::{AgentHealth, AgentStatus};
 use crate::model::ClaimedBy;
@@ -13,7 +13,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// The verdict must be of this standing, and say all of these.
-fn said(facts: &Facts, standing: Standing, words: &[&str]) -> Verdict {
+fn said(facts: &Facts, standing: Standing, words: &[&str]) -> RunVerdict {
     let verdict = verdict(facts);
     let all = format!(
         "{} | {} | {}",
@@ -80,7 +80,7 @@ fn a_run_that_is_not_this_agents_says_whose_and_how_to_change_that() {
 
 #[test]
 fn a_due_run_that_prefect_holds_back_says_by_what() {
-    let slots = |name: &str| Slots { name: name.into(), taken: 2, limit: 2 };
+    let slots = |name: &str| SlotsTaken { name: name.into(), taken: 2, limit: 2 };
     for (barrier, word) in [
         (Barrier::PoolPaused("ecs".into()), "due for 5 s, but work pool `ecs` is paused"),
         (Barrier::QueuePaused("gpu".into()), "queue `gpu` is paused"),

@@ -1,6 +1,6 @@
 //! Runs that nobody has claimed: whose they are, and what they wait for.
 
-use super::{About, Standing, Verdict};
+use super::{About, RunVerdict, Standing};
 use crate::explain::facts::{Barrier, RunFacts, Waits};
 use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
@@ -8,7 +8,7 @@ use crate::model::Generation;
 use time::OffsetDateTime;
 
 impl About<'_> {
-    pub(super) fn waiting(&self) -> Verdict {
+    pub(super) fn waiting(&self) -> RunVerdict {
         let mut verdict = self.waits_for();
         let said: Vec<String> = self.run.barriers.iter().map(|barrier| barrier_text(barrier).0).collect();
         let is_told = |text: &String| verdict.now.contains(text.as_str());
@@ -23,33 +23,33 @@ impl About<'_> {
         verdict
     }
 
-    pub(super) fn waits_for(&self) -> Verdict {
+    pub(super) fn waits_for(&self) -> RunVerdict {
         let RunFacts { state, waits, due_at, .. } = self.run;
         let now = self.facts.now;
         if let Some(barrier) = self.run.barriers.iter().find(|barrier| barrier.is_foreign()) {
             let (text, advice) = barrier_text(barrier);
-            return Verdict::new(Standing::NotOurs, format!("It is not this agent's: {text}")).advice(advice);
+            return RunVerdict::new(Standing::NotOurs, format!("It is not this agent's: {text}")).advice(advice);
         }
         match waits {
             Waits::Paused => {
                 let text = format!("It has been paused{}", self.for_so_long());
-                return Verdict::new(Standing::Paused, text).next("nothing, until somebody resumes it", None);
+                return RunVerdict::new(Standing::Paused, text).next("nothing, until somebody resumes it", None);
             }
             Waits::Other => {
                 let text = format!("It is {state}{}: agents launch what is Scheduled", self.for_so_long());
-                return Verdict::new(Standing::NotScheduled, text);
+                return RunVerdict::new(Standing::NotScheduled, text);
             }
             Waits::Scheduled | Waits::Slot => {}
         }
         if let Some(off) = self.agent_trouble().filter(|(standing, ..)| *standing == Standing::AgentOff) {
             let (standing, text, advice) = off;
-            return Verdict::new(standing, format!("{}, but {text}", self.when_due())).advice(advice);
+            return RunVerdict::new(standing, format!("{}, but {text}", self.when_due())).advice(advice);
         }
         if *waits == Waits::Slot {
             let said = self.run.message.as_deref().map(|said| format!(" ({})", quoted(said))).unwrap_or_default();
             let text = format!("Prefect lets it wait for a slot of a concurrency limit{said}");
             let verdict =
-                Verdict::new(Standing::WaitsForSlot, text).advice("raise the limit, or wait for other runs to end");
+                RunVerdict::new(Standing::WaitsForSlot, text).advice("raise the limit, or wait for other runs to end");
             return match due_at {
                 Some(at) => {
                     let next = format!("it is tried again {}", self.relative(*at));
@@ -65,7 +65,7 @@ impl About<'_> {
     }
 
     /// Its time has not come.
-    pub(super) fn later(&self, at: OffsetDateTime) -> Verdict {
+    pub(super) fn later(&self, at: OffsetDateTime) -> RunVerdict {
         let agent = &self.facts.agent;
         let again =
             format!("it is due again {}, at {}; the first poll after that takes it", self.relative(at), self.clock(at));
@@ -74,7 +74,7 @@ impl About<'_> {
             let attempt = format!("after attempt {} of {}", mark.attempt, agent.max_launch_attempts);
             let text = format!("It was given back{} {attempt}: {said}", self.since());
             // What was given back waits for its whole time.
-            let verdict = Verdict::new(Standing::GivenBack, text).next(again, self.next_poll(at));
+            let verdict = RunVerdict::new(Standing::GivenBack, text).next(again, self.next_poll(at));
             let is_short = mark.capacity_refusals > 0;
             return if is_short {
                 verdict.advice(format!(
@@ -96,7 +96,7 @@ impl About<'_> {
             }
             Generation::TwoOrThree => format!("polls look {ahead} s ahead: the first that sees it launches it"),
         };
-        Verdict::new(Standing::ScheduledLater, text).next(next, self.next_poll(from))
+        RunVerdict::new(Standing::ScheduledLater, text).next(next, self.next_poll(from))
     }
 
     pub(super) fn when_due(&self) -> String {
@@ -108,20 +108,20 @@ impl About<'_> {
     }
 
     /// Its time has come.
-    pub(super) fn due(&self) -> Verdict {
+    pub(super) fn due(&self) -> RunVerdict {
         if let Some(barrier) = self.run.barriers.first() {
             let (text, advice) = barrier_text(barrier);
             let now = format!("{}, but {text}", self.when_due());
             let next = "the first poll after that has changed takes it";
-            return Verdict::new(Standing::HeldBack, now).next(next, None).advice(advice);
+            return RunVerdict::new(Standing::HeldBack, now).next(next, None).advice(advice);
         }
         if let Some((standing, text, advice)) = self.agent_trouble() {
-            return Verdict::new(standing, format!("{}, but {text}", self.when_due())).advice(advice);
+            return RunVerdict::new(standing, format!("{}, but {text}", self.when_due())).advice(advice);
         }
         let agent = &self.facts.agent;
         if let Some(trouble) = self.last_trouble() {
             let now = format!("{}, and {trouble}", self.when_due());
-            let verdict = Verdict::new(Standing::AgentFailing, now);
+            let verdict = RunVerdict::new(Standing::AgentFailing, now);
             let verdict = verdict.next("the next poll tries again", self.next_poll(self.facts.now));
             return verdict
                 .advice("see the error in that poll's report (the poll function's log, or `poll --dry-run`)");
@@ -144,11 +144,11 @@ impl About<'_> {
             );
             let advice = "see `deferred` and `skipped` in the poll's report (the poll function's log, or `poll --dry-run`): \
                           they say why, e.g. `limit`, `launch_rate`, the end of the invocation";
-            return Verdict::new(Standing::LeftByPoll, text).next("the next poll tries again", at).advice(advice);
+            return RunVerdict::new(Standing::LeftByPoll, text).next("the next poll tries again", at).advice(advice);
         }
         let next =
             if agent.health.is_some() { "the next poll launches it" } else { "the agent's next poll launches it" };
-        Verdict::new(Standing::Due, self.when_due()).next(next, at)
+        RunVerdict::new(Standing::Due, self.when_due()).next(next, at)
     }
 }
 

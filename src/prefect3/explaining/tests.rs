@@ -21,10 +21,10 @@ fn credentials_are_ones_own_wherever_they_are_named() {
         Row::read(json!({"id": "r", "name": "n", "flow_id": "f", "state_id": "s", "job_variables": job_variables}))
             .unwrap()
     };
-    let around = |pool: Value, deployment: Value| Surroundings {
+    let around = |pool: Value, deployment: Value| RunSurroundings {
         pool: pool.as_object().cloned(),
         deployment: deployment.as_object().cloned(),
-        ..Surroundings::default()
+        ..RunSurroundings::default()
     };
     let own = json!({"aws_credentials": {"$ref": {"block_document_id": "1"}}});
     let stock = json!({"base_job_template": {

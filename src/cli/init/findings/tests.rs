@@ -33,7 +33,7 @@ fn survey(launches: Vec<Result<RenderedLaunch, Unrendered>>) -> Survey {
     Survey { home: home(), pool: None, defaults: None, launches, runs_unread: None, needs }
 }
 
-fn of(survey: &Survey) -> Vec<Finding> {
+fn of(survey: &Survey) -> Vec<SetupFinding> {
     let mut found = Vec::new();
     of_launches(survey, &mut found);
     of_places(&survey.needs, &survey.home, &mut found);

@@ -2,7 +2,7 @@
 use super::*;
 use secrecy::ExposeSecret;
 
-fn service(container: Value) -> Result<Service, String> {
+fn service(container: Value) -> Result<EcsService, String> {
     let definition =
         json!({"containerDefinitions": [{"name": "sidecar", "image": "x", "command": ["sleep"]}, container]});
     of_definition(definition.as_object().unwrap())

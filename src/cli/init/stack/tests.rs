@@ -28,8 +28,8 @@ fn needs() -> Needs {
     needs
 }
 
-fn deployment(root: &Root) -> Deployment<'_> {
-    Deployment { root, every: 1, secrets_key_arn: None, log_level: None }
+fn deployment(root: &Root) -> StackChoices<'_> {
+    StackChoices { root, every: 1, secrets_key_arn: None, log_level: None }
 }
 
 fn of(needs: &Needs, region: &str, root: &str) -> BTreeMap<&'static str, String> {
@@ -55,7 +55,7 @@ fn only_what_differs_from_the_defaults_is_a_parameter_and_says_exactly_what_is_n
 fn other_roots_schedules_keys_and_levels_are_said() {
     let root = Root::new("/psa/test");
     let key = Some("arn:aws:kms:eu-west-1:123456789012:key/k");
-    let deployment = Deployment { root: &root, every: 5, secrets_key_arn: key, log_level: Some("DEBUG") };
+    let deployment = StackChoices { root: &root, every: 5, secrets_key_arn: key, log_level: Some("DEBUG") };
     let found = parameters(&Needs::default(), &home("eu-west-1"), &deployment);
     let expected = [
         ("ParameterRoot", "/psa/test"),
@@ -142,7 +142,7 @@ fn words_are_quoted_where_a_shell_would_change_them() {
 
 #[test]
 fn the_commands_say_everything_and_a_schedule_is_quoted_for_both_readers() {
-    let parameters: Parameters = vec![("PollSchedule", "rate(5 minutes)".into()), ("ClusterArns", "a,b".into())];
+    let parameters: StackParameters = vec![("PollSchedule", "rate(5 minutes)".into()), ("ClusterArns", "a,b".into())];
     assert_eq!(
         sam_deploy("psa", "eu-west-1", &parameters),
         "sam deploy --stack-name psa --region eu-west-1 --capabilities CAPABILITY_IAM --resolve-s3 --parameter-overrides \
