@@ -56,15 +56,37 @@ release: tools-deploy ## the binary that is deployed, as `sam build` makes it: t
 	@ls -l $(TARGET)/lambda/lambda/bootstrap
 
 .PHONY: package
-package: release tools-package ## the wheel with the command, and in it the functions' zip and the template: target/package
-	rm -rf target/package && mkdir -p target/package/wheels
+package: ## what is released, for this machine: target/package/wheels with the functions, their template and the command in it
+	rm -rf target/package
+	$(MAKE) functions wheel
+
+.PHONY: functions
+functions: release tools-package # the functions' zip and its template, laid out for a wheel
 	$(PSA_TOOLS)/package/bin/python scripts/package.py layout $(subst aarch64,arm64,$(shell uname -m)) $(TARGET)/lambda/lambda/bootstrap
-	SOURCE_DATE_EPOCH=315532800 PATH="$(PSA_TOOLS)/package/bin:$$PATH" maturin build --release --zig \
-		--compatibility manylinux_2_28 --out target/package/wheels
+
+.PHONY: wheel
+wheel: tools-package # the command, with whatever functions are laid out
+	mkdir -p target/package/wheels
+	SOURCE_DATE_EPOCH=315532800 PATH="$(PSA_TOOLS)/package/bin:$$PATH" maturin build --release --out target/package/wheels \
+		$(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylinux_2_28)
 	$(PSA_TOOLS)/package/bin/python scripts/package.py sums target/package/wheels
 
+.PHONY: package-check
+package-check: package ## builds what is released a second time: the same bytes must come out
+	mkdir -p target/package-check && cp target/package/wheels/SHA256SUMS target/package-check/
+	cargo clean --release --package prefect-serverless-agent
+	find $(TARGET) -path '*/release/*' -name '*prefect?serverless?agent*' -prune -exec rm -rf {} +
+	$(MAKE) package
+	diff target/package-check/SHA256SUMS target/package/wheels/SHA256SUMS
+
+.PHONY: newcomer
+newcomer: package tools-deploy ## from the real wheel in a fresh virtual environment to a first launch in the local world
+	cargo test --locked --workspace --exclude histories --no-run
+	PSA_WHEEL=$$(ls target/package/wheels/*.whl) $(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) --durations=0 tests/deploy/test_newcomer.py
+
 .PHONY: deployment
-deployment: tools-deploy ## the templates: lint, `sam build`, and what they give to whom
+deployment: tools-deploy tools-aws release ## the templates: lint, `sam build`, what they give to whom, and a newcomer's way to a first launch
+	cargo test --locked --workspace --exclude histories --no-run
 	$(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy
 
 .PHONY: conformance

@@ -13,6 +13,7 @@ export PSA_TOOLS="${PSA_TOOLS:-$PWD/.tools}"
 scripts/tools.sh prefect-1.4 prefect-3.9 >&2 &
 # A test is built along so that crates get the features they have under `cargo test --workspace`: else `make demo` and
 # `make test` would each build the AWS crates for themselves.
-cargo build --locked --workspace --bin lambda --bin demo --test server
+echo "demo: building the functions, the command and the local world: minutes the first time, most of them for AWS's crates" >&2
+cargo build --locked --workspace --bin lambda --bin prefect-serverless-agent --bin demo --test server
 programs="${CARGO_TARGET_DIR:-target}/debug"
 exec "$programs/demo" --lambda "${LAMBDA:-$programs/lambda}" "$@"

@@ -3,6 +3,7 @@
 
     package.py layout ARCHITECTURE BOOTSTRAP   target/package/wheel/…/share: lambda-ARCHITECTURE.zip, template-ARCHITECTURE.yaml
     package.py sums DIRECTORY                  DIRECTORY/SHA256SUMS over the files there, with their sizes on the terminal
+    package.py notes TAG                       what CHANGELOG.md says of the version that this tag (v1.2.3) names
 
 The same input gives the same bytes: the zip has no times and no users in it. The template is derived from template.yaml,
 so that there is one to keep.
@@ -93,12 +94,24 @@ def sums(directory):
         print(f"{path.stat().st_size / 1e6:8.2f} MB  {path.name}")
 
 
+def notes(tag, changelog):
+    """The tag, the package and the changelog must speak of one version."""
+    if tag != f"v{version()}":
+        raise SystemExit(f"package.py: the tag is {tag}, and Cargo.toml has version {version()}")
+    section = re.search(rf"^## \[{re.escape(version())}\][^\n]*\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    if not section or not section[1].strip():
+        raise SystemExit(f"package.py: CHANGELOG.md says nothing of version {version()}")
+    return section[1].strip() + "\n"
+
+
 def main(arguments):
     match arguments:
         case ["layout", architecture, bootstrap]:
             layout(architecture, Path(bootstrap))
         case ["sums", directory]:
             sums(Path(directory))
+        case ["notes", tag]:
+            print(notes(tag, (ROOT / "CHANGELOG.md").read_text()), end="")
         case _:
             raise SystemExit(__doc__)
 

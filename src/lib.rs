@@ -7,6 +7,7 @@
 //! | [`config`] | parameters and files become typed configuration, all errors at once (pure) |
 //! | [`documents`] | task definitions and keyword arguments that a configuration points to |
 //! | [`ecs_model`] | the shapes of the requests that start a task, and what botocore says of others (pure) |
+//! | [`explain`] | one flow run: what became of it, and what happens next (all but `read` is pure) |
 //! | [`model`] | the nouns that all modules share |
 //! | [`orchestrator`] | the seam to a Prefect API: what a poll asks of it and tells it |
 //! | [`prefect1`] | Prefect 0.15 and 1: the GraphQL API |
@@ -36,7 +37,12 @@ pub mod clock;
 pub mod config;
 pub mod documents;
 pub mod ecs_model;
-pub mod flow_run;
+pub mod explain;
+/// What a flow run asks for, whatever platform it runs on, by the rules of its generation of Prefect. Pure.
+pub mod flow_run {
+    pub mod prefect1;
+    pub mod prefect3;
+}
 pub mod functions;
 pub mod health;
 pub mod http;

@@ -117,7 +117,7 @@ pub struct Watched<D> {
     /// Name of the place that its newest claim went to, also when its flow has begun since; `None` = not known.
     pub claimed_place: Option<String>,
     /// How far it is.
-    pub now: crate::model::run::Run,
+    pub now: crate::model::Run,
 }
 
 /// How claims are sent.
@@ -163,6 +163,8 @@ pub struct DueRun<D> {
     pub name: String,
     /// Never launched before this time.
     pub start_time: OffsetDateTime,
+    /// When Prefect wants it to start, where it says so: what its lateness is reckoned from.
+    pub scheduled_for: Option<OffsetDateTime>,
     /// Names this turn of the run: a new state that makes the run due again has a new epoch.
     pub epoch: String,
     /// `clientToken` of this turn's launch: a function of run and epoch.

@@ -174,6 +174,19 @@ impl Ecs {
         Ok(Some(TaggedTask { version: task.get("version").and_then(Value::as_i64), tags: tags.collect() }))
     }
 
+    /// `DescribeTasks` (at most 100 ARNs), each task verbatim.
+    pub async fn describe_tasks_verbatim(
+        &self,
+        cluster: Option<&str>,
+        task_arns: &[String],
+    ) -> Result<Vec<Value>, AwsError> {
+        if task_arns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let body = in_cluster(cluster, json!({"tasks": task_arns}));
+        Ok(list(&exchange!(self.client.describe_tasks(), &body)?, "DescribeTasks", "tasks")?.to_vec())
+    }
+
     /// `DeregisterTaskDefinition`.
     pub async fn deregister_task_definition(&self, arn: &str) -> Result<(), AwsError> {
         let body = object(json!({"taskDefinition": arn}));

@@ -4,7 +4,6 @@ pub mod answers;
 pub mod clients;
 pub mod credentials;
 pub mod ecs;
-pub mod http;
 pub mod reads;
 pub mod services;
 pub mod signed;

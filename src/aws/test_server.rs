@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::AwsClients;
-use super::http::AwsHttp;
+use super::clients::AwsHttp;
 use crate::http::Http;
-use crate::http::network::Options;
+use crate::http::Options;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt::Write;

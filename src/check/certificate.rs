@@ -2,7 +2,7 @@
 
 use super::codes::CERTIFICATE_ENDS;
 use super::{Group, Looked};
-use crate::http::network::tls;
+use crate::http::tls;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use std::net::{TcpStream, ToSocketAddrs};

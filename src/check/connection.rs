@@ -10,7 +10,7 @@ use super::{Finding, Group, Looked};
 use crate::http::{Answer, Exchange, Http, Request, SendError};
 use crate::model::ApiError;
 use crate::panics::lock;
-use crate::transport::errors::http_date;
+use crate::transport::retries::http_date;
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
 use time::{Duration, OffsetDateTime};

@@ -15,8 +15,9 @@ use crate::http::{Http, Request};
 use crate::model::{ApiError, SetupError};
 use crate::orchestrator::Orchestrator;
 use crate::platform::ecs;
+use crate::platform::ecs::AgentEcs;
 use crate::poll::PrefectBuilder;
-use crate::prefect3::api::PoolSurvey;
+use crate::prefect3::PoolSurvey;
 use crate::redaction::Redaction;
 use crate::survey::{self, Home, Survey, SurveyError, SurveyedLaunch, Unrendered};
 use crate::transport::without_userinfo;
@@ -93,12 +94,13 @@ pub async fn look(setting: Setting<'_>, agent: &LoadedAgent, made_of: (&AgentCon
 fn builder(setting: Setting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets) -> PrefectBuilder<SystemClock> {
     let (aws, redaction) = (Arc::clone(setting.aws), setting.redaction);
     if let Some(root) = setting.root {
-        return PrefectBuilder::of_parameter(aws, SystemClock, root, agent, secrets, redaction);
+        return PrefectBuilder::of_parameter::<AgentEcs<_>>(aws, SystemClock, root, agent, secrets, redaction);
     }
     // Only claims need to know whose they are, and nothing is claimed: AWS need not be asked for the account.
     let arn = format!("arn:aws:ssm:{}:000000000000:parameter/check", aws.region);
     let agent = LoadedAgent { arn: Some(arn), ..agent.clone() };
-    PrefectBuilder::of_parameter(aws, SystemClock, &Root::new(""), &agent, secrets, redaction).with_local_files()
+    PrefectBuilder::of_parameter::<AgentEcs<_>>(aws, SystemClock, &Root::new(""), &agent, secrets, redaction)
+        .with_local_files()
 }
 
 /// Any answer tells the time.
@@ -122,7 +124,7 @@ async fn look_at_1(
     prefect.connect(None).await.map_err(Seen::Trouble)?;
     let claims = prefect.outstanding_claims(SystemClock.now(), config.orphan_after).await;
     claims.map_err(Seen::Trouble)?;
-    builder.ecs(config).await.map_err(Seen::NoWay)?;
+    builder.platform::<AgentEcs<_>>(config).await.map_err(Seen::NoWay)?;
     surveyed(setting, builder, config).await
 }
 

@@ -2,6 +2,7 @@
 //! Markdown.
 #![allow(clippy::doc_markdown, rustdoc::bare_urls)]
 
+pub use super::init::args::{AgentFlags, InitArgs};
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -84,6 +85,31 @@ pub enum Command {
             prefect-serverless-agent init --from-service flows/prefect-worker"
     )]
     Init(Box<InitArgs>),
+    /// Show how the agents of a deployment are
+    #[command(
+        long_about = "A table of the agents, from what their polls wrote down in Parameter Store; nothing else is asked.\n\n\
+            STATE is what the health page says. DUE and LAUNCHED are those of the last poll, OLDEST DUE is the longest that a \
+            run waits which it left for a later one. CLAIMS have waited longer than orphan_after_seconds for their flow to \
+            begin; polls look after them. What is not known is shown as a dash.\n\n\
+            The exit code is 0 when all agents are well, and 3 when one is failing.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent status --root /psa/prod\n  \
+            prefect-serverless-agent status --root /psa/prod --watch\n  \
+            prefect-serverless-agent status --root /psa/prod --json | jq .agents.etl.oldest_due_late_seconds"
+    )]
+    Status(StatusArgs),
+    /// Tell the story of one flow run, and what happens to it next
+    #[command(
+        long_about = "What became of a flow run, in the order of time: its states, our claims, its tasks in ECS, where its log \
+            is. Then how it stands, why, what happens next and when, and what to do about it: \"not ours: queue `gpu` is \
+            not among work_queues\", \"given back 12 s ago after attempt 2 of 5, due again in 33 s\".\n\n\
+            Only reads are sent. What may not be asked (no permission at ECS, no Prefect) is said, and the rest told.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent explain 0f0e0d0c-0b0a-4908-8706-050403020100 --root /psa/prod\n  \
+            prefect-serverless-agent explain pretend-parrot --root /psa/prod --agent flows\n  \
+            prefect-serverless-agent explain https://app.prefect.cloud/…/flow-run/… --root /psa/prod --json | jq .verdict"
+    )]
+    Explain(ExplainArgs),
     /// Write what a deployment needs into a folder: the template, the functions, the stacks beside them
     #[command(
         long_about = "Writes a folder from which `sam deploy --guided`, or `aws cloudformation package` and `deploy`, set up \
@@ -206,119 +232,38 @@ pub struct CheckArgs {
     pub timeout: u64,
 }
 
-/// Arguments of `prefect-serverless-agent init`.
-#[derive(Debug, Clone, Default, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "these are switches, each for itself")]
-pub struct InitArgs {
-    /// Whose worker or agent it replaces [default: 3; with --from-service, what the service runs]
-    #[arg(long, value_name = "VERSION", value_parser = ["3", "2", "1", "0.15"])]
-    pub prefect: Option<String>,
-    /// Address of the Prefect API [default: PREFECT_API_URL, or the active profile of Prefect's command line]
-    #[arg(long, value_name = "URL")]
-    pub api: Option<String>,
-    /// Read the API key from standard input; else it comes from PREFECT_API_KEY (PREFECT__CLOUD__API_KEY), the active
-    /// profile, or is asked for. A self-hosted server's user:password comes from PREFECT_API_AUTH_STRING
-    #[arg(long)]
-    pub key_stdin: bool,
-    /// The work pool [default: asks; the only one of type ecs]
-    #[arg(long, visible_alias = "pool", value_name = "NAME")]
-    pub work_pool: Option<String>,
-    /// Serve only these queues of the pool [default: all]
-    #[arg(long = "work-queue", value_name = "NAME")]
-    pub work_queues: Vec<String>,
-    /// At most so many launches per poll
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub limit: Option<u32>,
-    /// Launch so much early [default: the interval of the polls]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
-    pub prefetch_seconds: Option<u32>,
-    /// The worker's or agent's name in Prefect [default: the agent's]
-    #[arg(long, short, value_name = "NAME")]
-    pub name: Option<String>,
-    /// Take all of this from the ECS service that runs the Python worker or agent; flags beat what it says
-    #[arg(long, value_name = "CLUSTER/SERVICE")]
-    pub from_service: Option<String>,
-    /// The agent's name in the deployment [default: the pool's name]
-    #[arg(long, value_name = "NAME")]
-    pub agent: Option<String>,
-    /// The root of the deployment's parameters [env: PARAMETER_ROOT] [default: /prefect-serverless-agent/prod]
+/// Arguments of `prefect-serverless-agent status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// The root of the deployment's parameters [env: PARAMETER_ROOT]
     #[arg(long, value_name = "ROOT")]
     pub root: Option<String>,
-    /// Minutes between two polls
-    #[arg(long, value_name = "MINUTES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
-    pub every: u32,
-    /// Customer key that encrypts the secrets [default: the account's aws/ssm]
-    #[arg(long, value_name = "ARN")]
-    pub secrets_key_arn: Option<String>,
-    /// The CloudFormation stack to deploy
-    #[arg(long, value_name = "NAME", default_value = "prefect-serverless-agent")]
-    pub stack_name: String,
-    /// The file that the configuration is written to [default: AGENT.yaml]
-    #[arg(long, value_name = "FILE", conflicts_with = "write")]
-    pub file: Option<PathBuf>,
-    /// Write over a file that is there
+    /// Only these agents [default: all]
+    #[arg(long = "agent", value_name = "NAME", num_args = 1..)]
+    pub agents: Vec<String>,
+    /// Look again and again until ctrl-c
     #[arg(long)]
-    pub force: bool,
-    /// Write configuration and key to Parameter Store instead of a file
-    #[arg(long)]
-    pub write: bool,
-    /// Ask nothing
-    #[arg(long)]
-    pub yes: bool,
-    /// What `prefect agent ecs start` takes.
-    #[command(flatten)]
-    pub agent_flags: AgentFlags,
+    pub watch: bool,
+    /// Seconds between two looks of --watch
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=3600), allow_negative_numbers = true)]
+    pub interval: u64,
 }
 
-/// The flags of `prefect agent ecs start` of Prefect 1.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Prefect 1, as in `prefect agent ecs start`")]
-pub struct AgentFlags {
-    /// Labels of the agent
-    #[arg(long = "label", short = 'l', value_name = "LABEL")]
-    pub labels: Vec<String>,
-    /// Environment of every flow run
-    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE")]
-    pub env: Vec<String>,
-    /// Settings that Prefect keeps for the agent
-    #[arg(long, value_name = "UUID")]
-    pub agent_config_id: Option<String>,
-    /// Tenant of the API key
-    #[arg(long, value_name = "UUID")]
-    pub tenant_id: Option<String>,
-    /// Stop after so many polls
-    #[arg(long, value_name = "N")]
-    pub max_polls: Option<u64>,
-    /// Where the Python agent served its health; a deployment has a function for that
-    #[arg(long, value_name = "URL")]
-    pub agent_address: Option<String>,
-    /// Flow runs do not send their logs to Prefect
-    #[arg(long)]
-    pub no_cloud_logs: bool,
-    /// Level of the agent's own log
-    #[arg(long, value_name = "LEVEL")]
-    pub log_level: Option<String>,
-    /// Cluster of the flow runs
-    #[arg(long, value_name = "NAME or ARN")]
-    pub cluster: Option<String>,
-    /// FARGATE or EC2
-    #[arg(long, value_name = "TYPE")]
-    pub launch_type: Option<String>,
-    /// Role of the flow runs
-    #[arg(long, value_name = "ARN")]
-    pub task_role_arn: Option<String>,
-    /// Role that ECS starts flow runs with
-    #[arg(long, value_name = "ARN")]
-    pub execution_role_arn: Option<String>,
-    /// Region of the flow runs
-    #[arg(long, value_name = "REGION")]
-    pub region_name: Option<String>,
-    /// Template of flows that bring none: a local file, which becomes part of the configuration, or s3://, https://, ssm://
-    #[arg(long, value_name = "PATH")]
-    pub task_definition: Option<String>,
-    /// Arguments of every RunTask: a local file, or s3://, https://, ssm://
-    #[arg(long, value_name = "PATH")]
-    pub run_task_kwargs: Option<String>,
+/// Arguments of `prefect-serverless-agent explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// The flow run: its id, the address of its page, or its name (Prefect 2 and 3, where only one run has it)
+    #[arg(value_name = "FLOW_RUN")]
+    pub flow_run: String,
+    /// The root of the deployment's parameters [env: PARAMETER_ROOT]
+    #[arg(long, value_name = "ROOT", conflicts_with = "config")]
+    pub root: Option<String>,
+    /// The configuration of one agent, YAML or JSON, instead of a deployment
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The agent, where several could be meant
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub agent: Option<String>,
 }
 
 /// Arguments of `prefect-serverless-agent bundle`.

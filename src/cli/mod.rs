@@ -8,6 +8,8 @@
 //! | `start.rs` | `prefect-serverless-agent start`: the long-lived loop, its pauses (pure), the signals that end it |
 //! | `init/` | `prefect-serverless-agent init`: an agent and the stack's parameters from what exists |
 //! | `push.rs` | `prefect-serverless-agent push`: a configuration from a file to Parameter Store |
+//! | `status.rs` | `prefect-serverless-agent status`: how the agents are, once or again and again |
+//! | `explain.rs` | `prefect-serverless-agent explain`: the story of one flow run, and what happens next |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
 //! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
 //! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
@@ -16,6 +18,7 @@
 pub mod args;
 mod bundle;
 mod check;
+mod explain;
 mod init;
 mod output;
 mod poll;
@@ -23,6 +26,7 @@ mod push;
 mod server;
 mod setting;
 mod start;
+mod status;
 
 pub use args::Cli;
 
@@ -90,6 +94,14 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS
         }),
+        Command::Status(args) => {
+            telemetry::init_terminal(&environment, json, "warn", &redaction);
+            status::status(args, json, environment, &redaction).await
+        }
+        Command::Explain(args) => {
+            telemetry::init_terminal(&environment, json, "error", &redaction);
+            explain::explain(args, json, environment, &redaction).await
+        }
         Command::Bundle(args) => bundle::bundle(&args).map(|done| {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS

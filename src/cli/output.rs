@@ -1,5 +1,8 @@
 //! Pure: what people read: a report as a table, what a dry run found, what to do about an error.
 
+pub(super) mod explain;
+pub(super) mod status;
+
 use crate::config::Environment;
 use crate::model::ErrorKind;
 use crate::poll::dry_run::PlannedRequest;
@@ -136,20 +139,23 @@ fn table(headings: &[&str], rows: Vec<Vec<Cell>>, palette: Palette) -> String {
         for (column, Cell(cell, tone)) in row.iter().enumerate() {
             let is_last = column + 1 == row.len();
             let padding = if is_last { 0 } else { widths[column] - cell.chars().count() + 2 };
-            let (on, off) = match (palette, tone.escape()) {
-                (Palette::Plain, _) | (_, "") => ("", ""),
-                (Palette::Colours, escape) => (escape, "\x1b[0m"),
-            };
             // Writing to a String cannot fail.
-            let _ = write!(text, "{on}{cell}{off}{:padding$}", "");
+            let _ = write!(text, "{}{:padding$}", coloured(cell, *tone, palette), "");
         }
         text.push('\n');
     }
     text
 }
 
+fn coloured(text: &str, tone: Tone, palette: Palette) -> String {
+    match (palette, tone.escape()) {
+        (Palette::Plain, _) | (_, "") => text.to_owned(),
+        (Palette::Colours, escape) => format!("{escape}{text}\x1b[0m"),
+    }
+}
+
 /// On one line, and without what a terminal would take for commands: reasons quote servers and flow runs.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -227,6 +233,7 @@ pub(super) fn advice_on_poll_error(error: &PollError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::model::ErrorKind;
     use crate::poll::report::{LaunchedRun, WithReason};
@@ -242,16 +249,12 @@ mod tests {
 
     #[test]
     fn a_report_is_two_tables() {
-        let expected = "\
-AGENT      POLL  READY  LAUNCHED  DEFERRED  SKIPPED  FAILED  TIME   STATUS
-etl        12    2      1         0         0        1       84 ms  ok
-reporting  0     0      0         0         0        0       0 ms   api-unreachable
+        insta::assert_snapshot!(report_as_table(&example(), Palette::Plain));
+    }
 
-FLOW RUN  AGENT  OUTCOME   DETAIL
-run-1     etl    launched  arn:task
-run-22    etl    failed    no such  [31mimage
-";
-        assert_eq!(report_as_table(&example(), Palette::Plain), expected);
+    #[test]
+    fn a_report_keeps_its_field_names() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&example()).unwrap());
     }
 
     #[test]
@@ -280,6 +283,7 @@ run-22    etl    failed    no such  [31mimage
 
 #[cfg(test)]
 mod planned_tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use time::macros::datetime;
 
@@ -293,10 +297,8 @@ mod planned_tests {
             body: json!({"b": 1, "a": "x\ny"}),
         };
         let requests = [request("RunTask", None), request("StopTask", Some(datetime!(2026-11-24 12:00:10 UTC)))];
-        let expected = "Dry run: nothing was written. Next, 2 requests would be sent:\n\n\
-            1. etl: ecs RunTask\n{\"b\":1,\"a\":\"x\\ny\"}\n\n\
-            2. etl: ecs StopTask, not before 2026-11-24T12:00:10Z\n{\"b\":1,\"a\":\"x\\ny\"}\n";
-        assert_eq!(plan_as_text(&requests), expected);
+        insta::assert_snapshot!(plan_as_text(&requests));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&plan_as_json(&Report::default(), &requests)).unwrap());
         assert!(plan_as_text(&[]).contains("nothing would be sent"));
     }
 }

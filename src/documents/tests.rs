@@ -32,7 +32,7 @@ async fn load(server: &Server, path: &str) -> Result<Map<String, Value>, String>
 }
 
 fn plain_client() -> Http {
-    Http::network(crate::http::network::Options::PREFECT1, None).unwrap()
+    Http::network(crate::http::Options::PREFECT1, None).unwrap()
 }
 
 #[tokio::test]

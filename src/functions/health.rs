@@ -1,8 +1,11 @@
 //! The `health` function: reads what the polls wrote down, and passes pokes on.
 
+use crate::aws::ssm::Ssm;
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
-use crate::config::{AgentConfig, Environment, GenerationConfig, LoadedAgent, Root, apply_backend_settings, load};
+use crate::config::{
+    AgentConfig, Environment, GenerationConfig, LoadedAgent, Parameter, Root, apply_backend_settings, load,
+};
 use crate::health::status::ConfiguredAgent;
 use crate::health::{AgentFacts, Health, HealthAnswer, HealthRequest, Route, UrlEvent};
 use crate::redaction::Redaction;
@@ -49,20 +52,7 @@ impl<C: Clock> HealthFunction<C> {
 
     /// Never from a cache: health tells the truth.
     async fn facts(&self) -> Result<BTreeMap<String, AgentFacts>, AwsError> {
-        let (config_path, state_path) = (self.root.config(), self.root.state());
-        let (config, state) = tokio::try_join!(
-            self.aws.ssm.parameters_by_path(&config_path, true, false),
-            self.aws.ssm.parameters_by_path(&state_path, true, false),
-        )?;
-        let statuses = status::by_agent(&self.root, &state);
-        let counters = polls::by_agent(&self.root, &state);
-        let agents = load(&self.root, &config, &self.environment).agents.into_iter();
-        let facts = agents.map(|agent| {
-            let name = agent.agent.clone();
-            let facts = facts_of(agent, statuses.get(&name), counters.get(&name).copied());
-            (name, facts)
-        });
-        Ok(facts.collect())
+        facts(&self.root, &self.aws.ssm, &self.environment).await
     }
 
     async fn poke(&self, request: &HealthRequest) -> HealthAnswer {
@@ -100,13 +90,40 @@ impl<C: Clock> HealthFunction<C> {
     }
 }
 
+/// What is known of all configured agents, from Parameter Store as it is now.
+pub async fn facts(
+    root: &Root,
+    ssm: &Ssm,
+    environment: &Environment,
+) -> Result<BTreeMap<String, AgentFacts>, AwsError> {
+    let (config_path, state_path) = (root.config(), root.state());
+    let (config, state) = tokio::try_join!(
+        ssm.parameters_by_path(&config_path, true, false),
+        ssm.parameters_by_path(&state_path, true, false),
+    )?;
+    let agents = load(root, &config, environment).agents;
+    Ok(facts_among(root, &agents, &state))
+}
+
+/// The same, of these agents. `state`: the parameters below `{root}/state`.
+pub fn facts_among(root: &Root, agents: &[LoadedAgent], state: &[Parameter]) -> BTreeMap<String, AgentFacts> {
+    let statuses = status::by_agent(root, state);
+    let counters = polls::by_agent(root, state);
+    let facts = agents.iter().map(|agent| {
+        let name = agent.agent.clone();
+        let facts = facts_of(agent, statuses.get(&name), counters.get(&name).copied());
+        (name, facts)
+    });
+    facts.collect()
+}
+
 /// The counter of `max_polls` is what polls obey, so it is the truth: the status was written by whichever of several
 /// overlapping polls ended last, and by none that was stopped.
-fn facts_of(agent: LoadedAgent, status: Option<&Status>, polls: Option<u64>) -> AgentFacts {
+fn facts_of(agent: &LoadedAgent, status: Option<&Status>, polls: Option<u64>) -> AgentFacts {
     let mut status = status.cloned();
-    let configuration = agent.result.ok().map(|(config, _)| {
+    let configuration = agent.result.as_ref().ok().map(|(config, _)| {
         let settings = status.as_ref().and_then(|status| status.registration.as_ref()?.settings.as_ref());
-        let max_polls = max_polls(&config, settings);
+        let max_polls = max_polls(config, settings);
         if let Some(max_polls) = max_polls {
             let polls = polls.unwrap_or_default();
             if polls >= max_polls || status.is_some() {

@@ -5,7 +5,7 @@ pub mod poll;
 pub mod task_events;
 
 use crate::config::{Environment, Root};
-use crate::http::network::Options;
+use crate::http::Options;
 use crate::http::{Http, Request};
 use crate::panics::caught;
 use crate::redaction::Redaction;

@@ -1,26 +1,25 @@
 //! The `task-events` function: an event of a task that changed its state → its flow run.
 
+mod answer;
+mod apis;
+
+pub use answer::{EventAnswer, TaskEventsError};
+
 use crate::aws::ecs::TaggedTask;
-use crate::aws::{AgentAws, AwsClients, AwsError};
+use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
-use crate::config::{
-    AgentConfig, AgentSecrets, ConfigErrors, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load,
-};
-use crate::functions::InvocationError;
-use crate::model::SetupError;
-use crate::model::run::Generation as Watched;
-use crate::poll::PrefectBuilder;
-use crate::prefect1::api::Prefect1;
-use crate::prefect3::api::{Prefect3, version_of};
+use crate::config::{AgentConfig, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load};
+use crate::model::Generation as Watched;
+use crate::prefect3::version_of;
 use crate::redaction::Redaction;
 use crate::task_events::decision::DecisionRules;
-use crate::task_events::event::{self, Ignored, NotAnEvent, TaskEvent};
-use crate::task_events::perform::{Known, PerformError, Performer, Told};
+use crate::task_events::event::{self, Ignored, TaskEvent};
+use crate::task_events::perform::{Known, Performer, Told};
 use crate::task_events::task_owner::{self, Owner, OwnerCandidate};
+use answer::answer_to_all;
+use apis::{Api, Apis};
 use futures_util::future::join_all;
-use serde::Serialize;
 use serde_json::Value;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -321,242 +320,4 @@ fn candidate(agent: &LoadedAgent) -> OwnerCandidate<'_> {
         Ok(GenerationConfig::One(_)) | Err(_) => None,
     };
     OwnerCandidate { agent: &agent.agent, work_pool }
-}
-
-// What goes back to Lambda: what was told, and why an event is worth another delivery.
-
-/// So many failed events of a batch are told one by one.
-const TOLD: usize = 10;
-
-/// What came of the events that the function was given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum EventAnswer {
-    /// Of the only one.
-    One(Told),
-    /// Of several, in order.
-    Several {
-        /// One entry per event.
-        events: Vec<Told>,
-    },
-}
-
-/// Why an event is delivered again.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum TaskEventsError {
-    /// What was given is none.
-    #[error("not an event: {0}")]
-    NotAnEvent(#[from] NotAnEvent),
-    /// The parameters cannot be read.
-    #[error("the parameters cannot be read: {0}")]
-    Parameters(AwsError),
-    /// The agent's way to its Prefect API cannot be built.
-    #[error("agent {agent}: {error}")]
-    Agent {
-        /// The agent.
-        agent: String,
-        /// Why.
-        error: SetupError,
-    },
-    /// Prefect or AWS had trouble.
-    #[error("agent {agent}: {error}")]
-    Performing {
-        /// The agent.
-        agent: String,
-        /// What it was.
-        error: PerformError,
-    },
-    /// Its configuration is wrong at the moment.
-    #[error("agent {agent}: {error}")]
-    Configuration {
-        /// The agent.
-        agent: String,
-        /// What is wrong.
-        error: ConfigErrors,
-    },
-    /// The task cannot be described, so that nobody knows whose it is.
-    #[error("the task cannot be described: {0}")]
-    Task(AwsError),
-    /// The invocation would have been killed.
-    #[error("no time was left in this invocation: Prefect or AWS took too long to answer")]
-    Deadline,
-    /// Some events of several.
-    #[error("{failed} of {of} events were not dealt with: {}", errors.join("; "))]
-    Several {
-        /// How many.
-        failed: usize,
-        /// Of how many.
-        of: usize,
-        /// Why, of the first ones, with what names them.
-        errors: Vec<String>,
-    },
-}
-
-impl TaskEventsError {
-    /// The key or the auth string may have been replaced.
-    fn is_unauthorised(&self) -> bool {
-        use crate::orchestrator::ApiError::Unauthorised;
-        matches!(self, Self::Performing { error: PerformError::Api(Unauthorised(_)), .. })
-    }
-}
-
-impl From<TaskEventsError> for InvocationError {
-    fn from(error: TaskEventsError) -> Self {
-        Self::new("TaskEventFailed", error.to_string())
-    }
-}
-
-/// What came of all events, each with what names it. An error if one failed: the others are told again then, which changes
-/// nothing.
-fn answer_to_all(mut events: Vec<(String, Result<Told, TaskEventsError>)>) -> Result<EventAnswer, TaskEventsError> {
-    if events.len() == 1 {
-        // The only one speaks for itself.
-        return events.remove(0).1.map(EventAnswer::One);
-    }
-    let of = events.len();
-    let (mut told, mut errors) = (Vec::with_capacity(of), Vec::new());
-    for (number, (name, event)) in (1..).zip(events) {
-        match event {
-            Ok(event) => told.push(event),
-            Err(error) => errors.push(format!("event {number}{name}: {error}")),
-        }
-    }
-    let failed = errors.len();
-    if failed == 0 {
-        return Ok(EventAnswer::Several { events: told });
-    }
-    if failed > TOLD {
-        errors.truncate(TOLD);
-        errors.push(format!("and {} more", failed - TOLD));
-    }
-    Err(TaskEventsError::Several { failed, of, errors })
-}
-
-// The agents' ways to their Prefect APIs, kept by a warm process: connections are opened once, not for every event.
-
-/// One agent's way to its Prefect API.
-enum Api {
-    One(Box<Prefect1>),
-    Three(Box<Prefect3>),
-}
-
-impl Api {
-    /// No request goes on beyond `deadline`.
-    fn set_deadline(&self, deadline: Instant) {
-        match self {
-            Self::One(one) => one.set_deadline(Some(deadline)),
-            Self::Three(three) => three.set_deadline(Some(deadline)),
-        }
-    }
-}
-
-/// A way, and what it was made of.
-struct CachedApi {
-    config: AgentConfig,
-    secrets: AgentSecrets,
-    arn: Option<String>,
-    /// When the parameters were read that it was made of.
-    read_at: OffsetDateTime,
-    api: Arc<Api>,
-}
-
-impl CachedApi {
-    /// Whether a way made anew would be the same. Documents that lie elsewhere may have changed since.
-    fn is_made_of(
-        &self,
-        agent: &LoadedAgent,
-        (config, secrets): (&AgentConfig, &AgentSecrets),
-        read: OffsetDateTime,
-    ) -> bool {
-        let is_the_same = self.config == *config && self.secrets.is_same(secrets) && self.arn == agent.arn;
-        is_the_same && (self.read_at == read || !config.refers_elsewhere())
-    }
-}
-
-/// The ways of all agents.
-struct Apis<C> {
-    root: Root,
-    aws: Arc<AwsClients>,
-    clock: C,
-    redaction: Redaction,
-    /// By agent.
-    kept: Mutex<HashMap<String, CachedApi>>,
-}
-
-impl<C: Clock + Clone> Apis<C> {
-    fn new(root: Root, aws: Arc<AwsClients>, clock: C, redaction: Redaction) -> Self {
-        Self { root, aws, clock, redaction, kept: Mutex::default() }
-    }
-
-    /// An agent's way to its API, for requests up to `deadline`. `read_at`: when the agent's parameters were read.
-    async fn of(
-        &self,
-        agent: &LoadedAgent,
-        (config, secrets): (&AgentConfig, &AgentSecrets),
-        (read_at, deadline): (OffsetDateTime, Instant),
-    ) -> Result<Arc<Api>, TaskEventsError> {
-        let key = agent.agent.clone();
-        // Held while one is made, so that events that come together share it.
-        let mut kept = self.kept.lock().await;
-        let known = kept.get(&key).filter(|known| known.is_made_of(agent, (config, secrets), read_at));
-        let api = if let Some(known) = known {
-            Arc::clone(&known.api)
-        } else {
-            let api = Arc::new(self.made(agent, (config, secrets)).await?);
-            let (config, secrets, arn) = (config.clone(), secrets.clone(), agent.arn.clone());
-            kept.insert(key, CachedApi { config, secrets, arn, read_at, api: Arc::clone(&api) });
-            api
-        };
-        drop(kept);
-        api.set_deadline(deadline);
-        Ok(api)
-    }
-
-    async fn made(
-        &self,
-        agent: &LoadedAgent,
-        (config, secrets): (&AgentConfig, &AgentSecrets),
-    ) -> Result<Api, TaskEventsError> {
-        let (aws, clock) = (Arc::clone(&self.aws), self.clock.clone());
-        let builder = PrefectBuilder::of_parameter(aws, clock, &self.root, agent, secrets, &self.redaction);
-        let made = match &config.generation {
-            GenerationConfig::One(one) => builder.prefect1(config, one).await.map(|one| Api::One(Box::new(one))),
-            GenerationConfig::Three(three) => {
-                builder.prefect3(config, three).await.map(|three| Api::Three(Box::new(three)))
-            }
-        };
-        made.map_err(|error| TaskEventsError::Agent { agent: agent.agent.clone(), error })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
-
-    fn told(why: &str) -> Told {
-        Told { why: why.into(), ..Told::default() }
-    }
-
-    #[test]
-    fn one_event_answers_as_itself_and_several_as_a_list() {
-        let one = answer_to_all(vec![(String::new(), Ok(told("a")))]).unwrap();
-        assert_eq!(serde_json::json!(one)["why"], "a");
-        let two = answer_to_all(vec![(String::new(), Ok(told("a"))), (String::new(), Ok(told("b")))]).unwrap();
-        assert_eq!(serde_json::json!(two)["events"][1]["why"], "b");
-        assert_eq!(
-            answer_to_all(vec![(String::new(), Err(TaskEventsError::Deadline))]),
-            Err(TaskEventsError::Deadline)
-        );
-    }
-
-    #[test]
-    fn an_error_says_which_of_the_events_failed_and_is_bounded() {
-        let failed = |_| (" (task t)".to_owned(), Err(TaskEventsError::Deadline));
-        let mut events: Vec<_> = (0..15).map(failed).collect();
-        events.insert(1, (String::new(), Ok(told("a"))));
-        let error = answer_to_all(events).unwrap_err().to_string();
-        assert!(error.starts_with("15 of 16 events were not dealt with: event 1 (task t): no time"), "{error}");
-        assert!(error.contains("event 3 (task t)") && error.ends_with("and 5 more"), "{error}");
-    }
 }

@@ -126,9 +126,7 @@ fn how(facts: &AgentFacts, status: &Status, now: OffsetDateTime) -> AgentStatus 
     if status.stopped && agent.max_polls.is_some_and(|max_polls| status.polls >= max_polls) {
         return AgentStatus::Stopped;
     }
-    let recent = |instant: Option<OffsetDateTime>| {
-        instant.is_some_and(|instant| now - instant <= agent.poll_interval * PATIENCE)
-    };
+    let recent = |instant: Option<OffsetDateTime>| is_recent(instant, agent.poll_interval, now);
     // Patience begins anew with the announced end: only then can a poll succeed again.
     if recent(status.maintenance_until) {
         AgentStatus::Maintenance
@@ -139,6 +137,11 @@ fn how(facts: &AgentFacts, status: &Status, now: OffsetDateTime) -> AgentStatus 
     } else {
         AgentStatus::Failing
     }
+}
+
+/// Whether this was so short a while ago that nobody need worry.
+pub fn is_recent(instant: Option<OffsetDateTime>, poll_interval: Duration, now: OffsetDateTime) -> bool {
+    instant.is_some_and(|instant| now - instant <= poll_interval * PATIENCE)
 }
 
 #[cfg(test)]

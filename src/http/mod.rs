@@ -1,18 +1,22 @@
 //! How requests leave: the one way to Prefect, to AWS, and to the documents that configurations name.
 //!
 //! Whatever is sent goes through [`Http::send`], and everything above it is the same whoever answers: the network
-//! ([`network`]), a recorder before it (a dry run), or a world in the same process (the tests' histories, in virtual
+//! ([`Http::network`]), a recorder before it (a dry run), or a world in the same process (the tests' histories, in virtual
 //! time).
 
-pub mod network;
-
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
+use reqwest::redirect::{Attempt, Policy};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+#[cfg(test)]
+mod tests;
 
 /// A request. Its debug text tells neither headers nor body, which hold secrets.
 #[derive(Clone, PartialEq)]
@@ -120,4 +124,161 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+// The network: TLS roots, time limits, and what a network error says about the effect.
+//
+// The roots are Mozilla's, compiled in: scanning the operating system's certificates costs a cold start tens of
+// milliseconds. A private authority (a self-hosted Prefect's, `AWS_CA_BUNDLE`) is added to them.
+
+/// Redirects that are followed at most, within one host.
+const MAX_REDIRECTS: usize = 3;
+/// What Prefect's access log shows.
+const USER_AGENT: &str = concat!("prefect-serverless-agent/", env!("CARGO_PKG_VERSION"));
+/// A server of Prefect 2 or 3 closes connections that were idle for 5 s.
+const WORKER_IDLE: Duration = Duration::from_secs(4);
+
+/// How a client behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// To connect, with the TLS handshake. A connection that takes longer counts as none.
+    pub connect: Duration,
+    /// Connections idle for longer are not used again. The sockets of a function that was frozen longer than the default
+    /// are likely dead.
+    pub idle: Duration,
+    /// Longer answers are not read: memory is bounded.
+    pub max_answer_bytes: usize,
+    /// Redirects that keep method, body and origin are followed.
+    pub follows_redirects: bool,
+}
+
+impl Options {
+    /// For Prefect 1, and for documents.
+    pub const PREFECT1: Self = Self {
+        connect: Duration::from_secs(3),
+        idle: Duration::from_secs(20),
+        // No poll has so much to say.
+        max_answer_bytes: 20 * 1024 * 1024,
+        follows_redirects: true,
+    };
+    /// For Prefect 2 and 3.
+    pub const PREFECT3: Self = Self { idle: WORKER_IDLE, ..Self::PREFECT1 };
+    /// For AWS, whose largest legitimate answer is a document of a few megabytes.
+    pub const AWS: Self = Self {
+        connect: Duration::from_secs(2),
+        idle: Duration::from_secs(20),
+        max_answer_bytes: 8 * 1024 * 1024,
+        follows_redirects: false,
+    };
+}
+
+/// A client that cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The private authority's certificates cannot be read.
+    #[error("{0}")]
+    CaBundle(String),
+    /// TLS or the client itself could not be set up.
+    #[error("the HTTP client cannot be built: {0}")]
+    Setup(String),
+}
+
+impl Http {
+    /// The network. `ca_pem` holds the certificates of a private authority, which is trusted besides the public ones.
+    pub fn network(options: Options, ca_pem: Option<&str>) -> Result<Self, ClientError> {
+        let redirects = if options.follows_redirects { Policy::custom(redirect) } else { Policy::none() };
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(ca_pem)?)
+            .connect_timeout(options.connect)
+            .pool_idle_timeout(options.idle)
+            .tcp_nodelay(true)
+            .redirect(redirects)
+            .retry(reqwest::retry::never())
+            .user_agent(USER_AGENT)
+            .build()
+            .map_err(|error| ClientError::Setup(chain(&error)))?;
+        Ok(Self::over(Network { client, max_answer_bytes: options.max_answer_bytes }))
+    }
+}
+
+#[derive(Debug)]
+struct Network {
+    client: reqwest::Client,
+    max_answer_bytes: usize,
+}
+
+impl Exchange for Network {
+    fn exchange(&self, request: Request) -> BoxFuture<'_, Result<Answer, SendError>> {
+        Box::pin(async move {
+            let Request { method, url, headers, body, timeout } = request;
+            let mut builder = self.client.request(method, url).headers(headers).timeout(timeout);
+            if let Some(body) = body {
+                builder = builder.body(body);
+            }
+            let mut response = builder.send().await.map_err(classify)?;
+            let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+            let mut body = BytesMut::new();
+            while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(&error.without_url()))? {
+                if body.len() + chunk.len() > self.max_answer_bytes {
+                    return Err(SendError::TooLong(self.max_answer_bytes));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Answer { status, headers, body: body.freeze() })
+        })
+    }
+}
+
+/// Public roots, the private ones, no client certificate.
+pub(crate) fn tls(ca_pem: Option<&str>) -> Result<rustls::ClientConfig, ClientError> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    for certificate in private_roots(ca_pem)? {
+        roots.add(certificate).map_err(|error| ClientError::CaBundle(error.to_string()))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ClientError::Setup(error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The certificates of a PEM text; a text without any is an error, because it would silently trust nobody new.
+fn private_roots(ca_pem: Option<&str>) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let Some(pem) = ca_pem else { return Ok(Vec::new()) };
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| ClientError::CaBundle(format!("no PEM text: {error}")))?;
+    if certificates.is_empty() {
+        return Err(ClientError::CaBundle("the PEM text holds no certificate".into()));
+    }
+    Ok(certificates)
+}
+
+/// Follows a redirect only when it keeps method and body (307, 308) and stays with the same scheme, host and port:
+/// the headers carry credentials.
+fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let keeps_body = matches!(attempt.status().as_u16(), 307 | 308);
+    let same_origin = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if keeps_body && same_origin && attempt.previous().len() <= MAX_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+/// Tells what a request that got no answer may have done. The texts hold no URL, which may hold a password.
+fn classify(error: reqwest::Error) -> SendError {
+    let error = error.without_url();
+    if error.is_builder() {
+        return SendError::Impossible(chain(&error));
+    }
+    if error.is_connect() {
+        return SendError::NotSent(chain(&error));
+    }
+    no_answer(&error)
+}
+
+fn no_answer(error: &reqwest::Error) -> SendError {
+    SendError::NoAnswer { reason: chain(error), timed_out: error.is_timeout() }
 }

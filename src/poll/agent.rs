@@ -3,13 +3,13 @@
 use super::build::Prefect;
 use super::context::SeenLaunches;
 use super::ended::tell_ended;
-use super::iteration::{Iteration, Rules};
+use super::iteration::{Iteration, IterationRules};
 use super::plan::Limits;
 use super::report::{AgentReport, ReportBuilder};
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
-use crate::model::run::Generation;
+use crate::model::Generation;
 use crate::model::{ErrorKind, Registration};
 use crate::orchestrator::TaskWatch;
 use crate::panics::{caught, lock};
@@ -199,7 +199,13 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
     }
 
     /// One turn with this API.
-    async fn turn(&self, rules: Rules, prefect: &impl TaskWatch, generation: Generation, report: &ReportBuilder) {
+    async fn turn(
+        &self,
+        rules: IterationRules,
+        prefect: &impl TaskWatch,
+        generation: Generation,
+        report: &ReportBuilder,
+    ) {
         let sides = (prefect, &self.platform, &self.clock);
         Iteration::new(rules, sides, report, &self.seen).run().await;
         tell_ended(&self.config.agent, generation, sides, report).await;
@@ -231,9 +237,9 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
         self.overrides.max_polls.or(self.prefect.max_polls())
     }
 
-    fn rules(&self, invocation: &Invocation) -> Rules {
+    fn rules(&self, invocation: &Invocation) -> IterationRules {
         let config = &self.config;
-        Rules {
+        IterationRules {
             agent: config.agent.clone(),
             marked_as: self.marked_as.clone(),
             prefetch: self.overrides.prefetch_at_most.map_or(config.prefetch, |most| config.prefetch.min(most)),
@@ -281,5 +287,7 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
             deferred: count(report.deferred.len()),
             failed: count(report.failed.len()),
         };
+        status.outstanding = report.outstanding.map(count);
+        status.oldest_due = report.oldest_due;
     }
 }

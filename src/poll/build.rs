@@ -2,7 +2,7 @@
 //! its platform, and what to do where its credential is refused.
 
 use super::agent::{Agent, Counter, Overrides, Parts};
-use super::dry_run::{Recorder, Service};
+use super::dry_run::{RecordedService, Recorder};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{
@@ -11,14 +11,13 @@ use crate::config::{
 };
 use crate::documents::{LocalFiles, resolve_text};
 use crate::http::Http;
-use crate::http::network::Options;
+use crate::http::Options;
 use crate::model::{ApiError, ErrorKind, Registration, SetupError};
 use crate::orchestrator::Orchestrator;
-use crate::platform::ecs::AgentEcs;
 use crate::platform::{AgentPlatform, AgentSetup, WorkPoolType, ecs};
-use crate::prefect1::api::{Prefect1, Setup};
+use crate::prefect1::{Prefect1, Setup};
 use crate::prefect3;
-use crate::prefect3::api::Prefect3;
+use crate::prefect3::Prefect3;
 use crate::redaction::Redaction;
 use crate::state::Status;
 use std::sync::Arc;
@@ -107,7 +106,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Agent<P, C> {
     ) -> Result<Self, SetupError> {
         let wrong = |message| SetupError { kind: ErrorKind::Configuration, message };
         let (config, secrets) = agent.result.clone().map_err(|errors| wrong(errors.to_string()))?;
-        let prefect = PrefectBuilder::of_parameter(aws, clock, root, agent, &secrets, &Redaction::default());
+        let prefect = PrefectBuilder::of_parameter::<P>(aws, clock, root, agent, &secrets, &Redaction::default());
         let prefect = PrefectBuilder { read_only: false, ..prefect };
         let (counter, overrides) = (Counter::Process(AtomicU64::new(0)), Overrides::default());
         AgentBuilder { prefect, config, counter, status, overrides }.build().await
@@ -116,7 +115,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Agent<P, C> {
 
 impl<C: Clock + Clone> PrefectBuilder<C> {
     /// For an agent that is configured by a parameter, and whose runs are only looked after: it does not register.
-    pub fn of_parameter(
+    pub fn of_parameter<P: AgentPlatform<C>>(
         aws: Arc<AwsClients>,
         clock: C,
         root: &Root,
@@ -124,7 +123,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         secrets: &AgentSecrets,
         redaction: &Redaction,
     ) -> Self {
-        let marked_as = format!("{}/{}", root.as_str(), agent.agent);
+        let marked_as = P::marked_as(root.as_str(), &agent.agent);
         let identity = Identity { parameter_arn: agent.arn.clone(), marked_as, root: Some(root.clone()) };
         let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
         let environment = Environment::default();
@@ -142,8 +141,8 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         &self.aws
     }
 
-    /// What the agent's runs are rendered by. Reads the documents that its configuration names.
-    pub(crate) async fn ecs(&self, config: &AgentConfig) -> Result<AgentEcs<C>, SetupError> {
+    /// The platform that the agent's runs are launched on. Reads the documents that its configuration names.
+    pub(crate) async fn platform<P: AgentPlatform<C>>(&self, config: &AgentConfig) -> Result<P, SetupError> {
         let setup = AgentSetup {
             config,
             secrets: &self.secrets,
@@ -154,7 +153,23 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             local_files: self.local_files,
             clock: self.clock.clone(),
         };
-        AgentEcs::of_agent(&setup).await
+        P::of_agent(&setup).await
+    }
+
+    /// For an agent that is configured by a file, and whose runs are only looked at: it does not register.
+    pub fn of_file<P: AgentPlatform<C>>(
+        aws: Arc<AwsClients>,
+        clock: C,
+        (path, environment): (&str, &Environment),
+        agent: &LoadedAgent,
+        secrets: &AgentSecrets,
+        redaction: &Redaction,
+    ) -> Self {
+        let marked_as = P::marked_as(path, &agent.agent);
+        let identity = Identity { parameter_arn: None, marked_as, root: None };
+        let (secrets, redaction, environment) = (secrets.clone(), redaction.clone(), environment.clone());
+        let (local_files, recorder) = (LocalFiles::Allowed, None);
+        Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder }
     }
 
     /// Prefect 0.15 and 1.
@@ -173,7 +188,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        Prefect1::new(setup, self.recorded(http, Service::Prefect1)).map_err(|error| unusable(&error))
+        Prefect1::new(setup, self.recorded(http, RecordedService::Prefect1)).map_err(|error| unusable(&error))
     }
 
     /// Prefect 2 and 3.
@@ -192,7 +207,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
     ) -> Result<Prefect3, SetupError> {
         let clock = self.clock.clone();
         let session = format!("{}/{}", std::process::id(), clock.now().unix_timestamp_nanos());
-        let setup = prefect3::api::Setup {
+        let setup = prefect3::Setup {
             config: config.clone().with(three.clone()),
             secrets: self.secrets.clone(),
             marked_as: self.identity.marked_as.clone(),
@@ -204,12 +219,12 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             now: Arc::new(move || clock.now()),
             read_only: self.read_only,
         };
-        let service = Service::Prefect3 { api: config.api.clone() };
+        let service = RecordedService::Prefect3 { api: config.api.clone() };
         Prefect3::new(setup, self.recorded(http, service)).map_err(|error| unusable(&error))
     }
 
     /// The way to the agent's Prefect API: by the record, in a dry run.
-    fn recorded(&self, http: Http, service: Service) -> Http {
+    fn recorded(&self, http: Http, service: RecordedService) -> Http {
         match &self.recorder {
             Some(recorder) => recorder.before(http, service),
             None => http,

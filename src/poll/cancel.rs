@@ -16,15 +16,15 @@ const STOP_REASON: &str = "The flow run was cancelled";
 
 /// What is to be done about a cancelled run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CancelDecision {
+pub(crate) struct CancelDecision {
     /// Deployments to stop.
-    pub(super) stop: Vec<String>,
+    pub(crate) stop: Vec<String>,
     /// Nothing is left that could end the run by itself: it is written down as Cancelled.
-    pub(super) ends: bool,
+    pub(crate) ends: bool,
 }
 
 /// Decides, by the run's deployments. Pure. `patient`: the flow has begun, and has not had its time to end by itself.
-pub(super) fn decide(live: &[LiveDeployment], patient: bool) -> CancelDecision {
+pub(crate) fn decide(live: &[LiveDeployment], patient: bool) -> CancelDecision {
     let may_go_on = |one: &&LiveDeployment| patient && one.progress == Progress::Begun;
     let stop = live.iter().filter(|one| !one.is_stopping && !may_go_on(one));
     // A flow that has begun and shows no deployment may run where this agent cannot see it.

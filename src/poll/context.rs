@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// What an iteration follows.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
+pub struct IterationRules {
     /// The agent's name in the deployment.
     pub agent: String,
     /// `<root>/<agent>`: what its claims are marked with.
@@ -35,7 +35,7 @@ pub struct Rules {
 /// What the steps of one iteration share.
 pub(super) struct Context<'a, O: Orchestrator, P, C> {
     /// What they follow.
-    pub(super) rules: Rules,
+    pub(super) rules: IterationRules,
     /// The Prefect API.
     pub(super) orchestrator: &'a O,
     /// The platform.
@@ -57,7 +57,7 @@ pub(super) struct Context<'a, O: Orchestrator, P, C> {
 impl<'a, O: Orchestrator, P: Platform, C: Clock> Context<'a, O, P, C> {
     /// Of an iteration that has not begun.
     pub(super) fn new(
-        rules: Rules,
+        rules: IterationRules,
         (orchestrator, platform, clock): (&'a O, &'a P, &'a C),
         report: &'a ReportBuilder,
         seen: &'a SeenLaunches,

@@ -2,7 +2,7 @@
 
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::build::{AgentBuilder, Identity, PrefectBuilder};
-use super::dry_run::{Record, Recorder, Service, Unhurried};
+use super::dry_run::{Record, RecordedService, Recorder, Unhurried};
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
@@ -343,7 +343,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             Arc::new(Recorder::new(&loaded.agent, record.clone(), self.redaction.clone(), self.clock.now()))
         });
         let aws = match &recorder {
-            Some(recorder) => Arc::new(self.aws.through(|http| recorder.before(http, Service::Aws))),
+            Some(recorder) => Arc::new(self.aws.through(|http| recorder.before(http, RecordedService::Aws))),
             None => Arc::clone(&self.aws),
         };
         let prefect = PrefectBuilder {

@@ -3,7 +3,7 @@
 use super::report::ReportBuilder;
 use crate::clock::Clock;
 use crate::model::ApiError;
-use crate::model::run::{ClaimedBy, Generation, Phase, Run};
+use crate::model::{ClaimedBy, Generation, Phase, Run};
 use crate::orchestrator::{Ending, LogLevel, RunLog, TaskWatch, Watched};
 use crate::platform::{EndedDeployment, Place, Platform};
 use std::time::Duration;

@@ -23,7 +23,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-pub use super::context::Rules;
+pub use super::context::IterationRules;
 
 /// So long after the start of held runs they are claimed, and a queue they filled shows what lies behind them.
 const CLAIMED_AFTER: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ struct PageOfRuns<D> {
 impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
     /// One that has not begun.
     pub fn new(
-        rules: Rules,
+        rules: IterationRules,
         (orchestrator, platform, clock): (&'a O, &'a P, &'a C),
         report: &'a ReportBuilder,
         seen: &'a SeenLaunches,
@@ -104,6 +104,7 @@ impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
             Err(error) => return self.0.report.api_trouble(&error, self.0.clock.now()),
         };
         self.0.report.foreign_pending(standing.foreign);
+        self.0.report.outstanding(standing.claimed.len());
         if self.0.why_not_claim().is_none() {
             let cx = &self.0;
             tokio::join!(recover(cx, standing.claimed, now), cancel(cx, standing.cancelling, now));
@@ -142,13 +143,13 @@ impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
     fn fresh_runs(&self, page: DuePage<O::Detail>, seen: &mut HashSet<String>) -> Vec<DueRun<O::Detail>> {
         for (flow_run_id, reason) in page.unreadable {
             if seen.insert(flow_run_id.clone()) {
-                self.0.report.found(&flow_run_id);
+                self.0.report.found(&flow_run_id, None);
                 self.0.report.record(&flow_run_id, RunOutcome::Deferred(format!("cannot be understood: {reason}")));
             }
         }
         let fresh: Vec<_> = page.runs.into_iter().filter(|run| seen.insert(run.flow_run_id.clone())).collect();
         for run in &fresh {
-            self.0.report.found(&run.flow_run_id);
+            self.0.report.found(&run.flow_run_id, run.scheduled_for);
         }
         fresh
     }

@@ -20,7 +20,7 @@
 
 pub mod agent;
 mod build;
-mod cancel;
+pub(crate) mod cancel;
 mod claim;
 pub mod context;
 pub mod deployment;
@@ -30,7 +30,7 @@ pub mod iteration;
 mod launch;
 pub mod plan;
 mod prepare;
-mod recover;
+pub(crate) mod recover;
 pub mod report;
 mod tell;
 

@@ -13,11 +13,12 @@ use crate::model::{ErrorKind, RunRefusal};
 use crate::orchestrator::{ClaimedRun, Orchestrator, RenderError};
 use crate::platform::{AfterLaunch, LaunchOutcome, LiveDeployment, Place, Platform, TransientCause};
 use futures_util::future::join_all;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// What the deployments of a claimed run mean for it. Pure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ClaimDeployments {
+pub(crate) enum ClaimDeployments {
     /// One that runs the flow, or will.
     Lives(String),
     /// They are about to stop: what follows is known once they have.
@@ -27,12 +28,17 @@ pub(super) enum ClaimDeployments {
 }
 
 /// Looks at the deployments of a claimed run.
-pub(super) fn found(live: &[LiveDeployment]) -> ClaimDeployments {
+pub(crate) fn found(live: &[LiveDeployment]) -> ClaimDeployments {
     match (live.iter().find(|one| !one.is_stopping), live.first()) {
         (Some(one), _) => ClaimDeployments::Lives(one.id.clone()),
         (None, Some(one)) => ClaimDeployments::Ending(one.id.clone()),
         (None, None) => ClaimDeployments::Nothing,
     }
+}
+
+/// Whether a claim without a begun flow is old enough to be finished.
+pub(crate) fn is_orphan(now: OffsetDateTime, claimed_at: OffsetDateTime, orphan_after: Duration) -> bool {
+    now - claimed_at >= orphan_after
 }
 
 /// Finishes the claims that have waited for their task too long.
@@ -41,7 +47,8 @@ pub(super) async fn recover<O: Orchestrator, P: Platform, C: Clock>(
     claimed: Vec<ClaimedRun<O::Detail>>,
     now: OffsetDateTime,
 ) {
-    let orphans: Vec<_> = claimed.into_iter().filter(|claimed| now - claimed.since >= cx.rules.orphan_after).collect();
+    let is_old = |claimed: &ClaimedRun<O::Detail>| is_orphan(now, claimed.since, cx.rules.orphan_after);
+    let orphans: Vec<_> = claimed.into_iter().filter(is_old).collect();
     if orphans.is_empty() {
         return;
     }

@@ -62,6 +62,13 @@ pub struct AgentReport {
     /// Labels and tasks of launched runs that could not be written down yet (Prefect 2 and 3): a warm process does it
     /// with its next poll.
     pub untold: usize,
+    /// Claims of this agent that have waited for their flow to begin for so long that they are looked after; `None` = they
+    /// could not be asked for. For the status.
+    #[serde(skip)]
+    pub outstanding: Option<usize>,
+    /// When the oldest of the deferred runs was to start. For the status.
+    #[serde(skip)]
+    pub oldest_due: Option<OffsetDateTime>,
     /// What may need a person: unknown backend settings, keys delivered in the environment.
     pub warnings: Vec<String>,
     /// How long the poll took, milliseconds.
@@ -156,13 +163,17 @@ struct Entries {
     report: AgentReport,
     /// Runs whose work has begun and has no outcome yet.
     open: Vec<String>,
+    /// When the runs that were found were to start, as far as that is known.
+    scheduled_for: BTreeMap<String, OffsetDateTime>,
 }
 
 impl ReportBuilder {
-    /// A run was found due. Until it has an outcome it is reported as left for a later poll.
-    pub fn found(&self, flow_run_id: &str) {
+    /// A run was found due. Until it has an outcome it is reported as left for a later poll. `scheduled_for`: when it was
+    /// to start, where that is known.
+    pub fn found(&self, flow_run_id: &str, scheduled_for: Option<OffsetDateTime>) {
         let mut entries = self.lock();
         entries.report.ready += 1;
+        entries.scheduled_for.extend(scheduled_for.map(|at| (flow_run_id.to_owned(), at)));
         entries.open.push(flow_run_id.to_owned());
     }
 
@@ -222,6 +233,11 @@ impl ReportBuilder {
         self.lock().report.foreign_pending = claims;
     }
 
+    /// So many claims of this agent stand whose flow has not begun.
+    pub fn outstanding(&self, claims: usize) {
+        self.lock().report.outstanding = Some(claims);
+    }
+
     /// So many writes about launched runs are left.
     pub fn untold(&self, writes: usize) {
         self.lock().report.untold = writes;
@@ -239,6 +255,8 @@ impl ReportBuilder {
         for flow_run_id in &entries.open {
             add(&mut report, flow_run_id, RunOutcome::Deferred(unfinished.to_owned()));
         }
+        let scheduled_for = |run: &WithReason| entries.scheduled_for.get(&run.flow_run_id).copied();
+        report.oldest_due = report.deferred.iter().filter_map(scheduled_for).min();
         report.ok = report.error.is_none();
         if report.error_kind != Some(ErrorKind::Maintenance) {
             report.maintenance_until = None;
@@ -266,5 +284,27 @@ fn add(report: &mut AgentReport, flow_run_id: &str, outcome: RunOutcome) {
         RunOutcome::Recovered { task_arn } if report.launched.iter().any(|launched| launched.task_arn == task_arn) => {}
         RunOutcome::Recovered { task_arn } => report.recovered.push(Recovered { flow_run_id, task_arn }),
         RunOutcome::Cancelled(reason) => report.cancelled.push(WithReason { flow_run_id, reason }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn the_oldest_run_that_is_left_is_kept_and_no_other() {
+        let early = datetime!(2026-11-24 12:00 UTC);
+        let at = |minutes: i64| Some(early + time::Duration::minutes(minutes));
+        let report = ReportBuilder::default();
+        for (run, scheduled_for) in [("launched", at(0)), ("left", at(1)), ("open", at(2)), ("unknown", None)] {
+            report.found(run, scheduled_for);
+        }
+        report.record("launched", RunOutcome::Launched { task_arn: "arn".into(), adopted: false });
+        report.record("left", RunOutcome::Deferred("no room".into()));
+        assert_eq!(report.report("no time").oldest_due, at(1));
+        let told = report.report("no time");
+        assert_eq!((told.ready, told.outstanding), (4, None));
+        assert!(!serde_json::json!(told).to_string().contains("oldest_due"), "the report's fields are fixed");
     }
 }

@@ -33,6 +33,12 @@ pub struct Status {
     /// Counts of the last poll.
     #[serde(default)]
     pub counts: Counts,
+    /// When the oldest run was to start that the last poll left for a later one.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub oldest_due: Option<OffsetDateTime>,
+    /// Claims that the last poll found whose flow should have begun; `None` = it could not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outstanding: Option<u64>,
     /// The remembered registration.
     #[serde(default)]
     pub registration: Option<Registration>,

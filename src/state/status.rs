@@ -82,6 +82,8 @@ pub fn parse(text: &str) -> Status {
             deferred: count("deferred"),
             failed: count("failed"),
         },
+        oldest_due: time("oldest_due"),
+        outstanding: field(&fields, "outstanding"),
         registration: field(&fields, "registration"),
     }
 }

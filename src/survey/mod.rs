@@ -24,8 +24,8 @@ use crate::platform::ecs::worker::NetworkLookup;
 use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
 use crate::platform::{Platform, RunDescription};
 use crate::poll::PrefectBuilder;
-use crate::prefect1::api::Prefect1;
-use crate::prefect3::api::PoolSurvey;
+use crate::prefect1::Prefect1;
+use crate::prefect3::PoolSurvey;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ pub async fn survey<C: Clock + Clone>(
             api.set_deadline(Some(deadline));
             // Who the agent is to Prefect; nothing is registered.
             api.connect(None).await.map_err(SurveyError::Prefect)?;
-            let platform = prefect.ecs(config).await;
+            let platform = prefect.platform::<AgentEcs<C>>(config).await;
             Ok(survey_1(&api, platform, prefect.aws(), config, home).await)
         }
         GenerationConfig::Three(three) => {
@@ -145,7 +145,7 @@ pub async fn survey<C: Clock + Clone>(
             let mut survey = Survey { home, pool: None, defaults: None, launches, runs_unread: None, needs };
             if pool.pool.kind == AgentEcs::<C>::WORK_POOL.name {
                 let (defaults, described) = api.describe_surveyed(&pool.deployments).await;
-                let edge = Edge { platform: prefect.ecs(config).await, aws: prefect.aws(), config };
+                let edge = Edge { platform: prefect.platform::<AgentEcs<C>>(config).await, aws: prefect.aws(), config };
                 let is_served = |queue: &Option<String>| {
                     three.work_queues.is_empty()
                         || queue.as_ref().is_some_and(|queue| three.work_queues.contains(queue))

@@ -4,7 +4,7 @@ use super::place::Place;
 use super::{RenderedLaunch, SurveyedDefinition};
 use crate::config::{AgentConfig, Document, GenerationConfig};
 use crate::documents::{DocumentPlace, LocalFiles, document_place};
-use crate::model::run::Generation;
+use crate::model::Generation;
 use crate::task_events::perform::{LogStream, log_stream};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,6 +125,15 @@ impl Needs {
         needs.capacity(asker, &launch.run_task, definition, overrides);
     }
 
+    /// Takes down what the runs of another agent ask for too.
+    pub fn merge(&mut self, other: Self) {
+        for (place, needs) in other.places {
+            self.places.entry(place).or_default().merge(needs);
+        }
+        merge(&mut self.s3_objects, other.s3_objects);
+        merge(&mut self.parameters, other.parameters);
+    }
+
     /// The needs of launches that are made with the functions' own roles: in their own account.
     pub fn own(&self) -> impl Iterator<Item = (&Place, &PlaceNeeds)> {
         self.places.iter().filter(|(place, _)| place.reach == super::Reach::Own)
@@ -149,6 +158,46 @@ impl Needs {
 }
 
 impl PlaceNeeds {
+    fn merge(&mut self, other: Self) {
+        let Self {
+            clusters,
+            task_roles,
+            execution_roles,
+            log_groups,
+            read_log_groups,
+            images,
+            secrets,
+            task_definitions,
+            unknown_definitions,
+            subnets,
+            security_groups,
+            vpcs,
+            capacity_providers,
+            launch_types,
+            sizes,
+        } = other;
+        self.unknown_definitions.extend(unknown_definitions);
+        let all = [
+            (&mut self.clusters, clusters),
+            (&mut self.task_roles, task_roles),
+            (&mut self.execution_roles, execution_roles),
+            (&mut self.log_groups, log_groups),
+            (&mut self.read_log_groups, read_log_groups),
+            (&mut self.images, images),
+            (&mut self.secrets, secrets),
+            (&mut self.task_definitions, task_definitions),
+            (&mut self.subnets, subnets),
+            (&mut self.security_groups, security_groups),
+            (&mut self.vpcs, vpcs),
+            (&mut self.capacity_providers, capacity_providers),
+            (&mut self.launch_types, launch_types),
+            (&mut self.sizes, sizes),
+        ];
+        for (asked, more) in all {
+            merge(asked, more);
+        }
+    }
+
     fn network(&mut self, asker: &str, launch: &RenderedLaunch) {
         if let Some(lookup) = &launch.network {
             ask(&mut self.vpcs, lookup.vpc_id().unwrap_or("default"), asker);
@@ -215,6 +264,12 @@ impl PlaceNeeds {
 
 fn ask(by: &mut Asked, what: &str, asker: &str) {
     by.entry(what.to_owned()).or_default().insert(asker.to_owned());
+}
+
+fn merge(asked: &mut Asked, more: Asked) {
+    for (what, askers) in more {
+        asked.entry(what).or_default().extend(askers);
+    }
 }
 
 fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {

@@ -107,3 +107,6 @@ pub fn account_of(arn: &str) -> Option<&str> {
     let mut parts = arn.split(':');
     (parts.next() == Some("arn")).then(|| parts.nth(3)).flatten().filter(|account| !account.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 use super::event::TaskEvent;
 use super::observer::replicated;
 use super::task_owner::{LaunchedBy, Owner, Tags};
-use crate::model::run::{ClaimedBy, Generation, Phase, Run};
+use crate::model::{ClaimedBy, Generation, Phase, Run};
 use crate::orchestrator::LogLevel;
 use crate::platform::outcome::{AfterLaunch, give_back_delay};
 use crate::platform::{LaunchOutcome, TransientCause};

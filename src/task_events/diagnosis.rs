@@ -3,7 +3,7 @@
 mod texts;
 
 use super::event::{Container, TaskEvent};
-use crate::model::run::Generation;
+use crate::model::Generation;
 use std::borrow::Cow;
 
 /// Names of the variable that tells a container which flow run is its, of all generations of Prefect.

@@ -144,6 +144,24 @@ impl TaskEvent {
         })
     }
 
+    /// The same of a task as `DescribeTasks` tells of it; `None` = that has no ARN or no state. Times are seconds since
+    /// 1970 there, where events have texts.
+    pub fn of_description(task: &Value) -> Option<Self> {
+        let mut task = task.clone();
+        for key in ["createdAt", "startedAt", "stoppedAt"] {
+            let instant = instant_of(&task, key).and_then(|instant| instant.format(&Rfc3339).ok());
+            if let Some(fields) = task.as_object_mut() {
+                fields.insert(key.to_owned(), instant.map_or(Value::Null, Value::String));
+            }
+        }
+        let text = |key: &str| task.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let (task_arn, last_status) = (text("taskArn")?.to_owned(), text("lastStatus")?.to_owned());
+        let part = |number: usize| task_arn.split(':').nth(number).filter(|part| !part.is_empty()).map(str::to_owned);
+        let (region, account) = (part(3), part(4));
+        let task = EventTask::deserialize(&task).ok()?;
+        Some(Self { id: None, time: None, region, account, task_arn, last_status, task })
+    }
+
     /// Whether the task has come to its end.
     pub fn is_stopped(&self) -> bool {
         self.last_status == "STOPPED"
@@ -158,6 +176,13 @@ impl TaskEvent {
     pub fn task_id(&self) -> &str {
         self.task_arn.rsplit('/').next().unwrap_or_default()
     }
+}
+
+/// A time of a task as `DescribeTasks` tells it.
+#[allow(clippy::cast_possible_truncation)] // Saturates, and such a time is none.
+pub fn instant_of(task: &Value, key: &str) -> Option<OffsetDateTime> {
+    let milliseconds = task.get(key)?.as_f64()? * 1000.0;
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds.round() as i64) * 1_000_000).ok()
 }
 
 fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {

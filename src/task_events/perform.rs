@@ -8,7 +8,7 @@ use crate::aws::ecs::Ecs;
 use crate::aws::services::Logs;
 use crate::clock::Clock;
 use crate::model::ApiError;
-use crate::model::run::Generation;
+use crate::model::Generation;
 use crate::orchestrator::{Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};
 use crate::platform::ecs::outcome::{is_about_cluster, stopping_tasks};
 use crate::platform::started_by;

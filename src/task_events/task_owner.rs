@@ -4,7 +4,7 @@
 //! A Python worker's task says it in its tags, which ECS forgets about an hour after the task has stopped.
 
 use super::event::{Ignored, TaskEvent};
-use crate::model::run::{ClaimedBy, Generation, Run};
+use crate::model::{ClaimedBy, Generation, Run};
 use crate::slug::tag_slug;
 use std::collections::BTreeMap;
 use std::time::Duration;

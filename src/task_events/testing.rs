@@ -4,7 +4,7 @@
 use super::decision::{Action, Decision, DecisionRules, Look, Observation, decide};
 use super::event::TaskEvent;
 use super::task_owner::{LaunchedBy, Owner, Tags};
-use crate::model::run::{ClaimedBy, Generation, Phase, Run};
+use crate::model::{ClaimedBy, Generation, Phase, Run};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;

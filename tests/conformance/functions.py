@@ -102,12 +102,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Function:
-    """The `poll` function as a process, cold."""
+    """A function as a process, cold: `poll`, unless its environment says otherwise."""
 
-    def __init__(self, world, binary):
+    def __init__(self, world, binary, variables=None):
         self.api = RuntimeApi()
         self.log = tempfile.TemporaryFile()
-        variables = environment(world.aws, "127.0.0.1:%d" % self.api.server_address[1])
+        variables = {**environment(world.aws, "127.0.0.1:%d" % self.api.server_address[1]), **(variables or {})}
         self.api.events.release()  # the first event waits for the function, as at Lambda
         self.started = time.time()
         self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The fake Parameter Store and EC2 answer a boto3 script as moto does."""
+"""The fake Parameter Store, EC2 and ECS's services answer a boto3 script as moto does."""
 
 import pytest
 from botocore.exceptions import ClientError
@@ -163,3 +163,21 @@ def test_the_default_network_is_found(world, moto, client):
         yield observed(ec2.describe_subnets, Filters=[{"Name": "vpc-id", "Values": ["vpc-0123456789abcdef0"]}])
 
     agree([list(network(ours)), list(network(real))])
+
+
+def test_services_are_described_by_what_names_them(both):
+    """What `init --from-service` reads of a service."""
+
+    def script(ecs):
+        yield observed(ecs.describe_services, cluster="infra", services=["worker"])
+        ecs.create_cluster(clusterName="infra")
+        container = {"name": "worker", "image": "prefecthq/prefect:3-latest", "memory": 512}
+        ecs.register_task_definition(family="worker", containerDefinitions=[container])
+        ecs.create_service(cluster="infra", serviceName="worker", taskDefinition="worker", desiredCount=1)
+        read = ("serviceArn", "serviceName", "clusterArn", "status", "desiredCount", "taskDefinition")
+        for name in ("worker", "nobody"):
+            answer = observed(ecs.describe_services, cluster="infra", services=[name])
+            yield [{key: service[key] for key in read} for service in answer["services"]]
+            yield [failure["reason"] for failure in answer["failures"]]
+
+    agree(both("ecs", lambda ecs: list(script(ecs))))

@@ -1,7 +1,10 @@
 """Everything runs offline and with credentials that open nothing."""
 
 import os
+import shutil
+import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,16 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 sys.path.insert(0, str(Path(__file__).parent))
 
 import expansion  # noqa: E402
+
+sys.path.insert(0, str(expansion.ROOT / "tests/conformance"))
+sys.path.insert(0, str(expansion.ROOT / "scripts"))
+
+import orders  # noqa: E402
+import package  # noqa: E402
+import processes  # noqa: E402
+
+ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}[os.uname().machine]
+SECONDS = 60
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +66,55 @@ def full_stack():
         PollSchedule="rate(5 minutes)",
         Architecture="x86_64",
     )
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory):
+    """The installed command."""
+    prefix = tmp_path_factory.mktemp("installed")
+    wheel = os.environ.get("PSA_WHEEL")
+    if wheel:
+        venv.create(prefix, with_pip=True)
+        subprocess.run([prefix / "bin/pip", "install", "--quiet", "--no-index", wheel], check=True, timeout=SECONDS)
+    else:
+        bootstrap = expansion.ROOT / "target/lambda/lambda/bootstrap"
+        package.layout(ARCHITECTURE, bootstrap)
+        shutil.copytree(package.SHARE, prefix / "share/prefect-serverless-agent")
+        (prefix / "bin").mkdir()
+        shutil.copy2(processes.WORLD.with_name("prefect-serverless-agent"), prefix / "bin")
+    return prefix / "bin/prefect-serverless-agent"
+
+
+@pytest.fixture(scope="session")
+def world():
+    with processes.running_world() as world:
+        yield world
+
+
+@pytest.fixture
+def api(world):
+    world.ask("reset", {})
+    return orders.Prefect3(world.prefect3)
+
+
+@pytest.fixture
+def run(command, world, tmp_path):
+    """The command in an empty folder, with nothing in its environment but AWS and a key."""
+
+    def run(*arguments, **variables):
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "AWS_ENDPOINT_URL": world.aws,
+            "AWS_REGION": "eu-west-1",
+            "PREFECT_API_KEY": "pnu_fakekey",
+            **processes.AWS_ENVIRONMENT,
+            **variables,
+        }
+        done = subprocess.run(
+            [command, *map(str, arguments)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS
+        )
+        assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run

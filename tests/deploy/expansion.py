@@ -27,9 +27,9 @@ class NoManagedPolicies:
 
 
 @functools.cache
-def expanded_source():
-    """The SAM template after SAM's transform, functions of CloudFormation still in it."""
-    template = yaml_parse((ROOT / "template.yaml").read_text())
+def expanded_source(path=ROOT / "template.yaml"):
+    """A SAM template after SAM's transform, functions of CloudFormation still in it."""
+    template = yaml_parse(path.read_text())
     template["Globals"]["Function"]["CodeUri"] = {"Bucket": "artifacts", "Key": "lambda.zip"}
     return transform(template, {}, NoManagedPolicies())
 
@@ -37,6 +37,11 @@ def expanded_source():
 def expand(partition="aws", region="eu-west-1", **parameters):
     """Resources and outputs of a deployment of template.yaml with these parameters."""
     return evaluate(expanded_source(), parameters, partition, region)
+
+
+def expand_file(path, **parameters):
+    """The same of another template with these functions, such as a bundle's."""
+    return evaluate(expanded_source(path), parameters)
 
 
 def cluster_stack(**parameters):

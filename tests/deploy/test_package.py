@@ -1,6 +1,7 @@
 """What is released: the packaged template is the template for one architecture, and packing gives the same bytes."""
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -59,3 +60,31 @@ def test_packing_gives_the_same_bytes_and_an_executable(tmp_path):
 def test_a_template_that_has_changed_is_noticed():
     with pytest.raises(SystemExit, match="CodeUri"):
         package.packaged_template((expansion.ROOT / "template.yaml").read_text().replace("CodeUri: .", "CodeUri: ./"), "arm64")
+
+
+def test_release_notes_are_those_of_the_version_that_is_tagged():
+    changelog = f"# Changelog\n\n## [Unreleased]\n\n- later\n\n## [{package.version()}] - 2026-12-01\n\n- now\n\n## [0.0.1]\n\n- before\n"
+    assert package.notes(f"v{package.version()}", changelog) == "- now\n"
+    for tag, text, reason in [
+        ("v9.9.9", changelog, "the tag is v9.9.9"),
+        (f"v{package.version()}", "# Changelog\n\n## [Unreleased]\n\n- later\n", "says nothing of version"),
+    ]:
+        with pytest.raises(SystemExit, match=reason):
+            package.notes(tag, text)
+
+
+def test_a_release_runs_nothing_but_what_is_tested_here():
+    """Its steps are `make` targets that exist and package.py; its actions are pinned; no job may do more than it needs."""
+    workflow = yaml_parse((expansion.ROOT / ".github/workflows/release.yml").read_text())
+    targets = set(re.findall(r"^([a-z-]+):", (expansion.ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert workflow["permissions"] == {}
+    for name, job in workflow["jobs"].items():
+        assert job["timeout-minutes"] and "contents" in job["permissions"], name
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.search(r"@[0-9a-f]{40}$", step["uses"]), step["uses"]
+            for target in re.findall(r"\bmake ([a-z-]+)", step.get("run", "")):
+                assert target in targets, target
+    assert {name: job["permissions"] for name, job in workflow["jobs"].items() if job["permissions"] != {"contents": "read"}} == {
+        "release": {"contents": "write", "id-token": "write", "attestations": "write"}
+    }

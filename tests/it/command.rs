@@ -2,11 +2,13 @@
 
 mod check;
 mod dry_run;
+mod explain;
 mod init;
 mod mistakes;
 pub(crate) mod process;
 mod push;
 mod start;
+mod status;
 
 use crate::support::{Deployment, KEY, ROOT};
 use process::{agent, end};

@@ -14,7 +14,7 @@
 //!   second look.
 
 use crate::golden_prefect3::compare;
-use prefect_serverless_agent::model::run::{ClaimedBy, Generation, Phase, Run};
+use prefect_serverless_agent::model::{ClaimedBy, Generation, Phase, Run};
 use prefect_serverless_agent::orchestrator::LogLevel;
 use prefect_serverless_agent::task_events::decision::{Action, DecisionRules, Look, Observation, decide};
 use prefect_serverless_agent::task_events::event::TaskEvent;

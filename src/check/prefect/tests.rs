@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::super::testing::{agents, codes, launch, survey};
 use super::*;
-use crate::prefect3::api::{SurveyedPool, SurveyedQueue, SurveyedWorker};
+use crate::prefect3::{SurveyedPool, SurveyedQueue, SurveyedWorker};
 use serde_json::{Map, json};
 
 fn pool(kind: &str, is_paused: bool) -> PoolSurvey {

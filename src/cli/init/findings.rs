@@ -2,7 +2,7 @@
 
 use super::stack::{self, LONGEST_PARAMETER, Parameters};
 use crate::config::{AgentConfig, GenerationConfig};
-use crate::prefect3::api::PoolSurvey;
+use crate::prefect3::PoolSurvey;
 use crate::survey::{Home, Needs, Place, Reach, RenderedLaunch, Survey, SurveyedLaunch};
 use serde::Serialize;
 use serde_json::Value;

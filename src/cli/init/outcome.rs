@@ -3,6 +3,7 @@
 use super::findings::{Finding, Level};
 use super::stack::{self, Parameters};
 use super::writing::Written;
+use crate::cli::output::printable;
 use crate::survey::{PlaceNeeds, Reach, Survey, SurveyedDefinition, SurveyedLaunch};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -23,6 +24,8 @@ pub(super) struct Outcome {
     pub(super) secrets_key_arn: Option<String>,
     pub(super) from_service: Option<String>,
     pub(super) parameters: Parameters,
+    /// Other agents of the deployment, which the parameters do for too.
+    pub(super) others: Vec<String>,
     pub(super) findings: Vec<Finding>,
     pub(super) survey: Survey,
 }
@@ -62,6 +65,7 @@ impl Outcome {
                 "written": parameters_written,
             },
             "secrets": self.secrets,
+            "other_agents": self.others,
             "stack": {"name": self.stack, "parameters": parameters},
             "commands": {"sam": sam, "cloudformation": [package, deploy]},
             "findings": self.findings,
@@ -124,7 +128,9 @@ impl Outcome {
                 Level::Warning => '!',
                 Level::Note => '·',
             };
-            let _ = writeln!(text, "  {sign} {about}: {found}\n    next: {next}");
+            // What others wrote is shown as what it is, and not as commands to the terminal.
+            let lines = found.lines().map(printable).collect::<Vec<_>>().join("\n    ");
+            let _ = writeln!(text, "  {sign} {}: {lines}\n    next: {}", printable(about), printable(next));
         }
         match &self.written {
             Written::File(path) => {
@@ -138,6 +144,10 @@ impl Outcome {
             let _ = writeln!(text, "  {line}");
         }
         text.push_str("\nParameters of the stack");
+        if !self.others.is_empty() {
+            let _ =
+                write!(text, ", for {} and the other agents of {} ({})", self.agent, self.root, self.others.join(", "));
+        }
         text.push_str(if self.parameters.is_empty() { ": the defaults.\n" } else { ":\n" });
         for (name, value) in &self.parameters {
             let _ = writeln!(text, "  {name}={value}");
@@ -173,7 +183,7 @@ impl Outcome {
                     (Ok(_), true) => "ok",
                     (Err(_), true) => "not launched, see below",
                 };
-                let _ = writeln!(text, "  {}: {state}", launch.asker);
+                let _ = writeln!(text, "  {}: {state}", printable(&launch.asker));
             }
             if let Some(more) = self.survey.launches.len().checked_sub(SHOWN).filter(|more| *more > 0) {
                 let _ = writeln!(text, "  and {more} more");
@@ -191,7 +201,7 @@ impl Outcome {
             for (what, asked) in of_place(needs) {
                 let all: Vec<&str> = asked.keys().map(String::as_str).collect();
                 if !all.is_empty() {
-                    let _ = writeln!(text, "    {what}: {}", all.join(", "));
+                    let _ = writeln!(text, "    {what}: {}", printable(&all.join(", ")));
                 }
             }
         }

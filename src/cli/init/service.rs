@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 const OWN_SETTINGS: [&str; 4] =
     ["PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"];
 
+/// Settings of a server: a password may be in them.
+const SERVER_SETTINGS: [&str; 2] = ["PREFECT_SERVER_", "PREFECT_API_DATABASE_"];
+
 /// What a service runs.
 #[derive(Debug, Default)]
 pub(super) struct Service {
@@ -129,6 +132,22 @@ fn of_definition(definition: &Map<String, Value>) -> Result<Service, String> {
         "no container of it runs `prefect worker start` or `prefect agent ecs start` (containers: {})",
         others.join(", ")
     ))
+}
+
+/// Name of the parameter of this region in which a container's secret lies; `None` = it lies elsewhere.
+pub(super) fn parameter_of(value_from: &str, region: &str) -> Option<String> {
+    if !value_from.starts_with("arn:") {
+        return Some(value_from.to_owned());
+    }
+    let rest = value_from.splitn(6, ':').collect::<Vec<_>>();
+    match rest.as_slice() {
+        [_, _, "ssm", there, _, resource] if *there == region => {
+            let name = resource.strip_prefix("parameter/")?;
+            // Names with slashes begin with one.
+            Some(if name.contains('/') { format!("/{name}") } else { name.to_owned() })
+        }
+        _ => None,
+    }
 }
 
 /// What was started.
@@ -292,11 +311,18 @@ fn worker(service: &mut Service, words: &[String], environment: &Environment, im
     service.draft.set_some("limit", line.limit);
     let prefetch = line.prefetch_seconds.or_else(|| get("PREFECT_WORKER_PREFETCH_SECONDS")?.parse().ok());
     service.draft.set_some("prefetch_seconds", prefetch);
-    let passed: BTreeMap<&String, &String> = environment
+    let settings = environment
         .iter()
         .filter(|(name, _)| name.starts_with("PREFECT_") && !name.starts_with("PREFECT__"))
-        .filter(|(name, _)| !OWN_SETTINGS.contains(&name.as_str()))
-        .collect();
+        .filter(|(name, _)| !OWN_SETTINGS.contains(&name.as_str()));
+    let is_of_servers = |name: &str| SERVER_SETTINGS.iter().any(|prefix| name.starts_with(prefix));
+    let (of_servers, passed): (BTreeMap<&String, &String>, BTreeMap<&String, &String>) =
+        settings.partition(|(name, _)| is_of_servers(name));
+    if !of_servers.is_empty() {
+        let names = of_servers.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let text = format!("settings of a server, which no flow run needs: {names}");
+        service.findings.push(Finding::new(Level::Note, "worker_env", text, "they are left out"));
+    }
     if !passed.is_empty() {
         service.draft.set("worker_env", json!(passed));
     }

@@ -17,12 +17,13 @@ mod template;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod validation;
-pub(crate) mod variables;
 
 pub(crate) use preparation::{configured_environment, environment, labels, run_name};
 pub use references::{
     BlockReference, Blocks, Variables, block_references, resolve_blocks, resolve_variables, variable_names,
 };
+
+pub(crate) use template::populate_with;
 
 pub use crate::config::WorkerRules as Generation;
 
@@ -184,6 +185,6 @@ impl FlowRunJob {
 /// and job variables put in.
 pub fn populate(worker: &WorkerSettings, run: &FlowRunContext<'_>) -> Result<Map<String, Value>, RunRefusal> {
     let of_deployment = run.deployment.and_then(|deployment| deployment.job_variables.as_ref());
-    let job_variables = variables::job_variables(of_deployment, run.flow_run.job_variables.as_ref())?;
-    variables::populate(worker, &run.work_pool.base_job_template, job_variables)
+    let job_variables = template::job_variables(of_deployment, run.flow_run.job_variables.as_ref())?;
+    populate_with(worker, &run.work_pool.base_job_template, job_variables)
 }

@@ -316,7 +316,7 @@ fn live(task: &Task) -> Option<LiveDeployment> {
     })
 }
 
-fn progress(last_status: &str) -> Progress {
+pub(crate) fn progress(last_status: &str) -> Progress {
     match last_status {
         "PROVISIONING" | "PENDING" | "ACTIVATING" => Progress::Waiting,
         _ => Progress::Begun,

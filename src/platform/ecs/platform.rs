@@ -14,17 +14,14 @@ use crate::documents::{DocumentError, LocalFiles, load_document, without_query};
 use crate::ecs_model::UnknownMembers;
 use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::http::Http;
-use crate::model::{ErrorKind, RenderError, RunRefusal, SetupError};
+use crate::model::{ErrorKind, Object, RenderError, RunRefusal, SetupError};
 use crate::platform::{
     AgentPlatform, AgentSetup, LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, Place, Platform,
     RunDescription, WithWarning, WorkPoolType,
 };
 use futures_util::future::BoxFuture;
-use serde_json::{Map, Value};
 use std::sync::Arc;
 use time::OffsetDateTime;
-
-type Object = Map<String, Value>;
 
 /// Loads the template that a run configuration names by path (`s3://…`, `https://…`, `ssm://…`, a local file).
 pub type LoadTemplate = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Object, RenderError>> + Send + Sync>;

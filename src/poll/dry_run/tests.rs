@@ -60,18 +60,18 @@ fn request(method: Method, url: &str, body: &Value) -> Request {
 }
 
 fn graphql(query: &str, variables: &Value) -> Option<Write> {
-    super::writes::to_prefect1(&request(Method::POST, "https://api", &json!({"query": query, "variables": variables})))
+    super::to_prefect1(&request(Method::POST, "https://api", &json!({"query": query, "variables": variables})))
 }
 
 fn rest(method: Method, path: &str, body: &Value) -> Option<Write> {
-    super::writes::to_prefect3(&request(method, &format!("https://host/api{path}"), body), "https://host/api")
+    super::to_prefect3(&request(method, &format!("https://host/api{path}"), body), "https://host/api")
 }
 
 fn ecs_call(operation: &str, body: &Value) -> Option<Write> {
     let mut request = request(Method::POST, "https://ecs/", body);
     let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
     request.headers.insert("x-amz-target", target.parse().unwrap());
-    super::writes::to_ecs(&request)
+    super::to_ecs(&request)
 }
 
 fn set(id_key: &str, state: &Value) -> Value {
@@ -90,7 +90,7 @@ fn what_changes_nothing_is_no_write() {
         assert_eq!(ecs_call(operation, &json!({})), None, "{operation}");
     }
     let elsewhere = request(Method::POST, "https://sts/", &json!("Action=AssumeRole"));
-    assert_eq!(super::writes::to_ecs(&elsewhere), None);
+    assert_eq!(super::to_ecs(&elsewhere), None);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::platform::ecs::launcher::LaunchRate;
 use crate::platform::{LaunchOutcome, LiveDeployment, Progress};
 use crate::poll::AgentReport;
 use crate::poll::context::SeenLaunches;
-use crate::poll::iteration::{Iteration, Rules};
+use crate::poll::iteration::{Iteration, IterationRules};
 use crate::poll::plan::Limits;
 use crate::poll::report::ReportBuilder;
 use std::collections::{BTreeMap, VecDeque};
@@ -251,7 +251,7 @@ impl Fakes {
     pub(super) async fn poll_for(&self, seconds: u64) -> AgentReport {
         let ledger = ReportBuilder::default();
         let stop_claiming = self.clock.now() + Duration::from_secs(seconds);
-        let rules = Rules {
+        let rules = IterationRules {
             agent: "etl".into(),
             marked_as: MARKED_AS.into(),
             prefetch: Duration::from_mins(1),
@@ -278,6 +278,7 @@ impl Fakes {
             flow_run_id: id.to_owned(),
             name: id.to_owned(),
             start_time: run.start_time,
+            scheduled_for: Some(run.start_time),
             epoch: run.version.to_string(),
             token: token(id, run.version),
             has_history: run.has_history,

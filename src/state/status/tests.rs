@@ -16,6 +16,8 @@ fn status(settings: Option<Value>) -> Status {
         error: Some(ErrorKind::ApiUnreachable),
         maintenance_until: Some(datetime!(2026-11-24 12:10 UTC)),
         counts: Counts { ready: 4, launched: 3, deferred: 2, failed: 1 },
+        oldest_due: Some(datetime!(2026-11-24 11:58 UTC)),
+        outstanding: Some(1),
         registration: Some(Registration {
             agent_id: "a".into(),
             tenant_id: Some("t".into()),

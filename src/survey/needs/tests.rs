@@ -153,3 +153,17 @@ fn documents_that_lie_in_aws_are_taken_down_as_they_are_read() {
     assert_eq!(keys(&needs.s3_objects), ["bucket/a/b.yaml"]);
     assert_eq!(keys(&needs.parameters), ["/team/x", "plain"]);
 }
+
+#[test]
+fn what_two_agents_ask_for_is_merged_place_by_place() {
+    let mut one = needs(&[("a", stock())]);
+    let mut far = stock();
+    far.place.region = "us-east-1".into();
+    let mut other = needs(&[("b", stock()), ("c", far)]);
+    other.refers(Some("s3://bucket/x"), "b");
+    one.merge(other);
+    assert_eq!(one.places.len(), 2);
+    let here = &one.places[&home().place()];
+    assert_eq!(here.execution_roles.values().flatten().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(keys(&one.s3_objects), ["bucket/x"]);
+}

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
-use crate::model::run::Phase;
+use crate::model::Phase;
 use crate::task_events::testing::{CLAIMED, TASK_ARN, event, run};
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;

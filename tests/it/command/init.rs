@@ -2,14 +2,15 @@
 
 mod asked;
 mod permissions;
+mod sources;
 
 use super::process::{agent, end};
-use crate::support::{Deployment, KEY, ROOT};
+use crate::support::{Deployment, ROOT};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tokio::process::Command;
-use world::prefect1::FlowRunSpec;
 use world::prefect3::{Auth, DeploymentSpec, POOL, PoolSpec, Worker};
+use world::{Fault, FaultKind};
 
 /// The template that Prefect's own worker writes for an `ecs` pool.
 const TEMPLATE: &str = include_str!("../../../src/platform/ecs/work_pool_template/prefect3.json");
@@ -131,6 +132,49 @@ async fn deployments_with_roles_clusters_and_logs_of_their_own_are_all_counted_a
 }
 
 #[tokio::test]
+async fn definitions_that_exist_are_looked_up_and_what_runs_in_another_account_is_reached_by_its_role() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &json!({}));
+    let definition = json!({
+        "family": "team", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
+        "taskRoleArn": role("team-task"), "executionRoleArn": role("team-execution"),
+        "containerDefinitions": [{
+            "name": "prefect", "image": "x",
+            "logConfiguration": {"logDriver": "awslogs", "options": {
+                "awslogs-group": "/team", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "flows",
+            }},
+        }],
+    });
+    deployment.world.ecs_service("infra", "seed", &definition);
+    deployed(&deployment, "named", json!({"task_definition_arn": "team:1"}));
+    deployed(&deployment, "gone", json!({"task_definition_arn": "team:7"}));
+    let launcher = "arn:aws:iam::210987654321:role/launcher";
+    let elsewhere = json!({
+        "aws_credentials": {"assume_role_arn": launcher, "region_name": "eu-west-1"},
+        "execution_role_arn": "arn:aws:iam::210987654321:role/there", "cluster": "there",
+    });
+    deployed(&deployment, "elsewhere", elsewhere);
+
+    let outcome = end(init(&deployment, folder.path(), "--yes --json")).await.well().json();
+    let parameters = &outcome["stack"]["parameters"];
+    let expected = json!({
+        "ClusterArns": format!("arn:aws:ecs:us-east-1:{}:cluster/default", world::ACCOUNT),
+        "PassableRoleArns": format!("{},{}", role("team-execution"), role("team-task")),
+        "AssumableRoleArns": launcher,
+        "TaskLogArns": format!("arn:aws:logs:us-east-1:{}:log-group:/team:log-stream:*", world::ACCOUNT),
+        "ForwardingAccountIds": "210987654321",
+    });
+    assert_eq!(*parameters, expected, "{outcome:#}");
+    let [gone] = about(&outcome, "team:7").try_into().unwrap();
+    assert!(gone["level"] == "warning" && gone["next"].as_str().unwrap().contains("PassableRoleArns"), "{gone:#}");
+    // The worst comes first; that the key cannot be a secret there is only worth knowing.
+    let [elsewhere, _] = about(&outcome, "hello/elsewhere").try_into().unwrap();
+    let next = elsewhere["next"].as_str().unwrap();
+    assert!(next.contains("infra/forward-events.yaml") && next.contains("must trust"), "{elsewhere:#}");
+}
+
+#[tokio::test]
 async fn what_will_not_work_as_it_is_is_said_with_what_to_do() {
     let deployment = Deployment::empty().await;
     let folder = tempfile::tempdir().unwrap();
@@ -225,157 +269,34 @@ async fn written_to_parameter_store_the_function_polls_with_it() {
 }
 
 #[tokio::test]
-async fn the_profile_of_prefects_command_line_and_the_version_of_the_server_are_taken() {
+async fn the_parameters_do_for_the_other_agents_of_the_deployment_too() {
     let deployment = Deployment::empty().await;
     let folder = tempfile::tempdir().unwrap();
-    pool(&deployment, POOL, "ecs", &json!({}));
-    deployment.world.prefect3(|prefect3| {
-        prefect3.switches.auth = Auth::Keys { keys: vec![API_KEY.into()] };
-        prefect3.switches.generation = world::prefect3::Generation::Two;
-    });
-    std::fs::create_dir(folder.path().join(".prefect")).unwrap();
-    let url = deployment.world.prefect3_url();
-    let profile =
-        format!("active = \"work\"\n\n[profiles.work]\nPREFECT_API_URL = \"{url}\"\nPREFECT_API_KEY = \"{API_KEY}\"\n");
-    std::fs::write(folder.path().join(".prefect/profiles.toml"), profile).unwrap();
-    let mut command = init(&deployment, folder.path(), "--yes --json");
-    command.env_remove("PREFECT_API_URL").env_remove("PREFECT_API_KEY");
-    let outcome = end(command).await.well().json();
-    assert_eq!(outcome["configuration"]["text"], format!("prefect: 2\napi: {url}\nwork_pool: {POOL}\n"));
-    assert!(outcome["launches"][0]["run_task"].is_object(), "{outcome:#}");
+    pool(&deployment, POOL, "ecs", &json!({"task_role_arn": role("mine"), "cluster": "mine"}));
+    pool(&deployment, "theirs", "ecs", &json!({"task_role_arn": role("theirs"), "cluster": "theirs"}));
+    let config = json!({"prefect": 3, "api": deployment.world.prefect3_url(), "work_pool": "theirs"});
+    deployment.configure("theirs", &config.to_string());
+    deployment.configure("away", &json!({"prefect": 3, "api": "http://127.0.0.1:9/api", "work_pool": "x"}).to_string());
+    deployment.configure("wrong", "prefect: 9");
 
-    std::fs::write(
-        folder.path().join(".prefect/profiles.toml"),
-        "active = \"work\"\n[profiles.work]\nA = [\"geheim\"]",
-    )
-    .unwrap();
-    let mut command = init(&deployment, folder.path(), "--yes");
-    command.env_remove("PREFECT_API_URL");
-    let wrong = end(command).await;
-    assert!(wrong.stderr.contains("profiles.toml: line 3") && !wrong.stderr.contains("geheim"), "{wrong:?}");
-    std::fs::remove_dir_all(folder.path().join(".prefect")).unwrap();
-    let mut command = init(&deployment, folder.path(), "--yes");
-    command.env_remove("PREFECT_API_URL");
-    let nowhere = end(command).await;
-    assert!(nowhere.stderr.contains("--api URL"), "{nowhere:?}");
-}
-
-#[tokio::test]
-async fn the_flags_of_prefect_1_become_a_configuration_and_parameters() {
-    let deployment = Deployment::empty().await;
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("kwargs.yaml"), "cluster: other\ntags: [{key: team, value: etl}]\n").unwrap();
-    let flags = format!(
-        "--prefect 1 --name etl --api {} -l prod -l etl -e TZ=UTC --cluster flows --task-role-arn {} \
-         --execution-role-arn {} --run-task-kwargs kwargs.yaml --task-definition s3://bucket/base.yaml --log-level DEBUG",
-        deployment.world.prefect1_url(),
-        role("flows"),
-        role("ecsTaskExecutionRole"),
-    );
-    let mut command = init(&deployment, folder.path(), &format!("{flags} --yes --json"));
-    command.env("PREFECT__CLOUD__API_KEY", KEY);
-    let outcome = end(command).await.well().json();
-    let text = outcome["configuration"]["text"].as_str().unwrap();
-    for line in [
-        "prefect: 1",
-        "name: etl",
-        "labels: [etl, prod]",
-        "env_vars: {\"TZ\": UTC}",
-        "cluster: flows",
-        "task_definition_path: s3://bucket/base.yaml",
-        "run_task_kwargs: {\"cluster\": other, \"tags\": [{\"key\": team, \"value\": etl}]}",
-    ] {
-        assert!(text.lines().any(|written| written == line), "{line}: {text}");
+    let line = format!("--yes --json --root {ROOT} --work-pool {POOL}");
+    let outcome = end(init(&deployment, folder.path(), &line)).await.well().json();
+    assert_eq!(outcome["other_agents"], json!(["away", "theirs", "wrong"]));
+    let roles = format!("{},{}", role("mine"), role("theirs"));
+    assert_eq!(outcome["stack"]["parameters"]["PassableRoleArns"], json!(roles), "{outcome:#}");
+    let clusters = outcome["stack"]["parameters"]["ClusterArns"].as_str().unwrap();
+    assert!(clusters.contains("cluster/mine") && clusters.contains("cluster/theirs"), "{clusters}");
+    for unknown in ["away", "wrong"] {
+        let [finding] = about(&outcome, unknown).try_into().unwrap();
+        assert!(
+            finding["level"] == "warning" && finding["next"].as_str().unwrap().contains("parameters"),
+            "{finding:#}"
+        );
     }
-    assert_eq!(outcome["agent"], "etl");
-    let parameters = &outcome["stack"]["parameters"];
-    assert_eq!(parameters["S3ObjectArns"], "arn:aws:s3:::bucket/base.yaml", "{outcome:#}");
-    assert_eq!(parameters["LogLevel"], "DEBUG");
-    // The template is not there: what it asks for cannot be told, and that is said.
-    assert!(about(&outcome, "the defaults")[0]["found"].as_str().unwrap().contains("base.yaml"), "{outcome:#}");
-
-    // What flows bring along: the last runs that this agent takes tell.
-    let own = json!({"type": "ECSRun", "task_role_arn": role("own"), "run_task_kwargs": {"cluster": "ml"}});
-    let elsewhere = json!({"type": "ECSRun", "task_definition_path": "s3://flows/def.yaml"});
-    for (run_config, labels) in [
-        (own.clone(), ["prod"]),
-        (own, ["prod"]),
-        (elsewhere, ["etl"]),
-        (json!({"type": "ECSRun", "task_role_arn": role("others")}), ["other"]),
-    ] {
-        deployment.schedule(FlowRunSpec {
-            run_config,
-            labels: crate::support::labels(&labels),
-            ..FlowRunSpec::default()
-        });
-    }
-    let flags = flags.replace("--task-definition s3://bucket/base.yaml", "--force");
-    let mut command = init(&deployment, folder.path(), &format!("{flags} --yes --json"));
-    command.env("PREFECT__CLOUD__API_KEY", KEY);
-    let outcome = end(command).await.well().json();
-    let parameters = &outcome["stack"]["parameters"];
-    let roles = [role("ecsTaskExecutionRole"), role("flows"), role("own")].join(",");
-    assert_eq!(parameters["PassableRoleArns"], json!(roles), "{outcome:#}");
-    let cluster = |name: &str| format!("arn:aws:ecs:us-east-1:{}:cluster/{name}", world::ACCOUNT);
-    assert_eq!(parameters["ClusterArns"], json!([cluster("flows"), cluster("ml")].join(",")), "{outcome:#}");
-    assert_eq!(parameters["S3ObjectArns"], "arn:aws:s3:::flows/def.yaml", "{outcome:#}");
-    assert_eq!(outcome["launches"].as_array().unwrap().len(), 2, "{outcome:#}");
-
-    let mut command = init(&deployment, folder.path(), &format!("{flags} --yes"));
-    command.env("PREFECT__CLOUD__API_KEY", "wrong-wrong-wrong");
-    let refused = end(command).await;
-    assert!(refused.code == Some(1) && refused.stderr.contains("PREFECT__CLOUD__API_KEY"), "{refused:?}");
-    assert!(!refused.stderr.contains("wrong-wrong-wrong"), "{refused:?}");
-}
-
-#[tokio::test]
-async fn the_service_of_a_python_worker_says_what_it_runs() {
-    let deployment = Deployment::empty().await;
-    let folder = tempfile::tempdir().unwrap();
-    pool(&deployment, POOL, "ecs", &stock());
-    deployed(&deployment, "daily", json!({}));
-    deployment.world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec![API_KEY.into()] });
-    let service = |environment: Value, secrets: Value| {
-        json!({
-            "family": "worker", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
-            "executionRoleArn": role("ecsTaskExecutionRole"),
-            "containerDefinitions": [{
-                "name": "worker", "image": "prefecthq/prefect:3-latest", "environment": environment, "secrets": secrets,
-                "command": ["sh", "-c", format!(
-                    "pip install prefect-aws && prefect worker start --pool {POOL} --type ecs --limit 5 --name old -q default"
-                )],
-            }],
-        })
-    };
-    let variable = |name: &str, value: &str| json!({"name": name, "value": value});
-    let url = variable("PREFECT_API_URL", &deployment.world.prefect3_url());
-    let level = variable("PREFECT_LOGGING_LEVEL", "DEBUG");
-    let open = service(json!([url, variable("PREFECT_API_KEY", API_KEY), level]), json!([]));
-    deployment.world.ecs_service("infra", "worker", &open);
-    let closed =
-        service(json!([url]), json!([{"name": "PREFECT_API_KEY", "valueFrom": "arn:aws:ssm:us-east-1:1:parameter/k"}]));
-    deployment.world.ecs_service("infra", "closed", &closed);
-    let from = |line: &str| {
-        let mut command = init(&deployment, folder.path(), &format!("--from-service {line}"));
-        command.env_remove("PREFECT_API_URL").env_remove("PREFECT_API_KEY");
-        command
-    };
-
-    let outcome = end(from("infra/worker --yes --json")).await.well().json();
-    let expected = format!(
-        "prefect: 3\napi: {}\nwork_pool: {POOL}\nname: old\nwork_queues: [default]\nlimit: 5\n\
-         worker_env: {{\"PREFECT_LOGGING_LEVEL\": DEBUG}}\n",
-        deployment.world.prefect3_url()
-    );
-    assert_eq!(outcome["configuration"]["text"], expected);
-    assert!(outcome["next"].to_string().contains("--cluster infra --service worker --desired-count 0"), "{outcome:#}");
-    assert!(!outcome.to_string().contains(API_KEY), "{outcome:#}");
-
-    let closed = end(from("infra/closed --yes")).await;
-    assert!(closed.code == Some(1) && closed.stderr.contains("aws ssm get-parameter --with-decryption"), "{closed:?}");
-    let none = end(from("infra/nobody --yes")).await;
-    assert!(none.stderr.contains("no service \"nobody\" in the cluster \"infra\""), "{none:?}");
-    let none = end(from("nowhere/nobody --yes")).await;
-    assert!(none.stderr.contains("ClusterNotFoundException"), "{none:?}");
-    assert!(end(from("worker --yes")).await.stderr.contains("CLUSTER/SERVICE"));
+    // One whose parameters cannot be read is said to be not known.
+    let kind = FaultKind::AwsError { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
+    let (service, operation) = ("ssm".into(), "GetParametersByPath".into());
+    deployment.world.fault(Fault { service, operation, body_contains: None, skip: 0, count: 9, kind });
+    let shown = end(init(&deployment, folder.path(), &format!("--yes --root {ROOT} --work-pool {POOL}"))).await.well();
+    assert!(shown.stdout.contains("whether other agents are configured there is not known"), "{shown:?}");
 }

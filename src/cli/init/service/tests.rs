@@ -22,6 +22,7 @@ fn a_worker_is_read_from_its_command_and_its_environment() {
         "environment": variables(&[
             ("POOL", "ecs-pool"), ("PREFECT_API_URL", "https://p/api"), ("PREFECT_API_KEY", "pnu_geheim"),
             ("PREFECT_LOGGING_LEVEL", "DEBUG"), ("OTHER", "x"),
+            ("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql://u:geheim@h/db"),
         ]),
         "secrets": [{"name": "DB", "valueFrom": "arn:x"}],
     }))
@@ -30,6 +31,7 @@ fn a_worker_is_read_from_its_command_and_its_environment() {
     assert_eq!((found.api.as_deref(), found.name.as_deref()), (Some("https://p/api"), Some("my worker")));
     assert_eq!(found.secrets["PREFECT_API_KEY"].expose_secret(), "pnu_geheim");
     assert_eq!(found.stored["DB"], "arn:x");
+    assert!(found.findings[0].found.ends_with("PREFECT_API_DATABASE_CONNECTION_URL"), "{:?}", found.findings);
     assert_eq!(
         found.draft.text(),
         "work_queues: [a, b]\nlimit: 5\nprefetch_seconds: 20\nworker_env: {\"PREFECT_LOGGING_LEVEL\": DEBUG}\n"
@@ -73,5 +75,20 @@ fn what_cannot_be_told_is_said_without_values() {
     ] {
         let error = worker(command).unwrap_err();
         assert!(error.contains(said) && !error.contains("geheim"), "{error}");
+    }
+}
+
+#[test]
+fn a_secret_in_parameter_store_is_told_by_its_name() {
+    let of = |value_from: &str| parameter_of(value_from, "eu-west-1");
+    assert_eq!(of("arn:aws:ssm:eu-west-1:123456789012:parameter/team/key").as_deref(), Some("/team/key"));
+    assert_eq!(of("arn:aws:ssm:eu-west-1:123456789012:parameter/key").as_deref(), Some("key"));
+    assert_eq!(of("/team/key").as_deref(), Some("/team/key"));
+    for elsewhere in [
+        "arn:aws:ssm:us-east-1:123456789012:parameter/key",
+        "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbC",
+        "arn:",
+    ] {
+        assert_eq!(of(elsewhere), None);
     }
 }

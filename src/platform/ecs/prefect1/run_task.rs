@@ -1,6 +1,6 @@
 //! The `RunTask` request of a flow run.
 
-use super::run_config::EcsRunConfig;
+use super::EcsRunConfig;
 use super::task_definition::{
     EXECUTION_ROLE, TASK_ROLE, first_set, flow_container, has_strategy, launch_type, make_text, object, object_mut,
     set_environment,

@@ -1,7 +1,7 @@
 //! The task definition of a flow run: its template, its image, its container.
 
 use super::Template;
-use super::run_config::{self, EcsRunConfig};
+use super::{EcsRunConfig, load};
 use crate::config::{LaunchType, Rules};
 use crate::flow_run::prefect1::storage::{self, Storage};
 use crate::flow_run::prefect1::{AgentSettings, FlowRun};
@@ -213,7 +213,7 @@ pub enum TemplatePlace {
 ///
 /// The refusal says why the run config, or its path's scheme, cannot be used.
 pub fn template_path(agent: &AgentSettings, run: &FlowRun) -> Result<Option<TemplatePath>, RunRefusal> {
-    let config = run_config::load(agent, run)?;
+    let config = load(agent, run)?;
     config.task_definition_path.map(|path| classify(path, agent.rules)).transpose()
 }
 

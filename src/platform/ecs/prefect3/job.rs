@@ -4,7 +4,7 @@ use super::configuration::{Configuration, filled, flow_container_name, is_empty}
 use super::request::{RunTaskRequest, request, set_cluster};
 use super::task_definition::{self, task_definition};
 use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
-use crate::flow_run::prefect3::{self, FlowRunContext, WorkerSettings, labels, preparation, run_name, variables};
+use crate::flow_run::prefect3::{self, FlowRunContext, WorkerSettings, labels, populate_with, preparation, run_name};
 use crate::model::RunRefusal;
 use crate::platform::ecs::request::{definition_problems, run_task_problems, shape_refusal};
 use crate::platform::ecs::target::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
@@ -53,7 +53,7 @@ impl Job {
         };
         // What is written stands for keys or not: a block may hold nothing but a role.
         let brings_keys = configuration.aws_credentials.access_key_id.is_some();
-        let without = variables::populate(worker, &run.work_pool.base_job_template, Map::new()).unwrap_or_default();
+        let without = populate_with(worker, &run.work_pool.base_job_template, Map::new()).unwrap_or_default();
         let mut run_sets = run_sets(populated, &without);
         run_sets.retain(|set| set != CHOSEN_KEYS || brings_keys);
         let chosen = run_sets.iter().filter(|set| [CHOSEN_ACCOUNT, CHOSEN_KEYS].contains(&set.as_str()));

@@ -6,12 +6,11 @@ use super::testing::{job, run, worker};
 use crate::ecs_model::testing::{Difference, UNKNOWN, differences, request, with_unknown, with_wrong_type};
 use crate::ecs_model::{Operation, UnknownMembers};
 use crate::flow_run::prefect3::{Generation, WorkerSettings};
+use crate::model::Object;
 use crate::platform::ecs::request::{Settled, run_task_body};
 use crate::platform::ecs::{Definition, LaunchIdentity};
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
-
-type Object = Map<String, Value>;
+use serde_json::{Value, json};
 
 /// The definition and the request of a template.
 #[derive(Debug, Clone)]

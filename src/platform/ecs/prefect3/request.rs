@@ -3,13 +3,11 @@
 use super::configuration::{Configuration, filled, flow_container_name};
 use super::task_definition::requires_ec2;
 use crate::flow_run::prefect3::preparation;
-use crate::model::RunRefusal;
+use crate::model::{Object, RunRefusal};
 use crate::platform::ecs::worker::NetworkLookup;
 use crate::python_text::{is_true, text};
 use crate::slug::tag_slug;
 use serde_json::{Map, Value, json};
-
-type Object = Map<String, Value>;
 
 /// A request, and what is to be looked up for it.
 #[derive(Debug)]

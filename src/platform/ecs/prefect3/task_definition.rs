@@ -4,7 +4,7 @@ use super::configuration::{Configuration, DEFAULT_CONTAINER, containers, filled,
 use super::job::{API_KEY, AUTH_STRING};
 use crate::ecs_model::{Operation, Shape, Structure, structure};
 use crate::flow_run::prefect3::{FlowRunContext, WorkerSettings};
-use crate::model::RunRefusal;
+use crate::model::{Object, RunRefusal};
 use crate::python_text::{is_true, text, text_repr};
 use crate::slug::replace_runs;
 use serde_json::{Map, Value, json};
@@ -14,8 +14,6 @@ const DEFAULT_CPU: u64 = 1024;
 const DEFAULT_MEMORY: u64 = 2048;
 /// Longest family that ECS takes.
 const LONGEST_FAMILY: usize = 255;
-
-type Object = Map<String, Value>;
 
 /// The body of `RegisterTaskDefinition`.
 pub(super) fn task_definition(

@@ -1,7 +1,7 @@
 //! Prefect 1: runs are Failed, with a sentence and a remedy.
 
-use crate::model::run::Generation::One;
-use crate::model::run::{ClaimedBy, Phase, Run};
+use crate::model::Generation::One;
+use crate::model::{ClaimedBy, Phase, Run};
 use crate::orchestrator::LogLevel;
 use crate::task_events::decision::Action;
 use crate::task_events::testing::{TASK_ARN, end_message, event, first_look, run, state_change, stopped};

@@ -1,7 +1,7 @@
 //! Prefect 2 and 3. What becomes of a worker's tasks is compared with the golden cases; here are our own.
 
-use crate::model::run::Generation::{One, TwoOrThree};
-use crate::model::run::{Phase, Run};
+use crate::model::Generation::{One, TwoOrThree};
+use crate::model::{Phase, Run};
 use crate::task_events::decision::{Action, Decision, Look, Observation, decide, needs_run};
 use crate::task_events::task_owner::{LaunchedBy, Tags};
 use crate::task_events::testing::{

@@ -1,6 +1,6 @@
 //! Whatever arrives, and in whatever state the run is.
 
-use crate::model::run::{ClaimedBy, Generation, Phase, Run};
+use crate::model::{ClaimedBy, Generation, Phase, Run};
 use crate::task_events::decision::{Action, Decision, Look, Observation, decide};
 use crate::task_events::event::TaskEvent;
 use crate::task_events::task_owner::{

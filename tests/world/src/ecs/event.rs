@@ -54,8 +54,8 @@ impl Task {
         };
         set_time("createdAt", Some(self.created_at));
         set_time("updatedAt", Some(self.changed_at));
-        set_time("pullStartedAt", self.started_at);
-        set_time("pullStoppedAt", self.started_at);
+        set_time("pullStartedAt", self.pull_started_at.or(self.started_at));
+        set_time("pullStoppedAt", self.pull_stopped_at.or(self.started_at));
         set_time("connectivityAt", self.started_at);
         set_time("startedAt", self.started_at);
         set_time("stoppingAt", self.stopped_at);

@@ -45,7 +45,11 @@ impl Task {
         status.clone_into(&mut self.last_status);
         self.version += 1;
         self.changed_at = now;
+        if status == "PENDING" {
+            self.pull_started_at = self.pull_started_at.or(Some(now));
+        }
         if status == "RUNNING" {
+            self.pull_stopped_at = self.pull_stopped_at.or(self.pull_started_at.map(|_| now));
             self.started_at = self.started_at.or(Some(now));
         }
         if matches!(status, "DEACTIVATING" | "STOPPING" | "DEPROVISIONING" | "STOPPED") {

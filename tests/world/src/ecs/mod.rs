@@ -301,6 +301,7 @@ fn perform(world: &World, scope: &Scope, operation: &str, input: &Value) -> Resu
             let arn = ecs.create_cluster(scope, name);
             Ok(json!({"cluster": {"clusterArn": arn, "clusterName": name, "status": "ACTIVE"}}))
         }
+        "CreateService" => ecs.create_service(scope, input, now),
         "DescribeServices" => ecs.describe_services(scope, input),
         "DescribeClusters" => Ok(ecs.describe_clusters(scope, input)),
         _ => Err(ServiceError::new("UnknownOperationException", "")),

@@ -9,7 +9,8 @@ impl Ecs {
         for task in &mut self.tasks {
             task.created_at -= by;
             task.changed_at -= by;
-            for time in [&mut task.started_at, &mut task.stopped_at].into_iter().flatten() {
+            let pulled = [&mut task.pull_started_at, &mut task.pull_stopped_at];
+            for time in pulled.into_iter().chain([&mut task.started_at, &mut task.stopped_at]).flatten() {
                 *time -= by;
             }
         }

@@ -74,6 +74,33 @@ impl Ecs {
     }
 }
 
+impl Ecs {
+    /// `CreateService`, without anything that would start its tasks.
+    pub(super) fn create_service(
+        &mut self,
+        scope: &Scope,
+        input: &Value,
+        now: OffsetDateTime,
+    ) -> Result<Value, ServiceError> {
+        let cluster_arn = self.cluster(scope, input)?;
+        let definition = self.find_definition(scope, input["taskDefinition"].as_str().unwrap_or_default());
+        let definition = definition.ok_or_else(|| {
+            let message = "Unable to describe task definition.";
+            ServiceError::new("ClientException", message)
+        })?;
+        let service = Service {
+            name: input["serviceName"].as_str().unwrap_or_default().to_owned(),
+            cluster_arn,
+            task_definition: definition.arn.clone(),
+            desired_count: input["desiredCount"].as_u64().unwrap_or_default(),
+            created_at: now,
+        };
+        let description = service.describe();
+        self.services.push(service);
+        Ok(json!({"service": description}))
+    }
+}
+
 impl World {
     /// Makes a service in a cluster of the world's own account and region, which is made too; its definition is registered.
     ///
@@ -84,11 +111,12 @@ impl World {
         let scope = Scope::default();
         let registered = register::store(self, &scope, definition).unwrap_or_else(|error| panic!("{error:?}"));
         let mut state = self.lock();
-        let created_at = state.now();
-        let cluster_arn = state.ecs.create_cluster(&scope, cluster);
-        let arn = registered["taskDefinition"]["taskDefinitionArn"].as_str().unwrap_or_default();
-        let task_definition = arn.to_owned();
-        let service = Service { name: name.to_owned(), cluster_arn, task_definition, desired_count: 1, created_at };
-        state.ecs.services.push(service);
+        let now = state.now();
+        state.ecs.create_cluster(&scope, cluster);
+        let definition = &registered["taskDefinition"]["taskDefinitionArn"];
+        let input = json!({"cluster": cluster, "serviceName": name, "taskDefinition": definition, "desiredCount": 1});
+        if let Err(error) = state.ecs.create_service(&scope, &input, now) {
+            panic!("{error:?}");
+        }
     }
 }

@@ -36,6 +36,10 @@ pub struct Task {
     pub version: u64,
     /// `createdAt`
     pub created_at: OffsetDateTime,
+    /// `pullStartedAt`: when it came to be `PENDING`.
+    pub pull_started_at: Option<OffsetDateTime>,
+    /// `pullStoppedAt`: when it came from there to `RUNNING`.
+    pub pull_stopped_at: Option<OffsetDateTime>,
     /// `startedAt`: when it came to be `RUNNING`.
     pub started_at: Option<OffsetDateTime>,
     /// `stoppedAt`
@@ -98,6 +102,8 @@ impl Task {
             containers: containers.collect(),
             version: 1,
             created_at: now,
+            pull_started_at: None,
+            pull_stopped_at: None,
             started_at: None,
             stopped_at: None,
             changed_at: now,
@@ -127,6 +133,8 @@ impl Task {
         set("stoppedReason", json!(self.stopped_reason));
         set("version", json!(self.version));
         set("createdAt", json!(epoch_seconds(self.created_at)));
+        set("pullStartedAt", json!(self.pull_started_at.map(epoch_seconds)));
+        set("pullStoppedAt", json!(self.pull_stopped_at.map(epoch_seconds)));
         set("startedAt", json!(self.started_at.map(epoch_seconds)));
         set("stoppedAt", json!(self.stopped_at.map(epoch_seconds)));
         set("containers", self.containers.iter().map(|container| self.describe_container(container)).collect());

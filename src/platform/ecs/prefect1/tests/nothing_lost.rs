@@ -7,11 +7,10 @@ use super::{agent, run};
 use crate::config::{DocumentKind, Rules, check_document};
 use crate::ecs_model::testing::{Difference, UNKNOWN, differences, request, with_unknown, with_wrong_type};
 use crate::ecs_model::{Operation, UnknownMembers};
+use crate::model::Object;
 use crate::platform::ecs::Definition;
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
-
-type Object = Map<String, Value>;
+use serde_json::{Value, json};
 
 /// A definition with a container for the flow whose variables have names, as the agent needs them.
 fn definition() -> impl Strategy<Value = Object> {

@@ -1,14 +1,14 @@
 //! An AWS account in which the functions are deployed, for one agent that serves the server's work pool.
 
-use super::server::Server;
-use crate::{Error, story::scheduler_event};
+use super::{command, server::Server};
+use crate::{Error, ink::Ink, story::scheduler_event};
 use std::{
     path::Path,
     time::{Duration, Instant},
 };
 use world::{LambdaOptions, LambdaProcess, RunningWorld, World, ecs::ContainerOptions, runtime_api::Invocation};
 
-const ROOT: &str = "/prefect-serverless-agent/demo";
+pub(crate) const ROOT: &str = "/prefect-serverless-agent/demo";
 /// The agent.
 pub(crate) const AGENT: &str = "flows";
 /// Seconds between polls, while everything keeps running.
@@ -36,7 +36,7 @@ pub(crate) struct Polled {
 }
 
 impl Cloud {
-    /// Deploys the functions.
+    /// Sets the agent up, as a person does, and deploys the functions.
     pub(crate) async fn new(lambda: &Path, server: &Server) -> Result<Self, Error> {
         let aws = World::start().await;
         let base_env = server.container_environment.clone();
@@ -49,11 +49,12 @@ impl Cloud {
             step_ms: 100,
             ..ContainerOptions::default()
         });
-        let config = format!(
-            "prefect: 3\napi: {}\nwork_pool: {}\npoll_interval_seconds: {INTERVAL}\nprefetch_seconds: 10\n",
-            server.api, server.work_pool.name
+        let ink = Ink::of_stdout();
+        let (address, work_pool) = (&server.api, &server.work_pool.name);
+        let init = format!(
+            "init --yes --write --api {address} --work-pool {work_pool} --agent {AGENT} --root {ROOT} --prefetch-seconds 10"
         );
-        aws.put_parameter(&format!("{ROOT}/config/{AGENT}"), &config);
+        command::run(&aws, ink, &init, 0).await?;
         let start = async |handler: &str| -> Result<LambdaProcess, Error> {
             let function = LambdaOptions::new(lambda, &aws.url()).handler(handler).parameter_root(ROOT).start().await?;
             function.ready(INIT).await.map_err(|error| error.error_message)?;

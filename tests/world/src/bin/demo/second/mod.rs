@@ -4,18 +4,20 @@
 //! |---|---|
 //! | [`server`] | the server, a process |
 //! | [`cloud`] | the AWS account with the functions; its containers run `prefect flow-run execute` |
+//! | [`command`] | what a person does: `init`, `check`, `explain` |
 //! | [`events`] | what `EventBridge` does: tells the `task-events` function what becomes of tasks |
 //! | [`run`] | what became of a flow run, and whether that is right |
 //! | [`page`] | what is printed |
 
 mod cloud;
+mod command;
 mod events;
 mod page;
 mod run;
 pub(crate) mod server;
 
 use crate::{Error, ink::Ink};
-use cloud::{Cloud, INTERVAL, Polled};
+use cloud::{Cloud, INTERVAL, Polled, ROOT};
 use page::Page;
 use run::{Expected, Run};
 use serde_json::{Value, json};
@@ -47,10 +49,11 @@ pub(crate) async fn play(
     ended: &OnceCell<bool>,
 ) -> Result<(), Error> {
     let server = server.ready().await?;
+    let page = Page { ink: Ink::of_stdout(), server: &server, began: OffsetDateTime::now_utc() };
+    page.opening(&server.get("/admin/version").await?);
     let cloud = Cloud::new(lambda, &server).await?;
     let (sender, stopped) = unbounded_channel();
-    let page = Page { ink: Ink::of_stdout(), server: &server, began: OffsetDateTime::now_utc() };
-    let mut act = Act { server: &server, cloud: &cloud, page, stopped, wrong: Vec::new() };
+    let mut act = Act { server: &server, cloud: &cloud, page, stopped, died: Vec::new(), wrong: Vec::new() };
     let story = async {
         let good = tokio::time::timeout(LIMIT, act.perform()).await;
         let good = good.map_err(|_| format!("not done after {} s\n{}", LIMIT.as_secs(), server.log_tail()))??;
@@ -72,6 +75,8 @@ struct Act<'a> {
     page: Page<'a>,
     /// Tasks whose end the `task-events` function was told of.
     stopped: UnboundedReceiver<Task>,
+    /// Runs whose tasks died.
+    died: Vec<String>,
     /// What is wrong, beside single flow runs.
     wrong: Vec<String>,
 }
@@ -79,7 +84,6 @@ struct Act<'a> {
 impl Act<'_> {
     /// The story; whether all ended as it should.
     async fn perform(&mut self) -> Result<bool, Error> {
-        self.page.opening(&self.server.get("/admin/version").await?);
         self.page.began = OffsetDateTime::now_utc();
         let polled = self.cloud.poll().await;
         self.poll("EventBridge Scheduler, cold start", &polled, |report| count(report, "launched") == RUNS);
@@ -88,6 +92,10 @@ impl Act<'_> {
         let what = format!("the next one: somebody has cancelled {}", cancelled.name);
         self.poll(&what, &polled, |report| count(report, "cancelled") == 1);
         let good = self.follow(&cancelled.id).await?;
+        println!();
+        for id in std::mem::take(&mut self.died) {
+            command::run(&self.cloud.aws, self.page.ink, &format!("explain {id} --root {ROOT}"), 0).await?;
+        }
         let polled = self.cloud.poll().await;
         println!();
         self.poll("the next one: nothing is due", &polled, |report| report["ready"] == 0);
@@ -125,6 +133,9 @@ impl Act<'_> {
             let run = Run::read(self.server, id, Some(&task)).await?;
             let expected = if id == cancelled { Expected::CANCELLED } else { Expected::of(&run.deployment) };
             let wrong = expected.wrong(&run);
+            if run.state == "CRASHED" {
+                self.died.push(run.id.clone());
+            }
             self.page.run(&run, wrong.as_deref());
             good += usize::from(wrong.is_none());
         }

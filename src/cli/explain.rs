@@ -1,0 +1,372 @@
+//! `prefect-serverless-agent explain`: the story of one flow run, and what happens next.
+
+mod choice;
+
+use super::args::ExplainArgs;
+use super::output::explain::{Told, as_json, as_text};
+use super::output::{self, Palette};
+use super::setting::{root_of, text_of};
+use super::{CliError, say};
+use crate::aws::AwsClients;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{
+    AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Parameter, Root, Rules, WorkerRules,
+    from_file, load,
+};
+use crate::explain::facts::{AgentView, Facts, RunFacts, Tasks};
+use crate::explain::read::{self, Whereabouts};
+use crate::explain::{story, verdict};
+use crate::functions::health::facts_among;
+use crate::health::{AgentFacts, Health};
+use crate::model::Generation;
+use crate::orchestrator::Orchestrator;
+use crate::platform::ecs::AgentEcs;
+use crate::poll::PrefectBuilder;
+use crate::redaction::Redaction;
+use choice::choose;
+use futures_util::future::join_all;
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Parameter Store is asked for so long at most.
+const PARAMETERS_PATIENCE: Duration = Duration::from_secs(30);
+/// Prefect is.
+const PREFECT_PATIENCE: Duration = Duration::from_secs(30);
+/// ECS is.
+const ECS_PATIENCE: Duration = Duration::from_secs(30);
+/// Agents that are asked at most.
+const MAX_AGENTS: usize = 20;
+
+/// Which run is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    /// By its id.
+    Id(String),
+    /// By its name.
+    Name(String),
+}
+
+impl Subject {
+    /// An id, an address of Prefect's UI that has one in it (the last counts), or a name.
+    fn read(written: &str) -> Self {
+        let written = written.trim();
+        let is_part = |c: char| c.is_ascii_hexdigit() || c == '-';
+        let ids = written.split(|c| !is_part(c)).filter(|part| part.len() == 36);
+        let id = ids.filter_map(|part| Uuid::try_parse(part).ok()).next_back();
+        let id = Uuid::try_parse(written).ok().or_else(|| id.filter(|_| written.contains('/')));
+        id.map_or_else(|| Self::Name(written.to_owned()), |id| Self::Id(id.hyphenated().to_string()))
+    }
+
+    fn shown(&self) -> &str {
+        match self {
+            Self::Id(text) | Self::Name(text) => text,
+        }
+    }
+}
+
+/// Where the agents are configured, and what was read there.
+struct Scene {
+    root: Option<Root>,
+    /// Path of the file, without a root.
+    path: String,
+    agents: Vec<LoadedAgent>,
+    health: BTreeMap<String, AgentFacts>,
+    /// What could not be read, and why.
+    unknown: Vec<String>,
+}
+
+/// An agent that can be asked.
+struct Asked<'a> {
+    agent: &'a LoadedAgent,
+    config: &'a AgentConfig,
+    /// What its Prefect said.
+    answer: Result<Option<RunFacts>, String>,
+}
+
+/// Reads, and tells.
+pub(super) async fn explain(
+    args: ExplainArgs,
+    json: bool,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<ExitCode, CliError> {
+    let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
+    let subject = Subject::read(&args.flow_run);
+    if subject.shown().is_empty() {
+        return Err(CliError::new("no flow run was named", "give its id, its name (Prefect 2 and 3), or its address"));
+    }
+    let (scene, aws) = scene(&args, &environment, redaction).await?;
+    let (asked, broken) = ask(&scene, &aws, &subject, (&environment, redaction)).await?;
+    let (chosen, others) = choose(asked, &subject)?;
+    let facts = facts(&scene, &aws, chosen, &subject).await;
+    let mut verdict = verdict::verdict(&facts);
+    verdict.also.extend(others.into_iter().chain(broken));
+    let mut unknown = scene.unknown;
+    unknown.extend(facts.run.as_ref().err().map(|why| format!("Prefect: {why}")));
+    unknown.extend(facts.run.iter().flat_map(|run| run.unknown.iter().map(|what| format!("Prefect: {what}"))));
+    unknown.extend(facts.tasks.unknown.iter().map(|what| format!("ECS: {what}")));
+    let told = Told { events: story::events(&facts), verdict, unknown, facts: &facts };
+    if json {
+        say(&mut std::io::stdout(), &format!("{}\n", redaction.value(as_json(&told))));
+    } else {
+        say(&mut std::io::stdout(), &redaction.text(as_text(&told, palette)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The agents that could be meant.
+async fn scene(
+    args: &ExplainArgs,
+    environment: &Environment,
+    redaction: &Redaction,
+) -> Result<(Scene, Arc<AwsClients>), CliError> {
+    let unusable = |error| CliError::new(error, output::ADVICE_ON_AWS);
+    if let Some(file) = &args.config {
+        let path = file.display().to_string();
+        let text = text_of(file).map_err(|error| {
+            CliError::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file with --config")
+        })?;
+        let agent = from_file(&text, &path, environment);
+        agent.result.as_ref().map_err(CliError::configuration)?;
+        redaction.know_agents(std::slice::from_ref(&agent));
+        let health = BTreeMap::new();
+        let scene = Scene { root: None, path, agents: vec![agent], health, unknown: Vec::new() };
+        let aws = AwsClients::from_default_chain(environment).await;
+        // Prefect may be within reach all the same.
+        let aws = aws.or_else(|_| AwsClients::as_far_as_configured(environment)).map_err(unusable)?;
+        return Ok((scene, Arc::new(aws)));
+    }
+    let root = root_of(args.root.as_deref(), environment)?;
+    let path = root.as_str().to_owned();
+    let mut scene = Scene { root: Some(root), path, agents: Vec::new(), health: BTreeMap::new(), unknown: Vec::new() };
+    let aws = AwsClients::from_default_chain(environment).await.map_err(unusable)?;
+    let read = read_parameters(&mut scene, &aws, environment, redaction);
+    let read = tokio::time::timeout(PARAMETERS_PATIENCE, read).await;
+    read.map_err(|_| {
+        let message = format!("Parameter Store did not answer within {} s", PARAMETERS_PATIENCE.as_secs());
+        CliError::new(message, output::ADVICE_ON_AWS)
+    })??;
+    if let Some(name) = &args.agent {
+        if !scene.agents.iter().any(|agent| agent.agent == *name) {
+            let known = scene.agents.iter().map(|agent| agent.agent.as_str()).collect::<Vec<_>>().join(", ");
+            let message = format!("there is no agent {name:?}; configured are: {known}");
+            return Err(CliError::new(message, "name one of these with --agent"));
+        }
+        scene.agents.retain(|agent| agent.agent == *name);
+    }
+    Ok((scene, Arc::new(aws)))
+}
+
+/// Configurations must be there; of secrets and state, what may not be read is said.
+async fn read_parameters(
+    scene: &mut Scene,
+    aws: &AwsClients,
+    environment: &Environment,
+    redaction: &Redaction,
+) -> Result<(), CliError> {
+    let Some(root) = &scene.root else { return Ok(()) };
+    let (config, secrets, state) = (root.config(), root.secrets(), root.state());
+    let (config, secrets, state) = tokio::join!(
+        aws.ssm.parameters_by_path(&config, true, false),
+        aws.ssm.parameters_by_path(&secrets, true, true),
+        aws.ssm.parameters_by_path(&state, true, false),
+    );
+    let mut parameters: Vec<Parameter> = config.map_err(|error| {
+        let message = format!("the parameters below {} cannot be read: {error}", root.as_str());
+        CliError::new(message, output::ADVICE_ON_AWS)
+    })?;
+    match secrets {
+        Ok(secrets) => parameters.extend(secrets),
+        Err(error) => scene.unknown.push(format!("the agents' secrets, so that Prefect is asked without: {error}")),
+    }
+    redaction.know_parameters(root, &parameters);
+    scene.agents = load(root, &parameters, environment).agents;
+    redaction.know_agents(&scene.agents);
+    match state {
+        Ok(state) => scene.health = facts_among(root, &scene.agents, &state),
+        Err(error) => scene.unknown.push(format!("what the polls wrote down: {error}")),
+    }
+    if scene.agents.is_empty() {
+        let message = format!("no agent is configured: there is no parameter {}/<agent>", root.config());
+        return Err(CliError::new(message, "check --root, and the region of this shell"));
+    }
+    Ok(())
+}
+
+/// Asks the Prefect of every agent for the run; also which agents cannot be asked because their configuration is wrong.
+async fn ask<'a>(
+    scene: &'a Scene,
+    aws: &Arc<AwsClients>,
+    subject: &Subject,
+    (environment, redaction): (&Environment, &Redaction),
+) -> Result<(Vec<Asked<'a>>, Vec<String>), CliError> {
+    let mut broken = Vec::new();
+    let mut usable = Vec::new();
+    for agent in &scene.agents {
+        match &agent.result {
+            Ok((config, secrets)) => usable.push((agent, config, secrets)),
+            Err(errors) => {
+                broken.push(format!("agent {} was not asked: its configuration is wrong: {errors}", agent.agent));
+            }
+        }
+    }
+    if usable.is_empty() {
+        return Err(CliError::configuration(broken.join("; ")));
+    }
+    if usable.len() > MAX_AGENTS {
+        let message = format!("{} agents are configured, and only {MAX_AGENTS} are asked", usable.len());
+        return Err(CliError::new(message, "name the run's agent with --agent"));
+    }
+    let asked = usable.into_iter().map(|(agent, config, secrets)| async move {
+        let answer = ask_one(scene, aws, (agent, config, secrets), subject, (environment, redaction)).await?;
+        Ok::<_, CliError>(Asked { agent, config, answer })
+    });
+    let asked = join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok((asked, broken))
+}
+
+async fn ask_one(
+    scene: &Scene,
+    aws: &Arc<AwsClients>,
+    (agent, config, secrets): (&LoadedAgent, &AgentConfig, &AgentSecrets),
+    subject: &Subject,
+    (environment, redaction): (&Environment, &Redaction),
+) -> Result<Result<Option<RunFacts>, String>, CliError> {
+    let aws = Arc::clone(aws);
+    let builder = if let Some(root) = &scene.root {
+        PrefectBuilder::of_parameter::<AgentEcs<_>>(aws, SystemClock, root, agent, secrets, redaction)
+    } else {
+        let of_file = (scene.path.as_str(), environment);
+        PrefectBuilder::of_file::<AgentEcs<_>>(aws, SystemClock, of_file, agent, secrets, redaction)
+    };
+    let deadline = Some(Instant::now() + PREFECT_PATIENCE);
+    match (&config.generation, subject) {
+        (GenerationConfig::One(_), Subject::Name(_)) => Ok(Ok(None)),
+        (GenerationConfig::One(one), Subject::Id(id)) => {
+            let one = match builder.prefect1(config, one).await {
+                Ok(one) => one,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            one.set_deadline(deadline);
+            let status = scene.health.get(&agent.agent).and_then(|facts| facts.status.as_ref());
+            let remembered = status.and_then(|status| status.registration.clone());
+            if let Err(error) = Orchestrator::connect(&one, remembered.as_ref()).await {
+                return Ok(Err(error.to_string()));
+            }
+            Ok(one.explained(id).await.map_err(|error| error.to_string()))
+        }
+        (GenerationConfig::Three(three), subject) => {
+            let three = match builder.prefect3(config, three).await {
+                Ok(three) => three,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            three.set_deadline(deadline);
+            let id = match subject {
+                Subject::Id(id) => id.clone(),
+                Subject::Name(name) => match three.runs_named(name).await {
+                    Err(error) => return Ok(Err(error.to_string())),
+                    Ok(ids) => match ids.as_slice() {
+                        [] => return Ok(Ok(None)),
+                        [id] => id.clone(),
+                        ids => {
+                            let message = format!("several flow runs are called {name:?}: {}", ids.join(", "));
+                            return Err(CliError::new(message, "give the id of one"));
+                        }
+                    },
+                },
+            };
+            Ok(three.explained(&id).await.map_err(|error| error.to_string()))
+        }
+    }
+}
+
+/// All that is known of the run, with its tasks.
+async fn facts(scene: &Scene, aws: &AwsClients, asked: Asked<'_>, subject: &Subject) -> Facts {
+    let Asked { agent, config, answer } = asked;
+    let view = view(scene, agent, config);
+    let run = answer.and_then(|run| run.ok_or_else(|| "it does not know the run".to_owned()));
+    let cluster = match &config.generation {
+        GenerationConfig::One(one) => one.cluster.as_deref(),
+        GenerationConfig::Three(_) => None,
+    };
+    let whereabouts = match &run {
+        Ok(run) => Whereabouts::of(run),
+        Err(_) => Some(Whereabouts::configured(cluster)),
+    };
+    let flow_run_id = run.as_ref().map_or_else(|_| subject.shown().to_owned(), |run| run.id.clone());
+    let tasks = match whereabouts {
+        None => Tasks { not_asked: true, ..Tasks::default() },
+        Some(whereabouts) => {
+            let aws = aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
+            let names = (agent.agent.as_str(), flow_run_id.as_str(), view.generation);
+            let read = read::tasks(&aws, names, &whereabouts);
+            tokio::time::timeout(ECS_PATIENCE, read).await.unwrap_or_else(|_| Tasks {
+                unknown: vec![format!("no answer within {} s", ECS_PATIENCE.as_secs())],
+                ..Tasks::default()
+            })
+        }
+    };
+    Facts { now: SystemClock.now(), flow_run_id, agent: view, run, tasks }
+}
+
+fn view(scene: &Scene, agent: &LoadedAgent, config: &AgentConfig) -> AgentView {
+    let known = scene.health.get(&agent.agent);
+    let health = known.and_then(|known| {
+        let one = BTreeMap::from([(agent.agent.clone(), known.clone())]);
+        Health::of(&one, SystemClock.now()).agents.remove(&agent.agent)
+    });
+    let status = known.and_then(|known| known.status.as_ref());
+    let (generation, prefect) = match &config.generation {
+        GenerationConfig::One(one) if one.rules == Rules::V0_15 => (Generation::One, "0.15"),
+        GenerationConfig::One(_) => (Generation::One, "1"),
+        GenerationConfig::Three(three) if three.rules == WorkerRules::Two => (Generation::TwoOrThree, "2"),
+        GenerationConfig::Three(_) => (Generation::TwoOrThree, "3"),
+    };
+    AgentView {
+        name: agent.agent.clone(),
+        generation,
+        prefect,
+        prefetch: config.prefetch,
+        poll_interval: config.poll_interval,
+        orphan_after: config.orphan_after,
+        max_launch_attempts: config.max_launch_attempts,
+        cancel_grace: config.cancel_grace,
+        forward_log_lines: config.forward_log_lines,
+        max_polls: known.and_then(|known| known.configuration?.max_polls),
+        deferred: status.map(|status| status.counts.deferred),
+        health,
+        root: scene.root.as_ref().map(|root| root.as_str().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_meant_by_its_id_its_address_or_its_name() {
+        const ID: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
+        let id = || Subject::Id(ID.to_owned());
+        for written in [
+            ID.to_owned(),
+            format!(" {} ", ID.to_uppercase()),
+            ID.replace('-', ""),
+            format!(
+                "https://app.prefect.cloud/account/{}/workspace/{}/runs/flow-run/{ID}?tab=logs",
+                Uuid::nil(),
+                Uuid::nil()
+            ),
+            format!("http://127.0.0.1:4200/runs/flow-run/{ID}"),
+        ] {
+            assert_eq!(Subject::read(&written), id(), "{written}");
+        }
+        for name in ["pretend-parrot", "", "run-0f0e0d0c"] {
+            assert_eq!(Subject::read(name), Subject::Name(name.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Pure: a run's story as text and as JSON.
+
+use super::{Palette, Tone, coloured, printable};
+use crate::explain::facts::Facts;
+use crate::explain::story::Event;
+use crate::explain::verdict::{Standing, Verdict};
+use crate::explain::words;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use time::format_description::well_known::Rfc3339;
+
+/// Events that are shown; between the first and the last ones the others are left out.
+const SHOWN: usize = 60;
+
+/// A story and what was not to be had of it.
+pub(in crate::cli) struct Told<'a> {
+    pub(in crate::cli) events: Vec<Event>,
+    pub(in crate::cli) verdict: Verdict,
+    /// What could not be asked, and why.
+    pub(in crate::cli) unknown: Vec<String>,
+    pub(in crate::cli) facts: &'a Facts,
+}
+
+/// As people read it. All times are UTC.
+pub(in crate::cli) fn as_text(told: &Told<'_>, palette: Palette) -> String {
+    let Told { events, verdict, unknown, facts } = told;
+    let name = facts.run.as_ref().map_or_else(|_| String::new(), |run| format!(" \"{}\"", run.name));
+    let now = words::clock(facts.now, facts.now);
+    let title = format!(
+        "Flow run {}{name}, agent {} (Prefect {}), at {now} UTC",
+        facts.flow_run_id, facts.agent.name, facts.agent.prefect
+    );
+    let mut text = format!("{}\n\n", coloured(&printable(&title), Tone::Heading, palette));
+    let left_out = events.len().saturating_sub(SHOWN);
+    for (index, event) in events.iter().enumerate() {
+        let is_left_out = index >= SHOWN / 2 && index < SHOWN / 2 + left_out;
+        if is_left_out {
+            if index == SHOWN / 2 {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "  … {left_out} events more, which --json shows");
+            }
+            continue;
+        }
+        let at = event.at.map_or_else(|| "–".to_owned(), |at| words::clock(at, facts.now));
+        let _ = writeln!(text, "  {at:<8}  {:<7}  {}", event.source.name(), printable(&event.what));
+    }
+    if !events.is_empty() {
+        text.push('\n');
+    }
+    let mut say = |word: &str, what: &str, tone| {
+        let _ = writeln!(text, "{} {}", coloured(&format!("{word:<6}"), tone, palette), printable(what));
+    };
+    say("now:", &verdict.now, tone(verdict.standing));
+    if let Some(next) = &verdict.next {
+        let at = verdict
+            .next_at
+            .filter(|at| *at >= facts.now)
+            .map(|at| format!(" (about {}, {})", words::clock(at, facts.now), words::relative(at, facts.now)));
+        say("next:", &format!("{next}{}", at.unwrap_or_default()), Tone::Plain);
+    }
+    if let Some(advice) = &verdict.advice {
+        say("do:", advice, Tone::Plain);
+    }
+    for also in &verdict.also {
+        say("also:", also, Tone::Doubtful);
+    }
+    for what in unknown {
+        say("not asked:", what, Tone::Doubtful);
+    }
+    text
+}
+
+fn tone(standing: Standing) -> Tone {
+    match standing {
+        Standing::Running | Standing::Launched | Standing::Due | Standing::ScheduledLater => Tone::Good,
+        Standing::TaskDied | Standing::AgentFailing | Standing::AgentOff | Standing::NotOurs => Tone::Bad,
+        Standing::Ended => Tone::Heading,
+        _ => Tone::Doubtful,
+    }
+}
+
+/// The events and the verdict as data.
+pub(in crate::cli) fn as_json(told: &Told<'_>) -> Value {
+    let Told { events, verdict, unknown, facts } = told;
+    let run = facts.run.as_ref().ok();
+    json!({
+        "flow_run": {
+            "id": facts.flow_run_id, "name": run.map(|run| &run.name), "state": run.map(|run| &run.state),
+        },
+        "agent": facts.agent.name,
+        "prefect": facts.agent.prefect,
+        "at": facts.now.format(&Rfc3339).ok(),
+        "events": events,
+        "verdict": verdict,
+        "not_asked": unknown,
+    })
+}

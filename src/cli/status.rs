@@ -1,0 +1,126 @@
+//! `prefect-serverless-agent status`: how the agents of a deployment are, from what their polls wrote down.
+
+use super::args::StatusArgs;
+use super::output::{self, Palette};
+use super::setting::root_of;
+use super::start::StopSignal;
+use super::{CliError, complain, say};
+use crate::aws::AwsClients;
+use crate::aws::ssm::Ssm;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Environment, Root};
+use crate::functions::health;
+use crate::health::status::Overall;
+use crate::health::{AgentFacts, Health};
+use crate::redaction::Redaction;
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// The exit code when an agent is failing.
+const FAILING: u8 = 3;
+
+/// One look takes no longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a terminal takes for: from the top, with nothing left of what was there.
+const REDRAW: &str = "\x1b[1;1H\x1b[2J";
+
+/// Shows the agents, once or again and again.
+pub(super) async fn status(
+    args: StatusArgs,
+    json: bool,
+    environment: Environment,
+    redaction: &Redaction,
+) -> Result<ExitCode, CliError> {
+    let root = root_of(args.root.as_deref(), &environment)?;
+    let aws = AwsClients::from_default_chain(&environment).await;
+    let aws = aws.map_err(|error| CliError::new(error, output::ADVICE_ON_AWS))?;
+    let is_terminal = std::io::stdout().is_terminal();
+    let shown = Shown { palette: Palette::for_terminal(is_terminal, &environment), json };
+    let look = || look(&root, &aws.ssm, &environment, &args.agents);
+    if !args.watch {
+        let facts = look().await?;
+        let (text, code) = shown.of(&facts, SystemClock.now());
+        say(&mut std::io::stdout(), &redaction.text(text));
+        return Ok(code);
+    }
+    let mut ending = StopSignal::listen().map_err(|error| CliError::new(format!("no signals: {error}"), ""))?;
+    let redraw = if is_terminal && !json { REDRAW } else { "" };
+    let mut code = ExitCode::SUCCESS;
+    loop {
+        let looked = tokio::select! {
+            looked = look() => looked,
+            () = ending.asked_for() => return Ok(code),
+        };
+        match looked {
+            Ok(facts) => {
+                let (text, now) = shown.of(&facts, SystemClock.now());
+                code = now;
+                let more = if json || is_terminal { "" } else { "\n" };
+                say(&mut std::io::stdout(), &redaction.text(format!("{redraw}{text}{more}")));
+            }
+            // What passes does not end the watch; a name that is wrong does.
+            Err(trouble) if trouble.is_configuration => return Err(trouble),
+            Err(trouble) => {
+                code = ExitCode::FAILURE;
+                complain(&trouble, redaction);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}
+            () = ending.asked_for() => return Ok(code),
+        }
+    }
+}
+
+/// How the agents are shown.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    palette: Palette,
+    json: bool,
+}
+
+impl Shown {
+    /// The text, and the exit code.
+    fn of(self, facts: &BTreeMap<String, AgentFacts>, now: OffsetDateTime) -> (String, ExitCode) {
+        let health = Health::of(facts, now);
+        let code = if health.status == Overall::Ok { ExitCode::SUCCESS } else { ExitCode::from(FAILING) };
+        let text = if self.json {
+            format!("{}\n", output::status::as_json(&health, facts, now))
+        } else {
+            output::status::as_table(&health, facts, now, self.palette)
+        };
+        (text, code)
+    }
+}
+
+/// What is known of the agents that were asked for.
+async fn look(
+    root: &Root,
+    ssm: &Ssm,
+    environment: &Environment,
+    names: &[String],
+) -> Result<BTreeMap<String, AgentFacts>, CliError> {
+    let read = tokio::time::timeout(PATIENCE, health::facts(root, ssm, environment)).await;
+    let unread = |why: String| {
+        let message = format!("the parameters below {} cannot be read: {why}", root.as_str());
+        CliError::new(message, output::ADVICE_ON_AWS)
+    };
+    let read = read.map_err(|_| unread(format!("no answer within {} s", PATIENCE.as_secs())))?;
+    let mut facts = read.map_err(|error| unread(error.to_string()))?;
+    if facts.is_empty() {
+        let message = format!("no agent is configured: there is no parameter {}/<agent>", root.config());
+        let advice = "check --root, and the region of this shell; `push` writes a configuration";
+        return Err(CliError { is_configuration: true, ..CliError::new(message, advice) });
+    }
+    if let Some(unknown) = names.iter().find(|name| !facts.contains_key(*name)) {
+        let known = facts.into_keys().collect::<Vec<_>>().join(", ");
+        let message = format!("there is no agent {unknown:?}; configured are: {known}");
+        return Err(CliError { is_configuration: true, ..CliError::new(message, "name one of these with --agent") });
+    }
+    facts.retain(|name, _| names.is_empty() || names.contains(name));
+    Ok(facts)
+}

@@ -1,0 +1,107 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::super::test_support::{DEPLOYMENT, FLOW, POOL, agent, calls, pool_row, setup, with};
+use super::*;
+use crate::aws::test_server::{Reply, Request, Server, json};
+use serde_json::json;
+
+fn row(number: usize) -> Value {
+    let id = if number == 0 { DEPLOYMENT.to_owned() } else { format!("id-{number}") };
+    json!({"id": id, "name": format!("d{number}"), "flow_id": FLOW, "work_queue_name": "default", "paused": number == 1})
+}
+
+/// A pool with so many deployments.
+async fn server(deployments: usize, odd: fn(&Request) -> Option<Reply>) -> Server {
+    Server::start(move |request| {
+        if let Some(reply) = odd(request) {
+            return reply;
+        }
+        let path = request.target.as_str();
+        if path.ends_with("/deployments/filter") {
+            let offset = usize::try_from(request.json()["offset"].as_u64().unwrap()).unwrap();
+            let page: Vec<Value> = (offset..deployments).take(PAGE_ROWS).map(row).collect();
+            return json(200, &json!(page));
+        }
+        if path.ends_with("/flows/filter") {
+            return json(200, &json!([{"id": FLOW, "name": "etl"}]));
+        }
+        if path.ends_with("/queues/filter") {
+            return json(200, &json!([{"id": "q", "name": "default", "is_paused": true}]));
+        }
+        if path.ends_with("/workers/filter") {
+            let workers = json!([{"name": "w", "status": "ONLINE", "last_heartbeat_time": "t"}, {"name": "v", "status": "OFFLINE"}]);
+            return json(200, &workers);
+        }
+        json(200, &pool_row())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pool_is_read_with_its_queues_workers_and_deployments_and_nothing_is_written() {
+    let server = server(2, |_| None).await;
+    let prefect = agent(&server);
+    let survey = prefect.survey(10).await.unwrap();
+    assert_eq!((survey.pool.name.as_str(), survey.pool.kind.as_str(), survey.is_cut), (POOL, "ecs", false));
+    assert!(survey.queues.unwrap()[0].is_paused);
+    let workers = survey.workers.unwrap();
+    assert_eq!(workers.iter().map(|worker| worker.is_online).collect::<Vec<_>>(), [true, false]);
+    let named: Vec<_> = survey.deployments.iter().map(|one| (one.name.as_str(), one.is_paused)).collect();
+    assert_eq!(named, [("etl/d0", false), ("etl/d1", true)]);
+    let read_only = |call: &String| call.starts_with("GET ") || call.ends_with("/filter");
+    assert!(calls(&server).iter().all(read_only), "{:?}", calls(&server));
+}
+
+#[tokio::test]
+async fn deployments_are_read_page_by_page_and_it_is_said_when_there_are_more() {
+    for (there, most, read, is_cut, pages) in
+        [(200, 1000, 200, false, 2), (450, 1000, 450, false, 3), (450, 250, 250, true, 2), (250, 250, 250, false, 2)]
+    {
+        let server = server(there, |_| None).await;
+        let survey = agent(&server).survey(most).await.unwrap();
+        assert_eq!((survey.deployments.len(), survey.is_cut), (read, is_cut), "{there} of {most}");
+        let asked = calls(&server).iter().filter(|call| call.ends_with("/deployments/filter")).count();
+        assert_eq!(asked, pages, "{there} of {most}");
+    }
+}
+
+#[tokio::test]
+async fn each_deployment_is_described_as_a_run_of_it_would_be() {
+    let server = server(1, |_| None).await;
+    let mut setup = setup(&server.url());
+    setup.read_only = true;
+    let prefect = with(setup);
+    let survey = prefect.survey(10).await.unwrap();
+    let (defaults, described) = prefect.describe_surveyed(&survey.deployments).await;
+    let RunDescription::Three(job) = described.into_iter().next().unwrap().unwrap() else { panic!("of Prefect 3") };
+    assert_eq!(job.deployment.as_ref().unwrap().id, DEPLOYMENT);
+    assert_eq!((job.flow.name.as_str(), job.flow_run.deployment_id.as_deref()), ("etl", Some(DEPLOYMENT)));
+    let RunDescription::Three(job) = defaults.unwrap() else { panic!("of Prefect 3") };
+    assert!(job.deployment.is_none());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_beside_the_pool_is_not_known_and_the_rest_is() {
+    let odd = |request: &Request| {
+        let hidden = ["/queues/filter", "/workers/filter", "/flows/filter"];
+        hidden.iter().any(|end| request.target.ends_with(end)).then(|| json(403, &json!({"detail": "no"})))
+    };
+    let server = server(1, odd).await;
+    let prefect = agent(&server);
+    let survey = prefect.survey(10).await.unwrap();
+    assert!(survey.queues.is_err() && survey.workers.is_err());
+    assert_eq!(survey.deployments[0].name, "d0");
+    let (_, described) = prefect.describe_surveyed(&survey.deployments).await;
+    let Err(RenderError::NotNow(why)) = &described[0] else { panic!("its flow is not known") };
+    assert!(why.contains("its flow"), "{why}");
+}
+
+#[tokio::test]
+async fn a_version_is_told_by_a_server_and_not_by_whatever_else_answers() {
+    for (answer, version) in [(json!("2.20.27"), Some("2.20.27")), (json!("OK"), None), (json!({"detail": "x"}), None)]
+    {
+        let server = Server::start(move |_| json(200, &answer)).await;
+        assert_eq!(agent(&server).server_version().await.as_deref(), version);
+    }
+    let server = Server::start(|_| json(404, &json!({"detail": "Not Found"}))).await;
+    assert_eq!(agent(&server).server_version().await, None);
+}
