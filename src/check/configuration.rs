@@ -222,7 +222,7 @@ pub fn judge_schedule(
     match schedule {
         None | Some(Ok(None)) => {
             let sentence = "its schedule is gone, so nothing polls";
-            looked.found(SCHEDULE_MISSING.found(subject, sentence, again("ScheduleState=ENABLED")));
+            looked.found(SCHEDULE_MISSING.found(subject, sentence, anew(stack)));
         }
         Some(Err(error)) => {
             let sentence = format!("its schedule could not be asked: {}", why(error));
@@ -257,6 +257,12 @@ pub fn judge_schedule(
 /// How a parameter of the stack is set.
 pub fn again(stack: &Stack, parameter: &str) -> String {
     format!("sam deploy --stack-name {} --parameter-overrides {parameter}", stack.name)
+}
+
+/// What brings back what was deleted by hand.
+pub fn anew(stack: &Stack) -> String {
+    let name = &stack.name;
+    format!("sam delete --stack-name {name}, and deploy it again: an update does not miss what was deleted by hand")
 }
 
 /// The period of a schedule; `None`: it has none that is always the same.

@@ -1,7 +1,7 @@
 //! The events that tell what became of tasks: the rules and their targets, other accounts, the queue of failures.
 
 use super::codes::{EVENTS_UNKNOWN, FAILURES_WAIT, FORWARDING_MISSING, RULE_DISABLED, RULE_MISSING, TARGET_MISSING};
-use super::configuration::{again, counted};
+use super::configuration::{again, anew, counted};
 use super::stack::Stack;
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
@@ -103,7 +103,7 @@ pub fn judge(stack: &Stack, observed: &Observed, agents: &[LoadedAgent]) -> Look
         }
         Ok(None) => {
             let sentence = "its queue of failures is gone: what cannot be told is lost";
-            looked.found(RULE_MISSING.found(format!("stack {}", stack.name), sentence, deploy_again(stack)));
+            looked.found(RULE_MISSING.found(format!("stack {}", stack.name), sentence, anew(stack)));
         }
         Err(error) => {
             let sentence = format!("the queue of failures could not be asked: {}", why(error));
@@ -120,13 +120,6 @@ pub fn judge(stack: &Stack, observed: &Observed, agents: &[LoadedAgent]) -> Look
 
 fn counted_events(count: u64) -> String {
     counted(usize::try_from(count).unwrap_or(usize::MAX), "event")
-}
-
-fn deploy_again(stack: &Stack) -> String {
-    format!(
-        "sam deploy --stack-name {} (or delete it and deploy it anew: what was deleted by hand is not missed)",
-        stack.name
-    )
 }
 
 /// `is_wanted`: the stack is meant to have it enabled.
@@ -147,7 +140,7 @@ fn judge_rule(
         }
         Ok(None) => {
             let sentence = format!("it is gone: nobody is told of {whose}");
-            looked.found(RULE_MISSING.found(subject, sentence, deploy_again(stack)));
+            looked.found(RULE_MISSING.found(subject, sentence, anew(stack)));
         }
         Ok(Some(rule)) => {
             if is_wanted && !rule.is_enabled {
@@ -158,7 +151,7 @@ fn judge_rule(
             let calls = |arn: &String| arn.ends_with(&format!(":function:{function}")) || arn == function;
             if !rule.targets.iter().any(calls) {
                 let sentence = format!("it does not call the function {function}: nobody is told of {whose}");
-                looked.found(TARGET_MISSING.found(&subject, sentence, deploy_again(stack)));
+                looked.found(TARGET_MISSING.found(&subject, sentence, anew(stack)));
             } else if rule.is_enabled {
                 looked.is_well(Group::Events, format!("rule {name}: enabled, and calls {function}"));
             }

@@ -127,10 +127,10 @@ pub enum Command {
             The exit code is 0 when all is well, 3 for failures, 4 for warnings alone, 2 when the arguments are wrong. What \
             could not be asked says so, and is no failure.",
         after_help = "Examples:\n  \
-            prefect-serverless-agent check --root /psa/prod          # a deployed stack\n  \
-            prefect-serverless-agent check --root /psa/prod --pre    # before it is deployed\n  \
-            prefect-serverless-agent check --config etl.yaml         # a file, before anything is written\n  \
-            prefect-serverless-agent check --root /psa/prod --json | jq '.findings[].code'"
+prefect-serverless-agent check --root /psa/prod        # a deployed stack\n  \
+            prefect-serverless-agent check --root /psa/prod --pre  # before that\n  \
+            prefect-serverless-agent check --config etl.yaml       # a file\n  \
+            prefect-serverless-agent check --json | jq '.findings[].code'"
     )]
     Check(CheckArgs),
     /// Runs one flow run's process and writes down how it ended: what `start --platform process` starts

@@ -94,7 +94,7 @@ async fn whatever_a_file_holds_the_message_is_short_and_soon() {
 #[tokio::test]
 async fn help_fits_the_terminal() {
     let deployment = Deployment::empty().await;
-    for line in ["--help", "poll --help", "start --help"] {
+    for line in ["--help", "poll --help", "start --help", "check --help"] {
         let mut command = agent(&deployment, line);
         command.env("COLUMNS", "80");
         let ended = end(command).await.well();
