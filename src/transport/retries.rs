@@ -1,6 +1,6 @@
 //! When a request to a Prefect API is sent again: one policy for both generations.
 //!
-//! What changes nothing when it is repeated goes by [`repeat`], a write by [`write`]. A status that passes is named in
+//! What changes nothing when it is repeated goes by [`repeat`], a write by [`write()`]. A status that passes is named in
 //! [`is_passing`], the pauses of each generation in [`OF_PREFECT_1`] and [`OF_PREFECT_2_AND_3`].
 
 use super::Deadline;
