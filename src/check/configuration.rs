@@ -8,6 +8,7 @@ use super::stack::{Deployed, Stack};
 use super::{Group, Looked, is_denied, why};
 use crate::aws::{AwsClients, AwsError};
 use crate::config::{AgentConfig, AgentSecrets, Backend, GenerationConfig, Loaded, LoadedAgent, Parameter, Root};
+use crate::transport::without_userinfo;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -177,7 +178,8 @@ pub fn missing_credential(root: Option<&Root>, agent: &LoadedAgent, config: &Age
         (None, GenerationConfig::One(_)) => "export PREFECT__CLOUD__API_KEY=…".to_owned(),
         (None, GenerationConfig::Three(_)) => "export PREFECT_API_KEY=…".to_owned(),
     };
-    let sentence = format!("it has no credential, and the API at {} lets nobody in without", config.api);
+    let sentence =
+        format!("it has no credential, and the API at {} lets nobody in without", without_userinfo(&config.api));
     SECRET_MISSING.found(format!("agent {}", agent.agent), sentence, mend)
 }
 
