@@ -78,8 +78,7 @@ pub fn judge_parameters(root: &Root, parameters: &Parameters) -> Looked {
     let secrets = parameters.secrets.as_ref().unwrap_or(&parameters.locked);
     for secret in secrets.iter().filter(|secret| !secret.is_secure) {
         let name = &secret.name;
-        let sentence = "it is a String, in clear for whoever may list parameters; and ECS gives containers a \
-                        SecureString only where kms guards it";
+        let sentence = "it is a String: in clear for whoever may read parameters";
         let mend = format!(
             "aws ssm delete-parameter --name {name} && aws ssm put-parameter --type SecureString --name {name} --value …"
         );
