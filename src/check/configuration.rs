@@ -8,6 +8,7 @@ use super::stack::{Deployed, Stack};
 use super::{Group, Looked, is_denied, why};
 use crate::aws::{AwsClients, AwsError};
 use crate::config::{AgentConfig, AgentSecrets, Backend, GenerationConfig, Loaded, LoadedAgent, Parameter, Root};
+use crate::transport::without_userinfo;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -77,8 +78,7 @@ pub fn judge_parameters(root: &Root, parameters: &Parameters) -> Looked {
     let secrets = parameters.secrets.as_ref().unwrap_or(&parameters.locked);
     for secret in secrets.iter().filter(|secret| !secret.is_secure) {
         let name = &secret.name;
-        let sentence = "it is a String, in clear for whoever may list parameters; and ECS gives containers a \
-                        SecureString only where kms guards it";
+        let sentence = "it is a String: in clear for whoever may read parameters";
         let mend = format!(
             "aws ssm delete-parameter --name {name} && aws ssm put-parameter --type SecureString --name {name} --value …"
         );
@@ -177,7 +177,8 @@ pub fn missing_credential(root: Option<&Root>, agent: &LoadedAgent, config: &Age
         (None, GenerationConfig::One(_)) => "export PREFECT__CLOUD__API_KEY=…".to_owned(),
         (None, GenerationConfig::Three(_)) => "export PREFECT_API_KEY=…".to_owned(),
     };
-    let sentence = format!("it has no credential, and the API at {} lets nobody in without", config.api);
+    let sentence =
+        format!("it has no credential, and the API at {} lets nobody in without", without_userinfo(&config.api));
     SECRET_MISSING.found(format!("agent {}", agent.agent), sentence, mend)
 }
 

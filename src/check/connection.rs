@@ -147,7 +147,9 @@ pub fn judge_error(asked: Asked<'_>, error: &ApiError) -> Finding {
 
 /// What it means that no connection could be made. `reason`: the words of the network library.
 fn not_connected(api: &str, reason: &str) -> Finding {
-    let host = reqwest::Url::parse(api).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let url = reqwest::Url::parse(api).ok();
+    let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+    let port = url.as_ref().and_then(reqwest::Url::port_or_known_default).unwrap_or(443);
     let has = |text: &str| reason.contains(text);
     if has("dns error") || has("failed to lookup address") {
         let sentence = format!("nobody here knows the name {host}: {reason}");
@@ -165,7 +167,7 @@ fn not_connected(api: &str, reason: &str) -> Finding {
     if has("certificate") || has("InvalidContentType") || has("corrupt message") || has("tls") || has("handshake") {
         let sentence = format!("no TLS with it: {reason}");
         let mend = format!(
-            "openssl s_client -connect {host}:443 -servername {host}; `api` must name the host as its certificate does"
+            "openssl s_client -connect {host}:{port} -servername {host}; `api` must name the host as its certificate does"
         );
         return TLS_FAILED.found(api, sentence, mend);
     }

@@ -186,7 +186,7 @@ pub fn judge(stack: &Stack, wanted: &[Wanted], decisions: &[Decision]) -> Looked
         let what = match remedy {
             Remedy::Parameter("ClusterArns", cluster) => format!("{actions} in {cluster}"),
             Remedy::Parameter("TaskLogArns", _) | Remedy::Template | Remedy::Parameter(..) => {
-                format!("{actions} of {}", resources.keys().copied().collect::<Vec<_>>().join(", "))
+                format!("{actions} of {}", listed(resources.keys().copied()))
             }
         };
         let subject = format!("role {}", stack.resource(function.role()).unwrap_or(function.role()));
@@ -213,6 +213,13 @@ pub fn judge(stack: &Stack, wanted: &[Wanted], decisions: &[Decision]) -> Looked
         }
     }
     looked
+}
+
+/// The first of them, and how many more there are.
+fn listed<'a>(resources: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = resources.len().saturating_sub(2);
+    let shown = resources.take(2).collect::<Vec<_>>().join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 /// How the stack is deployed so that a role gets what it lacks. What else its runs need of the kind stays.

@@ -104,3 +104,9 @@ fn an_answer_is_read_by_the_resource_that_it_names() {
     assert_eq!(decision(&nested, "b"), Decision::Implicit, "keys of other statements change nothing");
     assert!(matches!(decision(&nested, "c"), Decision::Unknown(why) if why.contains("aws:SourceVpc")));
 }
+
+#[test]
+fn a_long_list_is_short() {
+    assert_eq!(listed(["a"].into_iter()), "a");
+    assert_eq!(listed(["a", "b", "c", "d"].into_iter()), "a, b and 2 more");
+}
