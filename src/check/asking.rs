@@ -1,7 +1,7 @@
 //! Asks AWS what [`super::ecs`] judges. Thin.
 
-use super::ecs::{Cluster, Observed, Pushed};
-use super::permissions::{Batch, Decision, simulate};
+use super::ecs::{Cluster, ObservedEcs, Pushed};
+use super::permissions::{Batch, SimulatedDecision, simulate};
 use super::why;
 use super::wishes::{Registry, Wishes};
 use crate::aws::AwsError;
@@ -29,7 +29,7 @@ fn region_of(arn: &str) -> &str {
 }
 
 /// Looks at all that is wanted.
-pub(super) async fn observe(reads: &Reads, wishes: &Wishes) -> Observed {
+pub(super) async fn observe(reads: &Reads, wishes: &Wishes) -> ObservedEcs {
     let names: BTreeSet<&String> = wishes.images.keys().map(|image| &image.name).collect();
     let ecr = names.into_iter().filter_map(|name| Some((name.clone(), Registry::of(name)?)));
     let images = join_all(ecr.take(MOST).map(|(name, registry)| async move {
@@ -54,7 +54,7 @@ pub(super) async fn observe(reads: &Reads, wishes: &Wishes) -> Observed {
     );
     let (clusters, roles, execution, images, log_groups) =
         tokio::join!(clusters(reads, wishes), roles, execution, images, groups);
-    Observed {
+    ObservedEcs {
         clusters,
         roles: roles.into_iter().collect(),
         execution: execution.into_iter().collect(),
@@ -95,7 +95,11 @@ async fn trust(reads: &Reads, arn: &str) -> Result<Option<Value>, AwsError> {
     }
 }
 
-async fn allowed(reads: &Reads, role: &str, wanted: &BTreeSet<(String, String)>) -> Vec<(String, String, Decision)> {
+async fn allowed(
+    reads: &Reads,
+    role: &str,
+    wanted: &BTreeSet<(String, String)>,
+) -> Vec<(String, String, SimulatedDecision)> {
     let mut by_action: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (action, resource) in wanted {
         by_action.entry(action).or_default().push(resource);
@@ -106,7 +110,7 @@ async fn allowed(reads: &Reads, role: &str, wanted: &BTreeSet<(String, String)>)
         let mut all = Vec::new();
         for (resource, decision) in resources.into_iter().zip(decisions) {
             let decision = match decision {
-                Decision::Implicit if action.starts_with("ecr:") && resource != "*" => {
+                SimulatedDecision::Implicit if action.starts_with("ecr:") && resource != "*" => {
                     repository_decides(reads, resource).await
                 }
                 decision => decision,
@@ -119,16 +123,16 @@ async fn allowed(reads: &Reads, role: &str, wanted: &BTreeSet<(String, String)>)
 }
 
 /// A repository's own policy may allow what the role's do not: then nothing is known.
-async fn repository_decides(reads: &Reads, repository: &str) -> Decision {
+async fn repository_decides(reads: &Reads, repository: &str) -> SimulatedDecision {
     let mut parts = repository.splitn(6, ':').skip(3);
     let (region, account) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let name = repository.split_once("repository/").map_or("", |(_, name)| name);
     let target = "AmazonEC2ContainerRegistry_V20150921.GetRepositoryPolicy";
     let body = json!({"registryId": account, "repositoryName": name});
     match reads.in_region(region).json(Service::Ecr, target, &body).await {
-        Ok(_) => Decision::Unknown("the repository has a policy of its own".into()),
-        Err(error) if error.code() == Some("RepositoryPolicyNotFoundException") => Decision::Implicit,
-        Err(error) => Decision::Unknown(why(&error)),
+        Ok(_) => SimulatedDecision::Unknown("the repository has a policy of its own".into()),
+        Err(error) if error.code() == Some("RepositoryPolicyNotFoundException") => SimulatedDecision::Implicit,
+        Err(error) => SimulatedDecision::Unknown(why(&error)),
     }
 }
 

@@ -4,7 +4,7 @@ use super::codes::{
     CONFIGURATION_INVALID, CONFIGURATION_UNKNOWN, INTERVAL_DIFFERS, NO_AGENT, PARAMETER_UNUSED, PARAMETERS_UNREADABLE,
     SCHEDULE_DISABLED, SCHEDULE_MISSING, SECRET_IN_CLEAR, SECRET_MISSING, SECRETS_UNREADABLE, STACK_MISSING,
 };
-use super::stack::{Deployed, Stack};
+use super::stack::{DeployedStack, Stack};
 use super::{Group, Looked, is_denied, why};
 use crate::aws::{AwsClients, AwsError};
 use crate::config::{AgentConfig, AgentSecrets, Backend, GenerationConfig, Loaded, LoadedAgent, Parameter, Root};
@@ -17,7 +17,7 @@ mod tests;
 
 /// The parameters of a deployment, as far as they could be read.
 #[derive(Debug)]
-pub struct Parameters {
+pub struct ReadParameters {
     /// What lies below `{root}/config`.
     pub config: Result<Vec<Parameter>, AwsError>,
     /// What lies below `{root}/secrets`, decrypted.
@@ -28,7 +28,7 @@ pub struct Parameters {
     pub state: Result<Vec<String>, AwsError>,
 }
 
-impl Parameters {
+impl ReadParameters {
     /// There was no time to read them.
     pub fn unread() -> Self {
         let late = || AwsError::NoAnswer("there was no time left".into());
@@ -54,7 +54,7 @@ impl Parameters {
 }
 
 /// What the parameters themselves say.
-pub fn judge_parameters(root: &Root, parameters: &Parameters) -> Looked {
+pub fn judge_parameters(root: &Root, parameters: &ReadParameters) -> Looked {
     let mut looked = Looked::default();
     let list = |path: String| format!("aws ssm get-parameters-by-path --recursive --path {path}");
     if let Err(error) = &parameters.config {
@@ -196,14 +196,14 @@ pub struct Schedule {
 /// Whether there is a stack, and its schedule polls as the agents think.
 pub fn judge_schedule(
     root: &Root,
-    deployed: &Deployed,
+    deployed: &DeployedStack,
     schedule: Option<&Result<Option<Schedule>, AwsError>>,
     agents: &[LoadedAgent],
 ) -> Looked {
     let mut looked = Looked::default();
     let stack = match deployed {
-        Deployed::Found(stack) => stack,
-        Deployed::Missing => {
+        DeployedStack::Found(stack) => stack,
+        DeployedStack::Missing => {
             let sentence = "no stack of this region has it as its ParameterRoot, so nothing polls";
             let mend = format!(
                 "sam deploy --parameter-overrides ParameterRoot={} …, or check --pre before that",
@@ -212,7 +212,7 @@ pub fn judge_schedule(
             looked.found(STACK_MISSING.found(root.as_str(), sentence, mend));
             return looked;
         }
-        Deployed::Unknown(why) => {
+        DeployedStack::Unknown(why) => {
             let sentence = format!("which stack polls for it could not be asked: {why}");
             looked.found(CONFIGURATION_UNKNOWN.found(root.as_str(), sentence, "allow cloudformation:DescribeStacks"));
             return looked;

@@ -96,7 +96,7 @@ fn in_words(difference: Duration) -> String {
 
 /// Who asked the API, for what is said of a refusal.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct AskedApi<'a> {
     /// Base URL, for people.
     pub api: &'a str,
     /// For people: `agent etl`.
@@ -106,8 +106,8 @@ pub struct Asked<'a> {
 }
 
 /// What it means that the API gave no good answer.
-pub fn judge_error(asked: Asked<'_>, error: &ApiError) -> Finding {
-    let Asked { api, agent, credential } = asked;
+pub fn judge_error(asked: AskedApi<'_>, error: &ApiError) -> Finding {
+    let AskedApi { api, agent, credential } = asked;
     match error {
         ApiError::Unreachable { reason, .. } => not_connected(api, reason),
         ApiError::NoAnswer(reason) => {

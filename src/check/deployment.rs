@@ -3,9 +3,9 @@
 use super::codes::{
     Code, ECS_UNKNOWN, EVENTS_UNKNOWN, NETWORK_UNKNOWN, PERMISSIONS_UNKNOWN, PREFECT_UNKNOWN, QUOTAS_UNKNOWN,
 };
-use super::configuration::{Parameters, judge_agents, judge_parameters, judge_schedule};
-use super::prefect::Seen;
-use super::stack::{Deployed, Stack};
+use super::configuration::{ReadParameters, judge_agents, judge_parameters, judge_schedule};
+use super::prefect::SeenApi;
+use super::stack::{DeployedStack, Stack};
 use super::wishes::{self, Wishes};
 use super::{Finding, Looked, asking, ecs, events, network, permissions, prefect, quotas, stack, why};
 use crate::aws::AwsClients;
@@ -58,7 +58,7 @@ impl Selected<'_> {
 }
 
 /// What is looked at, and with what.
-struct Subject<'a> {
+struct Examined<'a> {
     root: Option<&'a Root>,
     aws: &'a Arc<AwsClients>,
     reads: Reads,
@@ -87,8 +87,8 @@ pub async fn check(
             (Looked::default(), None, Loaded { agents, ..Loaded::default() }, Vec::new(), true)
         }
         Source::Parameters(root) => {
-            let parameters = tokio::time::timeout_at(end, Parameters::read(aws, root)).await;
-            let parameters = parameters.unwrap_or_else(|_| Parameters::unread());
+            let parameters = tokio::time::timeout_at(end, ReadParameters::read(aws, root)).await;
+            let parameters = parameters.unwrap_or_else(|_| ReadParameters::unread());
             let looked = judge_parameters(root, &parameters);
             let Ok(mut all) = parameters.config else { return Ok(looked) };
             let secrets_known = parameters.secrets.is_ok();
@@ -104,7 +104,7 @@ pub async fn check(
     let loaded = selected.of(loaded)?;
     let account = aws.account().await.map_err(|error| why(&error));
     let home = Home::new(account, &aws.region);
-    let subject = Subject { root, aws, reads, home, redaction, loaded, pre: selected.pre || root.is_none(), end };
+    let subject = Examined { root, aws, reads, home, redaction, loaded, pre: selected.pre || root.is_none(), end };
     let prefects = async {
         if secrets_known {
             return subject.within(PREFECT_UNKNOWN, all_prefects(&subject)).await;
@@ -115,7 +115,7 @@ pub async fn check(
     let (deployed, (of_prefect, surveys)) = tokio::join!(deployed(&subject), prefects);
     looked.join(of_prefect);
     let stack = match &deployed {
-        Some(Deployed::Found(stack)) => Some(&**stack),
+        Some(DeployedStack::Found(stack)) => Some(&**stack),
         _ => None,
     };
     let surveys: Vec<_> = surveys.iter().map(|(config, survey)| (*config, survey)).collect();
@@ -166,7 +166,7 @@ impl<T> Unfinished for (Looked, Vec<T>) {
     }
 }
 
-impl Subject<'_> {
+impl Examined<'_> {
     /// A group that is not done in time is unknown; the others are shown.
     async fn within<T: Unfinished>(&self, unknown: Code, group: impl Future<Output = T>) -> T {
         tokio::time::timeout_at(self.end, group).await.unwrap_or_else(|_| {
@@ -177,16 +177,16 @@ impl Subject<'_> {
 }
 
 /// The stack of the root.
-async fn deployed(subject: &Subject<'_>) -> Option<Deployed> {
+async fn deployed(subject: &Examined<'_>) -> Option<DeployedStack> {
     let root = subject.root.filter(|_| !subject.pre)?;
-    let found = tokio::time::timeout_at(subject.end, Deployed::find(&subject.reads, root)).await;
-    Some(found.unwrap_or_else(|_| Deployed::Unknown("there was no time left".into())))
+    let found = tokio::time::timeout_at(subject.end, DeployedStack::find(&subject.reads, root)).await;
+    Some(found.unwrap_or_else(|_| DeployedStack::Unknown("there was no time left".into())))
 }
 
 /// The stack's schedule and its rules.
-async fn schedule_and_events(subject: &Subject<'_>, deployed: Option<&Deployed>) -> Looked {
+async fn schedule_and_events(subject: &Examined<'_>, deployed: Option<&DeployedStack>) -> Looked {
     let (Some(root), Some(deployed)) = (subject.root, deployed) else { return Looked::default() };
-    let Deployed::Found(stack) = deployed else { return judge_schedule(root, deployed, None, &[]) };
+    let DeployedStack::Found(stack) = deployed else { return judge_schedule(root, deployed, None, &[]) };
     let (schedule, observed) =
         tokio::join!(stack::schedule(&subject.reads, stack), events::observe(&subject.reads, stack));
     let mut looked = judge_schedule(root, deployed, Some(&schedule), &subject.loaded.agents);
@@ -195,9 +195,9 @@ async fn schedule_and_events(subject: &Subject<'_>, deployed: Option<&Deployed>)
 }
 
 /// The API of every agent that is configured well and enabled; what is known of their runs.
-async fn all_prefects<'a>(subject: &'a Subject<'_>) -> (Looked, Vec<(&'a AgentConfig, Survey)>) {
+async fn all_prefects<'a>(subject: &'a Examined<'_>) -> (Looked, Vec<(&'a AgentConfig, Survey)>) {
     let setting =
-        prefect::Setting { root: subject.root, aws: subject.aws, home: &subject.home, redaction: subject.redaction };
+        prefect::ApiSetting { root: subject.root, aws: subject.aws, home: &subject.home, redaction: subject.redaction };
     let agents = subject.loaded.agents.iter().filter_map(|agent| {
         let (config, secrets) = agent.result.as_ref().ok()?;
         config.enabled.then_some((agent, config, secrets))
@@ -206,8 +206,8 @@ async fn all_prefects<'a>(subject: &'a Subject<'_>) -> (Looked, Vec<(&'a AgentCo
         let observed = prefect::look(setting, agent, (config, secrets)).await;
         let looked = prefect::judge(subject.root, agent, (config, secrets), &observed, SystemClock.now());
         let survey = match observed.seen {
-            Seen::Surveyed(survey) => Some((config, *survey)),
-            Seen::NoWay(_) | Seen::Trouble(_) => None,
+            SeenApi::Surveyed(survey) => Some((config, *survey)),
+            SeenApi::NoWay(_) | SeenApi::Trouble(_) => None,
         };
         (looked, survey)
     });
@@ -219,7 +219,7 @@ async fn all_prefects<'a>(subject: &'a Subject<'_>) -> (Looked, Vec<(&'a AgentCo
     (looked, surveys)
 }
 
-async fn all_permissions(subject: &Subject<'_>, stack: Option<&Stack>, surveys: &[(&AgentConfig, &Survey)]) -> Looked {
+async fn all_permissions(subject: &Examined<'_>, stack: Option<&Stack>, surveys: &[(&AgentConfig, &Survey)]) -> Looked {
     let (Some(root), Some(stack)) = (subject.root, stack) else { return Looked::default() };
     let surveys: Vec<_> = surveys.iter().map(|(_, survey)| *survey).collect();
     let wanted = permissions::wanted(root, &subject.home, stack, &surveys);
@@ -227,12 +227,12 @@ async fn all_permissions(subject: &Subject<'_>, stack: Option<&Stack>, surveys: 
     permissions::judge(stack, &wanted, &decisions)
 }
 
-async fn all_of_ecs(subject: &Subject<'_>, wishes: &Wishes) -> Looked {
+async fn all_of_ecs(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
     let observed = asking::observe(&subject.reads, wishes).await;
     ecs::judge(wishes, &observed)
 }
 
-async fn all_networks(subject: &Subject<'_>, wishes: &Wishes) -> Looked {
+async fn all_networks(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
     let mut looked = Looked::default();
     let looking = wishes.networks.iter().take(MOST_NETWORKS).map(|(network, askers)| async move {
         network::judge(network, askers, &network::observe(&subject.reads, network).await)
@@ -241,7 +241,7 @@ async fn all_networks(subject: &Subject<'_>, wishes: &Wishes) -> Looked {
     looked
 }
 
-async fn all_quotas(subject: &Subject<'_>, stack: Option<&Stack>, wishes: &Wishes) -> Looked {
+async fn all_quotas(subject: &Examined<'_>, stack: Option<&Stack>, wishes: &Wishes) -> Looked {
     let observed = quotas::observe(&subject.reads, stack, wishes).await;
     quotas::judge(stack, &subject.loaded.agents, wishes, &observed)
 }

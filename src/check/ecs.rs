@@ -7,7 +7,7 @@ use super::codes::{
     ROLE_UNTRUSTED,
 };
 use super::configuration::counted;
-use super::permissions::Decision;
+use super::permissions::SimulatedDecision;
 use super::wishes::{Image, Wishes};
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
@@ -36,13 +36,13 @@ pub struct Pushed {
 
 /// What was seen. `Ok(None)`: there is none of that name.
 #[derive(Debug, Default)]
-pub struct Observed {
+pub struct ObservedEcs {
     /// By ARN.
     pub clusters: BTreeMap<String, Result<Option<Cluster>, AwsError>>,
     /// Trust policies, by the roles' ARNs.
     pub roles: BTreeMap<String, Result<Option<Value>, AwsError>>,
     /// What execution roles may: by role, then by action and resource.
-    pub execution: BTreeMap<String, Vec<(String, String, Decision)>>,
+    pub execution: BTreeMap<String, Vec<(String, String, SimulatedDecision)>>,
     /// By the images as they are written.
     pub images: BTreeMap<String, Result<Option<Pushed>, AwsError>>,
     /// Log groups that nobody creates, by ARN: whether they exist.
@@ -50,7 +50,7 @@ pub struct Observed {
 }
 
 /// Whether runs can go where they are sent.
-pub fn judge(wishes: &Wishes, observed: &Observed) -> Looked {
+pub fn judge(wishes: &Wishes, observed: &ObservedEcs) -> Looked {
     let mut looked = Looked::default();
     judge_clusters(wishes, observed, &mut looked);
     judge_sizes(wishes, &mut looked);
@@ -86,7 +86,7 @@ fn unknown(looked: &mut Looked, subject: String, error: &AwsError, permission: &
     looked.found(ECS_UNKNOWN.found(subject, sentence, format!("allow {permission}")));
 }
 
-fn judge_clusters(wishes: &Wishes, observed: &Observed, looked: &mut Looked) {
+fn judge_clusters(wishes: &Wishes, observed: &ObservedEcs, looked: &mut Looked) {
     for (arn, cluster) in &observed.clusters {
         let subject = format!("cluster {arn}");
         let name = arn.rsplit('/').next().unwrap_or_default();
@@ -214,7 +214,7 @@ fn units(text: &str, unit: &str) -> Option<u32> {
     }
 }
 
-fn judge_roles(observed: &Observed, looked: &mut Looked) {
+fn judge_roles(observed: &ObservedEcs, looked: &mut Looked) {
     for (arn, trust) in &observed.roles {
         let subject = format!("role {arn}");
         let name = arn.rsplit('/').next().unwrap_or_default();
@@ -267,16 +267,16 @@ pub fn trusts_ecs_tasks(policy: &Value) -> bool {
     of_effect("Allow") && !of_effect("Deny")
 }
 
-fn judge_execution(role: &str, asked: &[(String, String, Decision)], looked: &mut Looked) {
+fn judge_execution(role: &str, asked: &[(String, String, SimulatedDecision)], looked: &mut Looked) {
     let mut denied: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut unasked = BTreeSet::new();
     for (action, resource, decision) in asked {
         match decision {
-            Decision::Allowed => {}
-            Decision::Implicit | Decision::Explicit => {
+            SimulatedDecision::Allowed => {}
+            SimulatedDecision::Implicit | SimulatedDecision::Explicit => {
                 denied.entry(resource).or_default().insert(action);
             }
-            Decision::Unknown(why) => {
+            SimulatedDecision::Unknown(why) => {
                 unasked.insert(why.as_str());
             }
         }
@@ -306,7 +306,7 @@ fn judge_execution(role: &str, asked: &[(String, String, Decision)], looked: &mu
     }
 }
 
-fn judge_images(wishes: &Wishes, observed: &Observed, looked: &mut Looked) {
+fn judge_images(wishes: &Wishes, observed: &ObservedEcs, looked: &mut Looked) {
     let mut well = BTreeSet::new();
     for (Image { name, architecture }, askers) in &wishes.images {
         let Some(pushed) = observed.images.get(name) else { continue };

@@ -32,7 +32,7 @@ pub struct Rule {
 
 /// What was seen.
 #[derive(Debug)]
-pub struct Observed {
+pub struct ObservedEvents {
     /// `None`: there is no such rule.
     pub own_tasks: Result<Option<Rule>, AwsError>,
     /// `None`: there is no such rule.
@@ -42,14 +42,14 @@ pub struct Observed {
 }
 
 /// Looks.
-pub async fn observe(reads: &Reads, stack: &Stack) -> Observed {
+pub async fn observe(reads: &Reads, stack: &Stack) -> ObservedEvents {
     let (own_tasks, workers_tasks, failures) = join3(
         rule(reads, stack.resource(OWN_TASKS)),
         rule(reads, stack.resource(WORKERS_TASKS)),
         waiting(reads, stack),
     )
     .await;
-    Observed { own_tasks, workers_tasks, failures }
+    ObservedEvents { own_tasks, workers_tasks, failures }
 }
 
 async fn rule(reads: &Reads, name: Option<&str>) -> Result<Option<Rule>, AwsError> {
@@ -87,7 +87,7 @@ async fn waiting(reads: &Reads, stack: &Stack) -> Result<Option<u64>, AwsError> 
 }
 
 /// Whether what becomes of tasks will be told.
-pub fn judge(stack: &Stack, observed: &Observed, agents: &[LoadedAgent]) -> Looked {
+pub fn judge(stack: &Stack, observed: &ObservedEvents, agents: &[LoadedAgent]) -> Looked {
     let mut looked = Looked::default();
     judge_rule(stack, OWN_TASKS, &observed.own_tasks, true, &mut looked);
     let watches_workers = stack.parameter("WorkersTasksState") == "ENABLED";

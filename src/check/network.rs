@@ -6,7 +6,7 @@ use super::codes::{
     VPCS_DIFFER,
 };
 use super::ecs::who;
-use super::wishes::{Askers, Network, Subnets};
+use super::wishes::{Askers, Subnets, WantedNetwork};
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
 use crate::aws::reads::Reads;
@@ -64,7 +64,7 @@ pub struct Endpoint {
 
 /// What was seen of a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Observed {
+pub struct ObservedNetwork {
     /// Those that exist.
     pub subnets: Vec<Subnet>,
     /// Those that exist.
@@ -84,7 +84,7 @@ fn filter(name: &str, values: &[&str]) -> Filters {
 }
 
 /// Looks.
-pub async fn observe(reads: &Reads, network: &Network) -> Result<Observed, AwsError> {
+pub async fn observe(reads: &Reads, network: &WantedNetwork) -> Result<ObservedNetwork, AwsError> {
     let reads = reads.in_region(&network.region);
     let describe = async |action: &str, list: &str, filters: Filters| {
         reads.pages(Service::Ec2, action, &filters, (list, "nextToken", "NextToken")).await
@@ -95,7 +95,7 @@ pub async fn observe(reads: &Reads, network: &Network) -> Result<Observed, AwsEr
         Subnets::OfDefaultVpc => {
             let vpcs = describe("DescribeVpcs", "vpcSet", filter("isDefault", &["true"])).await?;
             let Some(vpc) = vpcs.first().and_then(|vpc| text_at(vpc, &["vpcId"])) else {
-                return Ok(Observed::default());
+                return Ok(ObservedNetwork::default());
             };
             filter("vpc-id", &[vpc])
         }
@@ -122,7 +122,7 @@ pub async fn observe(reads: &Reads, network: &Network) -> Result<Observed, AwsEr
         of_vpcs("DescribeRouteTables", "routeTableSet"),
         of_vpcs("DescribeVpcEndpoints", "vpcEndpointSet")
     );
-    Ok(Observed {
+    Ok(ObservedNetwork {
         security_groups: security_groups?.iter().filter_map(group_of).collect(),
         route_tables: route_tables?.iter().filter_map(table_of).collect(),
         endpoints: endpoints?.iter().filter_map(endpoint_of).collect(),
@@ -196,7 +196,7 @@ fn endpoint_of(row: &Value) -> Option<Endpoint> {
 }
 
 /// Whether tasks in this network start.
-pub fn judge(network: &Network, askers: &Askers, observed: &Result<Observed, AwsError>) -> Looked {
+pub fn judge(network: &WantedNetwork, askers: &Askers, observed: &Result<ObservedNetwork, AwsError>) -> Looked {
     let mut looked = Looked::default();
     let place = match &network.subnets {
         Subnets::Named(ids) => ids.join(", "),
@@ -254,7 +254,7 @@ pub fn judge(network: &Network, askers: &Askers, observed: &Result<Observed, Aws
     looked
 }
 
-fn missing(network: &Network, askers: &Askers, observed: &Observed, looked: &mut Looked) {
+fn missing(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork, looked: &mut Looked) {
     if let Subnets::Named(ids) = &network.subnets {
         for id in ids.iter().filter(|id| !observed.subnets.iter().any(|subnet| subnet.id == **id)) {
             let sentence = format!("{} has no such subnet; {} would not start", network.region, who(askers));
@@ -270,7 +270,7 @@ fn missing(network: &Network, askers: &Askers, observed: &Observed, looked: &mut
 }
 
 /// Whether each subnet leads to images, logs and secrets.
-fn ways_out(network: &Network, askers: &Askers, observed: &Observed, looked: &mut Looked) {
+fn ways_out(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork, looked: &mut Looked) {
     for subnet in &observed.subnets {
         let own = observed.route_tables.iter().find(|table| table.subnets.contains(&subnet.id));
         let Some(table) = own.or_else(|| observed.route_tables.iter().find(|table| table.is_main)) else { continue };
@@ -303,7 +303,7 @@ fn ways_out(network: &Network, askers: &Askers, observed: &Observed, looked: &mu
 }
 
 /// The services that tasks would look for in vain.
-fn lacking_endpoints(network: &Network, observed: &Observed, table: &str) -> Vec<&'static str> {
+fn lacking_endpoints(network: &WantedNetwork, observed: &ObservedNetwork, table: &str) -> Vec<&'static str> {
     let (images, logs) = network.uses;
     let (parameters, secrets) = network.secrets;
     let wanted = [

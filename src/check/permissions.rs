@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod tests;
 mod wanted;
 
-pub use wanted::{Context, Remedy, Wanted, wanted};
+pub use wanted::{ConditionContext, Remedy, Wanted, wanted};
 
 /// Resources in one simulation at most.
 const AT_ONCE: usize = 25;
@@ -44,7 +44,7 @@ impl Function {
 
 /// What IAM said of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
+pub enum SimulatedDecision {
     /// Allowed.
     Allowed,
     /// No statement allows it.
@@ -61,13 +61,13 @@ pub struct Batch<'a> {
     /// E.g. `ecs:RunTask`.
     pub action: &'a str,
     /// What comes with each of them.
-    pub context: &'a Context,
+    pub context: &'a ConditionContext,
     /// Where they go: boundaries and organisations' policies often ask.
     pub region: &'a str,
 }
 
 /// Asks IAM of some requests of one role.
-pub async fn simulate(reads: &Reads, role: &str, batch: Batch<'_>, resources: &[&str]) -> Vec<Decision> {
+pub async fn simulate(reads: &Reads, role: &str, batch: Batch<'_>, resources: &[&str]) -> Vec<SimulatedDecision> {
     let mut fields = vec![
         ("PolicySourceArn".to_owned(), role.to_owned()),
         ("ActionNames.member.1".to_owned(), batch.action.to_owned()),
@@ -89,10 +89,10 @@ pub async fn simulate(reads: &Reads, role: &str, batch: Batch<'_>, resources: &[
 }
 
 /// What IAM said of a resource: in a result of its own, or among those of an action.
-fn decision(answer: &Result<Value, AwsError>, resource: &str) -> Decision {
+fn decision(answer: &Result<Value, AwsError>, resource: &str) -> SimulatedDecision {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) => return Decision::Unknown(why(error)),
+        Err(error) => return SimulatedDecision::Unknown(why(error)),
     };
     let results = items_at(answer, &["EvaluationResults"]);
     let named = |result: &&Value| text_at(result, &["EvalResourceName"]) == Some(resource);
@@ -101,15 +101,15 @@ fn decision(answer: &Result<Value, AwsError>, resource: &str) -> Decision {
     let of_resource = results.iter().find_map(|result| Some((result, own(result)?)));
     let Some((all, one)) = of_resource.or_else(|| results.iter().find(named).map(|result| (result, result.clone())))
     else {
-        return Decision::Unknown("IAM's answer does not name the resource".into());
+        return SimulatedDecision::Unknown("IAM's answer does not name the resource".into());
     };
     let result = &one;
     let said = text_at(result, &["EvalResourceDecision"]).or_else(|| text_at(result, &["EvalDecision"]));
     let denied = match said {
-        Some("allowed") => return Decision::Allowed,
-        Some("implicitDeny") => Decision::Implicit,
-        Some("explicitDeny") => Decision::Explicit,
-        _ => return Decision::Unknown("IAM's answer cannot be understood".into()),
+        Some("allowed") => return SimulatedDecision::Allowed,
+        Some("implicitDeny") => SimulatedDecision::Implicit,
+        Some("explicitDeny") => SimulatedDecision::Explicit,
+        _ => return SimulatedDecision::Unknown("IAM's answer cannot be understood".into()),
     };
     // Keys of services are those of other statements: what a request of ours has came with it.
     let missing = [all, result].map(|result| items_at(result, &["MissingContextValues"]));
@@ -117,19 +117,21 @@ fn decision(answer: &Result<Value, AwsError>, resource: &str) -> Decision {
     let missing: BTreeSet<&str> = missing.filter(|key| key.to_ascii_lowercase().starts_with("aws:")).collect();
     match missing.into_iter().collect::<Vec<_>>().as_slice() {
         [] => denied,
-        keys => Decision::Unknown(format!("it depends on {}, which only the function itself has", keys.join(", "))),
+        keys => {
+            SimulatedDecision::Unknown(format!("it depends on {}, which only the function itself has", keys.join(", ")))
+        }
     }
 }
 
 /// Asks IAM of all of them; those of one role, action and context together.
-pub async fn observe(reads: &Reads, home: &Home, stack: &Stack, wanted: &[Wanted]) -> Vec<Decision> {
+pub async fn observe(reads: &Reads, home: &Home, stack: &Stack, wanted: &[Wanted]) -> Vec<SimulatedDecision> {
     let mut together: BTreeMap<(Function, Batch<'_>), Vec<usize>> = BTreeMap::new();
     for (number, one) in wanted.iter().enumerate() {
         let region = one.resource.split(':').nth(3).filter(|region| !region.is_empty()).unwrap_or(&home.region);
         let batch = Batch { action: one.action, context: &one.context, region };
         together.entry((one.function, batch)).or_default().push(number);
     }
-    let mut decisions = vec![Decision::Unknown("it was not asked".into()); wanted.len()];
+    let mut decisions = vec![SimulatedDecision::Unknown("it was not asked".into()); wanted.len()];
     let asked = together.into_iter().flat_map(|((function, batch), numbers)| {
         let chunks: Vec<Vec<usize>> = numbers.chunks(AT_ONCE).map(<[usize]>::to_vec).collect();
         chunks.into_iter().map(move |numbers| (function, batch, numbers))
@@ -139,7 +141,7 @@ pub async fn observe(reads: &Reads, home: &Home, stack: &Stack, wanted: &[Wanted
             numbers.iter().filter_map(|number| wanted.get(*number)).map(|one| one.resource.as_str()).collect();
         let said = match role_of(home, stack, function) {
             Ok(role) => simulate(reads, &role, batch, &resources).await,
-            Err(why) => vec![Decision::Unknown(why); resources.len()],
+            Err(why) => vec![SimulatedDecision::Unknown(why); resources.len()],
         };
         numbers.into_iter().zip(said).collect::<Vec<_>>()
     });
@@ -162,20 +164,20 @@ fn role_of(home: &Home, stack: &Stack, function: Function) -> Result<String, Str
 }
 
 /// Whether everything is allowed that will be asked for.
-pub fn judge(stack: &Stack, wanted: &[Wanted], decisions: &[Decision]) -> Looked {
+pub fn judge(stack: &Stack, wanted: &[Wanted], decisions: &[SimulatedDecision]) -> Looked {
     let mut looked = Looked::default();
     let mut denied: BTreeMap<(Function, &Remedy, bool), BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
     let mut unknown: BTreeMap<(Function, &str), BTreeSet<&str>> = BTreeMap::new();
     let mut allowed: BTreeMap<Function, usize> = BTreeMap::new();
     for (one, decision) in wanted.iter().zip(decisions) {
         match decision {
-            Decision::Allowed => *allowed.entry(one.function).or_default() += 1,
-            Decision::Implicit | Decision::Explicit => {
-                let is_explicit = *decision == Decision::Explicit;
+            SimulatedDecision::Allowed => *allowed.entry(one.function).or_default() += 1,
+            SimulatedDecision::Implicit | SimulatedDecision::Explicit => {
+                let is_explicit = *decision == SimulatedDecision::Explicit;
                 let key = (one.function, &one.remedy, is_explicit);
                 denied.entry(key).or_default().entry(one.resource.as_str()).or_default().insert(one.action);
             }
-            Decision::Unknown(why) => {
+            SimulatedDecision::Unknown(why) => {
                 unknown.entry((one.function, why)).or_default().insert(one.action);
             }
         }

@@ -6,7 +6,7 @@ use super::codes::{
     QUEUE_MISSING, QUEUE_PAUSED, TEMPLATE_BROKEN,
 };
 use super::configuration::{counted, missing_credential};
-use super::connection::{self, Asked, Ear, Heard, judge_clock, judge_error};
+use super::connection::{self, AskedApi, Ear, Heard, judge_clock, judge_error};
 use super::{Group, Looked, certificate};
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What asking needs.
 #[derive(Debug, Clone, Copy)]
-pub struct Setting<'a> {
+pub struct ApiSetting<'a> {
     /// The deployment's root; `None`: the agent is a file.
     pub root: Option<&'a Root>,
     /// For documents and task definitions that the agent names.
@@ -50,7 +50,7 @@ pub struct Setting<'a> {
 
 /// What became of asking an agent's API.
 #[derive(Debug)]
-pub enum Seen {
+pub enum SeenApi {
     /// There is no way to it: what the configuration names cannot be read.
     NoWay(SetupError),
     /// It gave no good answer.
@@ -61,9 +61,9 @@ pub enum Seen {
 
 /// What was observed of an agent's API.
 #[derive(Debug)]
-pub struct Observed {
+pub struct ObservedApi {
     /// What became of asking it.
-    pub seen: Seen,
+    pub seen: SeenApi,
     /// What it says of the time.
     pub heard: Option<Heard>,
     /// When its certificate ends.
@@ -71,11 +71,11 @@ pub struct Observed {
 }
 
 /// Asks the API of an agent.
-pub async fn look(setting: Setting<'_>, agent: &LoadedAgent, made_of: (&AgentConfig, &AgentSecrets)) -> Observed {
+pub async fn look(setting: ApiSetting<'_>, agent: &LoadedAgent, made_of: (&AgentConfig, &AgentSecrets)) -> ObservedApi {
     let (config, secrets) = made_of;
     let ear = Ear::default();
     let builder = builder(setting, agent, secrets);
-    let no_way = |trouble| Observed { seen: Seen::NoWay(trouble), heard: None, certificate_end: None };
+    let no_way = |trouble| ObservedApi { seen: SeenApi::NoWay(trouble), heard: None, certificate_end: None };
     let (http, ca_pem) = match join(builder.network(config), builder.ca_pem(config)).await {
         (Ok(http), Ok(ca_pem)) => (http, ca_pem),
         (Err(trouble), _) | (_, Err(trouble)) => return no_way(trouble),
@@ -88,10 +88,10 @@ pub async fn look(setting: Setting<'_>, agent: &LoadedAgent, made_of: (&AgentCon
     };
     let (seen, (), certificate_end) =
         join3(asking, listen(&ear, http, &config.api), certificate::end(&config.api, ca_pem)).await;
-    Observed { seen: seen.unwrap_or_else(|trouble| trouble), heard: ear.heard(), certificate_end }
+    ObservedApi { seen: seen.unwrap_or_else(|trouble| trouble), heard: ear.heard(), certificate_end }
 }
 
-fn builder(setting: Setting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets) -> PrefectBuilder<SystemClock> {
+fn builder(setting: ApiSetting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets) -> PrefectBuilder<SystemClock> {
     let (aws, redaction) = (Arc::clone(setting.aws), setting.redaction);
     if let Some(root) = setting.root {
         return PrefectBuilder::of_parameter::<AgentEcs<_>>(aws, SystemClock, root, agent, secrets, redaction);
@@ -114,30 +114,30 @@ async fn listen(ear: &Ear, http: Http, api: &str) {
 
 /// Prefect 1: whether the credential is known, by a read that the polls make too.
 async fn look_at_1(
-    setting: Setting<'_>,
+    setting: ApiSetting<'_>,
     builder: &PrefectBuilder<SystemClock>,
     config: &AgentConfig,
     one: &Prefect1Config,
-) -> Result<Seen, Seen> {
-    let prefect = builder.prefect1(config, one).await.map_err(Seen::NoWay)?;
+) -> Result<SeenApi, SeenApi> {
+    let prefect = builder.prefect1(config, one).await.map_err(SeenApi::NoWay)?;
     prefect.set_deadline(Some(Instant::now() + PATIENCE));
-    prefect.connect(None).await.map_err(Seen::Trouble)?;
+    prefect.connect(None).await.map_err(SeenApi::Trouble)?;
     let claims = prefect.outstanding_claims(SystemClock.now(), config.orphan_after).await;
-    claims.map_err(Seen::Trouble)?;
-    builder.platform::<AgentEcs<_>>(config).await.map_err(Seen::NoWay)?;
+    claims.map_err(SeenApi::Trouble)?;
+    builder.platform::<AgentEcs<_>>(config).await.map_err(SeenApi::NoWay)?;
     surveyed(setting, builder, config).await
 }
 
 async fn surveyed(
-    setting: Setting<'_>,
+    setting: ApiSetting<'_>,
     builder: &PrefectBuilder<SystemClock>,
     config: &AgentConfig,
-) -> Result<Seen, Seen> {
+) -> Result<SeenApi, SeenApi> {
     let deadline = Instant::now() + PATIENCE;
     match survey::survey(builder, config, setting.home.clone(), MOST_DEPLOYMENTS, deadline).await {
-        Ok(survey) => Ok(Seen::Surveyed(Box::new(survey))),
-        Err(SurveyError::Setup(trouble)) => Err(Seen::NoWay(trouble)),
-        Err(SurveyError::Prefect(trouble)) => Err(Seen::Trouble(trouble)),
+        Ok(survey) => Ok(SeenApi::Surveyed(Box::new(survey))),
+        Err(SurveyError::Setup(trouble)) => Err(SeenApi::NoWay(trouble)),
+        Err(SurveyError::Prefect(trouble)) => Err(SeenApi::Trouble(trouble)),
     }
 }
 
@@ -146,7 +146,7 @@ pub fn judge(
     root: Option<&Root>,
     agent: &LoadedAgent,
     (config, secrets): (&AgentConfig, &AgentSecrets),
-    observed: &Observed,
+    observed: &ObservedApi,
     now: OffsetDateTime,
 ) -> Looked {
     let api = without_userinfo(&config.api);
@@ -155,19 +155,19 @@ pub fn judge(
     let subject = format!("agent {}", agent.agent);
     let has_credential = secrets.api_key.is_some() || secrets.auth_token.is_some() || secrets.auth_string.is_some();
     match &observed.seen {
-        Seen::NoWay(trouble) => {
+        SeenApi::NoWay(trouble) => {
             let mend = "correct the configuration, or write the document that it names";
             looked.found(DOCUMENT_UNREADABLE.found(&subject, &trouble.message, mend));
         }
-        Seen::Trouble(ApiError::Unauthorised(text)) if !text.starts_with("HTTP 403") && !has_credential => {
+        SeenApi::Trouble(ApiError::Unauthorised(text)) if !text.starts_with("HTTP 403") && !has_credential => {
             looked.found(missing_credential(root, agent, config));
         }
-        Seen::Trouble(error) => {
+        SeenApi::Trouble(error) => {
             let credential = place_of_credential(root, &agent.agent, config, secrets);
-            let asked = Asked { api: &api, agent: &subject, credential: &credential };
+            let asked = AskedApi { api: &api, agent: &subject, credential: &credential };
             looked.found(judge_error(asked, error));
         }
-        Seen::Surveyed(survey) => {
+        SeenApi::Surveyed(survey) => {
             looked.well.push(connection::reached(&api, has_credential));
             if let (GenerationConfig::Three(three), Some(pool)) = (&config.generation, &survey.pool) {
                 looked.join(judge_pool(&config.name, three, pool));

@@ -22,7 +22,7 @@ const OVERLAPPING: u64 = 3;
 
 /// What was seen.
 #[derive(Debug)]
-pub struct Observed {
+pub struct ObservedQuotas {
     /// Fargate On-Demand processors, as the account's quota says; `None` = nothing runs on Fargate.
     pub vcpus: Option<Result<f64, AwsError>>,
     /// Concurrent invocations that no function has reserved; `None` = no stack is looked at.
@@ -32,7 +32,7 @@ pub struct Observed {
 }
 
 /// Looks. `stack`: `None` before it is deployed.
-pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> Observed {
+pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> ObservedQuotas {
     let vcpus = async {
         if wishes.fargate_sizes.is_empty() {
             return None;
@@ -52,7 +52,7 @@ pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> O
         Some(answer.map(|answer| number(&answer, &["ReservedConcurrentExecutions"]).ok().map(whole)))
     };
     let (vcpus, unreserved, health) = tokio::join!(vcpus, unreserved, health);
-    Observed { vcpus, unreserved, health }
+    ObservedQuotas { vcpus, unreserved, health }
 }
 
 fn is_public(stack: &Stack) -> bool {
@@ -70,7 +70,7 @@ fn whole(number: f64) -> u64 {
 }
 
 /// Whether the account has room.
-pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, observed: &Observed) -> Looked {
+pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, observed: &ObservedQuotas) -> Looked {
     let mut looked = Looked::default();
     if !wishes.fargate_sizes.is_empty() {
         for agent in agents {

@@ -35,7 +35,7 @@ impl Stack {
 
 /// Whether a root has a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deployed {
+pub enum DeployedStack {
     /// This one.
     Found(Box<Stack>),
     /// None of this region.
@@ -44,7 +44,7 @@ pub enum Deployed {
     Unknown(String),
 }
 
-impl Deployed {
+impl DeployedStack {
     /// Looks for the stack of a root.
     pub async fn find(reads: &Reads, root: &Root) -> Self {
         let tokens = ("Stacks", "NextToken", "NextToken");

@@ -23,7 +23,7 @@ pub struct Image {
 
 /// A network that tasks are put into.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Network {
+pub struct WantedNetwork {
     /// Its region.
     pub region: String,
     /// Which subnets.
@@ -65,7 +65,7 @@ pub struct Wishes {
     /// ARNs of log groups that nobody creates.
     pub log_groups: BTreeSet<String>,
     /// Networks.
-    pub networks: BTreeMap<Network, Askers>,
+    pub networks: BTreeMap<WantedNetwork, Askers>,
     /// Task definitions of which nothing is known, and why.
     pub unknown_definitions: BTreeMap<String, String>,
     /// Runs that go to other accounts: where to.
@@ -158,7 +158,7 @@ impl Wishes {
     }
 }
 
-fn network(launch: &RenderedLaunch, region: &str, containers: &Containers) -> Option<Network> {
+fn network(launch: &RenderedLaunch, region: &str, containers: &Containers) -> Option<WantedNetwork> {
     let run_task = Value::Object(launch.run_task.clone());
     let configured = at(&run_task, &["networkConfiguration", "awsvpcConfiguration"]);
     let texts = |key: &str| -> Vec<String> {
@@ -176,7 +176,7 @@ fn network(launch: &RenderedLaunch, region: &str, containers: &Containers) -> Op
     };
     let has = |service: &str| containers.secrets.iter().any(|secret| secret.contains(service));
     let of_parameters = containers.secrets.iter().any(|secret| !secret.contains(":secretsmanager:"));
-    Some(Network {
+    Some(WantedNetwork {
         region: region.to_owned(),
         subnets,
         security_groups: texts("securityGroups"),

@@ -11,7 +11,7 @@ pub mod needs;
 pub mod place;
 
 pub use needs::{Asked, Needs, PlaceNeeds};
-pub use place::{Home, Place, Reach};
+pub use place::{Home, LaunchPlace, Reach};
 
 use crate::aws::AwsClients;
 use crate::clock::Clock;
@@ -82,7 +82,7 @@ pub struct Unrendered {
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderedLaunch {
     /// Where it goes.
-    pub place: Place,
+    pub place: LaunchPlace,
     /// The task definition.
     pub definition: SurveyedDefinition,
     /// `RunTask`, without what is known only when it is sent: `taskDefinition`, a network that is looked up, `clientToken`,
@@ -224,7 +224,7 @@ impl Survey {
 }
 
 /// What is known of task definitions, by where they are and how they are named.
-type KnownDefinitions = BTreeMap<(Place, String), Result<Map<String, Value>, String>>;
+type KnownDefinitions = BTreeMap<(LaunchPlace, String), Result<Map<String, Value>, String>>;
 
 /// Whose launch it is.
 struct Asker {
@@ -271,7 +271,7 @@ impl<C: Clock + Clone> Edge<'_, C> {
         let unknown = |error: &SetupError| Unrendered { why: error.to_string(), is_certain: false };
         let platform = self.platform.as_ref().map_err(unknown)?;
         let rendered = platform.render(description).await.map_err(unrendered)?;
-        let place = Place::of(&rendered.launch, self.config, home);
+        let place = LaunchPlace::of(&rendered.launch, self.config, home);
         let (spec, definition, late) = match &rendered.launch.definition {
             Definition::Own(body) => (rendered.launch.clone(), SurveyedDefinition::Register(body.clone()), None),
             Definition::Existing { name, .. } => {
@@ -292,7 +292,7 @@ impl<C: Clock + Clone> Edge<'_, C> {
 
     async fn described(
         &self,
-        place: &Place,
+        place: &LaunchPlace,
         name: &str,
         known: &mut KnownDefinitions,
     ) -> Result<Map<String, Value>, String> {
@@ -316,7 +316,12 @@ impl<C: Clock + Clone> Edge<'_, C> {
     }
 }
 
-fn of_spec(spec: LaunchSpec, place: Place, definition: SurveyedDefinition, warning: Option<String>) -> RenderedLaunch {
+fn of_spec(
+    spec: LaunchSpec,
+    place: LaunchPlace,
+    definition: SurveyedDefinition,
+    warning: Option<String>,
+) -> RenderedLaunch {
     let infers = spec.infer_network && !spec.run_task.contains_key("networkConfiguration");
     RenderedLaunch {
         place,

@@ -1,6 +1,6 @@
 //! Requests → what they ask of AWS, each with who asks for it. Pure.
 
-use super::place::Place;
+use super::place::LaunchPlace;
 use super::{RenderedLaunch, SurveyedDefinition};
 use crate::config::{AgentConfig, Document, GenerationConfig};
 use crate::documents::{DocumentPlace, LocalFiles, document_place};
@@ -16,7 +16,7 @@ pub type Asked = BTreeMap<String, BTreeSet<String>>;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Needs {
     /// By where the tasks run and with whose credentials they are started there.
-    pub places: BTreeMap<Place, PlaceNeeds>,
+    pub places: BTreeMap<LaunchPlace, PlaceNeeds>,
     /// Objects that configurations name by `s3://`, as `bucket/key`.
     pub s3_objects: Asked,
     /// Parameters that configurations name by `ssm://`: names or ARNs.
@@ -135,7 +135,7 @@ impl Needs {
     }
 
     /// The needs of launches that are made with the functions' own roles: in their own account.
-    pub fn own(&self) -> impl Iterator<Item = (&Place, &PlaceNeeds)> {
+    pub fn own(&self) -> impl Iterator<Item = (&LaunchPlace, &PlaceNeeds)> {
         self.places.iter().filter(|(place, _)| place.reach == super::Reach::Own)
     }
 
@@ -212,7 +212,7 @@ impl PlaceNeeds {
         }
     }
 
-    fn containers(&mut self, asker: &str, definition: &Map<String, Value>, place: &Place) {
+    fn containers(&mut self, asker: &str, definition: &Map<String, Value>, place: &LaunchPlace) {
         for container in items(definition.get("containerDefinitions")) {
             let at = |path: &[&str]| path.iter().try_fold(container, |value, key| value.get(*key));
             let text_at = |path: &[&str]| at(path).and_then(Value::as_str).filter(|text| !text.is_empty());

@@ -22,8 +22,8 @@ impl Home {
     }
 
     /// The place of launches that nothing sends elsewhere.
-    pub fn place(&self) -> Place {
-        Place { account: self.account.as_ref().ok().cloned(), region: self.region.clone(), reach: Reach::Own }
+    pub fn place(&self) -> LaunchPlace {
+        LaunchPlace { account: self.account.as_ref().ok().cloned(), region: self.region.clone(), reach: Reach::Own }
     }
 }
 
@@ -42,7 +42,7 @@ pub fn partition(region: &str) -> &'static str {
 
 /// An account and region, and how a launch gets there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct LaunchPlace {
     /// The account; `None` = not known.
     pub account: Option<String>,
     /// The region.
@@ -75,7 +75,7 @@ impl Reach {
     }
 }
 
-impl Place {
+impl LaunchPlace {
     /// Where this launch goes.
     pub fn of(launch: &LaunchSpec, config: &AgentConfig, home: &Home) -> Self {
         let AwsCredentials { access_key_id, region_name, assume_role_arn, .. } = &launch.worker.credentials;

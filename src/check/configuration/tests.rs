@@ -6,8 +6,8 @@ use crate::config::{Environment, load};
 const CONFIG: &str = "prefect: 3\napi: http://prefect/api\nwork_pool: ecs\n";
 const CLOUD: &str = "prefect: 3\napi: https://api.prefect.cloud/api/accounts/a/workspaces/b\nwork_pool: ecs\n";
 
-fn parameters(secrets: Result<Vec<Parameter>, AwsError>, locked: Vec<Parameter>) -> Parameters {
-    Parameters { config: Ok(Vec::new()), secrets, locked, state: Ok(Vec::new()) }
+fn parameters(secrets: Result<Vec<Parameter>, AwsError>, locked: Vec<Parameter>) -> ReadParameters {
+    ReadParameters { config: Ok(Vec::new()), secrets, locked, state: Ok(Vec::new()) }
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn secrets_are_secure_strings_that_decrypt_and_a_missing_permission_is_no_verdic
     ] {
         assert_eq!(codes(&judge_parameters(&root(), &parameters(secrets, locked))), found);
     }
-    let unread = judge_parameters(&root(), &Parameters::unread());
+    let unread = judge_parameters(&root(), &ReadParameters::unread());
     assert_eq!(codes(&unread)[0], "PSA100");
 }
 
@@ -67,7 +67,7 @@ fn what_belongs_to_nobody_is_named() {
 
 #[test]
 fn a_schedule_polls_as_the_agents_think() {
-    let found = Deployed::Found(Box::new(stack(&[], &[])));
+    let found = DeployedStack::Found(Box::new(stack(&[], &[])));
     let schedule = |expression: &str, is_enabled| {
         Some(Ok(Some(Schedule { name: "psa-poll".into(), expression: expression.into(), is_enabled })))
     };
@@ -81,8 +81,8 @@ fn a_schedule_polls_as_the_agents_think() {
         (&found, Some(Ok(None)), &["PSA111"]),
         (&found, None, &["PSA111"]),
         (&found, Some(Err(denied())), &["PSA199"]),
-        (&Deployed::Missing, None, &["PSA110"]),
-        (&Deployed::Unknown("no".into()), None, &["PSA199"]),
+        (&DeployedStack::Missing, None, &["PSA110"]),
+        (&DeployedStack::Unknown("no".into()), None, &["PSA199"]),
     ] {
         let looked = judge_schedule(&root(), deployed, schedule.as_ref(), &agents(CONFIG));
         assert_eq!(codes(&looked), expected, "{schedule:?}");

@@ -64,7 +64,8 @@ fn every_way_not_to_be_answered_has_a_code_of_its_own() {
         (ApiError::Maintenance { status: 503, retry_after: None }, "PSA213"),
         (ApiError::NoTime, "PSA299"),
     ] {
-        let asked = Asked { api: API, agent: "agent etl", credential: "the parameter /psa/test/secrets/etl/api-key" };
+        let asked =
+            AskedApi { api: API, agent: "agent etl", credential: "the parameter /psa/test/secrets/etl/api-key" };
         let finding = judge_error(asked, &error);
         assert_eq!(finding.code, code, "{error}");
         assert!(!finding.mend.is_empty() && !finding.sentence.is_empty(), "{finding:?}");

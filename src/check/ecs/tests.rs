@@ -45,7 +45,7 @@ fn sizes_of_fargate_are_those_that_exist() {
         ("0", "0", false),
     ] {
         let fargate_sizes = [((cpu.to_owned(), memory.to_owned()), askers())].into();
-        let looked = judge(&Wishes { fargate_sizes, ..Wishes::default() }, &Observed::default());
+        let looked = judge(&Wishes { fargate_sizes, ..Wishes::default() }, &ObservedEcs::default());
         let expected = if exists { &[][..] } else { &["PSA404"] };
         assert_eq!(codes(&looked), expected, "{cpu} {memory}");
     }
@@ -92,7 +92,7 @@ fn clusters_are_there_active_and_have_the_providers() {
         (Err(denied()), &[], &["PSA499"]),
     ] {
         let providers = [(arn.to_owned(), wanted.iter().map(|name| (*name).to_owned()).collect())].into();
-        let observed = Observed { clusters: [(arn.to_owned(), seen)].into(), ..Observed::default() };
+        let observed = ObservedEcs { clusters: [(arn.to_owned(), seen)].into(), ..ObservedEcs::default() };
         let looked = judge(&Wishes { providers, ..Wishes::default() }, &observed);
         assert_eq!(codes(&looked), found, "{observed:?}");
     }
@@ -103,19 +103,19 @@ fn execution_roles_may_do_what_their_tasks_need() {
     let role = "arn:aws:iam::1:role/execution";
     let trust = json!({"Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
     for (trust, decision, found) in [
-        (Ok(Some(trust.clone())), Decision::Allowed, &[][..]),
-        (Ok(Some(trust.clone())), Decision::Implicit, &["PSA407"]),
-        (Ok(Some(trust.clone())), Decision::Explicit, &["PSA407"]),
-        (Ok(Some(trust.clone())), Decision::Unknown("no".into()), &["PSA499"]),
-        (Ok(Some(json!({}))), Decision::Implicit, &["PSA406"]),
-        (Ok(None), Decision::Unknown("no such role".into()), &["PSA405"]),
-        (Err(denied()), Decision::Allowed, &["PSA499"]),
+        (Ok(Some(trust.clone())), SimulatedDecision::Allowed, &[][..]),
+        (Ok(Some(trust.clone())), SimulatedDecision::Implicit, &["PSA407"]),
+        (Ok(Some(trust.clone())), SimulatedDecision::Explicit, &["PSA407"]),
+        (Ok(Some(trust.clone())), SimulatedDecision::Unknown("no".into()), &["PSA499"]),
+        (Ok(Some(json!({}))), SimulatedDecision::Implicit, &["PSA406"]),
+        (Ok(None), SimulatedDecision::Unknown("no such role".into()), &["PSA405"]),
+        (Err(denied()), SimulatedDecision::Allowed, &["PSA499"]),
     ] {
         let asked = vec![("ssm:GetParameters".to_owned(), "arn:key".to_owned(), decision)];
-        let observed = Observed {
+        let observed = ObservedEcs {
             roles: [(role.to_owned(), trust)].into(),
             execution: [(role.to_owned(), asked)].into(),
-            ..Observed::default()
+            ..ObservedEcs::default()
         };
         let looked = judge(&Wishes::default(), &observed);
         assert_eq!(codes(&looked), found, "{observed:?}");
@@ -137,7 +137,7 @@ fn images_are_there_for_the_processor() {
         (Err(denied()), "amd64", &["PSA499"]),
     ] {
         let images = [(Image { name: name.into(), architecture }, askers())].into();
-        let observed = Observed { images: [(name.to_owned(), seen)].into(), ..Observed::default() };
+        let observed = ObservedEcs { images: [(name.to_owned(), seen)].into(), ..ObservedEcs::default() };
         let looked = judge(&Wishes { images, ..Wishes::default() }, &observed);
         assert_eq!(codes(&looked), found, "{observed:?}");
     }
@@ -147,14 +147,14 @@ fn images_are_there_for_the_processor() {
 fn log_groups_that_nobody_creates_are_there_and_what_is_not_looked_at_is_said() {
     let arn = "arn:aws:logs:us-east-1:1:log-group:/prefect/flows";
     for (exists, found) in [(Ok(true), &[][..]), (Ok(false), &["PSA410"]), (Err(denied()), &["PSA499"])] {
-        let observed = Observed { log_groups: [(arn.to_owned(), exists)].into(), ..Observed::default() };
+        let observed = ObservedEcs { log_groups: [(arn.to_owned(), exists)].into(), ..ObservedEcs::default() };
         let looked = judge(&Wishes::default(), &observed);
         assert_eq!(codes(&looked), found);
         assert!(looked.findings.iter().all(|finding| finding.subject == "log group /prefect/flows"), "{looked:?}");
     }
     let elsewhere = Wishes { elsewhere: [("210987654321".to_owned(), askers())].into(), ..Wishes::default() };
-    assert_eq!(codes(&judge(&elsewhere, &Observed::default())), ["PSA499"]);
+    assert_eq!(codes(&judge(&elsewhere, &ObservedEcs::default())), ["PSA499"]);
     let unknown_definitions = [("flows:7".to_owned(), "ClientException: no".to_owned())].into();
     let unknown = Wishes { unknown_definitions, ..Wishes::default() };
-    assert_eq!(codes(&judge(&unknown, &Observed::default())), ["PSA411"]);
+    assert_eq!(codes(&judge(&unknown, &ObservedEcs::default())), ["PSA411"]);
 }

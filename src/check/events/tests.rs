@@ -28,7 +28,7 @@ fn rules_are_there_enabled_as_wanted_and_call_the_function() {
         (Ok(None), rule(false, function), "DISABLED", &["PSA601"]),
         (Err(denied()), rule(false, function), "DISABLED", &["PSA699"]),
     ] {
-        let observed = Observed { own_tasks: own, workers_tasks: workers, failures: Ok(Some(0)) };
+        let observed = ObservedEvents { own_tasks: own, workers_tasks: workers, failures: Ok(Some(0)) };
         let looked = judge(&of(&[("WorkersTasksState", state)]), &observed, &agents(CONFIG));
         assert_eq!(codes(&looked), found, "{observed:?}");
     }
@@ -39,7 +39,7 @@ fn failures_that_wait_are_counted() {
     for (failures, found) in
         [(Ok(Some(0)), &[][..]), (Ok(Some(1)), &["PSA604"]), (Ok(None), &["PSA601"]), (Err(denied()), &["PSA699"])]
     {
-        let observed = Observed {
+        let observed = ObservedEvents {
             own_tasks: rule(true, "psa-task-events"),
             workers_tasks: rule(false, "psa-task-events"),
             failures,
@@ -52,7 +52,7 @@ fn failures_that_wait_are_counted() {
 fn accounts_that_are_launched_in_are_let_in() {
     let elsewhere = format!("{CONFIG}assume_role_arn: arn:aws:iam::210987654321:role/prefect\n");
     for (let_in, found) in [("", &["PSA605"][..]), ("111111111111", &["PSA605"]), ("111111111111, 210987654321", &[])] {
-        let observed = Observed {
+        let observed = ObservedEvents {
             own_tasks: rule(true, "psa-task-events"),
             workers_tasks: rule(false, "psa-task-events"),
             failures: Ok(Some(0)),

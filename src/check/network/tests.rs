@@ -2,8 +2,8 @@ use super::super::testing::{codes, denied};
 use super::*;
 use serde_json::json;
 
-fn named() -> Network {
-    Network {
+fn named() -> WantedNetwork {
+    WantedNetwork {
         region: "us-east-1".into(),
         subnets: Subnets::Named(vec!["subnet-a".into()]),
         security_groups: vec!["sg-1".into()],
@@ -13,7 +13,7 @@ fn named() -> Network {
     }
 }
 
-fn private() -> Observed {
+fn private() -> ObservedNetwork {
     let subnet = Subnet { id: "subnet-a".into(), vpc: "vpc-1".into(), free: Some(100) };
     let group = SecurityGroup { id: "sg-1".into(), vpc: "vpc-1".into(), lets_https_out: true };
     let main =
@@ -24,7 +24,7 @@ fn private() -> Observed {
         way_out: Some("nat-1".into()),
         ..RouteTable::default()
     };
-    Observed {
+    ObservedNetwork {
         subnets: vec![subnet],
         security_groups: vec![group],
         route_tables: vec![main, own],
@@ -32,12 +32,12 @@ fn private() -> Observed {
     }
 }
 
-fn judged(network: &Network, observed: Observed) -> Vec<&'static str> {
+fn judged(network: &WantedNetwork, observed: ObservedNetwork) -> Vec<&'static str> {
     codes(&judge(network, &["hello/prod".to_owned()].into(), &Ok(observed)))
 }
 
 /// What changes in a network that is well, and what is found then.
-type Change = (&'static str, fn(&mut Network, &mut Observed), &'static [&'static str]);
+type Change = (&'static str, fn(&mut WantedNetwork, &mut ObservedNetwork), &'static [&'static str]);
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
@@ -134,7 +134,7 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
             "no default VPC",
             |network, seen| {
                 network.subnets = Subnets::OfDefaultVpc;
-                *seen = Observed::default();
+                *seen = ObservedNetwork::default();
             },
             &["PSA507"],
         ),

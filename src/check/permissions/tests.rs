@@ -44,29 +44,29 @@ fn the_requests_of_a_launch_are_asked_for_with_their_context() {
 #[test]
 fn what_is_denied_names_the_parameter_of_the_stack_with_all_that_it_must_hold() {
     let (stack, wanted) = stock();
-    let decisions = |action: &str, decision: &Decision| -> Vec<Decision> {
-        let of = |one: &Wanted| if one.action == action { decision.clone() } else { Decision::Allowed };
+    let decisions = |action: &str, decision: &SimulatedDecision| -> Vec<SimulatedDecision> {
+        let of = |one: &Wanted| if one.action == action { decision.clone() } else { SimulatedDecision::Allowed };
         wanted.iter().map(of).collect()
     };
     for (action, decision, found) in [
-        ("nothing", Decision::Implicit, &[][..]),
-        ("iam:PassRole", Decision::Implicit, &["PSA302"]),
-        ("iam:PassRole", Decision::Explicit, &["PSA302"]),
-        ("ecs:RunTask", Decision::Implicit, &["PSA301"]),
-        ("logs:GetLogEvents", Decision::Implicit, &["PSA303"]),
-        ("ecs:TagResource", Decision::Implicit, &["PSA307"]),
-        ("ssm:GetParametersByPath", Decision::Implicit, &["PSA307", "PSA307"]),
-        ("iam:PassRole", Decision::Unknown("no".into()), &["PSA399"]),
+        ("nothing", SimulatedDecision::Implicit, &[][..]),
+        ("iam:PassRole", SimulatedDecision::Implicit, &["PSA302"]),
+        ("iam:PassRole", SimulatedDecision::Explicit, &["PSA302"]),
+        ("ecs:RunTask", SimulatedDecision::Implicit, &["PSA301"]),
+        ("logs:GetLogEvents", SimulatedDecision::Implicit, &["PSA303"]),
+        ("ecs:TagResource", SimulatedDecision::Implicit, &["PSA307"]),
+        ("ssm:GetParametersByPath", SimulatedDecision::Implicit, &["PSA307", "PSA307"]),
+        ("iam:PassRole", SimulatedDecision::Unknown("no".into()), &["PSA399"]),
     ] {
         let looked = judge(&stack, &wanted, &decisions(action, &decision));
         assert_eq!(codes(&looked), found, "{action} {decision:?}");
     }
-    let looked = judge(&stack, &wanted, &decisions("iam:PassRole", &Decision::Implicit));
+    let looked = judge(&stack, &wanted, &decisions("iam:PassRole", &SimulatedDecision::Implicit));
     let finding = looked.findings.first().unwrap();
     assert_eq!(finding.subject, "role psa-PollRole-1");
     let holds = "PassableRoleArns=arn:aws:iam::123456789012:role/ecsTaskExecutionRole,arn:aws:iam::1:role/a";
     assert!(finding.mend.ends_with(holds), "{}", finding.mend);
-    let looked = judge(&stack, &wanted, &decisions("iam:PassRole", &Decision::Explicit));
+    let looked = judge(&stack, &wanted, &decisions("iam:PassRole", &SimulatedDecision::Explicit));
     assert!(looked.findings.first().unwrap().mend.contains("boundary"));
 }
 
@@ -88,11 +88,11 @@ fn an_answer_is_read_by_the_resource_that_it_names() {
     let answer = |resource: &str, said: &str| {
         Ok(json!({"EvaluationResults": [{"EvalResourceName": resource, "EvalDecision": said}]}))
     };
-    assert_eq!(decision(&answer("*", "allowed"), "*"), Decision::Allowed);
-    assert_eq!(decision(&answer("*", "implicitDeny"), "*"), Decision::Implicit);
-    assert_eq!(decision(&answer("*", "explicitDeny"), "*"), Decision::Explicit);
+    assert_eq!(decision(&answer("*", "allowed"), "*"), SimulatedDecision::Allowed);
+    assert_eq!(decision(&answer("*", "implicitDeny"), "*"), SimulatedDecision::Implicit);
+    assert_eq!(decision(&answer("*", "explicitDeny"), "*"), SimulatedDecision::Explicit);
     for odd in [answer("arn", "allowed"), answer("*", "perhaps"), Ok(json!({})), Err(super::super::testing::denied())] {
-        assert!(matches!(decision(&odd, "*"), Decision::Unknown(_)), "{odd:?}");
+        assert!(matches!(decision(&odd, "*"), SimulatedDecision::Unknown(_)), "{odd:?}");
     }
     let nested = Ok(
         json!({"EvaluationResults": [{"EvalResourceName": "a", "EvalDecision": "allowed", "ResourceSpecificResults": [
@@ -100,9 +100,9 @@ fn an_answer_is_read_by_the_resource_that_it_names() {
         {"EvalResourceName": "b", "EvalResourceDecision": "implicitDeny", "MissingContextValues": ["ecs:CreateAction"]},
         {"EvalResourceName": "c", "EvalResourceDecision": "explicitDeny", "MissingContextValues": ["aws:SourceVpc"]}]}]}),
     );
-    assert_eq!(decision(&nested, "a"), Decision::Allowed);
-    assert_eq!(decision(&nested, "b"), Decision::Implicit, "keys of other statements change nothing");
-    assert!(matches!(decision(&nested, "c"), Decision::Unknown(why) if why.contains("aws:SourceVpc")));
+    assert_eq!(decision(&nested, "a"), SimulatedDecision::Allowed);
+    assert_eq!(decision(&nested, "b"), SimulatedDecision::Implicit, "keys of other statements change nothing");
+    assert!(matches!(decision(&nested, "c"), SimulatedDecision::Unknown(why) if why.contains("aws:SourceVpc")));
 }
 
 #[test]

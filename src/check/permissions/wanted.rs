@@ -12,7 +12,7 @@ use crate::survey::{Home, Needs, Survey, SurveyedDefinition};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A context key and its value.
-pub type Context = Option<(&'static str, String)>;
+pub type ConditionContext = Option<(&'static str, String)>;
 
 /// A request that would be made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ pub struct Wanted {
     /// ARN, or `*` where there is none.
     pub resource: String,
     /// What comes with it.
-    pub context: Context,
+    pub context: ConditionContext,
     /// What widens the role: a parameter of the stack, with what it has to hold.
     pub remedy: Remedy,
 }
@@ -68,7 +68,7 @@ pub fn wanted(root: &Root, home: &Home, stack: &Stack, surveys: &[&Survey]) -> V
     all.into_iter().collect()
 }
 
-fn of(function: Function, action: &'static str, resource: String, context: Context, remedy: Remedy) -> Wanted {
+fn of(function: Function, action: &'static str, resource: String, context: ConditionContext, remedy: Remedy) -> Wanted {
     Wanted { function, action, resource, context, remedy }
 }
 

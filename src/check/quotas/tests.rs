@@ -8,8 +8,8 @@ fn wishes() -> Wishes {
     Wishes { fargate_sizes, ..Wishes::default() }
 }
 
-fn nothing() -> Observed {
-    Observed { vcpus: None, unreserved: None, health: None }
+fn nothing() -> ObservedQuotas {
+    ObservedQuotas { vcpus: None, unreserved: None, health: None }
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn launches_per_second_are_what_ecs_takes() {
 #[test]
 fn a_task_fits_the_quota() {
     for (quota, found) in [(Ok(4.0), &[][..]), (Ok(3.0), &["PSA702"]), (Err(denied()), &["PSA799"])] {
-        let observed = Observed { vcpus: Some(quota), ..nothing() };
+        let observed = ObservedQuotas { vcpus: Some(quota), ..nothing() };
         assert_eq!(codes(&judge(None, &agents(CONFIG), &wishes(), &observed)), found, "{observed:?}");
     }
 }
@@ -43,7 +43,7 @@ fn polls_may_overlap_and_a_public_url_has_concurrency_of_its_own() {
         (&[("HealthAuthType", "NONE")], Ok(1000), Some(Ok(Some(5))), &[]),
         (&[("HealthAuthType", "NONE")], Ok(1000), Some(Err(denied())), &["PSA799"]),
     ] {
-        let observed = Observed { vcpus: None, unreserved: Some(unreserved), health };
+        let observed = ObservedQuotas { vcpus: None, unreserved: Some(unreserved), health };
         let stack = stack(parameters, &[("HealthFunction", "psa-health")]);
         assert_eq!(codes(&judge(Some(&stack), &agents(CONFIG), &wishes(), &observed)), found, "{observed:?}");
     }

@@ -3,7 +3,7 @@
 use super::stack::{self, LONGEST_PARAMETER, StackParameters};
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::prefect3::PoolSurvey;
-use crate::survey::{Home, Needs, Place, Reach, RenderedLaunch, Survey, SurveyedLaunch};
+use crate::survey::{Home, LaunchPlace, Needs, Reach, RenderedLaunch, Survey, SurveyedLaunch};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,7 +249,7 @@ fn without_execution_role(asker: &str, launch: &RenderedLaunch) -> Option<SetupF
 
 fn of_places(needs: &Needs, home: &Home, found: &mut Vec<SetupFinding>) {
     for (place, there) in &needs.places {
-        let Place { account, region, reach } = place;
+        let LaunchPlace { account, region, reach } = place;
         let is_other_account = account.as_ref() != home.account.as_ref().ok();
         let named = |account: &Option<String>| account.clone().unwrap_or_else(|| "of the run's own keys".into());
         let askers: BTreeSet<String> = there.clusters.values().flatten().cloned().collect();

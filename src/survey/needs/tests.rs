@@ -133,7 +133,7 @@ fn an_account_that_is_not_known_makes_no_arns_up() {
 fn what_runs_elsewhere_is_kept_apart_and_the_functions_assume_the_first_role_of_a_chain() {
     let mut elsewhere = stock();
     let role = |name: &str| format!("arn:aws:iam::210987654321:role/{name}");
-    elsewhere.place = Place {
+    elsewhere.place = LaunchPlace {
         account: Some("210987654321".into()),
         region: "us-east-1".into(),
         reach: Reach::Run(vec![role("first"), role("second")]),

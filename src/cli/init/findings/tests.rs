@@ -75,7 +75,7 @@ fn tasks_in_other_accounts_and_regions_want_their_events_forwarded() {
     let mut elsewhere = rendered(json!({}));
     let role = "arn:aws:iam::210987654321:role/launcher".to_owned();
     elsewhere.place =
-        Place { account: Some("210987654321".into()), region: "eu-west-1".into(), reach: Reach::Agent(role) };
+        LaunchPlace { account: Some("210987654321".into()), region: "eu-west-1".into(), reach: Reach::Agent(role) };
     let mut far = rendered(json!({}));
     far.place.region = "us-east-1".into();
     let found = of(&survey(vec![Ok(elsewhere), Ok(far)]));

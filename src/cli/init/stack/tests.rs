@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
 use crate::flow_run::prefect3::preparation::split_command;
-use crate::survey::{Asked, Place, PlaceNeeds, Reach};
+use crate::survey::{Asked, LaunchPlace, PlaceNeeds, Reach};
 use proptest::prelude::*;
 
 const ACCOUNT: &str = "123456789012";
@@ -83,8 +83,11 @@ fn what_runs_in_another_account_is_reached_by_its_role_and_sends_its_events() {
     let role = "arn:aws:iam::210987654321:role/launcher";
     let mut all = needs();
     let there = all.places.values().next().unwrap().clone();
-    let place =
-        Place { account: Some("210987654321".into()), region: "eu-west-1".into(), reach: Reach::Agent(role.into()) };
+    let place = LaunchPlace {
+        account: Some("210987654321".into()),
+        region: "eu-west-1".into(),
+        reach: Reach::Agent(role.into()),
+    };
     all.places = [(place, there)].into();
     let found = of(&all, "eu-west-1", DEFAULT_ROOT);
     let expected =
