@@ -337,6 +337,12 @@ impl AwsHttp {
         Self { http: way(self.http.clone()), attempt: self.attempt }
     }
 
+    /// The same with another limit of one attempt.
+    #[must_use]
+    pub(super) fn within(&self, attempt: Duration) -> Self {
+        Self { attempt, ..self.clone() }
+    }
+
     /// Opens a connection ahead of its first use; see [`Http::warm_up`].
     pub async fn warm_up(&self, url: &str) {
         self.http.warm_up(url, url, HeaderMap::new(), self.attempt).await;

@@ -7,6 +7,7 @@ use crate::transport::shape::at;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 #[cfg(test)]
 mod ec2_tests;
@@ -84,18 +85,34 @@ impl Lambda {
     /// `Invoke` with `InvocationType: Event`: returns once the event is queued. Function: name or ARN, with or
     /// without a qualifier. Sent once; a repetition may queue a second event.
     pub async fn invoke_event(&self, function: &str, payload: Bytes) -> Result<(), AwsError> {
+        self.invoke(&self.signed, function, "Event", payload).await.map(drop)
+    }
+
+    /// `Invoke` of a function that changes nothing, whose answer is waited for up to `patience`. A function that failed
+    /// answers with an object that has `errorMessage`.
+    pub async fn ask(&self, function: &str, payload: Bytes, patience: Duration) -> Result<Bytes, AwsError> {
+        self.invoke(&self.signed.within(patience), function, "RequestResponse", payload).await
+    }
+
+    async fn invoke(
+        &self,
+        signed: &Signed,
+        function: &str,
+        kind: &'static str,
+        payload: Bytes,
+    ) -> Result<Bytes, AwsError> {
         let function = utf8_percent_encode(function, IN_PATH);
-        let endpoint = self.signed.endpoint(Service::Lambda)?;
+        let endpoint = signed.endpoint(Service::Lambda)?;
         let call = Call {
             service: Service::Lambda,
             method: http::Method::POST,
             url: format!("{endpoint}/2015-03-31/functions/{function}/invocations"),
-            headers: vec![("x-amz-invocation-type", "Event".into()), ("content-type", "application/json".into())],
+            headers: vec![("x-amz-invocation-type", kind.into()), ("content-type", "application/json".into())],
             body: payload,
         };
-        let answer = self.signed.send(&call).await?;
+        let answer = signed.send(&call).await?;
         match answer.status {
-            200..300 => Ok(()),
+            200..300 => Ok(answer.body),
             _ => Err(answer_error(&answer)),
         }
     }

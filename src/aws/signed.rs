@@ -117,6 +117,12 @@ impl Signed {
         self.endpoints.url(service, &self.region)
     }
 
+    /// The same with another limit of one attempt.
+    #[must_use]
+    pub fn within(&self, attempt: Duration) -> Self {
+        Self { http: self.http.within(attempt), ..self.clone() }
+    }
+
     /// Signs and sends, once. Any HTTP status is an answer.
     pub async fn send(&self, call: &Call) -> Result<Answer, AwsError> {
         let credentials = self.credentials.provide_credentials().await;

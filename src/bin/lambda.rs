@@ -2,8 +2,9 @@
 
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use prefect_serverless_agent::aws::AwsClients;
-use prefect_serverless_agent::clock::SystemClock;
-use prefect_serverless_agent::config::Environment;
+use prefect_serverless_agent::clock::{Clock, SystemClock};
+use prefect_serverless_agent::config::{Environment, Root};
+use prefect_serverless_agent::functions::check;
 use prefect_serverless_agent::functions::health::HealthFunction;
 use prefect_serverless_agent::functions::poll::{answer, handle, log_lines};
 use prefect_serverless_agent::functions::task_events::TaskEventsFunction;
@@ -65,6 +66,9 @@ async fn run(environment: Environment, redaction: Redaction) -> Result<(), lambd
             let function = HealthFunction::new(root, aws, environment, SystemClock, redaction.clone());
             lambda_runtime::run(service_fn(|event: LambdaEvent<UrlEvent>| health(&function, event, &redaction))).await
         }
+        Handler::Check => {
+            lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| checked(&root, &aws, event, &redaction))).await
+        }
     }
 }
 
@@ -91,6 +95,12 @@ async fn health(
     redaction: &Redaction,
 ) -> Answered {
     guarded(redaction, async { Ok(json!(function.handle(event.payload).await)) }).await.map_err(diagnostic)
+}
+
+async fn checked(root: &Root, aws: &Arc<AwsClients>, event: LambdaEvent<Value>, redaction: &Redaction) -> Answered {
+    let left = Duration::try_from(deadline(&event.context) - SystemClock.now()).unwrap_or_default();
+    let checking = check::handle(root.clone(), aws, redaction, &event.payload, left);
+    Box::pin(guarded(redaction, checking)).await.map_err(diagnostic)
 }
 
 /// An error is what Lambda delivers again.

@@ -37,11 +37,13 @@ mod testing;
 pub mod wishes;
 
 use crate::aws::AwsError;
+use crate::transport::shape::text_at;
 use codes::Code;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// What is looked at together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
     /// The parameters and the schedule.
@@ -157,6 +159,36 @@ impl Looked {
         other.findings.into_iter().for_each(|finding| self.found(finding));
     }
 
+    /// For programs, and for whoever asked from afar: [`Looked::read`] reads it.
+    pub fn as_json(&self) -> Value {
+        let well: Vec<_> = self.well.iter().map(|(group, said)| json!({"group": group, "sentence": said})).collect();
+        json!({
+            "ok": self.count(Severity::Failure) == 0,
+            "findings": self.findings,
+            "well": well,
+            "counts": {
+                "failures": self.count(Severity::Failure),
+                "warnings": self.count(Severity::Warning),
+                "information": self.count(Severity::Information),
+                "unknown": self.count(Severity::Unknown),
+            },
+        })
+    }
+
+    /// What [`Looked::as_json`] gave; `None` when it is something else, or has codes of another version.
+    pub fn read(value: &Value) -> Option<Self> {
+        let well =
+            value.get("well")?.as_array()?.iter().map(|line| {
+                Some((Group::deserialize(line.get("group")?).ok()?, text_at(line, &["sentence"])?.to_owned()))
+            });
+        let findings = value.get("findings")?.as_array()?.iter().map(|finding| {
+            let text = |key: &str| text_at(finding, &[key]);
+            let code = codes::ALL.iter().find(|code| Some(code.id) == text("code"))?;
+            Some(code.found(text("subject")?, text("sentence")?, text("mend")?))
+        });
+        Some(Self { well: well.collect::<Option<_>>()?, findings: findings.collect::<Option<_>>()? })
+    }
+
     /// How many findings are so bad.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
@@ -166,7 +198,7 @@ impl Looked {
 /// Why something could not be asked, in a few words.
 pub fn why(error: &AwsError) -> String {
     match error.code() {
-        Some(code) if is_denied(error) => format!("this shell's credentials may not ask ({code})"),
+        Some(code) if is_denied(error) => format!("these credentials may not ask ({code})"),
         _ => error.to_string(),
     }
 }

@@ -227,6 +227,10 @@ pub struct CheckArgs {
     /// Before the stack is deployed: leave out what only a deployed stack has
     #[arg(long)]
     pub pre: bool,
+    /// Look from inside AWS, where network and roles are the functions' own: asks the stack's check function
+    /// (CheckFunction=ENABLED)
+    #[arg(long, conflicts_with_all = ["config", "pre"])]
+    pub remote: bool,
     /// Seconds that all of it may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=600))]
     pub timeout: u64,

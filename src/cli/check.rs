@@ -5,11 +5,14 @@ use super::output::{ADVICE_ON_AWS, Palette};
 use super::setting::source;
 use super::{CliError, say};
 use crate::aws::AwsClients;
+use crate::aws::reads::Budget;
 use crate::check::deployment::{Selected, check as look};
+use crate::check::stack::DeployedStack;
 use crate::check::{Finding, Group, Looked, Severity};
-use crate::config::Environment;
+use crate::config::{Environment, Root};
 use crate::poll::Source;
 use crate::redaction::Redaction;
+use crate::transport::shape::text_at;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -18,6 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The check function's name in the template.
+const FUNCTION: &str = "CheckerFunction";
+/// Requests to AWS until it is found.
+const REMOTE_REQUESTS: usize = 20;
 /// Exit code where something does not work.
 const FAILURES: u8 = 3;
 /// Exit code where somebody should look.
@@ -35,13 +42,55 @@ pub(super) async fn check(
     let palette = Palette::for_terminal(std::io::stdout().is_terminal(), &environment);
     let source = source(args.root.as_deref(), args.config.as_deref(), &environment)?;
     let aws = Arc::new(clients(&source, &environment).await?);
-    let end = Instant::now() + Duration::from_secs(args.timeout);
-    let selected = Selected { agents: &args.agents, pre: args.pre, end };
-    let looked = Box::pin(look(&source, selected, &aws, &environment, redaction)).await;
-    let looked = looked.map_err(|unknown| CliError::new(unknown, "name one of these with --agent"))?;
-    let shown = if json { format!("{}\n", as_json(&looked)) } else { as_text(&looked, palette) };
+    let looked = match &source {
+        Source::Parameters(root) if args.remote => remote(&args, root, &aws).await?,
+        _ => {
+            let end = Instant::now() + Duration::from_secs(args.timeout);
+            let selected = Selected { agents: &args.agents, pre: args.pre, end };
+            let looked = Box::pin(look(&source, selected, &aws, &environment, redaction)).await;
+            looked.map_err(|unknown| CliError::new(unknown, "name one of these with --agent"))?
+        }
+    };
+    let shown = if json { format!("{}\n", looked.as_json()) } else { as_text(&looked, palette) };
     say(&mut std::io::stdout(), &redaction.text(shown));
     Ok(exit_code(&looked))
+}
+
+/// What the stack's own function finds, whose network and account are the real ones.
+async fn remote(args: &CheckArgs, root: &Root, aws: &AwsClients) -> Result<Looked, CliError> {
+    let reads = aws.reads(&Budget::of(REMOTE_REQUESTS));
+    let stack = match DeployedStack::find(&reads, root).await {
+        DeployedStack::Found(stack) => stack,
+        DeployedStack::Missing => {
+            let message = format!("no stack of {} has {} as its ParameterRoot", aws.region, root.as_str());
+            return Err(CliError::new(message, "deploy it, or name its region (AWS_REGION) and root (--root)"));
+        }
+        DeployedStack::Unknown(why) => {
+            let advice = "allow cloudformation:DescribeStacks and DescribeStackResources";
+            return Err(CliError::new(format!("the stack cannot be looked for: {why}"), advice));
+        }
+    };
+    let function = stack.resource(FUNCTION).ok_or_else(|| {
+        let advice = format!("sam deploy --stack-name {} --parameter-overrides CheckFunction=ENABLED", stack.name);
+        CliError::new(format!("the stack {} has no check function", stack.name), advice)
+    })?;
+    let event = json!({"agents": args.agents});
+    let event = if args.agents.is_empty() { json!({}) } else { event };
+    let answer = aws.lambda.ask(function, event.to_string().into(), Duration::from_secs(args.timeout)).await;
+    let answer = answer.map_err(|error| {
+        CliError::new(format!("{function} does not answer: {error}"), "allow lambda:InvokeFunction of it; see its log")
+    })?;
+    let said: Value = serde_json::from_slice(&answer).unwrap_or_default();
+    if let Some(message) = text_at(&said, &["errorMessage"]) {
+        return Err(CliError::new(
+            format!("{function}: {message}"),
+            "name configured agents with --agent; see its log",
+        ));
+    }
+    Looked::read(&said).ok_or_else(|| {
+        let advice = "deploy the stack from the version of this command, or the other way round";
+        CliError::new(format!("{function} answers as another version does"), advice)
+    })
 }
 
 /// A file may be looked at where AWS is not set up: what needs AWS then says so.
@@ -65,21 +114,6 @@ fn exit_code(looked: &Looked) -> ExitCode {
 }
 
 // Pure: what was found, as lines and as JSON.
-
-fn as_json(looked: &Looked) -> Value {
-    let well: Vec<_> = looked.well.iter().map(|(group, said)| json!({"group": group, "sentence": said})).collect();
-    json!({
-        "ok": looked.count(Severity::Failure) == 0,
-        "findings": looked.findings,
-        "well": well,
-        "counts": {
-            "failures": looked.count(Severity::Failure),
-            "warnings": looked.count(Severity::Warning),
-            "information": looked.count(Severity::Information),
-            "unknown": looked.count(Severity::Unknown),
-        },
-    })
-}
 
 /// A sign, and the escape of its colour.
 fn sign(severity: Severity) -> (&'static str, &'static str) {
@@ -189,7 +223,7 @@ mod tests {
     #[test]
     fn json_has_all_of_it() {
         let found = looked(vec![POOL_PAUSED.found("work pool a", "it is paused", "resume")]);
-        let shown = as_json(&found);
+        let shown = found.as_json();
         assert_eq!(shown["findings"][0]["code"], "PSA223");
         assert_eq!((&shown["findings"][0]["severity"], &shown["ok"]), (&json!("failure"), &json!(false)));
         assert_eq!((&shown["counts"]["failures"], &shown["well"][0]["group"]), (&json!(1), &json!("configuration")));

@@ -1,5 +1,6 @@
 //! The Lambda functions: events in, answers out. Told apart by the function's handler, as its environment says.
 
+pub mod check;
 pub mod health;
 pub mod poll;
 pub mod task_events;
@@ -64,13 +65,15 @@ pub enum Handler {
     Health,
     /// Started by `EventBridge` when a task changes its state.
     TaskEvents,
+    /// Started by `prefect-serverless-agent check --remote`.
+    Check,
 }
 
 /// Why a function cannot start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// The handler names no function of ours.
-    #[error("unknown handler {0:?}: set the function's Handler to poll, health or task-events")]
+    #[error("unknown handler {0:?}: set the function's Handler to poll, health, task-events or check")]
     Handler(String),
     /// The functions need to know where their parameters are.
     #[error(
@@ -89,6 +92,7 @@ impl Handler {
             None | Some("" | "bootstrap" | "lambda" | "poll") => Ok(Self::Poll),
             Some("health") => Ok(Self::Health),
             Some("task-events") => Ok(Self::TaskEvents),
+            Some("check") => Ok(Self::Check),
             Some(other) => Err(StartError::Handler(other.to_owned())),
         }
     }

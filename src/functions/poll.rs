@@ -53,7 +53,7 @@ fn failure(error: &PollError) -> InvocationError {
     InvocationError::new(error_type, error.to_string())
 }
 
-fn selection(event: &Value) -> Result<Selection, String> {
+pub(super) fn selection(event: &Value) -> Result<Selection, String> {
     let Some(agents) = event.get("agents") else { return Ok(Selection::All) };
     let names = agents.as_array().and_then(|names| names.iter().map(|name| Some(name.as_str()?.to_owned())).collect());
     match names {

@@ -59,6 +59,7 @@ def full_stack():
         ForwardingAccountIds="210987654321,321098765432",
         ReservedConcurrency="5",
         HealthAuthType="NONE",
+        CheckFunction="ENABLED",
         AlarmTopicArn="arn:aws:sns:eu-west-1:123456789012:oncall",
         PermissionsBoundaryArn="arn:aws:iam::123456789012:policy/boundary",
         VpcSubnetIds="subnet-1,subnet-2",

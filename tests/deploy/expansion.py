@@ -13,6 +13,7 @@ PSEUDO = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
     "AWS::Region": "eu-west-1",
+    "AWS::StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/psa/0123",
     "AWS::StackName": "psa",
     "AWS::URLSuffix": "amazonaws.com",
 }

@@ -147,6 +147,22 @@ def permissions(request, definitions=()):
         case "lambda", "Invoke":
             name = unquote(request["line"].split(" ")[1].split("/")[3])
             return [Permission("lambda:InvokeFunction", arn("lambda", f"function:{name}"))]
+        case "iam", _:
+            source = re.search(r"PolicySourceArn=([^&]+)", request["body"])
+            name = re.search(r"RoleName=([^&]+)", request["body"])
+            role = unquote(source[1]) if source else role_arn(unquote(name[1]))
+            return [Permission(f"iam:{operation}", role)]
+        case "sts", "GetCallerIdentity":
+            return []  # nobody needs leave to ask who they are
+        case "cloudformation", "DescribeStackResources":
+            stack = unquote(re.search(r"StackName=([^&]+)", request["body"])[1])
+            return [Permission("cloudformation:DescribeStackResources", arn("cloudformation", f"stack/{stack}/0123"))]
+        case "cloudformation" | "servicequotas", _:
+            return [Permission(f"{service}:{operation}", "*")]
+        case "logs", "DescribeLogGroups":
+            return [Permission("logs:DescribeLogGroups", "*")]
+        case "lambda", "GetAccountSettings":
+            return [Permission("lambda:GetAccountSettings", "*")]
         case "sts", "AssumeRole":
             wanted = re.search(r"RoleArn=([^&]+)", request["body"])
             return [Permission("sts:AssumeRole", unquote(wanted[1]))]

@@ -45,7 +45,7 @@ class Stack:
         return json.loads(body)
 
     def journal(self):
-        aws = {"ssm", "ecs", "ec2", "logs", "s3", "lambda", "sts", "sqs"}
+        aws = {"cloudformation", "ec2", "ecs", "iam", "lambda", "logs", "s3", "servicequotas", "sqs", "ssm", "sts"}
         return [request for request in self.world.ask("journal")["requests"] if request["service"] in aws]
 
     def asked(self, role, requests):
@@ -103,6 +103,16 @@ def test_a_stock_pool_launches_with_its_own_roles_unchanged(api, world, deploy):
     definitions = {one["taskDefinitionArn"]: one for one in world.ask("ecs")["definitions"]}
     assert definitions[task["taskDefinitionArn"]]["executionRoleArn"] == EXECUTION_ROLE
     assert stack.invoke("PollFunction")["agents"]["flows"]["ready"] == 0
+
+
+def test_what_the_check_function_asks_of_aws_is_allowed(api, deploy, world, tmp_path):
+    pool = pool_with(api, execution_role_arn=EXECUTION_ROLE)
+    api.deployment(pool)
+    found, _ = deploy("--api", api.url, "--pool", pool, "--agent", "flows")
+    (tmp_path / "inside").mkdir()
+    inside = Stack(tmp_path / "psa", {**found["stack"]["parameters"], "CheckFunction": "ENABLED"}, world, tmp_path / "inside")
+    codes = [finding["code"] for finding in inside.invoke("CheckerFunction")["findings"]]
+    assert codes == ["PSA110", "PSA799"], "in the local world nobody has deployed a stack, nor is there a quota"
 
 
 def test_without_what_init_found_the_launch_would_be_refused(api, deploy, run, world, tmp_path):

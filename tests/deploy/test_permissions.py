@@ -10,6 +10,13 @@ from pathlib import Path
 
 # AWS offers no resource-level permissions for these (the VPC ones: Lambda refuses narrower resources).
 EVERYWHERE = {
+    "cloudformation:DescribeStacks",
+    "ec2:DescribeRouteTables",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeVpcEndpoints",
+    "lambda:GetAccountSettings",
+    "logs:DescribeLogGroups",
+    "servicequotas:GetServiceQuota",
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
     "ecr:GetAuthorizationToken",
@@ -285,3 +292,14 @@ def test_a_root_is_short_enough_for_the_paths_that_are_named_after_it(stack):
 def test_flows_may_do_nothing_unless_told():
     assert "Policies" not in roles(expansion.cluster_stack())["TaskRole"]
     assert "ManagedPolicyArns" not in roles(expansion.cluster_stack())["TaskRole"]
+
+
+def test_check_only_reads_and_is_there_on_request_only(stack, full_stack):
+    assert not [name for name in stack["Resources"] if name.startswith("Checker")]
+    writes_logs, in_vpc = {"logs:CreateLogStream", "logs:PutLogEvents"}, VPC
+    reads = ("Describe", "Get", "List", "BatchGet", "Simulate")
+    for action in allowed(full_stack, "CheckerRole") - writes_logs - in_vpc - {"kms:Decrypt"}:
+        assert action.split(":")[1].startswith(reads), action
+    found = statements(full_stack, "CheckerRole")
+    assert found["DecryptSecrets"]["Resource"] == "arn:aws:kms:eu-west-1:123456789012:key/k"
+    assert all(one.startswith(PARAMETER) for one in listed(found["ReadParameters"]["Resource"]))

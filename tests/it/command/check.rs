@@ -5,10 +5,10 @@ mod broken;
 mod scene;
 
 use super::process::{agent, end};
-use crate::support::ROOT;
+use crate::support::{DEADLINE, ROOT};
 use crate::tls::tls_with;
 use broken::{AUTHORITY_OF_CERTIFICATE, BROKEN, CERTIFICATE, CERTIFICATE_KEY};
-use scene::{KEY, Scene};
+use scene::{KEY, STACK, Scene};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -250,4 +250,44 @@ async fn an_agent_of_prefect_1_is_looked_at_too() {
     scene.secret("etl/api-key", "pcu_wrong");
     let (code, codes, found) = scene.codes().await;
     assert_eq!((code, codes), (Some(3), ["PSA209".to_owned()].into()), "{found:#}");
+}
+
+#[tokio::test]
+async fn the_stacks_own_function_looks_from_inside_and_finds_the_same() {
+    let scene = Scene::healthy().await;
+    scene.deployment.world.prefect3(|prefect3| prefect3.work_pools[0].is_paused = true);
+    let remote = format!("--root {ROOT} --remote");
+    let missing = scene.run(&remote).await;
+    assert_eq!(missing.code, Some(2), "{missing:?}");
+    assert!(missing.stderr.contains("--parameter-overrides CheckFunction=ENABLED"), "{missing:?}");
+
+    let function = scene.deployment.options("check").start().await.unwrap();
+    let answer = function.invoke(json!({"agents": ["etl"]}), DEADLINE).await.unwrap();
+    let (_, codes, found) = scene.codes().await;
+    assert_eq!((codes.len(), &answer["findings"], &answer["well"]), (1, &found["findings"], &found["well"]));
+    let unknown = function.invoke(json!({"agents": ["nobody"]}), DEADLINE).await.unwrap_err();
+    assert!(unknown.error_message.contains("nobody"), "{unknown:?}");
+
+    scene.account(|state| {
+        let function = ("AWS::Lambda::Function".to_owned(), "psa-check".to_owned());
+        let stack = state.cloudformation.stacks.iter_mut().find(|stack| stack.name == STACK).unwrap();
+        stack.resources.insert("CheckerFunction".into(), function);
+        state.lambda.answers.insert("psa-check".into(), answer);
+    });
+    let ended = scene.run(&format!("{remote} --agent etl")).await;
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stdout.contains("  ✘ PSA223 work pool ") && ended.stdout.contains("  ✔ "), "{ended:?}");
+    let asked = scene.deployment.world.lock().lambda.invocations.last().cloned().unwrap();
+    assert_eq!((asked.function.as_str(), &asked.payload), ("psa-check", &json!({"agents": ["etl"]})));
+
+    for (answer, told) in [
+        (json!({"errorMessage": "there is no agent nobody", "errorType": "BadEvent"}), "there is no agent nobody"),
+        (json!({"well": [], "findings": [{"code": "PSA000"}]}), "another version"),
+        (Value::Null, "another version"),
+    ] {
+        scene.account(|state| drop(state.lambda.answers.insert("psa-check".into(), answer)));
+        let ended = scene.run(&remote).await;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(told), "{ended:?}");
+    }
 }

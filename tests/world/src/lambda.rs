@@ -17,6 +17,8 @@ pub struct Lambda {
     pub invocations: Vec<Invoked>,
     /// The functions that exist; empty: every name does.
     pub functions: Vec<String>,
+    /// What functions answer, by name; the others answer `null`.
+    pub answers: BTreeMap<String, Value>,
     /// Invocations at once that nobody has reserved.
     pub unreserved: Option<u64>,
     /// What functions have reserved, by name.
@@ -49,7 +51,7 @@ pub struct Invoked {
     pub payload: Value,
 }
 
-/// Answers `POST /2015-03-31/functions/{name}/invocations`: 202 for `Event`, 204 for `DryRun`, else 200 and `null`.
+/// Answers `POST /2015-03-31/functions/{name}/invocations`: 202 for `Event`, 204 for `DryRun`, else 200 and what the function answers.
 pub fn handle(world: &World, parts: &Parts, body: &Bytes) -> Response {
     let name = percent_decode(parts.uri.path().split('/').nth(3).unwrap_or_default());
     let header = parts.headers.get("x-amz-invocation-type").and_then(|value| value.to_str().ok());
@@ -69,10 +71,11 @@ pub fn handle(world: &World, parts: &Parts, body: &Bytes) -> Response {
             ServiceError::new("InvalidRequestContentException", "Could not parse request body into json"),
         );
     };
+    let answered = state.lambda.answers.get(&name).cloned().unwrap_or_default();
     state.lambda.invocations.push(Invoked { function: name, invocation_type: invocation_type.clone(), payload });
     match invocation_type.as_str() {
         "Event" => answer(202, "application/json", ""),
         "DryRun" => answer(204, "application/json", ""),
-        _ => json(200, &Value::Null),
+        _ => json(200, &answered),
     }
 }
