@@ -1,4 +1,4 @@
-//! The parameters below a root, the secrets beside them, and the schedule that polls. Pure but for [`Parameters::read`].
+//! The parameters below a root, the secrets beside them, and the schedule that polls. Pure but for [`ReadParameters::read`].
 
 use super::codes::{
     CONFIGURATION_INVALID, CONFIGURATION_UNKNOWN, INTERVAL_DIFFERS, NO_AGENT, PARAMETER_UNUSED, PARAMETERS_UNREADABLE,
