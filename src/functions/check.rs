@@ -30,6 +30,7 @@ pub async fn handle(
         Selection::Agents(agents) => agents,
     };
     let selected = Selected { agents: &agents, pre: false, end: Instant::now() + left.saturating_sub(LAST_WORDS) };
-    let looked = check(&Source::Parameters(root), selected, aws, &Environment::default(), redaction).await;
+    let (source, environment) = (Source::Parameters(root), Environment::default());
+    let looked = Box::pin(check(&source, selected, aws, &environment, redaction)).await;
     looked.map(|looked| looked.as_json()).map_err(|unknown| bad(unknown.to_string()))
 }
