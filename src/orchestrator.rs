@@ -3,6 +3,8 @@
 pub use crate::model::{ApiError, RenderError, RunRefusal};
 pub use crate::platform::RunDescription;
 
+pub mod run_facts;
+
 use crate::model::Registration;
 use serde_json::Value;
 use std::future::Future;

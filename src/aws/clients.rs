@@ -1,36 +1,32 @@
 //! All clients of a process: built once, sharing one HTTP client and one set of credentials.
 
 use super::AwsError;
-use super::credentials::{self, AssumedRole, Cached, Sts};
+use super::credentials::{self, Cached};
 use super::ecs::Ecs;
+use super::http::AwsHttp;
 use super::services::{Ec2, Lambda, Logs, S3};
 use super::signed::{Endpoints, Service, Signed};
 use super::ssm::Ssm;
+use super::sts::{AssumedRole, Sts};
 use crate::config::Environment;
-use crate::http::{Answer, Http, Options, Request, SendError};
+use crate::http::{Http, Options};
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SystemTimeSource;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
-use bytes::Bytes;
-use http::HeaderMap;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OnceCell};
 
+#[cfg(test)]
+mod accounts_tests;
 #[cfg(test)]
 mod tests;
 
@@ -300,92 +296,55 @@ fn ecs_client(sdk: &SdkConfig, endpoints: &Endpoints) -> aws_sdk_ecs::Client {
     aws_sdk_ecs::Client::from_conf(config.build())
 }
 
-// The AWS SDK's connector: its requests leave like all others ([`crate::http`]), and so do those that we sign ourselves.
-//
-// The SDK's own client can only trust certificates given as files, which takes milliseconds to read at every cold
-// start, and it hides whether a request had left the machine when it failed.
+// Clients for an account that a run's own credentials lead to.
 
-impl From<SendError> for AwsError {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Impossible(_) | SendError::NoTime | SendError::NotSent(_) => Self::NotSent(error.to_string()),
-            SendError::NoAnswer { .. } | SendError::TooLong(_) => Self::NoAnswer(error.to_string()),
+/// Where to, and with whose credentials, where that is not the agent's own. Its debug text tells no secret.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Account {
+    /// Region of the calls, that to STS too; `None` = the agent's.
+    pub region: Option<String>,
+    /// Access keys; `None` = the agent's own credentials.
+    pub keys: Option<Credentials>,
+    /// Parameters of `AssumeRole` in the API's own spelling; `None` = the credentials are used as they are.
+    pub role: Option<Map<String, Value>>,
+    /// Address of ECS and EC2, instead of those that the environment or the region names.
+    pub endpoint_url: Option<String>,
+}
+
+impl AwsClients {
+    /// The clients of an agent whose clients are `own`, for another account. Sends nothing: a role is assumed by
+    /// [`AgentAws::renew`], or at the first call, and again shortly before its credentials end.
+    pub fn for_account(&self, own: &AgentAws, account: &Account) -> AgentAws {
+        let region = account.region.as_deref().unwrap_or(&own.region);
+        let mut signed = own.signed.in_region(region);
+        if let Some(keys) = &account.keys {
+            signed = signed.with(Cached::new(SharedCredentialsProvider::new(keys.clone())));
         }
+        if let Some(role) = &account.role {
+            let assumed = AssumedRole::new(Sts::new(signed.clone()), role.clone());
+            signed = signed.with(Cached::new(SharedCredentialsProvider::new(assumed)));
+        }
+        if let Some(url) = &account.endpoint_url {
+            signed.endpoints = Endpoints::everywhere(url);
+        }
+        self.agent_aws(signed)
+    }
+
+    /// Number of the account whose credentials the process has. Asked for once.
+    pub async fn account(&self) -> Result<String, AwsError> {
+        let known = self.account.get_or_try_init(|| async { Sts::new(self.own.clone()).account().await }).await;
+        known.cloned()
     }
 }
 
-/// The way to AWS; clones share its connections.
-#[derive(Debug, Clone)]
-pub struct AwsHttp {
-    http: Http,
-    /// From the start to the last byte of the answer of one attempt.
-    attempt: Duration,
-}
-
-impl AwsHttp {
-    /// The longest that an attempt takes usually.
-    pub const ATTEMPT: Duration = Duration::from_secs(8);
-
-    /// Sends this way; an attempt takes `attempt` at most.
-    pub fn new(http: Http, attempt: Duration) -> Self {
-        Self { http, attempt }
+impl AgentAws {
+    /// Makes sure that there are credentials that last a while: assumes the role where there is one and it is time.
+    pub async fn renew(&self) -> Result<(), AwsError> {
+        self.signed.credentials().renew().await
     }
 
-    /// The same, whose requests go `way` first.
-    #[must_use]
-    pub(super) fn through(&self, way: impl FnOnce(Http) -> Http) -> Self {
-        Self { http: way(self.http.clone()), attempt: self.attempt }
+    /// Opens a connection to ECS, where a launch goes first. Best effort; nothing is signed.
+    pub async fn warm_up(&self) {
+        self.signed.warm_up(Service::Ecs).await;
     }
-
-    /// The same with another limit of one attempt.
-    #[must_use]
-    pub(super) fn within(&self, attempt: Duration) -> Self {
-        Self { attempt, ..self.clone() }
-    }
-
-    /// Opens a connection ahead of its first use; see [`Http::warm_up`].
-    pub async fn warm_up(&self, url: &str) {
-        self.http.warm_up(url, url, HeaderMap::new(), self.attempt).await;
-    }
-
-    /// Sends one request, once, and reads the whole answer.
-    pub async fn send(&self, request: http::Request<Bytes>) -> Result<Answer, SendError> {
-        let (parts, body) = request.into_parts();
-        let (method, url, headers, timeout) = (parts.method, parts.uri.to_string(), parts.headers, self.attempt);
-        self.http.send(Request { method, url, headers, body: Some(body), timeout }).await
-    }
-}
-
-impl HttpClient for AwsHttp {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for AwsHttp {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let this = self.clone();
-        HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            let (parts, body) = request.into_parts();
-            let body = body.bytes().map(Bytes::copy_from_slice).unwrap_or_default();
-            let answer = this.send(http::Request::from_parts(parts, body)).await.map_err(connector_error)?;
-            sdk_response(answer).map_err(|text| ConnectorError::other(text.into(), None))
-        })
-    }
-}
-
-fn connector_error(error: SendError) -> ConnectorError {
-    match error {
-        SendError::NoTime | SendError::NoAnswer { timed_out: true, .. } => ConnectorError::timeout(error.into()),
-        _ => ConnectorError::io(error.into()),
-    }
-}
-
-fn sdk_response(answer: Answer) -> Result<HttpResponse, String> {
-    let mut response = http::Response::new(SdkBody::from(answer.body));
-    *response.status_mut() = http::StatusCode::from_u16(answer.status).map_err(|error| error.to_string())?;
-    *response.headers_mut() = answer.headers;
-    // Header values that are no text cannot be represented there.
-    HttpResponse::try_from(response).map_err(|error| error.to_string())
 }

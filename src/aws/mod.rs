@@ -4,14 +4,15 @@ pub mod answers;
 pub mod clients;
 pub mod credentials;
 pub mod ecs;
+pub mod http;
 pub mod reads;
 pub mod services;
 pub mod signed;
 pub mod ssm;
+pub mod sts;
 
 #[cfg(test)]
 pub(crate) mod test_server;
 
 pub use answers::AwsError;
-pub use clients::{AgentAws, AwsClients};
-pub use credentials::Account;
+pub use clients::{Account, AgentAws, AwsClients};

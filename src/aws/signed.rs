@@ -1,8 +1,8 @@
 //! Requests that we sign ourselves (Signature Version 4), and where they go: the few calls for which a whole SDK crate
 //! would be too much.
 
-use super::clients::AwsHttp;
 use super::credentials::Cached;
+use super::http::AwsHttp;
 use super::{AwsError, answers};
 use crate::config::Environment;
 use crate::http::{Answer, chain};

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::AwsClients;
-use super::clients::AwsHttp;
+use super::http::AwsHttp;
 use crate::http::Http;
 use crate::http::Options;
 use serde_json::Value;

@@ -4,7 +4,7 @@ use super::codes::{
     CONFIGURATION_INVALID, CONFIGURATION_UNKNOWN, INTERVAL_DIFFERS, NO_AGENT, PARAMETER_UNUSED, PARAMETERS_UNREADABLE,
     SCHEDULE_DISABLED, SCHEDULE_MISSING, SECRET_IN_CLEAR, SECRET_MISSING, SECRETS_UNREADABLE, STACK_MISSING,
 };
-use super::stack::{DeployedStack, Stack};
+use super::stack::{DeployedStack, Schedule, Stack};
 use super::{Group, Looked, is_denied, why};
 use crate::aws::{AwsClients, AwsError};
 use crate::config::{AgentConfig, AgentSecrets, Backend, GenerationConfig, Loaded, LoadedAgent, Parameter, Root};
@@ -180,17 +180,6 @@ pub fn missing_credential(root: Option<&Root>, agent: &LoadedAgent, config: &Age
     let sentence =
         format!("it has no credential, and the API at {} lets nobody in without", without_userinfo(&config.api));
     SECRET_MISSING.found(format!("agent {}", agent.agent), sentence, mend)
-}
-
-/// The schedule, as `EventBridge` Scheduler describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schedule {
-    /// Its name.
-    pub name: String,
-    /// `rate(1 minute)`, `cron(…)`.
-    pub expression: String,
-    /// `ENABLED` or not.
-    pub is_enabled: bool,
 }
 
 /// Whether there is a stack, and its schedule polls as the agents think.

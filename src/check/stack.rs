@@ -4,7 +4,6 @@ use super::why;
 use crate::aws::AwsError;
 use crate::aws::reads::Reads;
 use crate::aws::signed::Service;
-use crate::check::configuration::Schedule;
 use crate::config::Root;
 use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;
@@ -31,6 +30,17 @@ impl Stack {
     pub fn parameter(&self, name: &str) -> &str {
         self.parameters.get(name).map(String::as_str).unwrap_or_default()
     }
+}
+
+/// The schedule, as `EventBridge` Scheduler describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Its name.
+    pub name: String,
+    /// `rate(1 minute)`, `cron(…)`.
+    pub expression: String,
+    /// `ENABLED` or not.
+    pub is_enabled: bool,
 }
 
 /// Whether a root has a stack.

@@ -13,13 +13,14 @@ use crate::config::{
     AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Parameter, Root, Rules, WorkerRules,
     from_file, load,
 };
-use crate::explain::facts::{AgentView, Facts, RunFacts, Tasks};
+use crate::explain::facts::{AgentView, Facts, Tasks};
 use crate::explain::read::{self, Whereabouts};
 use crate::explain::{story, verdict};
 use crate::functions::health::facts_among;
 use crate::health::{AgentFacts, Health};
 use crate::model::Generation;
 use crate::orchestrator::Orchestrator;
+use crate::orchestrator::run_facts::RunFacts;
 use crate::platform::ecs::AgentEcs;
 use crate::poll::PrefectBuilder;
 use crate::redaction::Redaction;

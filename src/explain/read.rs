@@ -1,8 +1,9 @@
 //! The thin edge: asks ECS for the tasks of a run. Every question is a read, and there are few of them.
 
-use super::facts::{RunFacts, TaskFacts, Tasks};
+use super::facts::{TaskFacts, Tasks};
 use crate::aws::{AgentAws, AwsError};
 use crate::model::{Generation, Phase};
+use crate::orchestrator::run_facts::RunFacts;
 use crate::platform::{self, Place, ecs::target::LaunchTarget};
 use crate::task_events::event::{TaskEvent, instant_of};
 use crate::task_events::perform::log_stream;

@@ -1,8 +1,9 @@
 //! Pure: what happened to a run, in the order of its time.
 
-use super::facts::{Facts, RunFacts, StateFacts, TaskFacts};
+use super::facts::{Facts, TaskFacts};
 use super::words;
 use crate::orchestrator::Mark;
+use crate::orchestrator::run_facts::{RunFacts, StateFacts};
 use crate::task_events::event::Container;
 use serde::Serialize;
 use time::OffsetDateTime;

@@ -1,10 +1,11 @@
 //! Situations for the tests of stories.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::facts::{AgentView, Facts, RunFacts, StateFacts, TaskFacts, Tasks, Waits};
+use super::facts::{AgentView, Facts, TaskFacts, Tasks};
 use crate::health::status::{AgentHealth, AgentStatus};
 use crate::model::{ClaimedBy, Generation, Phase, Run};
 use crate::orchestrator::Mark;
+use crate::orchestrator::run_facts::{RunFacts, StateFacts, Waits};
 use crate::task_events::event::TaskEvent;
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -7,9 +7,10 @@ mod polls;
 mod tests;
 mod waiting;
 
-use super::facts::{Facts, RunFacts, TaskFacts};
+use super::facts::{Facts, TaskFacts};
 use super::words::{clock, relative, span};
 use crate::model::Phase;
+use crate::orchestrator::run_facts::RunFacts;
 use crate::platform::LiveDeployment;
 use crate::platform::ecs::launcher::progress;
 use crate::task_events::diagnosis::Diagnosis;

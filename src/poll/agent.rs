@@ -1,6 +1,5 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
 
-use super::build::Prefect;
 use super::context::SeenLaunches;
 use super::ended::tell_ended;
 use super::iteration::{Iteration, IterationRules};
@@ -9,17 +8,19 @@ use super::report::{AgentReport, ReportBuilder};
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
-use crate::model::Generation;
-use crate::model::{ErrorKind, Registration};
-use crate::orchestrator::TaskWatch;
+use crate::model::{ApiError, ErrorKind, Generation, Registration};
+use crate::orchestrator::{Orchestrator, TaskWatch};
 use crate::panics::{caught, lock};
 use crate::platform::Platform;
+use crate::prefect1::Prefect1;
+use crate::prefect3::Prefect3;
 use crate::state::polls::{PollCounter, PollNumber as Number};
 use crate::state::{Counts, Status};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 /// Kept back from the end of an invocation: within it what is claimed is still launched and said.
 pub const MARGIN: Duration = Duration::from_secs(10);
@@ -289,5 +290,57 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
         };
         status.outstanding = report.outstanding.map(count);
         status.oldest_due = report.oldest_due;
+    }
+}
+
+// The Prefect API of an agent, whichever generation it is.
+
+/// One agent's way to its Prefect API.
+pub(super) enum Prefect {
+    /// Prefect 0.15 and 1.
+    One(Box<Prefect1>),
+    /// Prefect 2 and 3.
+    Three(Box<Prefect3>),
+}
+
+impl Prefect {
+    /// Makes the agent known, once per process; see [`Orchestrator::connect`].
+    pub(super) async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
+        match self {
+            Self::One(one) => one.connect(remembered).await,
+            Self::Three(three) => three.connect(remembered).await,
+        }
+    }
+
+    /// No request goes on beyond `deadline`. To be set for every invocation.
+    pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
+        match self {
+            Self::One(one) => one.set_deadline(deadline),
+            Self::Three(three) => three.set_deadline(deadline),
+        }
+    }
+
+    /// Opens a connection to an API that speaks TLS. Best effort.
+    pub(super) async fn warm_up(&self) {
+        match self {
+            Self::One(one) => one.warm_up().await,
+            Self::Three(three) => three.warm_up().await,
+        }
+    }
+
+    /// `max_polls`, after settings kept in the backend.
+    pub(super) fn max_polls(&self) -> Option<u64> {
+        match self {
+            Self::One(one) => one.effective_config().max_polls,
+            Self::Three(three) => three.max_polls(),
+        }
+    }
+
+    /// What a person should know, after [`Prefect::connect`].
+    pub(super) fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::One(one) => one.warnings(),
+            Self::Three(three) => three.warnings(),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! From a loaded configuration to an agent that can poll: what names it, its certificate authority, its Prefect API,
 //! its platform, and what to do where its credential is refused.
 
-use super::agent::{Agent, Counter, Overrides, Parts};
+use super::agent::{Agent, Counter, Overrides, Parts, Prefect};
 use super::dry_run::{RecordedService, Recorder};
 use crate::aws::AwsClients;
 use crate::clock::Clock;
@@ -12,8 +12,7 @@ use crate::config::{
 use crate::documents::{LocalFiles, resolve_text};
 use crate::http::Http;
 use crate::http::Options;
-use crate::model::{ApiError, ErrorKind, Registration, SetupError};
-use crate::orchestrator::Orchestrator;
+use crate::model::{ApiError, ErrorKind, SetupError};
 use crate::platform::{AgentPlatform, AgentSetup, WorkPoolType, ecs};
 use crate::prefect1::{Prefect1, Setup};
 use crate::prefect3;
@@ -22,7 +21,6 @@ use crate::redaction::Redaction;
 use crate::state::Status;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use tokio::time::Instant;
 
 /// What an agent is assembled from.
 pub(super) struct AgentBuilder<C> {
@@ -290,58 +288,6 @@ fn account_and_region(arn: &str) -> Option<(String, String)> {
             Some(((*account).to_owned(), (*region).to_owned()))
         }
         _ => None,
-    }
-}
-
-// The Prefect API of an agent, whichever generation it is.
-
-/// One agent's way to its Prefect API.
-pub(super) enum Prefect {
-    /// Prefect 0.15 and 1.
-    One(Box<Prefect1>),
-    /// Prefect 2 and 3.
-    Three(Box<Prefect3>),
-}
-
-impl Prefect {
-    /// Makes the agent known, once per process; see [`Orchestrator::connect`].
-    pub(super) async fn connect(&self, remembered: Option<&Registration>) -> Result<Option<Registration>, ApiError> {
-        match self {
-            Self::One(one) => one.connect(remembered).await,
-            Self::Three(three) => three.connect(remembered).await,
-        }
-    }
-
-    /// No request goes on beyond `deadline`. To be set for every invocation.
-    pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
-        match self {
-            Self::One(one) => one.set_deadline(deadline),
-            Self::Three(three) => three.set_deadline(deadline),
-        }
-    }
-
-    /// Opens a connection to an API that speaks TLS. Best effort.
-    pub(super) async fn warm_up(&self) {
-        match self {
-            Self::One(one) => one.warm_up().await,
-            Self::Three(three) => three.warm_up().await,
-        }
-    }
-
-    /// `max_polls`, after settings kept in the backend.
-    pub(super) fn max_polls(&self) -> Option<u64> {
-        match self {
-            Self::One(one) => one.effective_config().max_polls,
-            Self::Three(three) => three.max_polls(),
-        }
-    }
-
-    /// What a person should know, after [`Prefect::connect`].
-    pub(super) fn warnings(&self) -> Vec<String> {
-        match self {
-            Self::One(one) => one.warnings(),
-            Self::Three(three) => three.warnings(),
-        }
     }
 }
 

@@ -3,9 +3,9 @@
 use super::outstanding::timestamp;
 use super::queries::{self, Scope};
 use super::{Detail, Prefect1, rows};
-use crate::explain::facts::{Barrier, RunFacts, StateFacts, Waits};
 use crate::model::ApiError;
 use crate::model::Phase;
+use crate::orchestrator::run_facts::{Barrier, RunFacts, StateFacts, Waits};
 use crate::orchestrator::{Mark, Watched};
 use crate::python_text;
 use crate::transport::shape::{items_at, text_at};

@@ -3,9 +3,9 @@
 use super::requests;
 use super::runs::{Row, State};
 use super::{Prefect3, reading::RunReading};
-use crate::explain::facts::{Barrier, RunFacts, SlotsTaken, StateFacts, Waits};
 use crate::model::ApiError;
 use crate::model::Phase;
+use crate::orchestrator::run_facts::{Barrier, RunFacts, SlotsTaken, StateFacts, Waits};
 use crate::orchestrator::{Mark, Watched};
 use crate::python_text;
 use crate::transport::shape::{at, text_at};

@@ -1,7 +1,7 @@
 //! Rows of the API → flow runs, their states and turns. Pure; a row that is odd is said to be so, and harms no other.
 
 use super::Detail;
-use super::claims::Names;
+use super::names::Names;
 use crate::flow_run::prefect3::FlowRun;
 use crate::orchestrator::{DueRun, Mark};
 use crate::python_text;

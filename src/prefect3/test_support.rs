@@ -1,7 +1,7 @@
 //! The values that the tests of this module start from. Their server is the one of the AWS adapters' tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use super::claims::Names;
+use super::names::Names;
 use super::runs::{Author, Row};
 use super::{Config, Detail, Prefect3, Setup};
 use crate::aws::test_server::{Reply, Request, Server, json};

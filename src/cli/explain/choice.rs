@@ -2,7 +2,7 @@
 
 use super::{AskedAgent, CliError, Subject};
 use crate::config::GenerationConfig;
-use crate::explain::facts::{Barrier, RunFacts};
+use crate::orchestrator::run_facts::{Barrier, RunFacts};
 
 /// How well an agent fits a run: the higher, the better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,10 +1,10 @@
 //! Runs that are claimed, run, are being cancelled or have ended.
 
 use super::{About, RunVerdict, Standing};
-use crate::explain::facts::RunFacts;
 use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
 use crate::model::{ClaimedBy, Generation};
+use crate::orchestrator::run_facts::RunFacts;
 use crate::poll::cancel::decide as decide_about_cancelled;
 use crate::poll::recover::{ClaimDeployments, found, is_orphan};
 use crate::task_events::decision::{self, Action, DecisionRules, Look, Observation};

@@ -3,12 +3,13 @@
 
 use super::polls::next_poll;
 use super::*;
-use crate::explain::facts::{AgentView, Barrier, SlotsTaken, StateFacts, Waits};
+use crate::explain::facts::AgentView;
 use crate::explain::testing::{agent, before, claimed, facts, further, health, mark, state, task, waiting};
 use crate::health::status::{AgentHealth, AgentStatus};
 use crate::model::ClaimedBy;
 use crate::model::ErrorKind;
 use crate::orchestrator::Mark;
+use crate::orchestrator::run_facts::{Barrier, SlotsTaken, StateFacts, Waits};
 use serde_json::json;
 use std::time::Duration;
 

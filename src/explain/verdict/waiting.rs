@@ -1,10 +1,10 @@
 //! Runs that nobody has claimed: whose they are, and what they wait for.
 
 use super::{About, RunVerdict, Standing};
-use crate::explain::facts::{Barrier, RunFacts, Waits};
 use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
 use crate::model::Generation;
+use crate::orchestrator::run_facts::{Barrier, RunFacts, Waits};
 use time::OffsetDateTime;
 
 impl About<'_> {

@@ -34,6 +34,10 @@ const FIELDS: [&str; 22] = [
     "execution_role_arn",
 ];
 
+/// Variable that holds the API key.
+pub(super) const API_KEY: &str = "PREFECT_API_KEY";
+/// Variable that holds the basic-auth string.
+pub(super) const AUTH_STRING: &str = "PREFECT_API_AUTH_STRING";
 /// Name of the container that runs the flow, where none is given.
 pub(super) const DEFAULT_CONTAINER: &str = "prefect";
 

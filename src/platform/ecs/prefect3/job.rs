@@ -1,6 +1,6 @@
 //! One flow run's job: its configuration, prepared, its environment, and the launch that follows from it.
 
-use super::configuration::{Configuration, filled, flow_container_name, is_empty};
+use super::configuration::{API_KEY, AUTH_STRING, Configuration, filled, flow_container_name, is_empty};
 use super::request::{RunTaskRequest, request, set_cluster};
 use super::task_definition::{self, task_definition};
 use crate::ecs_model::{Operation, Problems, UnknownMembers, check};
@@ -219,10 +219,6 @@ mod tests;
 
 // The environment of a flow run's container.
 
-/// Variable that holds the API key.
-pub(super) const API_KEY: &str = "PREFECT_API_KEY";
-/// Variable that holds the basic-auth string.
-pub(super) const AUTH_STRING: &str = "PREFECT_API_AUTH_STRING";
 /// Variable that holds further headers of every request.
 const CLIENT_HEADERS: &str = "PREFECT_CLIENT_CUSTOM_HEADERS";
 

@@ -1,7 +1,8 @@
 //! The task definition of a launch that does not name one, and whether one that is named fits.
 
-use super::configuration::{Configuration, DEFAULT_CONTAINER, containers, filled, flow_container_name, is_empty};
-use super::job::{API_KEY, AUTH_STRING};
+use super::configuration::{
+    API_KEY, AUTH_STRING, Configuration, DEFAULT_CONTAINER, containers, filled, flow_container_name, is_empty,
+};
 use crate::ecs_model::{Operation, Shape, Structure, structure};
 use crate::flow_run::prefect3::{FlowRunContext, WorkerSettings};
 use crate::model::{Object, RunRefusal};
