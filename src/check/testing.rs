@@ -67,6 +67,7 @@ pub(super) fn launch(definition: &Value, run_task: &Value) -> SurveyedLaunch {
         network: None,
         flow_container: "flow".into(),
         warning: None,
+        differences: None,
     };
     SurveyedLaunch {
         asker: "hello/prod".into(),

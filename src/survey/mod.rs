@@ -5,11 +5,14 @@
 //! |---|---|
 //! | [`survey`] | reads the pool and renders (thin) |
 //! | [`needs`] | requests → clusters, roles, log groups, images, …, each with who asks for it (pure) |
+//! | [`difference`] | what is asked of ECS otherwise than by Prefect's own agent or worker (pure) |
 //! | [`place`] | where launches go and whose credentials take them there (pure) |
 
+pub mod difference;
 pub mod needs;
 pub mod place;
 
+pub use difference::{Difference, differences};
 pub use needs::{Asked, Needs, PlaceNeeds};
 pub use place::{Home, LaunchPlace, Reach};
 
@@ -94,6 +97,9 @@ pub struct RenderedLaunch {
     pub flow_container: String,
     /// What a poll would warn of.
     pub warning: Option<String>,
+    /// What is asked for otherwise than by Prefect's own agent or worker; `None` = a definition that exists is not known,
+    /// and so the request is not either.
+    pub differences: Option<Vec<Difference>>,
 }
 
 /// The task definition of a launch.
@@ -270,24 +276,33 @@ impl<C: Clock + Clone> Edge<'_, C> {
     ) -> Result<RenderedLaunch, Unrendered> {
         let unknown = |error: &SetupError| Unrendered { why: error.to_string(), is_certain: false };
         let platform = self.platform.as_ref().map_err(unknown)?;
-        let rendered = platform.render(description).await.map_err(unrendered)?;
+        let theirs = platform.undelivered(description).await.map_err(unrendered)?;
+        let rendered = platform.delivered(theirs.clone()).map_err(unrendered)?;
         let place = LaunchPlace::of(&rendered.launch, self.config, home);
-        let (spec, definition, late) = match &rendered.launch.definition {
-            Definition::Own(body) => (rendered.launch.clone(), SurveyedDefinition::Register(body.clone()), None),
+        let compared = |theirs: &LaunchSpec, ours: &LaunchSpec| differences(theirs, ours, self.config);
+        let (spec, definition, late, differences) = match &rendered.launch.definition {
+            Definition::Own(body) => {
+                let differences = Some(compared(&theirs, &rendered.launch));
+                (rendered.launch.clone(), SurveyedDefinition::Register(body.clone()), None, differences)
+            }
             Definition::Existing { name, .. } => {
                 let described = self.described(&place, name, known).await;
                 let refused = |why: crate::model::RunRefusal| Unrendered { why: why.0, is_certain: true };
-                let complete = match &described {
-                    Ok(described) => launcher::complete(&rendered.launch, Some(described)).map_err(refused)?,
-                    // Where it goes and what the request names itself is known all the same.
-                    Err(_) => {
-                        crate::platform::ecs::delivery::Delivered { spec: rendered.launch.clone(), warning: None }
+                let (spec, late, differences) = match &described {
+                    Ok(described) => {
+                        let complete = |spec| launcher::complete(spec, Some(described)).map_err(refused);
+                        let (theirs, ours) = (complete(&theirs)?, complete(&rendered.launch)?);
+                        let differences = compared(&theirs.spec, &ours.spec);
+                        (ours.spec, ours.warning, Some(differences))
                     }
+                    // Where it goes and what the request names itself is known all the same.
+                    Err(_) => (rendered.launch.clone(), None, None),
                 };
-                (complete.spec, SurveyedDefinition::Named { name: name.clone(), described }, complete.warning)
+                (spec, SurveyedDefinition::Named { name: name.clone(), described }, late, differences)
             }
         };
-        Ok(of_spec(spec, place, definition, rendered.warning.or(late)))
+        let warning = rendered.warning.or(late);
+        Ok(RenderedLaunch { warning, differences, ..of_spec(spec, place, definition) })
     }
 
     async fn described(
@@ -316,12 +331,7 @@ impl<C: Clock + Clone> Edge<'_, C> {
     }
 }
 
-fn of_spec(
-    spec: LaunchSpec,
-    place: LaunchPlace,
-    definition: SurveyedDefinition,
-    warning: Option<String>,
-) -> RenderedLaunch {
+fn of_spec(spec: LaunchSpec, place: LaunchPlace, definition: SurveyedDefinition) -> RenderedLaunch {
     let infers = spec.infer_network && !spec.run_task.contains_key("networkConfiguration");
     RenderedLaunch {
         place,
@@ -329,7 +339,8 @@ fn of_spec(
         network: spec.worker.network.or(infers.then_some(NetworkLookup::DefaultVpc)),
         flow_container: spec.worker.flow_container.unwrap_or_else(|| "flow".to_owned()),
         run_task: without_values(spec.run_task),
-        warning,
+        warning: None,
+        differences: None,
     }
 }
 

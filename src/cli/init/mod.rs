@@ -11,11 +11,13 @@
 //! | `draft.rs` | flags → a configuration as text (pure) |
 //! | `stack.rs` | what the runs need → the stack's parameters, and the commands (pure) |
 //! | `findings.rs` | what will not work as it is, with what to do (pure) |
+//! | `differences.rs` | what a run asks of ECS otherwise than with Python's worker or agent, as people read it (pure) |
 //! | `outcome.rs` | all of it as people and programs read it (pure) |
 //! | `writing.rs` | configuration and key to a file or to Parameter Store |
 //! | `terminal.rs` | questions; a key is typed unseen |
 
 pub(super) mod args;
+mod differences;
 mod draft;
 mod findings;
 mod others;

@@ -1,5 +1,6 @@
 //! What comes of it, as people and programs read it. Pure.
 
+use super::differences;
 use super::findings::{Level, SetupFinding};
 use super::stack::{self, StackParameters};
 use super::writing::WrittenSetup;
@@ -119,6 +120,12 @@ impl Outcome {
 
     fn for_people(&self) -> String {
         let mut text = self.summary();
+        // Only work pools have workers.
+        let theirs = if self.survey.pool.is_some() { "worker" } else { "agent" };
+        let differences = differences::text(self.launches(), theirs);
+        if !differences.is_empty() {
+            let _ = write!(text, "\n{differences}");
+        }
         if !self.findings.is_empty() {
             text.push_str("\nFound:\n");
         }
@@ -233,7 +240,7 @@ fn launch_json(launch: &SurveyedLaunch) -> Value {
                 SurveyedDefinition::Named { name, .. } => json!({"task_definition": name}),
             };
             let place = json!({"account": rendered.place.account, "region": rendered.place.region});
-            merged([place, definition, json!({"run_task": rendered.run_task})])
+            merged([place, definition, json!({"run_task": rendered.run_task, "differences": rendered.differences})])
         }
     };
     merged([asker, said])

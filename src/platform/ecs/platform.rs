@@ -73,6 +73,23 @@ impl<L: Launcher> EcsPlatform<L> {
         Self { launcher, rules, templates: Keyed::default() }
     }
 
+    /// The launch as Prefect's own agent or worker would send it: its key is not delivered yet.
+    pub(crate) async fn undelivered(&self, run: RunDescription) -> Result<LaunchSpec, RenderError> {
+        match run {
+            RunDescription::One(agent, run) => self.launch_1(&agent, &run).await,
+            RunDescription::Three(job) => {
+                let job = prefect3::Job::new(&job.worker, &job.context(), &job.populated, &job.resolved);
+                job.and_then(|job| job.launch_spec()).map_err(RenderError::Refused)
+            }
+        }
+    }
+
+    /// The launch with its key delivered, as far as its definition is known.
+    pub(crate) fn delivered(&self, spec: LaunchSpec) -> Result<WithWarning<LaunchSpec>, RenderError> {
+        let Delivered { spec, warning } = deliver(spec, &self.rules.delivery).map_err(RenderError::Refused)?;
+        Ok(WithWarning { launch: spec, warning })
+    }
+
     async fn launch_1(&self, agent: &AgentSettings, run: &FlowRun) -> Result<LaunchSpec, RenderError> {
         let LaunchRules { documents, unknown_members, .. } = &self.rules;
         let agent = &AgentSettings {
@@ -116,15 +133,7 @@ impl<L: Launcher> Platform for EcsPlatform<L> {
     const TROUBLE: ErrorKind = ErrorKind::Aws;
 
     async fn render(&self, run: RunDescription) -> Result<WithWarning<LaunchSpec>, RenderError> {
-        let spec = match run {
-            RunDescription::One(agent, run) => self.launch_1(&agent, &run).await?,
-            RunDescription::Three(job) => {
-                let job = prefect3::Job::new(&job.worker, &job.context(), &job.populated, &job.resolved);
-                job.and_then(|job| job.launch_spec()).map_err(RenderError::Refused)?
-            }
-        };
-        let Delivered { spec, warning } = deliver(spec, &self.rules.delivery).map_err(RenderError::Refused)?;
-        Ok(WithWarning { launch: spec, warning })
+        self.delivered(self.undelivered(run).await?)
     }
 
     fn place(&self, launch: &LaunchSpec) -> LaunchTarget {

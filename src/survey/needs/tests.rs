@@ -23,6 +23,7 @@ fn launch(definition: Value, run_task: Value) -> RenderedLaunch {
         network: None,
         flow_container: "prefect".into(),
         warning: None,
+        differences: None,
     }
 }
 

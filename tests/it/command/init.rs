@@ -1,6 +1,7 @@
 //! `prefect-serverless-agent init`: from what exists to a configuration, the stack's parameters, and what will not work.
 
 mod asked;
+mod differences;
 mod permissions;
 mod sources;
 

@@ -17,6 +17,7 @@ fn rendered(definition: Value) -> RenderedLaunch {
         network: Some(NetworkLookup::DefaultVpc),
         flow_container: "prefect".into(),
         warning: None,
+        differences: None,
     }
 }
 
