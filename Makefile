@@ -82,12 +82,12 @@ package-check: package ## builds what is released a second time: the same bytes 
 .PHONY: newcomer
 newcomer: package tools-deploy ## from the real wheel in a fresh virtual environment to a first launch in the local world
 	cargo test --locked --workspace --exclude histories --no-run
-	PSA_WHEEL=$$(ls target/package/wheels/*.whl) $(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) --durations=0 tests/deploy/test_newcomer.py
+	PSA_WORLD=$(TARGET)/debug/world PSA_WHEEL=$$(ls target/package/wheels/*.whl) $(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) --durations=0 tests/deploy/test_newcomer.py
 
 .PHONY: deployment
 deployment: tools-deploy tools-aws release ## the templates: lint, `sam build`, what they give to whom, and a newcomer's way to a first launch
 	cargo test --locked --workspace --exclude histories --no-run
-	$(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy
+	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/deploy/bin/pytest $(PYTEST) tests/deploy
 
 .PHONY: conformance
 conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-2.10 tools-prefect-2.20 tools-prefect-3.8 tools-prefect-3.9 ## the fakes against real Prefect agents and servers, and moto

@@ -78,7 +78,7 @@ def command(tmp_path_factory):
         venv.create(prefix, with_pip=True)
         subprocess.run([prefix / "bin/pip", "install", "--quiet", "--no-index", wheel], check=True, timeout=SECONDS)
     else:
-        bootstrap = expansion.ROOT / "target/lambda/lambda/bootstrap"
+        bootstrap = Path(os.environ.get("CARGO_TARGET_DIR", expansion.ROOT / "target")) / "lambda/lambda/bootstrap"
         package.layout(ARCHITECTURE, bootstrap)
         shutil.copytree(package.SHARE, prefix / "share/prefect-serverless-agent")
         (prefix / "bin").mkdir()
