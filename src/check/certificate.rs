@@ -5,36 +5,75 @@ use super::{Group, Looked};
 use crate::http::tls;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+use tokio::net::TcpStream;
 
 /// How long before its end somebody should know.
 const SOON: time::Duration = time::Duration::days(21);
-/// For each step of the handshake.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// For all of it: the name, the connection, the handshake.
+const PATIENCE: Duration = Duration::from_secs(8);
 
-/// The end of the certificate that an address shows; `None`: it shows none, or not to us (a proxy is between).
+/// The end of the certificate that an address shows; `None`: it shows none in time, or not to us (a proxy is between).
 pub async fn end(url: &str, ca_pem: Option<String>) -> Option<OffsetDateTime> {
     let url = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
-    let (host, port) = (url.host_str()?.to_owned(), url.port_or_known_default()?);
-    tokio::task::spawn_blocking(move || not_after(&shown(&host, port, ca_pem.as_deref())?)).await.ok()?
+    let shown = shown(url.host_str()?, url.port_or_known_default()?, ca_pem.as_deref());
+    not_after(&tokio::time::timeout(PATIENCE, shown).await.ok()??)
 }
 
 /// The certificate itself.
-fn shown(host: &str, port: u16, ca_pem: Option<&str>) -> Option<Vec<u8>> {
+async fn shown(host: &str, port: u16, ca_pem: Option<&str>) -> Option<Vec<u8>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(bare.to_owned()).ok()?;
     let mut connection = ClientConnection::new(Arc::new(tls(ca_pem).ok()?), name).ok()?;
-    let mut addresses = (bare, port).to_socket_addrs().ok()?;
-    let mut socket = addresses.find_map(|address| TcpStream::connect_timeout(&address, PATIENCE).ok())?;
-    socket.set_read_timeout(Some(PATIENCE)).ok()?;
-    socket.set_write_timeout(Some(PATIENCE)).ok()?;
-    while connection.is_handshaking() {
-        connection.complete_io(&mut socket).ok()?;
+    let socket = TcpStream::connect((bare, port)).await.ok()?;
+    loop {
+        while connection.wants_write() {
+            let mut records = Vec::new();
+            connection.write_tls(&mut records).ok()?;
+            send(&socket, &records).await.ok()?;
+        }
+        if !connection.is_handshaking() {
+            return Some(connection.peer_certificates()?.first()?.to_vec());
+        }
+        let bytes = receive(&socket).await.ok()?;
+        let mut came = bytes.as_slice();
+        while !came.is_empty() {
+            connection.read_tls(&mut came).ok()?;
+            connection.process_new_packets().ok()?;
+        }
     }
-    Some(connection.peer_certificates()?.first()?.to_vec())
+}
+
+async fn send(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        socket.writable().await?;
+        match socket.try_write(bytes) {
+            Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Some bytes.
+async fn receive(socket: &TcpStream) -> io::Result<Vec<u8>> {
+    loop {
+        socket.readable().await?;
+        let mut bytes = vec![0; 4096];
+        match socket.try_read(&mut bytes) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                bytes.truncate(count);
+                return Ok(bytes);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Whether it ends soon.
@@ -117,14 +156,35 @@ mod tests {
         ] {
             let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
             assert_eq!(not_after(&certificate), Some(end));
-            // Whatever is cut off is none, and ends nothing.
             for length in 0..certificate.len() {
-                let _ = not_after(certificate.get(..length).unwrap());
+                assert_eq!(not_after(certificate.get(..length).unwrap()), None, "what is cut off is none");
             }
         }
         for odd in [&[][..], &[0x30], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0x30, 0xff], b"no certificate"] {
             assert_eq!(not_after(odd), None, "{odd:?}");
         }
+    }
+
+    /// A server that says a little every now and then goes on for as long as it likes.
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_that_does_not_end_is_left() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/api", listener.local_addr().unwrap());
+        let drips = tokio::spawn(async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            // The beginning of a long handshake record.
+            for byte in [0x16, 0x03, 0x03, 0x20, 0x00].into_iter().chain(std::iter::repeat(0)) {
+                if send(&socket, &[byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let begun = tokio::time::Instant::now();
+        assert_eq!(end(&url, None).await, None);
+        let elapsed = begun.elapsed();
+        assert!((PATIENCE..=PATIENCE + Duration::from_secs(1)).contains(&elapsed), "{elapsed:?}");
+        drips.abort();
     }
 
     #[test]
