@@ -1,9 +1,9 @@
 //! Asks AWS what [`super::ecs`] judges. Thin.
 
 use super::ecs::{Cluster, ObservedEcs, Pushed};
-use super::permissions::{Batch, SimulatedDecision, simulate};
+use super::permissions::{SimulatedDecision, simulate};
 use super::why;
-use super::wishes::{Registry, Wishes};
+use super::wishes::{Registry, RoleRequest, Wishes, region_of};
 use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
@@ -23,53 +23,53 @@ const MANIFESTS: [&str; 4] = [
 /// Images, roles, … of each kind that are looked at.
 const MOST: usize = 40;
 
-/// The region of an ARN.
-fn region_of(arn: &str) -> &str {
-    arn.split(':').nth(3).unwrap_or_default()
-}
-
 /// Looks at all that is wanted.
 pub(super) async fn observe(reads: &Reads, wishes: &Wishes) -> ObservedEcs {
+    let mut beyond = BTreeMap::new();
     let names: BTreeSet<&String> = wishes.images.keys().map(|image| &image.name).collect();
-    let ecr = names.into_iter().filter_map(|name| Some((name.clone(), Registry::of(name)?)));
-    let images = join_all(ecr.take(MOST).map(|(name, registry)| async move {
+    let of_ecr = names.into_iter().filter_map(|name| Some((name.clone(), Registry::of(name)?)));
+    let images = some("images", of_ecr, &mut beyond).into_iter().map(|(name, registry)| async move {
         let seen = image(&reads.in_region(&registry.region), &registry).await;
         (name, seen)
-    }));
-    let roles =
-        join_all(wishes.roles.iter().take(MOST).map(|arn| async move { (arn.clone(), trust(reads, arn).await) }));
-    let execution = join_all(
-        wishes
-            .execution
-            .iter()
-            .take(MOST)
-            .map(|(role, wanted)| async move { (role.clone(), allowed(reads, role, wanted).await) }),
-    );
-    let groups = join_all(
-        wishes
-            .log_groups
-            .iter()
-            .take(MOST)
-            .map(|arn| async move { (arn.clone(), group_exists(&reads.in_region(region_of(arn)), arn).await) }),
-    );
+    });
+    let clusters = some("clusters", wishes.providers.keys(), &mut beyond).into_iter();
+    let clusters = clusters.map(|arn| async move { (arn.clone(), cluster(reads, arn).await) });
+    let roles = some("roles", wishes.roles.keys(), &mut beyond).into_iter();
+    let roles = roles.map(|arn| async move { (arn.clone(), trust(reads, arn).await) });
+    let execution = execution(reads, some("execution roles", wishes.execution.iter(), &mut beyond));
+    let groups = some("log groups", wishes.log_groups.iter(), &mut beyond).into_iter();
+    let groups =
+        groups.map(|arn| async move { (arn.clone(), group_exists(&reads.in_region(region_of(arn)), arn).await) });
     let (clusters, roles, execution, images, log_groups) =
-        tokio::join!(clusters(reads, wishes), roles, execution, images, groups);
+        tokio::join!(join_all(clusters), join_all(roles), execution, join_all(images), join_all(groups));
     ObservedEcs {
-        clusters,
+        clusters: clusters.into_iter().collect(),
         roles: roles.into_iter().collect(),
-        execution: execution.into_iter().collect(),
+        execution,
         images: images.into_iter().collect(),
         log_groups: log_groups.into_iter().collect(),
+        beyond,
     }
 }
 
-async fn clusters(reads: &Reads, wishes: &Wishes) -> BTreeMap<String, Result<Option<Cluster>, AwsError>> {
-    let asked = wishes.providers.keys().take(MOST).map(|arn| async move {
-        let target = "AmazonEC2ContainerServiceV20141113.DescribeClusters";
-        let answer = reads.in_region(region_of(arn)).json(Service::Ecs, target, &json!({"clusters": [arn]})).await;
-        (arn.clone(), answer.and_then(|answer| cluster_of(&answer)))
-    });
-    join_all(asked).await.into_iter().collect()
+/// The first of them, and how many there are where that is not all.
+fn some<T>(
+    what: &'static str,
+    all: impl Iterator<Item = T>,
+    beyond: &mut BTreeMap<&'static str, (usize, usize)>,
+) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
+    if all.len() > MOST {
+        beyond.insert(what, (MOST, all.len()));
+        all.truncate(MOST);
+    }
+    all
+}
+
+async fn cluster(reads: &Reads, arn: &str) -> Result<Option<Cluster>, AwsError> {
+    let target = "AmazonEC2ContainerServiceV20141113.DescribeClusters";
+    let answer = reads.in_region(region_of(arn)).json(Service::Ecs, target, &json!({"clusters": [arn]})).await;
+    cluster_of(&answer?)
 }
 
 /// It is missing where ECS says so, and not where it says nothing.
@@ -103,31 +103,33 @@ async fn trust(reads: &Reads, arn: &str) -> Result<Option<Value>, AwsError> {
     }
 }
 
-async fn allowed(
+/// What execution roles may.
+async fn execution(
     reads: &Reads,
-    role: &str,
-    wanted: &BTreeSet<(String, String)>,
-) -> Vec<(String, String, SimulatedDecision)> {
-    let mut by_action: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (action, resource) in wanted {
-        by_action.entry(action).or_default().push(resource);
-    }
-    let asked = by_action.into_iter().map(|(action, resources)| async move {
-        let batch = Batch { action, context: &None, region: reads.region() };
-        let decisions = simulate(reads, role, batch, &resources).await;
-        let mut all = Vec::new();
-        for (resource, decision) in resources.into_iter().zip(decisions) {
-            let decision = match decision {
-                SimulatedDecision::Implicit if action.starts_with("ecr:") && resource != "*" => {
-                    repository_decides(reads, resource).await
-                }
-                decision => decision,
-            };
-            all.push((action.to_owned(), resource.to_owned(), decision));
-        }
-        all
+    wanted: Vec<(&String, &BTreeSet<RoleRequest>)>,
+) -> BTreeMap<String, Vec<(RoleRequest, SimulatedDecision)>> {
+    let asked = wanted.into_iter().map(|(role, requests)| async move {
+        let all: Vec<_> = requests.iter().map(|one| (one.action, one.resource.as_str(), &one.context)).collect();
+        let decisions = simulate(reads, role, &all).await;
+        (role.clone(), requests.iter().cloned().zip(decisions).collect::<Vec<_>>())
     });
-    join_all(asked).await.into_iter().flatten().collect()
+    let mut all: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+    let is_open = |(request, decision): &(RoleRequest, SimulatedDecision)| {
+        *decision == SimulatedDecision::Implicit && request.action.starts_with("ecr:") && request.resource != "*"
+    };
+    let open = all.values().flatten().filter(|one| is_open(one)).map(|(request, _)| request.resource.clone());
+    let repositories: BTreeSet<String> = open.collect();
+    let decided = join_all(repositories.into_iter().map(|repository| async move {
+        let decision = repository_decides(reads, &repository).await;
+        (repository, decision)
+    }));
+    let decided: BTreeMap<_, _> = decided.await.into_iter().collect();
+    for one in all.values_mut().flatten().filter(|one| is_open(one)) {
+        if let Some(decision) = decided.get(&one.0.resource) {
+            one.1 = decision.clone();
+        }
+    }
+    all
 }
 
 /// A repository's own policy may allow what the role's do not: then nothing is known.

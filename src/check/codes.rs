@@ -65,7 +65,7 @@ codes! {
 
     RUN_TASK_DENIED = "PSA301" Permissions Failure "A function may not launch in a cluster";
     PASS_ROLE_DENIED = "PSA302" Permissions Failure "A function may not pass a role";
-    LOGS_DENIED = "PSA303" Permissions Failure "A function may not read a log group";
+    LOGS_DENIED = "PSA303" Permissions Warning "A function may not read a log group";
     OBJECT_DENIED = "PSA304" Permissions Failure "A function may not read an object";
     PARAMETER_DENIED = "PSA305" Permissions Failure "A function may not read a parameter";
     ASSUME_DENIED = "PSA306" Permissions Failure "A function may not assume a role";
@@ -113,6 +113,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
 
     const BOOK: &str = include_str!("../../TROUBLESHOOTING.md");
 
@@ -139,5 +140,37 @@ mod tests {
             let section = BOOK.split(&format!("### {}\n", code.id)).nth(1).expect(code.id);
             assert!(section.trim_start().starts_with(&format!("**{}.**", code.title)), "{}: {}", code.id, code.title);
         }
+    }
+
+    /// Test code of a file: all of it, or what follows the attribute.
+    fn tests_of(path: &Path) -> String {
+        let text = std::fs::read_to_string(path).unwrap();
+        let is_tests = path.ends_with("tests.rs") || path.starts_with(Path::new(HERE).join("tests"));
+        if is_tests {
+            text
+        } else {
+            text.split_once("#[cfg(test)]\nmod tests {").map_or(String::new(), |(_, tests)| tests.into())
+        }
+    }
+
+    fn files_below(directory: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let (directories, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+        files.into_iter().chain(directories.iter().flat_map(|inner| files_below(inner))).collect()
+    }
+
+    const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+    /// A finding that nothing leads to helps nobody: tests and stories expect codes word by word.
+    #[test]
+    fn every_code_is_what_some_test_or_story_expects() {
+        let here = Path::new(HERE);
+        let mut files =
+            [here.join("src/check"), here.join("tests/it/command/check")].map(|at| files_below(&at)).concat();
+        files.push(here.join("tests/it/command/check.rs"));
+        files.retain(|path| path.extension() == Some("rs".as_ref()) && !path.ends_with("check/codes.rs"));
+        let expected: String = files.iter().map(|path| tests_of(path)).collect();
+        let unexpected = ALL.iter().filter(|code| !expected.contains(&format!("\"{}\"", code.id)));
+        assert_eq!(unexpected.map(|code| code.id).collect::<Vec<_>>(), [""; 0]);
     }
 }

@@ -111,11 +111,19 @@ fn is_about_key(error: &AwsError) -> bool {
     error.code().is_some_and(|code| CODES.contains(&code))
 }
 
-/// What the agents' configurations say, and who has none.
+/// Agents that are configured well and polled: of others nothing can fail.
+pub(super) fn polled(agents: &[LoadedAgent]) -> impl Iterator<Item = (&LoadedAgent, &AgentConfig, &AgentSecrets)> {
+    agents.iter().filter_map(|agent| {
+        let (config, secrets) = agent.result.as_ref().ok()?;
+        config.enabled.then_some((agent, config, secrets))
+    })
+}
+
+/// What the agents' configurations say.
 /// `secrets_known`: their secrets were read.
-pub fn judge_agents(root: Option<&Root>, loaded: &Loaded, state: &[String], secrets_known: bool) -> Looked {
+pub fn judge_agents(root: Option<&Root>, agents: &[LoadedAgent], secrets_known: bool) -> Looked {
     let mut looked = Looked::default();
-    if loaded.agents.is_empty() {
+    if agents.is_empty() {
         let config = root.map(Root::config).unwrap_or_default();
         let mend = match root {
             Some(root) => format!("prefect-serverless-agent push etl.yaml --root {}", root.as_str()),
@@ -123,7 +131,7 @@ pub fn judge_agents(root: Option<&Root>, loaded: &Loaded, state: &[String], secr
         };
         looked.found(NO_AGENT.found(&config, "no agent is configured below it, in this region", mend));
     }
-    for agent in &loaded.agents {
+    for agent in agents {
         match &agent.result {
             Err(errors) => {
                 let mend = match root {
@@ -138,27 +146,34 @@ pub fn judge_agents(root: Option<&Root>, loaded: &Loaded, state: &[String], secr
                 };
                 looked.found(CONFIGURATION_INVALID.found(&agent.parameter, errors.to_string(), mend));
             }
-            Ok((config, secrets)) => {
-                let disabled = if config.enabled { "" } else { " (enabled: false: it is not polled)" };
+            Ok((config, _)) => {
+                let disabled =
+                    if config.enabled { "" } else { ", with enabled: false: it is not polled, and not looked at" };
                 let said = format!("agent {}: its configuration is valid{disabled}", agent.agent);
                 looked.is_well(Group::Configuration, said);
-                if secrets_known && needs_credential(config) && has_none(secrets) {
-                    looked.found(missing_credential(root, agent, config));
-                }
             }
         }
     }
+    for (agent, config, secrets) in polled(agents) {
+        if secrets_known && needs_credential(config) && has_none(secrets) {
+            looked.found(missing_credential(root, agent, config));
+        }
+    }
+    looked
+}
+
+/// What lies below the root and is nobody's. `loaded`: all agents, lest those that are not looked at seem to be gone.
+pub fn judge_leftovers(root: &Root, loaded: &Loaded, state: &[String]) -> Looked {
+    let mut looked = Looked::default();
     for warning in &loaded.warnings {
         let name = warning.split(' ').find(|word| word.starts_with('/')).unwrap_or_default();
         let mend = format!("aws ssm delete-parameter --name {name}");
         looked.found(PARAMETER_UNUSED.found(name, warning, mend));
     }
-    if let Some(root) = root {
-        for name in unclaimed_state(root, &loaded.agents, state) {
-            let sentence = "no agent of this name is configured any more";
-            let mend = format!("aws ssm delete-parameter --name {name}");
-            looked.found(PARAMETER_UNUSED.found(&name, sentence, mend));
-        }
+    for name in unclaimed_state(root, &loaded.agents, state) {
+        let sentence = "no agent of this name is configured any more";
+        let mend = format!("aws ssm delete-parameter --name {name}");
+        looked.found(PARAMETER_UNUSED.found(&name, sentence, mend));
     }
     looked
 }
@@ -246,9 +261,8 @@ pub fn judge_schedule(
                 looked.found(SCHEDULE_DISABLED.found(&subject, sentence, again("ScheduleState=ENABLED")));
             }
             let Some(period) = rate(&schedule.expression) else { return looked };
-            for agent in agents {
-                let Ok((config, _)) = &agent.result else { continue };
-                if config.enabled && config.poll_interval != period {
+            for (agent, config, _) in polled(agents) {
+                if config.poll_interval != period {
                     let (says, does) = (config.poll_interval.as_secs(), period.as_secs());
                     let sentence = format!(
                         "poll_interval_seconds is {says}, but the schedule polls every {does} s: look-ahead and health \

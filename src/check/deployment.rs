@@ -3,20 +3,21 @@
 use super::codes::{
     Code, ECS_UNKNOWN, EVENTS_UNKNOWN, NETWORK_UNKNOWN, PERMISSIONS_UNKNOWN, PREFECT_UNKNOWN, QUOTAS_UNKNOWN,
 };
-use super::configuration::{ReadParameters, judge_agents, judge_parameters, judge_schedule};
+use super::configuration::{ReadParameters, judge_agents, judge_leftovers, judge_parameters, judge_schedule, polled};
 use super::prefect::SeenApi;
 use super::stack::{DeployedStack, Stack};
-use super::wishes::{self, Wishes};
+use super::wishes::{self, OwnSecrets, Wishes};
 use super::{Finding, Looked, asking, ecs, events, network, permissions, prefect, quotas, stack, why};
 use crate::aws::AwsClients;
 use crate::aws::reads::{Budget, Reads};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AgentConfig, Environment, Loaded, Root, from_file, load};
+use crate::config::{AgentConfig, Environment, Loaded, LoadedAgent, Root, from_file, load};
 use crate::poll::Source;
 use crate::redaction::Redaction;
 use crate::survey::{Home, Survey};
 use futures_util::future::join_all;
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// Requests to AWS in all.
@@ -46,14 +47,14 @@ pub struct UnknownAgent {
 }
 
 impl Selected<'_> {
-    fn of(&self, mut loaded: Loaded) -> Result<Loaded, UnknownAgent> {
-        let is_known = |name: &&String| loaded.agents.iter().any(|agent| agent.agent == **name);
+    fn of(&self, agents: &[LoadedAgent]) -> Result<Vec<LoadedAgent>, UnknownAgent> {
+        let is_known = |name: &&String| agents.iter().any(|agent| agent.agent == **name);
         if let Some(name) = self.agents.iter().find(|name| !is_known(name)) {
-            let known = loaded.agents.iter().map(|agent| agent.agent.as_str()).collect::<Vec<_>>().join(", ");
+            let known = agents.iter().map(|agent| agent.agent.as_str()).collect::<Vec<_>>().join(", ");
             return Err(UnknownAgent { name: name.clone(), known });
         }
-        loaded.agents.retain(|agent| self.agents.is_empty() || self.agents.contains(&agent.agent));
-        Ok(loaded)
+        let is_selected = |agent: &&LoadedAgent| self.agents.is_empty() || self.agents.contains(&agent.agent);
+        Ok(agents.iter().filter(is_selected).cloned().collect())
     }
 }
 
@@ -62,9 +63,9 @@ struct Examined<'a> {
     root: Option<&'a Root>,
     aws: &'a Arc<AwsClients>,
     reads: Reads,
-    home: Home,
     redaction: &'a Redaction,
-    loaded: Loaded,
+    agents: Vec<LoadedAgent>,
+    stack: OnceCell<DeployedStack>,
     /// Only before the stack is deployed, or for a file.
     pre: bool,
     /// Nothing is waited for beyond this.
@@ -100,49 +101,60 @@ pub async fn check(
             (looked, Some(root), loaded, parameters.state.unwrap_or_default(), secrets_known)
         }
     };
-    looked.join(judge_agents(root, &loaded, &state, secrets_known));
-    let loaded = selected.of(loaded)?;
-    let account = aws.account().await.map_err(|error| why(&error));
-    let home = Home::new(account, &aws.region);
-    let subject = Examined { root, aws, reads, home, redaction, loaded, pre: selected.pre || root.is_none(), end };
+    let agents = selected.of(&loaded.agents)?;
+    looked.join(judge_agents(root, &agents, secrets_known));
+    if let Some(root) = root {
+        looked.join(judge_leftovers(root, &loaded, &state));
+    }
+    let pre = selected.pre || root.is_none();
+    let subject = Examined { root, aws, reads, redaction, agents, stack: OnceCell::new(), pre, end };
+    // Neither waits for what only the other needs.
+    let of_stack = subject.within(EVENTS_UNKNOWN, schedule_and_events(&subject));
+    let (of_stack, of_runs) = tokio::join!(of_stack, runs(&subject, secrets_known));
+    looked.join(of_runs);
+    looked.join(of_stack);
+    Ok(looked)
+}
+
+/// What runs need: what Prefect says of them, and whether AWS has and allows it.
+async fn runs(subject: &Examined<'_>, secrets_known: bool) -> Looked {
+    let account = match tokio::time::timeout_at(subject.end, subject.aws.account()).await {
+        Ok(account) => account.map_err(|error| why(&error)),
+        Err(_) => Err("there was no time left".to_owned()),
+    };
+    let home = &Home::new(account, &subject.aws.region);
     let prefects = async {
         if secrets_known {
-            return subject.within(PREFECT_UNKNOWN, all_prefects(&subject)).await;
+            return subject.within(PREFECT_UNKNOWN, all_prefects(subject, home)).await;
         }
         let sentence = "without the agents' credentials their APIs cannot be asked";
         (of(PREFECT_UNKNOWN.found("Prefect", sentence, "allow what PSA199 or PSA106 names")), Vec::new())
     };
-    let (deployed, (of_prefect, surveys)) = tokio::join!(deployed(&subject), prefects);
-    looked.join(of_prefect);
-    let stack = match &deployed {
+    let ((mut looked, surveys), deployed) = tokio::join!(prefects, subject.deployed());
+    if let Err(why) = &home.account {
+        let sentence = format!("AWS does not say whose credentials these are, so nothing there is looked at: {why}");
+        let mend = "allow sts:GetCallerIdentity, with credentials that AWS knows";
+        looked.found(ECS_UNKNOWN.found("AWS", sentence, mend));
+        return looked;
+    }
+    let stack = match deployed {
         Some(DeployedStack::Found(stack)) => Some(&**stack),
         _ => None,
     };
     let surveys: Vec<_> = surveys.iter().map(|(config, survey)| (*config, survey)).collect();
-    let secrets_key = stack.map(|stack| stack.parameter("SecretsKeyArn")).unwrap_or_default();
-    let of_stack = subject.within(EVENTS_UNKNOWN, schedule_and_events(&subject, deployed.as_ref()));
-    if let Err(why) = &subject.home.account {
-        looked.join(of_stack.await);
-        let sentence = format!("AWS does not say whose credentials these are, so nothing there is looked at: {why}");
-        looked.found(ECS_UNKNOWN.found(
-            "AWS",
-            sentence,
-            "allow sts:GetCallerIdentity, with credentials that AWS knows",
-        ));
-        return Ok(looked);
-    }
-    let wishes = wishes::of(&surveys, secrets_key);
-    let (of_stack, of_permissions, of_ecs, of_network, of_quotas) = tokio::join!(
-        of_stack,
-        subject.within(PERMISSIONS_UNKNOWN, all_permissions(&subject, stack, &surveys)),
-        subject.within(ECS_UNKNOWN, all_of_ecs(&subject, &wishes)),
-        subject.within(NETWORK_UNKNOWN, all_networks(&subject, &wishes)),
-        subject.within(QUOTAS_UNKNOWN, all_quotas(&subject, stack, &wishes)),
+    let path = subject.root.map(Root::secrets).unwrap_or_default();
+    let key = stack.map(|stack| stack.parameter("SecretsKeyArn")).unwrap_or_default();
+    let wishes = wishes::of(&surveys, OwnSecrets { path: &path, key });
+    let (of_permissions, of_ecs, of_network, of_quotas) = tokio::join!(
+        subject.within(PERMISSIONS_UNKNOWN, all_permissions(subject, home, stack, &surveys)),
+        subject.within(ECS_UNKNOWN, all_of_ecs(subject, &wishes)),
+        subject.within(NETWORK_UNKNOWN, all_networks(subject, &wishes)),
+        subject.within(QUOTAS_UNKNOWN, all_quotas(subject, stack, &wishes)),
     );
-    for more in [of_stack, of_permissions, of_ecs, of_network, of_quotas] {
+    for more in [of_permissions, of_ecs, of_network, of_quotas] {
         looked.join(more);
     }
-    Ok(looked)
+    looked
 }
 
 fn of(finding: Finding) -> Looked {
@@ -174,35 +186,33 @@ impl Examined<'_> {
             T::unfinished(unknown.found(unknown.group.title(), "there was no time left to look at all of it", mend))
         })
     }
-}
 
-/// The stack of the root.
-async fn deployed(subject: &Examined<'_>) -> Option<DeployedStack> {
-    let root = subject.root.filter(|_| !subject.pre)?;
-    let found = tokio::time::timeout_at(subject.end, DeployedStack::find(&subject.reads, root)).await;
-    Some(found.unwrap_or_else(|_| DeployedStack::Unknown("there was no time left".into())))
+    /// The stack of the root, if one is looked for; it is asked for once.
+    async fn deployed(&self) -> Option<&DeployedStack> {
+        let root = self.root.filter(|_| !self.pre)?;
+        let finding = || async {
+            let found = tokio::time::timeout_at(self.end, DeployedStack::find(&self.reads, root)).await;
+            found.unwrap_or_else(|_| DeployedStack::Unknown("there was no time left".into()))
+        };
+        Some(self.stack.get_or_init(finding).await)
+    }
 }
 
 /// The stack's schedule and its rules.
-async fn schedule_and_events(subject: &Examined<'_>, deployed: Option<&DeployedStack>) -> Looked {
-    let (Some(root), Some(deployed)) = (subject.root, deployed) else { return Looked::default() };
+async fn schedule_and_events(subject: &Examined<'_>) -> Looked {
+    let (Some(root), Some(deployed)) = (subject.root, subject.deployed().await) else { return Looked::default() };
     let DeployedStack::Found(stack) = deployed else { return judge_schedule(root, deployed, None, &[]) };
     let (schedule, observed) =
         tokio::join!(stack::schedule(&subject.reads, stack), events::observe(&subject.reads, stack));
-    let mut looked = judge_schedule(root, deployed, Some(&schedule), &subject.loaded.agents);
-    looked.join(events::judge(stack, &observed, &subject.loaded.agents));
+    let mut looked = judge_schedule(root, deployed, Some(&schedule), &subject.agents);
+    looked.join(events::judge(stack, &observed, &subject.agents));
     looked
 }
 
 /// The API of every agent that is configured well and enabled; what is known of their runs.
-async fn all_prefects<'a>(subject: &'a Examined<'_>) -> (Looked, Vec<(&'a AgentConfig, Survey)>) {
-    let setting =
-        prefect::ApiSetting { root: subject.root, aws: subject.aws, home: &subject.home, redaction: subject.redaction };
-    let agents = subject.loaded.agents.iter().filter_map(|agent| {
-        let (config, secrets) = agent.result.as_ref().ok()?;
-        config.enabled.then_some((agent, config, secrets))
-    });
-    let looking = agents.map(|(agent, config, secrets)| async move {
+async fn all_prefects<'a>(subject: &'a Examined<'_>, home: &Home) -> (Looked, Vec<(&'a AgentConfig, Survey)>) {
+    let setting = prefect::ApiSetting { root: subject.root, aws: subject.aws, home, redaction: subject.redaction };
+    let looking = polled(&subject.agents).map(|(agent, config, secrets)| async move {
         let observed = prefect::look(setting, agent, (config, secrets)).await;
         let looked = prefect::judge(subject.root, agent, (config, secrets), &observed, SystemClock.now());
         let survey = match observed.seen {
@@ -219,12 +229,17 @@ async fn all_prefects<'a>(subject: &'a Examined<'_>) -> (Looked, Vec<(&'a AgentC
     (looked, surveys)
 }
 
-async fn all_permissions(subject: &Examined<'_>, stack: Option<&Stack>, surveys: &[(&AgentConfig, &Survey)]) -> Looked {
+async fn all_permissions(
+    subject: &Examined<'_>,
+    home: &Home,
+    stack: Option<&Stack>,
+    surveys: &[(&AgentConfig, &Survey)],
+) -> Looked {
     let (Some(root), Some(stack)) = (subject.root, stack) else { return Looked::default() };
     let surveys: Vec<_> = surveys.iter().map(|(_, survey)| *survey).collect();
-    let wanted = permissions::wanted(root, &subject.home, stack, &surveys);
-    let decisions = permissions::observe(&subject.reads, &subject.home, stack, &wanted).await;
-    permissions::judge(stack, &wanted, &decisions)
+    let wanted = permissions::wanted(root, home, stack, &surveys);
+    let decisions = permissions::observe(&subject.reads, home, stack, &wanted).await;
+    permissions::judge(stack, home, &wanted, &decisions)
 }
 
 async fn all_of_ecs(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
@@ -233,15 +248,21 @@ async fn all_of_ecs(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
 }
 
 async fn all_networks(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
-    let mut looked = Looked::default();
-    let looking = wishes.networks.iter().take(MOST_NETWORKS).map(|(network, askers)| async move {
-        network::judge(network, askers, &network::observe(&subject.reads, network).await)
+    let (mut looked, lists) = (Looked::default(), network::Lists::default());
+    let looking = wishes.networks.iter().take(MOST_NETWORKS).map(|(network, askers)| {
+        let (reads, lists) = (&subject.reads, &lists);
+        async move { network::judge(network, askers, &network::observe(reads, lists, network).await) }
     });
     join_all(looking).await.into_iter().for_each(|more| looked.join(more));
+    let count = wishes.networks.len();
+    if count > MOST_NETWORKS {
+        let sentence = format!("only {MOST_NETWORKS} of {count} are looked at");
+        looked.found(NETWORK_UNKNOWN.found("networks", sentence, "look at fewer agents at once, with --agent"));
+    }
     looked
 }
 
 async fn all_quotas(subject: &Examined<'_>, stack: Option<&Stack>, wishes: &Wishes) -> Looked {
     let observed = quotas::observe(&subject.reads, stack, wishes).await;
-    quotas::judge(stack, &subject.loaded.agents, wishes, &observed)
+    quotas::judge(stack, &subject.agents, wishes, &observed)
 }

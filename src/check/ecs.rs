@@ -3,16 +3,15 @@
 
 use super::codes::{
     ARCHITECTURE_DIFFERS, CAPACITY_PROVIDER_UNATTACHED, CLUSTER_INACTIVE, CLUSTER_MISSING, DEFINITION_MISSING,
-    ECS_UNKNOWN, EXECUTION_DENIED, FARGATE_SIZE_ILLEGAL, IMAGE_MISSING, LOG_GROUP_MISSING, ROLE_MISSING,
-    ROLE_UNTRUSTED,
+    ECS_UNKNOWN, EXECUTION_DENIED, IMAGE_MISSING, LOG_GROUP_MISSING, ROLE_MISSING, ROLE_UNTRUSTED,
 };
 use super::configuration::counted;
 use super::permissions::SimulatedDecision;
-use super::wishes::{Image, Wishes};
-use super::{Group, Looked, why};
+use super::trust::trusts_ecs_tasks;
+use super::wishes::{Image, RoleRequest, Wishes};
+use super::{Group, Looked, fargate, why};
 use crate::aws::AwsError;
 use crate::survey::Undescribed;
-use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,20 +41,22 @@ pub struct ObservedEcs {
     pub clusters: BTreeMap<String, Result<Option<Cluster>, AwsError>>,
     /// Trust policies, by the roles' ARNs.
     pub roles: BTreeMap<String, Result<Option<Value>, AwsError>>,
-    /// What execution roles may: by role, then by action and resource.
-    pub execution: BTreeMap<String, Vec<(String, String, SimulatedDecision)>>,
+    /// What execution roles may.
+    pub execution: BTreeMap<String, Vec<(RoleRequest, SimulatedDecision)>>,
     /// By the images as they are written.
     pub images: BTreeMap<String, Result<Option<Pushed>, AwsError>>,
     /// Log groups that nobody creates, by ARN: whether they exist.
     pub log_groups: BTreeMap<String, Result<bool, AwsError>>,
+    /// Of which kinds not all were looked at: how many were, of how many.
+    pub beyond: BTreeMap<&'static str, (usize, usize)>,
 }
 
 /// Whether runs can go where they are sent.
 pub fn judge(wishes: &Wishes, observed: &ObservedEcs) -> Looked {
     let mut looked = Looked::default();
     judge_clusters(wishes, observed, &mut looked);
-    judge_sizes(wishes, &mut looked);
-    judge_roles(observed, &mut looked);
+    fargate::judge(wishes, &mut looked);
+    judge_roles(wishes, observed, &mut looked);
     judge_images(wishes, observed, &mut looked);
     for (group, exists) in &observed.log_groups {
         let name = group.split_once("log-group:").map_or(group.as_str(), |(_, name)| name);
@@ -68,6 +69,10 @@ pub fn judge(wishes: &Wishes, observed: &ObservedEcs) -> Looked {
             }
             Err(error) => unknown(&mut looked, format!("log group {name}"), error, "logs:DescribeLogGroups"),
         }
+    }
+    for (what, (some, all)) in &observed.beyond {
+        let sentence = format!("only {some} of {all} are looked at");
+        looked.found(ECS_UNKNOWN.found(*what, sentence, "look at fewer agents at once, with --agent"));
     }
     for (account, askers) in &wishes.elsewhere {
         let sentence = format!("{} launch there, with other credentials: nothing of it is looked at", who(askers));
@@ -132,22 +137,6 @@ fn judge_clusters(wishes: &Wishes, observed: &ObservedEcs, looked: &mut Looked) 
     }
 }
 
-fn judge_sizes(wishes: &Wishes, looked: &mut Looked) {
-    for ((cpu, memory), askers) in &wishes.fargate_sizes {
-        let Some(allowed) = fargate_memory(cpu) else {
-            let sentence = format!("Fargate has no tasks of {cpu} CPU units");
-            let mend = "set `cpu` to 256, 512, 1024, 2048, 4096, 8192 or 16384, and `memory` to what goes with it";
-            looked.found(FARGATE_SIZE_ILLEGAL.found(who(askers), sentence, mend));
-            continue;
-        };
-        if mebibytes(memory).is_none_or(|memory| !allowed.contains(memory)) {
-            let sentence = format!("Fargate has no tasks of {cpu} CPU units with {memory} MiB");
-            let mend = format!("set `memory` to {}, or another `cpu`", allowed.in_words());
-            looked.found(FARGATE_SIZE_ILLEGAL.found(who(askers), sentence, mend));
-        }
-    }
-}
-
 /// The runs, for people.
 pub(super) fn who(askers: &BTreeSet<String>) -> String {
     let mut names: Vec<&str> = askers.iter().take(3).map(String::as_str).collect();
@@ -157,73 +146,11 @@ pub(super) fn who(askers: &BTreeSet<String>) -> String {
     names.join(", ")
 }
 
-/// The memory that goes with an amount of CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    least: u32,
-    most: u32,
-    step: u32,
-}
-
-impl Memory {
-    fn contains(self, mebibytes: u32) -> bool {
-        // 256 CPU units double instead.
-        let is_step = if self.least == 512 {
-            mebibytes.is_power_of_two()
-        } else {
-            (mebibytes - self.least.min(mebibytes)).is_multiple_of(self.step)
-        };
-        (self.least..=self.most).contains(&mebibytes) && is_step
-    }
-
-    fn in_words(self) -> String {
-        if self.least == 512 {
-            return "512, 1024 or 2048".into();
-        }
-        format!("{} to {} in steps of {}", self.least, self.most, self.step)
-    }
-}
-
-/// What Fargate has for this CPU, written as ECS takes it (`256`, `.25 vCPU`); `None`: nothing.
-pub fn fargate_memory(cpu: &str) -> Option<Memory> {
-    let of = |least, most, step| Some(Memory { least, most, step });
-    match units(cpu, "vcpu")? {
-        256 => of(512, 2048, 512),
-        512 => of(1024, 4096, 1024),
-        1024 => of(2048, 8192, 1024),
-        2048 => of(4096, 16_384, 1024),
-        4096 => of(8192, 30_720, 1024),
-        8192 => of(16_384, 61_440, 4096),
-        16_384 => of(32_768, 122_880, 8192),
-        _ => None,
-    }
-}
-
-fn mebibytes(memory: &str) -> Option<u32> {
-    units(memory, "gb")
-}
-
-/// CPU units of an amount of CPU.
-pub(super) fn cpu_units(cpu: &str) -> Option<u32> {
-    units(cpu, "vcpu")
-}
-
-/// `256`, `.25 vCPU`, `2 GB`.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a small whole number")]
-fn units(text: &str, unit: &str) -> Option<u32> {
-    let text = text.trim().to_ascii_lowercase();
-    match text.strip_suffix(unit) {
-        None => text.parse().ok(),
-        Some(number) => {
-            let units = number.trim().parse::<f64>().ok()? * 1024.0;
-            (units.fract() == 0.0 && (0.0..=1_000_000.0).contains(&units)).then_some(units as u32)
-        }
-    }
-}
-
-fn judge_roles(observed: &ObservedEcs, looked: &mut Looked) {
+fn judge_roles(wishes: &Wishes, observed: &ObservedEcs, looked: &mut Looked) {
+    let nowhere = BTreeSet::new();
     for (arn, trust) in &observed.roles {
         let subject = format!("role {arn}");
+        let regions = wishes.roles.get(arn).unwrap_or(&nowhere);
         let name = arn.rsplit('/').next().unwrap_or_default();
         match trust {
             Err(error) => unknown(looked, subject, error, "iam:GetRole"),
@@ -232,16 +159,25 @@ fn judge_roles(observed: &ObservedEcs, looked: &mut Looked) {
                 let mend = "deploy infra/cluster.yaml, or name a role that exists in the work pool";
                 looked.found(ROLE_MISSING.found(subject, sentence, mend));
             }
-            Ok(Some(trust)) if !trusts_ecs_tasks(trust) => {
-                let sentence = "it does not trust ecs-tasks.amazonaws.com, so no task can have it";
-                let mend = format!(
-                    "aws iam update-assume-role-policy --role-name {name} --policy-document '{{\"Version\": \"2012-10-17\", \
-                     \"Statement\": [{{\"Effect\": \"Allow\", \"Principal\": {{\"Service\": \"ecs-tasks.amazonaws.com\"}}, \
-                     \"Action\": \"sts:AssumeRole\"}}]}}'"
-                );
-                looked.found(ROLE_UNTRUSTED.found(subject, sentence, mend));
-            }
-            Ok(Some(_)) => {
+            Ok(Some(trust)) => {
+                match trusts_ecs_tasks(trust, arn, regions) {
+                    Some(true) => {}
+                    Some(false) => {
+                        let sentence = "it does not trust ecs-tasks.amazonaws.com, so no task can have it";
+                        let mend = format!(
+                            "aws iam update-assume-role-policy --role-name {name} --policy-document '{{\"Version\": \
+                             \"2012-10-17\", \"Statement\": [{{\"Effect\": \"Allow\", \"Principal\": {{\"Service\": \
+                             \"ecs-tasks.amazonaws.com\"}}, \"Action\": \"sts:AssumeRole\"}}]}}'"
+                        );
+                        looked.found(ROLE_UNTRUSTED.found(subject, sentence, mend));
+                        continue;
+                    }
+                    None => {
+                        let sentence = "whether it trusts ecs-tasks.amazonaws.com depends on what is not judged here";
+                        let mend = format!("aws iam get-role --role-name {name}, and read its trust policy");
+                        looked.found(ECS_UNKNOWN.found(subject, sentence, mend));
+                    }
+                }
                 let asked = observed.execution.get(arn).map(Vec::as_slice).unwrap_or_default();
                 judge_execution(arn, asked, looked);
             }
@@ -249,35 +185,10 @@ fn judge_roles(observed: &ObservedEcs, looked: &mut Looked) {
     }
 }
 
-/// Whether a trust policy lets ECS's tasks have its role.
-pub fn trusts_ecs_tasks(policy: &Value) -> bool {
-    let texts = |value: Option<&Value>| -> Vec<String> {
-        match value {
-            Some(Value::String(text)) => vec![text.clone()],
-            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            _ => Vec::new(),
-        }
-    };
-    let statements = match policy.get("Statement") {
-        Some(statement @ Value::Object(_)) => std::slice::from_ref(statement),
-        _ => items_at(policy, &["Statement"]),
-    };
-    let is_it = |statement: &Value| {
-        let services = texts(statement.get("Principal").and_then(|principal| principal.get("Service")));
-        let actions = texts(statement.get("Action"));
-        services.iter().any(|service| service == "ecs-tasks.amazonaws.com")
-            && actions.iter().any(|action| matches!(action.as_str(), "sts:AssumeRole" | "sts:*" | "*"))
-    };
-    let of_effect = |effect: &str| {
-        statements.iter().any(|statement| text_at(statement, &["Effect"]) == Some(effect) && is_it(statement))
-    };
-    of_effect("Allow") && !of_effect("Deny")
-}
-
-fn judge_execution(role: &str, asked: &[(String, String, SimulatedDecision)], looked: &mut Looked) {
+fn judge_execution(role: &str, asked: &[(RoleRequest, SimulatedDecision)], looked: &mut Looked) {
     let mut denied: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut unasked = BTreeSet::new();
-    for (action, resource, decision) in asked {
+    for (RoleRequest { action, resource, .. }, decision) in asked {
         match decision {
             SimulatedDecision::Allowed => {}
             SimulatedDecision::Implicit | SimulatedDecision::Explicit => {
@@ -314,24 +225,32 @@ fn judge_execution(role: &str, asked: &[(String, String, SimulatedDecision)], lo
 }
 
 fn judge_images(wishes: &Wishes, observed: &ObservedEcs, looked: &mut Looked) {
-    let mut well = BTreeSet::new();
+    let (mut there, mut fitting) = (BTreeSet::new(), BTreeSet::new());
     for (Image { name, architecture }, askers) in &wishes.images {
         let Some(pushed) = observed.images.get(name) else { continue };
         let subject = format!("image {name}");
-        match pushed {
-            Err(error) => unknown(looked, subject, error, "ecr:BatchGetImage and ecr:GetDownloadUrlForLayer"),
+        let architectures = match pushed {
+            Err(error) => {
+                unknown(looked, subject, error, "ecr:BatchGetImage and ecr:GetDownloadUrlForLayer");
+                continue;
+            }
             Ok(None) => {
                 let sentence = format!("the registry has no such image; {} would not start", who(askers));
                 let mend = format!("docker push {name}, or correct `image`");
                 looked.found(IMAGE_MISSING.found(subject, sentence, mend));
+                continue;
             }
-            Ok(Some(Pushed { architectures })) if architectures.is_empty() || architectures.contains(*architecture) => {
-                well.insert(name);
-            }
-            Ok(Some(Pushed { architectures })) => {
-                let there = architectures.iter().cloned().collect::<Vec<_>>().join(", ");
-                let sentence = format!("it is built for {there}, and {} would run it on {architecture}", who(askers));
-                let wanted = if there == "arm64" { "ARM64" } else { "X86_64" };
+            Ok(Some(Pushed { architectures })) => architectures,
+        };
+        match architecture {
+            // What it runs on, or what it is built for, is not told.
+            _ if architectures.is_empty() => drop(there.insert(name)),
+            None => drop(there.insert(name)),
+            Some(architecture) if architectures.contains(*architecture) => drop(fitting.insert(name)),
+            Some(architecture) => {
+                let built = architectures.iter().cloned().collect::<Vec<_>>().join(", ");
+                let sentence = format!("it is built for {built}, and {} would run it on {architecture}", who(askers));
+                let wanted = if built == "arm64" { "ARM64" } else { "X86_64" };
                 let mend = format!(
                     "docker buildx build --platform linux/{architecture} --push -t {name} ., or set \
                      runtimePlatform.cpuArchitecture to {wanted} in the job template"
@@ -340,7 +259,9 @@ fn judge_images(wishes: &Wishes, observed: &ObservedEcs, looked: &mut Looked) {
             }
         }
     }
-    if !well.is_empty() {
-        looked.is_well(Group::Ecs, format!("{}: there, and of the right architecture", counted(well.len(), "image")));
+    for (images, said) in [(fitting, "there, and of the right architecture"), (there, "there")] {
+        if !images.is_empty() {
+            looked.is_well(Group::Ecs, format!("{}: {said}", counted(images.len(), "image")));
+        }
     }
 }

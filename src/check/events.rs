@@ -1,7 +1,7 @@
 //! The events that tell what became of tasks: the rules and their targets, other accounts, the queue of failures.
 
 use super::codes::{EVENTS_UNKNOWN, FAILURES_WAIT, FORWARDING_MISSING, RULE_DISABLED, RULE_MISSING, TARGET_MISSING};
-use super::configuration::{again, anew, counted};
+use super::configuration::{again, anew, counted, polled};
 use super::stack::Stack;
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
@@ -165,8 +165,7 @@ fn judge_rule(
 /// Tasks that are launched in another account send their events from there.
 fn judge_forwarding(stack: &Stack, agents: &[LoadedAgent], looked: &mut Looked) {
     let let_in: Vec<&str> = stack.parameter("ForwardingAccountIds").split(',').map(str::trim).collect();
-    for agent in agents {
-        let Ok((config, _)) = &agent.result else { continue };
+    for (agent, config, _) in polled(agents) {
         let role = config.assume_role_arn.as_deref();
         let Some(account) = role.and_then(|role| role.split(':').nth(4)) else { continue };
         if !let_in.contains(&account) {

@@ -14,7 +14,8 @@
 //! | `prefect` | the work pool, its queues, template and workers |
 //! | `permissions` | what the functions' roles may do, as IAM simulates it |
 //! | `wishes` | what the rendered runs want of ECS and of the network (pure) |
-//! | `ecs`, `asking` | clusters, sizes, execution roles, images, log groups; how AWS is asked |
+//! | `ecs`, `asking` | clusters, execution roles, images, log groups; how AWS is asked |
+//! | `fargate`, `trust` | sizes of tasks; trust policies |
 //! | `network` | subnets, security groups, ways out |
 //! | `events` | the rules that tell of tasks, the queue of failures |
 //! | `quotas` | launches per second, processors, concurrent invocations |
@@ -27,6 +28,7 @@ pub mod connection;
 pub mod deployment;
 pub mod ecs;
 pub mod events;
+mod fargate;
 pub mod network;
 pub mod permissions;
 pub mod prefect;
@@ -34,6 +36,7 @@ pub mod quotas;
 pub mod stack;
 #[cfg(test)]
 mod testing;
+mod trust;
 pub mod wishes;
 
 use crate::aws::AwsError;

@@ -11,9 +11,12 @@ use super::{Group, Looked, why};
 use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
+use crate::panics::lock;
 use crate::transport::shape::text_at;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use tokio::sync::OnceCell;
 
 #[cfg(test)]
 mod tests;
@@ -95,12 +98,26 @@ fn filter(name: &str, values: &[&str]) -> Filters {
     std::iter::once(("Filter.1.Name".to_owned(), name.to_owned())).chain(values).collect()
 }
 
+/// Lists of EC2 by region, action and filters, each asked for once: networks share VPCs.
+#[derive(Default)]
+pub struct Lists(Mutex<BTreeMap<(String, String, Filters), Arc<OnceCell<Rows>>>>);
+
+type Rows = Result<Vec<Value>, AwsError>;
+
+impl Lists {
+    async fn describe(&self, reads: &Reads, action: &str, list: &str, filters: Filters) -> Rows {
+        let key = (reads.region().to_owned(), action.to_owned(), filters.clone());
+        let cell = Arc::clone(lock(&self.0).entry(key).or_default());
+        let asking = || reads.pages(Service::Ec2, action, &filters, (list, "nextToken", "NextToken"));
+        cell.get_or_init(asking).await.clone()
+    }
+}
+
 /// Looks.
-pub async fn observe(reads: &Reads, network: &WantedNetwork) -> Result<ObservedNetwork, AwsError> {
+pub async fn observe(reads: &Reads, lists: &Lists, network: &WantedNetwork) -> Result<ObservedNetwork, AwsError> {
     let reads = reads.in_region(&network.region);
-    let describe = async |action: &str, list: &str, filters: Filters| {
-        reads.pages(Service::Ec2, action, &filters, (list, "nextToken", "NextToken")).await
-    };
+    let describe =
+        async |action: &str, list: &str, filters: Filters| lists.describe(&reads, action, list, filters).await;
     let subnet_filter = match &network.subnets {
         Subnets::Named(ids) => filter("subnet-id", &ids.iter().map(String::as_str).collect::<Vec<_>>()),
         Subnets::OfVpc(id) => filter("vpc-id", &[id]),
@@ -120,12 +137,12 @@ pub async fn observe(reads: &Reads, network: &WantedNetwork) -> Result<ObservedN
         describe("DescribeSecurityGroups", "securityGroupInfo", filter("group-id", &groups)).await
     };
     let vpcs: BTreeSet<&str> = subnets.iter().map(|subnet| subnet.vpc.as_str()).collect();
-    let vpcs: Vec<&str> = vpcs.into_iter().collect();
     let of_vpcs = async |action: &str, list: &str| {
-        if vpcs.is_empty() {
-            return Ok(Vec::new());
+        let mut rows = Vec::new();
+        for vpc in &vpcs {
+            rows.extend(describe(action, list, filter("vpc-id", &[vpc])).await?);
         }
-        describe(action, list, filter("vpc-id", &vpcs)).await
+        Ok::<_, AwsError>(rows)
     };
     let (security_groups, route_tables, endpoints) = tokio::join!(
         security_groups,

@@ -4,6 +4,7 @@
 use super::codes::PERMISSIONS_UNKNOWN;
 use super::configuration::again;
 use super::stack::Stack;
+use super::wishes::region_of;
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
 use crate::aws::reads::Reads;
@@ -55,41 +56,66 @@ pub enum SimulatedDecision {
     Unknown(String),
 }
 
-/// Requests that are asked together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Batch<'a> {
-    /// E.g. `ecs:RunTask`.
-    pub action: &'a str,
-    /// What comes with each of them.
-    pub context: &'a ConditionContext,
-    /// Where they go: boundaries and organisations' policies often ask.
-    pub region: &'a str,
-}
+/// A request of a role: its action, its resource (an ARN, or `*`), and what comes with it.
+pub type AskedRequest<'a> = (&'a str, &'a str, &'a ConditionContext);
 
-/// Asks IAM of some requests of one role.
-pub async fn simulate(reads: &Reads, role: &str, batch: Batch<'_>, resources: &[&str]) -> Vec<SimulatedDecision> {
-    let mut fields = vec![
-        ("PolicySourceArn".to_owned(), role.to_owned()),
-        ("ActionNames.member.1".to_owned(), batch.action.to_owned()),
-        ("MaxItems".to_owned(), "100".to_owned()),
-    ];
-    for (number, resource) in resources.iter().enumerate() {
-        fields.push((format!("ResourceArns.member.{}", number + 1), (*resource).to_owned()));
+/// Asks IAM of requests of one role, those of one action, context and region together; what it said of each, in their order.
+pub async fn simulate(reads: &Reads, role: &str, requests: &[AskedRequest<'_>]) -> Vec<SimulatedDecision> {
+    let mut together: BTreeMap<Batch<'_>, Vec<(usize, &str)>> = BTreeMap::new();
+    for (number, (action, resource, context)) in requests.iter().enumerate() {
+        let region = Some(region_of(resource)).filter(|region| !region.is_empty()).unwrap_or(reads.region());
+        together.entry(Batch { action, context, region }).or_default().push((number, resource));
     }
-    let own = batch.context.iter().map(|(key, value)| (*key, value.as_str()));
-    for (number, (key, value)) in std::iter::once(("aws:RequestedRegion", batch.region)).chain(own).enumerate() {
-        for (name, value) in
-            [("ContextKeyName", key), ("ContextKeyType", "string"), ("ContextKeyValues.member.1", value)]
-        {
-            fields.push((format!("ContextEntries.member.{}.{name}", number + 1), value.to_owned()));
+    let mut decisions = vec![SimulatedDecision::Unknown("it was not asked".into()); requests.len()];
+    let asked = together.iter().flat_map(|(batch, all)| all.chunks(AT_ONCE).map(move |some| (*batch, some)));
+    let asked = asked.map(|(batch, some)| async move {
+        let resources: Vec<&str> = some.iter().map(|(_, resource)| *resource).collect();
+        let answer = reads.query(Service::Iam, "SimulatePrincipalPolicy", &batch.fields(role, &resources)).await;
+        some.iter()
+            .map(move |(number, resource)| (*number, decision(&answer, batch.action, resource)))
+            .collect::<Vec<_>>()
+    });
+    for (number, said) in join_all(asked).await.into_iter().flatten() {
+        if let Some(decision) = decisions.get_mut(number) {
+            *decision = said;
         }
     }
-    let answer = reads.query(Service::Iam, "SimulatePrincipalPolicy", &fields).await;
-    resources.iter().map(|resource| decision(&answer, resource)).collect()
+    decisions
+}
+
+/// Requests that are asked together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Batch<'a> {
+    action: &'a str,
+    context: &'a ConditionContext,
+    /// Where they go: boundaries and organisations' policies often ask.
+    region: &'a str,
+}
+
+impl Batch<'_> {
+    fn fields(&self, role: &str, resources: &[&str]) -> Vec<(String, String)> {
+        let mut fields = vec![
+            ("PolicySourceArn".to_owned(), role.to_owned()),
+            ("ActionNames.member.1".to_owned(), self.action.to_owned()),
+            ("MaxItems".to_owned(), "100".to_owned()),
+        ];
+        for (number, resource) in resources.iter().enumerate() {
+            fields.push((format!("ResourceArns.member.{}", number + 1), (*resource).to_owned()));
+        }
+        let own = self.context.iter().map(|(key, value)| (*key, value.as_str()));
+        for (number, (key, value)) in std::iter::once(("aws:RequestedRegion", self.region)).chain(own).enumerate() {
+            for (name, value) in
+                [("ContextKeyName", key), ("ContextKeyType", "string"), ("ContextKeyValues.member.1", value)]
+            {
+                fields.push((format!("ContextEntries.member.{}.{name}", number + 1), value.to_owned()));
+            }
+        }
+        fields
+    }
 }
 
 /// What IAM said of a resource: in a result of its own, or among those of an action.
-fn decision(answer: &Result<Value, AwsError>, resource: &str) -> SimulatedDecision {
+fn decision(answer: &Result<Value, AwsError>, action: &str, resource: &str) -> SimulatedDecision {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return SimulatedDecision::Unknown(why(error)),
@@ -111,10 +137,15 @@ fn decision(answer: &Result<Value, AwsError>, resource: &str) -> SimulatedDecisi
         Some("explicitDeny") => SimulatedDecision::Explicit,
         _ => return SimulatedDecision::Unknown("IAM's answer cannot be understood".into()),
     };
-    // Keys of services are those of other statements: what a request of ours has came with it.
+    // Keys of services are those of other statements: what a request of ours has came with it. But to KMS another service
+    // goes, and says more there than is known here.
     let missing = [all, result].map(|result| items_at(result, &["MissingContextValues"]));
     let missing = missing.into_iter().flatten().filter_map(Value::as_str);
-    let missing: BTreeSet<&str> = missing.filter(|key| key.to_ascii_lowercase().starts_with("aws:")).collect();
+    let counts = |key: &&str| {
+        let key = key.to_ascii_lowercase();
+        key.starts_with("aws:") || (key.starts_with("kms:") && action.starts_with("kms:"))
+    };
+    let missing: BTreeSet<&str> = missing.filter(counts).collect();
     match missing.into_iter().collect::<Vec<_>>().as_slice() {
         [] => denied,
         keys => {
@@ -123,34 +154,21 @@ fn decision(answer: &Result<Value, AwsError>, resource: &str) -> SimulatedDecisi
     }
 }
 
-/// Asks IAM of all of them; those of one role, action and context together.
+/// Asks IAM of all of them, by role.
 pub async fn observe(reads: &Reads, home: &Home, stack: &Stack, wanted: &[Wanted]) -> Vec<SimulatedDecision> {
-    let mut together: BTreeMap<(Function, Batch<'_>), Vec<usize>> = BTreeMap::new();
-    for (number, one) in wanted.iter().enumerate() {
-        let region = one.resource.split(':').nth(3).filter(|region| !region.is_empty()).unwrap_or(&home.region);
-        let batch = Batch { action: one.action, context: &one.context, region };
-        together.entry((one.function, batch)).or_default().push(number);
-    }
-    let mut decisions = vec![SimulatedDecision::Unknown("it was not asked".into()); wanted.len()];
-    let asked = together.into_iter().flat_map(|((function, batch), numbers)| {
-        let chunks: Vec<Vec<usize>> = numbers.chunks(AT_ONCE).map(<[usize]>::to_vec).collect();
-        chunks.into_iter().map(move |numbers| (function, batch, numbers))
-    });
-    let asked = asked.map(|(function, batch, numbers)| async move {
-        let resources: Vec<&str> =
-            numbers.iter().filter_map(|number| wanted.get(*number)).map(|one| one.resource.as_str()).collect();
+    let asked = [Function::Poll, Function::TaskEvents].map(|function| async move {
+        let own = wanted.iter().enumerate().filter(|(_, one)| one.function == function);
+        let (numbers, own): (Vec<usize>, Vec<&Wanted>) = own.unzip();
+        let requests: Vec<_> = own.iter().map(|one| (one.action, one.resource.as_str(), &one.context)).collect();
         let said = match role_of(home, stack, function) {
-            Ok(role) => simulate(reads, &role, batch, &resources).await,
-            Err(why) => vec![SimulatedDecision::Unknown(why); resources.len()],
+            Ok(role) => simulate(reads, &role, &requests).await,
+            Err(why) => vec![SimulatedDecision::Unknown(why); requests.len()],
         };
-        numbers.into_iter().zip(said).collect::<Vec<_>>()
+        numbers.into_iter().zip(said)
     });
-    for (number, said) in join_all(asked).await.into_iter().flatten() {
-        if let Some(decision) = decisions.get_mut(number) {
-            *decision = said;
-        }
-    }
-    decisions
+    let mut said: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+    said.sort_unstable_by_key(|(number, _)| *number);
+    said.into_iter().map(|(_, decision)| decision).collect()
 }
 
 /// ARN of a function's role.
@@ -164,7 +182,7 @@ fn role_of(home: &Home, stack: &Stack, function: Function) -> Result<String, Str
 }
 
 /// Whether everything is allowed that will be asked for.
-pub fn judge(stack: &Stack, wanted: &[Wanted], decisions: &[SimulatedDecision]) -> Looked {
+pub fn judge(stack: &Stack, home: &Home, wanted: &[Wanted], decisions: &[SimulatedDecision]) -> Looked {
     let mut looked = Looked::default();
     let mut denied: BTreeMap<(Function, &Remedy, bool), BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
     let mut unknown: BTreeMap<(Function, &str), BTreeSet<&str>> = BTreeMap::new();
@@ -182,6 +200,7 @@ pub fn judge(stack: &Stack, wanted: &[Wanted], decisions: &[SimulatedDecision]) 
             }
         }
     }
+    let lacking = denied.keys().filter(|(_, _, is_explicit)| !is_explicit).map(|(_, remedy, _)| *remedy).collect();
     for ((function, remedy, is_explicit), resources) in &denied {
         let actions: BTreeSet<&str> = resources.values().flatten().copied().collect();
         let actions = actions.into_iter().collect::<Vec<_>>().join(", ");
@@ -197,7 +216,7 @@ pub fn judge(stack: &Stack, wanted: &[Wanted], decisions: &[SimulatedDecision]) 
                 "look for a Deny in the role's policies, its permissions boundary and the organisation's policies";
             (format!("it is explicitly denied {what}"), mend.to_owned())
         } else {
-            (format!("it may not {what}"), widened(stack, remedy, wanted))
+            (format!("it may not {what}"), widened(stack, home, remedy, &lacking))
         };
         looked.found(remedy.code().found(subject, sentence, mend));
     }
@@ -224,16 +243,43 @@ fn listed<'a>(resources: impl ExactSizeIterator<Item = &'a str>) -> String {
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
-/// How the stack is deployed so that a role gets what it lacks. What else its runs need of the kind stays.
-fn widened(stack: &Stack, remedy: &Remedy, wanted: &[Wanted]) -> String {
+/// How the stack is deployed so that roles get what they lack. They keep what they have: an empty parameter stands for what
+/// the template allows then. `lacking`: everything that is, in all lines, lest one of them undoes another.
+fn widened(stack: &Stack, home: &Home, remedy: &Remedy, lacking: &BTreeSet<&Remedy>) -> String {
     let Remedy::Parameter(name, _) = remedy else {
         return format!("deploy the template of this version again: sam deploy --stack-name {}", stack.name);
     };
     let known = stack.parameter(name).split(',').map(str::trim).filter(|arn| !arn.is_empty());
-    let mut arns: BTreeSet<&str> = known.collect();
-    arns.extend(wanted.iter().filter_map(|one| match &one.remedy {
-        Remedy::Parameter(of, arn) if of == name => Some(arn.as_str()),
+    let mut arns: BTreeSet<String> = known.map(str::to_owned).collect();
+    if arns.is_empty() {
+        arns.extend(allowed_by_default(name, home));
+    }
+    arns.extend(lacking.iter().filter_map(|lacking| match lacking {
+        Remedy::Parameter(of, arn) if of == name => Some(arn.clone()),
         _ => None,
     }));
     again(stack, &format!("{name}={}", arns.into_iter().collect::<Vec<_>>().join(",")))
+}
+
+/// What `template.yaml` allows where a parameter is empty, as it is written there.
+const DEFAULTS: [(&str, &[&str]); 3] = [
+    ("ClusterArns", &["arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:cluster/*"]),
+    ("PassableRoleArns", &["arn:${AWS::Partition}:iam::${AWS::AccountId}:role/prefect-serverless-agent/*"]),
+    (
+        "TaskLogArns",
+        &[
+            "arn:${AWS::Partition}:logs:*:${AWS::AccountId}:log-group:prefect*:log-stream:*",
+            "arn:${AWS::Partition}:logs:*:${AWS::AccountId}:log-group:/prefect/*:log-stream:*",
+        ],
+    ),
+];
+
+fn allowed_by_default(parameter: &str, home: &Home) -> Vec<String> {
+    let Ok(account) = &home.account else { return Vec::new() };
+    let of_parameter = DEFAULTS.iter().filter(|(name, _)| *name == parameter).flat_map(|(_, arns)| *arns);
+    let filled = of_parameter.map(|arn| {
+        let arn = arn.replace("${AWS::Partition}", &home.partition).replace("${AWS::Region}", &home.region);
+        arn.replace("${AWS::AccountId}", account)
+    });
+    filled.collect()
 }

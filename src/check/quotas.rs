@@ -1,16 +1,20 @@
 //! What the account may use: launches per second, Fargate's processors, concurrent invocations.
 
 use super::codes::{CONCURRENCY_SMALL, LAUNCH_RATE_HIGH, PUBLIC_URL_OPEN, QUOTAS_UNKNOWN, VCPU_QUOTA_SMALL};
-use super::ecs::{cpu_units, who};
+use super::configuration::polled;
+use super::ecs::who;
+use super::fargate::cpu_units;
 use super::stack::Stack;
-use super::wishes::Wishes;
+use super::wishes::{FargateTask, Wishes};
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
 use crate::aws::reads::Reads;
 use crate::aws::signed::Service;
 use crate::config::LoadedAgent;
 use crate::transport::shape::at;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(test)]
 mod tests;
@@ -23,8 +27,8 @@ const OVERLAPPING: u64 = 3;
 /// What was seen.
 #[derive(Debug)]
 pub struct ObservedQuotas {
-    /// Fargate On-Demand processors, as the account's quota says; `None` = nothing runs on Fargate.
-    pub vcpus: Option<Result<f64, AwsError>>,
+    /// Fargate's processors, as the account's quotas say, by region and whether they are spare capacity.
+    pub vcpus: BTreeMap<(String, bool), Result<f64, AwsError>>,
     /// Concurrent invocations that no function has reserved; `None` = no stack is looked at.
     pub unreserved: Option<Result<u64, AwsError>>,
     /// What the health function has reserved for itself, if its URL is public.
@@ -34,12 +38,14 @@ pub struct ObservedQuotas {
 /// Looks. `stack`: `None` before it is deployed.
 pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> ObservedQuotas {
     let vcpus = async {
-        if wishes.fargate_sizes.is_empty() {
-            return None;
-        }
-        let body = json!({"ServiceCode": "fargate", "QuotaCode": "L-3032A538"});
-        let answer = reads.json(Service::Quotas, "ServiceQuotasV20190624.GetServiceQuota", &body).await;
-        Some(answer.and_then(|answer| number(&answer, &["Quota", "Value"])))
+        let kinds: BTreeSet<(&String, bool)> = wishes.fargate.keys().map(|task| (&task.region, task.is_spot)).collect();
+        join_all(kinds.into_iter().map(|(region, is_spot)| async move {
+            let body = json!({"ServiceCode": "fargate", "QuotaCode": quota_code(is_spot)});
+            let target = "ServiceQuotasV20190624.GetServiceQuota";
+            let answer = reads.in_region(region).json(Service::Quotas, target, &body).await;
+            ((region.clone(), is_spot), answer.and_then(|answer| number(&answer, &["Quota", "Value"])))
+        }))
+        .await
     };
     let unreserved = async {
         stack?;
@@ -56,7 +62,12 @@ pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> O
         }))
     };
     let (vcpus, unreserved, health) = tokio::join!(vcpus, unreserved, health);
-    ObservedQuotas { vcpus, unreserved, health }
+    ObservedQuotas { vcpus: vcpus.into_iter().collect(), unreserved, health }
+}
+
+/// The quota of Fargate's processors.
+fn quota_code(is_spot: bool) -> &'static str {
+    if is_spot { "L-36FBB829" } else { "L-3032A538" }
 }
 
 fn is_public(stack: &Stack) -> bool {
@@ -76,9 +87,8 @@ fn whole(number: f64) -> u64 {
 /// Whether the account has room.
 pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, observed: &ObservedQuotas) -> Looked {
     let mut looked = Looked::default();
-    if !wishes.fargate_sizes.is_empty() {
-        for agent in agents {
-            let Ok((config, _)) = &agent.result else { continue };
+    if !wishes.fargate.is_empty() {
+        for (agent, config, _) in polled(agents) {
             let sentence = match config.launch_rate {
                 None => "launch_rate is null, and ECS takes 20 launches per second for Fargate".to_owned(),
                 Some(rate) if rate > FARGATE_RATE => {
@@ -90,10 +100,13 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
             looked.found(LAUNCH_RATE_HIGH.found(format!("agent {}", agent.agent), sentence, "set launch_rate: 20"));
         }
     }
-    match &observed.vcpus {
-        Some(Ok(quota)) => judge_vcpus(*quota, wishes, &mut looked),
-        Some(Err(error)) => unknown(&mut looked, "Fargate's quota", error, "servicequotas:GetServiceQuota"),
-        None => {}
+    for ((region, is_spot), quota) in &observed.vcpus {
+        match quota {
+            Ok(quota) => judge_vcpus(*quota, (region, *is_spot), wishes, &mut looked),
+            Err(error) => {
+                unknown(&mut looked, &subject(region, *is_spot), error, "servicequotas:GetServiceQuota");
+            }
+        }
     }
     match (&observed.unreserved, stack) {
         (Some(Ok(unreserved)), Some(stack)) => {
@@ -135,19 +148,28 @@ fn unknown(looked: &mut Looked, subject: &str, error: &AwsError, permission: &st
     looked.found(QUOTAS_UNKNOWN.found(subject, sentence, format!("allow {permission}")));
 }
 
-fn judge_vcpus(quota: f64, wishes: &Wishes, looked: &mut Looked) {
+/// A quota, for people.
+fn subject(region: &str, is_spot: bool) -> String {
+    format!("{}'s quota in {region}", if is_spot { "Fargate Spot" } else { "Fargate" })
+}
+
+fn judge_vcpus(quota: f64, (region, is_spot): (&str, bool), wishes: &Wishes, looked: &mut Looked) {
     let mut is_well = true;
-    for ((cpu, _), askers) in &wishes.fargate_sizes {
+    let of_quota = wishes.fargate.iter().filter(|(task, _)| task.region == region && task.is_spot == is_spot);
+    for (FargateTask { cpu, .. }, askers) in of_quota {
         let Some(vcpus) = cpu_units(cpu).map(|units| f64::from(units) / 1024.0) else { continue };
         if vcpus > quota {
             is_well = false;
-            let sentence = format!("{} wants {vcpus} processors, and the account has {quota} of Fargate", who(askers));
-            let mend = "aws service-quotas request-service-quota-increase --service-code fargate --quota-code L-3032A538 \
-                        --desired-value …";
-            looked.found(VCPU_QUOTA_SMALL.found("Fargate's quota", sentence, mend));
+            let sentence = format!("{} wants {vcpus} processors, and the account has {quota} there", who(askers));
+            let mend = format!(
+                "aws service-quotas request-service-quota-increase --region {region} --service-code fargate --quota-code {} \
+                 --desired-value …",
+                quota_code(is_spot)
+            );
+            looked.found(VCPU_QUOTA_SMALL.found(subject(region, is_spot), sentence, mend));
         }
     }
     if is_well {
-        looked.is_well(Group::Quotas, format!("Fargate: the account has {quota} processors"));
+        looked.is_well(Group::Quotas, format!("{}: {quota} processors", subject(region, is_spot)));
     }
 }

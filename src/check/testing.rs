@@ -4,7 +4,7 @@
 use super::Looked;
 use super::stack::Stack;
 use crate::aws::AwsError;
-use crate::config::{Environment, Loaded, LoadedAgent, Parameter, Root, load};
+use crate::config::{Environment, LoadedAgent, Parameter, Root, load};
 use crate::survey::{Home, Needs, RenderedLaunch, Survey, SurveyedDefinition, SurveyedLaunch};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -42,13 +42,8 @@ pub(super) fn parameter(name: &str, value: &str, is_secure: bool) -> Parameter {
 }
 
 /// The agent `etl`, configured so.
-pub(super) fn loaded(config: &str) -> Loaded {
-    load(&root(), &[parameter("/psa/test/config/etl", config, false)], &Environment::default())
-}
-
-/// The same, alone.
 pub(super) fn agents(config: &str) -> Vec<LoadedAgent> {
-    loaded(config).agents
+    load(&root(), &[parameter("/psa/test/config/etl", config, false)], &Environment::default()).agents
 }
 
 /// A stack with these parameters and resources.

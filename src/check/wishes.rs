@@ -1,8 +1,11 @@
 //! What the runs of the agents want of ECS and of the network, launch by launch. Pure.
 
+use super::permissions::ConditionContext;
 use crate::config::AgentConfig;
-use crate::survey::{DEFAULTS, Reach, RenderedLaunch, Survey, SurveyedLaunch, Undescribed};
-use crate::transport::shape::{at, items_at, text_at};
+use crate::survey::needs::{execution_role, of_launch, task_role};
+use crate::survey::place::{LaunchPlace, dns_suffix};
+use crate::survey::{Asked, DEFAULTS, PlaceNeeds, Reach, RenderedLaunch, Survey, SurveyedLaunch, Undescribed};
+use crate::transport::shape::text_at;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +20,41 @@ pub type Askers = BTreeSet<String>;
 pub struct Image {
     /// As it is written.
     pub name: String,
-    /// As containers' platforms call it: `amd64`, `arm64`.
-    pub architecture: &'static str,
+    /// As containers' platforms call it: `amd64`, `arm64`; `None`: the task runs on whatever instance has room.
+    pub architecture: Option<&'static str>,
+}
+
+/// A task on Fargate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FargateTask {
+    /// Its region.
+    pub region: String,
+    /// It may run on spare capacity, which has a quota of its own.
+    pub is_spot: bool,
+    /// As it is written; empty = not at all.
+    pub cpu: String,
+    /// As it is written; empty = not at all.
+    pub memory: String,
+}
+
+/// What an execution role has to do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoleRequest {
+    /// E.g. `ssm:GetParameters`.
+    pub action: &'static str,
+    /// ARN, or `*` where there is none.
+    pub resource: String,
+    /// What comes with it.
+    pub context: ConditionContext,
+}
+
+/// The agents' own secrets, which tasks may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OwnSecrets<'a> {
+    /// Where they are in Parameter Store; empty = nowhere.
+    pub path: &'a str,
+    /// ARN of the customer's key that they are encrypted with; empty = the account's own, which needs no permission.
+    pub key: &'a str,
 }
 
 /// A network that tasks are put into.
@@ -54,12 +90,12 @@ pub enum Subnets {
 pub struct Wishes {
     /// ARNs of clusters, with the capacity providers that runs want there.
     pub providers: BTreeMap<String, BTreeSet<String>>,
-    /// CPU and memory of tasks on Fargate, as they are written.
-    pub fargate_sizes: BTreeMap<(String, String), Askers>,
-    /// ARNs of task and execution roles.
-    pub roles: BTreeSet<String>,
-    /// What execution roles have to do: action and resource.
-    pub execution: BTreeMap<String, BTreeSet<(String, String)>>,
+    /// Tasks on Fargate.
+    pub fargate: BTreeMap<FargateTask, Askers>,
+    /// ARNs of task and execution roles, and the regions that they are wanted in.
+    pub roles: BTreeMap<String, BTreeSet<String>>,
+    /// What execution roles have to do.
+    pub execution: BTreeMap<String, BTreeSet<RoleRequest>>,
     /// Images.
     pub images: BTreeMap<Image, Askers>,
     /// ARNs of log groups that nobody creates.
@@ -72,8 +108,8 @@ pub struct Wishes {
     pub elsewhere: BTreeMap<String, Askers>,
 }
 
-/// What these agents' runs want. `secrets_key`: the key of the customer that guards secrets, if there is one.
-pub fn of(surveys: &[(&AgentConfig, &Survey)], secrets_key: &str) -> Wishes {
+/// What these agents' runs want.
+pub fn of(surveys: &[(&AgentConfig, &Survey)], secrets: OwnSecrets<'_>) -> Wishes {
     let mut wishes = Wishes::default();
     for (config, survey) in surveys {
         let mut counted: Vec<&SurveyedLaunch> = survey.launches.iter().filter(|launch| launch.is_served).collect();
@@ -89,7 +125,7 @@ pub fn of(surveys: &[(&AgentConfig, &Survey)], secrets_key: &str) -> Wishes {
             };
             let Ok(rendered) = &launch.rendered else { continue };
             if rendered.place.reach == Reach::Own {
-                wishes.add(&asker, rendered, secrets_key);
+                wishes.add(&asker, rendered, secrets);
             } else {
                 let account = rendered.place.account.as_deref().unwrap_or("an account that is not known");
                 wishes.elsewhere.entry(account.to_owned()).or_default().insert(asker);
@@ -103,154 +139,138 @@ pub fn of(surveys: &[(&AgentConfig, &Survey)], secrets_key: &str) -> Wishes {
 }
 
 impl Wishes {
-    fn add(&mut self, asker: &str, launch: &RenderedLaunch, secrets_key: &str) {
-        let (place, run_task) = (&launch.place, &launch.run_task);
-        let arn = |service: &str, region: &str, kind: &str, name: &str| {
-            if name.starts_with("arn:") {
-                name.to_owned()
-            } else {
-                place.arn(service, region, &format!("{kind}{name}"))
-            }
-        };
-        let text = |map: &Map<String, Value>, key: &str| {
-            map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
-        };
-        let cluster = text(run_task, "cluster").unwrap_or_else(|| "default".into());
-        let providers = self.providers.entry(arn("ecs", &place.region, "cluster/", &cluster)).or_default();
-        let strategy = run_task.get("capacityProviderStrategy").and_then(Value::as_array).into_iter().flatten();
-        providers.extend(strategy.filter_map(|entry| text_at(entry, &["capacityProvider"])).map(str::to_owned));
-        let is_fargate_provider = |provider: &String| provider.starts_with("FARGATE");
-        let on_fargate =
-            text(run_task, "launchType").as_deref() == Some("FARGATE") || providers.iter().any(is_fargate_provider);
-
-        let empty = Map::new();
-        let definition = launch.definition.said().unwrap_or(&empty);
-        let overrides = run_task.get("overrides").and_then(Value::as_object).unwrap_or(&empty);
-        let either = |key: &str| text(overrides, key).or_else(|| text(definition, key));
-        let size = either("cpu").zip(either("memory")).filter(|_| on_fargate);
-        if let Some(size) = size {
-            self.fargate_sizes.entry(size).or_default().insert(asker.to_owned());
+    fn add(&mut self, asker: &str, launch: &RenderedLaunch, secrets: OwnSecrets<'_>) {
+        let (place, needs) = (&launch.place, of_launch(asker, launch));
+        for cluster in needs.clusters.keys() {
+            self.providers.entry(cluster.clone()).or_default().extend(needs.capacity_providers.keys().cloned());
         }
-        let role = |key: &str| either(key).map(|role| arn("iam", "", "role/", &role));
-        let execution_role = role("executionRoleArn");
-        self.roles.extend(role("taskRoleArn").into_iter().chain(execution_role.clone()));
-        let said = Value::Object(definition.clone());
-        let containers =
-            Containers::of(&said, &place.region, &|region, group| arn("logs", region, "log-group:", group));
-        let architecture = match text_at(&said, &["runtimePlatform", "cpuArchitecture"]) {
-            Some("ARM64") => "arm64",
-            _ => "amd64",
-        };
-        for name in &containers.images {
+        let definition = launch.definition.said();
+        let fargate = fargate(&needs);
+        // What a definition says that is not known may be anything.
+        let size = needs.sizes.keys().next().and_then(|size| size.split_once('/'));
+        if let Some((cpu, memory)) = size.or(definition.and(Some(("", "")))) {
+            for is_spot in &fargate {
+                let (region, is_spot) = (place.region.clone(), *is_spot);
+                let task = FargateTask { region, is_spot, cpu: cpu.to_owned(), memory: memory.to_owned() };
+                self.fargate.entry(task).or_default().insert(asker.to_owned());
+            }
+        }
+        let execution_role = execution_role(launch);
+        for role in task_role(launch).into_iter().chain(execution_role.clone()) {
+            self.roles.entry(role).or_default().insert(place.region.clone());
+        }
+        let architecture = architecture(definition, !fargate.is_empty());
+        for name in needs.images.keys() {
             let image = Image { name: name.clone(), architecture };
             self.images.entry(image).or_default().insert(asker.to_owned());
         }
-        self.log_groups
-            .extend(containers.log_groups.iter().filter(|(_, created)| !**created).map(|(arn, _)| arn.clone()));
+        let nobody_creates = |group: &&String| !needs.created_log_groups.contains_key(*group);
+        self.log_groups.extend(needs.log_groups.keys().filter(nobody_creates).cloned());
         if let Some(role) = execution_role {
-            let parameter = |name: &str| arn("ssm", &place.region, "parameter/", name.trim_start_matches('/'));
-            let has = containers.tasks_of(&parameter, secrets_key);
-            self.execution.entry(role).or_default().extend(has);
+            self.execution.entry(role).or_default().extend(requests(place, &needs, secrets));
         }
-        if let Some(network) = network(launch, &place.region, &containers) {
+        if let Some(network) = network(launch, &needs) {
             self.networks.entry(network).or_default().insert(asker.to_owned());
         }
     }
 }
 
-fn network(launch: &RenderedLaunch, region: &str, containers: &Containers) -> Option<WantedNetwork> {
-    let run_task = Value::Object(launch.run_task.clone());
-    let configured = at(&run_task, &["networkConfiguration", "awsvpcConfiguration"]);
-    let texts = |key: &str| -> Vec<String> {
-        let items = configured.map(|configured| items_at(configured, &[key])).unwrap_or_default();
-        let mut texts: Vec<String> = items.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        texts.sort();
-        texts
+/// The kinds of Fargate's capacity that a launch may be given, of which spare one is `true`. None where it runs on instances,
+/// or on what the cluster does by default.
+fn fargate(needs: &PlaceNeeds) -> BTreeSet<bool> {
+    let kind = |name: &String| match name.as_str() {
+        "FARGATE" => Some(false),
+        "FARGATE_SPOT" => Some(true),
+        _ => None,
     };
-    let named = texts("subnets");
+    needs.launch_types.keys().chain(needs.capacity_providers.keys()).filter_map(kind).collect()
+}
+
+/// Fargate runs on X86 where nothing else is said; on instances that decides nothing.
+fn architecture(definition: Option<&Map<String, Value>>, on_fargate: bool) -> Option<&'static str> {
+    let platform = definition?.get("runtimePlatform");
+    match platform.and_then(|platform| text_at(platform, &["cpuArchitecture"])) {
+        Some("ARM64") => Some("arm64"),
+        Some("X86_64") => Some("amd64"),
+        None if on_fargate => Some("amd64"),
+        Some(_) | None => None,
+    }
+}
+
+fn network(launch: &RenderedLaunch, needs: &PlaceNeeds) -> Option<WantedNetwork> {
+    let configured = launch.run_task.get("networkConfiguration").and_then(|network| network.get("awsvpcConfiguration"));
     let is_public = configured.is_none_or(|configured| text_at(configured, &["assignPublicIp"]) == Some("ENABLED"));
-    let subnets = match (&launch.network, named.is_empty()) {
-        (_, false) => Subnets::Named(named),
-        (Some(lookup), true) => lookup.vpc_id().map_or(Subnets::OfDefaultVpc, |id| Subnets::OfVpc(id.to_owned())),
-        (None, true) => return None,
+    let ids = |asked: &Asked| -> Vec<String> { asked.keys().cloned().collect() };
+    let subnets = match &launch.network {
+        _ if !needs.subnets.is_empty() => Subnets::Named(ids(&needs.subnets)),
+        Some(lookup) => lookup.vpc_id().map_or(Subnets::OfDefaultVpc, |id| Subnets::OfVpc(id.to_owned())),
+        None => return None,
     };
-    let has = |service: &str| containers.secrets.iter().any(|secret| secret.contains(service));
-    let of_parameters = containers.secrets.iter().any(|secret| !secret.contains(":secretsmanager:"));
+    let of_manager = |secret: &String| secret.contains(":secretsmanager:");
     Some(WantedNetwork {
-        region: region.to_owned(),
+        region: launch.place.region.clone(),
         subnets,
-        security_groups: texts("securityGroups"),
+        security_groups: ids(&needs.security_groups),
         is_public,
-        secrets: (of_parameters, has(":secretsmanager:")),
-        uses: (containers.images.iter().any(|image| Registry::of(image).is_some()), !containers.log_groups.is_empty()),
+        secrets: (needs.secrets.keys().any(|secret| !of_manager(secret)), needs.secrets.keys().any(of_manager)),
+        uses: (needs.images.keys().any(|image| Registry::of(image).is_some()), !needs.log_groups.is_empty()),
     })
 }
 
-/// What a task definition's containers have.
-#[derive(Debug, Default)]
-struct Containers {
-    images: BTreeSet<String>,
-    /// ARNs of log groups, and whether the container creates them.
-    log_groups: BTreeMap<String, bool>,
-    secrets: BTreeSet<String>,
+/// What an execution role has to do before the containers run.
+fn requests(place: &LaunchPlace, needs: &PlaceNeeds, own: OwnSecrets<'_>) -> BTreeSet<RoleRequest> {
+    let mut all = BTreeSet::new();
+    let mut has = |action, resource: String, context| {
+        all.insert(RoleRequest { action, resource, context });
+    };
+    for registry in needs.images.keys().filter_map(|image| Registry::of(image)) {
+        has("ecr:GetAuthorizationToken", "*".to_owned(), None);
+        for action in ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"] {
+            has(action, registry.repository_arn(), None);
+        }
+    }
+    for group in needs.log_groups.keys() {
+        for action in ["logs:CreateLogStream", "logs:PutLogEvents"] {
+            has(action, format!("{group}:log-stream:prefect/flow/0123456789abcdef"), None);
+        }
+        if needs.created_log_groups.contains_key(group) {
+            has("logs:CreateLogGroup", group.clone(), None);
+        }
+    }
+    for secret in needs.secrets.keys() {
+        if secret.contains(":secretsmanager:") {
+            let arn = secret.split(':').take(7).collect::<Vec<_>>().join(":");
+            has("secretsmanager:GetSecretValue", arn, None);
+            continue;
+        }
+        let parameter = if secret.starts_with("arn:") {
+            secret.clone()
+        } else {
+            place.arn("ssm", &place.region, &format!("parameter/{}", secret.trim_start_matches('/')))
+        };
+        if let Some(region) = own.guarded(&parameter) {
+            // Keys of other parameters are not known, and this one is used by Parameter Store alone.
+            let via = format!("ssm.{region}.{}", dns_suffix(region));
+            has("kms:Decrypt", own.key.to_owned(), Some(("kms:ViaService", via)));
+        }
+        has("ssm:GetParameters", parameter, None);
+    }
+    all
 }
 
-impl Containers {
-    fn of(definition: &Value, region: &str, group_arn: &dyn Fn(&str, &str) -> String) -> Self {
-        let mut all = Self::default();
-        for container in items_at(definition, &["containerDefinitions"]) {
-            all.images.extend(text_at(container, &["image"]).map(str::to_owned));
-            let option = |name: &str| text_at(container, &["logConfiguration", "options", name]);
-            if text_at(container, &["logConfiguration", "logDriver"]) == Some("awslogs")
-                && let Some(group) = option("awslogs-group")
-            {
-                let created = option("awslogs-create-group").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-                let known =
-                    all.log_groups.entry(group_arn(option("awslogs-region").unwrap_or(region), group)).or_default();
-                *known |= created;
-            }
-            let secrets = items_at(container, &["secrets"]);
-            let of_log = items_at(container, &["logConfiguration", "secretOptions"]);
-            let values = secrets.iter().chain(of_log).filter_map(|secret| text_at(secret, &["valueFrom"]));
-            all.secrets.extend(values.map(str::to_owned));
-            all.secrets
-                .extend(text_at(container, &["repositoryCredentials", "credentialsParameter"]).map(str::to_owned));
-        }
-        all
+impl OwnSecrets<'_> {
+    /// The region of a parameter that the customer's key guards.
+    fn guarded<'p>(&self, parameter: &'p str) -> Option<&'p str> {
+        let (_, name) = parameter.split_once(":parameter")?;
+        let below = name.strip_prefix(self.path).filter(|rest| !self.path.is_empty() && rest.starts_with('/'));
+        let region = region_of(parameter);
+        (below.is_some() && !self.key.is_empty() && region_of(self.key) == region).then_some(region)
     }
+}
 
-    /// What the execution role has to do before the containers run.
-    fn tasks_of(&self, parameter_arn: &dyn Fn(&str) -> String, secrets_key: &str) -> BTreeSet<(String, String)> {
-        let mut all = BTreeSet::new();
-        let mut has = |action: &str, resource: String| {
-            all.insert((action.to_owned(), resource));
-        };
-        for registry in self.images.iter().filter_map(|image| Registry::of(image)) {
-            has("ecr:GetAuthorizationToken", "*".to_owned());
-            for action in ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"] {
-                has(action, registry.repository_arn());
-            }
-        }
-        for (group, created) in &self.log_groups {
-            for action in ["logs:CreateLogStream", "logs:PutLogEvents"] {
-                has(action, format!("{group}:log-stream:prefect/flow/0123456789abcdef"));
-            }
-            if *created {
-                has("logs:CreateLogGroup", group.clone());
-            }
-        }
-        for secret in &self.secrets {
-            if secret.contains(":secretsmanager:") {
-                has("secretsmanager:GetSecretValue", secret.split(':').take(7).collect::<Vec<_>>().join(":"));
-                continue;
-            }
-            has("ssm:GetParameters", if secret.starts_with("arn:") { secret.clone() } else { parameter_arn(secret) });
-            if !secrets_key.is_empty() {
-                has("kms:Decrypt", secrets_key.to_owned());
-            }
-        }
-        all
-    }
+/// The region of an ARN.
+pub(super) fn region_of(arn: &str) -> &str {
+    arn.split(':').nth(3).unwrap_or_default()
 }
 
 /// An image of ECR, taken apart.

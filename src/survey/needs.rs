@@ -34,6 +34,8 @@ pub struct PlaceNeeds {
     pub execution_roles: Asked,
     /// ARNs of the log groups that containers write to, without a stream.
     pub log_groups: Asked,
+    /// Those among them that containers create themselves.
+    pub created_log_groups: Asked,
     /// Those among them whose last lines are read when a flow's container dies.
     pub read_log_groups: Asked,
     /// Images of all containers.
@@ -85,44 +87,7 @@ impl Needs {
 
     /// Takes down what a launch asks for.
     pub fn add(&mut self, asker: &str, launch: &RenderedLaunch) {
-        let place = &launch.place;
-        let needs = self.places.entry(place.clone()).or_default();
-        let cluster = text(&launch.run_task, "cluster").unwrap_or("default");
-        let is_arn = |written: &str| written.starts_with("arn:");
-        let cluster_arn = if is_arn(cluster) {
-            cluster.to_owned()
-        } else {
-            place.arn("ecs", &place.region, &format!("cluster/{cluster}"))
-        };
-        ask(&mut needs.clusters, &cluster_arn, asker);
-
-        let overrides = launch.run_task.get("overrides").and_then(Value::as_object);
-        let definition = launch.definition.said();
-        for said in [definition, overrides].into_iter().flatten() {
-            for (key, roles) in
-                [("taskRoleArn", &mut needs.task_roles), ("executionRoleArn", &mut needs.execution_roles)]
-            {
-                let Some(role) = text(said, key) else { continue };
-                let role = if is_arn(role) { role.to_owned() } else { place.arn("iam", "", &format!("role/{role}")) };
-                ask(roles, &role, asker);
-            }
-        }
-        if let SurveyedDefinition::Named { name, described } = &launch.definition {
-            ask(&mut needs.task_definitions, name, asker);
-            if let Err(why) = described {
-                needs.unknown_definitions.insert(name.clone(), why.clone());
-            }
-        }
-        needs.network(asker, launch);
-        if let Some(definition) = definition {
-            needs.containers(asker, definition, place);
-            let read = log_stream(definition, Some(&launch.flow_container), "", Generation::TwoOrThree);
-            if let Some(LogStream { group, region, .. }) = read {
-                let region = region.as_deref().unwrap_or(&place.region);
-                ask(&mut needs.read_log_groups, &place.arn("logs", region, &format!("log-group:{group}")), asker);
-            }
-        }
-        needs.capacity(asker, &launch.run_task, definition, overrides);
+        self.places.entry(launch.place.clone()).or_default().merge(of_launch(asker, launch));
     }
 
     /// Takes down what the runs of another agent ask for too.
@@ -157,6 +122,62 @@ impl Needs {
     }
 }
 
+/// What a launch asks for where it goes.
+pub fn of_launch(asker: &str, launch: &RenderedLaunch) -> PlaceNeeds {
+    let (place, mut needs) = (&launch.place, PlaceNeeds::default());
+    let cluster = text(&launch.run_task, "cluster").unwrap_or("default");
+    ask(&mut needs.clusters, &arn(cluster, |name| place.arn("ecs", &place.region, &format!("cluster/{name}"))), asker);
+    for (key, asked) in [(TASK_ROLE, &mut needs.task_roles), (EXECUTION_ROLE, &mut needs.execution_roles)] {
+        roles(launch, key).iter().for_each(|role| ask(asked, role, asker));
+    }
+    if let SurveyedDefinition::Named { name, described } = &launch.definition {
+        ask(&mut needs.task_definitions, name, asker);
+        if let Err(why) = described {
+            needs.unknown_definitions.insert(name.clone(), why.clone());
+        }
+    }
+    needs.network(asker, launch);
+    let definition = launch.definition.said();
+    if let Some(definition) = definition {
+        needs.containers(asker, definition, place);
+        let read = log_stream(definition, Some(&launch.flow_container), "", Generation::TwoOrThree);
+        if let Some(LogStream { group, region, .. }) = read {
+            let region = region.as_deref().unwrap_or(&place.region);
+            ask(&mut needs.read_log_groups, &place.arn("logs", region, &format!("log-group:{group}")), asker);
+        }
+    }
+    let overrides = launch.run_task.get("overrides").and_then(Value::as_object);
+    needs.capacity(asker, &launch.run_task, definition, overrides);
+    needs
+}
+
+/// Key of a task's own role, in definitions and overrides.
+const TASK_ROLE: &str = "taskRoleArn";
+/// Key of the role that ECS starts a task with.
+const EXECUTION_ROLE: &str = "executionRoleArn";
+
+/// ARN of the role that the tasks of a launch have.
+pub fn task_role(launch: &RenderedLaunch) -> Option<String> {
+    roles(launch, TASK_ROLE).pop()
+}
+
+/// ARN of the role that ECS starts the tasks of a launch with.
+pub fn execution_role(launch: &RenderedLaunch) -> Option<String> {
+    roles(launch, EXECUTION_ROLE).pop()
+}
+
+/// ARNs of the roles that a launch names, that of the tasks last: an override comes after what it overrides.
+fn roles(launch: &RenderedLaunch, key: &str) -> Vec<String> {
+    let overrides = launch.run_task.get("overrides").and_then(Value::as_object);
+    let said = [launch.definition.said(), overrides].into_iter().flatten().filter_map(|said| text(said, key));
+    said.map(|role| arn(role, |name| launch.place.arn("iam", "", &format!("role/{name}")))).collect()
+}
+
+/// An ARN as it is, or that of a name.
+fn arn(written: &str, of_name: impl Fn(&str) -> String) -> String {
+    if written.starts_with("arn:") { written.to_owned() } else { of_name(written) }
+}
+
 impl PlaceNeeds {
     fn merge(&mut self, other: Self) {
         let Self {
@@ -164,6 +185,7 @@ impl PlaceNeeds {
             task_roles,
             execution_roles,
             log_groups,
+            created_log_groups,
             read_log_groups,
             images,
             secrets,
@@ -182,6 +204,7 @@ impl PlaceNeeds {
             (&mut self.task_roles, task_roles),
             (&mut self.execution_roles, execution_roles),
             (&mut self.log_groups, log_groups),
+            (&mut self.created_log_groups, created_log_groups),
             (&mut self.read_log_groups, read_log_groups),
             (&mut self.images, images),
             (&mut self.secrets, secrets),
@@ -223,7 +246,12 @@ impl PlaceNeeds {
                 && let Some(group) = text_at(&["logConfiguration", "options", "awslogs-group"])
             {
                 let region = text_at(&["logConfiguration", "options", "awslogs-region"]).unwrap_or(&place.region);
-                ask(&mut self.log_groups, &place.arn("logs", region, &format!("log-group:{group}")), asker);
+                let group = place.arn("logs", region, &format!("log-group:{group}"));
+                ask(&mut self.log_groups, &group, asker);
+                let created = text_at(&["logConfiguration", "options", "awslogs-create-group"]);
+                if created.is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+                    ask(&mut self.created_log_groups, &group, asker);
+                }
             }
             let secrets = items(at(&["secrets"])).chain(items(at(&["logConfiguration", "secretOptions"])));
             let values = secrets.filter_map(|secret| secret.get("valueFrom").and_then(Value::as_str));

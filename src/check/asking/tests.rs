@@ -17,6 +17,18 @@ fn a_cluster_is_missing_where_ecs_says_so() {
 }
 
 #[test]
+fn of_too_many_the_first_are_looked_at_and_the_others_counted() {
+    let mut beyond = BTreeMap::new();
+    assert_eq!(some("images", 0..MOST, &mut beyond).len(), MOST);
+    assert_eq!(some("roles", 0..MOST + 17, &mut beyond), (0..MOST).collect::<Vec<_>>());
+    assert_eq!(beyond, [("roles", (MOST, MOST + 17))].into());
+    let observed = ObservedEcs { beyond, ..ObservedEcs::default() };
+    let looked = super::super::ecs::judge(&Wishes::default(), &observed);
+    assert_eq!(super::super::testing::codes(&looked), ["PSA499"]);
+    assert!(looked.findings[0].sentence.contains("40 of 57"), "{looked:?}");
+}
+
+#[test]
 fn a_log_group_is_missing_where_a_list_lacks_it() {
     let listed = json!({"logGroups": [{"logGroupName": "prefect-2"}, {"logGroupName": "prefect"}]});
     assert_eq!((is_listed(&listed, "prefect"), is_listed(&listed, "pref")), (Ok(true), Ok(false)));

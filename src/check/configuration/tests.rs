@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::super::testing::{agents, codes, denied, loaded, parameter, refused, root, stack};
+use super::super::testing::{agents, codes, denied, parameter, refused, root, stack};
 use super::*;
 use crate::config::{Environment, load};
 
@@ -47,10 +47,13 @@ fn agents_are_judged_by_their_configuration_and_their_credential() {
         (CLOUD, true, &["PSA104"]),
         (CLOUD, false, &[]),
     ] {
-        let looked = judge_agents(Some(&root()), &loaded(config), &[], secrets_known);
+        let looked = judge_agents(Some(&root()), &agents(config), secrets_known);
         assert_eq!(codes(&looked), found, "{config}");
     }
-    assert_eq!(codes(&judge_agents(Some(&root()), &Loaded::default(), &[], true)), ["PSA102"]);
+    assert_eq!(codes(&judge_agents(Some(&root()), &[], true)), ["PSA102"]);
+    let looked = judge_agents(Some(&root()), &agents(&format!("{CLOUD}enabled: false\n")), true);
+    assert_eq!(codes(&looked), [""; 0], "nobody polls for it, and so it needs no key");
+    assert!(looked.well[0].1.contains("enabled: false"), "{looked:?}");
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn what_belongs_to_nobody_is_named() {
             .map(of);
     let loaded = load(&root(), &all, &Environment::default());
     let state = ["state/etl/status", "state/gone/polls", "state/etl/polls"].map(|name| format!("/psa/test/{name}"));
-    let looked = judge_agents(Some(&root()), &loaded, &state, true);
+    let looked = judge_leftovers(&root(), &loaded, &state);
     let mut named: Vec<_> = looked.findings.iter().map(|finding| finding.subject.as_str()).collect();
     named.sort_unstable();
     let left = ["/psa/test/secrets/etl/api-kay", "/psa/test/secrets/gone/api-key", "/psa/test/state/gone/polls"];

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use super::super::Severity;
 use super::super::testing::{codes, home, launch, root, stack, survey};
 use super::*;
 use serde_json::json;
@@ -13,7 +14,10 @@ fn stock() -> (Stack, Vec<Wanted>) {
     let stack = stack(&[("PassableRoleArns", "arn:aws:iam::1:role/a")], &resources);
     let definition = json!({
         "family": "flows", "executionRoleArn": "arn:aws:iam::123456789012:role/ecsTaskExecutionRole",
-        "containerDefinitions": [{"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/company"}}}],
+        "containerDefinitions": [
+            {"name": "flow", "logConfiguration": {"logDriver": "awslogs", "options": {
+                "awslogs-group": "/company", "awslogs-stream-prefix": "p"}}},
+            {"name": "side", "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/side"}}}],
     });
     let wanted = all(&definition, &json!({"cluster": "prefect"}), &stack);
     (stack, wanted)
@@ -38,6 +42,7 @@ fn the_requests_of_a_launch_are_asked_for_with_their_context() {
     has("ssm:PutParameter", "arn:aws:ssm:us-east-1:123456789012:parameter/psa/test/state/etl/status", None);
     let group = "arn:aws:logs:us-east-1:123456789012:log-group:/company:log-stream:prefect/flow/0123456789abcdef";
     has("logs:GetLogEvents", group, None);
+    assert!(!wanted.iter().any(|one| one.resource.contains("/side")), "nobody reads the logs of other containers");
     assert!(!wanted.iter().any(|one| one.action.starts_with("ec2:")), "no network is looked up");
 }
 
@@ -58,16 +63,73 @@ fn what_is_denied_names_the_parameter_of_the_stack_with_all_that_it_must_hold() 
         ("ssm:GetParametersByPath", SimulatedDecision::Implicit, &["PSA307", "PSA307"]),
         ("iam:PassRole", SimulatedDecision::Unknown("no".into()), &["PSA399"]),
     ] {
-        let looked = judge(&stack, &wanted, &decisions(action, &decision));
+        let looked = judge(&stack, &home(), &wanted, &decisions(action, &decision));
         assert_eq!(codes(&looked), found, "{action} {decision:?}");
     }
-    let looked = judge(&stack, &wanted, &decisions("iam:PassRole", &SimulatedDecision::Implicit));
+    let looked = judge(&stack, &home(), &wanted, &decisions("iam:PassRole", &SimulatedDecision::Implicit));
     let finding = looked.findings.first().unwrap();
     assert_eq!(finding.subject, "role psa-PollRole-1");
     let holds = "PassableRoleArns=arn:aws:iam::123456789012:role/ecsTaskExecutionRole,arn:aws:iam::1:role/a";
     assert!(finding.mend.ends_with(holds), "{}", finding.mend);
-    let looked = judge(&stack, &wanted, &decisions("iam:PassRole", &SimulatedDecision::Explicit));
+    let of_logs = judge(&stack, &home(), &wanted, &decisions("logs:GetLogEvents", &SimulatedDecision::Implicit));
+    assert_eq!(of_logs.findings[0].severity, Severity::Warning, "runs start without it");
+    let looked = judge(&stack, &home(), &wanted, &decisions("iam:PassRole", &SimulatedDecision::Explicit));
     assert!(looked.findings.first().unwrap().mend.contains("boundary"));
+}
+
+/// Whoever deploys what the line says must not take from other runs what they have.
+#[test]
+fn what_a_stack_allows_by_default_stays() {
+    let (stack, wanted) = stock();
+    let stack = Stack { parameters: [].into(), ..stack };
+    let all = vec![SimulatedDecision::Implicit; wanted.len()];
+    let looked = judge(&stack, &home(), &wanted, &all);
+    for (name, arns) in [
+        (
+            "ClusterArns",
+            &["arn:aws:ecs:us-east-1:123456789012:cluster/*", "arn:aws:ecs:us-east-1:123456789012:cluster/prefect"][..],
+        ),
+        (
+            "PassableRoleArns",
+            &[
+                "arn:aws:iam::123456789012:role/ecsTaskExecutionRole",
+                "arn:aws:iam::123456789012:role/prefect-serverless-agent/*",
+            ],
+        ),
+        (
+            "TaskLogArns",
+            &[
+                "arn:aws:logs:*:123456789012:log-group:/prefect/*:log-stream:*",
+                "arn:aws:logs:*:123456789012:log-group:prefect*:log-stream:*",
+                "arn:aws:logs:us-east-1:123456789012:log-group:/company:log-stream:*",
+            ],
+        ),
+    ] {
+        let written = format!("{name}={}", arns.join(","));
+        assert!(looked.findings.iter().any(|finding| finding.mend.ends_with(&written)), "{written}: {looked:#?}");
+    }
+    let template = include_str!("../../../template.yaml");
+    for (name, arns) in DEFAULTS {
+        for arn in arns {
+            assert!(template.contains(&format!("!Sub {arn}\n")), "template.yaml has no default {arn} of {name}");
+        }
+    }
+}
+
+/// Each line is deployed by itself: the last must not undo the first.
+#[test]
+fn two_lines_of_a_parameter_say_the_same() {
+    let resources = [("PollRole", "psa-PollRole-1")];
+    let stack = stack(&[], &resources);
+    let definition = json!({"family": "flows", "executionRoleArn": "one", "taskRoleArn": "two"});
+    let wanted = all(&definition, &json!({"cluster": "prefect"}), &stack);
+    let of = |one: &Wanted| {
+        if one.action == "iam:PassRole" { SimulatedDecision::Implicit } else { SimulatedDecision::Allowed }
+    };
+    let looked = judge(&stack, &home(), &wanted, &wanted.iter().map(of).collect::<Vec<_>>());
+    let mends: BTreeSet<_> = looked.findings.iter().map(|finding| finding.mend.as_str()).collect();
+    assert_eq!((looked.findings.len(), mends.len()), (2, 1), "{looked:#?}");
+    assert!(mends.iter().all(|mend| mend.contains("role/one,") && mend.contains("role/two")), "{mends:?}");
 }
 
 #[test]
@@ -88,11 +150,11 @@ fn an_answer_is_read_by_the_resource_that_it_names() {
     let answer = |resource: &str, said: &str| {
         Ok(json!({"EvaluationResults": [{"EvalResourceName": resource, "EvalDecision": said}]}))
     };
-    assert_eq!(decision(&answer("*", "allowed"), "*"), SimulatedDecision::Allowed);
-    assert_eq!(decision(&answer("*", "implicitDeny"), "*"), SimulatedDecision::Implicit);
-    assert_eq!(decision(&answer("*", "explicitDeny"), "*"), SimulatedDecision::Explicit);
+    assert_eq!(decision(&answer("*", "allowed"), "ecs:RunTask", "*"), SimulatedDecision::Allowed);
+    assert_eq!(decision(&answer("*", "implicitDeny"), "ecs:RunTask", "*"), SimulatedDecision::Implicit);
+    assert_eq!(decision(&answer("*", "explicitDeny"), "ecs:RunTask", "*"), SimulatedDecision::Explicit);
     for odd in [answer("arn", "allowed"), answer("*", "perhaps"), Ok(json!({})), Err(super::super::testing::denied())] {
-        assert!(matches!(decision(&odd, "*"), SimulatedDecision::Unknown(_)), "{odd:?}");
+        assert!(matches!(decision(&odd, "ecs:RunTask", "*"), SimulatedDecision::Unknown(_)), "{odd:?}");
     }
     let nested = Ok(
         json!({"EvaluationResults": [{"EvalResourceName": "a", "EvalDecision": "allowed", "ResourceSpecificResults": [
@@ -100,9 +162,24 @@ fn an_answer_is_read_by_the_resource_that_it_names() {
         {"EvalResourceName": "b", "EvalResourceDecision": "implicitDeny", "MissingContextValues": ["ecs:CreateAction"]},
         {"EvalResourceName": "c", "EvalResourceDecision": "explicitDeny", "MissingContextValues": ["aws:SourceVpc"]}]}]}),
     );
-    assert_eq!(decision(&nested, "a"), SimulatedDecision::Allowed);
-    assert_eq!(decision(&nested, "b"), SimulatedDecision::Implicit, "keys of other statements change nothing");
-    assert!(matches!(decision(&nested, "c"), SimulatedDecision::Unknown(why) if why.contains("aws:SourceVpc")));
+    assert_eq!(decision(&nested, "ecs:RunTask", "a"), SimulatedDecision::Allowed);
+    assert_eq!(
+        decision(&nested, "ecs:RunTask", "b"),
+        SimulatedDecision::Implicit,
+        "keys of other statements change nothing"
+    );
+    assert!(
+        matches!(decision(&nested, "ecs:RunTask", "c"), SimulatedDecision::Unknown(why) if why.contains("aws:SourceVpc"))
+    );
+}
+
+/// Parameter Store goes to KMS with more than the key's user says of itself.
+#[test]
+fn what_kms_is_told_besides_decides_nothing_here() {
+    let answer = Ok(json!({"EvaluationResults": [{"EvalResourceName": "key", "EvalDecision": "implicitDeny",
+        "MissingContextValues": ["kms:EncryptionContext:PARAMETER_ARN"]}]}));
+    assert!(matches!(decision(&answer, "kms:Decrypt", "key"), SimulatedDecision::Unknown(why) if why.contains("kms:")));
+    assert_eq!(decision(&answer, "ecs:RunTask", "key"), SimulatedDecision::Implicit);
 }
 
 #[test]

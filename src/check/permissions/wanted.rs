@@ -136,8 +136,8 @@ fn launches(survey: &Survey, all: &mut BTreeSet<Wanted>) {
             let remedy = Remedy::Parameter("PassableRoleArns", role.clone());
             all.insert(of(Function::Poll, "iam:PassRole", role.clone(), context, remedy));
         }
-        for group in needs.log_groups.keys() {
-            let remedy = Remedy::Parameter("TaskLogArns", format!("{group}:*"));
+        for group in needs.read_log_groups.keys() {
+            let remedy = Remedy::Parameter("TaskLogArns", format!("{group}:log-stream:*"));
             let stream = format!("{group}:log-stream:prefect/flow/0123456789abcdef");
             all.insert(of(Function::TaskEvents, "logs:GetLogEvents", stream, None, remedy));
         }

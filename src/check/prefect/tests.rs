@@ -67,6 +67,14 @@ fn with_prefect_1_it_is_flows_that_do_not_render() {
 }
 
 #[test]
+fn a_pool_that_is_looked_at_in_part_is_said_to_be() {
+    let pool = Some(PoolSurvey { is_cut: true, ..pool("ecs", false) });
+    let looked = judge_rendering("agent etl", &Survey { pool, ..known() });
+    assert_eq!(codes(&looked), ["PSA299"]);
+    assert!(looked.findings[0].sentence.contains("200") && looked.well.len() == 1, "{looked:?}");
+}
+
+#[test]
 fn what_is_wrong_with_the_template_is_said_once() {
     let broken = |why: &str, is_certain| SurveyedLaunch {
         rendered: Err(Unrendered { why: why.into(), is_certain }),

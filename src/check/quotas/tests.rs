@@ -4,12 +4,15 @@ use super::*;
 const CONFIG: &str = "prefect: 3\napi: http://prefect/api\nwork_pool: ecs\n";
 
 fn wishes() -> Wishes {
-    let fargate_sizes = [(("4 vCPU".to_owned(), "8 GB".to_owned()), ["hello/prod".to_owned()].into())].into();
-    Wishes { fargate_sizes, ..Wishes::default() }
+    Wishes { fargate: [(task("us-east-1", false), ["hello/prod".to_owned()].into())].into(), ..Wishes::default() }
+}
+
+fn task(region: &str, is_spot: bool) -> FargateTask {
+    FargateTask { region: region.into(), is_spot, cpu: "4 vCPU".into(), memory: "8 GB".into() }
 }
 
 fn nothing() -> ObservedQuotas {
-    ObservedQuotas { vcpus: None, unreserved: None, health: None }
+    ObservedQuotas { vcpus: BTreeMap::new(), unreserved: None, health: None }
 }
 
 #[test]
@@ -26,8 +29,26 @@ fn launches_per_second_are_what_ecs_takes() {
 #[test]
 fn a_task_fits_the_quota() {
     for (quota, found) in [(Ok(4.0), &[][..]), (Ok(3.0), &["PSA702"]), (Err(denied()), &["PSA799"])] {
-        let observed = ObservedQuotas { vcpus: Some(quota), ..nothing() };
+        let observed = ObservedQuotas { vcpus: [(("us-east-1".to_owned(), false), quota)].into(), ..nothing() };
         assert_eq!(codes(&judge(None, &agents(CONFIG), &wishes(), &observed)), found, "{observed:?}");
+    }
+}
+
+#[test]
+fn each_region_and_spare_capacity_has_a_quota_of_its_own() {
+    let quota = |region: &str, is_spot, quota| ((region.to_owned(), is_spot), Ok(quota));
+    let vcpus = [quota("us-east-1", false, 100.0), quota("us-east-1", true, 2.0), quota("eu-west-1", false, 1.0)];
+    let observed = ObservedQuotas { vcpus: vcpus.into(), ..nothing() };
+    for (task, subject) in [
+        (task("us-east-1", false), None),
+        (task("us-east-1", true), Some("Fargate Spot's quota in us-east-1")),
+        (task("eu-west-1", false), Some("Fargate's quota in eu-west-1")),
+    ] {
+        let fargate = [(task.clone(), ["hello/prod".to_owned()].into())].into();
+        let looked = judge(None, &agents(CONFIG), &Wishes { fargate, ..Wishes::default() }, &observed);
+        let finding = looked.findings.first();
+        assert_eq!(finding.map(|finding| finding.subject.as_str()), subject, "{task:?}");
+        assert!(finding.is_none_or(|finding| finding.mend.contains(&format!("--region {}", task.region))), "{task:?}");
     }
 }
 
@@ -43,7 +64,7 @@ fn polls_may_overlap_and_a_public_url_has_concurrency_of_its_own() {
         (&[("HealthAuthType", "NONE")], Ok(1000), Some(Ok(Some(5))), &[]),
         (&[("HealthAuthType", "NONE")], Ok(1000), Some(Err(denied())), &["PSA799"]),
     ] {
-        let observed = ObservedQuotas { vcpus: None, unreserved: Some(unreserved), health };
+        let observed = ObservedQuotas { vcpus: BTreeMap::new(), unreserved: Some(unreserved), health };
         let stack = stack(parameters, &[("HealthFunction", "psa-health")]);
         assert_eq!(codes(&judge(Some(&stack), &agents(CONFIG), &wishes(), &observed)), found, "{observed:?}");
     }

@@ -1,12 +1,21 @@
 #![allow(clippy::unwrap_used)]
 use super::super::testing::{agents, launch, survey};
 use super::*;
+use crate::survey::SurveyedDefinition;
 use serde_json::json;
 
-fn wishes(definition: &Value, run_task: &Value, key: &str) -> Wishes {
+const SECRETS: OwnSecrets<'static> =
+    OwnSecrets { path: "/psa/test/secrets", key: "arn:aws:kms:us-east-1:123456789012:key/k" };
+
+fn of_launches(launches: Vec<SurveyedLaunch>) -> Wishes {
     let agents = agents("prefect: 3\napi: http://prefect/api\nwork_pool: ecs\n");
     let (config, _) = agents.first().unwrap().result.as_ref().unwrap();
-    of(&[(config, &survey(launch(definition, run_task)))], key)
+    let surveys: Vec<Survey> = launches.into_iter().map(survey).collect();
+    of(&surveys.iter().map(|survey| (config, survey)).collect::<Vec<_>>(), SECRETS)
+}
+
+fn wishes(definition: &Value, run_task: &Value) -> Wishes {
+    of_launches(vec![launch(definition, run_task)])
 }
 
 #[test]
@@ -49,20 +58,16 @@ fn a_launch_tells_what_it_needs() {
         "overrides": {"cpu": "512", "memory": "1024", "taskRoleArn": "arn:aws:iam::123456789012:role/task"},
         "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["s-b", "s-a"], "securityGroups": ["sg"], "assignPublicIp": "DISABLED"}},
     });
-    let wishes = wishes(&definition, &run_task, "arn:key");
+    let wishes = wishes(&definition, &run_task);
     let arn = |service: &str, rest: &str| format!("arn:aws:{service}:us-east-1:123456789012:{rest}");
     let execution = "arn:aws:iam::123456789012:role/execution";
     assert_eq!(wishes.providers.keys().collect::<Vec<_>>(), [&arn("ecs", "cluster/prefect")]);
-    assert_eq!(
-        wishes.fargate_sizes.keys().collect::<Vec<_>>(),
-        [&("512".to_owned(), "1024".to_owned())],
-        "overrides count"
-    );
-    assert_eq!(wishes.roles.iter().collect::<Vec<_>>(), [execution, "arn:aws:iam::123456789012:role/task"]);
-    assert!(wishes.images.keys().all(|image| image.architecture == "arm64") && wishes.images.len() == 2);
+    assert_eq!(sizes(&wishes), [("512", "1024", false)], "overrides count");
+    assert_eq!(wishes.roles.keys().collect::<Vec<_>>(), [execution, "arn:aws:iam::123456789012:role/task"]);
+    assert!(wishes.images.keys().all(|image| image.architecture == Some("arm64")) && wishes.images.len() == 2);
     assert_eq!(wishes.log_groups.iter().collect::<Vec<_>>(), [&arn("logs", "log-group:other")]);
     let may: Vec<(&str, &str)> =
-        wishes.execution[execution].iter().map(|(action, resource)| (action.as_str(), resource.as_str())).collect();
+        wishes.execution[execution].iter().map(|request| (request.action, request.resource.as_str())).collect();
     let repository = arn("ecr", "repository/flows");
     let (key, group) = (arn("ssm", "parameter/psa/test/secrets/etl/api-key"), arn("logs", "log-group:prefect"));
     for wanted in [
@@ -71,7 +76,7 @@ fn a_launch_tells_what_it_needs() {
         ("logs:CreateLogGroup", group.as_str()),
         ("ssm:GetParameters", key.as_str()),
         ("secretsmanager:GetSecretValue", "arn:aws:secretsmanager:us-east-1:1:secret:b-x1"),
-        ("kms:Decrypt", "arn:key"),
+        ("kms:Decrypt", SECRETS.key),
     ] {
         assert!(may.contains(&wanted), "{wanted:?}: {may:?}");
     }
@@ -80,27 +85,106 @@ fn a_launch_tells_what_it_needs() {
     assert_eq!((network.is_public, network.secrets, network.uses), (false, (true, true), (true, true)));
 }
 
+/// CPU, memory, and whether it is spare capacity.
+fn sizes(wishes: &Wishes) -> Vec<(&str, &str, bool)> {
+    wishes.fargate.keys().map(|task| (task.cpu.as_str(), task.memory.as_str(), task.is_spot)).collect()
+}
+
+fn strategy(providers: &[&str]) -> Value {
+    let entries: Vec<_> = providers.iter().map(|provider| json!({"capacityProvider": provider})).collect();
+    json!({"capacityProviderStrategy": entries})
+}
+
 #[test]
-fn a_launch_on_instances_has_no_size_of_fargate() {
+fn a_launch_runs_on_fargate_where_it_says_so_itself() {
     let definition = json!({"family": "flows", "cpu": "100", "memory": "100"});
-    for (run_task, on_fargate) in [
-        (json!({"launchType": "EC2"}), false),
-        (json!({"capacityProviderStrategy": [{"capacityProvider": "gpu"}]}), false),
-        (json!({"capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT"}]}), true),
+    for (run_task, spare) in [
+        (json!({"launchType": "FARGATE"}), &[false][..]),
+        (json!({"launchType": "EC2"}), &[]),
+        (strategy(&["gpu"]), &[]),
+        (strategy(&["FARGATE_SPOT"]), &[true]),
+        (strategy(&["FARGATE", "FARGATE_SPOT"]), &[false, true]),
+        // What the cluster does by default is the cluster's to say.
+        (json!({}), &[]),
     ] {
-        assert_eq!(!wishes(&definition, &run_task, "").fargate_sizes.is_empty(), on_fargate, "{run_task}");
+        let wishes = wishes(&definition, &run_task);
+        let expected: Vec<_> = spare.iter().map(|is_spot| ("100", "100", *is_spot)).collect();
+        assert_eq!(sizes(&wishes), expected, "{run_task}");
+    }
+    let (mut fargate, mut instances) = (strategy(&["FARGATE"]), strategy(&["gpu"]));
+    fargate["cluster"] = json!("one");
+    instances["cluster"] = json!("one");
+    let small = json!({"family": "flows", "cpu": 64, "memory": 64});
+    let wishes = of_launches(vec![launch(&definition, &fargate), launch(&small, &instances)]);
+    assert_eq!(sizes(&wishes), [("100", "100", false)], "another launch in the same cluster decides nothing");
+}
+
+#[test]
+fn a_size_is_one_of_numbers_too_and_its_lack_is_known_where_the_definition_is() {
+    let fargate = json!({"launchType": "FARGATE"});
+    let of_numbers = wishes(&json!({"cpu": 256, "memory": 512}), &fargate);
+    assert_eq!(sizes(&of_numbers), [("256", "512", false)]);
+    assert_eq!(sizes(&wishes(&json!({"cpu": "256"}), &fargate)), [("", "", false)]);
+    let mut unknown = launch(&json!({}), &fargate);
+    unknown.rendered.as_mut().unwrap().definition =
+        SurveyedDefinition::Named { name: "flows:1".into(), described: Err("denied".into()) };
+    assert_eq!(sizes(&of_launches(vec![unknown])), []);
+}
+
+#[test]
+fn the_processor_is_known_where_it_is_said_or_fargates() {
+    let (fargate, instances) = (json!({"launchType": "FARGATE"}), json!({"launchType": "EC2"}));
+    for (run_task, said, expected) in [
+        (&fargate, Value::Null, Some("amd64")),
+        (&fargate, json!("X86_64"), Some("amd64")),
+        (&fargate, json!("ARM64"), Some("arm64")),
+        (&fargate, json!("RISCV"), None),
+        (&instances, Value::Null, None),
+        (&instances, json!("ARM64"), Some("arm64")),
+    ] {
+        let definition = json!({
+            "containerDefinitions": [{"image": "flows"}], "runtimePlatform": {"cpuArchitecture": said},
+        });
+        let wishes = wishes(&definition, run_task);
+        assert_eq!(wishes.images.keys().next().unwrap().architecture, expected, "{run_task} {said}");
+    }
+}
+
+/// A key that other parameters are encrypted with is not known, and none is where there is none of the customer's.
+#[test]
+fn the_customers_key_guards_the_agents_own_secrets() {
+    let decrypts = |secret: &str, own: OwnSecrets<'_>| {
+        let definition = json!({
+            "executionRoleArn": "execution",
+            "containerDefinitions": [{"secrets": [{"name": "A", "valueFrom": secret}]}],
+        });
+        let rendered = launch(&definition, &json!({})).rendered.unwrap();
+        let all = requests(&rendered.place, &of_launch("a", &rendered), own);
+        all.into_iter()
+            .find(|request| request.action == "kms:Decrypt")
+            .map(|request| (request.resource, request.context))
+    };
+    let of_region = |region: &str| format!("arn:aws:ssm:{region}:123456789012:parameter/psa/test/secrets/etl/api-key");
+    let via = |name: &str| Some((SECRETS.key.to_owned(), Some(("kms:ViaService", name.to_owned()))));
+    let used = via("ssm.us-east-1.amazonaws.com");
+    assert_eq!(decrypts("/psa/test/secrets/etl/api-key", SECRETS), used);
+    assert_eq!(decrypts(&of_region("us-east-1"), SECRETS), used);
+    assert_eq!(decrypts(&of_region("eu-west-1"), SECRETS), None, "keys do not leave their region");
+    for other in ["/company/password", "/psa/test/secretsofothers/x", "arn:aws:secretsmanager:us-east-1:1:secret:b"] {
+        assert_eq!(decrypts(other, SECRETS), None, "{other}");
+    }
+    for own in [OwnSecrets { key: "", ..SECRETS }, OwnSecrets { path: "", ..SECRETS }] {
+        assert_eq!(decrypts("/psa/test/secrets/etl/api-key", own), None, "{own:?}");
     }
 }
 
 #[test]
 fn what_is_launched_with_other_credentials_is_elsewhere() {
-    let agents = agents("prefect: 3\napi: http://prefect/api\nwork_pool: ecs\n");
-    let (config, _) = agents.first().unwrap().result.as_ref().unwrap();
     let mut elsewhere = launch(&json!({"family": "flows"}), &json!({"cluster": "c"}));
     let rendered = elsewhere.rendered.as_mut().unwrap();
     rendered.place.reach = Reach::Agent("arn:aws:iam::210987654321:role/r".into());
     rendered.place.account = Some("210987654321".into());
-    let wishes = of(&[(config, &survey(elsewhere))], "");
+    let wishes = of_launches(vec![elsewhere]);
     assert_eq!(wishes.elsewhere.keys().collect::<Vec<_>>(), ["210987654321"]);
     assert!(wishes.providers.is_empty() && wishes.networks.is_empty());
 }

@@ -72,6 +72,7 @@ fn names_become_arns_of_the_account_and_region_and_what_is_overridden_counts_bes
     assert_eq!(keys(&place.clusters), ["arn:aws:ecs:eu-west-1:123456789012:cluster/flows"]);
     assert_eq!(keys(&place.task_roles), ["arn:aws:iam::123456789012:role/flow-role"]);
     assert_eq!(keys(&place.execution_roles), ["arn:aws:iam::123456789012:role/ecsTaskExecutionRole"]);
+    assert!(place.created_log_groups.is_empty());
     assert_eq!(keys(&place.log_groups), ["arn:aws:logs:eu-west-1:123456789012:log-group:prefect"]);
     assert_eq!(keys(&place.read_log_groups), ["arn:aws:logs:eu-west-1:123456789012:log-group:prefect"]);
     assert_eq!(keys(&place.images), ["prefecthq/prefect:3-latest"]);
@@ -79,6 +80,17 @@ fn names_become_arns_of_the_account_and_region_and_what_is_overridden_counts_bes
     assert_eq!(keys(&place.sizes), ["512/2048"]);
     assert_eq!(keys(&place.launch_types), ["FARGATE"]);
     assert_eq!(place.clusters.values().next().unwrap().iter().collect::<Vec<_>>(), ["etl/daily"]);
+}
+
+#[test]
+fn the_role_that_starts_a_task_is_the_override() {
+    let mut launch = stock();
+    let of_definition = "arn:aws:iam::123456789012:role/ecsTaskExecutionRole";
+    assert_eq!(execution_role(&launch).as_deref(), Some(of_definition));
+    launch.run_task = object(json!({"overrides": {"executionRoleArn": "other"}}));
+    assert_eq!(execution_role(&launch).as_deref(), Some("arn:aws:iam::123456789012:role/other"));
+    let both = of_launch("a", &launch).execution_roles;
+    assert_eq!(keys(&both), [of_definition, "arn:aws:iam::123456789012:role/other"], "both have to be passed");
 }
 
 #[test]

@@ -15,6 +15,15 @@ fn a_regions_name_tells_its_partition() {
 }
 
 #[test]
+fn services_are_named_after_their_partition() {
+    for (region, expected) in
+        [("eu-west-1", "amazonaws.com"), ("us-gov-west-1", "amazonaws.com"), ("cn-north-1", "amazonaws.com.cn")]
+    {
+        assert_eq!(dns_suffix(region), expected, "{region}");
+    }
+}
+
+#[test]
 fn an_arn_names_an_account_or_none() {
     assert_eq!(account_of("arn:aws:iam::123456789012:role/a/b"), Some("123456789012"));
     for none in ["arn:aws:s3:::bucket/key", "ecsTaskExecutionRole", "", "arn:"] {

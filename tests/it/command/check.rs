@@ -259,6 +259,97 @@ async fn what_is_not_answered_in_time_is_unknown_and_the_rest_is_shown() {
 }
 
 #[tokio::test]
+async fn a_key_of_the_customers_is_used_through_parameter_store() {
+    let scene = Scene::healthy().await;
+    scene.secrets_key("ssm.*.amazonaws.com");
+    let (code, codes, found) = scene.codes().await;
+    assert_eq!((code, codes), (Some(0), BTreeSet::new()), "{found:#}");
+    let asked = scene.deployment.world.requests("iam", "SimulatePrincipalPolicy");
+    assert!(asked.iter().any(|one| one.body.contains("ViaService")), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_disabled_agent_is_said_to_be_and_no_failure() {
+    let scene = Scene::healthy().await;
+    // None of this hurts anybody who does not poll.
+    scene.agent(json!({
+        "enabled": false, "api": "http://prefect.invalid/accounts/a/workspaces/b", "launch_rate": 50,
+        "poll_interval_seconds": 300, "assume_role_arn": "arn:aws:iam::210987654321:role/prefect-launcher",
+    }));
+    scene.delete("secrets/etl/api-key");
+    let (code, codes, found) = scene.codes().await;
+    assert_eq!((code, codes), (Some(0), BTreeSet::new()), "{found:#}");
+    assert!(
+        found["well"].to_string().contains("agent etl: its configuration is valid, with enabled: false"),
+        "{found:#}"
+    );
+}
+
+#[tokio::test]
+async fn only_what_is_asked_for_is_looked_at() {
+    let scene = Scene::healthy().await;
+    scene.deployment.configure("other", "prefect: 3\nwork_pol: x\n");
+    scene.deployment.world.put_parameter(&format!("{ROOT}/state/other/status"), "{}");
+    for (agents, expected) in
+        [("", &["PSA101"][..]), (" --agent etl", &[]), (" --agent etl --agent other", &["PSA101"])]
+    {
+        let found = scene.run(&format!("--json --root {ROOT}{agents}")).await.json();
+        let codes: Vec<_> = found["findings"].as_array().unwrap().iter().map(|one| one["code"].clone()).collect();
+        assert_eq!(codes, expected, "{agents}: {found:#}");
+    }
+}
+
+#[tokio::test]
+async fn what_several_share_is_asked_for_once_and_what_is_too_much_is_said() {
+    let scene = Scene::healthy().await;
+    scene.account(|state| {
+        for number in 0..21 {
+            let group =
+                world::ec2::SecurityGroup { group_id: format!("sg-{number}"), ..state.ec2.security_groups[0].clone() };
+            state.ec2.security_groups.push(group);
+        }
+    });
+    scene.deployment.world.prefect3(|prefect3| prefect3.deployments.clear());
+    for number in 0..21 {
+        let mut job_variables = account::job_variables().as_object().unwrap().clone();
+        job_variables["network_configuration"]["securityGroups"] = json!([format!("sg-{number}")]);
+        let name = format!("d{number}");
+        scene.deployment.world.prefect3_deployment(DeploymentSpec { name, job_variables, ..DeploymentSpec::default() });
+    }
+    for action in ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"] {
+        scene.without("execution", action);
+    }
+    scene.deployment.world.lock().journal.clear();
+    let (code, codes, found) = scene.codes().await;
+    assert_eq!((code, codes), (Some(3), ["PSA407", "PSA599"].map(str::to_owned).into()), "{found:#}");
+    assert!(found["findings"].to_string().contains("only 20 of 21 are looked at"), "{found:#}");
+    for (service, operation) in
+        [("ec2", "DescribeRouteTables"), ("ec2", "DescribeVpcEndpoints"), ("ec2", "DescribeSubnets")]
+    {
+        assert_eq!(scene.deployment.world.count(service, operation), 1, "{operation}");
+    }
+    assert_eq!(scene.deployment.world.count("ecr", "GetRepositoryPolicy"), 1);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_what_only_others_need() {
+    // What runs need is not known without Prefect, and how it is named not without the account.
+    for (service, lost) in [("prefect3", &["PSA299", "PSA399", "PSA799"][..]), ("sts", &["PSA299", "PSA499"])] {
+        let scene = Scene::healthy().await;
+        scene.deployment.world.fault(Fault::new(service, "*", FaultKind::DelayBefore { ms: 60_000 }).always());
+        let begun = Instant::now();
+        let ended = scene.run(&format!("--root {ROOT} --timeout 5 --json")).await;
+        assert!(begun.elapsed() < Duration::from_secs(15), "{ended:?}");
+        let found = ended.json();
+        let codes: BTreeSet<&str> =
+            found["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect();
+        assert_eq!((ended.code, codes), (Some(0), lost.iter().copied().collect()), "{service}: {found:#}");
+        let well = found["well"].to_string();
+        assert!(well.contains("schedule psa-poll") && well.contains("rule psa-own"), "{service}: {found:#}");
+    }
+}
+
+#[tokio::test]
 async fn requests_are_few() {
     let scene = Scene::healthy().await;
     scene.run(&format!("--root {ROOT}")).await.well();
@@ -269,13 +360,7 @@ async fn requests_are_few() {
 #[tokio::test]
 async fn an_agent_of_prefect_1_is_looked_at_too() {
     let scene = Scene::healthy().await;
-    let api = scene.deployment.world.prefect1_url();
-    let one = json!({
-        "prefect": 1, "api": api, "cluster": account::CLUSTER,
-        "task_role_arn": account::TASK, "execution_role_arn": account::EXECUTION,
-    });
-    scene.deployment.configure("etl", &one.to_string());
-    scene.secret("etl/api-key", crate::support::KEY);
+    scene.agent_1(json!({}));
     let (code, codes, found) = scene.codes().await;
     assert_eq!((code, codes), (Some(0), BTreeSet::new()), "{found:#}");
     assert!(found["well"].to_string().contains("/prefect1 answers, and knows the credential"), "{found:#}");

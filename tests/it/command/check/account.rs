@@ -33,9 +33,12 @@ pub(super) fn job_variables() -> Value {
     })
 }
 
+/// As infra/cluster.yaml has it.
 fn trust(service: &str) -> Value {
-    json!({"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}]})
+    json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
+    }]})
 }
 
 /// A statement that allows.

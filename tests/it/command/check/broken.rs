@@ -134,6 +134,11 @@ pub(super) const BROKEN: &[Broken] = &[
         scene.deployment.world.put_parameter("/shared/ca", AUTHORITY);
         scene.agent(json!({"ca_bundle": "ssm://shared/ca"}));
     }),
+    broken!("an object that may not be read", ["PSA304"], |scene| {
+        let definition = json!({"cpu": "512", "memory": "1024", "containerDefinitions": [{"name": "flow"}]});
+        scene.account(|state| state.s3.put("shared", "definition.yaml", definition.to_string()));
+        scene.agent_1(json!({"task_definition_path": "s3://shared/definition.yaml"}));
+    }),
     broken!("no permission to tag", ["PSA307"], |scene| scene.without("psa-PollRole-1", "ecs:TagResource")),
     // ECS.
     broken!("a missing cluster", ["PSA401"], |scene| scene.job(json!({"cluster": "elsewhere"}))),
@@ -153,6 +158,9 @@ pub(super) const BROKEN: &[Broken] = &[
     })),
     broken!("an execution role that may not read our key", ["PSA407"], |scene| {
         scene.without("execution", "ssm:GetParameters");
+    }),
+    broken!("an execution role that may not decrypt our key", ["PSA407"], |scene| {
+        scene.secrets_key("kms.us-east-1.amazonaws.com");
     }),
     broken!("an execution role that may not pull", ["PSA407"], |scene| scene.without("execution", "ecr:BatchGetImage")),
     broken!("a missing image tag", ["PSA408"], |scene| scene.account(|state| {
@@ -189,6 +197,10 @@ pub(super) const BROKEN: &[Broken] = &[
     // Quotas.
     broken!("more launches than the quota", ["PSA701"], |scene| scene.agent(json!({"launch_rate": 50}))),
     broken!("a task larger than the quota", ["PSA702"], |scene| scene.job(json!({"cpu": 8192, "memory": 16384}))),
+    broken!("a task larger than the quota of spare capacity", ["PSA702"], |scene| {
+        scene.account(|state| state.quotas.values.extend([("L-36FBB829".to_owned(), 0.25)]));
+        scene.job(json!({"launch_type": null, "capacity_provider_strategy": [{"capacityProvider": "FARGATE_SPOT"}]}));
+    }),
     broken!("too few invocations", ["PSA703"], |scene| scene.account(|state| state.lambda.unreserved = Some(2))),
     broken!("a public URL", ["PSA704"], |scene| scene.account(|state| {
         state.cloudformation.stacks[1].parameters.insert("HealthAuthType".into(), "NONE".into());

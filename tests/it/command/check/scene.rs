@@ -1,7 +1,7 @@
 //! A deployment in which all is well, and what breaks it.
 
 use super::super::process::{Ended, agent, end};
-use super::account::{furnish, job_variables};
+use super::account::{CLUSTER, EXECUTION, TASK, allow, furnish, job_variables};
 use crate::support::{Deployment, ROOT};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -73,12 +73,35 @@ impl Scene {
         });
     }
 
+    /// Encrypts the secrets with a key of the customer's. The execution role may use it through this service, as
+    /// infra/cluster.yaml allows it.
+    pub(super) fn secrets_key(&self, via: &str) {
+        let key = arn("kms", "key/1234abcd-12ab-34cd-56ef-1234567890ab");
+        let allowed = allow(&["kms:Decrypt"], &[&key], json!({"StringLike": {"kms:ViaService": via}}));
+        self.account(|state| {
+            state.iam.roles.get_mut("execution").unwrap().policies.push(json!({"Statement": [allowed]}));
+            let stack = state.cloudformation.stacks.iter_mut().find(|stack| stack.name == STACK).unwrap();
+            stack.parameters.insert("SecretsKeyArn".into(), key);
+        });
+    }
+
     /// Writes the agent's configuration.
     pub(super) fn agent(&self, extra: Value) {
         let api = self.deployment.world.prefect3_url();
         let mut config = json!({"prefect": 3, "api": api, "work_pool": POOL});
         config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         self.deployment.configure("etl", &config.to_string());
+    }
+
+    /// Makes it an agent of Prefect 1.
+    pub(super) fn agent_1(&self, extra: Value) {
+        let mut config = json!({
+            "prefect": 1, "api": self.deployment.world.prefect1_url(), "cluster": CLUSTER,
+            "task_role_arn": TASK, "execution_role_arn": EXECUTION,
+        });
+        config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        self.deployment.configure("etl", &config.to_string());
+        self.secret("etl/api-key", crate::support::KEY);
     }
 
     pub(super) fn secret(&self, name: &str, value: &str) {
