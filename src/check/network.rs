@@ -100,7 +100,9 @@ fn filter(name: &str, values: &[&str]) -> Filters {
 
 /// Lists of EC2 by region, action and filters, each asked for once: networks share VPCs.
 #[derive(Default)]
-pub struct Lists(Mutex<BTreeMap<(String, String, Filters), Arc<OnceCell<Rows>>>>);
+pub struct Lists(Mutex<BTreeMap<ListKey, Arc<OnceCell<Rows>>>>);
+
+type ListKey = (String, String, Filters);
 
 type Rows = Result<Vec<Value>, AwsError>;
 

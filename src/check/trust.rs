@@ -153,12 +153,12 @@ mod tests {
         trusts_ecs_tasks(policy, ROLE, &["eu-west-1".to_owned()].into())
     }
 
-    fn allow(service: Value) -> Value {
+    fn allow(service: &Value) -> Value {
         json!({"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"})
     }
 
     fn with(key: &str, value: Value) -> Value {
-        let mut statement = allow(json!(SERVICE));
+        let mut statement = allow(&json!(SERVICE));
         statement[key] = value;
         json!({"Statement": [statement]})
     }
@@ -167,16 +167,16 @@ mod tests {
     fn a_role_is_for_tasks_if_its_trust_policy_says_so() {
         let deny = json!({"Effect": "Deny", "Principal": {"Service": SERVICE}, "Action": "sts:AssumeRole"});
         for (policy, trusts) in [
-            (json!({"Statement": [allow(json!(SERVICE))]}), true),
-            (json!({"Statement": allow(json!(["ec2.amazonaws.com", SERVICE]))}), true),
+            (json!({"Statement": [allow(&json!(SERVICE))]}), true),
+            (json!({"Statement": allow(&json!(["ec2.amazonaws.com", SERVICE]))}), true),
             (with("Action", json!(["sts:TagSession", "sts:AssumeRole"])), true),
             (with("Action", json!("sts:Assume*")), true),
             (with("Action", json!("STS:assumerole")), true),
             (with("Action", json!("sts:TagSession")), false),
-            (json!({"Statement": [allow(json!("ecs.amazonaws.com"))]}), false),
-            (json!({"Statement": [allow(json!("ec2.amazonaws.com"))]}), false),
+            (json!({"Statement": [allow(&json!("ecs.amazonaws.com"))]}), false),
+            (json!({"Statement": [allow(&json!("ec2.amazonaws.com"))]}), false),
             (json!({"Statement": [deny]}), false),
-            (json!({"Statement": [allow(json!(SERVICE)), deny]}), false),
+            (json!({"Statement": [allow(&json!(SERVICE)), deny]}), false),
             (with("Principal", json!({"AWS": "arn:aws:iam::123456789012:root"})), false),
             (json!({"Statement": []}), false),
         ] {
@@ -225,7 +225,7 @@ mod tests {
             json!({"Statement": [{"Effect": "Allow", "NotPrincipal": {"AWS": "x"}, "Action": "sts:AssumeRole"}]}),
             json!({"Statement": [{"Effect": "Allow", "Principal": {"Service": SERVICE}, "NotAction": "sts:TagSession"}]}),
             // Allowed, unless the other denies it.
-            json!({"Statement": [allow(json!(SERVICE)), {"Effect": "Deny", "NotPrincipal": {"AWS": "x"}, "Action": "*"}]}),
+            json!({"Statement": [allow(&json!(SERVICE)), {"Effect": "Deny", "NotPrincipal": {"AWS": "x"}, "Action": "*"}]}),
         ] {
             assert_eq!(judged(&policy), None, "{policy}");
         }
@@ -235,11 +235,11 @@ mod tests {
     #[test]
     fn what_is_certain_decides_whatever_else_there_is() {
         let odd = json!({"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"});
-        assert_eq!(judged(&json!({"Statement": [odd, allow(json!(SERVICE))]})), Some(true));
+        assert_eq!(judged(&json!({"Statement": [odd, allow(&json!(SERVICE))]})), Some(true));
         let deny = json!({"Effect": "Deny", "Principal": {"Service": SERVICE}, "Action": "*"});
         assert_eq!(judged(&json!({"Statement": [odd, deny]})), Some(false));
         let elsewhere = json!({"Effect": "Deny", "NotPrincipal": {"AWS": "x"}, "Action": "sts:TagSession"});
-        assert_eq!(judged(&json!({"Statement": [elsewhere, allow(json!(SERVICE))]})), Some(true));
+        assert_eq!(judged(&json!({"Statement": [elsewhere, allow(&json!(SERVICE))]})), Some(true));
     }
 
     #[test]

@@ -128,7 +128,9 @@ pub fn of_launch(asker: &str, launch: &RenderedLaunch) -> PlaceNeeds {
     let cluster = text(&launch.run_task, "cluster").unwrap_or("default");
     ask(&mut needs.clusters, &arn(cluster, |name| place.arn("ecs", &place.region, &format!("cluster/{name}"))), asker);
     for (key, asked) in [(TASK_ROLE, &mut needs.task_roles), (EXECUTION_ROLE, &mut needs.execution_roles)] {
-        roles(launch, key).iter().for_each(|role| ask(asked, role, asker));
+        for role in roles(launch, key) {
+            ask(asked, &role, asker);
+        }
     }
     if let SurveyedDefinition::Named { name, described } = &launch.definition {
         ask(&mut needs.task_definitions, name, asker);
