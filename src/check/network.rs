@@ -73,8 +73,8 @@ pub enum WayOut {
 pub struct Endpoint {
     /// What follows the region in its service's name: `ecr.api`, `s3`, …
     pub service: String,
-    /// Route tables that a gateway endpoint is in; none = an interface endpoint.
-    pub route_tables: Vec<String>,
+    /// Route tables that a gateway endpoint is in; `None` = an interface endpoint.
+    pub route_tables: Option<Vec<String>>,
 }
 
 /// What was seen of a network.
@@ -215,7 +215,7 @@ fn table_of(row: &Value) -> Result<RouteTable, AwsError> {
 
 /// `None`: it is not there yet or any more, or leads to no service.
 fn endpoint_of(row: &Value) -> Result<Option<Endpoint>, AwsError> {
-    let kind = text_at(row, &["vpcEndpointType"]).unwrap_or("Gateway");
+    let kind = reads::text(row, "vpcEndpointType")?;
     if !reads::text(row, "state")?.eq_ignore_ascii_case("available") || matches!(kind, "Resource" | "ServiceNetwork") {
         return Ok(None);
     }
@@ -223,9 +223,9 @@ fn endpoint_of(row: &Value) -> Result<Option<Endpoint>, AwsError> {
     let name = reads::text(row, "serviceName")?;
     let service =
         name.split_once("amazonaws.").and_then(|(_, rest)| rest.split_once('.')).map_or(name, |(_, service)| service);
-    let tables = if kind == "Gateway" { reads::list(row, "routeTableIdSet")? } else { &[] };
-    let tables = tables.iter().filter_map(Value::as_str);
-    Ok(Some(Endpoint { service: service.to_owned(), route_tables: tables.map(str::to_owned).collect() }))
+    let tables = (kind == "Gateway").then(|| reads::list(row, "routeTableIdSet")).transpose()?;
+    let route_tables = tables.map(|tables| tables.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    Ok(Some(Endpoint { service: service.to_owned(), route_tables }))
 }
 
 /// Whether tasks in this network start.
@@ -359,7 +359,7 @@ fn lacking_endpoints(network: &WantedNetwork, observed: &ObservedNetwork, table:
     ];
     let is_there = |service: &str| {
         observed.endpoints.iter().any(|endpoint| {
-            let reaches = endpoint.route_tables.is_empty() || endpoint.route_tables.iter().any(|id| id == table);
+            let reaches = endpoint.route_tables.as_ref().is_none_or(|tables| tables.iter().any(|id| id == table));
             endpoint.service == service && reaches
         })
     };

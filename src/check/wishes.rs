@@ -131,9 +131,6 @@ pub fn of(surveys: &[(&AgentConfig, &Survey)], secrets: OwnSecrets<'_>) -> Wishe
                 wishes.elsewhere.entry(account.to_owned()).or_default().insert(asker);
             }
         }
-        for needs in survey.needs.own().map(|(_, needs)| needs) {
-            wishes.unknown_definitions.extend(needs.unknown_definitions.clone());
-        }
     }
     wishes
 }
@@ -172,6 +169,7 @@ impl Wishes {
         if let Some(network) = network(launch, &needs) {
             self.networks.entry(network).or_default().insert(asker.to_owned());
         }
+        self.unknown_definitions.extend(needs.unknown_definitions);
     }
 }
 

@@ -119,6 +119,15 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
             &["PSA504"],
         ),
         (
+            "S3 of no table",
+            |_, seen| {
+                seen.route_tables[1].way_out = WayOut::Nowhere;
+                seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "logs", "ssm"], "rtb-a");
+                seen.endpoints.last_mut().unwrap().route_tables = Some(Vec::new());
+            },
+            &["PSA504"],
+        ),
+        (
             "nothing needed",
             |network, seen| {
                 seen.route_tables[1].way_out = WayOut::Nowhere;
@@ -156,8 +165,8 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
 }
 
 fn endpoints(interfaces: &[&str], table_of_s3: &str) -> Vec<Endpoint> {
-    let s3 = Endpoint { service: "s3".into(), route_tables: vec![table_of_s3.into()] };
-    let interface = |service: &&str| Endpoint { service: (*service).to_owned(), route_tables: Vec::new() };
+    let s3 = Endpoint { service: "s3".into(), route_tables: Some(vec![table_of_s3.into()]) };
+    let interface = |service: &&str| Endpoint { service: (*service).to_owned(), route_tables: None };
     interfaces.iter().map(interface).chain([s3]).collect()
 }
 
@@ -194,11 +203,13 @@ fn rows_of_ec2_are_read() {
         ("cn.com.amazonaws.cn-north-1.logs", "logs"),
         ("com.amazonaws.eu-west-1.s3", "s3"),
     ] {
-        let endpoint = endpoint_of(&json!({"serviceName": name, "state": "available", "routeTableIdSet": ""}));
+        let endpoint = endpoint_of(
+            &json!({"vpcEndpointType": "Gateway", "serviceName": name, "state": "available", "routeTableIdSet": ""}),
+        );
         assert_eq!(endpoint.unwrap().map(|endpoint| endpoint.service).as_deref(), Some(service));
     }
     for none in [
-        json!({"serviceName": "com.amazonaws.eu-west-1.s3", "state": "deleting"}),
+        json!({"vpcEndpointType": "Gateway", "serviceName": "com.amazonaws.eu-west-1.s3", "state": "deleting"}),
         json!({"vpcEndpointType": "Resource", "state": "Available"}),
     ] {
         assert_eq!(endpoint_of(&none), Ok(None));
@@ -210,7 +221,9 @@ fn a_row_that_lacks_something_is_none() {
     let subnet = json!({"subnetId": "s", "vpcId": "v"});
     let group = json!({"groupId": "g", "vpcId": "v", "ipPermissionsEgress": []});
     let table = json!({"routeTableId": "r", "associationSet": [], "routeSet": []});
-    let endpoint = json!({"serviceName": "com.amazonaws.eu-west-1.s3", "state": "available", "routeTableIdSet": []});
+    let endpoint = json!({
+        "vpcEndpointType": "Gateway", "serviceName": "com.amazonaws.eu-west-1.s3", "state": "available", "routeTableIdSet": [],
+    });
     let is_odd = |error: Option<AwsError>| matches!(error, Some(AwsError::Malformed(_)));
     assert!(without_each(&subnet).into_iter().all(|(_, row)| is_odd(subnet_of(&row).err())));
     assert!(without_each(&group).into_iter().all(|(_, row)| is_odd(group_of(&row).err())));
