@@ -168,49 +168,61 @@ fn subnet_of(row: &Value) -> Result<Subnet, AwsError> {
 }
 
 fn group_of(row: &Value) -> Result<SecurityGroup, AwsError> {
-    let port = |rule: &Value, key| text_at(rule, &[key]).and_then(|port| port.parse::<i32>().ok());
-    let lets_out = |rule: &Value| match text_at(rule, &["ipProtocol"]) {
-        Some("-1") => true,
-        Some("tcp" | "6") => {
-            port(rule, "fromPort").is_some_and(|from| from <= 443) && port(rule, "toPort").is_some_and(|to| to >= 443)
-        }
-        _ => false,
+    let port = |rule: &Value, key| {
+        let written = reads::text(rule, key)?;
+        written.parse::<i32>().map_err(|_| AwsError::Malformed(format!("`{key}` must be a port")))
     };
+    let lets_out = |rule: &Value| -> Result<bool, AwsError> {
+        Ok(match reads::text(rule, "ipProtocol")? {
+            "-1" => true,
+            "tcp" | "6" => (port(rule, "fromPort")?..=port(rule, "toPort")?).contains(&443),
+            _ => false,
+        })
+    };
+    let rules: Vec<bool> = reads::list(row, "ipPermissionsEgress")?.iter().map(lets_out).collect::<Result<_, _>>()?;
     Ok(SecurityGroup {
         id: reads::text(row, "groupId")?.to_owned(),
         vpc: reads::text(row, "vpcId")?.to_owned(),
-        lets_https_out: reads::list(row, "ipPermissionsEgress")?.iter().any(lets_out),
+        lets_https_out: rules.contains(&true),
     })
 }
 
 fn table_of(row: &Value) -> Result<RouteTable, AwsError> {
     let associations = reads::list(row, "associationSet")?;
-    let is_default = |route: &&Value| {
-        text_at(route, &["destinationCidrBlock"]) == Some("0.0.0.0/0")
-            && text_at(route, &["state"]) != Some("blackhole")
-    };
-    // Whatever a route goes to stands under a key of its own.
-    let target = |route: &Value| {
-        let keys = [
-            "gatewayId",
-            "natGatewayId",
-            "transitGatewayId",
-            "networkInterfaceId",
-            "vpcPeeringConnectionId",
-            "instanceId",
-            "localGatewayId",
-            "carrierGatewayId",
-            "coreNetworkArn",
-        ];
-        let known = keys.iter().find_map(|key| text_at(route, &[key]));
-        known.map_or(WayOut::Unknown, |target| WayOut::To(target.to_owned()))
-    };
     Ok(RouteTable {
         id: reads::text(row, "routeTableId")?.to_owned(),
         subnets: associations.iter().filter_map(|one| text_at(one, &["subnetId"])).map(str::to_owned).collect(),
         is_main: associations.iter().any(|one| text_at(one, &["main"]) == Some("true")),
-        way_out: reads::list(row, "routeSet")?.iter().find(is_default).map(target).unwrap_or_default(),
+        way_out: way_out(reads::list(row, "routeSet")?),
     })
+}
+
+/// Where the routes of a table lead whoever wants to go anywhere.
+fn way_out(routes: &[Value]) -> WayOut {
+    // Whatever a route goes to stands under a key of its own.
+    const TARGETS: [&str; 9] = [
+        "gatewayId",
+        "natGatewayId",
+        "transitGatewayId",
+        "networkInterfaceId",
+        "vpcPeeringConnectionId",
+        "instanceId",
+        "localGatewayId",
+        "carrierGatewayId",
+        "coreNetworkArn",
+    ];
+    let default = routes.iter().find(|route| text_at(route, &["destinationCidrBlock"]) == Some("0.0.0.0/0"));
+    let Some(default) = default else {
+        // A prefix list may hold all addresses. Those of gateway endpoints hold their service's.
+        let is_endpoint = |route: &Value| text_at(route, &["gatewayId"]).is_some_and(|id| id.starts_with("vpce-"));
+        let of_list = |route: &Value| text_at(route, &["destinationPrefixListId"]).is_some() && !is_endpoint(route);
+        return if routes.iter().any(of_list) { WayOut::Unknown } else { WayOut::Nowhere };
+    };
+    match (text_at(default, &["state"]), TARGETS.iter().find_map(|key| text_at(default, &[key]))) {
+        (Some("blackhole"), _) => WayOut::Nowhere,
+        (Some("active"), Some(target)) => WayOut::To(target.to_owned()),
+        _ => WayOut::Unknown,
+    }
 }
 
 /// `None`: it is not there yet or any more, or leads to no service.
@@ -324,7 +336,7 @@ fn ways_out(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork
             }
             WayOut::To(_) => {}
             WayOut::Unknown => {
-                let sentence = "its default route leads to something of a kind that is not known here";
+                let sentence = "where its routes lead whoever wants out is not understood here";
                 let mend = format!("aws ec2 describe-route-tables --route-table-ids {}", table.id);
                 looked.found(NETWORK_UNKNOWN.found(subject, sentence, mend));
             }

@@ -194,6 +194,9 @@ fn rows_of_ec2_are_read() {
         (route("0.0.0.0/0", "natGatewayId", "blackhole"), WayOut::Nowhere),
         (route("192.168.0.0/16", "transitGatewayId", "active"), WayOut::Nowhere),
         (route("0.0.0.0/0", "quantumGatewayId", "active"), WayOut::Unknown),
+        (json!({"destinationCidrBlock": "0.0.0.0/0", "natGatewayId": "x-1"}), WayOut::Unknown),
+        (json!({"destinationPrefixListId": "pl-1", "transitGatewayId": "x-1", "state": "active"}), WayOut::Unknown),
+        (json!({"destinationPrefixListId": "pl-1", "gatewayId": "vpce-1", "state": "active"}), WayOut::Nowhere),
     ] {
         let table = table(route.clone()).unwrap();
         assert_eq!((table.way_out, table.is_main), (way_out, true), "{route}");
@@ -226,6 +229,10 @@ fn a_row_that_lacks_something_is_none() {
     });
     let is_odd = |error: Option<AwsError>| matches!(error, Some(AwsError::Malformed(_)));
     assert!(without_each(&subnet).into_iter().all(|(_, row)| is_odd(subnet_of(&row).err())));
+    for (_, rule) in without_each(&json!({"ipProtocol": "tcp", "fromPort": "0", "toPort": "65535"})) {
+        let row = json!({"groupId": "g", "vpcId": "v", "ipPermissionsEgress": [rule]});
+        assert!(is_odd(group_of(&row).err()), "{row}");
+    }
     assert!(without_each(&group).into_iter().all(|(_, row)| is_odd(group_of(&row).err())));
     assert!(without_each(&table).into_iter().all(|(_, row)| is_odd(table_of(&row).err())));
     assert!(without_each(&endpoint).into_iter().all(|(_, row)| is_odd(endpoint_of(&row).err())));
