@@ -198,7 +198,7 @@ impl Query<'_> {
         fields([("state", json!({ "_eq": "Submitted" })), ("_not", ours)])
     }
 
-    /// Runs that this agent had claimed once, or task runs of which it has claimed, and that were cancelled.
+    /// Runs that this agent had claimed once, or task runs of which it had claimed, and that were cancelled.
     pub(super) fn cancelling(&self) -> Map<String, Value> {
         let since = python_text::iso_time(self.cancelled_since);
         let ours = json!({ "serialized_state": { "_contains": self.mark() } });
@@ -206,7 +206,7 @@ impl Query<'_> {
             { "state": { "_eq": "Cancelling" } },
             { "state": { "_eq": "Cancelled" }, "state_timestamp": { "_gte": since } },
         ]);
-        let once_ours = json!([{ "_or": [{ "states": ours.clone() }, { "task_runs": ours }] }]);
+        let once_ours = json!([{ "_or": [{ "states": ours.clone() }, { "task_runs": { "states": ours } }] }]);
         fields([("_and", once_ours), ("_or", cancelled)])
     }
 }
