@@ -82,7 +82,7 @@ codes! {
     IMAGE_MISSING = "PSA408" Ecs Failure "There is no such image";
     ARCHITECTURE_DIFFERS = "PSA409" Ecs Failure "An image is of another architecture";
     LOG_GROUP_MISSING = "PSA410" Ecs Failure "There is no such log group";
-    DEFINITION_UNKNOWN = "PSA411" Ecs Warning "A task definition is not known";
+    DEFINITION_MISSING = "PSA411" Ecs Failure "There is no such task definition";
     ECS_UNKNOWN = "PSA499" Ecs Unknown "Something of ECS could not be asked";
 
     SUBNET_MISSING = "PSA501" Network Failure "There is no such subnet";

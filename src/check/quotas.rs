@@ -43,13 +43,17 @@ pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> O
     };
     let unreserved = async {
         stack?;
-        let answer = reads.rest(Service::Lambda, &["2016-08-19", "account-settings"], "").await;
+        let answer = reads.rest(Service::Lambda, &["2016-08-19", "account-settings"]).await;
         Some(answer.and_then(|answer| number(&answer, &["AccountLimit", "UnreservedConcurrentExecutions"]).map(whole)))
     };
     let health = async {
         let name = stack.filter(|stack| is_public(stack))?.resource("HealthFunction")?;
-        let answer = reads.rest(Service::Lambda, &["2019-09-30", "functions", name, "concurrency"], "").await;
-        Some(answer.map(|answer| number(&answer, &["ReservedConcurrentExecutions"]).ok().map(whole)))
+        let answer = reads.rest(Service::Lambda, &["2019-09-30", "functions", name, "concurrency"]).await;
+        // None is reserved where the answer is an empty object.
+        Some(answer.and_then(|answer| {
+            let is_reserved = answer.get("ReservedConcurrentExecutions").is_some();
+            is_reserved.then(|| number(&answer, &["ReservedConcurrentExecutions"]).map(whole)).transpose()
+        }))
     };
     let (vcpus, unreserved, health) = tokio::join!(vcpus, unreserved, health);
     ObservedQuotas { vcpus, unreserved, health }

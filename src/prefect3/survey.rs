@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Queues and workers of a pool that are read at most: one page of each.
-const BESIDE: usize = PAGE_ROWS;
+/// Queues and workers of a pool that are read at most, of each.
+const MOST_BESIDE: usize = 10 * PAGE_ROWS;
 
 /// Id of the runs that are thought up to see how real ones would be launched.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
@@ -108,9 +108,9 @@ impl Prefect3 {
         let answer = self.transport.read(&requests::work_pool(name)).await.map_err(|error| self.about_pool(error))?;
         let pool = pool_of(&Value::Object(answer.object()?)).ok_or_else(|| answer.odd("it is no work pool"))?;
         let (queues, workers, deployments) = join3(
-            self.rows_beside(requests::queues(name), queue_of),
-            self.rows_beside(requests::workers(name), worker_of),
-            self.deployments_of(name, most),
+            self.rows_beside(|offset| requests::queues(name, offset), queue_of),
+            self.rows_beside(|offset| requests::workers(name, offset), worker_of),
+            self.rows(|offset| requests::deployments_of_pool(name, offset), most),
         )
         .await;
         let (rows, is_cut) = deployments?;
@@ -159,16 +159,27 @@ impl Prefect3 {
         (described.next().unwrap_or_else(nothing), described.collect())
     }
 
-    async fn rows_beside<T>(&self, request: ApiRequest, read: fn(&Value) -> Option<T>) -> Result<Vec<T>, ApiError> {
-        let rows = self.transport.read(&request).await?.list()?;
-        Ok(rows.iter().take(BESIDE).filter_map(read).collect())
+    /// All rows of a list: what it lacks is not there. Of one that is too long to be read nothing is known.
+    async fn rows_beside<T>(
+        &self,
+        request: impl Fn(usize) -> ApiRequest,
+        read: fn(&Value) -> Option<T>,
+    ) -> Result<Vec<T>, ApiError> {
+        let (rows, is_cut) = self.rows(&request, MOST_BESIDE).await?;
+        if is_cut {
+            let path = request(0).path;
+            return Err(ApiError::Malformed(format!(
+                "{path}: there are more than the {MOST_BESIDE} rows that are read"
+            )));
+        }
+        Ok(rows.iter().filter_map(read).collect())
     }
 
-    /// The rows of a pool's deployments, page by page, and whether there are more.
-    async fn deployments_of(&self, pool: &str, most: usize) -> Result<(Vec<Value>, bool), ApiError> {
+    /// The rows of a list, page by page, and whether there are more than `most`. `request`: for the rows from an offset on.
+    async fn rows(&self, request: impl Fn(usize) -> ApiRequest, most: usize) -> Result<(Vec<Value>, bool), ApiError> {
         let mut rows = Vec::new();
         loop {
-            let page = self.transport.read(&requests::deployments_of_pool(pool, rows.len())).await?.list()?;
+            let page = self.transport.read(&request(rows.len())).await?.list()?;
             let is_last = page.len() < PAGE_ROWS;
             rows.extend(page);
             if rows.len() > most || is_last {

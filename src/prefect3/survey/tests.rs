@@ -10,7 +10,7 @@ fn row(number: usize) -> Value {
 }
 
 /// A pool with so many deployments.
-async fn server(deployments: usize, odd: fn(&Request) -> Option<Reply>) -> Server {
+async fn server(deployments: usize, odd: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Server {
     Server::start(move |request| {
         if let Some(reply) = odd(request) {
             return reply;
@@ -61,6 +61,28 @@ async fn deployments_are_read_page_by_page_and_it_is_said_when_there_are_more() 
         assert_eq!((survey.deployments.len(), survey.is_cut), (read, is_cut), "{there} of {most}");
         let asked = calls(&server).iter().filter(|call| call.ends_with("/deployments/filter")).count();
         assert_eq!(asked, pages, "{there} of {most}");
+    }
+}
+
+/// Whoever sees a part of the queues would call the others missing.
+#[tokio::test]
+async fn queues_and_workers_are_read_to_the_last_or_not_known() {
+    for (there, read) in [(1, Some(1)), (200, Some(200)), (450, Some(450)), (2000, Some(2000)), (2001, None)] {
+        let rows = move |request: &Request| {
+            let is_beside = ["/queues/filter", "/workers/filter"].iter().any(|end| request.target.ends_with(end));
+            is_beside.then(|| {
+                let offset = usize::try_from(request.json()["offset"].as_u64().unwrap()).unwrap();
+                let page = (offset..there).take(PAGE_ROWS).map(|number| json!({"id": "q", "name": number.to_string()}));
+                json(200, &page.collect::<Value>())
+            })
+        };
+        let server = server(1, rows).await;
+        let survey = agent(&server).survey(10).await.unwrap();
+        let last = read.map(|count: usize| (count - 1).to_string());
+        let queues = survey.queues.ok().map(|queues| (queues.len(), queues.last().map(|last| last.name.clone())));
+        let workers = survey.workers.ok().map(|workers| (workers.len(), workers.last().map(|last| last.name.clone())));
+        assert_eq!(queues, read.map(|count| (count, last.clone())), "{there}");
+        assert_eq!(workers, queues, "{there}");
     }
 }
 

@@ -165,6 +165,7 @@ pub(super) const BROKEN: &[Broken] = &[
     broken!("a log group that nobody makes", ["PSA410"], |scene| scene.job(json!({
         "cloudwatch_logs_options": {"awslogs-group": "prefect-flows", "awslogs-create-group": "false"},
     }))),
+    broken!("a missing task definition", ["PSA411"], |scene| scene.job(json!({"task_definition_arn": "flows:7"}))),
     // Network.
     broken!("a missing subnet", ["PSA501"], |scene| scene
         .network(json!({"subnets": ["subnet-default-a", "subnet-gone"]}))),
