@@ -3,7 +3,7 @@
 mod choice;
 
 use super::args::ExplainArgs;
-use super::output::explain::{Explained, as_json, as_text};
+use super::output::explain::{Explanation, as_json, as_text};
 use super::output::{self, Palette};
 use super::setting::{root_of, text_of};
 use super::{CliError, say};
@@ -111,7 +111,7 @@ pub(super) async fn explain(
     unknown.extend(facts.run.as_ref().err().map(|why| format!("Prefect: {why}")));
     unknown.extend(facts.run.iter().flat_map(|run| run.unknown.iter().map(|what| format!("Prefect: {what}"))));
     unknown.extend(facts.tasks.unknown.iter().map(|what| format!("ECS: {what}")));
-    let told = Explained { events: story::events(&facts), verdict, unknown, facts: &facts };
+    let told = Explanation { events: story::events(&facts), verdict, unknown, facts: &facts };
     if json {
         say(&mut std::io::stdout(), &format!("{}\n", redaction.value(as_json(&told))));
     } else {

@@ -5,7 +5,7 @@ use super::facts::{AgentView, Facts, TaskFacts, Tasks};
 use crate::health::status::{AgentHealth, AgentStatus};
 use crate::model::{ClaimedBy, Generation, Phase, Run};
 use crate::orchestrator::Mark;
-use crate::orchestrator::run_facts::{RunFacts, StateFacts, Waits};
+use crate::orchestrator::run_facts::{RunFacts, StateFacts, WaitReason};
 use crate::task_events::event::TaskEvent;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub(super) fn waiting() -> RunFacts {
             has_run: false,
             waits_for_task_runs: false,
         },
-        waits: Waits::Scheduled,
+        waits: WaitReason::Scheduled,
         mark: None,
         worker: None,
         due_at: Some(before(5)),

@@ -20,7 +20,7 @@ pub struct RunFacts {
     /// How far it is.
     pub run: Run,
     /// What kind of waiting it is, of a run that waits.
-    pub waits: Waits,
+    pub waits: WaitReason,
     /// The mark of the claim that it is in, or of the one that was given back to its state; ours only.
     pub mark: Option<Mark>,
     /// The name of the worker that took it, where it says so.
@@ -32,14 +32,14 @@ pub struct RunFacts {
     /// What its states were, the oldest first.
     pub states: Vec<StateFacts>,
     /// Why polls of this agent do not find it although its time has come; the most lasting first.
-    pub barriers: Vec<Barrier>,
+    pub barriers: Vec<BlockReason>,
     /// What could not be asked, and why.
     pub unknown: Vec<String>,
 }
 
 /// What a run that is not claimed waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waits {
+pub enum WaitReason {
     /// Its time: polls look for it.
     Scheduled,
     /// A slot under a concurrency limit, after which Prefect schedules it anew.
@@ -71,7 +71,7 @@ pub struct StateFacts {
 
 /// Why a due run is not found by this agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Barrier {
+pub enum BlockReason {
     /// Prefect 2 and 3: it belongs to no work pool: somebody's process runs it (`serve`, a call).
     NoPool,
     /// Prefect 2 and 3: it is another pool's.
@@ -111,7 +111,7 @@ pub enum Barrier {
     DeploymentClosed,
 }
 
-impl Barrier {
+impl BlockReason {
     /// It is not this agent's run, as opposed to one that must wait.
     pub fn is_foreign(&self) -> bool {
         match self {

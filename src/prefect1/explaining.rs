@@ -5,7 +5,7 @@ use super::queries::{self, Scope};
 use super::{Detail, Prefect1, rows};
 use crate::model::ApiError;
 use crate::model::Phase;
-use crate::orchestrator::run_facts::{Barrier, RunFacts, StateFacts, Waits};
+use crate::orchestrator::run_facts::{BlockReason, RunFacts, StateFacts, WaitReason};
 use crate::orchestrator::{Mark, Watched};
 use crate::python_text;
 use crate::transport::shape::{items_at, text_at};
@@ -46,10 +46,10 @@ fn facts(watched: Watched<Detail>, row: &Value, scope: &Scope, marked_as: &str) 
         id: run.flow_run_id.clone(),
         name: run.name.clone(),
         waits: match state.as_str() {
-            "Scheduled" => Waits::Scheduled,
-            "Queued" => Waits::Slot,
-            "Paused" => Waits::Paused,
-            _ => Waits::Other,
+            "Scheduled" => WaitReason::Scheduled,
+            "Queued" => WaitReason::Slot,
+            "Paused" => WaitReason::Paused,
+            _ => WaitReason::Other,
         },
         state,
         message: text_at(serialized, &["message"]).map(str::to_owned),
@@ -66,16 +66,16 @@ fn facts(watched: Watched<Detail>, row: &Value, scope: &Scope, marked_as: &str) 
 }
 
 /// Why polls of this agent do not find the run: the queue's rule about labels and tenants.
-fn barriers(row: &Value, scope: &Scope) -> Vec<Barrier> {
+fn barriers(row: &Value, scope: &Scope) -> Vec<BlockReason> {
     let of_run: Vec<&str> = items_at(row, &["labels"]).iter().filter_map(Value::as_str).collect();
     let tenants = scope.tenant_id.as_deref().zip(text_at(row, &["tenant_id"]));
     let mut barriers = Vec::new();
     if tenants.is_some_and(|(ours, of_run)| ours != of_run) {
-        barriers.push(Barrier::OtherTenant);
+        barriers.push(BlockReason::OtherTenant);
     }
     if !queries::takes(&scope.labels, &of_run) {
         let run = of_run.into_iter().map(str::to_owned).collect();
-        barriers.push(Barrier::Labels { run, agent: scope.labels.clone() });
+        barriers.push(BlockReason::Labels { run, agent: scope.labels.clone() });
     }
     barriers
 }

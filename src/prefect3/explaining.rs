@@ -5,7 +5,7 @@ use super::runs::{Row, State};
 use super::{Prefect3, reading::RunReading};
 use crate::model::ApiError;
 use crate::model::Phase;
-use crate::orchestrator::run_facts::{Barrier, RunFacts, SlotsTaken, StateFacts, Waits};
+use crate::orchestrator::run_facts::{BlockReason, RunFacts, SlotsTaken, StateFacts, WaitReason};
 use crate::orchestrator::{Mark, Watched};
 use crate::python_text;
 use crate::transport::shape::{at, text_at};
@@ -78,10 +78,10 @@ impl Prefect3 {
         let is_ours = |mark: &Mark| mark.agent == self.names.identity();
         let given_back = row.state.as_ref().and_then(|state| state.mark.clone()).filter(is_ours);
         let waits = match (row.kind(), row.state_name()) {
-            ("SCHEDULED", "AwaitingConcurrencySlot") => Waits::Slot,
-            ("SCHEDULED", _) => Waits::Scheduled,
-            ("PAUSED", _) => Waits::Paused,
-            _ => Waits::Other,
+            ("SCHEDULED", "AwaitingConcurrencySlot") => WaitReason::Slot,
+            ("SCHEDULED", _) => WaitReason::Scheduled,
+            ("PAUSED", _) => WaitReason::Paused,
+            _ => WaitReason::Other,
         };
         let is_waiting = now.phase == Phase::Waiting;
         let message = history.iter().find(|state| text_at(state, &["id"]) == Some(&row.state_id));
@@ -107,36 +107,36 @@ impl Prefect3 {
 
     /// Why polls of this agent do not find the run although its time has come. The rule of what is served is the poll's
     /// own; what pauses and is full the server decides, and says.
-    fn barriers(&self, run: &Row, around: &RunSurroundings) -> Vec<Barrier> {
+    fn barriers(&self, run: &Row, around: &RunSurroundings) -> Vec<BlockReason> {
         let mut barriers = Vec::new();
         let queue = run.text("work_queue_name").unwrap_or_default().to_owned();
         match run.text("work_pool_name") {
-            None => barriers.push(Barrier::NoPool),
+            None => barriers.push(BlockReason::NoPool),
             Some(pool) if pool != self.work_pool() => {
-                barriers.push(Barrier::OtherPool { pool: pool.to_owned(), served: self.work_pool().to_owned() });
+                barriers.push(BlockReason::OtherPool { pool: pool.to_owned(), served: self.work_pool().to_owned() });
             }
             Some(_) if !self.serves(run) => {
                 let served = self.config.generation.work_queues.clone();
-                barriers.push(Barrier::OtherQueue { queue: queue.clone(), served });
+                barriers.push(BlockReason::OtherQueue { queue: queue.clone(), served });
             }
             Some(_) => {}
         }
         if text_in(run, &["empirical_policy", "retry_type"]).as_deref() == Some("in_process") {
-            barriers.push(Barrier::RetriedInProcess);
+            barriers.push(BlockReason::RetriedInProcess);
         }
         let is_paused = |row: &Map<String, Value>| row.get("is_paused").and_then(Value::as_bool) == Some(true);
         let pool = self.work_pool().to_owned();
         if around.pool.as_ref().is_some_and(is_paused) {
-            barriers.push(Barrier::PoolPaused(pool.clone()));
+            barriers.push(BlockReason::PoolPaused(pool.clone()));
         }
         if around.queue.as_ref().is_some_and(is_paused) {
-            barriers.push(Barrier::QueuePaused(queue.clone()));
+            barriers.push(BlockReason::QueuePaused(queue.clone()));
         }
-        barriers.extend(around.pool.as_ref().and_then(|row| full(row, pool)).map(Barrier::PoolFull));
-        barriers.extend(around.queue.as_ref().and_then(|row| full(row, queue)).map(Barrier::QueueFull));
+        barriers.extend(around.pool.as_ref().and_then(|row| full(row, pool)).map(BlockReason::PoolFull));
+        barriers.extend(around.queue.as_ref().and_then(|row| full(row, queue)).map(BlockReason::QueueFull));
         let limit = around.deployment.as_ref().and_then(|row| row.get("global_concurrency_limit"));
         if limit.and_then(|limit| limit.get("limit")).and_then(Value::as_u64) == Some(0) {
-            barriers.push(Barrier::DeploymentClosed);
+            barriers.push(BlockReason::DeploymentClosed);
         }
         barriers
     }

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 const SHOWN: usize = 60;
 
 /// A story and what was not to be had of it.
-pub(in crate::cli) struct Explained<'a> {
+pub(in crate::cli) struct Explanation<'a> {
     pub(in crate::cli) events: Vec<Event>,
     pub(in crate::cli) verdict: RunVerdict,
     /// What could not be asked, and why.
@@ -22,8 +22,8 @@ pub(in crate::cli) struct Explained<'a> {
 }
 
 /// As people read it. All times are UTC.
-pub(in crate::cli) fn as_text(told: &Explained<'_>, palette: Palette) -> String {
-    let Explained { events, verdict, unknown, facts } = told;
+pub(in crate::cli) fn as_text(told: &Explanation<'_>, palette: Palette) -> String {
+    let Explanation { events, verdict, unknown, facts } = told;
     let name = facts.run.as_ref().map_or_else(|_| String::new(), |run| format!(" \"{}\"", run.name));
     let now = words::clock(facts.now, facts.now);
     let title = format!(
@@ -80,8 +80,8 @@ fn tone(standing: Standing) -> Tone {
 }
 
 /// The events and the verdict as data.
-pub(in crate::cli) fn as_json(told: &Explained<'_>) -> Value {
-    let Explained { events, verdict, unknown, facts } = told;
+pub(in crate::cli) fn as_json(told: &Explanation<'_>) -> Value {
+    let Explanation { events, verdict, unknown, facts } = told;
     let run = facts.run.as_ref().ok();
     json!({
         "flow_run": {

@@ -1,6 +1,7 @@
 //! Runs that are claimed, run, are being cancelled or have ended.
 
 use super::{About, RunVerdict, Standing};
+use crate::clock::after;
 use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
 use crate::model::{ClaimedBy, Generation};
@@ -52,7 +53,7 @@ impl About<'_> {
         }
         let agent = &self.facts.agent;
         let verdict = RunVerdict::new(Standing::Cancelling, format!("It has been cancelling{}", self.for_so_long()));
-        let ends = self.run.since.map(|since| since + agent.cancel_grace);
+        let ends = self.run.since.map(|since| after(since, agent.cancel_grace));
         // As the polls reckon it.
         let patient = self.run.run.has_run && ends.is_some_and(|ends| self.facts.now < ends);
         let decision = decide_about_cancelled(&self.live(), patient);
@@ -166,7 +167,7 @@ impl About<'_> {
                 let at = self.when_orphan(since);
                 let next = match since {
                     Some(since) if !is_old => {
-                        let from = self.clock(since + self.facts.agent.orphan_after);
+                        let from = self.clock(after(since, self.facts.agent.orphan_after));
                         format!("the next poll after {from} finishes the claim: the task is started, or found")
                     }
                     _ => "the next poll finishes the claim: the task is started, or found".to_owned(),
@@ -178,7 +179,7 @@ impl About<'_> {
 
     /// The poll that finds a claim old enough to be finished.
     pub(super) fn when_orphan(&self, since: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
-        self.next_poll(since.map_or(self.facts.now, |since| since + self.facts.agent.orphan_after))
+        self.next_poll(since.map_or(self.facts.now, |since| after(since, self.facts.agent.orphan_after)))
     }
 
     pub(super) fn claimed_elsewhere(&self) -> RunVerdict {

@@ -84,7 +84,8 @@ pub(super) fn next_poll(agent: &AgentView, now: OffsetDateTime, not_before: Offs
     }
     let from = now.max(not_before);
     let periods = ((from - last).as_seconds_f64() / interval.as_seconds_f64()).ceil().max(1.0);
-    Some(last + interval * periods)
+    // A run may be scheduled for a time after which there is no other.
+    last.checked_add(time::Duration::checked_seconds_f64(interval.as_seconds_f64() * periods)?)
 }
 
 fn failing(name: &str, health: &AgentHealth) -> String {

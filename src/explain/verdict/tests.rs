@@ -9,7 +9,8 @@ use crate::health::status::{AgentHealth, AgentStatus};
 use crate::model::ClaimedBy;
 use crate::model::ErrorKind;
 use crate::orchestrator::Mark;
-use crate::orchestrator::run_facts::{Barrier, SlotsTaken, StateFacts, Waits};
+use crate::orchestrator::run_facts::{BlockReason, SlotsTaken, StateFacts, WaitReason};
+use proptest::prelude::*;
 use serde_json::json;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ fn of_agent(run: RunFacts, change: impl FnOnce(&mut AgentView)) -> Facts {
     facts
 }
 
-fn held_by(barriers: Vec<Barrier>) -> Facts {
+fn held_by(barriers: Vec<BlockReason>) -> Facts {
     facts(RunFacts { barriers, ..waiting() }, Vec::new())
 }
 
@@ -61,18 +62,18 @@ fn what_a_poll_has_left_is_said_with_where_the_reason_is() {
 
 #[test]
 fn a_run_that_is_not_this_agents_says_whose_and_how_to_change_that() {
-    let queue = Barrier::OtherQueue { queue: "gpu".into(), served: vec!["cpu".into(), "io".into()] };
-    let pool = Barrier::OtherPool { pool: "other".into(), served: "mine".into() };
-    let labels = Barrier::Labels { run: vec!["gpu".into(), "prod".into()], agent: vec!["prod".into()] };
-    let unlabelled = Barrier::Labels { run: Vec::new(), agent: vec!["prod".into()] };
+    let queue = BlockReason::OtherQueue { queue: "gpu".into(), served: vec!["cpu".into(), "io".into()] };
+    let pool = BlockReason::OtherPool { pool: "other".into(), served: "mine".into() };
+    let labels = BlockReason::Labels { run: vec!["gpu".into(), "prod".into()], agent: vec!["prod".into()] };
+    let unlabelled = BlockReason::Labels { run: Vec::new(), agent: vec!["prod".into()] };
     for (barrier, words) in [
         (queue, vec!["queue `gpu` is not among work_queues (`cpu`, `io`)", "add `gpu`"]),
         (pool, vec!["of work pool `other`, and the agent serves `mine`"]),
         (labels, vec!["the agent lacks `gpu` (it has `prod`)", "add `gpu` to the agent's labels"]),
         (unlabelled, vec!["it has no labels, and the agent has `prod`"]),
-        (Barrier::NoPool, vec!["belongs to no work pool"]),
-        (Barrier::OtherTenant, vec!["another tenant"]),
-        (Barrier::RetriedInProcess, vec!["retries it itself"]),
+        (BlockReason::NoPool, vec!["belongs to no work pool"]),
+        (BlockReason::OtherTenant, vec!["another tenant"]),
+        (BlockReason::RetriedInProcess, vec!["retries it itself"]),
     ] {
         let verdict = said(&held_by(vec![barrier]), Standing::NotOurs, &words);
         assert!(verdict.next.is_none(), "nothing of ours comes next: {verdict:?}");
@@ -83,17 +84,17 @@ fn a_run_that_is_not_this_agents_says_whose_and_how_to_change_that() {
 fn a_due_run_that_prefect_holds_back_says_by_what() {
     let slots = |name: &str| SlotsTaken { name: name.into(), taken: 2, limit: 2 };
     for (barrier, word) in [
-        (Barrier::PoolPaused("ecs".into()), "due for 5 s, but work pool `ecs` is paused"),
-        (Barrier::QueuePaused("gpu".into()), "queue `gpu` is paused"),
-        (Barrier::PoolFull(slots("ecs")), "work pool `ecs` is full: 2 of 2"),
-        (Barrier::QueueFull(slots("gpu")), "queue `gpu` is full: 2 of 2"),
-        (Barrier::DeploymentClosed, "limit of its deployment is 0"),
+        (BlockReason::PoolPaused("ecs".into()), "due for 5 s, but work pool `ecs` is paused"),
+        (BlockReason::QueuePaused("gpu".into()), "queue `gpu` is paused"),
+        (BlockReason::PoolFull(slots("ecs")), "work pool `ecs` is full: 2 of 2"),
+        (BlockReason::QueueFull(slots("gpu")), "queue `gpu` is full: 2 of 2"),
+        (BlockReason::DeploymentClosed, "limit of its deployment is 0"),
     ] {
         said(&held_by(vec![barrier]), Standing::HeldBack, &[word]);
     }
-    let both = held_by(vec![Barrier::PoolPaused("ecs".into()), Barrier::QueuePaused("gpu".into())]);
+    let both = held_by(vec![BlockReason::PoolPaused("ecs".into()), BlockReason::QueuePaused("gpu".into())]);
     assert_eq!(verdict(&both).also, ["queue `gpu` is paused"]);
-    let later = RunFacts { due_at: Some(before(-600)), barriers: vec![Barrier::PoolPaused("ecs".into())], ..waiting() };
+    let later = RunFacts { due_at: Some(before(-600)), barriers: vec![BlockReason::PoolPaused("ecs".into())], ..waiting() };
     let verdict = said(&facts(later, Vec::new()), Standing::ScheduledLater, &["scheduled for 14:12:10 (in 10 min)"]);
     assert_eq!(verdict.also, ["work pool `ecs` is paused"]);
 }
@@ -163,11 +164,11 @@ fn what_waits_for_its_time_or_a_slot_or_a_person_says_so() {
     let ahead = of_agent(later, |agent| agent.prefetch = Duration::from_mins(1));
     assert_eq!(said(&ahead, Standing::ScheduledLater, &["look 60 s ahead"]).next_at, Some(before(-3590)));
     let slot =
-        RunFacts { waits: Waits::Slot, due_at: Some(before(-20)), message: Some("limit reached".into()), ..waiting() };
+        RunFacts { waits: WaitReason::Slot, due_at: Some(before(-20)), message: Some("limit reached".into()), ..waiting() };
     said(&facts(slot, Vec::new()), Standing::WaitsForSlot, &["slot of a concurrency limit (limit reached)", "in 20 s"]);
-    let paused = RunFacts { waits: Waits::Paused, state: "Paused".into(), ..waiting() };
+    let paused = RunFacts { waits: WaitReason::Paused, state: "Paused".into(), ..waiting() };
     said(&facts(paused, Vec::new()), Standing::Paused, &["paused for 60 s", "until somebody resumes it"]);
-    let odd = RunFacts { waits: Waits::Other, state: "Looped".into(), ..waiting() };
+    let odd = RunFacts { waits: WaitReason::Other, state: "Looped".into(), ..waiting() };
     said(&facts(odd, Vec::new()), Standing::NotScheduled, &["It is Looped"]);
 }
 
@@ -310,4 +311,50 @@ fn the_next_poll_is_a_whole_number_of_intervals_after_the_last() {
     assert_eq!(next(before(-51)), Some(before(-110)));
     let silent = AgentView { health: Some(health(AgentStatus::Failing, Some(before(10)))), ..agent() };
     assert_eq!(next_poll(&silent, now, now), None);
+}
+
+/// Texts of times as servers could write them, the ends of the calendar among them.
+fn texts_of_times() -> impl Strategy<Value = String> {
+    let offset = prop_oneof![Just("Z".to_owned()), "[+-](0[0-9]|1[0-9]|2[0-3]):[0-5][0-9]", Just(String::new())];
+    let date = prop_oneof![
+        Just("9999-12-31T23:59:59".to_owned()),
+        Just("0000-01-01T00:00:00".to_owned()),
+        Just("-009999-01-01T00:00:00".to_owned()),
+        "[0-9]{4}-0[1-9]-[12][0-9]T[01][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?",
+        "2026-11-24T(1[34]):[0-5][0-9]:[0-5][0-9]",
+    ];
+    (date, offset).prop_map(|(date, offset)| date + &offset)
+}
+
+proptest! {
+    #[test]
+    fn whatever_times_prefect_tells_there_is_a_story_of_it(
+        texts in proptest::collection::vec(texts_of_times(), 4),
+        phase in 0_usize..6,
+        is_ours in any::<bool>(),
+        lives in any::<bool>(),
+        prefetch in prop_oneof![Just(0_u64), Just(86_400)],
+    ) {
+        let times: Vec<_> = texts.iter().map(|text| crate::python_text::parse_time(text)).collect();
+        let mut run = match phase {
+            0 => waiting(),
+            1 => claimed(60),
+            2 => further("Running", Phase::Running, 60),
+            3 => further("Cancelling", Phase::Cancelling, 60),
+            4 => RunFacts { mark: Some(mark(2, "etl")), ..waiting() },
+            _ => further("Failed", Phase::Ended, 60),
+        };
+        (run.since, run.due_at, run.run.claimed_at) = (times[0], times[1], times[2]);
+        run.run.waits_for_task_runs = is_ours;
+        run.states.iter_mut().for_each(|state| (state.at, state.scheduled_for) = (times[3], times[1]));
+        let live = if lives { vec![task("RUNNING", 30, &json!({"desiredStatus": "RUNNING"}))] } else { Vec::new() };
+        let mut facts = facts(run, live);
+        facts.agent.prefetch = Duration::from_secs(prefetch);
+        if let Some(health) = &mut facts.agent.health {
+            health.last_poll = times[2].or(health.last_poll);
+        }
+        // As JSON too: a time that has no text would end that in a panic.
+        let told = json!({"verdict": verdict(&facts), "events": crate::explain::story::events(&facts)});
+        prop_assert!(told["verdict"]["now"].is_string());
+    }
 }

@@ -4,7 +4,7 @@ use super::{About, RunVerdict, Standing};
 use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
 use crate::model::Generation;
-use crate::orchestrator::run_facts::{Barrier, RunFacts, Waits};
+use crate::orchestrator::run_facts::{BlockReason, RunFacts, WaitReason};
 use time::OffsetDateTime;
 
 impl About<'_> {
@@ -31,21 +31,21 @@ impl About<'_> {
             return RunVerdict::new(Standing::NotOurs, format!("It is not this agent's: {text}")).advice(advice);
         }
         match waits {
-            Waits::Paused => {
+            WaitReason::Paused => {
                 let text = format!("It has been paused{}", self.for_so_long());
                 return RunVerdict::new(Standing::Paused, text).next("nothing, until somebody resumes it", None);
             }
-            Waits::Other => {
+            WaitReason::Other => {
                 let text = format!("It is {state}{}: agents launch what is Scheduled", self.for_so_long());
                 return RunVerdict::new(Standing::NotScheduled, text);
             }
-            Waits::Scheduled | Waits::Slot => {}
+            WaitReason::Scheduled | WaitReason::Slot => {}
         }
         if let Some(off) = self.agent_trouble().filter(|(standing, ..)| *standing == Standing::AgentOff) {
             let (standing, text, advice) = off;
             return RunVerdict::new(standing, format!("{}, but {text}", self.when_due())).advice(advice);
         }
-        if *waits == Waits::Slot {
+        if *waits == WaitReason::Slot {
             let said = self.run.message.as_deref().map(|said| format!(" ({})", quoted(said))).unwrap_or_default();
             let text = format!("Prefect lets it wait for a slot of a concurrency limit{said}");
             let verdict =
@@ -87,7 +87,7 @@ impl About<'_> {
             };
         }
         let text = format!("It is scheduled for {} ({})", self.clock(at), self.relative(at));
-        let from = at - agent.prefetch;
+        let from = at.saturating_sub(time::Duration::try_from(agent.prefetch).unwrap_or_default());
         let ahead = agent.prefetch.as_secs();
         let next = match agent.generation {
             _ if agent.prefetch.is_zero() => "the first poll after that launches it".to_owned(),
@@ -153,26 +153,26 @@ impl About<'_> {
 }
 
 /// A barrier in a sentence, and what to do about it.
-fn barrier_text(barrier: &Barrier) -> (String, String) {
+fn barrier_text(barrier: &BlockReason) -> (String, String) {
     let list = |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     match barrier {
-        Barrier::NoPool => (
+        BlockReason::NoPool => (
             "the run belongs to no work pool; the process that created or serves it runs it".to_owned(),
             "deploy its flow to a work pool, where an agent should run it".to_owned(),
         ),
-        Barrier::OtherPool { pool, served } => (
+        BlockReason::OtherPool { pool, served } => (
             format!("its deployment is of work pool `{pool}`, and the agent serves `{served}`"),
             format!("see that a worker or an agent serves `{pool}`, or move the deployment"),
         ),
-        Barrier::OtherQueue { queue, served } => (
+        BlockReason::OtherQueue { queue, served } => (
             format!("queue `{queue}` is not among work_queues ({})", list(served)),
             format!("add `{queue}` to work_queues, or leave work_queues out to serve them all"),
         ),
-        Barrier::Labels { run, agent } if run.is_empty() => (
+        BlockReason::Labels { run, agent } if run.is_empty() => (
             format!("it has no labels, and the agent has {}: unlabelled runs are for unlabelled agents", list(agent)),
             "label the flow, or let an agent without labels poll".to_owned(),
         ),
-        Barrier::Labels { run, agent } => {
+        BlockReason::Labels { run, agent } => {
             let missing: Vec<String> = run.iter().filter(|label| !agent.contains(label)).cloned().collect();
             let has = if agent.is_empty() { "none".to_owned() } else { list(agent) };
             (
@@ -180,31 +180,31 @@ fn barrier_text(barrier: &Barrier) -> (String, String) {
                 format!("add {} to the agent's labels, or take them from the run", list(&missing)),
             )
         }
-        Barrier::OtherTenant => (
+        BlockReason::OtherTenant => (
             "it belongs to another tenant than the agent's".to_owned(),
             "see tenant_id and the API key of the agent".to_owned(),
         ),
-        Barrier::RetriedInProcess => (
+        BlockReason::RetriedInProcess => (
             "the process that ran it retries it itself".to_owned(),
             "see whether that process still lives; else set the run's state to Scheduled".to_owned(),
         ),
-        Barrier::PoolPaused(pool) => {
+        BlockReason::PoolPaused(pool) => {
             (format!("work pool `{pool}` is paused"), format!("prefect work-pool resume '{pool}'"))
         }
-        Barrier::QueuePaused(queue) => {
+        BlockReason::QueuePaused(queue) => {
             (format!("queue `{queue}` is paused"), format!("prefect work-queue resume '{queue}' --pool POOL"))
         }
-        Barrier::PoolFull(slots) => (
+        BlockReason::PoolFull(slots) => (
             format!("work pool `{}` is full: {} of {} slots are taken", slots.name, slots.taken, slots.limit),
             "wait for its runs to end, or raise the pool's concurrency limit; runs that are stuck in Pending take slots too"
                 .to_owned(),
         ),
-        Barrier::QueueFull(slots) => (
+        BlockReason::QueueFull(slots) => (
             format!("queue `{}` is full: {} of {} slots are taken", slots.name, slots.taken, slots.limit),
             "wait for its runs to end, or raise the queue's concurrency limit; runs that are stuck in Pending take slots too"
                 .to_owned(),
         ),
-        Barrier::DeploymentClosed => (
+        BlockReason::DeploymentClosed => (
             "the concurrency limit of its deployment is 0".to_owned(),
             "raise the deployment's concurrency limit".to_owned(),
         ),
