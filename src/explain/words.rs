@@ -1,7 +1,7 @@
 //! Times and texts as people say them.
 
-use time::{OffsetDateTime, UtcOffset};
 use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 
 /// A span in its two largest units: `12 s`, `5 min`, `2 h 5 min`, `3 d 4 h`. What is negative is nothing.
 pub fn span(span: time::Duration) -> String {

@@ -18,9 +18,9 @@ enum Fit {
 }
 
 fn fit(run: &RunFacts) -> Fit {
-    if run.mark.is_some() || run.states.iter().any(|state| state.is_ours) {
+    if run.was_ours {
         Fit::Claimed
-    } else if run.barriers.iter().any(BlockReason::is_foreign) {
+    } else if run.block_reasons.iter().any(BlockReason::is_foreign) {
         Fit::Foreign
     } else {
         Fit::Serves

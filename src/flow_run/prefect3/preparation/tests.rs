@@ -52,7 +52,8 @@ fn labels_of_prefect_2() {
 
 #[test]
 fn a_change_at_a_time_that_utc_does_not_have_is_no_label() {
-    let deployment = |updated: &str| serde_json::from_value(json!({"id": "d", "name": "n", "updated": updated})).unwrap();
+    let deployment =
+        |updated: &str| serde_json::from_value(json!({"id": "d", "name": "n", "updated": updated})).unwrap();
     assert_eq!(updated(&deployment("9999-12-31T23:59:59-01:00")), None);
     assert!(updated(&deployment("9999-12-31T23:59:59+01:00")).is_some());
 }
