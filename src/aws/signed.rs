@@ -77,7 +77,15 @@ impl Service {
     fn error_of(self, answer: &Answer) -> AwsError {
         match self {
             Self::Ec2 | Self::S3 | Self::Sts | Self::Iam | Self::CloudFormation => answers::xml_error(answer),
-            _ => answers::answer_error(answer),
+            Self::Ecs
+            | Self::Ssm
+            | Self::Lambda
+            | Self::Logs
+            | Self::Scheduler
+            | Self::Events
+            | Self::Sqs
+            | Self::Ecr
+            | Self::Quotas => answers::answer_error(answer),
         }
     }
 }

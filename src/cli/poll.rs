@@ -39,7 +39,7 @@ pub(super) async fn poll(
         }
         None => deployment.poll(&selection, &invocation).await,
     };
-    let report = polled.map_err(|error| CliError::new(&error, output::advice_on_poll_error(&error)))?;
+    let report = polled.map_err(|error| CliError::from(&error))?;
     let shown = match (&record, json) {
         (None, true) => format!("{}\n", json!(report)),
         (None, false) => table(&report, palette),

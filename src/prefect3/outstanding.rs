@@ -7,7 +7,7 @@ use super::requests::{self, PAGE_ROWS};
 use super::runs::Row;
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
-use crate::orchestrator::{CancellingRun, ClaimedRun, OutstandingClaims};
+use crate::orchestrator::{CancellingRun, ClaimedRun, OutstandingClaims, is_orphan};
 use futures_util::future::{join, join_all};
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -104,7 +104,7 @@ impl Prefect3 {
         now: OffsetDateTime,
         orphan_after: Duration,
     ) -> (Vec<ClaimedRun<Detail>>, usize) {
-        let is_old = |since: OffsetDateTime| now - since >= orphan_after;
+        let is_old = |since: OffsetDateTime| is_orphan(now, since, orphan_after);
         let (mut claimed, mut foreign, mut untold) = (Vec::new(), 0, Vec::new());
         for run in pending {
             let told = match self.claimant().by_state(&run) {
@@ -190,7 +190,7 @@ fn since(run: &Row, now: OffsetDateTime) -> OffsetDateTime {
 }
 
 /// A row that cannot be understood waits for a person, and holds up nobody.
-fn understood(rows: Vec<serde_json::Value>) -> Vec<Row> {
+pub(super) fn understood(rows: Vec<serde_json::Value>) -> Vec<Row> {
     let (runs, unreadable) = readable(rows);
     for (flow_run_id, reason) in unreadable {
         tracing::warn!(flow_run_id, reason, "a run cannot be understood");

@@ -4,12 +4,12 @@
 use super::polls::next_poll;
 use super::*;
 use crate::explain::facts::AgentView;
-use crate::explain::testing::{agent, before, claimed, facts, further, health, mark, state, task, waiting};
+use crate::explain::testing::{agent, before, claimed, facts, further, health, mark, prefect_1, state, task, waiting};
 use crate::health::status::{AgentHealth, AgentStatus};
-use crate::model::ClaimedBy;
-use crate::model::ErrorKind;
+use crate::model::{ClaimedBy, ErrorKind, RunEnd};
 use crate::orchestrator::Mark;
-use crate::orchestrator::run_facts::{Barrier, SlotsTaken, StateFacts, Waits};
+use crate::orchestrator::run_facts::{BlockReason, SlotsTaken, StateFacts, WaitReason};
+use proptest::prelude::*;
 use serde_json::json;
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ fn of_agent(run: RunFacts, change: impl FnOnce(&mut AgentView)) -> Facts {
     facts
 }
 
-fn held_by(barriers: Vec<Barrier>) -> Facts {
-    facts(RunFacts { barriers, ..waiting() }, Vec::new())
+fn held_by(block_reasons: Vec<BlockReason>) -> Facts {
+    facts(RunFacts { block_reasons, ..waiting() }, Vec::new())
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn what_is_due_is_launched_by_the_next_poll() {
 
 #[test]
 fn what_a_poll_has_left_is_said_with_where_the_reason_is() {
-    let late = RunFacts { due_at: Some(before(300)), ..waiting() };
+    let late = RunFacts { due_at: Some(before(300)), since: Some(before(600)), ..waiting() };
     let verdict = said(
         &of_agent(late, |agent| agent.deferred = Some(3)),
         Standing::LeftByPoll,
@@ -61,18 +61,18 @@ fn what_a_poll_has_left_is_said_with_where_the_reason_is() {
 
 #[test]
 fn a_run_that_is_not_this_agents_says_whose_and_how_to_change_that() {
-    let queue = Barrier::OtherQueue { queue: "gpu".into(), served: vec!["cpu".into(), "io".into()] };
-    let pool = Barrier::OtherPool { pool: "other".into(), served: "mine".into() };
-    let labels = Barrier::Labels { run: vec!["gpu".into(), "prod".into()], agent: vec!["prod".into()] };
-    let unlabelled = Barrier::Labels { run: Vec::new(), agent: vec!["prod".into()] };
+    let queue = BlockReason::OtherQueue { queue: "gpu".into(), served: vec!["cpu".into(), "io".into()] };
+    let pool = BlockReason::OtherPool { pool: "other".into(), served: "mine".into() };
+    let labels = BlockReason::Labels { run: vec!["gpu".into(), "prod".into()], agent: vec!["prod".into()] };
+    let unlabelled = BlockReason::Labels { run: Vec::new(), agent: vec!["prod".into()] };
     for (barrier, words) in [
         (queue, vec!["queue `gpu` is not among work_queues (`cpu`, `io`)", "add `gpu`"]),
         (pool, vec!["of work pool `other`, and the agent serves `mine`"]),
         (labels, vec!["the agent lacks `gpu` (it has `prod`)", "add `gpu` to the agent's labels"]),
         (unlabelled, vec!["it has no labels, and the agent has `prod`"]),
-        (Barrier::NoPool, vec!["belongs to no work pool"]),
-        (Barrier::OtherTenant, vec!["another tenant"]),
-        (Barrier::RetriedInProcess, vec!["retries it itself"]),
+        (BlockReason::NoPool, vec!["belongs to no work pool"]),
+        (BlockReason::OtherTenant, vec!["another tenant"]),
+        (BlockReason::RetriedInProcess, vec!["retries it itself"]),
     ] {
         let verdict = said(&held_by(vec![barrier]), Standing::NotOurs, &words);
         assert!(verdict.next.is_none(), "nothing of ours comes next: {verdict:?}");
@@ -81,19 +81,24 @@ fn a_run_that_is_not_this_agents_says_whose_and_how_to_change_that() {
 
 #[test]
 fn a_due_run_that_prefect_holds_back_says_by_what() {
+    let queue_paused = || BlockReason::QueuePaused { queue: "gpu".into(), pool: "ecs".into() };
     let slots = |name: &str| SlotsTaken { name: name.into(), taken: 2, limit: 2 };
     for (barrier, word) in [
-        (Barrier::PoolPaused("ecs".into()), "due for 5 s, but work pool `ecs` is paused"),
-        (Barrier::QueuePaused("gpu".into()), "queue `gpu` is paused"),
-        (Barrier::PoolFull(slots("ecs")), "work pool `ecs` is full: 2 of 2"),
-        (Barrier::QueueFull(slots("gpu")), "queue `gpu` is full: 2 of 2"),
-        (Barrier::DeploymentClosed, "limit of its deployment is 0"),
+        (BlockReason::PoolPaused("ecs".into()), "due for 5 s, but work pool `ecs` is paused"),
+        (queue_paused(), "prefect work-queue resume 'gpu' --pool 'ecs'"),
+        (BlockReason::PoolFull(slots("ecs")), "work pool `ecs` is full: 2 of 2"),
+        (BlockReason::QueueFull(slots("gpu")), "queue `gpu` is full: 2 of 2"),
+        (BlockReason::DeploymentClosed, "limit of its deployment is 0"),
     ] {
         said(&held_by(vec![barrier]), Standing::HeldBack, &[word]);
     }
-    let both = held_by(vec![Barrier::PoolPaused("ecs".into()), Barrier::QueuePaused("gpu".into())]);
+    let both = held_by(vec![BlockReason::PoolPaused("ecs".into()), queue_paused()]);
     assert_eq!(verdict(&both).also, ["queue `gpu` is paused"]);
-    let later = RunFacts { due_at: Some(before(-600)), barriers: vec![Barrier::PoolPaused("ecs".into())], ..waiting() };
+    let later = RunFacts {
+        due_at: Some(before(-600)),
+        block_reasons: vec![BlockReason::PoolPaused("ecs".into())],
+        ..waiting()
+    };
     let verdict = said(&facts(later, Vec::new()), Standing::ScheduledLater, &["scheduled for 14:12:10 (in 10 min)"]);
     assert_eq!(verdict.also, ["work pool `ecs` is paused"]);
 }
@@ -125,12 +130,12 @@ fn an_agent_that_does_not_poll_is_named_with_what_mends_it() {
         agent.health = Some(AgentHealth { error, ..health(AgentStatus::Ok, Some(before(10))) });
     });
     let words = ["due for 5 s, and the last poll of agent etl had trouble (aws)", "the next poll tries again"];
-    assert_eq!(said(&one_bad_poll, Standing::AgentFailing, &words).next_at, Some(before(-50)));
+    assert_eq!(said(&one_bad_poll, Standing::BadPoll, &words).next_at, Some(before(-50)));
     let maintenance = of_agent(waiting(), |agent| {
         let maintenance_until = Some(before(-590));
         agent.health = Some(AgentHealth { maintenance_until, ..health(AgentStatus::Maintenance, Some(before(10))) });
     });
-    said(&maintenance, Standing::AgentFailing, &["in maintenance until 14:12:00"]);
+    said(&maintenance, Standing::Maintenance, &["in maintenance until 14:12:00"]);
     // A run that waits for its time is no trouble yet, but will be.
     let later = of_agent(RunFacts { due_at: Some(before(-600)), ..waiting() }, is(AgentStatus::Failing, 1200));
     let verdict = said(&later, Standing::ScheduledLater, &[]);
@@ -160,14 +165,18 @@ fn what_waits_for_its_time_or_a_slot_or_a_person_says_so() {
     let verdict =
         said(&facts(later.clone(), Vec::new()), Standing::ScheduledLater, &["scheduled for 15:02:10 (in 1 h)"]);
     assert_eq!(verdict.next_at, Some(before(-3650)));
-    let ahead = of_agent(later, |agent| agent.prefetch = Duration::from_mins(1));
+    let ahead = of_agent(later, |agent| agent.config.prefetch = Duration::from_mins(1));
     assert_eq!(said(&ahead, Standing::ScheduledLater, &["look 60 s ahead"]).next_at, Some(before(-3590)));
-    let slot =
-        RunFacts { waits: Waits::Slot, due_at: Some(before(-20)), message: Some("limit reached".into()), ..waiting() };
+    let slot = RunFacts {
+        waits: WaitReason::Slot,
+        due_at: Some(before(-20)),
+        message: Some("limit reached".into()),
+        ..waiting()
+    };
     said(&facts(slot, Vec::new()), Standing::WaitsForSlot, &["slot of a concurrency limit (limit reached)", "in 20 s"]);
-    let paused = RunFacts { waits: Waits::Paused, state: "Paused".into(), ..waiting() };
+    let paused = RunFacts { waits: WaitReason::Paused, state: "Paused".into(), ..waiting() };
     said(&facts(paused, Vec::new()), Standing::Paused, &["paused for 60 s", "until somebody resumes it"]);
-    let odd = RunFacts { waits: Waits::Other, state: "Looped".into(), ..waiting() };
+    let odd = RunFacts { waits: WaitReason::Other, state: "Looped".into(), ..waiting() };
     said(&facts(odd, Vec::new()), Standing::NotScheduled, &["It is Looped"]);
 }
 
@@ -266,6 +275,17 @@ fn a_run_that_runs_or_has_ended_says_so() {
     said(&facts(further("Running", Phase::Running, 90), Vec::new()), Standing::Running, &["running for 90 s"]);
     let well = facts(further("Completed", Phase::Ended, 90), Vec::new());
     assert_eq!(said(&well, Standing::Ended, &["It ended as Completed 90 s ago"]).advice, None);
+    // However its state is called: a flow may name its own.
+    for (end, name, has_advice) in [
+        (RunEnd::Well, "All tables are loaded", false),
+        (RunEnd::Cancelled, "Failed", false),
+        (RunEnd::Badly, "Completed", true),
+    ] {
+        let run = RunFacts { end: Some(end), ..further(name, Phase::Ended, 90) };
+        let stopped = json!({"stopCode": "SpotInterruption", "stoppedAt": before(95).unix_timestamp()});
+        let verdict = said(&facts(run, vec![task("STOPPED", 140, &stopped)]), Standing::Ended, &[name]);
+        assert_eq!(verdict.advice.is_some(), has_advice, "{end:?}: {verdict:?}");
+    }
     let mut crashed = further("Crashed", Phase::Ended, 90);
     crashed.message = Some("Container prefect was killed".into());
     let died = task(
@@ -294,11 +314,118 @@ fn a_cancelled_run_has_its_grace_and_then_a_poll_stops_its_task() {
     assert_eq!(verdict.next_at, Some(before(-110)));
     begun.since = Some(before(91));
     said(&facts(begun, live()), Standing::Cancelling, &["the next poll stops its task"]);
+    // What stops already is not stopped again, and a flow that shows no task is given its time as well.
+    let mut begun = further("Cancelling", Phase::Cancelling, 30);
+    begun.run.has_run = true;
+    let stopping = || vec![task("RUNNING", 100, &json!({"desiredStatus": "STOPPED"}))];
+    let words = ["until 14:03:10; then a poll ends it as cancelled: its task is stopping already"];
+    said(&facts(begun.clone(), stopping()), Standing::Cancelling, &words);
+    let words = ["until 14:03:10; then a poll ends it as cancelled: no task runs"];
+    said(&facts(begun.clone(), Vec::new()), Standing::Cancelling, &words);
+    let mut unseen = facts(begun.clone(), Vec::new());
+    unseen.tasks.unknown = vec!["ecs:ListTasks: AccessDenied".into()];
+    said(&unseen, Standing::Cancelling, &["then a poll stops its task, if one runs, and ends it"]);
+    let mut two = live();
+    two.push(task("PENDING", 20, &json!({"desiredStatus": "RUNNING"})));
+    let words = ["the next poll stops its task that has not begun; the other may end by itself until 14:03:10"];
+    assert_eq!(said(&facts(begun, two), Standing::Cancelling, &words).next_at, Some(before(-50)));
     let never = further("Cancelling", Phase::Cancelling, 30);
+    let words = ["the next poll ends it as cancelled: its task is stopping already"];
+    said(&facts(never.clone(), stopping()), Standing::Cancelling, &words);
     let mut unasked = facts(never.clone(), Vec::new());
     unasked.tasks.unknown = vec!["ecs:ListTasks: AccessDenied".into()];
     said(&unasked, Standing::Cancelling, &["the next poll stops its task, if one runs, and ends it"]);
     said(&facts(never, Vec::new()), Standing::Cancelling, &["the next poll ends it as cancelled"]);
+}
+
+#[test]
+fn what_no_poll_does_about_a_cancelled_run_is_not_promised() {
+    let pool = || BlockReason::OtherPool { pool: "other".into(), served: "mine".into() };
+    let queue = || BlockReason::OtherQueue { queue: "gpu".into(), served: vec!["cpu".into()] };
+    let blocked = |reason: BlockReason| {
+        facts(RunFacts { block_reasons: vec![reason], ..further("Cancelling", Phase::Cancelling, 600) }, Vec::new())
+    };
+    let unpromised = |facts: &Facts, why: &str| {
+        let verdict = said(facts, Standing::Cancelling, &["no poll of this agent stops its task", why]);
+        assert_eq!((verdict.next, verdict.next_at), (None, None));
+    };
+    for (reason, why) in
+        [(pool(), "work pool `other`"), (queue(), "queue `gpu`"), (BlockReason::OtherTenant, "another tenant")]
+    {
+        unpromised(&blocked(reason), why);
+    }
+    let labels = BlockReason::Labels { run: vec!["gpu".into()], agent: Vec::new() };
+    for reason in [labels, BlockReason::PoolPaused("ecs".into()), BlockReason::DeploymentClosed] {
+        said(&blocked(reason), Standing::Cancelling, &["the next poll ends it as cancelled"]);
+    }
+    let mut undated = blocked(BlockReason::DeploymentClosed);
+    undated.run.as_mut().unwrap().since = None;
+    unpromised(&undated, "since when");
+    // By their marks polls of Prefect 1 know what they may stop; a pool is served whoever launched its runs.
+    let foreign = RunFacts { was_ours: false, ..further("Cancelling", Phase::Cancelling, 600) };
+    said(&facts(foreign.clone(), Vec::new()), Standing::Cancelling, &["the next poll ends it as cancelled"]);
+    unpromised(&of_agent(foreign, |agent| *agent = prefect_1()), "this agent has never claimed it");
+}
+
+#[test]
+fn a_claim_that_polls_do_not_look_for_is_not_promised_its_end() {
+    let pool = BlockReason::OtherPool { pool: "other".into(), served: "mine".into() };
+    let moved = facts(RunFacts { block_reasons: vec![pool], ..claimed(600) }, Vec::new());
+    let verdict = said(&moved, Standing::ClaimedWithoutTask, &["no poll of this agent finishes the claim"]);
+    assert_eq!((verdict.next, verdict.next_at), (None, None));
+    let queue = BlockReason::OtherQueue { queue: "gpu".into(), served: vec!["cpu".into()] };
+    let other_queue = facts(RunFacts { block_reasons: vec![queue], ..claimed(600) }, Vec::new());
+    said(&other_queue, Standing::ClaimedWithoutTask, &["the next poll finishes the claim"]);
+}
+
+#[test]
+fn task_runs_that_wait_are_taken_up_by_polls_only_where_polls_do_so() {
+    let mut run = further("Running", Phase::Running, 90);
+    (run.run.waits_for_task_runs, run.due_at) = (true, Some(before(-100)));
+    let of = |run: &RunFacts, tasks| Facts { agent: prefect_1(), ..facts(run.clone(), tasks) };
+    let none = said(&of(&run, Vec::new()), Standing::Running, &["a poll starts it again for its task runs"]);
+    assert_eq!(none.next_at, Some(before(-110)), "the first poll after their time");
+    let live = task("RUNNING", 100, &json!({"desiredStatus": "RUNNING"}));
+    let words = ["task runs of it wait, which are due in 100 s; its task", "still runs: it may retry by itself"];
+    assert_eq!(said(&of(&run, vec![live]), Standing::Running, &words).next_at, None);
+    let waits = task("PENDING", 100, &json!({"desiredStatus": "RUNNING"}));
+    said(&of(&run, vec![waits]), Standing::Running, &["a poll after that takes its task"]);
+    let mut unknown = of(&run, Vec::new());
+    unknown.tasks.unknown = vec!["ecs:ListTasks: AccessDenied".into()];
+    said(&unknown, Standing::Running, &["starts it again for them, if no task of it still runs"]);
+    let mut off = of(&run, Vec::new());
+    off.agent.health = Some(health(AgentStatus::Disabled, None));
+    let verdict = said(&off, Standing::Running, &["enabled: true"]);
+    assert!(verdict.next_at.is_none() && verdict.also[0].contains("no poll does so now"), "{verdict:?}");
+    run.block_reasons = vec![BlockReason::Labels { run: vec!["gpu".into()], agent: Vec::new() }];
+    let verdict = said(&of(&run, Vec::new()), Standing::Running, &["the flow itself says how it ends"]);
+    assert!(verdict.also[0].contains("no poll of this agent takes them up, its labels do not match"), "{verdict:?}");
+}
+
+#[test]
+fn a_configuration_says_what_it_says_where_no_poll_is_remembered() {
+    let unknown = |change: fn(&mut AgentView)| {
+        of_agent(waiting(), |agent| {
+            agent.health = None;
+            change(agent);
+        })
+    };
+    let off = unknown(|agent| agent.config.enabled = false);
+    said(&off, Standing::AgentOff, &["due for 5 s, but agent etl has `enabled: false`", "set `enabled: true`"]);
+    let counted = unknown(|agent| agent.max_polls = Some(7));
+    said(&counted, Standing::Due, &["the agent's next poll launches it, unless it has had its max_polls of 7"]);
+    // A process that polls a file counts for itself.
+    let of_file = unknown(|agent| (agent.max_polls, agent.root) = (Some(7), None));
+    let verdict = said(&of_file, Standing::Due, &["the agent's next poll launches it"]);
+    assert!(!verdict.next.unwrap().contains("max_polls"));
+}
+
+#[test]
+fn what_was_scheduled_anew_after_the_last_poll_was_not_left_by_it() {
+    let anew = RunFacts { due_at: Some(before(300)), since: Some(before(5)), ..waiting() };
+    said(&facts(anew.clone(), Vec::new()), Standing::Due, &["the next poll launches it"]);
+    let left = RunFacts { since: Some(before(300)), ..anew };
+    said(&facts(left, Vec::new()), Standing::LeftByPoll, &["did not take it"]);
 }
 
 #[test]
@@ -310,4 +437,50 @@ fn the_next_poll_is_a_whole_number_of_intervals_after_the_last() {
     assert_eq!(next(before(-51)), Some(before(-110)));
     let silent = AgentView { health: Some(health(AgentStatus::Failing, Some(before(10)))), ..agent() };
     assert_eq!(next_poll(&silent, now, now), None);
+}
+
+/// Texts of times as servers could write them, the ends of the calendar among them.
+fn texts_of_times() -> impl Strategy<Value = String> {
+    let offset = prop_oneof![Just("Z".to_owned()), "[+-](0[0-9]|1[0-9]|2[0-3]):[0-5][0-9]", Just(String::new())];
+    let date = prop_oneof![
+        Just("9999-12-31T23:59:59".to_owned()),
+        Just("0000-01-01T00:00:00".to_owned()),
+        Just("-009999-01-01T00:00:00".to_owned()),
+        "[0-9]{4}-0[1-9]-[12][0-9]T[01][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?",
+        "2026-11-24T(1[34]):[0-5][0-9]:[0-5][0-9]",
+    ];
+    (date, offset).prop_map(|(date, offset)| date + &offset)
+}
+
+proptest! {
+    #[test]
+    fn whatever_times_prefect_tells_there_is_a_story_of_it(
+        texts in proptest::collection::vec(texts_of_times(), 4),
+        phase in 0_usize..6,
+        is_ours in any::<bool>(),
+        lives in any::<bool>(),
+        prefetch in prop_oneof![Just(0_u64), Just(86_400)],
+    ) {
+        let times: Vec<_> = texts.iter().map(|text| crate::python_text::parse_time(text)).collect();
+        let mut run = match phase {
+            0 => waiting(),
+            1 => claimed(60),
+            2 => further("Running", Phase::Running, 60),
+            3 => further("Cancelling", Phase::Cancelling, 60),
+            4 => RunFacts { mark: Some(mark(2, "etl")), ..waiting() },
+            _ => further("Failed", Phase::Ended, 60),
+        };
+        (run.since, run.due_at, run.run.claimed_at) = (times[0], times[1], times[2]);
+        run.run.waits_for_task_runs = is_ours;
+        run.states.iter_mut().for_each(|state| (state.at, state.scheduled_for) = (times[3], times[1]));
+        let live = if lives { vec![task("RUNNING", 30, &json!({"desiredStatus": "RUNNING"}))] } else { Vec::new() };
+        let mut facts = facts(run, live);
+        facts.agent.config.prefetch = Duration::from_secs(prefetch);
+        if let Some(health) = &mut facts.agent.health {
+            health.last_poll = times[2].or(health.last_poll);
+        }
+        // As JSON too: a time that has no text would end that in a panic.
+        let told = json!({"verdict": verdict(&facts), "events": crate::explain::story::events(&facts)});
+        prop_assert!(told["verdict"]["now"].is_string());
+    }
 }
