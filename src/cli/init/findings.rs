@@ -1,9 +1,10 @@
 //! What will not work as it is, or should be known, each with what to do. Pure.
 
-use super::stack::{self, LONGEST_PARAMETER, StackParameters};
+use super::stack::{self, LONGEST_PARAMETER, RefusedValue, StackParameters};
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::prefect3::PoolSurvey;
 use crate::survey::{Home, LaunchPlace, Needs, Reach, RenderedLaunch, Survey, SurveyedLaunch};
+use crate::transport::without_userinfo;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,9 +49,14 @@ impl SetupFinding {
     }
 }
 
-/// All findings, the worst first.
-pub(super) fn findings(survey: &Survey, config: &AgentConfig, parameters: &StackParameters) -> Vec<SetupFinding> {
-    let mut found = Vec::new();
+/// All findings, the worst first. `refused`: what is left out of the parameters.
+pub(super) fn findings(
+    survey: &Survey,
+    config: &AgentConfig,
+    parameters: &StackParameters,
+    refused: &[RefusedValue],
+) -> Vec<SetupFinding> {
+    let mut found: Vec<SetupFinding> = refused.iter().map(left_out).collect();
     found.extend(unreachable_api(&config.api));
     if let (Some(pool), GenerationConfig::Three(three)) = (&survey.pool, &config.generation) {
         of_pool(pool, &three.work_queues, &config.name, &mut found);
@@ -77,10 +83,11 @@ fn unreachable_api(api: &str) -> Option<SetupFinding> {
     let uri: http::Uri = api.parse().ok()?;
     let host = uri.host()?.trim_matches(['[', ']']).to_lowercase();
     let address: Option<std::net::IpAddr> = host.parse().ok();
+    let shown = without_userinfo(api);
     if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
         let next = "give the address at which AWS reaches the server, with --api (and the stack's VpcSubnetIds and \
                     VpcSecurityGroupIds, if only a VPC does)";
-        let text = format!("{api} is this machine: the functions do not reach it");
+        let text = format!("{shown} is this machine: the functions do not reach it");
         return Some(SetupFinding::new(Level::Problem, "api", text, next));
     }
     let is_private = match address {
@@ -91,7 +98,7 @@ fn unreachable_api(api: &str) -> Option<SetupFinding> {
     is_private.then(|| {
         let next = "add VpcSubnetIds and VpcSecurityGroupIds to the parameters: private subnets that reach it, with a way \
                     to AWS's APIs";
-        SetupFinding::new(Level::Warning, "api", format!("{api} looks like an address of a private network"), next)
+        SetupFinding::new(Level::Warning, "api", format!("{shown} looks like an address of a private network"), next)
     })
 }
 
@@ -280,6 +287,13 @@ fn of_places(needs: &Needs, home: &Home, found: &mut Vec<SetupFinding>) {
         let text = format!("{} would give it to tasks of another account, which AWS refuses", listed(&askers));
         found.push(SetupFinding::new(Level::Problem, role, text, "name a role of the account that the tasks run in"));
     }
+}
+
+/// What would allow more than its run asks for.
+fn left_out(RefusedValue { parameter, value, askers }: &RefusedValue) -> SetupFinding {
+    let text = format!("{value:?} is left out of {parameter}: as an entry there it would not mean exactly one thing");
+    let next = "name one that exists: an account of twelve digits, and no wildcard, comma or blank";
+    SetupFinding::new(Level::Problem, listed(askers), text, next)
 }
 
 fn of_parameters(survey: &Survey, parameters: &StackParameters, found: &mut Vec<SetupFinding>) {

@@ -239,8 +239,8 @@ impl InitSetup {
         let others = self.others(&reached.agent).await;
         let mut needs = survey.needs.clone();
         needs.merge(others.needs);
-        let parameters = stack::parameters(&needs, &survey.home, &deployment);
-        let mut found = findings(survey, &reached.config, &parameters);
+        let (parameters, refused) = stack::parameters(&needs, &survey.home, &deployment);
+        let mut found = findings(survey, &reached.config, &parameters, &refused);
         found.extend(self.service.findings.iter().cloned());
         found.extend(others.findings);
         found.extend(
