@@ -4,7 +4,6 @@ use super::stack::{self, LONGEST_PARAMETER, RefusedValue, StackParameters};
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::prefect3::PoolSurvey;
 use crate::survey::{Home, LaunchPlace, Needs, Reach, RenderedLaunch, Survey, SurveyedLaunch};
-use crate::transport::without_userinfo;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,11 +82,10 @@ fn unreachable_api(api: &str) -> Option<SetupFinding> {
     let uri: http::Uri = api.parse().ok()?;
     let host = uri.host()?.trim_matches(['[', ']']).to_lowercase();
     let address: Option<std::net::IpAddr> = host.parse().ok();
-    let shown = without_userinfo(api);
     if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
         let next = "give the address at which AWS reaches the server, with --api (and the stack's VpcSubnetIds and \
                     VpcSecurityGroupIds, if only a VPC does)";
-        let text = format!("{shown} is this machine: the functions do not reach it");
+        let text = format!("{api} is this machine: the functions do not reach it");
         return Some(SetupFinding::new(Level::Problem, "api", text, next));
     }
     let is_private = match address {
@@ -98,7 +96,7 @@ fn unreachable_api(api: &str) -> Option<SetupFinding> {
     is_private.then(|| {
         let next = "add VpcSubnetIds and VpcSecurityGroupIds to the parameters: private subnets that reach it, with a way \
                     to AWS's APIs";
-        SetupFinding::new(Level::Warning, "api", format!("{shown} looks like an address of a private network"), next)
+        SetupFinding::new(Level::Warning, "api", format!("{api} looks like an address of a private network"), next)
     })
 }
 

@@ -216,11 +216,7 @@ pub(super) fn sam_deploy(stack: &str, region: &str, parameters: &StackParameters
         // or a blank, and nowhere else.
         let for_sam = |value: &str| {
             let is_plain = !value.is_empty() && !value.contains([' ', '"', '\\']);
-            if is_plain {
-                value.to_owned()
-            } else {
-                format!("\"{}\"", value.replace('"', "\\\""))
-            }
+            if is_plain { value.to_owned() } else { format!("\"{}\"", value.replace('"', "\\\"")) }
         };
         words.extend(parameters.iter().map(|(name, value)| format!("{name}={}", for_sam(value))));
     }

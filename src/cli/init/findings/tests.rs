@@ -119,10 +119,6 @@ fn an_api_that_aws_does_not_reach_is_told_by_its_address() {
         ("http://prefect.internal/api", Some(Level::Warning)),
     ] {
         assert_eq!(unreachable_api(api).map(|finding| finding.level), level, "{api}");
-        let guarded = api.replace("://", "://etl:geheim@");
-        let finding = unreachable_api(&guarded);
-        assert_eq!(finding.as_ref().map(|finding| finding.level), level, "{api}");
-        assert!(!format!("{finding:?}").contains("geheim"), "{finding:?}");
     }
 }
 

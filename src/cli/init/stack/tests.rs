@@ -132,15 +132,19 @@ fn what_would_allow_more_than_is_asked_for_is_left_out_with_its_askers() {
         "*".into(),
     ];
     own.task_roles = asked(&odd.iter().chain([&fine]).map(String::as_str).collect::<Vec<_>>());
-    own.clusters = asked(&["arn:aws:ecs:eu-west-1:123456789012:cluster/*", "arn:aws:ecs:eu-west-1:123456789012:cluster/"]);
+    own.clusters =
+        asked(&["arn:aws:ecs:eu-west-1:123456789012:cluster/*", "arn:aws:ecs:eu-west-1:123456789012:cluster/"]);
     own.read_log_groups = asked(&["arn:aws:logs:eu-west-1:123456789012:log-group:*"]);
     own.execution_roles = Asked::new();
     all.s3_objects = asked(&["bucket/*", "bucket/a b", "bucket/plain"]);
     all.parameters = asked(&["arn:aws:ssm:eu-west-1:123456789012:parameter/*", "/team/?"]);
     let launcher = role("*", "x");
     let there = PlaceNeeds { clusters: asked(&["there"]), ..PlaceNeeds::default() };
-    let place =
-        LaunchPlace { account: Some("*".into()), region: "eu-west-1".into(), reach: Reach::Run(vec![launcher.clone()]) };
+    let place = LaunchPlace {
+        account: Some("*".into()),
+        region: "eu-west-1".into(),
+        reach: Reach::Run(vec![launcher.clone()]),
+    };
     all.places.insert(place, there);
     let root = Root::new(DEFAULT_ROOT);
     let secrets_key_arn = Some("arn:aws:kms:eu-west-1:123456789012:key/*");
