@@ -12,6 +12,7 @@
 //! | `explain.rs` | `prefect-serverless-agent explain`: the story of one flow run, and what happens next |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
 //! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
+//! | `terminal.rs` | questions to whoever sits there; a key is typed unseen |
 //! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
 //! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
 
@@ -27,6 +28,7 @@ mod server;
 mod setting;
 mod start;
 mod status;
+mod terminal;
 
 pub use args::Cli;
 
@@ -104,7 +106,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
                 ExitCode::SUCCESS
             })
         }
-        Command::Push(args) => push::push(args, environment).await.map(|done| {
+        Command::Push(args) => push::push(args, environment, &redaction).await.map(|done| {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS
         }),
