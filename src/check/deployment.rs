@@ -228,6 +228,6 @@ async fn all_networks(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
 }
 
 async fn all_quotas(subject: &Examined<'_>, stack: Option<&Stack>, wishes: &Wishes) -> Looked {
-    let observed = quotas::observe(&subject.reads, stack, wishes).await;
+    let observed = quotas::observe(&subject.reads, stack, wishes, SystemClock.now()).await;
     quotas::judge(stack, &subject.loaded.agents, wishes, &observed)
 }

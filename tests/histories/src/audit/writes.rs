@@ -121,7 +121,8 @@ impl Audit {
         }
         let (seen, read_at) = self.seen.get(&(actor, run)).copied().unwrap_or((version, now));
         // Read before another process gave its claim back: the delay until the next attempt could not be known.
-        let crossed = self.given_back.get(&run).filter(|back| seen != version && back.by != actor && read_at <= back.at);
+        let crossed =
+            self.given_back.get(&run).filter(|back| seen != version && back.by != actor && read_at <= back.at);
         let known_due = crossed.map(|back| back.due);
         if let Write::Claim { token, .. } = &write {
             self.launching.insert((actor, run), token.clone());
