@@ -368,6 +368,41 @@ fn what_no_poll_does_about_a_cancelled_run_is_not_promised() {
 }
 
 #[test]
+fn a_task_that_outlives_its_cancelled_run_is_stopped_by_a_poll_or_by_hand() {
+    let live = |desired: &str| vec![task("RUNNING", 1000, &json!({"desiredStatus": desired}))];
+    let cancelled = |seconds, has_run| {
+        let mut run = RunFacts { end: Some(RunEnd::Cancelled), ..further("Cancelled", Phase::Ended, seconds) };
+        run.run.has_run = has_run;
+        run
+    };
+    let words = ["It ended as Cancelled 30 s ago, and its task", "lives", "until 14:03:10; then a poll stops its task"];
+    assert_eq!(said(&facts(cancelled(30, true), live("RUNNING")), Standing::Ended, &words).next_at, Some(before(-110)));
+    for (seconds, has_run) in [(30, false), (90, true), (900, true)] {
+        let verdict = said(&facts(cancelled(seconds, has_run), live("RUNNING")), Standing::Ended, &["next poll stops"]);
+        assert_eq!(verdict.next_at, Some(before(-50)));
+    }
+    // Nobody looks for it any more, or ever did.
+    let by_hand = ["stop it by hand", "no poll of this agent does"];
+    said(&facts(cancelled(901, true), live("RUNNING")), Standing::Ended, &by_hand);
+    let others = RunFacts { was_ours: false, ..cancelled(90, true) };
+    let others = Facts { agent: prefect_1(), ..facts(others, live("RUNNING")) };
+    said(&others, Standing::Ended, &by_hand);
+    let stops = said(&facts(cancelled(901, true), live("STOPPED")), Standing::Ended, &["It ended as Cancelled"]);
+    assert_eq!((stops.next, stops.advice), (None, None));
+}
+
+#[test]
+fn a_due_run_whose_earlier_task_lives_is_not_launched_beside_it() {
+    let due = |status: &str| {
+        let run = RunFacts { mark: Some(mark(1, "etl")), ..waiting() };
+        facts(run, vec![task(status, 100, &json!({"desiredStatus": "RUNNING"}))])
+    };
+    let words = ["the next poll does not launch it yet: an earlier task", "launched once it has stopped"];
+    said(&due("RUNNING"), Standing::Due, &words);
+    said(&due("PENDING"), Standing::Due, &["the next poll gives it the task", "which has not begun"]);
+}
+
+#[test]
 fn a_claim_that_polls_do_not_look_for_is_not_promised_its_end() {
     let pool = BlockReason::OtherPool { pool: "other".into(), served: "mine".into() };
     let moved = facts(RunFacts { block_reasons: vec![pool], ..claimed(600) }, Vec::new());
