@@ -214,6 +214,9 @@ pub struct ClaimedRun<D> {
     pub pid: Option<String>,
 }
 
+/// A run that has been Cancelled for longer than this has no task that somebody forgot.
+pub const CANCELLED_MEMORY: Duration = Duration::from_mins(15);
+
 /// Whether a claim without a begun flow is old enough to be looked after, and to be counted as outstanding.
 pub fn is_orphan(now: OffsetDateTime, claimed_at: OffsetDateTime, orphan_after: Duration) -> bool {
     now - claimed_at >= orphan_after

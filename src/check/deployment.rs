@@ -37,7 +37,7 @@ pub struct Selected<'a> {
 
 impl Selected<'_> {
     fn of(&self, mut loaded: Loaded) -> Result<Loaded, UnknownAgent> {
-        UnknownAgent::none_of(self.agents, loaded.agents.iter().map(|agent| &agent.agent))?;
+        UnknownAgent::among(self.agents, loaded.agents.iter().map(|agent| &agent.agent))?;
         loaded.agents.retain(|agent| self.agents.is_empty() || self.agents.contains(&agent.agent));
         Ok(loaded)
     }

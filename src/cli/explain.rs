@@ -137,7 +137,7 @@ async fn scene(
     if let Source::Parameters(root) = &source {
         read_parameters(&mut scene, root, &aws, redaction).await?;
         if let Some(name) = &args.agent {
-            UnknownAgent::none_of(std::slice::from_ref(name), scene.agents.iter().map(|agent| &agent.agent))?;
+            UnknownAgent::among(std::slice::from_ref(name), scene.agents.iter().map(|agent| &agent.agent))?;
             scene.agents.retain(|agent| agent.agent == *name);
         }
     }

@@ -101,7 +101,7 @@ async fn look(root: &Root, ssm: &Ssm, names: &[String]) -> Result<BTreeMap<Strin
     if facts.is_empty() {
         return Err(CliError::from(&PollError::NoAgents(root.as_str().to_owned())));
     }
-    UnknownAgent::none_of(names, facts.keys())?;
+    UnknownAgent::among(names, facts.keys())?;
     facts.retain(|name, _| names.is_empty() || names.contains(name));
     Ok(facts)
 }

@@ -46,7 +46,7 @@ pub struct UnknownAgent {
 
 impl UnknownAgent {
     /// The first of these names that is not configured is an error.
-    pub fn none_of<'a>(
+    pub fn among<'a>(
         names: &[String],
         configured: impl IntoIterator<Item = &'a String, IntoIter: Clone>,
     ) -> Result<(), Self> {

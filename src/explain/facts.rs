@@ -49,11 +49,6 @@ pub struct AgentView {
 }
 
 impl AgentView {
-    /// Its name in the deployment.
-    pub fn name(&self) -> &str {
-        &self.config.agent
-    }
-
     /// Whose rules hold.
     pub fn generation(&self) -> Generation {
         self.config.generation.generation()

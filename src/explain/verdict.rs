@@ -146,7 +146,7 @@ impl<'a> About<'a> {
     }
 
     fn launched_by(&self, task: &TaskFacts) -> LaunchedBy {
-        let ours = crate::platform::started_by(self.facts.agent.name(), &self.run.id);
+        let ours = crate::platform::started_by(&self.facts.agent.config.agent, &self.run.id);
         if task.task.task.started_by.as_ref() == Some(&ours) { LaunchedBy::Here } else { LaunchedBy::ByWorker }
     }
 

@@ -255,7 +255,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
                 // It may have been configured since.
                 slots = self.slots(true).await?;
             }
-            UnknownAgent::none_of(names, slots.keys())?;
+            UnknownAgent::among(names, slots.keys())?;
             slots.retain(|name, _| names.contains(name));
         }
         Ok(slots)

@@ -7,7 +7,7 @@ use super::writes::is_version_lock;
 use super::{Detail, Prefect1, states};
 use crate::flow_run::prefect1::{FlowRun, TaskRun};
 use crate::model::ApiError;
-use crate::orchestrator::{CancellingRun, ClaimedRun, DueRun, Ending, Mark, OutstandingClaims};
+use crate::orchestrator::{CANCELLED_MEMORY, CancellingRun, ClaimedRun, DueRun, Ending, Mark, OutstandingClaims};
 use crate::platform::client_token;
 use crate::python_text;
 use crate::transport::shape::{items_at, text_at};
@@ -15,9 +15,6 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
-
-/// A run that has been Cancelled for longer than this has no task that somebody forgot.
-const CANCELLED_MEMORY: Duration = Duration::from_mins(15);
 
 impl Prefect1 {
     /// Claims and cancelled runs.

@@ -39,7 +39,7 @@ impl Prefect3 {
         let request = requests::history(flow_run_id);
         let history = async { self.transport.read(&request).await?.list() };
         let (history, surroundings) = join(history, self.surroundings(&run)).await;
-        Ok(Some(self.facts(run, &history?, surroundings)))
+        Ok(Some(self.facts(&run, &history?, surroundings)))
     }
 
     /// What matters of them in this phase: whether they hold a run that waits back, and whether its tasks may be elsewhere.
@@ -65,7 +65,7 @@ impl Prefect3 {
         RunSurroundings { pool, queue, deployment, unknown }
     }
 
-    fn facts(&self, row: Row, history: &[Value], around: RunSurroundings) -> RunFacts {
+    fn facts(&self, row: &Row, history: &[Value], around: RunSurroundings) -> RunFacts {
         let states: Vec<State> = history.iter().filter_map(State::read).collect();
         let Watched { mark, now, .. } = self.watched(RunReading::of(row.clone(), &states), &states);
         let is_ours = |mark: &Mark| mark.agent == self.names.identity();
@@ -90,11 +90,11 @@ impl Prefect3 {
             end: (now.phase == Phase::Ended).then(|| RunEnd::of_prefect_3(row.kind())),
             was_ours: mark.is_some() || given_back.is_some() || shown.iter().any(|state| state.is_ours),
             mark: mark.or(given_back),
-            worker: text_in(&row, &["labels", "prefect.worker.name"]),
+            worker: text_in(row, &["labels", "prefect.worker.name"]),
             due_at: row.scheduled_for().filter(|_| is_waiting),
             states: shown,
-            has_own_credentials: brings_credentials(&row, &around),
-            block_reasons: self.block_reasons(&row, &around),
+            has_own_credentials: brings_credentials(row, &around),
+            block_reasons: self.block_reasons(row, &around),
             unknown: around.unknown,
             run: now,
         }

@@ -7,7 +7,7 @@ use super::requests::{self, PAGE_ROWS};
 use super::runs::Row;
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
-use crate::orchestrator::{CancellingRun, ClaimedRun, OutstandingClaims, is_orphan};
+use crate::orchestrator::{CANCELLED_MEMORY, CancellingRun, ClaimedRun, OutstandingClaims, is_orphan};
 use futures_util::future::{join, join_all};
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -15,8 +15,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// A run that has been Cancelled for longer than this has no task that somebody forgot.
-const CANCELLED_MEMORY: Duration = Duration::from_mins(15);
 /// A server that does not know a filter is not asked again for so long; shorter than [`CANCELLED_MEMORY`], so that a
 /// refusal that does not last forgets no run.
 const UNSERVED_FOR: Duration = Duration::from_mins(10);

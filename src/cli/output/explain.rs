@@ -29,7 +29,7 @@ pub(in crate::cli) fn as_text(told: &Explanation<'_>, palette: Palette) -> Strin
     let title = format!(
         "Flow run {}{name}, agent {} (Prefect {}), at {now} UTC",
         facts.flow_run_id,
-        facts.agent.name(),
+        facts.agent.config.agent,
         facts.agent.config.generation.prefect()
     );
     let mut text = format!("{}\n\n", coloured(&printable(&title), Tone::Heading, palette));
@@ -102,7 +102,7 @@ pub(in crate::cli) fn as_json(told: &Explanation<'_>) -> Value {
         "flow_run": {
             "id": facts.flow_run_id, "name": run.map(|run| &run.name), "state": run.map(|run| &run.state),
         },
-        "agent": facts.agent.name(),
+        "agent": facts.agent.config.agent,
         "prefect": facts.agent.config.generation.prefect(),
         "at": facts.now.format(&Rfc3339).ok(),
         "events": events,

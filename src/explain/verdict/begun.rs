@@ -6,8 +6,8 @@ use crate::clock::after;
 use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
 use crate::model::{ClaimedBy, Generation, RunEnd};
-use crate::orchestrator::is_orphan;
 use crate::orchestrator::run_facts::RunFacts;
+use crate::orchestrator::{CANCELLED_MEMORY, is_orphan};
 use crate::platform::LiveDeployment;
 use crate::poll::cancel::{self, CancelDecision, is_patient};
 use crate::poll::prepare::{Earlier, decide_on_earlier};
@@ -29,6 +29,9 @@ impl About<'_> {
         let said = message.as_deref().filter(|said| !said.is_empty());
         let said = said.map(|said| format!(": {}", quoted(said))).unwrap_or_default();
         let verdict = RunVerdict::new(Standing::Ended, format!("It ended as {state}{}{said}", self.since()));
+        if let Some(lives) = self.lives_on(&verdict) {
+            return lives;
+        }
         let died = self.task().filter(|task| task.task.is_stopped()).map(|task| self.diagnosis(task));
         let is_bad = self.run.end == Some(RunEnd::Badly);
         match died.filter(|died| is_bad && !matches!(died.cause, Cause::ExitedWithZero)) {
@@ -37,6 +40,27 @@ impl About<'_> {
             Some(died) => verdict.advice(format!("{} {}", died.sentence, died.remedy)),
             None => verdict,
         }
+    }
+
+    /// Of a run that was cancelled and has a task that lives all the same.
+    fn lives_on(&self, ended: &RunVerdict) -> Option<RunVerdict> {
+        let is_cancelled = self.run.end == Some(RunEnd::Cancelled);
+        let (since, live) = (self.run.since.filter(|_| is_cancelled)?, self.live());
+        let task = live.iter().find(|one| !one.is_stopping)?;
+        let text = format!("{}, and its task {} lives", ended.now, task.id);
+        let verdict = RunVerdict::new(Standing::Ended, text);
+        let (now, grace) = (self.facts.now, self.facts.agent.config.cancel_grace);
+        if now - since > CANCELLED_MEMORY || self.why_not_cancelled().is_some() {
+            return Some(verdict.advice("stop it by hand (`aws ecs stop-task`): no poll of this agent does"));
+        }
+        let patient = is_patient(self.run.run.has_run, since, now, grace);
+        let ends = after(since, grace);
+        let (next, from) = if cancel::decide(&live, patient).stop.is_empty() {
+            (format!("its flow may end by itself until {}; then a poll stops its task", self.clock(ends)), ends)
+        } else {
+            ("the next poll stops its task".to_owned(), now)
+        };
+        Some(self.unless_agent_is_off(verdict.next(next, self.next_poll(from))))
     }
 
     pub(super) fn running(&self) -> RunVerdict {
@@ -129,7 +153,7 @@ impl About<'_> {
         let agent = &self.facts.agent;
         let owner = Owner {
             flow_run_id: self.run.id.clone(),
-            agents: vec![agent.name().to_owned()],
+            agents: vec![agent.config.agent.clone()],
             launched: self.launched_by(task),
         };
         let seen = Observation {

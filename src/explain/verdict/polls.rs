@@ -4,13 +4,14 @@ use super::{About, RunVerdict, Standing};
 use crate::explain::facts::AgentView;
 use crate::explain::words::relative;
 use crate::health::status::{AgentHealth, AgentStatus, is_recent};
+use crate::state::polls::advice_when_stopped;
 use time::OffsetDateTime;
 
 impl About<'_> {
     /// Why the agent does not poll, or not well: by its health. With what to do.
     pub(super) fn agent_trouble(&self) -> Option<(Standing, String, String)> {
         let agent = &self.facts.agent;
-        let name = agent.name();
+        let name = &agent.config.agent;
         let off = || {
             let text = format!("agent {name} has `enabled: false`");
             (Standing::AgentOff, text, "set `enabled: true`, or let another agent serve the run".to_owned())
@@ -24,12 +25,8 @@ impl About<'_> {
             AgentStatus::Disabled => Some(off()),
             AgentStatus::Stopped => {
                 let most = agent.max_polls.map(|most| format!(" of {most}")).unwrap_or_default();
-                let root = agent.root.as_deref().unwrap_or("{root}");
-                Some((
-                    Standing::AgentOff,
-                    format!("agent {name} has had its max_polls{most}"),
-                    format!("raise max_polls, or delete the parameter {root}/state/{name}/polls to count anew"),
-                ))
+                let text = format!("agent {name} has had its max_polls{most}");
+                Some((Standing::AgentOff, text, advice_when_stopped(agent.root.as_deref(), name)))
             }
             AgentStatus::Maintenance => {
                 let until = health.maintenance_until.map(|at| format!(" until {}", self.clock(at))).unwrap_or_default();
@@ -55,7 +52,7 @@ impl About<'_> {
     /// What went wrong in the last poll of an agent that is well on the whole.
     pub(super) fn last_trouble(&self) -> Option<String> {
         let kind = self.facts.agent.health.as_ref()?.error?.name();
-        Some(format!("the last poll of agent {} had trouble ({kind})", self.facts.agent.name()))
+        Some(format!("the last poll of agent {} had trouble ({kind})", self.facts.agent.config.agent))
     }
 
     /// What may keep the agent from polling, where nobody could read how far it is.

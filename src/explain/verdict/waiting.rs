@@ -5,6 +5,7 @@ use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
 use crate::model::Generation;
 use crate::orchestrator::run_facts::{BlockReason, RunFacts, WaitReason};
+use crate::poll::prepare::{Earlier, decide_on_earlier};
 use time::OffsetDateTime;
 
 impl About<'_> {
@@ -152,9 +153,14 @@ impl About<'_> {
                           they say why, e.g. `limit`, `launch_rate`, the end of the invocation";
             return RunVerdict::new(Standing::LeftByPoll, text).next("the next poll tries again", at).advice(advice);
         }
+        let does = match decide_on_earlier(&self.live(), false, "task").earlier {
+            Earlier::None => "launches it".to_owned(),
+            Earlier::Adopt(arn) => format!("gives it the task {arn}, which has not begun"),
+            Earlier::Wait(why) => format!("does not launch it yet: {why}"),
+        };
         let next = match agent.health {
-            Some(_) => "the next poll launches it".to_owned(),
-            None => format!("the agent's next poll launches it{}", self.unless_stopped()),
+            Some(_) => format!("the next poll {does}"),
+            None => format!("the agent's next poll {does}{}", self.unless_stopped()),
         };
         RunVerdict::new(Standing::Due, self.when_due()).next(next, at)
     }
