@@ -140,6 +140,7 @@ impl Reads {
         let version = match service {
             Service::Iam => "2010-05-08",
             Service::CloudFormation => "2010-05-15",
+            Service::CloudWatch => "2010-08-01",
             _ => "2016-11-15",
         };
         let region = if service == Service::Iam { region_of_iam(&self.signed.region) } else { &self.signed.region };

@@ -105,6 +105,7 @@ codes! {
     VCPU_QUOTA_SMALL = "PSA702" Quotas Failure "Fargate's quota is smaller than a task";
     CONCURRENCY_SMALL = "PSA703" Quotas Warning "Too few invocations at once";
     PUBLIC_URL_OPEN = "PSA704" Quotas Warning "A public URL can use up the account's concurrency";
+    VCPU_QUOTA_USED = "PSA705" Quotas Warning "Fargate's quota is used up";
     QUOTAS_UNKNOWN = "PSA799" Quotas Unknown "Some quotas could not be asked";
 }
 

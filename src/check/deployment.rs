@@ -11,7 +11,7 @@ use super::{Finding, Looked, asking, ecs, events, network, permissions, prefect,
 use crate::aws::AwsClients;
 use crate::aws::reads::{Budget, Reads};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AgentConfig, Environment, Loaded, LoadedAgent, Root, from_file, load};
+use crate::config::{AgentConfig, Environment, Loaded, LoadedAgent, Root, UnknownAgent, from_file, load};
 use crate::poll::Source;
 use crate::redaction::Redaction;
 use crate::survey::{Home, Survey};
@@ -36,23 +36,9 @@ pub struct Selected<'a> {
     pub end: Instant,
 }
 
-/// An agent was named that is not configured.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no agent {name} is configured: known are {known}")]
-pub struct UnknownAgent {
-    /// Its name.
-    pub name: String,
-    /// Those that are.
-    pub known: String,
-}
-
 impl Selected<'_> {
     fn of(&self, agents: &[LoadedAgent]) -> Result<Vec<LoadedAgent>, UnknownAgent> {
-        let is_known = |name: &&String| agents.iter().any(|agent| agent.agent == **name);
-        if let Some(name) = self.agents.iter().find(|name| !is_known(name)) {
-            let known = agents.iter().map(|agent| agent.agent.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(UnknownAgent { name: name.clone(), known });
-        }
+        UnknownAgent::among(self.agents, agents.iter().map(|agent| &agent.agent))?;
         let is_selected = |agent: &&LoadedAgent| self.agents.is_empty() || self.agents.contains(&agent.agent);
         Ok(agents.iter().filter(is_selected).cloned().collect())
     }
@@ -263,6 +249,6 @@ async fn all_networks(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
 }
 
 async fn all_quotas(subject: &Examined<'_>, stack: Option<&Stack>, wishes: &Wishes) -> Looked {
-    let observed = quotas::observe(&subject.reads, stack, wishes).await;
+    let observed = quotas::observe(&subject.reads, stack, wishes, SystemClock.now()).await;
     quotas::judge(stack, &subject.agents, wishes, &observed)
 }

@@ -1,26 +1,32 @@
 //! What the account may use: launches per second, Fargate's processors, concurrent invocations.
 
-use super::codes::{CONCURRENCY_SMALL, LAUNCH_RATE_HIGH, PUBLIC_URL_OPEN, QUOTAS_UNKNOWN, VCPU_QUOTA_SMALL};
+use super::codes::{
+    CONCURRENCY_SMALL, LAUNCH_RATE_HIGH, PUBLIC_URL_OPEN, QUOTAS_UNKNOWN, VCPU_QUOTA_SMALL, VCPU_QUOTA_USED,
+};
 use super::configuration::polled;
 use super::ecs::who;
 use super::fargate::cpu_units;
 use super::stack::Stack;
-use super::wishes::{FargateTask, Wishes};
+use super::wishes::Wishes;
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
-use crate::aws::reads::Reads;
+use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::config::LoadedAgent;
-use crate::transport::shape::at;
+use crate::python_text::{iso_time, parse_time};
+use crate::transport::shape::{at, text_at};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use time::{Duration, OffsetDateTime};
 
 #[cfg(test)]
 mod tests;
 
 /// `RunTask` calls per second that ECS takes for Fargate.
 const FARGATE_RATE: f64 = 20.0;
+/// AWS counts what is used of a quota every few minutes.
+const USAGE_WITHIN: Duration = Duration::minutes(30);
 /// Invocations that polls which hold launches may need at once.
 const OVERLAPPING: u64 = 3;
 
@@ -28,24 +34,30 @@ const OVERLAPPING: u64 = 3;
 #[derive(Debug)]
 pub struct ObservedQuotas {
     /// Fargate's processors, as the account's quotas say, by region and whether they are spare capacity.
-    pub vcpus: BTreeMap<(String, bool), Result<f64, AwsError>>,
+    pub vcpus: BTreeMap<(String, bool), Result<VcpuQuota, AwsError>>,
     /// Concurrent invocations that no function has reserved; `None` = no stack is looked at.
     pub unreserved: Option<Result<u64, AwsError>>,
     /// What the health function has reserved for itself, if its URL is public.
     pub health: Option<Result<Option<u64>, AwsError>>,
 }
 
+/// How many processors may run at once.
+#[derive(Debug)]
+pub struct VcpuQuota {
+    /// All of them.
+    pub limit: f64,
+    /// Those that run now; `None` = nothing was counted lately, as where nothing runs.
+    pub used: Result<Option<f64>, AwsError>,
+}
+
 /// Looks. `stack`: `None` before it is deployed.
-pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> ObservedQuotas {
+pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes, now: OffsetDateTime) -> ObservedQuotas {
     let vcpus = async {
         let kinds: BTreeSet<(&String, bool)> = wishes.fargate.keys().map(|task| (&task.region, task.is_spot)).collect();
-        join_all(kinds.into_iter().map(|(region, is_spot)| async move {
-            let body = json!({"ServiceCode": "fargate", "QuotaCode": quota_code(is_spot)});
-            let target = "ServiceQuotasV20190624.GetServiceQuota";
-            let answer = reads.in_region(region).json(Service::Quotas, target, &body).await;
-            ((region.clone(), is_spot), answer.and_then(|answer| number(&answer, &["Quota", "Value"])))
-        }))
-        .await
+        let asked = kinds.into_iter().map(|(region, is_spot)| async move {
+            ((region.clone(), is_spot), vcpu_quota(&reads.in_region(region), is_spot, now).await)
+        });
+        join_all(asked).await
     };
     let unreserved = async {
         stack?;
@@ -63,6 +75,47 @@ pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> O
     };
     let (vcpus, unreserved, health) = tokio::join!(vcpus, unreserved, health);
     ObservedQuotas { vcpus: vcpus.into_iter().collect(), unreserved, health }
+}
+
+async fn vcpu_quota(reads: &Reads, is_spot: bool, now: OffsetDateTime) -> Result<VcpuQuota, AwsError> {
+    let body = json!({"ServiceCode": "fargate", "QuotaCode": quota_code(is_spot)});
+    let answer = reads.json(Service::Quotas, "ServiceQuotasV20190624.GetServiceQuota", &body).await?;
+    let limit = number(&answer, &["Quota", "Value"])?;
+    Ok(VcpuQuota { limit, used: used(reads, at(&answer, &["Quota", "UsageMetric"]), now).await })
+}
+
+/// What the metric of a quota counted last. Not every partition's quotas have one.
+async fn used(reads: &Reads, metric: Option<&Value>, now: OffsetDateTime) -> Result<Option<f64>, AwsError> {
+    let Some(metric) = metric.filter(|metric| metric.is_object()) else { return Ok(None) };
+    let statistic = text_at(metric, &["MetricStatisticRecommendation"]).unwrap_or("Maximum");
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut fields = vec![
+        field("Namespace", reads::text(metric, "MetricNamespace")?),
+        field("MetricName", reads::text(metric, "MetricName")?),
+        field("StartTime", &iso_time(now - USAGE_WITHIN)),
+        field("EndTime", &iso_time(now)),
+        field("Period", "300"),
+        field("Statistics.member.1", statistic),
+    ];
+    let dimensions = at(metric, &["MetricDimensions"]).and_then(Value::as_object).into_iter().flatten();
+    for (number, (name, value)) in dimensions.enumerate() {
+        fields.push(field(&format!("Dimensions.member.{}.Name", number + 1), name));
+        fields.push(field(&format!("Dimensions.member.{}.Value", number + 1), value.as_str().unwrap_or_default()));
+    }
+    let answer = reads.query(Service::CloudWatch, "GetMetricStatistics", &fields).await?;
+    last_counted(&answer, statistic)
+}
+
+/// Its points come in any order.
+fn last_counted(answer: &Value, statistic: &str) -> Result<Option<f64>, AwsError> {
+    let mut last: Option<(OffsetDateTime, f64)> = None;
+    for point in reads::list(answer, "Datapoints")? {
+        let counted = reads::text(point, statistic)?.parse::<f64>().ok();
+        let point = parse_time(reads::text(point, "Timestamp")?).zip(counted);
+        let point = point.ok_or_else(|| AwsError::Malformed("a point of time that cannot be understood".into()))?;
+        last = last.filter(|last| last.0 >= point.0).or(Some(point));
+    }
+    Ok(last.map(|(_, counted)| counted))
 }
 
 /// The quota of Fargate's processors.
@@ -102,7 +155,7 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
     }
     for ((region, is_spot), quota) in &observed.vcpus {
         match quota {
-            Ok(quota) => judge_vcpus(*quota, (region, *is_spot), wishes, &mut looked),
+            Ok(quota) => judge_vcpus(quota, (region, *is_spot), wishes, &mut looked),
             Err(error) => {
                 unknown(&mut looked, &subject(region, *is_spot), error, "servicequotas:GetServiceQuota");
             }
@@ -153,23 +206,37 @@ fn subject(region: &str, is_spot: bool) -> String {
     format!("{}'s quota in {region}", if is_spot { "Fargate Spot" } else { "Fargate" })
 }
 
-fn judge_vcpus(quota: f64, (region, is_spot): (&str, bool), wishes: &Wishes, looked: &mut Looked) {
-    let mut is_well = true;
+fn judge_vcpus(quota: &VcpuQuota, (region, is_spot): (&str, bool), wishes: &Wishes, looked: &mut Looked) {
+    let VcpuQuota { limit, used } = quota;
+    let subject = subject(region, is_spot);
+    let more = format!(
+        "aws service-quotas request-service-quota-increase --region {region} --service-code fargate --quota-code {} \
+         --desired-value …",
+        quota_code(is_spot)
+    );
     let of_quota = wishes.fargate.iter().filter(|(task, _)| task.region == region && task.is_spot == is_spot);
-    for (FargateTask { cpu, .. }, askers) in of_quota {
-        let Some(vcpus) = cpu_units(cpu).map(|units| f64::from(units) / 1024.0) else { continue };
-        if vcpus > quota {
+    let sizes = of_quota.filter_map(|(task, askers)| Some((f64::from(cpu_units(&task.cpu)?) / 1024.0, askers)));
+    let (mut largest, mut is_well) = (0.0_f64, true);
+    for (vcpus, askers) in sizes {
+        largest = largest.max(vcpus);
+        if vcpus > *limit {
             is_well = false;
-            let sentence = format!("{} wants {vcpus} processors, and the account has {quota} there", who(askers));
-            let mend = format!(
-                "aws service-quotas request-service-quota-increase --region {region} --service-code fargate --quota-code {} \
-                 --desired-value …",
-                quota_code(is_spot)
-            );
-            looked.found(VCPU_QUOTA_SMALL.found(subject(region, is_spot), sentence, mend));
+            let sentence = format!("{} wants {vcpus} processors, and the account has {limit} there", who(askers));
+            looked.found(VCPU_QUOTA_SMALL.found(&subject, sentence, &more));
         }
     }
-    if is_well {
-        looked.is_well(Group::Quotas, format!("{}: {quota} processors", subject(region, is_spot)));
+    match used {
+        Err(error) => unknown(looked, &format!("what is used of {subject}"), error, "cloudwatch:GetMetricStatistics"),
+        Ok(Some(used)) if is_well && limit - used < largest => {
+            let sentence = format!(
+                "{used} of the account's {limit} processors there are in use: the largest task, of {largest}, has to wait"
+            );
+            looked.found(VCPU_QUOTA_USED.found(subject, sentence, more));
+        }
+        Ok(used) if is_well => {
+            let in_use = used.map(|used| format!(", and {used} are in use")).unwrap_or_default();
+            looked.is_well(Group::Quotas, format!("{subject}: {limit} processors{in_use}"));
+        }
+        Ok(_) => {}
     }
 }

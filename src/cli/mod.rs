@@ -12,6 +12,7 @@
 //! | `explain.rs` | `prefect-serverless-agent explain`: the story of one flow run, and what happens next |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
 //! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
+//! | `terminal.rs` | questions to whoever sits there; a key is typed unseen |
 //! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
 //! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
 
@@ -27,15 +28,17 @@ mod server;
 mod setting;
 mod start;
 mod status;
+mod terminal;
 
 pub use args::Cli;
 
 use crate::clock::SystemClock;
-use crate::config::Environment;
+use crate::config::{Environment, UnknownAgent};
 use crate::model::ErrorKind;
 use crate::platform::ecs::AgentEcs;
 use crate::platform::process::Processes;
 use crate::platform::process::supervisor::supervise;
+use crate::poll::PollError;
 use crate::redaction::Redaction;
 use crate::telemetry;
 use args::{Command, PlatformName};
@@ -65,6 +68,19 @@ impl CliError {
     }
 }
 
+impl From<&PollError> for CliError {
+    fn from(error: &PollError) -> Self {
+        let is_configuration = matches!(error, PollError::NoAgents(_) | PollError::UnknownAgent(_));
+        Self { is_configuration, ..Self::new(error, output::advice_on_poll_error(error)) }
+    }
+}
+
+impl From<UnknownAgent> for CliError {
+    fn from(error: UnknownAgent) -> Self {
+        Self::from(&PollError::from(error))
+    }
+}
+
 /// Runs the command. Errors go to standard error; the exit code is 0 only if all went well.
 pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
     let (json, redaction) = (cli.json, Redaction::of_environment(&environment));
@@ -90,7 +106,7 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
                 ExitCode::SUCCESS
             })
         }
-        Command::Push(args) => push::push(args, environment).await.map(|done| {
+        Command::Push(args) => push::push(args, environment, &redaction).await.map(|done| {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS
         }),

@@ -2,13 +2,14 @@
 
 use super::args::PushArgs;
 use super::setting::{root_of, text_of};
-use super::{CliError, output, say};
+use super::{CliError, output, say, terminal};
 use crate::aws::AwsClients;
 use crate::aws::ssm::STANDARD_BYTES;
-use crate::config::{ConfigSource, Environment, Root, is_agent_name, read_agent};
+use crate::config::{ConfigSource, Environment, Root, is_agent_name, read_agent, read_yaml};
+use crate::redaction::Redaction;
 use secrecy::ExposeSecret;
 use similar::TextDiff;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// The largest value of a parameter of the tier Advanced, which costs a few cents a month.
 const ADVANCED_BYTES: usize = 8192;
@@ -23,24 +24,32 @@ pub(super) struct Push {
 }
 
 /// Checks, shows what changes, asks, writes.
-pub(super) async fn push(args: PushArgs, environment: Environment) -> Result<String, CliError> {
+pub(super) async fn push(args: PushArgs, environment: Environment, redaction: &Redaction) -> Result<String, CliError> {
     let root = root_of(args.root.as_deref(), &environment)?;
     let push = checked(&args, &root)?;
     let aws = AwsClients::from_default_chain(&environment).await;
     let aws = aws.map_err(|error| CliError::new(error, output::ADVICE_ON_AWS))?;
-    put(&push, &aws, args.yes, &mut io::stdout()).await
+    put(&push, &aws, args.yes, redaction, &mut io::stdout()).await
 }
 
 /// Shows what changes, asks, writes.
-pub(super) async fn put(push: &Push, aws: &AwsClients, yes: bool, to: &mut impl Write) -> Result<String, CliError> {
-    let known = aws.ssm.get_parameter(&push.parameter, false).await;
-    let known = known.map_err(|error| CliError::new(format!("{}: {error}", push.parameter), output::ADVICE_ON_AWS))?;
-    let known = known.map(|parameter| parameter.value.expose_secret().to_owned());
+pub(super) async fn put(
+    push: &Push,
+    aws: &AwsClients,
+    yes: bool,
+    redaction: &Redaction,
+    to: &mut impl Write,
+) -> Result<String, CliError> {
+    let known = push.known(aws).await?;
     if known.as_ref() == Some(&push.text) {
         return Ok(format!("{} says this already.\n", push.parameter));
     }
-    say(to, &difference(push, known.as_deref()));
-    if !yes && !agreed(push, to)? {
+    // A password may be in them.
+    for text in known.iter().chain([&push.text]) {
+        redaction.know_configuration(&read_yaml(text).unwrap_or_default());
+    }
+    say(to, &redaction.text(difference(push, known.as_deref())));
+    if !yes && !terminal::agreed(&format!("Write {}?", push.parameter), to)? {
         return Ok("Nothing was written.\n".to_owned());
     }
     let written = aws.ssm.put_parameter(&push.parameter, &push.text, true).await;
@@ -83,6 +92,19 @@ impl Push {
         }
         Ok(Self { parameter, text })
     }
+
+    /// What the parameter says now; `None` = there is none.
+    async fn known(&self, aws: &AwsClients) -> Result<Option<String>, CliError> {
+        let known = aws.ssm.get_parameter(&self.parameter, false).await;
+        let known =
+            known.map_err(|error| CliError::new(format!("{}: {error}", self.parameter), output::ADVICE_ON_AWS))?;
+        Ok(known.map(|parameter| parameter.value.expose_secret().to_owned()))
+    }
+
+    /// The parameter says something else now.
+    pub(super) async fn is_in_the_way(&self, aws: &AwsClients) -> Result<bool, CliError> {
+        Ok(self.known(aws).await?.is_some_and(|known| known != self.text))
+    }
 }
 
 /// What changes, as `diff -u` shows it.
@@ -97,17 +119,6 @@ fn difference(push: &Push, known: Option<&str>) -> String {
         String::new()
     };
     format!("{shown}{note}")
-}
-
-fn agreed(push: &Push, to: &mut impl Write) -> Result<bool, CliError> {
-    if !io::stdin().is_terminal() {
-        return Err(CliError::new("nobody is there to be asked", "add --yes to write without a question"));
-    }
-    say(to, &format!("Write {}? [y/N] ", push.parameter));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| CliError::new(format!("no answer: {error}"), "add --yes to write without a question"))?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 #[cfg(test)]

@@ -24,6 +24,16 @@ const VARIABLES: [&str; 9] = [
 /// The keys of AWS in blocks: not all of them are secret in Prefect's eyes.
 const AWS_KEYS: [&str; 3] = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
 
+/// Keys of a configuration that hold variables of flow runs.
+pub(crate) const VARIABLES_OF_RUNS: [&str; 2] = ["env_vars", "worker_env"];
+
+/// Whether a variable is a secret: by its name, or because a password is in its value.
+pub(crate) fn is_secret(name: &str, value: &str) -> bool {
+    let name = name.to_uppercase();
+    ["PASSWORD", "SECRET", "TOKEN", "_KEY", "CONNECTION_URL"].iter().any(|end| name.ends_with(end))
+        || reqwest::Url::parse(value).is_ok_and(|url| url.password().is_some())
+}
+
 impl Redaction {
     /// Knows the secrets of the environment.
     pub fn of_environment(environment: &Environment) -> Self {
@@ -50,8 +60,23 @@ impl Redaction {
     pub(crate) fn know_agents(&self, agents: &[LoadedAgent]) {
         for (config, secrets) in agents.iter().filter_map(|agent| agent.result.as_ref().ok()) {
             self.know_agent(secrets);
-            self.know(in_url(&config.api));
+            self.know_api(&config.api);
         }
+    }
+
+    /// Makes known what stands in the URL of an API.
+    fn know_api(&self, api: &str) {
+        self.know(in_url(api));
+    }
+
+    /// Makes known what a configuration says that is a secret, though it should not stand there: the password in the URL of
+    /// its API, and variables of flow runs.
+    pub(crate) fn know_configuration(&self, configuration: &Value) {
+        self.know_api(configuration.get("api").and_then(Value::as_str).unwrap_or_default());
+        let variables = VARIABLES_OF_RUNS.iter().filter_map(|key| configuration.get(key)?.as_object()).flatten();
+        let texts = variables.filter_map(|(name, value)| Some((name, value.as_str()?)));
+        let secrets = texts.filter(|(name, value)| is_secret(name, value));
+        self.know(secrets.flat_map(|(_, value)| [vec![SecretString::from(value)], in_url(value)]).flatten());
     }
 
     /// Makes known what an agent uses.

@@ -40,6 +40,21 @@ fn an_auth_string_is_known_with_its_password_and_as_it_is_sent() {
 }
 
 #[test]
+fn what_a_configuration_should_not_hold_is_known() {
+    let redaction = Redaction::default();
+    redaction.know_configuration(&json!({
+        "api": "https://u:password-1@prefect.example/api",
+        "env_vars": {"DB_PASSWORD": "password-2", "TZ": "Europe/Zurich", "ODD": 7},
+        "worker_env": {"PREFECT_X": "redis://:password-3@host/0"},
+    }));
+    redaction.know_configuration(&Value::Null);
+    for secret in ["password-1", "password-2", "password-3"] {
+        assert_eq!(redaction.text(secret), REDACTED);
+    }
+    assert_eq!(redaction.text("Europe/Zurich"), "Europe/Zurich");
+}
+
+#[test]
 fn headers_and_other_json_are_known_by_their_values() {
     let redaction = knowing(&[r#"{"CF-Access-Client-Secret": "abcdef0123", "X": {"Y": ["fedcba9876"]}}"#]);
     assert_eq!(redaction.text("a abcdef0123 b fedcba9876"), "a [redacted] b [redacted]");

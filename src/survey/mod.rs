@@ -82,7 +82,7 @@ pub struct Unrendered {
     pub is_certain: bool,
 }
 
-/// The requests of a launch. Values of variables are left out: keys are among them.
+/// The requests of a launch. Values of variables and options of logs are left out: keys are among them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RenderedLaunch {
     /// Where it goes.
@@ -319,6 +319,12 @@ impl<C: Clock + Clone> Edge<'_, C> {
                 (spec, SurveyedDefinition::Named { name: name.clone(), described }, late, differences)
             }
         };
+        let definition = match definition {
+            SurveyedDefinition::Register(body) => SurveyedDefinition::Register(without_values(body)),
+            SurveyedDefinition::Named { name, described } => {
+                SurveyedDefinition::Named { name, described: described.map(without_values) }
+            }
+        };
         let warning = rendered.warning.or(late);
         Ok(RenderedLaunch { warning, differences, ..of_spec(spec, place, definition) })
     }
@@ -364,17 +370,28 @@ fn of_spec(spec: LaunchSpec, place: LaunchPlace, definition: SurveyedDefinition)
     }
 }
 
-/// Variables by their names only.
-fn without_values(mut run_task: Map<String, Value>) -> Map<String, Value> {
-    let containers = run_task.get_mut("overrides").and_then(|all| all.get_mut("containerOverrides"));
-    for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
-        for variable in container.get_mut("environment").and_then(Value::as_array_mut).into_iter().flatten() {
+/// `RunTask` or a task definition with variables by their names only, and so options of logs: a key may be in any of them.
+/// Where `awslogs` writes to is kept, which says no more than where logs are.
+fn without_values(mut body: Map<String, Value>) -> Map<String, Value> {
+    fn each<'a>(containers: Option<&'a mut Value>, of: &str) -> impl Iterator<Item = &'a mut Value> {
+        let containers = containers.and_then(Value::as_array_mut).into_iter().flatten();
+        containers.filter_map(move |container| container.get_mut(of))
+    }
+    let overridden = body.get_mut("overrides").and_then(|all| all.get_mut("containerOverrides"));
+    let hide = |variables: &mut Value| {
+        for variable in variables.as_array_mut().into_iter().flatten() {
             if let Some(value) = variable.get_mut("value") {
                 *value = json!("");
             }
         }
+    };
+    each(overridden, "environment").for_each(hide);
+    each(body.get_mut("containerDefinitions"), "environment").for_each(hide);
+    for logs in each(body.get_mut("containerDefinitions"), "logConfiguration") {
+        let options = logs.get_mut("options").and_then(Value::as_object_mut).into_iter().flatten();
+        options.filter(|(name, _)| !name.starts_with("awslogs-")).for_each(|(_, value)| *value = json!(""));
     }
-    run_task
+    body
 }
 
 fn unrendered(error: RenderError) -> Unrendered {

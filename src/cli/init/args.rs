@@ -33,7 +33,8 @@ pub struct InitArgs {
     /// The worker's or agent's name in Prefect [default: the agent's]
     #[arg(long, short, value_name = "NAME")]
     pub name: Option<String>,
-    /// Take all of this from the ECS service that runs the Python worker or agent; flags beat what it says
+    /// Take all of this from the ECS service that runs the Python worker or agent; flags beat what it says, and this shell's
+    /// own API and key do not count
     #[arg(long, value_name = "CLUSTER/SERVICE")]
     pub from_service: Option<String>,
     /// With --from-service: read the key out of Parameter Store, where the service has it there; else that is asked
@@ -60,7 +61,7 @@ pub struct InitArgs {
     /// The file that the configuration is written to [default: AGENT.yaml]
     #[arg(long, value_name = "FILE", conflicts_with = "write")]
     pub file: Option<PathBuf>,
-    /// Write over a file that is there
+    /// Write over what is there: a file, or with --write another configuration or key
     #[arg(long)]
     pub force: bool,
     /// Write configuration and key to Parameter Store instead of a file

@@ -1,6 +1,8 @@
 //! Flags → a configuration, as text. Pure; what lies in local files is handed in.
 
 use crate::cli::args::AgentFlags;
+use crate::redaction::REDACTED;
+use crate::redaction::known::{VARIABLES_OF_RUNS, is_secret};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -36,6 +38,23 @@ impl Draft {
     #[cfg(test)]
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
+    /// The configuration as a value.
+    pub(super) fn value(&self) -> Value {
+        self.0.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+    }
+
+    /// The configuration as it is shown: without variables that are secrets.
+    pub(super) fn shown(&self) -> String {
+        let mut shown = self.clone();
+        let variables = shown.0.iter_mut().filter(|(key, _)| VARIABLES_OF_RUNS.contains(key));
+        for (name, value) in variables.filter_map(|(_, value)| value.as_object_mut()).flatten() {
+            if value.as_str().is_some_and(|text| is_secret(name, text)) {
+                *value = json!(REDACTED);
+            }
+        }
+        shown.text()
     }
 
     /// The configuration as YAML that says the same to every reader of YAML.
@@ -137,10 +156,9 @@ pub(super) fn agent_flags(draft: &mut Draft, flags: &AgentFlags, read: ReadDocum
     if !flags.env.is_empty() {
         let mut variables = Map::new();
         for written in &flags.env {
-            let (name, value) = written.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-                let name = written.chars().take(20).collect::<String>();
-                format!("--env {name:?}…: write NAME=VALUE")
-            })?;
+            // What has no name may be a value alone, and a secret.
+            let pair = written.split_once('=').filter(|(name, _)| !name.is_empty());
+            let (name, value) = pair.ok_or_else(|| "--env: one of them has no name: write NAME=VALUE".to_owned())?;
             variables.insert(name.to_owned(), json!(value));
         }
         draft.set("env_vars", Value::Object(variables));
@@ -278,7 +296,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_names_its_flag_and_shows_no_value() {
-        assert!(draft_of(&["--env", "geheimgeheimgeheimgeheim"]).is_err_and(|error| error.contains("NAME=VALUE")));
+        for written in ["geheim", "=geheim", "geheimgeheimgeheimgeheim"] {
+            let error = draft_of(&["--env", "A=1", "--env", written]).unwrap_err();
+            assert!(error.contains("NAME=VALUE") && !error.contains("geheim"), "{error}");
+        }
         let error = draft_of(&["--task-definition", "no.yaml"]).unwrap_err();
         assert!(error.starts_with("--task-definition no.yaml: "), "{error}");
     }
@@ -295,6 +316,22 @@ mod tests {
             "api: https://api.prefect.io\nwork_pool: \"no\"\nlabels: [a, \"b c\", \"1\"]\n\
              env_vars: {\"A\": \"{\\u007b x }}\", \"B\": \"yes\"}\n"
         );
+    }
+
+    #[test]
+    fn what_is_shown_has_no_secret_variable_and_what_is_written_has() {
+        let mut draft = Draft::default();
+        draft.set("api", "https://prefect.example/api");
+        draft.set("env_vars", json!({"TZ": "UTC", "DB_PASSWORD": "geheim", "github_token": "geheim"}));
+        draft.set("worker_env", json!({"PREFECT_X": "redis://:geheim@h/0", "PREFECT_LOGGING_LEVEL": "DEBUG"}));
+        assert_eq!(
+            draft.shown(),
+            "api: https://prefect.example/api\n\
+             env_vars: {\"TZ\": UTC, \"DB_PASSWORD\": \"[redacted]\", \"github_token\": \"[redacted]\"}\n\
+             worker_env: {\"PREFECT_X\": \"[redacted]\", \"PREFECT_LOGGING_LEVEL\": DEBUG}\n"
+        );
+        assert_eq!(draft.text().matches("geheim").count(), 3);
+        assert_eq!(crate::config::read_yaml(&draft.text()).unwrap(), draft.value());
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What will not work as it is, or should be known, each with what to do. Pure.
 
-use super::stack::{self, LONGEST_PARAMETER, StackParameters};
+use super::stack::{self, LONGEST_PARAMETER, RefusedValue, StackParameters};
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::prefect3::PoolSurvey;
 use crate::survey::{Home, LaunchPlace, Needs, Reach, RenderedLaunch, Survey, SurveyedLaunch};
@@ -48,9 +48,14 @@ impl SetupFinding {
     }
 }
 
-/// All findings, the worst first.
-pub(super) fn findings(survey: &Survey, config: &AgentConfig, parameters: &StackParameters) -> Vec<SetupFinding> {
-    let mut found = Vec::new();
+/// All findings, the worst first. `refused`: what is left out of the parameters.
+pub(super) fn findings(
+    survey: &Survey,
+    config: &AgentConfig,
+    parameters: &StackParameters,
+    refused: &[RefusedValue],
+) -> Vec<SetupFinding> {
+    let mut found: Vec<SetupFinding> = refused.iter().map(left_out).collect();
     found.extend(unreachable_api(&config.api));
     if let (Some(pool), GenerationConfig::Three(three)) = (&survey.pool, &config.generation) {
         of_pool(pool, &three.work_queues, &config.name, &mut found);
@@ -280,6 +285,13 @@ fn of_places(needs: &Needs, home: &Home, found: &mut Vec<SetupFinding>) {
         let text = format!("{} would give it to tasks of another account, which AWS refuses", listed(&askers));
         found.push(SetupFinding::new(Level::Problem, role, text, "name a role of the account that the tasks run in"));
     }
+}
+
+/// What would allow more than its run asks for.
+fn left_out(RefusedValue { parameter, value, askers }: &RefusedValue) -> SetupFinding {
+    let text = format!("{value:?} is left out of {parameter}: as an entry there it would not mean exactly one thing");
+    let next = "name one that exists: an account of twelve digits, and no wildcard, comma or blank";
+    SetupFinding::new(Level::Problem, listed(askers), text, next)
 }
 
 fn of_parameters(survey: &Survey, parameters: &StackParameters, found: &mut Vec<SetupFinding>) {

@@ -14,7 +14,6 @@
 //! | `differences.rs` | what a run asks of ECS otherwise than with Python's worker or agent, as people read it (pure) |
 //! | `outcome.rs` | all of it as people and programs read it (pure) |
 //! | `writing.rs` | configuration and key to a file or to Parameter Store |
-//! | `terminal.rs` | questions; a key is typed unseen |
 
 pub(super) mod args;
 mod differences;
@@ -26,13 +25,13 @@ mod profile;
 mod reach;
 mod service;
 mod stack;
-mod terminal;
 mod writing;
 
 use super::CliError;
 use super::args::InitArgs;
 use super::output::{ADVICE_ON_AWS, advice_on_kind};
 use super::setting::{root_of, text_of};
+use super::terminal;
 use crate::aws::AwsClients;
 use crate::config::{AgentConfig, Environment, LoadedAgent, Root, read_yaml};
 use crate::model::{ApiError, ErrorKind};
@@ -42,7 +41,7 @@ use draft::{Draft, agent_flags};
 use findings::{Level, SetupFinding, findings};
 use outcome::Outcome;
 use profile::Profile;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use service::EcsService;
 use std::collections::BTreeMap;
@@ -79,6 +78,7 @@ pub(super) async fn init(
     let mut setup =
         InitSetup { args, root, environment, redaction: redaction.clone(), aws, home, service, profile: None };
     setup.read_profile()?;
+    setup.read_stored_api().await?;
     let (draft, from) = setup.draft()?;
     let reached = setup.reach(draft).await?;
     let survey = setup.survey(&reached).await?;
@@ -117,8 +117,9 @@ impl InitSetup {
     }
 
     fn read_profile(&mut self) -> Result<(), CliError> {
-        // Prefect 1 keeps nothing there.
-        let Some(path) = profile::path(&self.environment).filter(|_| !self.is_prefect_1()) else { return Ok(()) };
+        // Prefect 1 keeps nothing there, and a service has its own.
+        let counts = !self.is_prefect_1() && self.args.from_service.is_none();
+        let Some(path) = profile::path(&self.environment).filter(|_| counts) else { return Ok(()) };
         let read = profile::read(&path, &self.environment).map_err(|error| {
             let advice = "correct it with `prefect config`, or name another with PREFECT_PROFILES_PATH";
             CliError::new(format!("{}: {error}", path.display()), advice)
@@ -130,11 +131,32 @@ impl InitSetup {
         Ok(())
     }
 
-    /// A setting of Prefect 2 and 3: what the service has, else the environment, else the profile.
+    /// The address of the API, where the service has it as a secret.
+    async fn read_stored_api(&mut self) -> Result<(), CliError> {
+        let variable = self.api_variable();
+        if self.args.api.is_none()
+            && self.service.api.is_none()
+            && let Some(place) = self.service.stored.get(variable)
+        {
+            let api = self.stored_secret(variable, place).await?;
+            self.service.api = Some(api.expose_secret().trim().to_owned());
+        }
+        Ok(())
+    }
+
+    /// The operator's own setting: of the environment, else of the profile. A service has an API and a key of its own: with
+    /// another's, a key would be shown to whom it is none of theirs.
     fn setting(&self, name: &str) -> Option<String> {
-        let of_environment = || self.environment.get(name).cloned();
-        let of_profile = || self.profile.as_ref()?.settings.get(name).cloned();
-        of_environment().filter(|value| !value.is_empty()).or_else(of_profile).filter(|value| !value.is_empty())
+        if self.args.from_service.is_some() {
+            return None;
+        }
+        let of_environment = self.environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
+        let of_profile = || self.profile.as_ref()?.settings.get(name).map(|value| value.trim());
+        of_environment.or_else(of_profile).filter(|value| !value.is_empty()).map(str::to_owned)
+    }
+
+    fn api_variable(&self) -> &'static str {
+        if self.is_prefect_1() { "PREFECT__CLOUD__API" } else { "PREFECT_API_URL" }
     }
 
     /// The configuration as far as flags, service and environment tell.
@@ -146,16 +168,11 @@ impl InitSetup {
         draft.set("prefect", prefect.parse::<u32>().map_or_else(|_| Value::from(prefect), Value::from));
         let is_1 = self.is_prefect_1();
         let api = args.api.clone().or_else(|| service.api.clone());
-        let api = api.or_else(|| {
-            if is_1 { self.environment.get("PREFECT__CLOUD__API").cloned() } else { self.setting("PREFECT_API_URL") }
-        });
-        draft.set_some(
-            "api",
-            match api {
-                None if !is_1 => Some(self.ask_api()?),
-                api => api,
-            },
-        );
+        let api = match api.or_else(|| self.setting(self.api_variable())) {
+            None if !is_1 => Some(self.ask_api()?),
+            api => api,
+        };
+        draft.set_some("api", api);
         if !is_1 {
             draft.set("work_pool", NO_POOL);
         }
@@ -180,13 +197,18 @@ impl InitSetup {
         let mut from = agent_flags(&mut draft, &args.agent_flags, &local_document).map_err(wrong)?;
         from.log_level = from.log_level.or(of_service.log_level);
         from.notes.extend(of_service.notes);
+        self.redaction.know_configuration(&draft.value());
         Ok((draft, from))
     }
 
     fn ask_api(&self) -> Result<String, CliError> {
         if self.args.yes || !terminal::is_there() {
-            let advice = "give --api URL, or set PREFECT_API_URL, or log in with `prefect cloud login`";
-            return Err(CliError::new("the address of the Prefect API is not known", advice));
+            let (whose, advice) = if self.args.from_service.is_some() {
+                (", and the service's definition does not say it", "give --api URL")
+            } else {
+                ("", "give --api URL, or set PREFECT_API_URL, or log in with `prefect cloud login`")
+            };
+            return Err(CliError::new(format!("the address of the Prefect API is not known{whose}"), advice));
         }
         terminal::ask("Address of the Prefect API (…/api, or …/workspaces/<id> of Prefect Cloud):")
     }
@@ -211,21 +233,27 @@ impl InitSetup {
 
     /// Where a key that Prefect takes may come from.
     fn about_key(&self) -> String {
+        if self.args.from_service.is_some() {
+            return "pipe the key in with --key-stdin: the service's own does not let in, or there is none".into();
+        }
         let variable = if self.is_prefect_1() { "PREFECT__CLOUD__API_KEY" } else { "PREFECT_API_KEY" };
         let auth = if self.is_prefect_1() {
             ""
         } else {
             " (or PREFECT_API_AUTH_STRING, user:password of a self-hosted server)"
         };
-        let general = format!("set {variable}{auth}, or pipe the key in with --key-stdin");
-        match self.service.stored.get(variable) {
-            Some(place) => {
-                let by_flag = service::parameter_of(place, &self.aws.region).map(|_| " without --read-secrets");
-                let by_flag = by_flag.unwrap_or_default();
-                format!("the service has it in {place}, which is not read{by_flag}: {}", writing::copy_of(place))
-            }
-            None => general,
-        }
+        format!("set {variable}{auth}, or pipe the key in with --key-stdin")
+    }
+
+    /// What can be done about a secret of the service that was not read.
+    fn about_stored(&self, variable: &str, place: &str) -> String {
+        let by_flag = service::parameter_of(place, &self.home).map(|_| " without --read-secrets").unwrap_or_default();
+        let otherwise = match variable {
+            "PREFECT_API_KEY" | "PREFECT__CLOUD__API_KEY" => writing::copy_of(place, &self.aws.region),
+            "PREFECT_API_URL" | "PREFECT__CLOUD__API" => "give the address with --api".to_owned(),
+            _ => format!("set {variable} here, and give the flags yourself, without --from-service"),
+        };
+        format!("the service has it in {place}, which is not read{by_flag}: {otherwise}")
     }
 
     /// Writes, and says all that was found.
@@ -239,8 +267,8 @@ impl InitSetup {
         let others = self.others(&reached.agent).await;
         let mut needs = survey.needs.clone();
         needs.merge(others.needs);
-        let parameters = stack::parameters(&needs, &survey.home, &deployment);
-        let mut found = findings(survey, &reached.config, &parameters);
+        let (parameters, refused) = stack::parameters(&needs, &survey.home, &deployment);
+        let mut found = findings(survey, &reached.config, &parameters, &refused);
         found.extend(self.service.findings.iter().cloned());
         found.extend(others.findings);
         found.extend(
@@ -248,12 +276,12 @@ impl InitSetup {
         );
         found.sort_by_key(|finding| finding.level);
         let text = reached.draft.text();
-        let written = writing::write(&self.args, &self.root, &reached, &text, &self.aws).await?;
+        let written = writing::write(&self.args, &self.root, &reached, &text, &self.aws, &self.redaction).await?;
         Ok(Outcome {
             agent: reached.agent.clone(),
             root: self.root.as_str().to_owned(),
             stack: self.args.stack_name.clone(),
-            text,
+            text: reached.draft.shown(),
             written,
             secrets: reached
                 .secrets

@@ -3,8 +3,9 @@
 use super::draft::Draft;
 use super::findings::unserved;
 use super::service::parameter_of;
-use super::{InitSetup, Reached, TIME, stack, terminal, writing};
-use crate::cli::{CliError, say};
+use super::{EcsService, InitSetup, Reached, TIME, stack, writing};
+use crate::cli::output::printable;
+use crate::cli::{CliError, say, terminal};
 use crate::clock::SystemClock;
 use crate::config::{AgentSecrets, Environment, GenerationConfig, Parameter, is_agent_name, load};
 use crate::model::ApiError;
@@ -33,8 +34,8 @@ impl InitSetup {
     /// The agent with its pool, whose key Prefect takes.
     pub(super) async fn reach(&self, mut draft: Draft) -> Result<Reached, CliError> {
         let mut secrets = self.secrets().await?;
-        let name = self.args.name.as_deref();
         if self.is_prefect_1() {
+            let name = self.args.name.as_deref().or(self.service.name.as_deref());
             let agent = self.agent_name(name.unwrap_or("agent"))?;
             return self.load(&agent, draft, secrets);
         }
@@ -67,49 +68,63 @@ impl InitSetup {
     async fn secrets(&self) -> Result<BTreeMap<&'static str, SecretString>, CliError> {
         let known = if self.is_prefect_1() { SECRETS_1 } else { SECRETS_3 };
         let mut secrets = BTreeMap::new();
-        for (parameter, variable) in known {
-            let of_service = self.service.secrets.get(variable).cloned();
-            let of_here = || {
-                let value =
-                    if self.is_prefect_1() { self.environment.get(variable).cloned() } else { self.setting(variable) };
-                value.filter(|value| !value.trim().is_empty()).map(|value| SecretString::from(value.trim()))
-            };
-            secrets.extend(of_service.or_else(of_here).map(|secret| (parameter, secret)));
-        }
         if self.args.key_stdin {
             let key = terminal::secret_of_stdin()?;
             if key.expose_secret().is_empty() {
                 return Err(CliError::new("standard input holds no key", "pipe the key in, without anything else"));
             }
             secrets.insert("api-key", key);
-            secrets.remove("auth-string");
-        } else {
-            for (parameter, variable) in known {
-                if !secrets.contains_key(parameter) {
-                    secrets.extend(self.stored_secret(variable).await?.map(|secret| (parameter, secret)));
-                }
+        }
+        for (parameter, variable) in known {
+            // A key that is piped in takes the place of whatever else lets in.
+            if !self.args.key_stdin || parameter == "client-headers" {
+                secrets.extend(self.secret(variable).await?.map(|secret| (parameter, secret)));
             }
         }
         self.redaction.know(secrets.values().cloned());
         Ok(secrets)
     }
 
-    /// What the service has in Parameter Store, if it may be read.
-    async fn stored_secret(&self, variable: &str) -> Result<Option<SecretString>, CliError> {
-        let Some(place) = self.service.stored.get(variable) else { return Ok(None) };
-        let Some(name) = parameter_of(place, &self.aws.region) else { return Ok(None) };
-        let may_ask = !self.args.yes && terminal::is_there();
-        let may_read =
-            self.args.read_secrets || (may_ask && terminal::agreed(&format!("Read {variable} from {place}?"))?);
-        if !may_read {
-            return Ok(None);
+    /// As the service has it; without a service, as the environment or the profile has it here.
+    async fn secret(&self, variable: &str) -> Result<Option<SecretString>, CliError> {
+        let EcsService { secrets, stored, .. } = &self.service;
+        if let Some(secret) = secrets.get(variable) {
+            return Ok(Some(secret.clone()));
         }
-        let read = self.aws.ssm.get_parameter(&name, true).await;
-        let read = read.map_err(|error| CliError::new(format!("{place}: {error}"), writing::copy_of(place)))?;
-        let parameter = read.ok_or_else(|| {
-            CliError::new(format!("{place}: there is no such parameter"), "pipe the key in with --key-stdin")
-        })?;
-        Ok(Some(parameter.value))
+        if let Some(place) = stored.get(variable) {
+            return self.stored_secret(variable, place).await.map(Some);
+        }
+        Ok(self.setting(variable).map(SecretString::from))
+    }
+
+    /// What the service has stored: read out of Parameter Store if that is allowed, else asked for.
+    pub(super) async fn stored_secret(&self, variable: &str, place: &str) -> Result<SecretString, CliError> {
+        let may_ask = !self.args.yes && terminal::is_there();
+        if let Some(name) = parameter_of(place, &self.home) {
+            let question = || terminal::agreed(&format!("Read {variable} from {place}?"), &mut std::io::stderr());
+            if self.args.read_secrets || (may_ask && question()?) {
+                let read = self.aws.ssm.get_parameter(&name, true).await;
+                let read = read.map_err(|error| {
+                    CliError::new(format!("{place}: {error}"), writing::copy_of(place, &self.aws.region))
+                })?;
+                let parameter = read.ok_or_else(|| {
+                    CliError::new(
+                        format!("{place}: there is no such parameter"),
+                        "correct the service, or give the flags",
+                    )
+                })?;
+                self.redaction.know([parameter.value.clone()]);
+                return Ok(parameter.value);
+            }
+        }
+        if may_ask {
+            let typed = terminal::ask_secret(&format!("{variable} (not shown):"))?;
+            if !typed.expose_secret().is_empty() {
+                self.redaction.know([typed.clone()]);
+                return Ok(typed);
+            }
+        }
+        Err(CliError::new(format!("{variable} is a secret of the service"), self.about_stored(variable, place)))
     }
 
     /// The configuration and its secrets, read exactly as the function reads them.
@@ -139,8 +154,8 @@ impl InitSetup {
         );
         let loaded = load(&self.root, &parameters, &Environment::default());
         let loaded = loaded.agents.into_iter().next().ok_or_else(|| CliError::new("no agent", ""))?;
-        let (config, agent_secrets) = loaded.result.clone().map_err(CliError::configuration)?;
-        self.redaction.know(agent_secrets.iter().map(|secret| secret.value.clone()));
+        let (config, _) = loaded.result.clone().map_err(CliError::configuration)?;
+        self.redaction.know_agents(std::slice::from_ref(&loaded));
         Ok(Reached { agent: agent.to_owned(), draft, secrets, loaded, config })
     }
 
@@ -176,7 +191,8 @@ impl InitSetup {
     fn chosen<'a>(&self, pools: &'a [SurveyedPool]) -> Result<&'a SurveyedPool, CliError> {
         let named = self.args.work_pool.as_ref().or(self.service.work_pool.as_ref());
         let all = |pools: &mut dyn Iterator<Item = &SurveyedPool>| {
-            pools.map(|pool| format!("{} ({})", pool.name, pool.kind)).collect::<Vec<_>>().join(", ")
+            let named = pools.map(|pool| printable(&format!("{} ({})", pool.name, pool.kind)));
+            named.collect::<Vec<_>>().join(", ")
         };
         if let Some(named) = named {
             return pools.iter().find(|pool| pool.name == *named).ok_or_else(|| {
@@ -201,7 +217,8 @@ impl InitSetup {
                 Err(CliError::new(format!("there are several work pools: {there}"), "name one with --work-pool"))
             }
             several => {
-                let lines = several.iter().zip(1..).map(|(pool, number)| format!("  {number}  {}\n", pool.name));
+                let lines = several.iter().zip(1..);
+                let lines = lines.map(|(pool, number)| format!("  {number}  {}\n", printable(&pool.name)));
                 say(&mut std::io::stderr(), &format!("Work pools of type ecs:\n{}", lines.collect::<String>()));
                 let answer = terminal::ask("Which one (number or name)?")?;
                 let by_number = answer.parse::<usize>().ok().and_then(|number| several.get(number.checked_sub(1)?));

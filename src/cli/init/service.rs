@@ -2,13 +2,17 @@
 
 use super::draft::Draft;
 use super::findings::{Level, SetupFinding};
+use super::stack::shell_word;
 use crate::aws::AwsClients;
 use crate::cli::CliError;
 use crate::cli::args::AgentFlags;
 use crate::cli::output::ADVICE_ON_AWS;
 use crate::config::{AgentConfig, ConfigSource, Environment, GenerationConfig, read_agent};
 use crate::flow_run::prefect3::preparation::split_command;
+use crate::redaction::known::is_secret;
+use crate::survey::Home;
 use clap::Parser;
+use clap::error::ContextKind;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -103,7 +107,8 @@ pub(super) async fn read(aws: &AwsClients, written: &str) -> Result<EcsService, 
     };
     let found = own.ecs.describe_service(cluster, service).await.map_err(|error| refused("DescribeServices", error))?;
     let found = found.ok_or_else(|| {
-        let advice = format!("list them: aws ecs list-services --cluster {cluster} --region {}", aws.region);
+        let (word, region) = (shell_word(cluster), shell_word(&aws.region));
+        let advice = format!("list them: aws ecs list-services --cluster {word} --region {region}");
         CliError::new(format!("there is no service {service:?} in the cluster {cluster:?} of {}", aws.region), advice)
     })?;
     let definition = found.get("taskDefinition").and_then(Value::as_str).unwrap_or_default();
@@ -134,14 +139,18 @@ fn of_definition(definition: &Map<String, Value>) -> Result<EcsService, String> 
     ))
 }
 
-/// Name of the parameter of this region in which a container's secret lies; `None` = it lies elsewhere.
-pub(super) fn parameter_of(value_from: &str, region: &str) -> Option<String> {
+/// How the parameter of this region is asked for in which a container's secret lies; `None` = it lies elsewhere. One that
+/// another account shares is known by its ARN only: its name would be a parameter of ours.
+pub(super) fn parameter_of(value_from: &str, home: &Home) -> Option<String> {
     if !value_from.starts_with("arn:") {
         return Some(value_from.to_owned());
     }
     let rest = value_from.splitn(6, ':').collect::<Vec<_>>();
     match rest.as_slice() {
-        [_, _, "ssm", there, _, resource] if *there == region => {
+        [_, _, "ssm", there, account, resource] if *there == home.region => {
+            if home.account.as_deref() != Ok(*account) {
+                return Some(value_from.to_owned());
+            }
             let name = resource.strip_prefix("parameter/")?;
             // Names with slashes begin with one.
             Some(if name.contains('/') { format!("/{name}") } else { name.to_owned() })
@@ -163,12 +172,17 @@ fn texts(value: Option<&Value>) -> impl Iterator<Item = &str> {
     value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// All words of entry point and command; those of a shell's script one by one.
+/// All words of entry point and command; those of a shell's script, which follows `-c`, one by one. Blanks in any other word
+/// are part of it.
 fn words_of(container: &Value) -> Vec<String> {
-    let mut words = Vec::new();
+    let takes_script = |word: &str| {
+        let letters = word.strip_prefix('-').and_then(|word| word.strip_suffix('c'));
+        letters.is_some_and(|letters| letters.bytes().all(|letter| letter.is_ascii_lowercase()))
+    };
+    let (mut words, mut is_script) = (Vec::new(), false);
     for word in texts(container.get("entryPoint")).chain(texts(container.get("command"))) {
         match split_command(word) {
-            Ok(script) if word.contains(char::is_whitespace) => {
+            Ok(script) if std::mem::replace(&mut is_script, takes_script(word)) => {
                 for word in script {
                     match word.strip_suffix(';') {
                         Some(word) => words.extend([word.to_owned(), ";".to_owned()]),
@@ -274,17 +288,30 @@ fn of_container(
     Ok(service)
 }
 
-/// The words without their values: they may hold a key.
+/// The flag alone: what follows it may be a key, and so may a word that is no flag.
 fn not_understood(command: &str, error: &clap::Error) -> String {
     let kind = error.kind();
-    let flag = error.get(clap::error::ContextKind::InvalidArg).map(|flag| format!(" ({flag})")).unwrap_or_default();
+    let flag = error.get(ContextKind::InvalidArg).map(ToString::to_string).filter(|flag| flag.starts_with('-'));
+    let name = |flag: String| {
+        let name = flag.split(['=', ' ']).next().unwrap_or_default().to_owned();
+        // The value of a short flag may follow it at once.
+        if name.starts_with("--") { name } else { name.chars().take(2).collect() }
+    };
+    let flag = flag.map(|flag| format!(" ({})", name(flag))).unwrap_or_default();
     format!("its command `{command}` cannot be understood: {kind}{flag}")
 }
 
-/// The part of an image's tag that tells a version: `…:2.20.4-python3.11` → `2.20.4`.
+/// The part of the tag of Prefect's own image that tells its version: `prefecthq/prefect:2.20.4-python3.11` → `2.20.4`. Tags
+/// of other images count something else.
 fn version_of(image: &str) -> &str {
-    let tag = image.rsplit('/').next().and_then(|name| name.split_once(':')).map_or("", |(_, tag)| tag);
-    tag.split('-').next().unwrap_or_default()
+    let image = image.split('@').next().unwrap_or_default();
+    let (path, name) = image.rsplit_once('/').unwrap_or_default();
+    match name.split_once(':') {
+        Some(("prefect", tag)) if path.rsplit('/').next() == Some("prefecthq") => {
+            tag.split('-').next().unwrap_or_default()
+        }
+        _ => "",
+    }
 }
 
 fn worker(service: &mut EcsService, words: &[String], environment: &Environment, image: &str) -> Result<(), String> {
@@ -322,6 +349,14 @@ fn worker(service: &mut EcsService, words: &[String], environment: &Environment,
         let names = of_servers.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         let text = format!("settings of a server, which no flow run needs: {names}");
         service.findings.push(SetupFinding::new(Level::Note, "worker_env", text, "they are left out"));
+    }
+    let (secret, passed): (BTreeMap<&String, &String>, BTreeMap<&String, &String>) =
+        passed.into_iter().partition(|(name, value)| is_secret(name, value));
+    if !secret.is_empty() {
+        let names = secret.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let text = format!("settings that are secrets, which everybody could read in a configuration: {names}");
+        let next = "they are left out; give what a flow run needs to its task definition as a container secret";
+        service.findings.push(SetupFinding::new(Level::Warning, "worker_env", text, next));
     }
     if !passed.is_empty() {
         service.draft.set("worker_env", json!(passed));

@@ -2,7 +2,7 @@
 
 use crate::config::Root;
 use crate::survey::place::account_of;
-use crate::survey::{Home, Needs};
+use crate::survey::{Asked, Home, Needs, PlaceNeeds};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The root that `template.yaml` has by default.
@@ -49,50 +49,135 @@ pub(super) fn has_function_urls(region: &str) -> bool {
         && !["cn-", "us-gov-", "us-iso"].iter().any(|prefix| region.starts_with(prefix))
 }
 
-/// The parameters that differ from their defaults: each says exactly what is needed.
-pub(super) fn parameters(needs: &Needs, home: &Home, deployment: &StackChoices<'_>) -> StackParameters {
+/// What runs ask for and what is no parameter all the same: in a policy it would allow more than what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RefusedValue {
+    /// The parameter that it would stand in.
+    pub(super) parameter: &'static str,
+    /// As it would stand there.
+    pub(super) value: String,
+    /// Whose runs ask for it.
+    pub(super) askers: BTreeSet<String>,
+}
+
+/// The parameters that differ from their defaults: each says exactly what is needed. Beside them what is left out.
+pub(super) fn parameters(
+    needs: &Needs,
+    home: &Home,
+    deployment: &StackChoices<'_>,
+) -> (StackParameters, Vec<RefusedValue>) {
     let StackChoices { root, every, secrets_key_arn, log_level } = deployment;
-    let own = || needs.own().map(|(_, needs)| needs);
-    let arns = |all: BTreeSet<String>| {
-        // Names without an account are no ARNs; a finding says so.
-        all.into_iter().filter(|arn| arn.starts_with("arn:")).collect::<Vec<_>>().join(",")
-    };
-    let clusters = own().flat_map(|needs| needs.clusters.keys().cloned()).collect();
-    let roles = own().flat_map(|needs| needs.task_roles.keys().chain(needs.execution_roles.keys()));
-    let logs =
-        own().flat_map(|needs| needs.read_log_groups.keys().map(|group| format!("{group}:log-stream:*"))).collect();
-    let object = |object: &String| format!("arn:{}:s3:::{object}", home.partition);
+    let mut gate = ParameterGate { is_account_known: home.account.is_ok(), refused: Vec::new() };
+    let own = |of: fn(&PlaceNeeds) -> Vec<&Asked>| union(needs.own().flat_map(|(_, needs)| of(needs)));
     let every = match every {
         1 => "rate(1 minute)".to_owned(),
         minutes => format!("rate({minutes} minutes)"),
     };
+    let object = |(object, askers): (&String, &BTreeSet<String>)| {
+        (format!("arn:{}:s3:::{object}", home.partition), askers.clone())
+    };
+    let key = secrets_key_arn.map(|key| (key.to_owned(), BTreeSet::from(["--secrets-key-arn".to_owned()])));
+    let roles = own(|needs| vec![&needs.task_roles, &needs.execution_roles]);
+    let groups = gate.arns("TaskLogArns", "logs", "log-group:", own(|needs| vec![&needs.read_log_groups]));
+    let logs = groups.into_iter().map(|group| format!("{group}:log-stream:*"));
+    let mut arns = |parameter, service, kind, asked: Asked| gate.arns(parameter, service, kind, asked).join(",");
     let all = [
         ("ParameterRoot", root.as_str().to_owned(), DEFAULT_ROOT),
         ("PollSchedule", every, "rate(1 minute)"),
         ("LogLevel", log_level.unwrap_or("INFO").to_owned(), "INFO"),
-        ("ClusterArns", arns(clusters), ""),
-        ("PassableRoleArns", arns(roles.cloned().collect()), ""),
-        ("SecretsKeyArn", secrets_key_arn.unwrap_or_default().to_owned(), ""),
-        ("ExtraParameterArns", arns(extra_parameters(needs, home, root)), ""),
-        ("S3ObjectArns", arns(needs.s3_objects.keys().map(object).collect()), ""),
-        ("AssumableRoleArns", arns(needs.assumed_roles().into_keys().collect()), ""),
-        ("TaskLogArns", arns(logs), ""),
-        ("ForwardingAccountIds", other_accounts(needs, home).into_iter().collect::<Vec<_>>().join(","), ""),
+        ("ClusterArns", arns("ClusterArns", "ecs", "cluster/", own(|needs| vec![&needs.clusters])), ""),
+        ("PassableRoleArns", arns("PassableRoleArns", "iam", "role/", roles), ""),
+        ("SecretsKeyArn", arns("SecretsKeyArn", "kms", "key/", key.into_iter().collect()), ""),
+        (
+            "ExtraParameterArns",
+            arns("ExtraParameterArns", "ssm", "parameter/", extra_parameters(needs, home, root)),
+            "",
+        ),
+        ("S3ObjectArns", arns("S3ObjectArns", "s3", "", needs.s3_objects.iter().map(object).collect()), ""),
+        ("AssumableRoleArns", arns("AssumableRoleArns", "iam", "role/", needs.assumed_roles()), ""),
+        ("TaskLogArns", logs.collect::<Vec<_>>().join(","), ""),
+        ("ForwardingAccountIds", gate.accounts(other_accounts(needs, home)).join(","), ""),
         ("HealthUrl", if has_function_urls(&home.region) { "ENABLED" } else { "DISABLED" }.to_owned(), "ENABLED"),
     ];
-    all.into_iter().filter(|(_, value, default)| value != default).map(|(name, value, _)| (name, value)).collect()
+    let differ = all.into_iter().filter(|(_, value, default)| value != default).map(|(name, value, _)| (name, value));
+    (differ.collect(), gate.refused)
 }
 
-/// Accounts other than the functions' own in which tasks run.
-pub(super) fn other_accounts(needs: &Needs, home: &Home) -> BTreeSet<String> {
-    let is_other = |account: &&str| home.account.as_deref() != Ok(*account);
-    needs.accounts().into_iter().filter(is_other).map(str::to_owned).collect()
+/// What lets a value into a parameter. The template makes policies of them: what stands there allows whatever it matches,
+/// and a comma begins another entry.
+struct ParameterGate {
+    is_account_known: bool,
+    refused: Vec<RefusedValue>,
+}
+
+impl ParameterGate {
+    /// Those that are the ARN of exactly one thing of this kind.
+    fn arns(&mut self, parameter: &'static str, service: &str, kind: &str, asked: Asked) -> Vec<String> {
+        // Names without an account are no ARNs; a finding says so.
+        let is_name = |value: &str| !self.is_account_known && !value.starts_with("arn:");
+        let asked: Asked = asked.into_iter().filter(|(value, _)| !is_name(value)).collect();
+        self.admitted(parameter, asked, |value| is_arn_of_one(value, service, kind))
+    }
+
+    fn accounts(&mut self, asked: Asked) -> Vec<String> {
+        self.admitted("ForwardingAccountIds", asked, is_account)
+    }
+
+    fn admitted(&mut self, parameter: &'static str, asked: Asked, is_fine: impl Fn(&str) -> bool) -> Vec<String> {
+        let (admitted, refused): (Asked, Asked) = asked.into_iter().partition(|(value, _)| is_fine(value));
+        let refused = refused.into_iter().map(|(value, askers)| RefusedValue { parameter, value, askers });
+        self.refused.extend(refused);
+        admitted.into_keys().collect()
+    }
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// An ARN of this service and kind that matches one thing: without wildcards and variables of IAM, without what ends an entry
+/// of a list, and without what SAM would not read back.
+fn is_arn_of_one(arn: &str, service: &str, kind: &str) -> bool {
+    let is_odd = |c: char| matches!(c, '*' | '?' | ',' | '\\' | '"') || c.is_whitespace() || c.is_control();
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let &[scheme, partition, of, region, account, named] = parts.as_slice() else { return false };
+    // Buckets belong to no account and no region.
+    let is_owned = if service == "s3" { account.is_empty() && region.is_empty() } else { is_account(account) };
+    scheme == "arn"
+        && partition.starts_with("aws")
+        && of == service
+        && is_owned
+        && named.strip_prefix(kind).is_some_and(|name| !name.is_empty())
+        && !arn.contains(is_odd)
+        && !arn.contains("${")
+}
+
+/// All of them, each with everybody who asks for it.
+fn union<'a>(all: impl Iterator<Item = &'a Asked>) -> Asked {
+    let mut union = Asked::new();
+    for (value, askers) in all.flatten() {
+        union.entry(value.clone()).or_default().extend(askers.iter().cloned());
+    }
+    union
+}
+
+/// Accounts other than the functions' own in which tasks run, and whose.
+fn other_accounts(needs: &Needs, home: &Home) -> Asked {
+    let mut others = Asked::new();
+    for (place, there) in &needs.places {
+        let Some(account) = place.account.as_ref().filter(|account| home.account.as_ref() != Ok(*account)) else {
+            continue;
+        };
+        let askers = there.clusters.values().flatten().cloned();
+        others.entry(account.clone()).or_default().extend(askers);
+    }
+    others
 }
 
 /// ARNs of the parameters outside of what the functions read anyway.
-fn extra_parameters(needs: &Needs, home: &Home, root: &Root) -> BTreeSet<String> {
+fn extra_parameters(needs: &Needs, home: &Home, root: &Root) -> Asked {
     let files = format!("{}/files/", root.as_str());
-    let outside = needs.parameters.keys().filter(|name| !name.starts_with(&files));
+    let outside = needs.parameters.iter().filter(|(name, _)| !name.starts_with(&files));
     let arn = |name: &String| match &home.account {
         _ if name.starts_with("arn:") => name.clone(),
         Ok(account) => {
@@ -101,7 +186,7 @@ fn extra_parameters(needs: &Needs, home: &Home, root: &Root) -> BTreeSet<String>
         }
         Err(_) => name.clone(),
     };
-    outside.map(arn).collect()
+    outside.map(|(name, askers)| (arn(name), askers.clone())).collect()
 }
 
 /// Roles of other accounts than that of the place where tasks would be given them: no policy can allow that.
@@ -111,6 +196,8 @@ pub(super) fn foreign_roles(needs: &Needs) -> BTreeMap<String, BTreeSet<String>>
         for (role, askers) in needs.task_roles.iter().chain(&needs.execution_roles) {
             if let (Some(of_role), Some(account)) = (account_of(role), &place.account)
                 && of_role != account
+                // What is no account is refused as what it is.
+                && [of_role, account].into_iter().all(is_account)
             {
                 foreign.entry(role.clone()).or_default().extend(askers.iter().cloned());
             }
@@ -125,14 +212,11 @@ pub(super) fn sam_deploy(stack: &str, region: &str, parameters: &StackParameters
     words.extend(["--capabilities", "CAPABILITY_IAM", "--resolve-s3"].map(str::to_owned));
     if !parameters.is_empty() {
         words.push("--parameter-overrides".into());
-        // SAM splits each at blanks once more, unless they stand in double quotes.
+        // SAM splits each at blanks once more, unless they stand in double quotes. It takes a backslash away before a quote
+        // or a blank, and nowhere else.
         let for_sam = |value: &str| {
             let is_plain = !value.is_empty() && !value.contains([' ', '"', '\\']);
-            if is_plain {
-                value.to_owned()
-            } else {
-                format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
-            }
+            if is_plain { value.to_owned() } else { format!("\"{}\"", value.replace('"', "\\\"")) }
         };
         words.extend(parameters.iter().map(|(name, value)| format!("{name}={}", for_sam(value))));
     }

@@ -1,12 +1,15 @@
 //! Configuration and secrets: to a file, or to Parameter Store.
 
-use super::{Reached, terminal};
+use super::Reached;
+use super::stack::shell_word;
 use crate::aws::AwsClients;
 use crate::cli::CliError;
 use crate::cli::args::InitArgs;
 use crate::cli::output::ADVICE_ON_AWS;
 use crate::cli::push::{self, Push};
-use crate::config::Root;
+use crate::cli::terminal;
+use crate::config::{Parameter, Root};
+use crate::redaction::Redaction;
 use secrecy::ExposeSecret;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -28,6 +31,7 @@ pub(super) async fn write(
     reached: &Reached,
     text: &str,
     aws: &AwsClients,
+    redaction: &Redaction,
 ) -> Result<WrittenSetup, CliError> {
     // What no parameter could hold is not written to a file either.
     let push = Push::of(text.to_owned(), "the configuration", &reached.agent, root)?;
@@ -38,27 +42,43 @@ pub(super) async fn write(
     if !args.yes && !terminal::is_there() {
         return Err(CliError::new("nobody is there to be asked", "add --yes to write without a question"));
     }
-    // Secrets first: an agent without its key would be polled in vain.
-    let mut done = Vec::new();
+    // Another agent's configuration or key may stand there: nothing is written before that is known.
+    let mut others = Vec::new();
+    if push.is_in_the_way(aws).await? {
+        others.push(push.parameter.clone());
+    }
+    let mut secrets = Vec::new();
     for (kind, secret) in &reached.secrets {
         let name = format!("{}/{}/{kind}", root.secrets(), reached.agent);
         let trouble = |error: crate::aws::AwsError| CliError::new(format!("{name}: {error}"), ADVICE_ON_AWS);
         let known = aws.ssm.get_parameter(&name, true).await.map_err(trouble)?;
-        if known.as_ref().is_some_and(|known| known.is_secure && known.value.expose_secret() == secret.expose_secret())
-        {
+        let says_so = |known: &Parameter| known.value.expose_secret() == secret.expose_secret();
+        others.extend(known.as_ref().filter(|known| !says_so(known)).map(|_| name.clone()));
+        let is_there = known.as_ref().is_some_and(|known| known.is_secure && says_so(known));
+        secrets.push((name, secret, known.is_some(), is_there));
+    }
+    if !others.is_empty() && !args.force {
+        let message = format!("what stands in {} already says something else", others.join(" and "));
+        return Err(CliError::new(message, "write over it with --force, or name another agent with --agent"));
+    }
+    // Secrets first: an agent without its key would be polled in vain.
+    let mut done = Vec::new();
+    for (name, secret, is_known, is_there) in secrets {
+        let trouble = |error: crate::aws::AwsError| CliError::new(format!("{name}: {error}"), ADVICE_ON_AWS);
+        if is_there {
             done.push(format!("{name} holds it already."));
             continue;
         }
         let question =
-            if known.is_some() { format!("Replace the secret {name}?") } else { format!("Write the secret {name}?") };
-        if !args.yes && !terminal::agreed(&question)? {
+            if is_known { format!("Replace the secret {name}?") } else { format!("Write the secret {name}?") };
+        if !args.yes && !terminal::agreed(&question, &mut io::stderr())? {
             done.push(format!("{name} was not written."));
             continue;
         }
         let version = aws.ssm.put_secret(&name, secret, args.secrets_key_arn.as_deref()).await.map_err(trouble)?;
         done.push(format!("{name} is written (SecureString), version {version}."));
     }
-    let written = push::put(&push, aws, args.yes, &mut io::stderr()).await?;
+    let written = push::put(&push, aws, args.yes, redaction, &mut io::stderr()).await?;
     done.push(written.trim().to_owned());
     Ok(WrittenSetup::Parameters(done))
 }
@@ -87,14 +107,30 @@ fn to_file(path: PathBuf, text: &str, force: bool) -> Result<PathBuf, CliError> 
     }
 }
 
-/// How a secret that lies elsewhere is handed over.
-pub(super) fn copy_of(place: &str) -> String {
-    let is_ssm = !place.contains(":secretsmanager:");
-    let word = super::stack::shell_word(place);
-    let read = if is_ssm {
-        format!("aws ssm get-parameter --with-decryption --name {word} --query Parameter.Value --output text")
+/// How a secret that lies elsewhere is handed over. `place`: a container secret's `valueFrom`; one without a region lies in
+/// this one.
+pub(super) fn copy_of(place: &str, region: &str) -> String {
+    let parts: Vec<&str> = place.split(':').collect();
+    let part = |at: usize| parts.get(at).copied().filter(|part| !part.is_empty());
+    let is_arn = part(0) == Some("arn");
+    let region = shell_word(part(3).filter(|_| is_arn).unwrap_or(region));
+    let read = if is_arn && part(2) == Some("secretsmanager") {
+        // …:secret:name:json-key:version-stage:version-id, of which the last three may be missing.
+        let id = shell_word(&parts.iter().take(7).copied().collect::<Vec<_>>().join(":"));
+        let option =
+            |name: &str, at| part(at).map(|value| format!(" {name} {}", shell_word(value))).unwrap_or_default();
+        let version = option("--version-stage", 8) + &option("--version-id", 9);
+        let key = part(7).map(|key| format!(" | jq -r {}", shell_word(&format!(".[{}]", serde_json::json!(key)))));
+        format!(
+            "aws secretsmanager get-secret-value --region {region} --secret-id {id}{version} --query SecretString \
+             --output text{}",
+            key.unwrap_or_default()
+        )
     } else {
-        format!("aws secretsmanager get-secret-value --secret-id {word} --query SecretString --output text")
+        let name = shell_word(place);
+        format!(
+            "aws ssm get-parameter --with-decryption --region {region} --name {name} --query Parameter.Value --output text"
+        )
     };
     format!("{read} | prefect-serverless-agent init … --key-stdin")
 }
@@ -120,7 +156,19 @@ mod tests {
 
     #[test]
     fn secrets_elsewhere_are_handed_over_without_being_read_here() {
-        assert!(copy_of("arn:aws:ssm:eu-west-1:1:parameter/key").starts_with("aws ssm get-parameter "));
-        assert!(copy_of("arn:aws:secretsmanager:eu-west-1:1:secret:key-AbCdEf").starts_with("aws secretsmanager "));
+        let copy = |place: &str| copy_of(place, "us-east-1");
+        assert!(copy("arn:aws:ssm:eu-west-1:1:parameter/key").starts_with("aws ssm get-parameter "));
+        assert!(copy("arn:aws:ssm:eu-west-1:1:parameter/key").contains(" --region eu-west-1 --name arn:aws:ssm:"));
+        assert!(copy("/team/key").contains(" --region us-east-1 --name /team/key "));
+        let secret = "arn:aws:secretsmanager:eu-west-1:1:secret:key-AbCdEf";
+        let read = format!("aws secretsmanager get-secret-value --region eu-west-1 --secret-id {secret}");
+        let text = "--query SecretString --output text";
+        assert!(copy(secret).starts_with(&format!("{read} {text} | prefect")), "{}", copy(secret));
+        let of_key = copy(&format!("{secret}:api_key:AWSPREVIOUS:"));
+        assert!(
+            of_key
+                .starts_with(&format!("{read} --version-stage AWSPREVIOUS {text} | jq -r '.[\"api_key\"]' | prefect")),
+            "{of_key}"
+        );
     }
 }

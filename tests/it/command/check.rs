@@ -126,7 +126,7 @@ async fn arguments_that_are_wrong_are_two() {
     let scene = Scene::healthy().await;
     for (line, said) in [
         (String::new(), "--root ROOT"),
-        (format!("--root {ROOT} --agent nobody"), "known are etl"),
+        (format!("--root {ROOT} --agent nobody"), "configured are: etl"),
         ("--config /no/such/file".to_owned(), "cannot read /no/such/file"),
         (format!("--root {ROOT} --config x"), "cannot be used with"),
         (format!("--root {ROOT} --timeout 1"), "--timeout"),

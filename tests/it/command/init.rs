@@ -267,6 +267,58 @@ async fn written_to_parameter_store_the_function_polls_with_it() {
     let again = end(init(&deployment, folder.path(), &format!("{line} --yes"))).await.well();
     assert!(again.stdout.contains("holds it already") && again.stdout.contains("says this already"), "{again:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no file was written");
+
+    // Another's configuration and key are not written over unless that is said.
+    deployment.world.prefect3(|prefect3| prefect3.switches.auth = Auth::None);
+    let writes = deployment.world.count("ssm", "PutParameter");
+    let other = |line: &str| {
+        let mut command = init(&deployment, folder.path(), &format!("{line} --yes --limit 3"));
+        command.env("PREFECT_API_KEY", "pnu_of-somebody-else");
+        command
+    };
+    let refused = end(other(&line)).await;
+    let (config, key) = (format!("{ROOT}/config/etl"), format!("{ROOT}/secrets/etl/api-key"));
+    for said in [config.as_str(), &key, "--force", "--agent"] {
+        assert!(refused.code == Some(1) && refused.stderr.contains(said), "{said}: {refused:?}");
+    }
+    assert_eq!(deployment.world.count("ssm", "PutParameter"), writes);
+    end(other(&format!("{line} --force"))).await.well();
+    assert!(deployment.world.parameter(&config).unwrap().value.contains("limit: 3"));
+    assert_eq!(deployment.world.parameter(&key).unwrap().value, "pnu_of-somebody-else");
+}
+
+#[tokio::test]
+async fn no_secret_of_a_template_of_a_variable_or_of_an_address_is_shown() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut template = template(&json!({}));
+    let container = &mut template["job_configuration"]["task_definition"]["containerDefinitions"][0];
+    container["environment"] = json!([{"name": "DB_URL", "value": "of-the-template"}]);
+    let options = json!({"splunk-token": "of-the-template", "splunk-url": "https://splunk.example"});
+    container["logConfiguration"] = json!({"logDriver": "splunk", "options": options});
+    let spec = PoolSpec { name: POOL.into(), kind: "ecs".into(), base_job_template: template, ..PoolSpec::default() };
+    deployment.world.prefect3_pool(spec);
+    deployed(&deployment, "daily", json!({"env": {"KEY": "of-the-run"}}));
+    for (line, is_json) in [("--json", true), ("", false), ("--write --agent etl -e TOKEN=of-a-flag", false)] {
+        let shown = end(init(&deployment, folder.path(), &format!("--yes {line}"))).await.well();
+        for secret in ["of-the-template", "of-the-run", "of-a-flag"] {
+            assert!(!format!("{shown:?}").contains(secret), "{secret}: {shown:?}");
+        }
+        if is_json {
+            let outcome = shown.json();
+            let container = &outcome["launches"][0]["register_task_definition"]["containerDefinitions"][0];
+            assert_eq!(container["environment"], json!([{"name": "DB_URL", "value": ""}]), "{outcome:#}");
+        }
+    }
+    // What is written is what was given.
+    let written = deployment.world.parameter("/prefect-serverless-agent/prod/config/etl").unwrap().value;
+    assert!(written.contains("of-a-flag"), "{written}");
+    // An address with a password is refused, without it.
+    let mut guarded = init(&deployment, folder.path(), "--yes");
+    guarded.env("PREFECT_API_URL", deployment.world.prefect3_url().replace("://", "://etl:of-the-address@"));
+    let guarded = end(guarded).await;
+    assert!(guarded.code == Some(1) && guarded.stderr.contains("user or password"), "{guarded:?}");
+    assert!(!guarded.stderr.contains("of-the-address"), "{guarded:?}");
 }
 
 #[tokio::test]

@@ -33,7 +33,9 @@ fn deployment(root: &Root) -> StackChoices<'_> {
 }
 
 fn of(needs: &Needs, region: &str, root: &str) -> BTreeMap<&'static str, String> {
-    parameters(needs, &home(region), &deployment(&Root::new(root))).into_iter().collect()
+    let (found, refused) = parameters(needs, &home(region), &deployment(&Root::new(root)));
+    assert_eq!(refused, []);
+    found.into_iter().collect()
 }
 
 #[test]
@@ -56,7 +58,7 @@ fn other_roots_schedules_keys_and_levels_are_said() {
     let root = Root::new("/psa/test");
     let key = Some("arn:aws:kms:eu-west-1:123456789012:key/k");
     let deployment = StackChoices { root: &root, every: 5, secrets_key_arn: key, log_level: Some("DEBUG") };
-    let found = parameters(&Needs::default(), &home("eu-west-1"), &deployment);
+    let (found, _) = parameters(&Needs::default(), &home("eu-west-1"), &deployment);
     let expected = [
         ("ParameterRoot", "/psa/test"),
         ("PollSchedule", "rate(5 minutes)"),
@@ -103,7 +105,59 @@ fn a_name_without_an_account_is_no_arn() {
     let mut all = needs();
     let own = all.places.values_mut().next().unwrap();
     own.clusters = asked(&["cluster/flows"]);
-    assert!(!of(&all, "eu-west-1", DEFAULT_ROOT).contains_key("ClusterArns"));
+    let home = Home::new(Err("no credentials".into()), "eu-west-1");
+    let (found, refused) = parameters(&all, &home, &deployment(&Root::new(DEFAULT_ROOT)));
+    assert!(!found.iter().any(|(name, _)| *name == "ClusterArns") && refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn what_would_allow_more_than_is_asked_for_is_left_out_with_its_askers() {
+    let role = |account: &str, name: &str| format!("arn:aws:iam::{account}:role/{name}");
+    let mut all = needs();
+    let own = all.places.values_mut().next().unwrap();
+    let fine = role(ACCOUNT, "path/a+b=c.d@e-f_g");
+    let odd = [
+        role(ACCOUNT, "*"),
+        role(ACCOUNT, "a?"),
+        role(ACCOUNT, "a,arn:aws:iam::123456789012:role/Admin"),
+        role(ACCOUNT, "a b"),
+        role(ACCOUNT, "a\u{1b}"),
+        role(ACCOUNT, "${aws:PrincipalTag/x}"),
+        role("*", "x"),
+        role("12345678901", "x"),
+        role("", "x"),
+        "arn:aws:iam::123456789012:user/x".into(),
+        "arn:*".into(),
+        "arn:aws:s3:::bucket".into(),
+        "*".into(),
+    ];
+    own.task_roles = asked(&odd.iter().chain([&fine]).map(String::as_str).collect::<Vec<_>>());
+    own.clusters =
+        asked(&["arn:aws:ecs:eu-west-1:123456789012:cluster/*", "arn:aws:ecs:eu-west-1:123456789012:cluster/"]);
+    own.read_log_groups = asked(&["arn:aws:logs:eu-west-1:123456789012:log-group:*"]);
+    own.execution_roles = Asked::new();
+    all.s3_objects = asked(&["bucket/*", "bucket/a b", "bucket/plain"]);
+    all.parameters = asked(&["arn:aws:ssm:eu-west-1:123456789012:parameter/*", "/team/?"]);
+    let launcher = role("*", "x");
+    let there = PlaceNeeds { clusters: asked(&["there"]), ..PlaceNeeds::default() };
+    let place = LaunchPlace {
+        account: Some("*".into()),
+        region: "eu-west-1".into(),
+        reach: Reach::Run(vec![launcher.clone()]),
+    };
+    all.places.insert(place, there);
+    let root = Root::new(DEFAULT_ROOT);
+    let secrets_key_arn = Some("arn:aws:kms:eu-west-1:123456789012:key/*");
+    let deployment = StackChoices { secrets_key_arn, ..deployment(&root) };
+    let (found, refused) = parameters(&all, &home("eu-west-1"), &deployment);
+    let expected = [("PassableRoleArns", fine), ("S3ObjectArns", "arn:aws:s3:::bucket/plain".into())];
+    assert_eq!(found, expected);
+    let count = |parameter| refused.iter().filter(|refused| refused.parameter == parameter).count();
+    assert_eq!(count("PassableRoleArns"), odd.len(), "{refused:?}");
+    let others = ["ClusterArns", "TaskLogArns", "S3ObjectArns", "ExtraParameterArns", "AssumableRoleArns"].map(count);
+    assert_eq!((others, count("ForwardingAccountIds"), count("SecretsKeyArn")), ([2, 1, 2, 2, 1], 1, 1), "{refused:?}");
+    let of_role = refused.iter().find(|refused| refused.value == launcher).unwrap();
+    assert_eq!(of_role.askers, BTreeSet::from(["flow/deployment".to_owned()]));
 }
 
 #[test]
@@ -146,6 +200,9 @@ fn words_are_quoted_where_a_shell_would_change_them() {
 #[test]
 fn the_commands_say_everything_and_a_schedule_is_quoted_for_both_readers() {
     let parameters: StackParameters = vec![("PollSchedule", "rate(5 minutes)".into()), ("ClusterArns", "a,b".into())];
+    // SAM gives a doubled backslash back doubled.
+    let odd: StackParameters = vec![("X", "a\\b \"c\"".into())];
+    assert!(sam_deploy("psa", "eu-west-1", &odd).ends_with("'X=\"a\\b \\\"c\\\"\"'"));
     assert_eq!(
         sam_deploy("psa", "eu-west-1", &parameters),
         "sam deploy --stack-name psa --region eu-west-1 --capabilities CAPABILITY_IAM --resolve-s3 --parameter-overrides \

@@ -201,6 +201,7 @@ pub(super) const BROKEN: &[Broken] = &[
         scene.account(|state| state.quotas.values.extend([("L-36FBB829".to_owned(), 0.25)]));
         scene.job(json!({"launch_type": null, "capacity_provider_strategy": [{"capacityProvider": "FARGATE_SPOT"}]}));
     }),
+    broken!("a quota that is used up", ["PSA705"], |scene| scene.account(|state| state.quotas.vcpus_used = Some(5.75))),
     broken!("too few invocations", ["PSA703"], |scene| scene.account(|state| state.lambda.unreserved = Some(2))),
     broken!("a public URL", ["PSA704"], |scene| scene.account(|state| {
         state.cloudformation.stacks[1].parameters.insert("HealthAuthType".into(), "NONE".into());

@@ -148,7 +148,7 @@ async fn a_run_of_prefect_1_is_sent_as_its_agent_sends_it_but_for_what_is_said()
     let expected = "\
 A run's RunTask is the agent's, but for:
   clientToken: [of the run and its turn] (a launch happens once)
-  startedBy: prefect/agent/[flow run id] (its task is found again)
+  startedBy: prefect/etl/[flow run id] (its task is found again)
 The RegisterTaskDefinition of a run's own definition is the agent's, but for:
 ";
     assert!(shown.stdout.contains(expected), "{shown:?}");
@@ -157,12 +157,12 @@ The RegisterTaskDefinition of a run's own definition is the agent's, but for:
     let labels = crate::support::labels(&["prod"]);
     deployment.schedule(FlowRunSpec { run_config, labels, ..FlowRunSpec::default() });
     let outcome = end(init(&deployment, folder.path(), &format!("{line} --json"))).await.well().json();
-    let [token, started_by] = named("agent");
+    let [token, started_by] = named("etl");
     // Prefect 1 knows the key by two names.
     let [[key, key_secret], [other, other_secret]] =
         ["PREFECT__CLOUD__API_KEY", "PREFECT__CLOUD__AUTH_TOKEN"].map(|name| {
             let variable = format!("overrides.containerOverrides[0].environment.{name}");
-            as_secret("agent", &variable, &format!("containerDefinitions[0].secrets.{name}"))
+            as_secret("etl", &variable, &format!("containerDefinitions[0].secrets.{name}"))
         });
     let expected = json!([key, other, token, started_by, other_secret, key_secret, tag()]);
     assert_eq!(launch(&outcome, "My Flow")["differences"], expected, "{outcome:#}");

@@ -50,15 +50,16 @@ fn deployed_as(deployment: &Deployment, number: usize, job_variables: Value) -> 
     })
 }
 
-/// Sets the agent up as `init` says, launches a run of each deployment, and writes both down.
-async fn wrote_down(deployment: &Deployment, name: &str, deployments: &[String]) {
+/// Sets the agent up as `init` says, launches a run of each of these deployments, and writes both down. Problems of no others
+/// than `broken` are found, and some of each.
+async fn wrote_down(deployment: &Deployment, name: &str, deployments: &[String], every: u32, broken: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let outcome =
-        end(init(deployment, folder.path(), &format!("--yes --json --write --agent etl --root {ROOT}"))).await;
+    let line = format!("--yes --json --write --agent etl --root {ROOT} --every {every}");
+    let outcome = end(init(deployment, folder.path(), &line)).await;
     let outcome = outcome.well().json();
-    let problems: Vec<&Value> =
-        outcome["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == "problem").collect();
-    assert!(problems.iter().all(|problem| problem["about"] == "api"), "{problems:#?}");
+    let problems = outcome["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == "problem");
+    let about: BTreeSet<&str> = problems.map(|problem| problem["about"].as_str().unwrap()).collect();
+    assert_eq!(about, broken.iter().copied().chain(["api"]).collect(), "{:#}", outcome["findings"]);
 
     let before = deployment.world.requests("*", "*").len();
     for id in deployments {
@@ -78,6 +79,7 @@ async fn wrote_down(deployment: &Deployment, name: &str, deployments: &[String])
     let written = json!({
         "account": outcome["account"],
         "region": outcome["region"],
+        "every": every,
         "parameters": outcome["stack"]["parameters"],
         "sam": outcome["commands"]["sam"],
         "cloudformation": outcome["commands"]["cloudformation"][1],
@@ -98,7 +100,7 @@ async fn the_stock_pool_of_a_stock_account() {
     pool(&deployment, POOL, "ecs", &stock());
     deployment.world.ecs_cluster("flows");
     let daily = deployed_as(&deployment, 1, json!({}));
-    wrote_down(&deployment, "stock", &[daily]).await;
+    wrote_down(&deployment, "stock", &[daily], 1, &[]).await;
 }
 
 #[tokio::test]
@@ -119,5 +121,28 @@ async fn three_deployments_with_roles_log_groups_and_clusters_of_their_own() {
     ];
     let ids = (1..).zip(deployments).map(|(number, variables)| deployed_as(&deployment, number, variables));
     let ids: Vec<String> = ids.collect();
-    wrote_down(&deployment, "hand_made", &ids).await;
+    wrote_down(&deployment, "hand_made", &ids, 1, &[]).await;
+}
+
+#[tokio::test]
+async fn job_variables_that_would_widen_the_policies_are_left_out_of_the_parameters() {
+    let deployment = Deployment::empty().await;
+    pool(&deployment, POOL, "ecs", &stock());
+    deployment.world.ecs_cluster("flows");
+    let daily = deployed_as(&deployment, 1, json!({}));
+    let wide = [
+        json!({"task_role_arn": "*"}),
+        json!({"task_role_arn": "arn:aws:iam::*:role/*"}),
+        json!({"task_role_arn": format!("a,{}", role("Admin"))}),
+        json!({"execution_role_arn": role("a?")}),
+        json!({"cluster": "*"}),
+        json!({"cloudwatch_logs_options": {"awslogs-group": "*"}}),
+        json!({"aws_credentials": {"assume_role_arn": "arn:aws:iam::*:role/x"}}),
+    ];
+    let broken: Vec<String> = (2..).take(wide.len()).map(|number| format!("hello/d{number}")).collect();
+    for (number, variables) in (2..).zip(wide) {
+        deployed_as(&deployment, number, variables);
+    }
+    let broken: Vec<&str> = broken.iter().map(String::as_str).collect();
+    wrote_down(&deployment, "widening", &[daily], 5, &broken).await;
 }

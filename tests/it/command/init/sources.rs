@@ -162,6 +162,36 @@ async fn the_service_of_a_python_worker_says_what_it_runs() {
     deployment.world.put_secret("/team/k", API_KEY);
     let read = end(from("infra/closed --yes --read-secrets --force")).await.well();
     assert!(read.stdout.contains("hello/daily: ok") && !format!("{read:?}").contains(API_KEY), "{read:?}");
+    // This shell's own API and key are another's.
+    let mut foreign = init(&deployment, folder.path(), "--from-service infra/closed --yes --force");
+    foreign.env("PREFECT_API_KEY", API_KEY);
+    let foreign = end(foreign).await;
+    assert!(foreign.code == Some(1) && foreign.stderr.contains("--read-secrets"), "{foreign:?}");
+    let parameter = |name: &str, at: &str| json!({"name": name, "valueFrom": at});
+    let secrets = json!([parameter("PREFECT_API_URL", "/team/url"), parameter("PREFECT_API_KEY", "/team/k")]);
+    deployment.world.ecs_service("infra", "hidden", &service(json!([]), secrets));
+    deployment.world.put_secret("/team/url", &deployment.world.prefect3_url());
+    let hidden = |line: &str| {
+        let mut command =
+            init(&deployment, folder.path(), &format!("--from-service infra/hidden --yes --force {line}"));
+        command.env("PREFECT_API_URL", "http://127.0.0.1:9/api").env("PREFECT_API_KEY", "pnu_of-the-operator");
+        command
+    };
+    let unread = end(hidden("")).await;
+    assert!(
+        unread.code == Some(1) && unread.stderr.contains("PREFECT_API_URL is a secret of the service"),
+        "{unread:?}"
+    );
+    end(hidden("--read-secrets")).await.well();
+    let text = std::fs::read_to_string(folder.path().join(format!("{POOL}.yaml"))).unwrap();
+    assert!(text.contains(&deployment.world.prefect3_url()), "{text}");
+    // One that names neither does not get the operator's key.
+    deployment.world.ecs_service("infra", "bare", &service(json!([]), json!([])));
+    let mut bare = init(&deployment, folder.path(), "--from-service infra/bare --yes --force");
+    bare.env("PREFECT_API_KEY", API_KEY);
+    let bare = end(bare).await;
+    assert!(bare.code == Some(1) && bare.stderr.contains("the service's definition does not say it"), "{bare:?}");
+
     let none = end(from("infra/nobody --yes")).await;
     assert!(none.stderr.contains("no service \"nobody\" in the cluster \"infra\""), "{none:?}");
     let none = end(from("nowhere/nobody --yes")).await;

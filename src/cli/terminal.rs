@@ -1,9 +1,9 @@
 //! Questions to whoever sits at the terminal. A key is typed unseen.
 
-use super::super::{CliError, say};
+use super::{CliError, say};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 /// The largest answer.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -15,7 +15,11 @@ pub(super) fn is_there() -> bool {
 
 /// Asks for one line. The question goes to standard error: standard output is for what comes of it.
 pub(super) fn ask(question: &str) -> Result<String, CliError> {
-    say(&mut io::stderr(), &format!("{question} "));
+    ask_on(question, &mut io::stderr())
+}
+
+fn ask_on(question: &str, to: &mut impl Write) -> Result<String, CliError> {
+    say(to, &format!("{question} "));
     let mut answer = String::new();
     let read = io::stdin().lock().take(MAX_BYTES).read_line(&mut answer);
     match read {
@@ -26,8 +30,11 @@ pub(super) fn ask(question: &str) -> Result<String, CliError> {
 }
 
 /// Asks whether something is to be done.
-pub(super) fn agreed(question: &str) -> Result<bool, CliError> {
-    Ok(matches!(ask(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes"))
+pub(super) fn agreed(question: &str, to: &mut impl Write) -> Result<bool, CliError> {
+    if !is_there() {
+        return Err(CliError::new("nobody is there to be asked", "add --yes to write without a question"));
+    }
+    Ok(matches!(ask_on(&format!("{question} [y/N]"), to)?.to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// All of standard input, as a secret.
