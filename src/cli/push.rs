@@ -68,14 +68,19 @@ fn checked(args: &PushArgs, root: &Root) -> Result<Push, CliError> {
     Push::of(text, &path, &agent, root)
 }
 
+/// What an agent may be called.
+pub(super) fn checked_agent_name(agent: &str) -> Result<(), CliError> {
+    if is_agent_name(agent) {
+        return Ok(());
+    }
+    let advice = "name one of letters, digits, `-` and `_` (at most 64) with --agent";
+    Err(CliError::new(format!("{agent:?} is no agent's name"), advice))
+}
+
 impl Push {
     /// The same for a text; `path` is what messages call it.
     pub(super) fn of(text: String, path: &str, agent: &str, root: &Root) -> Result<Self, CliError> {
-        if !is_agent_name(agent) {
-            let message = format!("{agent:?} is no agent's name");
-            let advice = "name one of letters, digits, `-` and `_` (at most 64) with --agent";
-            return Err(CliError::new(message, advice));
-        }
+        checked_agent_name(agent)?;
         let parameter = format!("{}/{agent}", root.config());
         // The function's environment is not this terminal's.
         let source = ConfigSource { parameter: &parameter, agent, local_files: false };

@@ -59,20 +59,20 @@ pub(super) fn version() -> ApiRequest {
     ApiRequest::get("/admin/version".into())
 }
 
-/// All pools, up to [`PAGE_ROWS`] of them.
-pub(super) fn work_pools() -> ApiRequest {
-    ApiRequest::post("/work_pools/filter".into(), json!({"limit": PAGE_ROWS, "offset": 0}))
+/// All pools, [`PAGE_ROWS`] of them.
+pub(super) fn work_pools(offset: usize) -> ApiRequest {
+    ApiRequest::post("/work_pools/filter".into(), json!({"limit": PAGE_ROWS, "offset": offset}))
 }
 
-/// The queues of a pool, up to [`PAGE_ROWS`] of them.
-pub(super) fn queues(work_pool: &str) -> ApiRequest {
-    let body = json!({"limit": PAGE_ROWS, "offset": 0});
+/// The queues of a pool, [`PAGE_ROWS`] of them.
+pub(super) fn queues(work_pool: &str, offset: usize) -> ApiRequest {
+    let body = json!({"limit": PAGE_ROWS, "offset": offset});
     ApiRequest::post(format!("/work_pools/{}/queues/filter", segment(work_pool)), body)
 }
 
-/// The workers of a pool, up to [`PAGE_ROWS`] of them.
-pub(super) fn workers(work_pool: &str) -> ApiRequest {
-    let body = json!({"limit": PAGE_ROWS, "offset": 0});
+/// The workers of a pool, [`PAGE_ROWS`] of them.
+pub(super) fn workers(work_pool: &str, offset: usize) -> ApiRequest {
+    let body = json!({"limit": PAGE_ROWS, "offset": offset});
     ApiRequest::post(format!("/work_pools/{}/workers/filter", segment(work_pool)), body)
 }
 

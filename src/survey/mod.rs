@@ -28,7 +28,8 @@ use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
 use crate::platform::{Platform, RunDescription};
 use crate::poll::PrefectBuilder;
 use crate::prefect1::Prefect1;
-use crate::prefect3::PoolSurvey;
+use crate::prefect3::{ListedPool, PoolSurvey};
+use crate::transport::shape::text_at;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,8 +55,7 @@ pub struct Survey {
     pub launches: Vec<SurveyedLaunch>,
     /// Prefect 1: why the last flow runs are not known.
     pub runs_unread: Option<String>,
-    /// All that the served deployments ask for; what the defaults ask for where there are none, and always with Prefect 1,
-    /// where they are the agent's own.
+    /// All that the launches that count ask for ([`Survey::counted_launches`]), and the configuration itself.
     pub needs: Needs,
 }
 
@@ -102,6 +102,19 @@ pub struct RenderedLaunch {
     pub differences: Option<Vec<Difference>>,
 }
 
+impl RenderedLaunch {
+    /// Whether its task runs on Fargate; `None` = its cluster decides.
+    pub fn is_on_fargate(&self) -> Option<bool> {
+        let strategy = self.run_task.get("capacityProviderStrategy").and_then(Value::as_array);
+        let mut providers = strategy.into_iter().flatten().filter_map(|entry| text_at(entry, &["capacityProvider"]));
+        match (providers.next(), self.run_task.get("launchType").and_then(Value::as_str)) {
+            (Some(provider), _) => Some(["FARGATE", "FARGATE_SPOT"].contains(&provider)),
+            (None, Some(launch_type)) => Some(launch_type == "FARGATE"),
+            (None, None) => None,
+        }
+    }
+}
+
 /// The task definition of a launch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SurveyedDefinition {
@@ -134,6 +147,18 @@ pub async fn survey<C: Clock + Clone>(
     most: usize,
     deadline: Instant,
 ) -> Result<Survey, SurveyError> {
+    survey_known(prefect, config, home, None, most, deadline).await
+}
+
+/// The same. `known`: the agent's pool, if it was read already.
+pub async fn survey_known<C: Clock + Clone>(
+    prefect: &PrefectBuilder<C>,
+    config: &AgentConfig,
+    home: Home,
+    known: Option<ListedPool>,
+    most: usize,
+    deadline: Instant,
+) -> Result<Survey, SurveyError> {
     match &config.generation {
         GenerationConfig::One(one) => {
             let api = prefect.prefect1(config, one).await?;
@@ -146,28 +171,28 @@ pub async fn survey<C: Clock + Clone>(
         GenerationConfig::Three(three) => {
             let api = prefect.prefect3(config, three).await?;
             api.set_deadline(Some(deadline));
-            let pool = api.survey(most).await.map_err(SurveyError::Prefect)?;
+            let pool = api.survey(known, most).await.map_err(SurveyError::Prefect)?;
             let (launches, needs) = (Vec::new(), Needs::of_configuration(config));
             let mut survey = Survey { home, pool: None, defaults: None, launches, runs_unread: None, needs };
             if pool.pool.kind == AgentEcs::<C>::WORK_POOL.name {
                 let (defaults, described) = api.describe_surveyed(&pool.deployments).await;
-                let edge = Edge { platform: prefect.platform::<AgentEcs<C>>(config).await, aws: prefect.aws(), config };
-                let is_served = |queue: &Option<String>| {
-                    three.work_queues.is_empty()
-                        || queue.as_ref().is_some_and(|queue| three.work_queues.contains(queue))
-                };
+                let platform = prefect.platform::<AgentEcs<C>>(config).await;
+                let renderer = LaunchRenderer { platform, aws: prefect.aws(), config };
                 let mut all = vec![(asked_by_defaults(), defaults)];
                 all.extend(pool.deployments.iter().zip(described).map(|(deployment, described)| {
                     let asker = Asker {
                         name: deployment.name.clone(),
-                        deployment_id: Some(deployment.id.clone()),
-                        is_served: is_served(&deployment.work_queue),
+                        deployment_id: deployment.id.clone(),
+                        is_served: deployment.is_served_by(&three.work_queues),
                     };
                     (asker, described)
                 }));
-                survey.take(edge.launches(all, &survey.home).await, false);
+                let launches = renderer.launches(all, &survey.home).await;
+                survey.pool = Some(pool);
+                survey.take(launches);
+            } else {
+                survey.pool = Some(pool);
             }
-            survey.pool = Some(pool);
             Ok(survey)
         }
     }
@@ -195,37 +220,45 @@ async fn survey_1<C: Clock + Clone>(
     let mut all = vec![(asked_by_defaults(), Ok(api.describe_imagined(FlowRun::imagined())))];
     let mut runs_unread = None;
     match api.describe_last().await {
-        Ok(described) => all.extend(described.into_iter().map(|(run, description)| {
-            if let RunDescription::One(agent, run) = &description
+        Ok(described) => all.extend(described.into_iter().map(|(name, description)| {
+            if let Ok(RunDescription::One(agent, run)) = &description
                 && let Ok(Some(path)) = template_path(agent, run)
                 && path.place == TemplatePlace::Remote
             {
                 needs.refers(Some(&path.written), &run.flow.name);
             }
-            (Asker { name: run.flow.name.clone(), deployment_id: None, is_served: true }, Ok(description))
+            (Asker { name, deployment_id: None, is_served: true }, description)
         })),
         Err(error) => runs_unread = Some(error.to_string()),
     }
-    let edge = Edge { platform, aws, config };
-    let launches = edge.launches(all, &home).await;
+    let launches = LaunchRenderer { platform, aws, config }.launches(all, &home).await;
     let mut survey = Survey { home, pool: None, defaults: None, launches: Vec::new(), runs_unread, needs };
-    survey.take(launches, true);
+    survey.take(launches);
     survey
 }
 
 impl Survey {
+    /// The launches that count: those of the served deployments; that of the defaults where there are none, and always with
+    /// Prefect 1, where they are the agent's own.
+    pub fn counted_launches(&self) -> impl Iterator<Item = &SurveyedLaunch> {
+        let served = || self.launches.iter().filter(|launch| launch.is_served);
+        let is_prefect_1 = self.pool.is_none();
+        let defaults = self.defaults.iter().filter(move |_| is_prefect_1 || served().next().is_none());
+        served().chain(defaults)
+    }
+
     /// The launch of the defaults first.
-    fn take(&mut self, launches: Vec<SurveyedLaunch>, is_prefect_1: bool) {
+    fn take(&mut self, launches: Vec<SurveyedLaunch>) {
         let mut launches = launches.into_iter();
         self.defaults = launches.next();
         self.launches = launches.collect();
-        let served: Vec<_> = self.launches.iter().filter(|launch| launch.is_served).collect();
-        let defaults = self.defaults.iter().filter(|_| served.is_empty() || is_prefect_1);
-        for launch in served.iter().copied().chain(defaults) {
+        let mut needs = std::mem::take(&mut self.needs);
+        for launch in self.counted_launches() {
             if let Ok(rendered) = &launch.rendered {
-                self.needs.add(&launch.asker, rendered);
+                needs.add(&launch.asker, rendered);
             }
         }
+        self.needs = needs;
     }
 }
 
@@ -244,13 +277,13 @@ fn asked_by_defaults() -> Asker {
 }
 
 /// What renders, and looks definitions up.
-struct Edge<'a, C: Clock + Clone> {
+struct LaunchRenderer<'a, C: Clock + Clone> {
     platform: Result<AgentEcs<C>, SetupError>,
     aws: &'a Arc<AwsClients>,
     config: &'a AgentConfig,
 }
 
-impl<C: Clock + Clone> Edge<'_, C> {
+impl<C: Clock + Clone> LaunchRenderer<'_, C> {
     async fn launches(
         &self,
         described: Vec<(Asker, Result<RunDescription, RenderError>)>,

@@ -75,10 +75,10 @@ impl Outcome {
         })
     }
 
-    /// The deployments; without any, the defaults.
+    /// All that was rendered and counts, and what is not served beside it.
     fn launches(&self) -> impl Iterator<Item = &SurveyedLaunch> {
-        let defaults = self.survey.defaults.iter().filter(|_| self.survey.launches.is_empty());
-        self.survey.launches.iter().chain(defaults)
+        let unserved = self.survey.launches.iter().filter(|launch| !launch.is_served);
+        self.survey.counted_launches().chain(unserved)
     }
 
     /// What is to be done, one command or sentence each.
@@ -170,7 +170,8 @@ impl Outcome {
 
     fn summary(&self) -> String {
         let mut text = String::new();
-        let (well, all) = (self.launches().filter(|launch| launch.rendered.is_ok()).count(), self.launches().count());
+        let of_others = &self.survey.launches;
+        let (well, all) = (of_others.iter().filter(|launch| launch.rendered.is_ok()).count(), of_others.len());
         let _ = match &self.survey.pool {
             Some(pool) if self.survey.launches.is_empty() => {
                 writeln!(text, "Work pool {}: no deployments; what its defaults ask for:", pool.pool.name)

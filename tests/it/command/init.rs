@@ -203,6 +203,12 @@ async fn what_will_not_work_as_it_is_is_said_with_what_to_do() {
     assert!(found.iter().any(|found| found.contains("ECSWorker old")), "{outcome:#}");
     assert_eq!(about(&outcome, "gone")[0]["level"], "problem", "{outcome:#}");
     // None of the deployments is served, so that the defaults count; they lack an execution role.
+    // The worst comes first; that the key cannot be a secret is only worth knowing.
+    let [defaults, _] = about(&outcome, "the defaults").try_into().unwrap();
+    assert_eq!(defaults["level"], "problem", "{defaults:#}");
+    assert!(defaults["found"].as_str().unwrap().contains("no execution role"), "{defaults:#}");
+    let askers: Vec<&Value> = outcome["launches"].as_array().unwrap().iter().map(|one| &one["asker"]).collect();
+    assert_eq!(askers, ["the defaults", "hello/daily"], "{outcome:#}");
     assert!(about(&outcome, "api")[0]["found"].as_str().unwrap().contains("this machine"), "{outcome:#}");
     let shown = end(init(&deployment, folder.path(), "--yes")).await;
     assert!(shown.stderr.contains("--force"), "another configuration is not overwritten: {shown:?}");
@@ -232,6 +238,12 @@ async fn a_key_that_is_refused_and_pools_that_cannot_be_served_end_it_before_any
     pool(&deployment, "pushed", "ecs:push", &json!({}));
     let unknown = end(init(&deployment, folder.path(), "--yes --work-pool nowhere")).await;
     assert!(unknown.stderr.contains("\"nowhere\"") && unknown.stderr.contains("images (docker)"), "{unknown:?}");
+    let odd = json!([{"name": "odd", "type": "ecs"}]).to_string();
+    let kind = FaultKind::Status { status: 200, body: odd, content_type: "application/json".into() };
+    let (service, operation) = ("prefect3".into(), "work_pools/filter".into());
+    deployment.world.fault(Fault { service, operation, body_contains: None, skip: 0, count: 1, kind });
+    let odd = end(init(&deployment, folder.path(), "--yes")).await;
+    assert!(odd.stderr.contains("no work pool of type ecs was found, only these: 1 that cannot"), "{odd:?}");
     for (name, said) in [("images", "is of type \"docker\""), ("pushed", "push pool")] {
         let wrong = end(init(&deployment, folder.path(), &format!("--yes --work-pool {name}"))).await;
         assert!(wrong.code == Some(1) && wrong.stderr.contains(said), "{wrong:?}");
@@ -346,10 +358,37 @@ async fn the_parameters_do_for_the_other_agents_of_the_deployment_too() {
             "{finding:#}"
         );
     }
+    // One that configures another pool of the same server is asked beside the others, and each pool is read once.
+    assert_eq!(deployment.world.count("prefect3", "read_work_pool"), 2, "this one's, and theirs");
+    assert_eq!(deployment.world.count("prefect3", "work_pools/filter"), 0, "the pool is named");
     // One whose parameters cannot be read is said to be not known.
     let kind = FaultKind::AwsError { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
     let (service, operation) = ("ssm".into(), "GetParametersByPath".into());
     deployment.world.fault(Fault { service, operation, body_contains: None, skip: 0, count: 9, kind });
     let shown = end(init(&deployment, folder.path(), &format!("--yes --root {ROOT} --work-pool {POOL}"))).await.well();
     assert!(shown.stdout.contains("whether other agents are configured there is not known"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn other_agents_are_asked_side_by_side() {
+    const OTHERS: usize = 8;
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &json!({}));
+    for number in 0..OTHERS {
+        let pool_name = format!("pool-{number}");
+        pool(&deployment, &pool_name, "ecs", &json!({"cluster": pool_name}));
+        let config = json!({"prefect": 3, "api": deployment.world.prefect3_url(), "work_pool": pool_name});
+        deployment.configure(&format!("agent-{number}"), &config.to_string());
+    }
+    let line = format!("--yes --json --root {ROOT} --work-pool {POOL}");
+    let latency = std::time::Duration::from_millis(700);
+    deployment.world.latency(latency);
+    let begun = std::time::Instant::now();
+    let outcome = end(init(&deployment, folder.path(), &line)).await.well().json();
+    let took = begun.elapsed();
+    let clusters = outcome["stack"]["parameters"]["ClusterArns"].as_str().unwrap();
+    assert_eq!(clusters.matches(":cluster/pool-").count(), OTHERS, "{clusters}");
+    // One after the other, each with its pool and then what is in it, they alone would take this long.
+    assert!(took < latency * 2 * u32::try_from(OTHERS).unwrap(), "it took {took:?}");
 }

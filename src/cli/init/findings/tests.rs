@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
 use crate::platform::ecs::worker::NetworkLookup;
-use crate::survey::{SurveyedDefinition, Unrendered};
+use crate::survey::{SurveyedDefinition, SurveyedLaunch, Unrendered};
 use serde_json::json;
 
 fn home() -> Home {
@@ -66,8 +66,26 @@ fn what_needs_an_execution_role_is_told_apart() {
         (json!({"image": "i", "secrets": [{"name": "A", "valueFrom": "arn"}]}), "has secrets"),
         (json!({"image": "i", "logConfiguration": {"logDriver": "awslogs"}}), "logs to CloudWatch"),
     ] {
-        let found = of(&survey(vec![Ok(rendered(json!({"containerDefinitions": [container]})))]));
-        assert!(found.len() == 1 && found[0].found.contains(said) && found[0].level == Level::Problem, "{found:?}");
+        let launch = |run_task: Value| {
+            let mut launch = rendered(json!({"containerDefinitions": [container]}));
+            launch.run_task = run_task.as_object().unwrap().clone();
+            of(&survey(vec![Ok(launch)]))
+        };
+        let spot = json!({"capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]});
+        for run_task in [json!({"launchType": "FARGATE"}), spot] {
+            let found = launch(run_task);
+            assert!(found.len() == 1 && found[0].found.contains(said) && found[0].level == Level::Problem, "{found:?}");
+        }
+        // Elsewhere the instance has a role, but not for secrets.
+        let own = json!({"capacityProviderStrategy": [{"capacityProvider": "gpu"}]});
+        for run_task in [json!({"launchType": "EC2"}), own] {
+            let found = launch(run_task);
+            assert_eq!(found.len(), usize::from(said == "has secrets"), "{found:?}");
+        }
+        // Where the cluster decides, it is not known.
+        let found = launch(json!({}));
+        let level = if said == "has secrets" { Level::Problem } else { Level::Warning };
+        assert!(found.len() == 1 && found[0].found.contains(said) && found[0].level == level, "{found:?}");
     }
 }
 

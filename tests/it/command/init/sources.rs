@@ -102,7 +102,8 @@ async fn the_flags_of_prefect_1_become_a_configuration_and_parameters() {
     let cluster = |name: &str| format!("arn:aws:ecs:us-east-1:{}:cluster/{name}", world::ACCOUNT);
     assert_eq!(parameters["ClusterArns"], json!([cluster("flows"), cluster("ml")].join(",")), "{outcome:#}");
     assert_eq!(parameters["S3ObjectArns"], "arn:aws:s3:::flows/def.yaml", "{outcome:#}");
-    assert_eq!(outcome["launches"].as_array().unwrap().len(), 2, "{outcome:#}");
+    let askers: Vec<&Value> = outcome["launches"].as_array().unwrap().iter().map(|one| &one["asker"]).collect();
+    assert_eq!(askers, ["My Flow", "My Flow", "the defaults"], "the agent's own defaults count too: {outcome:#}");
 
     let mut command = init(&deployment, folder.path(), &format!("{flags} --yes"));
     command.env("PREFECT__CLOUD__API_KEY", "wrong-wrong-wrong");
