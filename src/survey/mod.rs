@@ -7,10 +7,12 @@
 //! | [`needs`] | requests → clusters, roles, log groups, images, …, each with who asks for it (pure) |
 //! | [`difference`] | what is asked of ECS otherwise than by Prefect's own agent or worker (pure) |
 //! | [`place`] | where launches go and whose credentials take them there (pure) |
+//! | `values` | what requests are shown without (pure) |
 
 pub mod difference;
 pub mod needs;
 pub mod place;
+mod values;
 
 pub use difference::{Difference, differences};
 pub use needs::{Asked, Needs, PlaceNeeds};
@@ -30,10 +32,11 @@ use crate::poll::PrefectBuilder;
 use crate::prefect1::Prefect1;
 use crate::prefect3::{ListedPool, PoolSurvey};
 use crate::transport::shape::text_at;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
+use values::without_values;
 
 /// Task definitions that are looked up at most.
 const MOST_DEFINITIONS: usize = 50;
@@ -381,30 +384,6 @@ fn of_spec(spec: LaunchSpec, place: LaunchPlace, definition: SurveyedDefinition)
         warning: None,
         differences: None,
     }
-}
-
-/// `RunTask` or a task definition with variables by their names only, and so options of logs: a key may be in any of them.
-/// Where `awslogs` writes to is kept, which says no more than where logs are.
-fn without_values(mut body: Map<String, Value>) -> Map<String, Value> {
-    fn each<'a>(containers: Option<&'a mut Value>, of: &str) -> impl Iterator<Item = &'a mut Value> {
-        let containers = containers.and_then(Value::as_array_mut).into_iter().flatten();
-        containers.filter_map(move |container| container.get_mut(of))
-    }
-    let overridden = body.get_mut("overrides").and_then(|all| all.get_mut("containerOverrides"));
-    let hide = |variables: &mut Value| {
-        for variable in variables.as_array_mut().into_iter().flatten() {
-            if let Some(value) = variable.get_mut("value") {
-                *value = json!("");
-            }
-        }
-    };
-    each(overridden, "environment").for_each(hide);
-    each(body.get_mut("containerDefinitions"), "environment").for_each(hide);
-    for logs in each(body.get_mut("containerDefinitions"), "logConfiguration") {
-        let options = logs.get_mut("options").and_then(Value::as_object_mut).into_iter().flatten();
-        options.filter(|(name, _)| !name.starts_with("awslogs-")).for_each(|(_, value)| *value = json!(""));
-    }
-    body
 }
 
 fn unrendered(error: RenderError) -> Unrendered {

@@ -1,6 +1,7 @@
 //! What will not work as it is, or should be known, each with what to do. Pure.
 
 use super::stack::{self, LONGEST_PARAMETER, RefusedValue, StackParameters};
+use crate::cli::output::some_of;
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::prefect3::{PoolSurvey, Unlisted};
 use crate::survey::{Home, LaunchPlace, Needs, Reach, RenderedLaunch, Survey};
@@ -48,7 +49,7 @@ impl SetupFinding {
     }
 }
 
-/// All findings, the worst first. `refused`: what is left out of the parameters.
+/// All findings. `refused`: what is left out of the parameters.
 pub(super) fn findings(
     survey: &Survey,
     config: &AgentConfig,
@@ -63,18 +64,11 @@ pub(super) fn findings(
     of_launches(survey, &mut found);
     of_places(&survey.needs, &survey.home, &mut found);
     of_parameters(survey, parameters, &mut found);
-    found.sort_by_key(|finding| finding.level);
     found
 }
 
-/// `a, b and 3 more`
 fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
-    let names: Vec<&String> = names.into_iter().collect();
-    let shown = names.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+    some_of(names.into_iter().map(String::as_str), NAMED)
 }
 
 /// An API that a function in AWS does not reach, as far as its address tells.

@@ -7,7 +7,7 @@
 //! | `reach.rs` | the agent's secrets, its pool, its name: what Prefect takes (thin) |
 //! | `others.rs` | the other agents of the same deployment, whose stack it is too (thin) |
 //! | `profile.rs` | what Prefect's own command line has been set up with (pure) |
-//! | `service.rs` | the ECS service of the Python worker or agent → what it was started with (pure but for the reading) |
+//! | `service.rs`, `service/` | the ECS service of the Python worker or agent → what it was started with (pure but for the reading) |
 //! | `draft.rs` | flags → a configuration as text (pure) |
 //! | `stack.rs` | what the runs need → the stack's parameters, and the commands (pure) |
 //! | `findings.rs` | what will not work as it is, with what to do (pure) |
@@ -44,7 +44,7 @@ use findings::{Level, SetupFinding, findings};
 use futures_util::future::join;
 use others::OtherAgents;
 use outcome::Outcome;
-use profile::Profile;
+use profile::Settings;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use service::EcsService;
@@ -112,7 +112,8 @@ struct InitSetup {
     aws: Arc<AwsClients>,
     home: Home,
     service: EcsService,
-    profile: Option<Profile>,
+    /// The active profile of Prefect's command line.
+    profile: Option<Settings>,
     network: SharedNetwork,
 }
 
@@ -141,8 +142,11 @@ impl InitSetup {
             CliError::new(format!("{}: {error}", path.display()), advice)
         });
         self.profile = read?;
-        let keys = self.profile.iter().flat_map(|profile| &profile.settings);
-        let keys = keys.filter(|(name, _)| reach::SECRETS_3.iter().any(|(_, variable)| variable == name));
+        let keys = self
+            .profile
+            .iter()
+            .flatten()
+            .filter(|(name, _)| reach::SECRETS_3.iter().any(|(_, variable)| variable == name));
         self.redaction.know(keys.map(|(_, value)| SecretString::from(value.as_str())));
         Ok(())
     }
@@ -167,7 +171,7 @@ impl InitSetup {
             return None;
         }
         let of_environment = self.environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
-        let of_profile = || self.profile.as_ref()?.settings.get(name).map(|value| value.trim());
+        let of_profile = || self.profile.as_ref()?.get(name).map(|value| value.trim());
         of_environment.or_else(of_profile).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 

@@ -39,12 +39,13 @@ pub(super) async fn write(
         let path = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", resolved.agent)));
         return to_file(path, text, args.force).map(WrittenSetup::File);
     }
-    if !args.yes && !terminal::is_there() {
-        return Err(CliError::new("nobody is there to be asked", "add --yes to write without a question"));
+    if !args.yes {
+        terminal::somebody()?;
     }
     // Another agent's configuration or key may stand there: nothing is written before that is known.
     let mut others = Vec::new();
-    if push.is_in_the_way(aws).await? {
+    let configuration = push.known(aws).await?;
+    if configuration.as_ref().is_some_and(|known| *known != push.text) {
         others.push(push.parameter.clone());
     }
     let mut secrets = Vec::new();
@@ -78,7 +79,7 @@ pub(super) async fn write(
         let version = aws.ssm.put_secret(&name, secret, args.secrets_key_arn.as_deref()).await.map_err(trouble)?;
         done.push(format!("{name} is written (SecureString), version {version}."));
     }
-    let written = push::put(&push, aws, args.yes, redaction, &mut io::stderr()).await?;
+    let written = push::put(&push, configuration, aws, args.yes, redaction, &mut io::stderr()).await?;
     done.push(written.trim().to_owned());
     Ok(WrittenSetup::Parameters(done))
 }

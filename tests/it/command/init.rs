@@ -392,3 +392,36 @@ async fn other_agents_are_asked_side_by_side() {
     // One after the other, each with its pool and then what is in it, they alone would take this long.
     assert!(took < latency * 2 * u32::try_from(OTHERS).unwrap(), "it took {took:?}");
 }
+
+#[tokio::test]
+async fn what_others_wrote_is_no_command_to_the_terminal() {
+    const ODD: &str = "o\u{1b}[2Jd\r\nd";
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    let spec = |name: &str, kind: &str| PoolSpec {
+        name: name.into(),
+        kind: kind.into(),
+        base_job_template: template(&json!({"image": format!("1.dkr.ecr.us-east-1.amazonaws.com/{ODD}:1")})),
+        ..PoolSpec::default()
+    };
+    let pool_name = format!("ecs {ODD}");
+    for (name, kind) in [(pool_name.as_str(), "ecs"), (ODD, ODD)] {
+        deployment.world.prefect3_pool(spec(name, kind));
+    }
+    deployment.world.prefect3_deployment(DeploymentSpec {
+        name: ODD.into(),
+        flow: ODD.into(),
+        work_pool: pool_name.clone(),
+        job_variables: object(json!({"cluster": ODD, "task_role_arn": ODD, "task_definition_arn": ODD})),
+        ..DeploymentSpec::default()
+    });
+    deployment.world.prefect3_pause(&pool_name, None, true).unwrap();
+    for line in ["--yes --agent etl", "--yes --agent etl --work-queue gone --force", "--yes --work-pool nowhere"] {
+        let shown = end(init(&deployment, folder.path(), line)).await;
+        assert!(format!("{shown:?}").contains("o [2Jd"), "it is shown: {shown:?}");
+        for text in [&shown.stdout, &shown.stderr] {
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            assert!(text.lines().all(|line| line != "d" && !line.starts_with("d ")), "no line of theirs: {text:?}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use crate::support::{Deployment, KEY};
 use serde_json::{Value, json};
 use world::prefect1::FlowRunSpec;
 use world::prefect3::Auth;
+use world::{Fault, FaultKind};
 
 #[tokio::test]
 async fn the_profile_of_prefects_command_line_and_the_version_of_the_server_are_taken() {
@@ -198,4 +199,10 @@ async fn the_service_of_a_python_worker_says_what_it_runs() {
     let none = end(from("nowhere/nobody --yes")).await;
     assert!(none.stderr.contains("ClusterNotFoundException"), "{none:?}");
     assert!(end(from("worker --yes")).await.stderr.contains("CLUSTER/SERVICE"));
+    // What AWS says is shown as what it is, and not as commands to the terminal.
+    let kind = FaultKind::AwsError { status: 400, code: "Odd\u{1b}[2J".into(), message: "no\u{1b}[2J\r".into() };
+    let (service, operation) = ("ecs".into(), "DescribeServices".into());
+    deployment.world.fault(Fault { service, operation, body_contains: None, skip: 0, count: 9, kind });
+    let odd = end(from("infra/worker --yes")).await;
+    assert!(odd.stderr.contains("DescribeServices") && !odd.stderr.contains(['\u{1b}', '\r']), "{odd:?}");
 }
