@@ -167,10 +167,10 @@ pub(super) fn printable_lines(text: &str) -> String {
 /// `a, b and 3 more`: so many of them are named.
 pub(super) fn some_of<'a>(names: impl IntoIterator<Item = &'a str>, most: usize) -> String {
     let names: Vec<&str> = names.into_iter().collect();
-    let named = names.iter().take(most).copied().collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(most).copied().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(most) {
-        0 => named,
-        more => format!("{named} and {more} more"),
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

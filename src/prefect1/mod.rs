@@ -19,6 +19,8 @@ mod transport;
 mod watch;
 mod writes;
 
+pub use survey::LastRuns;
+
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
 use crate::flow_run::prefect1::{AgentSettings, FlowRun};

@@ -8,18 +8,26 @@ use crate::transport::shape;
 use serde_json::Value;
 use std::sync::Arc;
 
+/// What the last flow runs of an agent would be launched from.
+pub struct LastRuns {
+    /// The name of a flow, and one run for each of its run configurations, or why that cannot be understood.
+    pub described: Vec<(String, Result<RunDescription, RenderError>)>,
+    /// There are more flow runs than were read, of whichever agent.
+    pub is_truncated: bool,
+}
+
 /// A run of a flow, or why it cannot be understood.
 type LastRun = Result<Arc<FlowRun>, RenderError>;
 
 impl Prefect1 {
-    /// What a platform would launch the last flow runs of this agent from, whatever became of them: the name of a flow and
-    /// one run for each of its run configurations, or why that cannot be understood. To be asked after
+    /// What a platform would launch the last flow runs of this agent from, whatever became of them. To be asked after
     /// [`Orchestrator::connect`](crate::orchestrator::Orchestrator::connect).
-    pub async fn describe_last(&self) -> Result<Vec<(String, Result<RunDescription, RenderError>)>, ApiError> {
+    pub async fn describe_last(&self) -> Result<LastRuns, ApiError> {
         let session = self.session();
         let answer = self.transport.read(self.sender(&session), &queries::last_runs(&session.scope())).await?;
         let mut found: Vec<(String, LastRun)> = Vec::new();
-        for row in answer.list("flow_run")? {
+        let rows = answer.list("flow_run")?;
+        for row in rows {
             if let Some((flow, run)) = last_run(row, &session.config.generation.labels)
                 && !found.iter().any(|(known_flow, known)| *known_flow == flow && is_same(known, &run))
             {
@@ -27,7 +35,8 @@ impl Prefect1 {
             }
         }
         let described = |run| RunDescription::One(Arc::clone(&session.settings), run);
-        Ok(found.into_iter().map(|(flow, run)| (flow, run.map(described))).collect())
+        let described = found.into_iter().map(|(flow, run)| (flow, run.map(described))).collect();
+        Ok(LastRuns { described, is_truncated: rows.len() >= queries::PAGE_ROWS })
     }
 
     /// What a platform would launch this run from, which the API need not know.
@@ -90,7 +99,8 @@ mod tests {
         ]);
         let server = Server::start(move |_, _| ok(json!({ "flow_run": rows }))).await;
         let found = prefect(setup(&server.api)).describe_last().await.unwrap();
-        let found = found.into_iter().map(|(flow, described)| match described {
+        assert!(!found.is_truncated);
+        let found = found.described.into_iter().map(|(flow, described)| match described {
             Ok(_) => (flow, String::new()),
             Err(RenderError::NotUnderstood(why)) => (flow, why),
             Err(other) => panic!("{other:?}"),
@@ -104,5 +114,11 @@ mod tests {
             (flow, "its last flow run: its labels are no list of texts"),
         ];
         assert_eq!(found.collect::<Vec<_>>(), expected.map(|(flow, why)| (flow.to_owned(), why.to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_full_page_may_not_be_all() {
+        let server = Server::start(|_, _| ok(json!({ "flow_run": vec![scheduled_row(); queries::PAGE_ROWS] }))).await;
+        assert!(prefect(setup(&server.api)).describe_last().await.unwrap().is_truncated);
     }
 }

@@ -29,7 +29,7 @@ use crate::platform::ecs::worker::NetworkLookup;
 use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
 use crate::platform::{Platform, RunDescription};
 use crate::poll::PrefectBuilder;
-use crate::prefect1::Prefect1;
+use crate::prefect1::{LastRuns, Prefect1};
 use crate::prefect3::{ListedPool, PoolSurvey};
 use crate::transport::shape::text_at;
 use serde_json::{Map, Value};
@@ -58,6 +58,8 @@ pub struct Survey {
     pub launches: Vec<SurveyedLaunch>,
     /// Prefect 1: why the last flow runs are not known.
     pub runs_unread: Option<String>,
+    /// Prefect 1: there are more flow runs than were read.
+    pub are_runs_truncated: bool,
     /// All that the launches that count ask for ([`Survey::counted_launches`]), and the configuration itself.
     pub needs: Needs,
 }
@@ -176,7 +178,15 @@ pub async fn survey_known<C: Clock + Clone>(
             api.set_deadline(Some(deadline));
             let pool = api.survey(known, most).await.map_err(SurveyError::Prefect)?;
             let (launches, needs) = (Vec::new(), Needs::of_configuration(config));
-            let mut survey = Survey { home, pool: None, defaults: None, launches, runs_unread: None, needs };
+            let mut survey = Survey {
+                home,
+                pool: None,
+                defaults: None,
+                launches,
+                runs_unread: None,
+                are_runs_truncated: false,
+                needs,
+            };
             if pool.pool.kind == AgentEcs::<C>::WORK_POOL.name {
                 let (defaults, described) = api.describe_surveyed(&pool.deployments).await;
                 let platform = prefect.platform::<AgentEcs<C>>(config).await;
@@ -221,22 +231,25 @@ async fn survey_1<C: Clock + Clone>(
 ) -> Survey {
     let mut needs = Needs::of_configuration(config);
     let mut all = vec![(asked_by_defaults(), Ok(api.describe_imagined(FlowRun::imagined())))];
-    let mut runs_unread = None;
-    match api.describe_last().await {
-        Ok(described) => all.extend(described.into_iter().map(|(name, description)| {
-            if let Ok(RunDescription::One(agent, run)) = &description
-                && let Ok(Some(path)) = template_path(agent, run)
-                && path.place == TemplatePlace::Remote
-            {
-                needs.refers(Some(&path.written), &run.flow.name);
-            }
-            (Asker { name, deployment_id: None, is_served: true }, description)
-        })),
-        Err(error) => runs_unread = Some(error.to_string()),
-    }
-    let launches = LaunchRenderer { platform, aws, config }.launches(all, &home).await;
-    let mut survey = Survey { home, pool: None, defaults: None, launches: Vec::new(), runs_unread, needs };
-    survey.take(launches);
+    let (runs_unread, are_runs_truncated) = match api.describe_last().await {
+        Ok(LastRuns { described, is_truncated }) => {
+            all.extend(described.into_iter().map(|(name, description)| {
+                if let Ok(RunDescription::One(agent, run)) = &description
+                    && let Ok(Some(path)) = template_path(agent, run)
+                    && path.place == TemplatePlace::Remote
+                {
+                    needs.refers(Some(&path.written), &run.flow.name);
+                }
+                (Asker { name, deployment_id: None, is_served: true }, description)
+            }));
+            (None, is_truncated)
+        }
+        Err(error) => (Some(error.to_string()), false),
+    };
+    let rendered = LaunchRenderer { platform, aws, config }.launches(all, &home).await;
+    let launches = Vec::new();
+    let mut survey = Survey { home, pool: None, defaults: None, launches, runs_unread, are_runs_truncated, needs };
+    survey.take(rendered);
     survey
 }
 

@@ -296,6 +296,12 @@ fn of_parameters(survey: &Survey, parameters: &StackParameters, found: &mut Vec<
             "what run configurations of flows name (roles, clusters, templates) is not among the parameters: add it";
         found.push(SetupFinding::new(Level::Warning, "flow runs", text, next));
     }
+    if survey.are_runs_truncated {
+        let text = "only the last flow runs were read: flows that did not run lately may not be among them";
+        let next =
+            "what their run configurations name (roles, clusters, templates) is not among the parameters: add it";
+        found.push(SetupFinding::new(Level::Warning, "flow runs", text, next));
+    }
     if let Err(why) = &survey.home.account {
         let text = format!("the AWS account is not known: {why}");
         let next = "run init with credentials of the account to deploy to: clusters and roles that are given by name are not \

@@ -31,7 +31,7 @@ fn survey(launches: Vec<Result<RenderedLaunch, Unrendered>>) -> Survey {
         SurveyedLaunch { asker, deployment_id: None, is_served: true, rendered }
     });
     let launches = launches.collect();
-    Survey { home: home(), pool: None, defaults: None, launches, runs_unread: None, needs }
+    Survey { home: home(), pool: None, defaults: None, launches, runs_unread: None, are_runs_truncated: false, needs }
 }
 
 fn of(survey: &Survey) -> Vec<SetupFinding> {
@@ -117,10 +117,11 @@ fn a_role_of_another_account_and_a_definition_that_is_not_known_are_said() {
 fn an_account_that_is_not_known_and_a_parameter_that_is_too_long_are_said() {
     let mut survey = survey(Vec::new());
     survey.home = Home::new(Err("no credentials".into()), "mx-central-1");
+    survey.are_runs_truncated = true;
     let mut found = Vec::new();
     of_parameters(&survey, &vec![("ClusterArns", "x".repeat(5000))], &mut found);
     let about: Vec<&str> = found.iter().map(|finding| finding.about.as_str()).collect();
-    assert_eq!(about, ["AWS", "ClusterArns", "HealthUrl"]);
+    assert_eq!(about, ["flow runs", "AWS", "ClusterArns", "HealthUrl"]);
 }
 
 #[test]
