@@ -15,6 +15,7 @@ from botocore.exceptions import EndpointProviderError
 CASES = Path(__file__).resolve().parent.parent / "src/aws/signed/endpoint_cases.json"
 SERVICES = (
     "ecs", "ssm", "ec2", "s3", "lambda", "sts", "logs", "cloudformation", "scheduler", "events", "sqs", "ecr", "service-quotas",
+    "cloudwatch",
 )  # fmt: skip
 REGIONS = (
     "eu-west-1", "us-east-1", "us-gov-west-1", "us-gov-east-1", "cn-north-1", "us-iso-east-1", "us-isob-east-1",

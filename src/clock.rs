@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 /// The one source of time. Real in production, under a test's control in tests.
 pub trait Clock: Send + Sync + 'static {
@@ -12,6 +13,19 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Returns at `instant`, at once when that has passed.
     fn sleep_until(&self, instant: OffsetDateTime) -> impl Future<Output = ()> + Send;
+}
+
+/// A time that has a text, as it stands and in UTC: its year has four digits in both. What comes from outside may have
+/// none, and to move such a time to UTC would panic.
+pub(crate) fn that_can_be_shown(time: OffsetDateTime) -> Option<OffsetDateTime> {
+    let has_text = |time: &OffsetDateTime| time.format(&Rfc3339).is_ok();
+    time.checked_to_offset(UtcOffset::UTC).filter(has_text)?;
+    Some(time).filter(has_text)
+}
+
+/// So much later, as far as there are times.
+pub(crate) fn after(time: OffsetDateTime, span: Duration) -> OffsetDateTime {
+    time.saturating_add(time::Duration::try_from(span).unwrap_or(time::Duration::MAX))
 }
 
 /// Tells the time, for what only needs to know it.

@@ -34,7 +34,7 @@ pub trait Orchestrator: Send + Sync {
     fn due_runs(&self, window: &Window) -> impl Future<Output = Result<DuePage<Self::Detail>, ApiError>> + Send;
 
     /// Asks for claims that stand and for runs that are being cancelled, beside the queue. `orphan_after`: claims younger
-    /// than this may be left out, others are not.
+    /// than this may be left out (see [`is_orphan`]), others are not.
     fn outstanding_claims(
         &self,
         now: OffsetDateTime,
@@ -212,6 +212,14 @@ pub struct ClaimedRun<D> {
     /// Its `infrastructure_pid`, as far as Prefect knows one (see [`Orchestrator::record_pid`]); may be that of an
     /// earlier turn.
     pub pid: Option<String>,
+}
+
+/// A run that has been Cancelled for longer than this has no task that somebody forgot.
+pub const CANCELLED_MEMORY: Duration = Duration::from_mins(15);
+
+/// Whether a claim without a begun flow is old enough to be looked after, and to be counted as outstanding.
+pub fn is_orphan(now: OffsetDateTime, claimed_at: OffsetDateTime, orphan_after: Duration) -> bool {
+    now - claimed_at >= orphan_after
 }
 
 /// A run that a user cancelled.

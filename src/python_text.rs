@@ -1,6 +1,7 @@
 //! Texts as Python writes them: `str` and `repr` of JSON values, which Prefect writes into labels, tags and messages,
 //! and times.
 
+use crate::clock::that_can_be_shown;
 use crate::model::RunRefusal;
 use serde_json::{Number, Value};
 use std::fmt::{Display, Write};
@@ -123,7 +124,8 @@ fn push_escape(out: &mut String, character: char) {
 
 // Prefect's times: ISO 8601 as Python writes it, in many shapes; written in one.
 
-/// Reads a time: `T` or a space, any fraction, `Z`, `+00:00`, `+0000` or no offset at all (UTC, as in Python).
+/// Reads a time: `T` or a space, any fraction, `Z`, `+00:00`, `+0000` or no offset at all (UTC, as in Python). Only what
+/// can be shown is a time.
 pub(crate) fn parse_time(text: &str) -> Option<OffsetDateTime> {
     let text = text.trim();
     let text = if text.as_bytes().get(10) == Some(&b' ') { text.replacen(' ', "T", 1) } else { text.to_owned() };
@@ -131,13 +133,14 @@ pub(crate) fn parse_time(text: &str) -> Option<OffsetDateTime> {
         .or_else(|_| OffsetDateTime::parse(&text, &Iso8601::DEFAULT))
         .or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339))
         .ok()
+        .and_then(that_can_be_shown)
 }
 
 /// Writes a time as Python's `isoformat` does: UTC, six digits, `+00:00`.
 pub(crate) fn iso_time(time: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]+00:00");
     // Formatting fails for years beyond 9999 only, which no clock here shows.
-    time.to_offset(UtcOffset::UTC).format(&format).unwrap_or_default()
+    time.checked_to_offset(UtcOffset::UTC).and_then(|time| time.format(&format).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -164,6 +167,24 @@ mod tests {
         for text in ["", "now", "2026-11-22", "22.11.2026 16:41"] {
             assert_eq!(parse_time(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_shown_in_utc_is_none() {
+        for text in [
+            "9999-12-31T23:59:59-01:00",
+            "9999-12-31 23:59:59-0100",
+            "-009999-01-01T00:00:00+01:00",
+            "0000-01-01T00:00:00+00:01",
+            "-000001-06-01T00:00:00Z",
+        ] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+        for text in ["9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59+01:00"] {
+            let read = parse_time(text).unwrap();
+            assert!(!iso_time(read).is_empty() && read.format(&Rfc3339).is_ok(), "{text}");
+        }
+        assert_eq!(parse_time("2026-11-22T18:41:02+02:00").unwrap().offset().whole_hours(), 2, "the offset is kept");
     }
 
     #[test]

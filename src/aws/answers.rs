@@ -65,11 +65,29 @@ impl AwsError {
         self.code() == Some("ParameterNotFound")
     }
 
+    /// Whoever asked lacks the permission.
+    pub fn is_denied(&self) -> bool {
+        self.code().is_some_and(is_denial)
+    }
+
     /// Refused for want of throughput, nothing done: asking again a little later can help. This knows the codes that
     /// say so by themselves, not the messages that say so under other codes.
     pub fn is_throttled(&self) -> bool {
         self.code().is_some_and(is_throttling) || matches!(self, Self::Answer { status: 429, .. })
     }
+}
+
+/// An error code that says that whoever asks lacks the permission, as the services put it.
+pub(crate) fn is_denial(code: &str) -> bool {
+    const CODES: [&str; 6] = [
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "NotAuthorized",
+        "UnauthorizedException",
+        "UnauthorizedOperation",
+    ];
+    CODES.contains(&code)
 }
 
 /// An error code that by itself says "too fast": those that the AWS SDK repeats, two that it does not know, and not
@@ -298,6 +316,23 @@ mod tests {
 
     fn answer(status: u16, text: &str) -> Answer {
         Answer { status, headers: http::HeaderMap::new(), body: text.to_owned().into() }
+    }
+
+    #[test]
+    fn a_missing_permission_has_many_names_and_a_wrong_key_is_none() {
+        let error = |code: &str| AwsError::Answer {
+            status: 403,
+            code: code.into(),
+            message: String::new(),
+            resource_ids: Vec::new(),
+        };
+        for code in ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"] {
+            assert!(error(code).is_denied(), "{code}");
+        }
+        for code in ["InvalidClientTokenId", "ExpiredToken", "ThrottlingException", ""] {
+            assert!(!error(code).is_denied(), "{code}");
+        }
+        assert!(!AwsError::NoAnswer("AccessDenied".into()).is_denied());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Calls that only look, for the doctor: any operation of a service by its name, its answer as JSON whatever the service
-//! speaks. No function reaches them, so they are not in the functions' zip.
+//! speaks. The check function reaches them too, so whatever answers must not be able to end the process.
 
 use super::AwsError;
 use super::answers::{self, answer_error};
-use super::clients::{AgentAws, AwsClients};
+use super::clients::AwsClients;
 use super::signed::{Call, Service, Signed, region_of_iam};
+use crate::transport::shape::{described, text_at};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use roxmltree::Node;
@@ -18,6 +19,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const IN_FLIGHT: usize = 6;
 /// Pages of one list at most.
 const MAX_PAGES: usize = 20;
+/// Deeper than any answer is nested: reading, writing and dropping JSON takes stack for each level.
+const MAX_DEPTH: usize = 32;
 /// What may stand in a part of a path as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -61,13 +64,6 @@ impl AwsClients {
     }
 }
 
-impl AgentAws {
-    /// Looks where an agent launches, with its credentials.
-    pub fn reads(&self, budget: &Budget) -> Reads {
-        Reads { signed: self.signed.clone(), budget: budget.clone() }
-    }
-}
-
 impl Reads {
     /// The region that is looked at.
     pub fn region(&self) -> &str {
@@ -96,15 +92,14 @@ impl Reads {
         self.answer(&self.signed, &call, target).await
     }
 
-    /// A resource of a service that speaks REST; `path`: its parts, percent-encoded here, then a query as it is.
-    pub async fn rest(&self, service: Service, path: &[&str], query: &str) -> Result<Value, AwsError> {
+    /// A resource of a service that speaks REST; `path`: its parts, percent-encoded here.
+    pub async fn rest(&self, service: Service, path: &[&str]) -> Result<Value, AwsError> {
         let parts = path.iter().map(|part| utf8_percent_encode(part, SEGMENT).to_string());
         let path = parts.collect::<Vec<_>>().join("/");
-        let query = if query.is_empty() { String::new() } else { format!("?{query}") };
         let call = Call {
             service,
             method: ::http::Method::GET,
-            url: format!("{}/{path}{query}", self.signed.endpoint(service)?),
+            url: format!("{}/{path}", self.signed.endpoint(service)?),
             headers: Vec::new(),
             body: Bytes::new(),
         };
@@ -145,6 +140,7 @@ impl Reads {
         let version = match service {
             Service::Iam => "2010-05-08",
             Service::CloudFormation => "2010-05-15",
+            Service::CloudWatch => "2010-08-01",
             _ => "2016-11-15",
         };
         let region = if service == Service::Iam { region_of_iam(&self.signed.region) } else { &self.signed.region };
@@ -155,10 +151,13 @@ impl Reads {
         let document = answers::expect_xml(&answer)?;
         let root = document.root_element();
         // EC2 answers without the element around the result.
-        let result = answers::child(root, &format!("{action}Result")).unwrap_or(root);
-        match as_json(result) {
+        let name = if service == Service::Ec2 { format!("{action}Response") } else { format!("{action}Result") };
+        let result = if service == Service::Ec2 { Some(root) } else { answers::child(root, &name) };
+        let result = result.filter(|result| result.tag_name().name() == name);
+        let result = result.ok_or_else(|| AwsError::Malformed(format!("{action} answered no {name}")))?;
+        match as_json(result, 0)? {
             Value::Object(fields) => Ok(Value::Object(fields)),
-            _ => Ok(Value::Object(Map::new())),
+            _ => Err(AwsError::Malformed(format!("{action} answered nothing"))),
         }
     }
 
@@ -173,10 +172,8 @@ impl Reads {
         let mut found = Vec::new();
         let mut fields = fields.to_vec();
         for _ in 0..MAX_PAGES {
-            let mut page = self.query(service, action, &fields).await?;
-            if let Some(Value::Array(items)) = page.get_mut(list).map(Value::take) {
-                found.extend(items);
-            }
+            let page = self.query(service, action, &fields).await?;
+            found.extend(self::list(&page, list)?.iter().cloned());
             let Some(next) = page.get(answered).and_then(Value::as_str).filter(|next| !next.is_empty()) else {
                 return Ok(found);
             };
@@ -187,32 +184,127 @@ impl Reads {
     }
 }
 
+/// A list of an answer, or of something in it. An empty one is there too: without it this is no answer of AWS's, and says
+/// nothing of what there is. XML has an element without content for it.
+pub fn list<'a>(answer: &'a Value, key: &str) -> Result<&'a [Value], AwsError> {
+    match answer.get(key) {
+        Some(Value::Array(items)) => Ok(items),
+        Some(Value::String(text)) if text.is_empty() => Ok(&[]),
+        other => Err(AwsError::Malformed(format!("`{key}` must be a list, but is {}", described(other)))),
+    }
+}
+
+/// A text of an answer that is always there.
+pub fn text<'a>(answer: &'a Value, key: &str) -> Result<&'a str, AwsError> {
+    let odd = || AwsError::Malformed(format!("`{key}` must be a text, but is {}", described(answer.get(key))));
+    text_at(answer, &[key]).ok_or_else(odd)
+}
+
 /// An element as JSON: a list where all that is in it is called `item` or `member`, an object where there are other
-/// elements, else its text.
-fn as_json(element: Node<'_, '_>) -> Value {
+/// elements, else its text. `depth`: of elements around it.
+fn as_json(element: Node<'_, '_>, depth: usize) -> Result<Value, AwsError> {
+    if depth > MAX_DEPTH {
+        return Err(AwsError::Malformed(format!("it is nested more than {MAX_DEPTH} deep")));
+    }
     let children: Vec<_> = element.children().filter(Node::is_element).collect();
     if children.is_empty() {
-        return Value::String(element.text().unwrap_or_default().trim().to_owned());
+        return Ok(Value::String(element.text().unwrap_or_default().trim().to_owned()));
     }
     if children.iter().all(|child| matches!(child.tag_name().name(), "item" | "member")) {
-        return Value::Array(children.into_iter().map(as_json).collect());
+        return children.into_iter().map(|child| as_json(child, depth + 1)).collect::<Result<_, _>>().map(Value::Array);
     }
-    Value::Object(children.into_iter().map(|child| (child.tag_name().name().to_owned(), as_json(child))).collect())
+    let mut fields = Map::new();
+    for child in children {
+        fields.insert(child.tag_name().name().to_owned(), as_json(child, depth + 1)?);
+    }
+    Ok(Value::Object(fields))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::test_server::{self, Server};
     use super::*;
     use serde_json::json;
 
     #[test]
     fn what_xml_says_is_read_as_json() {
-        let text = "<R xmlns='x'><subnetSet><item><subnetId>a</subnetId><n/></item></subnetSet><empty/>\
+        let written = "<R xmlns='x'><subnetSet><item><subnetId>a</subnetId><n/></item></subnetSet><empty/>\
                     <Roles><member><Name> b </Name></member></Roles></R>";
-        let document = roxmltree::Document::parse(text).unwrap();
+        let document = roxmltree::Document::parse(written).unwrap();
         let expected = json!({"subnetSet": [{"subnetId": "a", "n": ""}], "empty": "", "Roles": [{"Name": "b"}]});
-        assert_eq!(as_json(document.root_element()), expected);
+        assert_eq!(as_json(document.root_element(), 0).unwrap(), expected);
+        assert_eq!(list(&expected, "empty").unwrap(), &[] as &[Value]);
+        assert_eq!(list(&expected, "subnetSet").unwrap().len(), 1);
+        for odd in [json!({}), json!({"a": null}), json!({"a": {}}), json!({"a": "x"}), json!([]), json!("a")] {
+            assert!(matches!(list(&odd, "a"), Err(AwsError::Malformed(_))), "{odd}");
+        }
+        for odd in [json!({}), json!({"a": null}), json!({"a": ""}), json!({"a": 7}), json!("a")] {
+            assert!(matches!(text(&odd, "a"), Err(AwsError::Malformed(_))), "{odd}");
+        }
+    }
+
+    fn nested(levels: usize, list: bool) -> String {
+        let name = if list { "item" } else { "a" };
+        format!("{}b{}", format!("<{name}>").repeat(levels), format!("</{name}>").repeat(levels))
+    }
+
+    /// Also where there is little stack, as on the threads of a runtime.
+    #[test]
+    fn no_depth_ends_the_process() {
+        let small = std::thread::Builder::new().stack_size(512 * 1024);
+        let reading = small.spawn(|| {
+            for list in [false, true] {
+                let read = |levels| {
+                    let text = nested(levels, list);
+                    as_json(roxmltree::Document::parse(&text).unwrap().root_element(), 0)
+                };
+                assert!(read(MAX_DEPTH + 1).is_ok());
+                for levels in [MAX_DEPTH + 2, 100_000] {
+                    assert!(matches!(read(levels), Err(AwsError::Malformed(_))), "{levels}");
+                }
+            }
+        });
+        reading.unwrap().join().unwrap();
+    }
+
+    async fn reads(answer: &str) -> (Server, Reads) {
+        let answer = answer.to_owned();
+        let server = Server::start(move |_| test_server::text(200, &answer)).await;
+        let reads = server.clients().await.reads(&Budget::of(100));
+        (server, reads)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_its_list_is_none() {
+        let vpcs = |body: &str| format!("<DescribeVpcsResponse>{body}</DescribeVpcsResponse>");
+        for (answer, found) in [
+            (vpcs("<vpcSet/>"), Some(0)),
+            (vpcs("<vpcSet><item><vpcId>a</vpcId></item></vpcSet>"), Some(1)),
+            (vpcs("<requestId>1</requestId>"), None),
+            (vpcs(""), None),
+            (vpcs(&nested(100_000, false)), None),
+            ("<html><body>Sign in</body></html>".into(), None),
+            ("<html><vpcSet/></html>".into(), None),
+        ] {
+            let (_server, reads) = reads(&answer).await;
+            let pages = reads.pages(Service::Ec2, "DescribeVpcs", &[], ("vpcSet", "nextToken", "NextToken")).await;
+            let short: String = answer.chars().take(80).collect();
+            match found {
+                Some(count) => assert_eq!(pages.unwrap().len(), count, "{short}"),
+                None => assert!(matches!(pages, Err(AwsError::Malformed(_))), "{short}: {pages:?}"),
+            }
+        }
+        let stacks = ("Stacks", "NextToken", "NextToken");
+        for (answer, is_one) in [
+            ("<R><DescribeStacksResult><Stacks/></DescribeStacksResult></R>", true),
+            ("<R><Stacks/></R>", false),
+            ("<R><DescribeStacksResult/></R>", false),
+        ] {
+            let (_server, reads) = reads(answer).await;
+            let pages = reads.pages(Service::CloudFormation, "DescribeStacks", &[], stacks).await;
+            assert_eq!(pages.is_ok(), is_one, "{answer}: {pages:?}");
+        }
     }
 
     #[test]

@@ -76,8 +76,18 @@ impl Service {
     /// What an answer that is no success says, in the language of the service.
     fn error_of(self, answer: &Answer) -> AwsError {
         match self {
-            Self::Ec2 | Self::S3 | Self::Sts | Self::Iam | Self::CloudFormation => answers::xml_error(answer),
-            _ => answers::answer_error(answer),
+            Self::Ec2 | Self::S3 | Self::Sts | Self::Iam | Self::CloudFormation | Self::CloudWatch => {
+                answers::xml_error(answer)
+            }
+            Self::Ecs
+            | Self::Ssm
+            | Self::Lambda
+            | Self::Logs
+            | Self::Scheduler
+            | Self::Events
+            | Self::Sqs
+            | Self::Ecr
+            | Self::Quotas => answers::answer_error(answer),
         }
     }
 }
@@ -221,11 +231,13 @@ pub enum Service {
     Ecr,
     /// Service Quotas.
     Quotas,
+    /// `CloudWatch`: what of a quota is used.
+    CloudWatch,
 }
 
 impl Service {
     /// All of them.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Ecs,
         Self::Ssm,
         Self::Ec2,
@@ -240,6 +252,7 @@ impl Service {
         Self::Sqs,
         Self::Ecr,
         Self::Quotas,
+        Self::CloudWatch,
     ];
 
     /// The service's name in `AWS_ENDPOINT_URL_<SERVICE>`.
@@ -260,6 +273,7 @@ impl Service {
             Self::Sqs => "AWS_ENDPOINT_URL_SQS",
             Self::Ecr => "AWS_ENDPOINT_URL_ECR",
             Self::Quotas => "AWS_ENDPOINT_URL_SERVICE_QUOTAS",
+            Self::CloudWatch => "AWS_ENDPOINT_URL_CLOUDWATCH",
         }
     }
 
@@ -280,6 +294,7 @@ impl Service {
             Self::Sqs => "sqs",
             Self::Ecr => "ecr",
             Self::Quotas => "servicequotas",
+            Self::CloudWatch => "monitoring",
         }
     }
 }
@@ -362,7 +377,7 @@ impl Endpoints {
         let label = match service {
             Service::Ecr => format!("{}ecr{}", if dual_stack { "" } else { "api." }, if fips { "-fips" } else { "" }),
             // Which has that name by IPv6, too.
-            Service::Events if fips && is_gov => name.into(),
+            Service::Events | Service::CloudWatch if fips && is_gov => name.into(),
             // All of these are validated in GovCloud, without a name of their own.
             Service::Ssm
             | Service::Ec2

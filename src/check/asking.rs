@@ -5,7 +5,7 @@ use super::permissions::{Batch, SimulatedDecision, simulate};
 use super::why;
 use super::wishes::{Registry, Wishes};
 use crate::aws::AwsError;
-use crate::aws::reads::Reads;
+use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::transport::shape::{items_at, text_at};
 use futures_util::future::join_all;
@@ -67,17 +67,25 @@ async fn clusters(reads: &Reads, wishes: &Wishes) -> BTreeMap<String, Result<Opt
     let asked = wishes.providers.keys().take(MOST).map(|arn| async move {
         let target = "AmazonEC2ContainerServiceV20141113.DescribeClusters";
         let answer = reads.in_region(region_of(arn)).json(Service::Ecs, target, &json!({"clusters": [arn]})).await;
-        let cluster = answer.map(|answer| {
-            let cluster = items_at(&answer, &["clusters"]).first()?;
-            let providers = items_at(cluster, &["capacityProviders"]).iter().filter_map(Value::as_str);
-            Some(Cluster {
-                status: text_at(cluster, &["status"]).unwrap_or_default().to_owned(),
-                capacity_providers: providers.map(str::to_owned).collect(),
-            })
-        });
-        (arn.clone(), cluster)
+        (arn.clone(), answer.and_then(|answer| cluster_of(&answer)))
     });
     join_all(asked).await.into_iter().collect()
+}
+
+/// It is missing where ECS says so, and not where it says nothing.
+fn cluster_of(answer: &Value) -> Result<Option<Cluster>, AwsError> {
+    if let Some(cluster) = reads::list(answer, "clusters")?.first() {
+        let providers = reads::list(cluster, "capacityProviders")?.iter().filter_map(Value::as_str);
+        let status = reads::text(cluster, "status")?.to_owned();
+        return Ok(Some(Cluster { status, capacity_providers: providers.map(str::to_owned).collect() }));
+    }
+    let failure = reads::list(answer, "failures")?.first();
+    match failure.and_then(|failure| text_at(failure, &["reason"])) {
+        Some("MISSING") => Ok(None),
+        reason => {
+            Err(AwsError::Malformed(format!("DescribeClusters: {}", reason.unwrap_or("no cluster, and no reason"))))
+        }
+    }
 }
 
 async fn trust(reads: &Reads, arn: &str) -> Result<Option<Value>, AwsError> {
@@ -190,6 +198,14 @@ async fn group_exists(reads: &Reads, arn: &str) -> Result<bool, AwsError> {
     let name = arn.split_once("log-group:").map_or(arn, |(_, name)| name);
     let body = json!({"logGroupNamePrefix": name, "limit": 50});
     let answer = reads.json(Service::Logs, "Logs_20140328.DescribeLogGroups", &body).await?;
-    let groups = items_at(&answer, &["logGroups"]);
-    Ok(groups.iter().any(|group| text_at(group, &["logGroupName"]) == Some(name)))
+    is_listed(&answer, name)
 }
+
+fn is_listed(answer: &Value, group: &str) -> Result<bool, AwsError> {
+    let names = reads::list(answer, "logGroups")?.iter().map(|group| reads::text(group, "logGroupName"));
+    let names: Vec<&str> = names.collect::<Result<_, _>>()?;
+    Ok(names.contains(&group))
+}
+
+#[cfg(test)]
+mod tests;

@@ -82,7 +82,7 @@ codes! {
     IMAGE_MISSING = "PSA408" Ecs Failure "There is no such image";
     ARCHITECTURE_DIFFERS = "PSA409" Ecs Failure "An image is of another architecture";
     LOG_GROUP_MISSING = "PSA410" Ecs Failure "There is no such log group";
-    DEFINITION_UNKNOWN = "PSA411" Ecs Warning "A task definition is not known";
+    DEFINITION_MISSING = "PSA411" Ecs Failure "There is no such task definition";
     ECS_UNKNOWN = "PSA499" Ecs Unknown "Something of ECS could not be asked";
 
     SUBNET_MISSING = "PSA501" Network Failure "There is no such subnet";
@@ -105,6 +105,7 @@ codes! {
     VCPU_QUOTA_SMALL = "PSA702" Quotas Failure "Fargate's quota is smaller than a task";
     CONCURRENCY_SMALL = "PSA703" Quotas Warning "Too few invocations at once";
     PUBLIC_URL_OPEN = "PSA704" Quotas Warning "A public URL can use up the account's concurrency";
+    VCPU_QUOTA_USED = "PSA705" Quotas Warning "Fargate's quota is used up";
     QUOTAS_UNKNOWN = "PSA799" Quotas Unknown "Some quotas could not be asked";
 }
 

@@ -5,7 +5,7 @@ use super::codes::{
     SCHEDULE_DISABLED, SCHEDULE_MISSING, SECRET_IN_CLEAR, SECRET_MISSING, SECRETS_UNREADABLE, STACK_MISSING,
 };
 use super::stack::{DeployedStack, Schedule, Stack};
-use super::{Group, Looked, is_denied, why};
+use super::{Group, Looked, why};
 use crate::aws::{AwsClients, AwsError};
 use crate::config::{AgentConfig, AgentSecrets, Backend, GenerationConfig, Loaded, LoadedAgent, Parameter, Root};
 use crate::transport::without_userinfo;
@@ -63,17 +63,22 @@ pub fn judge_parameters(root: &Root, parameters: &ReadParameters) -> Looked {
     }
     match &parameters.secrets {
         Ok(_) => {}
-        Err(error) if is_denied(error) && parameters.locked.is_empty() => {
-            looked.found(CONFIGURATION_UNKNOWN.found(root.secrets(), why(error), list(root.secrets())));
+        Err(error) if is_about_key(error) => {
+            let command = format!("{} --with-decryption", list(root.secrets()));
+            looked.found(SECRETS_UNREADABLE.found(root.secrets(), error.to_string(), command));
         }
-        Err(error) if is_denied(error) => {
+        Err(error) if error.is_denied() && !parameters.locked.is_empty() => {
             let sentence = format!("the secrets are there, but {}", why(error));
             looked.found(CONFIGURATION_UNKNOWN.found(root.secrets(), sentence, "allow kms:Decrypt with their key"));
         }
         Err(error) => {
-            let command = format!("{} --with-decryption", list(root.secrets()));
-            looked.found(SECRETS_UNREADABLE.found(root.secrets(), error.to_string(), command));
+            looked.found(CONFIGURATION_UNKNOWN.found(root.secrets(), why(error), list(root.secrets())));
         }
+    }
+    // Without the configurations nobody's state can be told from that of agents that are gone anyway.
+    if let (Ok(_), Err(error)) = (&parameters.config, &parameters.state) {
+        let sentence = format!("whether agents that are gone left something could not be asked: {}", why(error));
+        looked.found(CONFIGURATION_UNKNOWN.found(root.state(), sentence, list(root.state())));
     }
     let secrets = parameters.secrets.as_ref().unwrap_or(&parameters.locked);
     for secret in secrets.iter().filter(|secret| !secret.is_secure) {
@@ -90,6 +95,20 @@ pub fn judge_parameters(root: &Root, parameters: &ReadParameters) -> Looked {
         looked.is_well(Group::Configuration, said);
     }
     looked
+}
+
+/// Whether KMS says that this key decrypts nothing, for nobody. What it says of who asks, or of a moment, is no verdict.
+fn is_about_key(error: &AwsError) -> bool {
+    // Parameter Store's own word for all of it, and what KMS says where that is passed on.
+    const CODES: [&str; 6] = [
+        "InvalidKeyId",
+        "DisabledException",
+        "KMSInvalidStateException",
+        "InvalidKeyUsageException",
+        "IncorrectKeyException",
+        "InvalidCiphertextException",
+    ];
+    error.code().is_some_and(|code| CODES.contains(&code))
 }
 
 /// What the agents' configurations say, and who has none.

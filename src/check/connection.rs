@@ -1,5 +1,5 @@
 //! The way to a Prefect API: names, TLS, clocks, and what became of a credential. What a failed exchange said is judged
-//! here, purely; [`Ear`] only listens.
+//! here, purely; [`hear`] only listens.
 
 use super::codes::{
     API_MAINTENANCE, API_TROUBLE, AUTHORITY_UNKNOWN, CERTIFICATE_EXPIRED, CLOCK_DRIFTS, CLOCK_OFF,
@@ -7,12 +7,12 @@ use super::codes::{
     TLS_FAILED,
 };
 use super::{Finding, Group, Looked};
-use crate::http::{Answer, Exchange, Http, Request, SendError};
+use crate::clock::Clock;
+use crate::http::{Http, Request};
 use crate::model::ApiError;
-use crate::panics::lock;
 use crate::transport::retries::http_date;
-use futures_util::future::BoxFuture;
-use std::sync::{Arc, Mutex};
+use ::http::HeaderMap;
+use ::http::header::{AGE, DATE};
 use time::{Duration, OffsetDateTime};
 
 #[cfg(test)]
@@ -32,40 +32,23 @@ pub struct Heard {
     pub at: OffsetDateTime,
 }
 
-/// Listens to the answers that come along a way.
-#[derive(Debug, Clone, Default)]
-pub struct Ear(Arc<Mutex<Option<Heard>>>);
-
-impl Ear {
-    /// The same way, listened to.
-    #[must_use]
-    pub fn before(&self, http: Http) -> Http {
-        Http::over(Listening { ear: self.clone(), http })
-    }
-
-    /// What was heard last.
-    pub fn heard(&self) -> Option<Heard> {
-        *lock(&self.0)
+/// Asks for the time: any answer tells it.
+pub async fn hear(http: &Http, api: &str, patience: std::time::Duration, clock: &impl Clock) -> Option<Heard> {
+    let (method, headers) = (::http::Method::GET, HeaderMap::new());
+    let request = Request { method, url: api.to_owned(), headers, body: None, timeout: patience };
+    match http.send(request).await {
+        Ok(answer) => told(&answer.headers, clock.now()),
+        Err(error) => {
+            tracing::debug!(%error, "the time was not told");
+            None
+        }
     }
 }
 
-#[derive(Debug)]
-struct Listening {
-    ear: Ear,
-    http: Http,
-}
-
-impl Exchange for Listening {
-    fn exchange(&self, request: Request) -> BoxFuture<'_, Result<Answer, SendError>> {
-        Box::pin(async move {
-            let answer = self.http.send(request).await?;
-            let date = answer.headers.get(::http::header::DATE).and_then(|date| http_date(date.to_str().ok()?));
-            if let Some(date) = date {
-                *lock(&self.ear.0) = Some(Heard { date, at: OffsetDateTime::now_utc() });
-            }
-            Ok(answer)
-        })
-    }
+/// What an answer says of the time. What comes out of a cache has the time at which it came into it.
+fn told(headers: &HeaderMap, at: OffsetDateTime) -> Option<Heard> {
+    let date = headers.get(DATE).filter(|_| !headers.contains_key(AGE))?;
+    Some(Heard { date: http_date(date.to_str().ok()?)?, at })
 }
 
 /// Whether this machine and the API agree on the time.
@@ -130,11 +113,11 @@ pub fn judge_error(asked: AskedApi<'_>, error: &ApiError) -> Finding {
         }
         ApiError::Configuration(text) => NO_PREFECT_API.found(agent, text, "correct `api`"),
         ApiError::Malformed(text) => {
-            let sentence = format!("{api} answers, but not as a Prefect API: {text}");
-            NO_PREFECT_API.found(
+            let sentence = format!("what {api} answers cannot be understood: {text}");
+            PREFECT_UNKNOWN.found(
                 agent,
                 sentence,
-                format!("correct `api`; curl {api}/health says true where it is right"),
+                format!("check again; curl {api}/health says true where `api` is right"),
             )
         }
         ApiError::Maintenance { .. } => API_MAINTENANCE.found(api, error.to_string(), "wait, and check again"),

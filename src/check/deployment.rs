@@ -11,7 +11,7 @@ use super::{Finding, Looked, asking, ecs, events, network, permissions, prefect,
 use crate::aws::AwsClients;
 use crate::aws::reads::{Budget, Reads};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{AgentConfig, Environment, Loaded, Root, from_file, load};
+use crate::config::{AgentConfig, Environment, Loaded, Root, UnknownAgent, from_file, load};
 use crate::poll::Source;
 use crate::redaction::Redaction;
 use crate::survey::{Home, Survey};
@@ -35,23 +35,9 @@ pub struct Selected<'a> {
     pub end: Instant,
 }
 
-/// An agent was named that is not configured.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no agent {name} is configured: known are {known}")]
-pub struct UnknownAgent {
-    /// Its name.
-    pub name: String,
-    /// Those that are.
-    pub known: String,
-}
-
 impl Selected<'_> {
     fn of(&self, mut loaded: Loaded) -> Result<Loaded, UnknownAgent> {
-        let is_known = |name: &&String| loaded.agents.iter().any(|agent| agent.agent == **name);
-        if let Some(name) = self.agents.iter().find(|name| !is_known(name)) {
-            let known = loaded.agents.iter().map(|agent| agent.agent.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(UnknownAgent { name: name.clone(), known });
-        }
+        UnknownAgent::among(self.agents, loaded.agents.iter().map(|agent| &agent.agent))?;
         loaded.agents.retain(|agent| self.agents.is_empty() || self.agents.contains(&agent.agent));
         Ok(loaded)
     }
@@ -242,6 +228,6 @@ async fn all_networks(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
 }
 
 async fn all_quotas(subject: &Examined<'_>, stack: Option<&Stack>, wishes: &Wishes) -> Looked {
-    let observed = quotas::observe(&subject.reads, stack, wishes).await;
+    let observed = quotas::observe(&subject.reads, stack, wishes, SystemClock.now()).await;
     quotas::judge(stack, &subject.loaded.agents, wishes, &observed)
 }

@@ -2,7 +2,7 @@
 //! and their architecture, log groups.
 
 use super::codes::{
-    ARCHITECTURE_DIFFERS, CAPACITY_PROVIDER_UNATTACHED, CLUSTER_INACTIVE, CLUSTER_MISSING, DEFINITION_UNKNOWN,
+    ARCHITECTURE_DIFFERS, CAPACITY_PROVIDER_UNATTACHED, CLUSTER_INACTIVE, CLUSTER_MISSING, DEFINITION_MISSING,
     ECS_UNKNOWN, EXECUTION_DENIED, FARGATE_SIZE_ILLEGAL, IMAGE_MISSING, LOG_GROUP_MISSING, ROLE_MISSING,
     ROLE_UNTRUSTED,
 };
@@ -11,6 +11,7 @@ use super::permissions::SimulatedDecision;
 use super::wishes::{Image, Wishes};
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
+use crate::survey::Undescribed;
 use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,10 +74,16 @@ pub fn judge(wishes: &Wishes, observed: &ObservedEcs) -> Looked {
         let mend = "check with credentials of that account, and --config";
         looked.found(ECS_UNKNOWN.found(format!("account {account}"), sentence, mend));
     }
-    for (name, why) in &wishes.unknown_definitions {
-        let sentence = format!("it is not known what it says, and so not what its tasks need: {why}");
+    for (name, Undescribed { why, is_missing }) in &wishes.unknown_definitions {
+        let subject = format!("task definition {name}");
         let mend = format!("aws ecs describe-task-definition --task-definition {name}");
-        looked.found(DEFINITION_UNKNOWN.found(format!("task definition {name}"), sentence, mend));
+        looked.found(if *is_missing {
+            let sentence = format!("there is none of this name, or none any more: its tasks would not start ({why})");
+            DEFINITION_MISSING.found(subject, sentence, mend)
+        } else {
+            let sentence = format!("it is not known what it says, and so not what its tasks need: {why}");
+            ECS_UNKNOWN.found(subject, sentence, mend)
+        });
     }
     looked
 }

@@ -5,12 +5,12 @@ use super::configuration::{again, anew, counted};
 use super::stack::Stack;
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
-use crate::aws::reads::Reads;
+use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::config::LoadedAgent;
-use crate::transport::shape::{at, items_at, text_at};
+use crate::transport::shape::at;
 use futures_util::future::{join, join3};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Logical id of the rule for our own tasks.
 pub const OWN_TASKS: &str = "TaskEventsFunctionOwnTasks";
@@ -64,12 +64,15 @@ async fn rule(reads: &Reads, name: Option<&str>) -> Result<Option<Rule>, AwsErro
         Err(error) if error.code() == Some("ResourceNotFoundException") => return Ok(None),
         described => described?,
     };
-    let targets = targets?;
-    let arns = items_at(&targets, &["Targets"]).iter().filter_map(|target| text_at(target, &["Arn"]));
-    Ok(Some(Rule {
-        is_enabled: text_at(&described, &["State"]).is_some_and(|state| state.starts_with("ENABLED")),
-        targets: arns.map(str::to_owned).collect(),
-    }))
+    rule_of(&described, &targets?).map(Some)
+}
+
+fn rule_of(described: &Value, targets: &Value) -> Result<Rule, AwsError> {
+    let arns = reads::list(targets, "Targets")?.iter().map(|target| reads::text(target, "Arn").map(str::to_owned));
+    Ok(Rule {
+        is_enabled: reads::text(described, "State")?.starts_with("ENABLED"),
+        targets: arns.collect::<Result<_, _>>()?,
+    })
 }
 
 async fn waiting(reads: &Reads, stack: &Stack) -> Result<Option<u64>, AwsError> {

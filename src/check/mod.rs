@@ -198,17 +198,7 @@ impl Looked {
 /// Why something could not be asked, in a few words.
 pub fn why(error: &AwsError) -> String {
     match error.code() {
-        Some(code) if is_denied(error) => format!("these credentials may not ask ({code})"),
+        Some(code) if error.is_denied() => format!("these credentials may not ask ({code})"),
         _ => error.to_string(),
     }
-}
-
-/// Whether whoever asks may not.
-pub fn is_denied(error: &AwsError) -> bool {
-    matches!(
-        error.code(),
-        Some(
-            "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "AuthorizationError" | "NotAuthorized"
-        )
-    )
 }

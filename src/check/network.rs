@@ -9,9 +9,9 @@ use super::ecs::who;
 use super::wishes::{Askers, Subnets, WantedNetwork};
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
-use crate::aws::reads::Reads;
+use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
-use crate::transport::shape::{items_at, text_at};
+use crate::transport::shape::text_at;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -49,8 +49,20 @@ pub struct RouteTable {
     pub subnets: Vec<String>,
     /// It holds for subnets without one.
     pub is_main: bool,
-    /// Where `0.0.0.0/0` goes, if it goes anywhere: `igw-…`, `nat-…`, …
-    pub way_out: Option<String>,
+    /// Where `0.0.0.0/0` goes.
+    pub way_out: WayOut,
+}
+
+/// Where a default route goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum WayOut {
+    /// There is none.
+    #[default]
+    Nowhere,
+    /// `igw-…`, `nat-…`, …
+    To(String),
+    /// To something of a kind that is not known here.
+    Unknown,
 }
 
 /// An endpoint of a service in a VPC.
@@ -94,14 +106,12 @@ pub async fn observe(reads: &Reads, network: &WantedNetwork) -> Result<ObservedN
         Subnets::OfVpc(id) => filter("vpc-id", &[id]),
         Subnets::OfDefaultVpc => {
             let vpcs = describe("DescribeVpcs", "vpcSet", filter("isDefault", &["true"])).await?;
-            let Some(vpc) = vpcs.first().and_then(|vpc| text_at(vpc, &["vpcId"])) else {
-                return Ok(ObservedNetwork::default());
-            };
-            filter("vpc-id", &[vpc])
+            let Some(vpc) = vpcs.first() else { return Ok(ObservedNetwork::default()) };
+            filter("vpc-id", &[reads::text(vpc, "vpcId")?])
         }
     };
     let subnets = describe("DescribeSubnets", "subnetSet", subnet_filter).await?;
-    let subnets: Vec<Subnet> = subnets.iter().filter_map(subnet_of).collect();
+    let subnets: Vec<Subnet> = subnets.iter().map(subnet_of).collect::<Result<_, _>>()?;
     let groups: Vec<&str> = network.security_groups.iter().map(String::as_str).collect();
     let security_groups = async {
         if groups.is_empty() {
@@ -123,22 +133,22 @@ pub async fn observe(reads: &Reads, network: &WantedNetwork) -> Result<ObservedN
         of_vpcs("DescribeVpcEndpoints", "vpcEndpointSet")
     );
     Ok(ObservedNetwork {
-        security_groups: security_groups?.iter().filter_map(group_of).collect(),
-        route_tables: route_tables?.iter().filter_map(table_of).collect(),
-        endpoints: endpoints?.iter().filter_map(endpoint_of).collect(),
+        security_groups: security_groups?.iter().map(group_of).collect::<Result<_, _>>()?,
+        route_tables: route_tables?.iter().map(table_of).collect::<Result<_, _>>()?,
+        endpoints: endpoints?.iter().filter_map(|row| endpoint_of(row).transpose()).collect::<Result<_, _>>()?,
         subnets,
     })
 }
 
-fn subnet_of(row: &Value) -> Option<Subnet> {
-    Some(Subnet {
-        id: text_at(row, &["subnetId"])?.to_owned(),
-        vpc: text_at(row, &["vpcId"])?.to_owned(),
+fn subnet_of(row: &Value) -> Result<Subnet, AwsError> {
+    Ok(Subnet {
+        id: reads::text(row, "subnetId")?.to_owned(),
+        vpc: reads::text(row, "vpcId")?.to_owned(),
         free: text_at(row, &["availableIpAddressCount"]).and_then(|count| count.parse().ok()),
     })
 }
 
-fn group_of(row: &Value) -> Option<SecurityGroup> {
+fn group_of(row: &Value) -> Result<SecurityGroup, AwsError> {
     let port = |rule: &Value, key| text_at(rule, &[key]).and_then(|port| port.parse::<i32>().ok());
     let lets_out = |rule: &Value| match text_at(rule, &["ipProtocol"]) {
         Some("-1") => true,
@@ -147,15 +157,15 @@ fn group_of(row: &Value) -> Option<SecurityGroup> {
         }
         _ => false,
     };
-    Some(SecurityGroup {
-        id: text_at(row, &["groupId"])?.to_owned(),
-        vpc: text_at(row, &["vpcId"])?.to_owned(),
-        lets_https_out: items_at(row, &["ipPermissionsEgress"]).iter().any(lets_out),
+    Ok(SecurityGroup {
+        id: reads::text(row, "groupId")?.to_owned(),
+        vpc: reads::text(row, "vpcId")?.to_owned(),
+        lets_https_out: reads::list(row, "ipPermissionsEgress")?.iter().any(lets_out),
     })
 }
 
-fn table_of(row: &Value) -> Option<RouteTable> {
-    let associations = items_at(row, &["associationSet"]);
+fn table_of(row: &Value) -> Result<RouteTable, AwsError> {
+    let associations = reads::list(row, "associationSet")?;
     let is_default = |route: &&Value| {
         text_at(route, &["destinationCidrBlock"]) == Some("0.0.0.0/0")
             && text_at(route, &["state"]) != Some("blackhole")
@@ -173,26 +183,30 @@ fn table_of(row: &Value) -> Option<RouteTable> {
             "carrierGatewayId",
             "coreNetworkArn",
         ];
-        keys.iter().find_map(|key| text_at(route, &[key])).map(str::to_owned)
+        let known = keys.iter().find_map(|key| text_at(route, &[key]));
+        known.map_or(WayOut::Unknown, |target| WayOut::To(target.to_owned()))
     };
-    Some(RouteTable {
-        id: text_at(row, &["routeTableId"])?.to_owned(),
+    Ok(RouteTable {
+        id: reads::text(row, "routeTableId")?.to_owned(),
         subnets: associations.iter().filter_map(|one| text_at(one, &["subnetId"])).map(str::to_owned).collect(),
         is_main: associations.iter().any(|one| text_at(one, &["main"]) == Some("true")),
-        way_out: items_at(row, &["routeSet"]).iter().find(is_default).and_then(target),
+        way_out: reads::list(row, "routeSet")?.iter().find(is_default).map(target).unwrap_or_default(),
     })
 }
 
-fn endpoint_of(row: &Value) -> Option<Endpoint> {
-    if text_at(row, &["state"]).is_some_and(|state| !state.eq_ignore_ascii_case("available")) {
-        return None;
+/// `None`: it is not there yet or any more, or leads to no service.
+fn endpoint_of(row: &Value) -> Result<Option<Endpoint>, AwsError> {
+    let kind = text_at(row, &["vpcEndpointType"]).unwrap_or("Gateway");
+    if !reads::text(row, "state")?.eq_ignore_ascii_case("available") || matches!(kind, "Resource" | "ServiceNetwork") {
+        return Ok(None);
     }
     // com.amazonaws.<region>.<service>
-    let name = text_at(row, &["serviceName"])?;
+    let name = reads::text(row, "serviceName")?;
     let service =
         name.split_once("amazonaws.").and_then(|(_, rest)| rest.split_once('.')).map_or(name, |(_, service)| service);
-    let tables = items_at(row, &["routeTableIdSet"]).iter().filter_map(Value::as_str);
-    Some(Endpoint { service: service.to_owned(), route_tables: tables.map(str::to_owned).collect() })
+    let tables = if kind == "Gateway" { reads::list(row, "routeTableIdSet")? } else { &[] };
+    let tables = tables.iter().filter_map(Value::as_str);
+    Ok(Some(Endpoint { service: service.to_owned(), route_tables: tables.map(str::to_owned).collect() }))
 }
 
 /// Whether tasks in this network start.
@@ -273,10 +287,15 @@ fn missing(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork,
 fn ways_out(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork, looked: &mut Looked) {
     for subnet in &observed.subnets {
         let own = observed.route_tables.iter().find(|table| table.subnets.contains(&subnet.id));
-        let Some(table) = own.or_else(|| observed.route_tables.iter().find(|table| table.is_main)) else { continue };
         let subject = &subnet.id;
-        match table.way_out.as_deref() {
-            Some(gateway) if gateway.starts_with("igw-") && !network.is_public => {
+        let Some(table) = own.or_else(|| observed.route_tables.iter().find(|table| table.is_main)) else {
+            let sentence = "which route table is its own was not told, and so not where it leads to";
+            let mend = format!("aws ec2 describe-route-tables --filters Name=vpc-id,Values={}", subnet.vpc);
+            looked.found(NETWORK_UNKNOWN.found(subject, sentence, mend));
+            continue;
+        };
+        match &table.way_out {
+            WayOut::To(gateway) if gateway.starts_with("igw-") && !network.is_public => {
                 let sentence = format!(
                     "it leads out by an internet gateway, which serves public addresses only, and {} get none",
                     who(askers)
@@ -284,8 +303,13 @@ fn ways_out(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork
                 let mend = "set assignPublicIp to ENABLED, or name subnets that lead to a NAT gateway";
                 looked.found(NO_WAY_OUT.found(subject, sentence, mend));
             }
-            Some(_) => {}
-            None => {
+            WayOut::To(_) => {}
+            WayOut::Unknown => {
+                let sentence = "its default route leads to something of a kind that is not known here";
+                let mend = format!("aws ec2 describe-route-tables --route-table-ids {}", table.id);
+                looked.found(NETWORK_UNKNOWN.found(subject, sentence, mend));
+            }
+            WayOut::Nowhere => {
                 let lacking = lacking_endpoints(network, observed, &table.id);
                 if !lacking.is_empty() {
                     let lacking = lacking.join(", ");

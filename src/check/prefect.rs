@@ -6,12 +6,11 @@ use super::codes::{
     QUEUE_MISSING, QUEUE_PAUSED, TEMPLATE_BROKEN,
 };
 use super::configuration::{counted, missing_credential};
-use super::connection::{self, AskedApi, Ear, Heard, judge_clock, judge_error};
+use super::connection::{self, AskedApi, Heard, hear, judge_clock, judge_error};
 use super::{Group, Looked, certificate};
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root};
-use crate::http::{Http, Request};
 use crate::model::{ApiError, SetupError};
 use crate::orchestrator::Orchestrator;
 use crate::platform::ecs;
@@ -73,7 +72,6 @@ pub struct ObservedApi {
 /// Asks the API of an agent.
 pub async fn look(setting: ApiSetting<'_>, agent: &LoadedAgent, made_of: (&AgentConfig, &AgentSecrets)) -> ObservedApi {
     let (config, secrets) = made_of;
-    let ear = Ear::default();
     let builder = builder(setting, agent, secrets);
     let no_way = |trouble| ObservedApi { seen: SeenApi::NoWay(trouble), heard: None, certificate_end: None };
     let (http, ca_pem) = match join(builder.network(config), builder.ca_pem(config)).await {
@@ -86,9 +84,9 @@ pub async fn look(setting: ApiSetting<'_>, agent: &LoadedAgent, made_of: (&Agent
             GenerationConfig::Three(_) => surveyed(setting, &builder, config).await,
         }
     };
-    let (seen, (), certificate_end) =
-        join3(asking, listen(&ear, http, &config.api), certificate::end(&config.api, ca_pem)).await;
-    ObservedApi { seen: seen.unwrap_or_else(|trouble| trouble), heard: ear.heard(), certificate_end }
+    let hearing = hear(&http, &config.api, PATIENCE, &SystemClock);
+    let (seen, heard, certificate_end) = join3(asking, hearing, certificate::end(&config.api, ca_pem)).await;
+    ObservedApi { seen: seen.unwrap_or_else(|trouble| trouble), heard, certificate_end }
 }
 
 fn builder(setting: ApiSetting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets) -> PrefectBuilder<SystemClock> {
@@ -101,15 +99,6 @@ fn builder(setting: ApiSetting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets)
     let agent = LoadedAgent { arn: Some(arn), ..agent.clone() };
     PrefectBuilder::of_parameter::<AgentEcs<_>>(aws, SystemClock, &Root::new(""), &agent, secrets, redaction)
         .with_local_files()
-}
-
-/// Any answer tells the time.
-async fn listen(ear: &Ear, http: Http, api: &str) {
-    let (method, headers) = (::http::Method::GET, ::http::HeaderMap::new());
-    let request = Request { method, url: api.to_owned(), headers, body: None, timeout: PATIENCE };
-    if let Err(error) = ear.before(http).send(request).await {
-        tracing::debug!(%error, "the time was not told");
-    }
 }
 
 /// Prefect 1: whether the credential is known, by a read that the polls make too.

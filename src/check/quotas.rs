@@ -1,58 +1,116 @@
 //! What the account may use: launches per second, Fargate's processors, concurrent invocations.
 
-use super::codes::{CONCURRENCY_SMALL, LAUNCH_RATE_HIGH, PUBLIC_URL_OPEN, QUOTAS_UNKNOWN, VCPU_QUOTA_SMALL};
+use super::codes::{
+    CONCURRENCY_SMALL, LAUNCH_RATE_HIGH, PUBLIC_URL_OPEN, QUOTAS_UNKNOWN, VCPU_QUOTA_SMALL, VCPU_QUOTA_USED,
+};
 use super::ecs::{cpu_units, who};
 use super::stack::Stack;
 use super::wishes::Wishes;
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
-use crate::aws::reads::Reads;
+use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::config::LoadedAgent;
-use crate::transport::shape::at;
+use crate::python_text::{iso_time, parse_time};
+use crate::transport::shape::{at, text_at};
 use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
 
 #[cfg(test)]
 mod tests;
 
 /// `RunTask` calls per second that ECS takes for Fargate.
 const FARGATE_RATE: f64 = 20.0;
+/// AWS counts what is used of a quota every few minutes.
+const USAGE_WITHIN: Duration = Duration::minutes(30);
 /// Invocations that polls which hold launches may need at once.
 const OVERLAPPING: u64 = 3;
 
 /// What was seen.
 #[derive(Debug)]
 pub struct ObservedQuotas {
-    /// Fargate On-Demand processors, as the account's quota says; `None` = nothing runs on Fargate.
-    pub vcpus: Option<Result<f64, AwsError>>,
+    /// Fargate On-Demand processors; `None` = nothing runs on Fargate.
+    pub vcpus: Option<Result<VcpuQuota, AwsError>>,
     /// Concurrent invocations that no function has reserved; `None` = no stack is looked at.
     pub unreserved: Option<Result<u64, AwsError>>,
     /// What the health function has reserved for itself, if its URL is public.
     pub health: Option<Result<Option<u64>, AwsError>>,
 }
 
+/// How many processors may run at once.
+#[derive(Debug)]
+pub struct VcpuQuota {
+    /// All of them.
+    pub limit: f64,
+    /// Those that run now; `None` = nothing was counted lately, as where nothing runs.
+    pub used: Result<Option<f64>, AwsError>,
+}
+
 /// Looks. `stack`: `None` before it is deployed.
-pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes) -> ObservedQuotas {
+pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes, now: OffsetDateTime) -> ObservedQuotas {
     let vcpus = async {
         if wishes.fargate_sizes.is_empty() {
             return None;
         }
         let body = json!({"ServiceCode": "fargate", "QuotaCode": "L-3032A538"});
         let answer = reads.json(Service::Quotas, "ServiceQuotasV20190624.GetServiceQuota", &body).await;
-        Some(answer.and_then(|answer| number(&answer, &["Quota", "Value"])))
+        Some(match answer.and_then(|answer| Ok((number(&answer, &["Quota", "Value"])?, answer))) {
+            Ok((limit, answer)) => {
+                Ok(VcpuQuota { limit, used: used(reads, at(&answer, &["Quota", "UsageMetric"]), now).await })
+            }
+            Err(error) => Err(error),
+        })
     };
     let unreserved = async {
         stack?;
-        let answer = reads.rest(Service::Lambda, &["2016-08-19", "account-settings"], "").await;
+        let answer = reads.rest(Service::Lambda, &["2016-08-19", "account-settings"]).await;
         Some(answer.and_then(|answer| number(&answer, &["AccountLimit", "UnreservedConcurrentExecutions"]).map(whole)))
     };
     let health = async {
         let name = stack.filter(|stack| is_public(stack))?.resource("HealthFunction")?;
-        let answer = reads.rest(Service::Lambda, &["2019-09-30", "functions", name, "concurrency"], "").await;
-        Some(answer.map(|answer| number(&answer, &["ReservedConcurrentExecutions"]).ok().map(whole)))
+        let answer = reads.rest(Service::Lambda, &["2019-09-30", "functions", name, "concurrency"]).await;
+        // None is reserved where the answer is an empty object.
+        Some(answer.and_then(|answer| {
+            let is_reserved = answer.get("ReservedConcurrentExecutions").is_some();
+            is_reserved.then(|| number(&answer, &["ReservedConcurrentExecutions"]).map(whole)).transpose()
+        }))
     };
     let (vcpus, unreserved, health) = tokio::join!(vcpus, unreserved, health);
     ObservedQuotas { vcpus, unreserved, health }
+}
+
+/// What the metric of a quota counted last. Not every partition's quotas have one.
+async fn used(reads: &Reads, metric: Option<&Value>, now: OffsetDateTime) -> Result<Option<f64>, AwsError> {
+    let Some(metric) = metric.filter(|metric| metric.is_object()) else { return Ok(None) };
+    let statistic = text_at(metric, &["MetricStatisticRecommendation"]).unwrap_or("Maximum");
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut fields = vec![
+        field("Namespace", reads::text(metric, "MetricNamespace")?),
+        field("MetricName", reads::text(metric, "MetricName")?),
+        field("StartTime", &iso_time(now - USAGE_WITHIN)),
+        field("EndTime", &iso_time(now)),
+        field("Period", "300"),
+        field("Statistics.member.1", statistic),
+    ];
+    let dimensions = at(metric, &["MetricDimensions"]).and_then(Value::as_object).into_iter().flatten();
+    for (number, (name, value)) in dimensions.enumerate() {
+        fields.push(field(&format!("Dimensions.member.{}.Name", number + 1), name));
+        fields.push(field(&format!("Dimensions.member.{}.Value", number + 1), value.as_str().unwrap_or_default()));
+    }
+    let answer = reads.query(Service::CloudWatch, "GetMetricStatistics", &fields).await?;
+    last_counted(&answer, statistic)
+}
+
+/// Its points come in any order.
+fn last_counted(answer: &Value, statistic: &str) -> Result<Option<f64>, AwsError> {
+    let mut last: Option<(OffsetDateTime, f64)> = None;
+    for point in reads::list(answer, "Datapoints")? {
+        let counted = reads::text(point, statistic)?.parse::<f64>().ok();
+        let point = parse_time(reads::text(point, "Timestamp")?).zip(counted);
+        let point = point.ok_or_else(|| AwsError::Malformed("a point of time that cannot be understood".into()))?;
+        last = last.filter(|last| last.0 >= point.0).or(Some(point));
+    }
+    Ok(last.map(|(_, counted)| counted))
 }
 
 fn is_public(stack: &Stack) -> bool {
@@ -87,7 +145,7 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
         }
     }
     match &observed.vcpus {
-        Some(Ok(quota)) => judge_vcpus(*quota, wishes, &mut looked),
+        Some(Ok(quota)) => judge_vcpus(quota, wishes, &mut looked),
         Some(Err(error)) => unknown(&mut looked, "Fargate's quota", error, "servicequotas:GetServiceQuota"),
         None => {}
     }
@@ -131,19 +189,35 @@ fn unknown(looked: &mut Looked, subject: &str, error: &AwsError, permission: &st
     looked.found(QUOTAS_UNKNOWN.found(subject, sentence, format!("allow {permission}")));
 }
 
-fn judge_vcpus(quota: f64, wishes: &Wishes, looked: &mut Looked) {
-    let mut is_well = true;
-    for ((cpu, _), askers) in &wishes.fargate_sizes {
-        let Some(vcpus) = cpu_units(cpu).map(|units| f64::from(units) / 1024.0) else { continue };
-        if vcpus > quota {
-            is_well = false;
-            let sentence = format!("{} wants {vcpus} processors, and the account has {quota} of Fargate", who(askers));
-            let mend = "aws service-quotas request-service-quota-increase --service-code fargate --quota-code L-3032A538 \
+fn judge_vcpus(quota: &VcpuQuota, wishes: &Wishes, looked: &mut Looked) {
+    const MORE: &str = "aws service-quotas request-service-quota-increase --service-code fargate --quota-code L-3032A538 \
                         --desired-value …";
-            looked.found(VCPU_QUOTA_SMALL.found("Fargate's quota", sentence, mend));
+    let VcpuQuota { limit, used } = quota;
+    let sizes = wishes.fargate_sizes.iter().filter_map(|((cpu, _), askers)| {
+        let vcpus = f64::from(cpu_units(cpu)?) / 1024.0;
+        Some((vcpus, askers))
+    });
+    let (mut largest, mut is_well) = (0.0_f64, true);
+    for (vcpus, askers) in sizes {
+        largest = largest.max(vcpus);
+        if vcpus > *limit {
+            is_well = false;
+            let sentence = format!("{} wants {vcpus} processors, and the account has {limit} of Fargate", who(askers));
+            looked.found(VCPU_QUOTA_SMALL.found("Fargate's quota", sentence, MORE));
         }
     }
-    if is_well {
-        looked.is_well(Group::Quotas, format!("Fargate: the account has {quota} processors"));
+    match used {
+        Err(error) => unknown(looked, "what is used of Fargate's quota", error, "cloudwatch:GetMetricStatistics"),
+        Ok(Some(used)) if is_well && limit - used < largest => {
+            let sentence = format!(
+                "{used} of the account's {limit} processors of Fargate are in use: the largest task, of {largest}, has to wait"
+            );
+            looked.found(VCPU_QUOTA_USED.found("Fargate's quota", sentence, MORE));
+        }
+        Ok(used) if is_well => {
+            let in_use = used.map(|used| format!(", and {used} are in use")).unwrap_or_default();
+            looked.is_well(Group::Quotas, format!("Fargate: the account has {limit} processors{in_use}"));
+        }
+        Ok(_) => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use super::why;
 use crate::aws::AwsError;
-use crate::aws::reads::Reads;
+use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::config::Root;
 use crate::transport::shape::{items_at, text_at};
@@ -62,11 +62,16 @@ impl DeployedStack {
             Ok(stacks) => stacks,
             Err(error) => return Self::Unknown(why(&error)),
         };
-        let Some(mut stack) = stacks.iter().find_map(|stack| stack_of(stack, root)) else { return Self::Missing };
+        let mut stack = match of_root(&stacks, root) {
+            Ok(Some(stack)) => stack,
+            Ok(None) => return Self::Missing,
+            Err(error) => return Self::Unknown(why(&error)),
+        };
         let named = [("StackName".to_owned(), stack.name.clone())];
-        match reads.query(Service::CloudFormation, "DescribeStackResources", &named).await {
-            Ok(answer) => {
-                stack.resources = items_at(&answer, &["StackResources"]).iter().filter_map(resource_of).collect();
+        let answer = reads.query(Service::CloudFormation, "DescribeStackResources", &named).await;
+        match answer.and_then(|answer| resources_of(&answer)) {
+            Ok(resources) => {
+                stack.resources = resources;
                 Self::Found(Box::new(stack))
             }
             Err(error) => Self::Unknown(why(&error)),
@@ -74,9 +79,19 @@ impl DeployedStack {
     }
 }
 
-/// The stack, if it stands and polls for the root.
-fn stack_of(stack: &Value, root: &Root) -> Option<Stack> {
-    let status = text_at(stack, &["StackStatus"])?;
+/// The one among them that stands and polls for the root.
+fn of_root(stacks: &[Value], root: &Root) -> Result<Option<Stack>, AwsError> {
+    for stack in stacks {
+        if let Some(stack) = stack_of(stack, root)? {
+            return Ok(Some(stack));
+        }
+    }
+    Ok(None)
+}
+
+/// The stack, if it stands and polls for the root. One without outputs has no list of them.
+fn stack_of(stack: &Value, root: &Root) -> Result<Option<Stack>, AwsError> {
+    let status = reads::text(stack, "StackStatus")?;
     let is_there = !status.starts_with("DELETE_COMPLETE") && !status.starts_with("REVIEW_");
     let of_root = items_at(stack, &["Outputs"]).iter().any(|output| {
         text_at(output, &["OutputKey"]) == Some("ParameterRoot")
@@ -86,20 +101,28 @@ fn stack_of(stack: &Value, root: &Root) -> Option<Stack> {
         let text = |key| text_at(parameter, &[key]).unwrap_or_default().to_owned();
         (text("ParameterKey"), text("ParameterValue"))
     };
-    (is_there && of_root).then_some(Stack {
-        name: text_at(stack, &["StackName"])?.to_owned(),
-        parameters: items_at(stack, &["Parameters"]).iter().map(pair).collect(),
+    if !is_there || !of_root {
+        return Ok(None);
+    }
+    Ok(Some(Stack {
+        name: reads::text(stack, "StackName")?.to_owned(),
+        parameters: reads::list(stack, "Parameters")?.iter().map(pair).collect(),
         resources: BTreeMap::new(),
-    })
+    }))
 }
 
-fn resource_of(resource: &Value) -> Option<(String, String)> {
-    let status = text_at(resource, &["ResourceStatus"]).unwrap_or_default();
-    if status == "DELETE_COMPLETE" {
-        return None;
+/// Physical ids by logical ids. What was never made has no physical one.
+fn resources_of(answer: &Value) -> Result<BTreeMap<String, String>, AwsError> {
+    let mut resources = BTreeMap::new();
+    for resource in reads::list(answer, "StackResources")? {
+        let logical = reads::text(resource, "LogicalResourceId")?;
+        if reads::text(resource, "ResourceStatus")? != "DELETE_COMPLETE"
+            && let Some(physical) = text_at(resource, &["PhysicalResourceId"])
+        {
+            resources.insert(logical.to_owned(), physical.to_owned());
+        }
     }
-    let text = |key| text_at(resource, &[key]).map(str::to_owned);
-    Some((text("LogicalResourceId")?, text("PhysicalResourceId")?))
+    Ok(resources)
 }
 
 /// Logical id of the schedule.
@@ -110,20 +133,25 @@ pub async fn schedule(reads: &Reads, stack: &Stack) -> Result<Option<Schedule>, 
     let Some(id) = stack.resource(SCHEDULE) else { return Ok(None) };
     // `group|name`, or the name alone.
     let name = id.rsplit('|').next().unwrap_or(id);
-    match reads.rest(Service::Scheduler, &["schedules", name], "").await {
-        Ok(answer) => Ok(Some(Schedule {
-            name: name.to_owned(),
-            expression: text_at(&answer, &["ScheduleExpression"]).unwrap_or_default().to_owned(),
-            is_enabled: text_at(&answer, &["State"]) == Some("ENABLED"),
-        })),
+    match reads.rest(Service::Scheduler, &["schedules", name]).await {
+        Ok(answer) => schedule_of(name, &answer).map(Some),
         Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+fn schedule_of(name: &str, answer: &Value) -> Result<Schedule, AwsError> {
+    Ok(Schedule {
+        name: name.to_owned(),
+        expression: reads::text(answer, "ScheduleExpression")?.to_owned(),
+        is_enabled: reads::text(answer, "State")? == "ENABLED",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::testing::without_each;
     use super::*;
     use serde_json::json;
 
@@ -147,17 +175,45 @@ mod tests {
             ("DELETE_COMPLETE", "/psa/prod", false),
             ("REVIEW_IN_PROGRESS", "/psa/prod", false),
         ] {
-            assert_eq!(stack_of(&described(status, of), &root).is_some(), is_it, "{status} {of}");
+            assert_eq!(stack_of(&described(status, of), &root).unwrap().is_some(), is_it, "{status} {of}");
         }
-        let stack = stack_of(&described("CREATE_COMPLETE", "/psa/prod"), &root).unwrap();
+        let stack = stack_of(&described("CREATE_COMPLETE", "/psa/prod"), &root).unwrap().unwrap();
         assert_eq!((stack.parameter("ScheduleState"), stack.parameter("ClusterArns")), ("ENABLED", ""));
     }
 
     #[test]
     fn what_was_deleted_is_no_resource() {
-        let resource =
-            |status: &str| json!({"LogicalResourceId": "A", "PhysicalResourceId": "a", "ResourceStatus": status});
-        assert_eq!(resource_of(&resource("CREATE_COMPLETE")), Some(("A".into(), "a".into())));
-        assert_eq!(resource_of(&resource("DELETE_COMPLETE")), None);
+        let of = |status: &str, physical: &str| {
+            let one = json!({"LogicalResourceId": "A", "PhysicalResourceId": physical, "ResourceStatus": status});
+            resources_of(&json!({"StackResources": [one]})).unwrap()
+        };
+        assert_eq!(of("CREATE_COMPLETE", "a"), [("A".to_owned(), "a".to_owned())].into());
+        assert_eq!(of("DELETE_COMPLETE", "a"), BTreeMap::new());
+        assert_eq!(of("CREATE_FAILED", ""), BTreeMap::new());
+    }
+
+    #[test]
+    fn an_answer_that_lacks_something_says_nothing_of_what_there_is() {
+        let root = Root::new("/psa/prod");
+        let ours = described("CREATE_COMPLETE", "/psa/prod");
+        for (key, lacking) in without_each(&ours) {
+            let read = of_root(&[lacking], &root);
+            match key.as_str() {
+                // Stacks of others may have none at all.
+                "Outputs" => assert_eq!(read, Ok(None)),
+                _ => assert!(matches!(read, Err(AwsError::Malformed(_))), "{key}: {read:?}"),
+            }
+        }
+        let schedule = json!({"ScheduleExpression": "rate(1 minute)", "State": "ENABLED"});
+        assert!(schedule_of("psa", &schedule).unwrap().is_enabled);
+        for (key, lacking) in without_each(&schedule) {
+            assert!(matches!(schedule_of("psa", &lacking), Err(AwsError::Malformed(_))), "{key}");
+        }
+        let resource = json!({"LogicalResourceId": "A", "ResourceStatus": "CREATE_COMPLETE"});
+        for (key, lacking) in without_each(&resource) {
+            let read = resources_of(&json!({"StackResources": [lacking]}));
+            assert!(matches!(read, Err(AwsError::Malformed(_))), "{key}");
+        }
+        assert!(matches!(resources_of(&json!({})), Err(AwsError::Malformed(_))));
     }
 }

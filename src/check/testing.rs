@@ -92,6 +92,17 @@ pub(super) fn survey(launch: SurveyedLaunch) -> Survey {
     }
 }
 
+/// An answer without each of its members.
+pub(super) fn without_each(answer: &Value) -> Vec<(String, Value)> {
+    let whole = answer.as_object().unwrap();
+    let without = |key: &String| {
+        let mut lacking = whole.clone();
+        lacking.shift_remove(key);
+        (key.clone(), Value::Object(lacking))
+    };
+    whole.keys().map(without).collect()
+}
+
 /// Codes of the findings, in order.
 pub(super) fn codes(looked: &Looked) -> Vec<&'static str> {
     looked.findings.iter().map(|finding| finding.code).collect()

@@ -1,7 +1,7 @@
 //! What the runs of the agents want of ECS and of the network, launch by launch. Pure.
 
 use crate::config::AgentConfig;
-use crate::survey::{DEFAULTS, Reach, RenderedLaunch, Survey};
+use crate::survey::{DEFAULTS, Reach, RenderedLaunch, Survey, Undescribed};
 use crate::transport::shape::{at, items_at, text_at};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,7 +67,7 @@ pub struct Wishes {
     /// Networks.
     pub networks: BTreeMap<WantedNetwork, Askers>,
     /// Task definitions of which nothing is known, and why.
-    pub unknown_definitions: BTreeMap<String, String>,
+    pub unknown_definitions: BTreeMap<String, Undescribed>,
     /// Runs that go to other accounts: where to.
     pub elsewhere: BTreeMap<String, Askers>,
 }

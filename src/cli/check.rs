@@ -1,8 +1,8 @@
 //! `prefect-serverless-agent check`: how what [`crate::check`] found is shown.
 
 use super::args::CheckArgs;
-use super::output::{ADVICE_ON_AWS, Palette};
-use super::setting::source;
+use super::output::Palette;
+use super::setting::{clients, source};
 use super::{CliError, say};
 use crate::aws::AwsClients;
 use crate::aws::reads::Budget;
@@ -48,7 +48,7 @@ pub(super) async fn check(
             let end = Instant::now() + Duration::from_secs(args.timeout);
             let selected = Selected { agents: &args.agents, pre: args.pre, end };
             let looked = Box::pin(look(&source, selected, &aws, &environment, redaction)).await;
-            looked.map_err(|unknown| CliError::new(unknown, "name one of these with --agent"))?
+            looked?
         }
     };
     let shown = if json { format!("{}\n", looked.as_json()) } else { as_text(&looked, palette) };
@@ -91,16 +91,6 @@ async fn remote(args: &CheckArgs, root: &Root, aws: &AwsClients) -> Result<Looke
         let advice = "deploy the stack from the version of this command, or the other way round";
         CliError::new(format!("{function} answers as another version does"), advice)
     })
-}
-
-/// A file may be looked at where AWS is not set up: what needs AWS then says so.
-async fn clients(source: &Source, environment: &Environment) -> Result<AwsClients, CliError> {
-    let found = AwsClients::from_default_chain(environment).await;
-    let found = match (source, found) {
-        (Source::File { .. }, Err(_)) => AwsClients::as_far_as_configured(environment),
-        (_, found) => found,
-    };
-    found.map_err(|error| CliError::new(error, ADVICE_ON_AWS))
 }
 
 fn exit_code(looked: &Looked) -> ExitCode {

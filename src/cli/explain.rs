@@ -3,26 +3,24 @@
 mod choice;
 
 use super::args::ExplainArgs;
-use super::output::explain::{Explained, as_json, as_text};
-use super::output::{self, Palette};
-use super::setting::{root_of, text_of};
+use super::output::Palette;
+use super::output::explain::{Explanation, as_json, as_text};
+use super::setting::{clients, read_below, source};
 use super::{CliError, say};
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Parameter, Root, Rules, WorkerRules,
-    from_file, load,
+    AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Root, UnknownAgent, from_file, load,
 };
 use crate::explain::facts::{AgentView, Facts, Tasks};
 use crate::explain::read::{self, Whereabouts};
 use crate::explain::{story, verdict};
 use crate::functions::health::facts_among;
 use crate::health::{AgentFacts, Health};
-use crate::model::Generation;
 use crate::orchestrator::Orchestrator;
 use crate::orchestrator::run_facts::RunFacts;
 use crate::platform::ecs::AgentEcs;
-use crate::poll::PrefectBuilder;
+use crate::poll::{PollError, PrefectBuilder, Source};
 use crate::redaction::Redaction;
 use choice::choose;
 use futures_util::future::join_all;
@@ -34,8 +32,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Parameter Store is asked for so long at most.
-const PARAMETERS_PATIENCE: Duration = Duration::from_secs(30);
 /// Prefect is.
 const PREFECT_PATIENCE: Duration = Duration::from_secs(30);
 /// ECS is.
@@ -111,7 +107,7 @@ pub(super) async fn explain(
     unknown.extend(facts.run.as_ref().err().map(|why| format!("Prefect: {why}")));
     unknown.extend(facts.run.iter().flat_map(|run| run.unknown.iter().map(|what| format!("Prefect: {what}"))));
     unknown.extend(facts.tasks.unknown.iter().map(|what| format!("ECS: {what}")));
-    let told = Explained { events: story::events(&facts), verdict, unknown, facts: &facts };
+    let told = Explanation { events: story::events(&facts), verdict, unknown, facts: &facts };
     if json {
         say(&mut std::io::stdout(), &format!("{}\n", redaction.value(as_json(&told))));
     } else {
@@ -126,39 +122,24 @@ async fn scene(
     environment: &Environment,
     redaction: &Redaction,
 ) -> Result<(Scene, Arc<AwsClients>), CliError> {
-    let unusable = |error| CliError::new(error, output::ADVICE_ON_AWS);
-    if let Some(file) = &args.config {
-        let path = file.display().to_string();
-        let text = text_of(file).map_err(|error| {
-            CliError::new(format!("cannot read {path}: {error}"), "name a readable YAML or JSON file with --config")
-        })?;
-        let agent = from_file(&text, &path, environment);
-        agent.result.as_ref().map_err(CliError::configuration)?;
-        redaction.know_agents(std::slice::from_ref(&agent));
-        let health = BTreeMap::new();
-        let scene = Scene { root: None, path, agents: vec![agent], health, unknown: Vec::new() };
-        let aws = AwsClients::from_default_chain(environment).await;
-        // Prefect may be within reach all the same.
-        let aws = aws.or_else(|_| AwsClients::as_far_as_configured(environment)).map_err(unusable)?;
-        return Ok((scene, Arc::new(aws)));
-    }
-    let root = root_of(args.root.as_deref(), environment)?;
-    let path = root.as_str().to_owned();
-    let mut scene = Scene { root: Some(root), path, agents: Vec::new(), health: BTreeMap::new(), unknown: Vec::new() };
-    let aws = AwsClients::from_default_chain(environment).await.map_err(unusable)?;
-    let read = read_parameters(&mut scene, &aws, environment, redaction);
-    let read = tokio::time::timeout(PARAMETERS_PATIENCE, read).await;
-    read.map_err(|_| {
-        let message = format!("Parameter Store did not answer within {} s", PARAMETERS_PATIENCE.as_secs());
-        CliError::new(message, output::ADVICE_ON_AWS)
-    })??;
-    if let Some(name) = &args.agent {
-        if !scene.agents.iter().any(|agent| agent.agent == *name) {
-            let known = scene.agents.iter().map(|agent| agent.agent.as_str()).collect::<Vec<_>>().join(", ");
-            let message = format!("there is no agent {name:?}; configured are: {known}");
-            return Err(CliError::new(message, "name one of these with --agent"));
+    let source = source(args.root.as_deref(), args.config.as_deref(), environment)?;
+    let (path, root, agents) = match &source {
+        Source::File { path, text } => {
+            let agent = from_file(text, path, environment);
+            agent.result.as_ref().map_err(CliError::configuration)?;
+            redaction.know_agents(std::slice::from_ref(&agent));
+            (path.clone(), None, vec![agent])
         }
-        scene.agents.retain(|agent| agent.agent == *name);
+        Source::Parameters(root) => (root.as_str().to_owned(), Some(root.clone()), Vec::new()),
+    };
+    let aws = clients(&source, environment).await?;
+    let mut scene = Scene { root, path, agents, health: BTreeMap::new(), unknown: Vec::new() };
+    if let Source::Parameters(root) = &source {
+        read_parameters(&mut scene, root, &aws, redaction).await?;
+        if let Some(name) = &args.agent {
+            UnknownAgent::among(std::slice::from_ref(name), scene.agents.iter().map(|agent| &agent.agent))?;
+            scene.agents.retain(|agent| agent.agent == *name);
+        }
     }
     Ok((scene, Arc::new(aws)))
 }
@@ -166,35 +147,34 @@ async fn scene(
 /// Configurations must be there; of secrets and state, what may not be read is said.
 async fn read_parameters(
     scene: &mut Scene,
+    root: &Root,
     aws: &AwsClients,
-    environment: &Environment,
     redaction: &Redaction,
 ) -> Result<(), CliError> {
-    let Some(root) = &scene.root else { return Ok(()) };
     let (config, secrets, state) = (root.config(), root.secrets(), root.state());
-    let (config, secrets, state) = tokio::join!(
-        aws.ssm.parameters_by_path(&config, true, false),
-        aws.ssm.parameters_by_path(&secrets, true, true),
-        aws.ssm.parameters_by_path(&state, true, false),
-    );
-    let mut parameters: Vec<Parameter> = config.map_err(|error| {
-        let message = format!("the parameters below {} cannot be read: {error}", root.as_str());
-        CliError::new(message, output::ADVICE_ON_AWS)
-    })?;
+    let read = async {
+        let (config, secrets, state) = tokio::join!(
+            aws.ssm.parameters_by_path(&config, true, false),
+            aws.ssm.parameters_by_path(&secrets, true, true),
+            aws.ssm.parameters_by_path(&state, true, false),
+        );
+        Ok((config?, secrets, state))
+    };
+    let (mut parameters, secrets, state) = read_below(root, read).await?;
     match secrets {
         Ok(secrets) => parameters.extend(secrets),
         Err(error) => scene.unknown.push(format!("the agents' secrets, so that Prefect is asked without: {error}")),
     }
     redaction.know_parameters(root, &parameters);
-    scene.agents = load(root, &parameters, environment).agents;
+    // As the functions see it: nothing of this shell stands in for what a configuration does not say.
+    scene.agents = load(root, &parameters, &Environment::default()).agents;
     redaction.know_agents(&scene.agents);
     match state {
         Ok(state) => scene.health = facts_among(root, &scene.agents, &state),
         Err(error) => scene.unknown.push(format!("what the polls wrote down: {error}")),
     }
     if scene.agents.is_empty() {
-        let message = format!("no agent is configured: there is no parameter {}/<agent>", root.config());
-        return Err(CliError::new(message, "check --root, and the region of this shell"));
+        return Err(CliError::from(&PollError::NoAgents(root.as_str().to_owned())));
     }
     Ok(())
 }
@@ -301,10 +281,11 @@ async fn facts(scene: &Scene, aws: &AwsClients, asked: AskedAgent<'_>, subject: 
     };
     let flow_run_id = run.as_ref().map_or_else(|_| subject.shown().to_owned(), |run| run.id.clone());
     let tasks = match whereabouts {
-        None => Tasks { not_asked: true, ..Tasks::default() },
+        // It was never claimed.
+        None => Tasks::default(),
         Some(whereabouts) => {
             let aws = aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
-            let names = (agent.agent.as_str(), flow_run_id.as_str(), view.generation);
+            let names = (agent.agent.as_str(), flow_run_id.as_str(), view.generation());
             let read = read::tasks(&aws, names, &whereabouts);
             tokio::time::timeout(ECS_PATIENCE, read).await.unwrap_or_else(|_| Tasks {
                 unknown: vec![format!("no answer within {} s", ECS_PATIENCE.as_secs())],
@@ -322,23 +303,10 @@ fn view(scene: &Scene, agent: &LoadedAgent, config: &AgentConfig) -> AgentView {
         Health::of(&one, SystemClock.now()).agents.remove(&agent.agent)
     });
     let status = known.and_then(|known| known.status.as_ref());
-    let (generation, prefect) = match &config.generation {
-        GenerationConfig::One(one) if one.rules == Rules::V0_15 => (Generation::One, "0.15"),
-        GenerationConfig::One(_) => (Generation::One, "1"),
-        GenerationConfig::Three(three) if three.rules == WorkerRules::Two => (Generation::TwoOrThree, "2"),
-        GenerationConfig::Three(_) => (Generation::TwoOrThree, "3"),
-    };
+    let configured = known.and_then(|known| known.configuration);
     AgentView {
-        name: agent.agent.clone(),
-        generation,
-        prefect,
-        prefetch: config.prefetch,
-        poll_interval: config.poll_interval,
-        orphan_after: config.orphan_after,
-        max_launch_attempts: config.max_launch_attempts,
-        cancel_grace: config.cancel_grace,
-        forward_log_lines: config.forward_log_lines,
-        max_polls: known.and_then(|known| known.configuration?.max_polls),
+        config: config.clone(),
+        max_polls: configured.map_or(config.max_polls, |configured| configured.max_polls),
         deferred: status.map(|status| status.counts.deferred),
         health,
         root: scene.root.as_ref().map(|root| root.as_str().to_owned()),

@@ -33,11 +33,12 @@ mod terminal;
 pub use args::Cli;
 
 use crate::clock::SystemClock;
-use crate::config::Environment;
+use crate::config::{Environment, UnknownAgent};
 use crate::model::ErrorKind;
 use crate::platform::ecs::AgentEcs;
 use crate::platform::process::Processes;
 use crate::platform::process::supervisor::supervise;
+use crate::poll::PollError;
 use crate::redaction::Redaction;
 use crate::telemetry;
 use args::{Command, PlatformName};
@@ -64,6 +65,19 @@ impl CliError {
     fn configuration(message: impl std::fmt::Display) -> Self {
         let advice = output::advice_on_kind(Some(ErrorKind::Configuration));
         Self { is_configuration: true, ..Self::new(message, advice) }
+    }
+}
+
+impl From<&PollError> for CliError {
+    fn from(error: &PollError) -> Self {
+        let is_configuration = matches!(error, PollError::NoAgents(_) | PollError::UnknownAgent(_));
+        Self { is_configuration, ..Self::new(error, output::advice_on_poll_error(error)) }
+    }
+}
+
+impl From<UnknownAgent> for CliError {
+    fn from(error: UnknownAgent) -> Self {
+        Self::from(&PollError::from(error))
     }
 }
 

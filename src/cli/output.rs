@@ -98,9 +98,8 @@ fn status(agent: &AgentReport) -> Cell {
     if agent.ok {
         return Cell("ok".to_owned(), Tone::Good);
     }
-    // The kind's name, as health shows it.
-    let kind = serde_json::to_value(agent.error_kind).ok();
-    let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("failed");
+    // As health shows it.
+    let kind = agent.error_kind.map_or("failed", ErrorKind::name);
     let tone = if agent.failed_itself() { Tone::Bad } else { Tone::Doubtful };
     Cell(kind.to_owned(), tone)
 }
@@ -241,7 +240,7 @@ pub(super) fn advice_on_poll_error(error: &PollError) -> &'static str {
         PollError::NoAgents(_) => {
             "or check --root: the parameters are looked for below it, in the region of this shell"
         }
-        PollError::UnknownAgent { .. } => "name one of these with --agent",
+        PollError::UnknownAgent(_) => "name one of these with --agent",
         PollError::Deadline(_) => "try again, or give it more time with --timeout",
     }
 }

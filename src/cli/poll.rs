@@ -11,6 +11,7 @@ use crate::platform::ecs::AgentEcs;
 use crate::poll::dry_run::Record;
 use crate::poll::{AgentReport, Report, Selection};
 use crate::redaction::Redaction;
+use crate::state::polls::advice_when_stopped;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ pub(super) async fn poll(
         }
         None => deployment.poll(&selection, &invocation).await,
     };
-    let report = polled.map_err(|error| CliError::new(&error, output::advice_on_poll_error(&error)))?;
+    let report = polled.map_err(|error| CliError::from(&error))?;
     let shown = match (&record, json) {
         (None, true) => format!("{}\n", json!(report)),
         (None, false) => table(&report, palette),
@@ -74,12 +75,7 @@ fn say_troubles(report: &Report, selection: &Selection, root: Option<&str>, reda
             if agent.failed_itself() { complain(&trouble, redaction) } else { note(&trouble, redaction) }
         }
         if agent.stopped {
-            let advice = match root {
-                Some(root) => {
-                    format!("raise max_polls, or delete the parameter {root}/state/{name}/polls to count anew")
-                }
-                None => "raise max_polls".to_owned(),
-            };
+            let advice = advice_when_stopped(root, name);
             say(&mut std::io::stderr(), &format!("note: agent {name} has had its max_polls: {advice}\n"));
         }
     }

@@ -3,11 +3,11 @@
 use super::CliError;
 use super::args::SettingArgs;
 use super::output::ADVICE_ON_AWS;
-use crate::aws::AwsClients;
+use crate::aws::{AwsClients, AwsError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root, from_file};
 use crate::platform::AgentPlatform;
-use crate::poll::{Deployment, Invocation, Selection, Source};
+use crate::poll::{Deployment, Invocation, PollError, Selection, Source};
 use crate::redaction::Redaction;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
@@ -21,6 +21,9 @@ const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The environment variable that names the root, as for the functions.
 const ROOT_VARIABLE: &str = "PARAMETER_ROOT";
+
+/// Whoever only looks waits so long for Parameter Store at most.
+const PARAMETERS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a command polls.
 pub(super) struct Setting<P> {
@@ -61,6 +64,23 @@ pub(super) fn source(root: Option<&str>, config: Option<&Path>, environment: &En
         return Ok(Source::File { path, text });
     }
     root_of(root, environment).map(Source::Parameters)
+}
+
+/// For what is only looked at: a file may be looked at where AWS is not set up, and what needs AWS then says so.
+pub(super) async fn clients(source: &Source, environment: &Environment) -> Result<AwsClients, CliError> {
+    let found = AwsClients::from_default_chain(environment).await;
+    let found = match (source, found) {
+        (Source::File { .. }, Err(_)) => AwsClients::as_far_as_configured(environment),
+        (Source::File { .. } | Source::Parameters(_), found) => found,
+    };
+    found.map_err(|error| CliError::new(error, ADVICE_ON_AWS))
+}
+
+/// What is read from Parameter Store below a root to be looked at, within its time.
+pub(super) async fn read_below<T>(root: &Root, read: impl Future<Output = Result<T, AwsError>>) -> Result<T, CliError> {
+    let too_late = |_| AwsError::NoAnswer(format!("within {} s", PARAMETERS_PATIENCE.as_secs()));
+    let read = tokio::time::timeout(PARAMETERS_PATIENCE, read).await.map_err(too_late).flatten();
+    read.map_err(|error| CliError::from(&PollError::Parameters { root: root.as_str().to_owned(), error }))
 }
 
 /// The root of the parameters: an argument beats the environment.

@@ -136,9 +136,7 @@ impl<P: AgentPlatform<SystemClock>> Loop<P> {
 /// What no further poll can heal without a person: better said at the start than logged all night.
 fn hopeless(polled: &Result<Report, PollError>) -> Option<CliError> {
     match polled {
-        Err(error @ (PollError::NoAgents(_) | PollError::UnknownAgent { .. })) => {
-            Some(CliError::new(error, output::advice_on_poll_error(error)))
-        }
+        Err(error @ (PollError::NoAgents(_) | PollError::UnknownAgent(_))) => Some(error.into()),
         Err(PollError::Parameters { .. } | PollError::Deadline(_)) => None,
         Ok(report) => {
             let wrong = |kind| kind == Some(ErrorKind::Configuration);

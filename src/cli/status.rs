@@ -2,16 +2,16 @@
 
 use super::args::StatusArgs;
 use super::output::{self, Palette};
-use super::setting::root_of;
+use super::setting::{clients, read_below, root_of};
 use super::start::StopSignal;
 use super::{CliError, complain, say};
-use crate::aws::AwsClients;
 use crate::aws::ssm::Ssm;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Environment, Root};
+use crate::config::{Environment, Root, UnknownAgent};
 use crate::functions::health;
 use crate::health::status::Overall;
 use crate::health::{AgentFacts, Health};
+use crate::poll::{PollError, Source};
 use crate::redaction::Redaction;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -21,9 +21,6 @@ use time::OffsetDateTime;
 
 /// The exit code when an agent is failing.
 const FAILING: u8 = 3;
-
-/// One look takes no longer.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a terminal takes for: from the top, with nothing left of what was there.
 const REDRAW: &str = "\x1b[1;1H\x1b[2J";
@@ -36,11 +33,10 @@ pub(super) async fn status(
     redaction: &Redaction,
 ) -> Result<ExitCode, CliError> {
     let root = root_of(args.root.as_deref(), &environment)?;
-    let aws = AwsClients::from_default_chain(&environment).await;
-    let aws = aws.map_err(|error| CliError::new(error, output::ADVICE_ON_AWS))?;
+    let aws = clients(&Source::Parameters(root.clone()), &environment).await?;
     let is_terminal = std::io::stdout().is_terminal();
     let shown = Shown { palette: Palette::for_terminal(is_terminal, &environment), json };
-    let look = || look(&root, &aws.ssm, &environment, &args.agents);
+    let look = || look(&root, &aws.ssm, &args.agents);
     if !args.watch {
         let facts = look().await?;
         let (text, code) = shown.of(&facts, SystemClock.now());
@@ -98,29 +94,14 @@ impl Shown {
 }
 
 /// What is known of the agents that were asked for.
-async fn look(
-    root: &Root,
-    ssm: &Ssm,
-    environment: &Environment,
-    names: &[String],
-) -> Result<BTreeMap<String, AgentFacts>, CliError> {
-    let read = tokio::time::timeout(PATIENCE, health::facts(root, ssm, environment)).await;
-    let unread = |why: String| {
-        let message = format!("the parameters below {} cannot be read: {why}", root.as_str());
-        CliError::new(message, output::ADVICE_ON_AWS)
-    };
-    let read = read.map_err(|_| unread(format!("no answer within {} s", PATIENCE.as_secs())))?;
-    let mut facts = read.map_err(|error| unread(error.to_string()))?;
+async fn look(root: &Root, ssm: &Ssm, names: &[String]) -> Result<BTreeMap<String, AgentFacts>, CliError> {
+    // As the functions see it: nothing of this shell stands in for what a configuration does not say.
+    let environment = Environment::default();
+    let mut facts = read_below(root, health::facts(root, ssm, &environment)).await?;
     if facts.is_empty() {
-        let message = format!("no agent is configured: there is no parameter {}/<agent>", root.config());
-        let advice = "check --root, and the region of this shell; `push` writes a configuration";
-        return Err(CliError { is_configuration: true, ..CliError::new(message, advice) });
+        return Err(CliError::from(&PollError::NoAgents(root.as_str().to_owned())));
     }
-    if let Some(unknown) = names.iter().find(|name| !facts.contains_key(*name)) {
-        let known = facts.into_keys().collect::<Vec<_>>().join(", ");
-        let message = format!("there is no agent {unknown:?}; configured are: {known}");
-        return Err(CliError { is_configuration: true, ..CliError::new(message, "name one of these with --agent") });
-    }
+    UnknownAgent::among(names, facts.keys())?;
     facts.retain(|name, _| names.is_empty() || names.contains(name));
     Ok(facts)
 }

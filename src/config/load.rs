@@ -34,6 +34,31 @@ pub struct LoadedAgent {
     pub result: Result<(AgentConfig, AgentSecrets), ConfigErrors>,
 }
 
+/// An agent is asked for that is not configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no agent {name:?}; configured are: {known}")]
+pub struct UnknownAgent {
+    /// Its name.
+    pub name: String,
+    /// Those that are.
+    pub known: String,
+}
+
+impl UnknownAgent {
+    /// The first of these names that is not configured is an error.
+    pub fn among<'a>(
+        names: &[String],
+        configured: impl IntoIterator<Item = &'a String, IntoIter: Clone>,
+    ) -> Result<(), Self> {
+        let configured = configured.into_iter();
+        let Some(name) = names.iter().find(|name| !configured.clone().any(|known| known == *name)) else {
+            return Ok(());
+        };
+        let known = configured.map(String::as_str).collect::<Vec<_>>().join(", ");
+        Err(Self { name: name.clone(), known })
+    }
+}
+
 /// Reads the parameters below `root`; others are ignored.
 pub fn load(root: &Root, parameters: &[Parameter], environment: &Environment) -> Loaded {
     let mut loaded = Loaded::default();

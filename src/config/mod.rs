@@ -18,9 +18,10 @@ pub use agent::{ConfigSource, apply_backend_settings, read_agent};
 pub use documents::{DocumentKind, check_document, read_yaml};
 pub use environment::ClientHeaders;
 pub use errors::{ConfigErrors, Problem};
-pub use load::{Loaded, LoadedAgent, Parameter, Root, from_file, is_agent_name, load};
+pub use load::{Loaded, LoadedAgent, Parameter, Root, UnknownAgent, from_file, is_agent_name, load};
 
 use crate::ecs_model::UnknownMembers;
+use crate::model::Generation;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -81,6 +82,26 @@ pub enum GenerationConfig {
     One(Prefect1Config),
     /// Prefect 2 and 3.
     Three(Prefect3Config),
+}
+
+impl GenerationConfig {
+    /// Whose rules hold for its runs.
+    pub fn generation(&self) -> Generation {
+        match self {
+            Self::One(_) => Generation::One,
+            Self::Three(_) => Generation::TwoOrThree,
+        }
+    }
+
+    /// Which Prefect it is, as configurations spell it.
+    pub fn prefect(&self) -> &'static str {
+        match self {
+            Self::One(Prefect1Config { rules: Rules::V0_15, .. }) => "0.15",
+            Self::One(Prefect1Config { rules: Rules::V1, .. }) => "1",
+            Self::Three(Prefect3Config { rules: WorkerRules::Two, .. }) => "2",
+            Self::Three(Prefect3Config { rules: WorkerRules::Three, .. }) => "3",
+        }
+    }
 }
 
 /// Settings of an agent that serves an `ecs` work pool of Prefect 2 or 3.

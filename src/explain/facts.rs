@@ -1,11 +1,11 @@
 //! What was observed of one flow run: by Prefect, by ECS, and by what the agent wrote down. Nothing here decides.
 
+use crate::config::AgentConfig;
 use crate::health::status::AgentHealth;
 use crate::model::Generation;
 use crate::orchestrator::run_facts::RunFacts;
 use crate::task_events::event::TaskEvent;
 use crate::task_events::perform::LogStream;
-use std::time::Duration;
 use time::OffsetDateTime;
 
 /// All that is known of a run when its story is told.
@@ -30,32 +30,14 @@ pub struct Tasks {
     pub found: Vec<TaskFacts>,
     /// What could not be asked, and why. With any of these, that nothing was found proves nothing.
     pub unknown: Vec<String>,
-    /// There was no reason to ask: the run was never claimed.
-    pub not_asked: bool,
 }
 
 /// What matters of an agent.
 #[derive(Debug, Clone)]
 pub struct AgentView {
-    /// Its name in the deployment.
-    pub name: String,
-    /// Whose rules hold.
-    pub generation: Generation,
-    /// Which Prefect, as its configuration spells it: `3`, `2`, `1`, `0.15`.
-    pub prefect: &'static str,
-    /// How long a poll looks ahead.
-    pub prefetch: Duration,
-    /// Period of the schedule.
-    pub poll_interval: Duration,
-    /// A claim without a task is finished after so long.
-    pub orphan_after: Duration,
-    /// Launches of one run at most.
-    pub max_launch_attempts: u32,
-    /// A cancelled flow gets so long to end by itself.
-    pub cancel_grace: Duration,
-    /// Lines of a dead container's log that are forwarded.
-    pub forward_log_lines: u32,
-    /// Polls before it stops.
+    /// Its configuration.
+    pub config: AgentConfig,
+    /// Polls before it stops, after settings kept in the backend.
     pub max_polls: Option<u64>,
     /// Runs that the last poll left for a later one.
     pub deferred: Option<u64>,
@@ -64,6 +46,13 @@ pub struct AgentView {
     pub health: Option<AgentHealth>,
     /// The root of the deployment's parameters.
     pub root: Option<String>,
+}
+
+impl AgentView {
+    /// Whose rules hold.
+    pub fn generation(&self) -> Generation {
+        self.config.generation.generation()
+    }
 }
 
 /// A task of the run.

@@ -12,6 +12,6 @@ pub mod facts;
 pub mod read;
 pub mod story;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod verdict;
 pub mod words;

@@ -1,14 +1,15 @@
 //! The thin edge: asks ECS for the tasks of a run. Every question is a read, and there are few of them.
 
 use super::facts::{TaskFacts, Tasks};
-use crate::aws::{AgentAws, AwsError};
+use crate::aws::AgentAws;
 use crate::model::{Generation, Phase};
 use crate::orchestrator::run_facts::RunFacts;
+use crate::platform::ecs::listing::listed_tasks;
 use crate::platform::{self, Place, ecs::target::LaunchTarget};
 use crate::task_events::event::{TaskEvent, instant_of};
 use crate::task_events::perform::log_stream;
 use crate::transport::shape::text_at;
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,14 +68,20 @@ pub async fn tasks(
     let (mut arns, mut unknown) = (BTreeMap::<String, BTreeSet<String>>::new(), Vec::new());
     // Those that are listed as to be running.
     let mut running: Vec<String> = Vec::new();
-    let listings = whereabouts.clusters.iter().map(|cluster| listed(aws, cluster, &started_by));
+    let listings = whereabouts.clusters.iter().map(|cluster| listed_tasks(&aws.ecs, Some(cluster), &started_by));
     for (cluster, listed) in whereabouts.clusters.iter().zip(join_all(listings).await) {
-        running.extend(listed.0.iter().flatten().cloned());
-        for listed in [listed.0, listed.1] {
-            match listed {
-                Ok(listed) => arns.entry(cluster.clone()).or_default().extend(listed),
-                Err(error) => note(&mut unknown, format!("tasks in {} (ecs:ListTasks): {error}", shown(cluster))),
+        let why_not = match listed {
+            Ok(Some(listed)) => {
+                arns.entry(cluster.clone()).or_default().extend(listed.arns().cloned());
+                running.extend(listed.running);
+                listed.warning
             }
+            // It may be another region's or account's.
+            Ok(None) => Some(format!("ECS in {} does not know the cluster", aws.region)),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why_not {
+            note(&mut unknown, format!("tasks in {} (ecs:ListTasks): {why}", shown(cluster)));
         }
     }
     if let Some((cluster, arn)) = &whereabouts.recorded
@@ -120,15 +127,7 @@ pub async fn tasks(
             Err(error) => note(&mut unknown, format!("the log (ecs:DescribeTaskDefinition): {error}")),
         }
     }
-    Tasks { found, unknown, not_asked: false }
-}
-
-type Listed = Result<Vec<String>, AwsError>;
-
-/// Tasks that run or are to run, and those that stop or have stopped.
-async fn listed(aws: &AgentAws, cluster: &str, started_by: &str) -> (Listed, Listed) {
-    let cluster = Some(cluster);
-    join(aws.ecs.list_tasks(cluster, started_by), aws.ecs.list_stopping_tasks(cluster, started_by)).await
+    Tasks { found, unknown }
 }
 
 /// Each once: two questions of one kind are refused alike.

@@ -79,7 +79,7 @@ fn marked(facts: &Facts, state: &StateFacts, mark: &Mark) -> String {
     let whose = if state.is_ours { "this agent".to_owned() } else { format!("another agent, {}", mark.agent) };
     let start = |name: &str| name.chars().take(TOKEN_SHOWN).collect::<String>();
     let (token, epoch) = (start(&mark.token), start(&mark.epoch));
-    let attempt = format!("attempt {} of {}", mark.attempt, facts.agent.max_launch_attempts);
+    let attempt = format!("attempt {} of {}", mark.attempt, facts.agent.config.max_launch_attempts);
     let place = if mark.place.is_empty() { String::new() } else { format!(", cluster {}", mark.place) };
     if state.is_claim {
         format!(": claimed by {whose} ({attempt}, epoch {epoch}, token {token}…{place})")

@@ -58,6 +58,10 @@ pub enum Standing {
     AgentOff,
     /// It is due, and its agent does not poll well.
     AgentFailing,
+    /// It is due, and Prefect is in maintenance.
+    Maintenance,
+    /// It is due, and the last poll of an agent that is well had trouble.
+    BadPoll,
     /// It is due, and the next poll finds it.
     Due,
     /// It is due, and the last poll left it.
@@ -142,7 +146,7 @@ impl<'a> About<'a> {
     }
 
     fn launched_by(&self, task: &TaskFacts) -> LaunchedBy {
-        let ours = crate::platform::started_by(&self.facts.agent.name, &self.run.id);
+        let ours = crate::platform::started_by(&self.facts.agent.config.agent, &self.run.id);
         if task.task.task.started_by.as_ref() == Some(&ours) { LaunchedBy::Here } else { LaunchedBy::ByWorker }
     }
 
@@ -162,8 +166,13 @@ impl<'a> About<'a> {
         live.collect()
     }
 
+    /// Whether all its tasks are known.
+    fn knows_tasks(&self) -> bool {
+        self.facts.tasks.unknown.is_empty()
+    }
+
     fn diagnosis(&self, task: &TaskFacts) -> Diagnosis {
-        Diagnosis::of(&task.task, self.facts.agent.generation)
+        Diagnosis::of(&task.task, self.facts.agent.generation())
     }
 
     fn relative(&self, at: OffsetDateTime) -> String {

@@ -1,7 +1,7 @@
 //! Times and texts as people say them.
 
-use time::OffsetDateTime;
 use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 
 /// A span in its two largest units: `12 s`, `5 min`, `2 h 5 min`, `3 d 4 h`. What is negative is nothing.
 pub fn span(span: time::Duration) -> String {
@@ -23,8 +23,10 @@ pub fn relative(instant: OffsetDateTime, now: OffsetDateTime) -> String {
 
 /// A time of day, with its day where that is not today's: `14:02:10`, `2026-11-23 14:02:10`. All times are UTC.
 pub fn clock(instant: OffsetDateTime, now: OffsetDateTime) -> String {
-    let instant = instant.to_offset(time::UtcOffset::UTC);
-    let shown = if instant.date() == now.to_offset(time::UtcOffset::UTC).date() {
+    // A time that UTC has no date for is shown in its own offset.
+    let in_utc = |time: OffsetDateTime| time.checked_to_offset(UtcOffset::UTC);
+    let Some(instant) = in_utc(instant) else { return instant.to_string() };
+    let shown = if in_utc(now).is_some_and(|now| now.date() == instant.date()) {
         instant.format(format_description!("[hour]:[minute]:[second]"))
     } else {
         instant.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second]"))
@@ -61,5 +63,6 @@ mod tests {
         assert_eq!(relative(now + time::Duration::seconds(33), now), "in 33 s");
         assert_eq!(clock(datetime!(2026-11-24 01:02:03.5 +1), now), "00:02:03");
         assert_eq!(clock(datetime!(2026-11-23 23:59:59 UTC), now), "2026-11-23 23:59:59");
+        assert_eq!(clock(datetime!(9999-12-31 23:59:59 -1), now), "9999-12-31 23:59:59.0 -01:00:00");
     }
 }

@@ -48,7 +48,7 @@ fn failure(error: &PollError) -> InvocationError {
     let error_type = match error {
         PollError::Parameters { .. } | PollError::Deadline(_) => "PollFailed",
         PollError::NoAgents(_) => "ConfigurationError",
-        PollError::UnknownAgent { .. } => "BadEvent",
+        PollError::UnknownAgent(_) => "BadEvent",
     };
     InvocationError::new(error_type, error.to_string())
 }

@@ -89,6 +89,20 @@ pub enum AgentStatus {
     Failing,
 }
 
+impl AgentStatus {
+    /// Its name, as the health page shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Starting => "starting",
+            Self::Stopped => "stopped",
+            Self::Disabled => "disabled",
+            Self::Maintenance => "maintenance",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 impl Health {
     /// The truth about all configured agents.
     pub fn of(agents: &BTreeMap<String, AgentFacts>, now: OffsetDateTime) -> Self {
@@ -164,6 +178,19 @@ mod tests {
 
     fn status_of(facts: &AgentFacts) -> AgentStatus {
         AgentHealth::of(facts, NOW).status
+    }
+
+    #[test]
+    fn what_an_agent_is_like_is_named_as_the_page_shows_it() {
+        let all = [
+            AgentStatus::Ok,
+            AgentStatus::Starting,
+            AgentStatus::Stopped,
+            AgentStatus::Disabled,
+            AgentStatus::Maintenance,
+            AgentStatus::Failing,
+        ];
+        assert_eq!(serde_json::json!(all), serde_json::json!(all.map(AgentStatus::name)));
     }
 
     #[test]

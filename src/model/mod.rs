@@ -37,6 +37,23 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Its name, as statuses and reports are written with it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::ApiUnreachable => "api-unreachable",
+            Self::Unauthorised => "unauthorised",
+            Self::Throttled => "throttled",
+            Self::Maintenance => "maintenance",
+            Self::ApiError => "api-error",
+            Self::Aws => "aws",
+            Self::Platform => "platform",
+            Self::ParameterStore => "parameter-store",
+            Self::Deadline => "deadline",
+            Self::Internal => "internal",
+        }
+    }
+
     /// Trouble that maintenance explains: what is on the other side of the API.
     pub fn is_explained_by_maintenance(self) -> bool {
         matches!(self, Self::ApiUnreachable | Self::Throttled | Self::ApiError | Self::Deadline)
@@ -292,6 +309,37 @@ impl Phase {
     }
 }
 
+/// How a flow run has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// As it should.
+    Well,
+    /// As a user wanted it.
+    Cancelled,
+    /// In a failure.
+    Badly,
+}
+
+impl RunEnd {
+    /// Of a flow run of Prefect 1 that has ended, by its state.
+    pub fn of_prefect_1(state: &str) -> Self {
+        match state {
+            "Success" | "Finished" | "Skipped" | "Cached" | "Mapped" | "Looped" => Self::Well,
+            "Cancelled" => Self::Cancelled,
+            _ => Self::Badly,
+        }
+    }
+
+    /// Of a flow run of Prefect 2 or 3 that has ended, by its `state_type`.
+    pub fn of_prefect_3(state_type: &str) -> Self {
+        match state_type {
+            "COMPLETED" => Self::Well,
+            "CANCELLED" => Self::Cancelled,
+            _ => Self::Badly,
+        }
+    }
+}
+
 /// Prefect 1: whether a task run in this state is taken up later by another process than the one that just ended.
 pub fn is_waiting_task_run(state: &str) -> bool {
     matches!(state, "Scheduled" | "Retrying" | "Paused" | "Resume" | "Queued" | "Submitted")
@@ -300,6 +348,25 @@ pub fn is_waiting_task_run(state: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_of_trouble_are_named_as_they_are_written() {
+        for kind in [
+            ErrorKind::Configuration,
+            ErrorKind::ApiUnreachable,
+            ErrorKind::Unauthorised,
+            ErrorKind::Throttled,
+            ErrorKind::Maintenance,
+            ErrorKind::ApiError,
+            ErrorKind::Aws,
+            ErrorKind::Platform,
+            ErrorKind::ParameterStore,
+            ErrorKind::Deadline,
+            ErrorKind::Internal,
+        ] {
+            assert_eq!(serde_json::json!(kind), kind.name());
+        }
+    }
 
     #[test]
     fn phases_of_prefect_1() {
@@ -327,6 +394,19 @@ mod tests {
         for state in ["SCHEDULED", "PAUSED", "", "NEW"] {
             assert_eq!(Phase::of_prefect_3(state), Phase::Waiting, "{state}");
         }
+    }
+
+    #[test]
+    fn ends_are_good_or_bad_by_their_type() {
+        for state in ["Success", "Finished", "Skipped", "Cached", "Mapped", "Looped"] {
+            assert_eq!(RunEnd::of_prefect_1(state), RunEnd::Well, "{state}");
+        }
+        for state in ["Failed", "TimedOut", "TriggerFailed", "ValidationFailed"] {
+            assert_eq!(RunEnd::of_prefect_1(state), RunEnd::Badly, "{state}");
+        }
+        assert_eq!(RunEnd::of_prefect_1("Cancelled"), RunEnd::Cancelled);
+        let ends = ["COMPLETED", "CANCELLED", "FAILED", "CRASHED"].map(RunEnd::of_prefect_3);
+        assert_eq!(ends, [RunEnd::Well, RunEnd::Cancelled, RunEnd::Badly, RunEnd::Badly]);
     }
 
     #[test]

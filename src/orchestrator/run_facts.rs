@@ -1,7 +1,7 @@
 //! What Prefect says of one flow run, for its story: its states, and what keeps it. Nothing here decides.
 
 use super::Mark;
-use crate::model::Run;
+use crate::model::{Run, RunEnd};
 use time::OffsetDateTime;
 
 /// A run as Prefect has it.
@@ -19,10 +19,14 @@ pub struct RunFacts {
     pub since: Option<OffsetDateTime>,
     /// How far it is.
     pub run: Run,
+    /// How it ended, of a run that has.
+    pub end: Option<RunEnd>,
     /// What kind of waiting it is, of a run that waits.
-    pub waits: Waits,
+    pub waits: WaitReason,
     /// The mark of the claim that it is in, or of the one that was given back to its state; ours only.
     pub mark: Option<Mark>,
+    /// This agent has claimed it, or task runs of it, at some time.
+    pub was_ours: bool,
     /// The name of the worker that took it, where it says so.
     pub worker: Option<String>,
     /// When it is to start, of a run that waits; of a Running one of Prefect 1, when its task runs are.
@@ -32,14 +36,14 @@ pub struct RunFacts {
     /// What its states were, the oldest first.
     pub states: Vec<StateFacts>,
     /// Why polls of this agent do not find it although its time has come; the most lasting first.
-    pub barriers: Vec<Barrier>,
+    pub block_reasons: Vec<BlockReason>,
     /// What could not be asked, and why.
     pub unknown: Vec<String>,
 }
 
 /// What a run that is not claimed waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waits {
+pub enum WaitReason {
     /// Its time: polls look for it.
     Scheduled,
     /// A slot under a concurrency limit, after which Prefect schedules it anew.
@@ -71,7 +75,7 @@ pub struct StateFacts {
 
 /// Why a due run is not found by this agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Barrier {
+pub enum BlockReason {
     /// Prefect 2 and 3: it belongs to no work pool: somebody's process runs it (`serve`, a call).
     NoPool,
     /// Prefect 2 and 3: it is another pool's.
@@ -102,7 +106,12 @@ pub enum Barrier {
     /// The pool is paused.
     PoolPaused(String),
     /// The queue is paused.
-    QueuePaused(String),
+    QueuePaused {
+        /// The queue.
+        queue: String,
+        /// Its pool.
+        pool: String,
+    },
     /// So many runs of the pool are claimed or run, and no more may.
     PoolFull(SlotsTaken),
     /// The same of the queue.
@@ -111,7 +120,7 @@ pub enum Barrier {
     DeploymentClosed,
 }
 
-impl Barrier {
+impl BlockReason {
     /// It is not this agent's run, as opposed to one that must wait.
     pub fn is_foreign(&self) -> bool {
         match self {
@@ -122,11 +131,33 @@ impl Barrier {
             | Self::OtherTenant
             | Self::RetriedInProcess => true,
             Self::PoolPaused(_)
-            | Self::QueuePaused(_)
+            | Self::QueuePaused { .. }
             | Self::PoolFull(_)
             | Self::QueueFull(_)
             | Self::DeploymentClosed => false,
         }
+    }
+}
+
+impl BlockReason {
+    /// Polls of this agent ask nothing about the run at all, not even once it is claimed.
+    pub fn is_out_of_sight(&self) -> bool {
+        match self {
+            Self::NoPool | Self::OtherPool { .. } | Self::OtherTenant => true,
+            Self::OtherQueue { .. }
+            | Self::Labels { .. }
+            | Self::RetriedInProcess
+            | Self::PoolPaused(_)
+            | Self::QueuePaused { .. }
+            | Self::PoolFull(_)
+            | Self::QueueFull(_)
+            | Self::DeploymentClosed => false,
+        }
+    }
+
+    /// Polls of this agent do not stop the run's task when it is cancelled. Labels do not matter for that.
+    pub fn spares_cancelled(&self) -> bool {
+        self.is_out_of_sight() || matches!(self, Self::OtherQueue { .. })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::model::{ApiError, ErrorKind};
 use crate::orchestrator::{CancellingRun, Ending, Orchestrator, RenderError};
 use crate::platform::{LiveDeployment, Place, Platform, Progress};
 use futures_util::future::join_all;
+use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Why a deployment is stopped, as the platform shows it.
@@ -33,6 +34,16 @@ pub(crate) fn decide(live: &[LiveDeployment], patient: bool) -> CancelDecision {
         stop: stop.map(|one| one.id.clone()).collect(),
         ends: !unseen && !live.iter().any(|one| may_go_on(&one)),
     }
+}
+
+/// Whether a flow may be ending by itself: it has begun at some time, and has not had its grace since it was cancelled.
+pub(crate) fn is_patient(
+    has_started: bool,
+    cancelled: OffsetDateTime,
+    now: OffsetDateTime,
+    cancel_grace: Duration,
+) -> bool {
+    has_started && now - cancelled < cancel_grace
 }
 
 /// Stops the tasks of cancelled runs and ends the runs.
@@ -104,7 +115,7 @@ async fn stop_deployments<O: Orchestrator, P: Platform, C: Clock>(
     {
         found.extend(cx.platform.find(place, &known).await.map_err(trouble)?);
     }
-    let patient = cancelling.has_started && now - cancelling.since < cx.rules.cancel_grace;
+    let patient = is_patient(cancelling.has_started, cancelling.since, now, cx.rules.cancel_grace);
     let decision = decide(&found, patient);
     if !decision.stop.is_empty() {
         // A run that was started again meanwhile has a new deployment, which must not be taken for the cancelled one.
@@ -159,6 +170,15 @@ mod tests {
     fn decided(live: &[LiveDeployment], patient: bool) -> (Vec<String>, bool) {
         let CancelDecision { stop, ends } = decide(live, patient);
         (stop, ends)
+    }
+
+    #[test]
+    fn a_flow_that_has_begun_has_its_grace_and_no_moment_more() {
+        let now = time::macros::datetime!(2026-11-24 12:00 UTC);
+        let patient = |has_started, seconds| {
+            is_patient(has_started, now - time::Duration::seconds(seconds), now, Duration::from_secs(90))
+        };
+        assert!(patient(true, 89) && !patient(true, 90) && !patient(false, 0));
     }
 
     #[test]

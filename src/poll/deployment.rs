@@ -6,7 +6,7 @@ use super::dry_run::{Record, RecordedService, Recorder, Unhurried};
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, Root, from_file, load};
+use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, Root, UnknownAgent, from_file, load};
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::status::ConfiguredAgent;
@@ -255,10 +255,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
                 // It may have been configured since.
                 slots = self.slots(true).await?;
             }
-            if let Some(name) = names.iter().find(|name| !slots.contains_key(*name)) {
-                let known = slots.into_keys().collect::<Vec<_>>().join(", ");
-                return Err(PollError::UnknownAgent { name: name.clone(), known });
-            }
+            UnknownAgent::among(names, slots.keys())?;
             slots.retain(|name, _| names.contains(name));
         }
         Ok(slots)
@@ -436,11 +433,6 @@ pub enum PollError {
     #[error("no agent is configured: write one to the parameter {0}/config/<agent>")]
     NoAgents(String),
     /// The event names an agent that is not configured.
-    #[error("there is no agent {name:?}; configured are: {known}")]
-    UnknownAgent {
-        /// The name.
-        name: String,
-        /// The configured names.
-        known: String,
-    },
+    #[error(transparent)]
+    UnknownAgent(#[from] UnknownAgent),
 }

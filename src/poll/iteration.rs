@@ -12,7 +12,7 @@ use super::report::{ReportBuilder, RunOutcome};
 use super::tell::{tell, write_log};
 use crate::clock::Clock;
 use crate::model::ApiError;
-use crate::orchestrator::{DuePage, DueRun, Orchestrator, Window};
+use crate::orchestrator::{ClaimedRun, DuePage, DueRun, Orchestrator, Window, is_orphan};
 use crate::panics::lock;
 use crate::platform::Platform;
 use futures_util::future::join_all;
@@ -104,10 +104,12 @@ impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
             Err(error) => return self.0.report.api_trouble(&error, self.0.clock.now()),
         };
         self.0.report.foreign_pending(standing.foreign);
-        self.0.report.outstanding(standing.claimed.len());
+        let is_old = |claimed: &ClaimedRun<O::Detail>| is_orphan(now, claimed.since, self.0.rules.orphan_after);
+        let orphans: Vec<_> = standing.claimed.into_iter().filter(is_old).collect();
+        self.0.report.outstanding(orphans.len());
         if self.0.why_not_claim().is_none() {
             let cx = &self.0;
-            tokio::join!(recover(cx, standing.claimed, now), cancel(cx, standing.cancelling, now));
+            tokio::join!(recover(cx, orphans), cancel(cx, standing.cancelling, now));
         }
     }
 

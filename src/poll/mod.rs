@@ -29,7 +29,7 @@ mod ended;
 pub mod iteration;
 mod launch;
 pub mod plan;
-mod prepare;
+pub(crate) mod prepare;
 pub(crate) mod recover;
 pub mod report;
 mod tell;

@@ -125,7 +125,8 @@ fn seconds(launches: usize, rate: f64) -> Duration {
 /// The first whole second at or after `instant`.
 fn whole_second_from(instant: OffsetDateTime) -> OffsetDateTime {
     let whole = instant.replace_nanosecond(0).unwrap_or(instant);
-    if whole == instant { whole } else { whole + Duration::from_secs(1) }
+    // The very last second has none after it; such a run starts after every invocation.
+    if whole == instant { whole } else { whole.checked_add(time::Duration::SECOND).unwrap_or(instant) }
 }
 
 #[cfg(test)]

@@ -292,7 +292,7 @@ pub(super) fn within_room<'r, O: Orchestrator, P: Platform, C: Clock>(
 
 /// What to do about the run itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Earlier {
+pub(crate) enum Earlier {
     /// No earlier deployment lives: launch.
     None,
     /// This one has not begun to run: it will run the flow, adopt it.
@@ -303,16 +303,16 @@ enum Earlier {
 
 /// What to do about an earlier turn's deployments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct EarlierDeployments {
+pub(crate) struct EarlierDeployments {
     /// Those to stop.
-    pub(super) stop: Vec<String>,
+    pub(crate) stop: Vec<String>,
     /// What to do about the run.
-    pub(super) earlier: Earlier,
+    pub(crate) earlier: Earlier,
 }
 
 /// Decides. A task retry (Prefect 1: the flow run is Running) leaves a running deployment alone, since that one may be
 /// about to retry the task itself; any other run that is due again was given up by Prefect, so its deployment is stopped.
-fn decide_on_earlier(live: &[LiveDeployment], is_task_retry: bool, noun: &str) -> EarlierDeployments {
+pub(crate) fn decide_on_earlier(live: &[LiveDeployment], is_task_retry: bool, noun: &str) -> EarlierDeployments {
     let running: Vec<_> = live.iter().filter(|one| has_begun(one)).collect();
     let earlier = match (running.first(), live.first()) {
         (Some(one), _) if is_task_retry => {

@@ -13,7 +13,6 @@ use crate::model::{ErrorKind, RunRefusal};
 use crate::orchestrator::{ClaimedRun, Orchestrator, RenderError};
 use crate::platform::{AfterLaunch, LaunchOutcome, LiveDeployment, Place, Platform, TransientCause};
 use futures_util::future::join_all;
-use std::time::Duration;
 use time::OffsetDateTime;
 
 /// What the deployments of a claimed run mean for it. Pure.
@@ -36,23 +35,14 @@ pub(crate) fn found(live: &[LiveDeployment]) -> ClaimDeployments {
     }
 }
 
-/// Whether a claim without a begun flow is old enough to be finished.
-pub(crate) fn is_orphan(now: OffsetDateTime, claimed_at: OffsetDateTime, orphan_after: Duration) -> bool {
-    now - claimed_at >= orphan_after
-}
-
-/// Finishes the claims that have waited for their task too long.
+/// Finishes claims that have waited for their task too long.
 pub(super) async fn recover<O: Orchestrator, P: Platform, C: Clock>(
     cx: &Context<'_, O, P, C>,
-    claimed: Vec<ClaimedRun<O::Detail>>,
-    now: OffsetDateTime,
+    orphans: Vec<ClaimedRun<O::Detail>>,
 ) {
-    let is_old = |claimed: &ClaimedRun<O::Detail>| is_orphan(now, claimed.since, cx.rules.orphan_after);
-    let orphans: Vec<_> = claimed.into_iter().filter(is_old).collect();
-    if orphans.is_empty() {
-        return;
+    if !orphans.is_empty() {
+        recover_all(cx, &orphans).await;
     }
-    recover_all(cx, &orphans).await;
 }
 
 /// Whether a claim has waited so long that its launch will not be answered any more, however often it is replayed.

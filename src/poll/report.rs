@@ -303,8 +303,12 @@ mod tests {
         report.record("launched", RunOutcome::Launched { task_arn: "arn".into(), adopted: false });
         report.record("left", RunOutcome::Deferred("no room".into()));
         assert_eq!(report.report("no time").oldest_due, at(1));
+        assert_eq!(report.report("no time").outstanding, None, "nobody could ask");
+        report.outstanding(2);
         let told = report.report("no time");
-        assert_eq!((told.ready, told.outstanding), (4, None));
-        assert!(!serde_json::json!(told).to_string().contains("oldest_due"), "the report's fields are fixed");
+        assert_eq!((told.ready, told.outstanding), (4, Some(2)));
+        let fields = serde_json::json!(told);
+        let kept = ["oldest_due", "outstanding"].map(|field| fields.get(field));
+        assert!(fields["ready"] == 4 && kept == [None, None], "they are for the status: {fields:#}");
     }
 }

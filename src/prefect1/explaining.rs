@@ -3,9 +3,8 @@
 use super::outstanding::timestamp;
 use super::queries::{self, Scope};
 use super::{Detail, Prefect1, rows};
-use crate::model::ApiError;
-use crate::model::Phase;
-use crate::orchestrator::run_facts::{Barrier, RunFacts, StateFacts, Waits};
+use crate::model::{ApiError, Phase, RunEnd};
+use crate::orchestrator::run_facts::{BlockReason, RunFacts, StateFacts, WaitReason};
 use crate::orchestrator::{Mark, Watched};
 use crate::python_text;
 use crate::transport::shape::{items_at, text_at};
@@ -16,11 +15,10 @@ impl Prefect1 {
     /// The facts about a run; `None` = the API does not know it. To be called after `connect`, which tells labels and
     /// tenant.
     pub async fn explained(&self, flow_run_id: &str) -> Result<Option<RunFacts>, ApiError> {
-        let Some(watched) = self.watch(flow_run_id).await? else { return Ok(None) };
         let session = self.session();
         let answer = self.transport.read(self.sender(&session), &queries::explained(flow_run_id)).await?;
         let Some(row) = answer.list("flow_run")?.first() else { return Ok(None) };
-        Ok(Some(facts(watched, row, &session.scope(), &self.marked_as)))
+        Ok(Some(facts(self.watched(row)?, row, &session.scope(), &self.marked_as)))
     }
 }
 
@@ -40,44 +38,51 @@ fn facts(watched: Watched<Detail>, row: &Value, scope: &Scope, marked_as: &str) 
         _ => None,
     };
     let mut states: Vec<StateFacts> =
-        items_at(row, &["states"]).iter().map(|state| state_facts(state, &is_ours)).collect();
+        items_at(row, &["story"]).iter().map(|state| state_facts(state, &is_ours)).collect();
     states.sort_by_key(|state| state.at);
+    let task_marks = items_at(row, &["task_runs"]).iter().filter_map(|task_run| task_run.get("serialized_state"));
+    let was_ours = task_marks.filter_map(rows::mark_of).any(|mark| is_ours(&mark))
+        || mark.is_some()
+        || given_back.is_some()
+        || states.iter().any(|state| state.is_ours);
     RunFacts {
         id: run.flow_run_id.clone(),
         name: run.name.clone(),
         waits: match state.as_str() {
-            "Scheduled" => Waits::Scheduled,
-            "Queued" => Waits::Slot,
-            "Paused" => Waits::Paused,
-            _ => Waits::Other,
+            "Scheduled" => WaitReason::Scheduled,
+            "Queued" => WaitReason::Slot,
+            "Paused" => WaitReason::Paused,
+            _ => WaitReason::Other,
         },
-        state,
+        end: (now.phase == Phase::Ended).then(|| RunEnd::of_prefect_1(&state)),
         message: text_at(serialized, &["message"]).map(str::to_owned),
         since: timestamp(row),
         mark: mark.or(given_back),
+        state,
+        was_ours,
         worker: None,
         due_at,
         has_own_credentials: false,
         states,
-        barriers: barriers(row, scope),
+        block_reasons: block_reasons(row, scope),
         unknown: Vec::new(),
         run: now,
     }
 }
 
 /// Why polls of this agent do not find the run: the queue's rule about labels and tenants.
-fn barriers(row: &Value, scope: &Scope) -> Vec<Barrier> {
+fn block_reasons(row: &Value, scope: &Scope) -> Vec<BlockReason> {
     let of_run: Vec<&str> = items_at(row, &["labels"]).iter().filter_map(Value::as_str).collect();
     let tenants = scope.tenant_id.as_deref().zip(text_at(row, &["tenant_id"]));
-    let mut barriers = Vec::new();
+    let mut reasons = Vec::new();
     if tenants.is_some_and(|(ours, of_run)| ours != of_run) {
-        barriers.push(Barrier::OtherTenant);
+        reasons.push(BlockReason::OtherTenant);
     }
     if !queries::takes(&scope.labels, &of_run) {
         let run = of_run.into_iter().map(str::to_owned).collect();
-        barriers.push(Barrier::Labels { run, agent: scope.labels.clone() });
+        reasons.push(BlockReason::Labels { run, agent: scope.labels.clone() });
     }
-    barriers
+    reasons
 }
 
 fn state_facts(row: &Value, is_ours: &impl Fn(&Mark) -> bool) -> StateFacts {

@@ -7,7 +7,7 @@ use super::writes::is_version_lock;
 use super::{Detail, Prefect1, states};
 use crate::flow_run::prefect1::{FlowRun, TaskRun};
 use crate::model::ApiError;
-use crate::orchestrator::{CancellingRun, ClaimedRun, DueRun, Ending, Mark, OutstandingClaims};
+use crate::orchestrator::{CANCELLED_MEMORY, CancellingRun, ClaimedRun, DueRun, Ending, Mark, OutstandingClaims};
 use crate::platform::client_token;
 use crate::python_text;
 use crate::transport::shape::{items_at, text_at};
@@ -15,9 +15,6 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
-
-/// A run that has been Cancelled for longer than this has no task that somebody forgot.
-const CANCELLED_MEMORY: Duration = Duration::from_mins(15);
 
 impl Prefect1 {
     /// Claims and cancelled runs.
@@ -198,7 +195,7 @@ impl Query<'_> {
         fields([("state", json!({ "_eq": "Submitted" })), ("_not", ours)])
     }
 
-    /// Runs that this agent had claimed once, or task runs of which it has claimed, and that were cancelled.
+    /// Runs that this agent had claimed once, or task runs of which it had claimed, and that were cancelled.
     pub(super) fn cancelling(&self) -> Map<String, Value> {
         let since = python_text::iso_time(self.cancelled_since);
         let ours = json!({ "serialized_state": { "_contains": self.mark() } });
@@ -206,7 +203,7 @@ impl Query<'_> {
             { "state": { "_eq": "Cancelling" } },
             { "state": { "_eq": "Cancelled" }, "state_timestamp": { "_gte": since } },
         ]);
-        let once_ours = json!([{ "_or": [{ "states": ours.clone() }, { "task_runs": ours }] }]);
+        let once_ours = json!([{ "_or": [{ "states": ours.clone() }, { "task_runs": { "states": ours } }] }]);
         fields([("_and", once_ours), ("_or", cancelled)])
     }
 }

@@ -211,11 +211,16 @@ pub(super) fn outstanding(scope: &Scope, standing: &OutstandingQuery<'_>) -> Gra
 
 /// A run whose task has changed, with its claims and those of its task runs that wait or are claimed.
 pub(super) fn watched(flow_run_id: &str) -> GraphqlDocument {
+    one_run("watch", flow_run_id, "")
+}
+
+/// One run as [`watched`] has it, and more of its fields.
+fn one_run(name: &str, flow_run_id: &str, more: &str) -> GraphqlDocument {
     let query = format!(
-        "query watch($id: uuid!) {{ flow_run(where: {{ id: {{ _eq: $id }} }}) {{ {SELECTION} state_timestamp start_time \
+        "query {name}($id: uuid!) {{ flow_run(where: {{ id: {{ _eq: $id }} }}) {{ {SELECTION} state_timestamp start_time \
          states(where: {{ state: {{ _eq: \"Submitted\" }} }}) {{ timestamp serialized_state }} \
          task_runs(where: {{ state: {{ _in: [{}, \"Submitted\"] }} }}) \
-         {{ id version task_id serialized_state state_timestamp }} }} }}",
+         {{ id version task_id serialized_state state_timestamp }}{more} }} }}",
         scheduled_like!()
     );
     GraphqlDocument::new(&query, json!({ "id": flow_run_id }))
@@ -224,14 +229,13 @@ pub(super) fn watched(flow_run_id: &str) -> GraphqlDocument {
 /// States of one run that its story is told from.
 const STORY_STATES: usize = 200;
 
-/// A run with its newest states, for its story.
+/// The same with its newest states, for its story.
 pub(super) fn explained(flow_run_id: &str) -> GraphqlDocument {
-    let query = format!(
-        "query explained($id: uuid!) {{ flow_run(where: {{ id: {{ _eq: $id }} }}) {{ id name labels tenant_id state \
-         serialized_state state_timestamp \
-         states(order_by: {{ timestamp: desc }}, limit: {STORY_STATES}) {{ timestamp state message serialized_state }} }} }}"
+    let more = format!(
+        " labels tenant_id story: states(order_by: {{ timestamp: desc }}, limit: {STORY_STATES}) \
+         {{ timestamp state message serialized_state }}"
     );
-    GraphqlDocument::new(&query, json!({ "id": flow_run_id }))
+    one_run("explained", flow_run_id, &more)
 }
 
 /// Whether an agent with these labels takes a run with those.

@@ -9,7 +9,7 @@ use crate::redaction::Redaction;
 use crate::transport::retries::{self, Again, Attempt};
 use crate::transport::shape::{self, at, described, items_at};
 use crate::transport::{self, Deadline, REQUEST_TIMEOUT, header, unprintable, without_userinfo};
-use crate::transport::{excerpt, explain, location, not_json, redirected};
+use crate::transport::{excerpt, location, not_json, redirected};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -72,9 +72,7 @@ impl GraphqlTransport {
         self.http.warm_up(&self.url, &self.shown_url, self.further.clone(), REQUEST_TIMEOUT).await;
     }
 
-    /// Sends what changes nothing, or nothing when repeated. Repeated up to twice, at once, after a failed or broken
-    /// connection, 502, 503, 504 and `API_ERROR`, and after whatever says when to come again, then; never when that is
-    /// too late.
+    /// Sends what changes nothing, or nothing when repeated: again as [`retries::repeat`] says, also after `API_ERROR`.
     pub(super) async fn read(&self, sender: Sender<'_>, document: &GraphqlDocument) -> Result<GraphqlAnswer, ApiError> {
         self.read_within(sender, document, None).await
     }
@@ -87,7 +85,7 @@ impl GraphqlTransport {
         patience: Option<Duration>,
     ) -> Result<GraphqlAnswer, ApiError> {
         let attempt = || self.attempt(sender, document);
-        retries::repeat(retries::OF_PREFECT_1, &self.deadline, patience, attempt).await.0.answer
+        retries::repeat(retries::PAUSES_OF_PREFECT_1, &self.deadline, patience, attempt).await.0.answer
     }
 
     /// Sends a write, once, unless there were too many requests: such a one was not carried out, and is sent again when
@@ -104,10 +102,7 @@ impl GraphqlTransport {
     async fn attempt(&self, sender: Sender<'_>, document: &GraphqlDocument) -> Attempt<GraphqlAnswer> {
         let tried = match self.exchange(sender, document).await {
             Ok((answer, asked)) => Attempt::answered(answer, asked),
-            Err(ExchangeError::Sending(error)) => {
-                let told = explain(error.clone(), &self.shown_url);
-                Attempt::unanswered(&error, told)
-            }
+            Err(ExchangeError::Sending(error)) => Attempt::unanswered(error, &self.shown_url),
             Err(ExchangeError::Api(error)) => Attempt::answered(Err(error), None),
         };
         let passing = tried.passing || tried.answer.as_ref().is_ok_and(GraphqlAnswer::is_api_error);

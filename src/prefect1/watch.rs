@@ -20,9 +20,12 @@ impl Prefect1 {
         let session = self.session();
         let answer = self.transport.read(self.sender(&session), &queries::watched(flow_run_id)).await?;
         let Some(row) = answer.list("flow_run")?.first() else { return Ok(None) };
-        let watched =
-            watched(row, &self.marked_as).map_err(|(id, why)| ApiError::Malformed(format!("run {id}: {why}")));
-        watched.map(Some)
+        self.watched(row).map(Some)
+    }
+
+    /// The run as it is now, by its row.
+    pub(super) fn watched(&self, row: &Value) -> Result<Watched<Detail>, ApiError> {
+        watched(row, &self.marked_as).map_err(|(id, why)| ApiError::Malformed(format!("run {id}: {why}")))
     }
 
     /// Failed, for good. Sent without a version, since nobody knows it better than the server.

@@ -1,15 +1,14 @@
 //! What a run's story is told from: the run, all its states, and why polls do not find it. Reads only.
 
-use super::requests;
+use super::requests::{self, ApiRequest};
 use super::runs::{Row, State};
 use super::{Prefect3, reading::RunReading};
-use crate::model::ApiError;
-use crate::model::Phase;
-use crate::orchestrator::run_facts::{Barrier, RunFacts, SlotsTaken, StateFacts, Waits};
+use crate::model::{ApiError, Phase, RunEnd};
+use crate::orchestrator::run_facts::{BlockReason, RunFacts, SlotsTaken, StateFacts, WaitReason};
 use crate::orchestrator::{Mark, Watched};
 use crate::python_text;
 use crate::transport::shape::{at, text_at};
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 use serde_json::{Map, Value};
 
 /// Runs of one name that are looked for: more than one is too many already.
@@ -36,52 +35,46 @@ impl Prefect3 {
 
     /// The facts about a run; `None` = the API does not know it.
     pub async fn explained(&self, flow_run_id: &str) -> Result<Option<RunFacts>, ApiError> {
-        let Some(reading) = self.look_at_one(flow_run_id).await? else { return Ok(None) };
-        let surroundings = self.surroundings(&reading.run, Phase::of_prefect_3(reading.run.kind()));
-        let (history, surroundings) = join(self.rows_of_history(flow_run_id), surroundings).await;
-        Ok(Some(self.facts(reading, &history?, surroundings)))
-    }
-
-    async fn rows_of_history(&self, flow_run_id: &str) -> Result<Vec<Value>, ApiError> {
-        self.transport.read(&requests::history(flow_run_id)).await?.list()
+        let Some(run) = self.row_of(flow_run_id).await? else { return Ok(None) };
+        let request = requests::history(flow_run_id);
+        let history = async { self.transport.read(&request).await?.list() };
+        let (history, surroundings) = join(history, self.surroundings(&run)).await;
+        Ok(Some(self.facts(&run, &history?, surroundings)))
     }
 
     /// What matters of them in this phase: whether they hold a run that waits back, and whether its tasks may be elsewhere.
-    async fn surroundings(&self, run: &Row, phase: Phase) -> RunSurroundings {
-        if phase == Phase::Ended {
-            return RunSurroundings::default();
-        }
-        let ours = run.text("work_pool_name").is_some_and(|pool| pool == self.work_pool());
+    async fn surroundings(&self, run: &Row) -> RunSurroundings {
+        let phase = Phase::of_prefect_3(run.kind());
+        let lives = phase != Phase::Ended;
+        let ours = lives && run.text("work_pool_name").is_some_and(|pool| pool == self.work_pool());
         let pool = ours.then(|| requests::work_pool(self.work_pool()));
         let queue = run.text("work_queue_id").filter(|_| ours && phase == Phase::Waiting);
         let queue = queue.map(requests::work_queue);
-        let deployment = run.flow_run.deployment_id.as_deref().map(requests::deployment);
-        let mut found = RunSurroundings::default();
-        let asked = [("the work pool", pool), ("the work queue", queue), ("the deployment", deployment)];
-        for (what, request) in asked {
-            let Some(request) = request else { continue };
-            let read = async { self.transport.read(&request).await?.object() };
-            match (what, read.await) {
-                ("the work pool", Ok(row)) => found.pool = Some(row),
-                ("the work queue", Ok(row)) => found.queue = Some(row),
-                (_, Ok(row)) => found.deployment = Some(row),
-                (what, Err(error)) => found.unknown.push(format!("{what}: {error}")),
-            }
-        }
-        found
+        let deployment = run.flow_run.deployment_id.as_deref().filter(|_| lives).map(requests::deployment);
+        let read = |request: Option<ApiRequest>| async move {
+            let request = request?;
+            Some(async { self.transport.read(&request).await?.object() }.await)
+        };
+        let (pool, queue, deployment) = join3(read(pool), read(queue), read(deployment)).await;
+        let mut unknown = Vec::new();
+        let mut known = |what: &str, read: Option<Result<Map<String, Value>, ApiError>>| {
+            read?.inspect_err(|error| unknown.push(format!("{what}: {error}"))).ok()
+        };
+        let (pool, queue, deployment) =
+            (known("the work pool", pool), known("the work queue", queue), known("the deployment", deployment));
+        RunSurroundings { pool, queue, deployment, unknown }
     }
 
-    fn facts(&self, reading: RunReading, history: &[Value], around: RunSurroundings) -> RunFacts {
+    fn facts(&self, row: &Row, history: &[Value], around: RunSurroundings) -> RunFacts {
         let states: Vec<State> = history.iter().filter_map(State::read).collect();
-        let row = reading.run.clone();
-        let Watched { mark, now, .. } = self.watched(reading, &states);
+        let Watched { mark, now, .. } = self.watched(RunReading::of(row.clone(), &states), &states);
         let is_ours = |mark: &Mark| mark.agent == self.names.identity();
         let given_back = row.state.as_ref().and_then(|state| state.mark.clone()).filter(is_ours);
         let waits = match (row.kind(), row.state_name()) {
-            ("SCHEDULED", "AwaitingConcurrencySlot") => Waits::Slot,
-            ("SCHEDULED", _) => Waits::Scheduled,
-            ("PAUSED", _) => Waits::Paused,
-            _ => Waits::Other,
+            ("SCHEDULED", "AwaitingConcurrencySlot") => WaitReason::Slot,
+            ("SCHEDULED", _) => WaitReason::Scheduled,
+            ("PAUSED", _) => WaitReason::Paused,
+            _ => WaitReason::Other,
         };
         let is_waiting = now.phase == Phase::Waiting;
         let message = history.iter().find(|state| text_at(state, &["id"]) == Some(&row.state_id));
@@ -94,12 +87,14 @@ impl Prefect3 {
             message: message.and_then(|state| text_at(state, &["message"])).map(str::to_owned),
             since: row.state.as_ref().and_then(|state| state.timestamp),
             waits,
+            end: (now.phase == Phase::Ended).then(|| RunEnd::of_prefect_3(row.kind())),
+            was_ours: mark.is_some() || given_back.is_some() || shown.iter().any(|state| state.is_ours),
             mark: mark.or(given_back),
-            worker: text_in(&row, &["labels", "prefect.worker.name"]),
+            worker: text_in(row, &["labels", "prefect.worker.name"]),
             due_at: row.scheduled_for().filter(|_| is_waiting),
             states: shown,
-            has_own_credentials: brings_credentials(&row, &around),
-            barriers: self.barriers(&row, &around),
+            has_own_credentials: brings_credentials(row, &around),
+            block_reasons: self.block_reasons(row, &around),
             unknown: around.unknown,
             run: now,
         }
@@ -107,38 +102,38 @@ impl Prefect3 {
 
     /// Why polls of this agent do not find the run although its time has come. The rule of what is served is the poll's
     /// own; what pauses and is full the server decides, and says.
-    fn barriers(&self, run: &Row, around: &RunSurroundings) -> Vec<Barrier> {
-        let mut barriers = Vec::new();
+    fn block_reasons(&self, run: &Row, around: &RunSurroundings) -> Vec<BlockReason> {
+        let mut reasons = Vec::new();
         let queue = run.text("work_queue_name").unwrap_or_default().to_owned();
         match run.text("work_pool_name") {
-            None => barriers.push(Barrier::NoPool),
+            None => reasons.push(BlockReason::NoPool),
             Some(pool) if pool != self.work_pool() => {
-                barriers.push(Barrier::OtherPool { pool: pool.to_owned(), served: self.work_pool().to_owned() });
+                reasons.push(BlockReason::OtherPool { pool: pool.to_owned(), served: self.work_pool().to_owned() });
             }
             Some(_) if !self.serves(run) => {
                 let served = self.config.generation.work_queues.clone();
-                barriers.push(Barrier::OtherQueue { queue: queue.clone(), served });
+                reasons.push(BlockReason::OtherQueue { queue: queue.clone(), served });
             }
             Some(_) => {}
         }
         if text_in(run, &["empirical_policy", "retry_type"]).as_deref() == Some("in_process") {
-            barriers.push(Barrier::RetriedInProcess);
+            reasons.push(BlockReason::RetriedInProcess);
         }
         let is_paused = |row: &Map<String, Value>| row.get("is_paused").and_then(Value::as_bool) == Some(true);
         let pool = self.work_pool().to_owned();
         if around.pool.as_ref().is_some_and(is_paused) {
-            barriers.push(Barrier::PoolPaused(pool.clone()));
+            reasons.push(BlockReason::PoolPaused(pool.clone()));
         }
         if around.queue.as_ref().is_some_and(is_paused) {
-            barriers.push(Barrier::QueuePaused(queue.clone()));
+            reasons.push(BlockReason::QueuePaused { queue: queue.clone(), pool: pool.clone() });
         }
-        barriers.extend(around.pool.as_ref().and_then(|row| full(row, pool)).map(Barrier::PoolFull));
-        barriers.extend(around.queue.as_ref().and_then(|row| full(row, queue)).map(Barrier::QueueFull));
+        reasons.extend(around.pool.as_ref().and_then(|row| full(row, pool)).map(BlockReason::PoolFull));
+        reasons.extend(around.queue.as_ref().and_then(|row| full(row, queue)).map(BlockReason::QueueFull));
         let limit = around.deployment.as_ref().and_then(|row| row.get("global_concurrency_limit"));
         if limit.and_then(|limit| limit.get("limit")).and_then(Value::as_u64) == Some(0) {
-            barriers.push(Barrier::DeploymentClosed);
+            reasons.push(BlockReason::DeploymentClosed);
         }
-        barriers
+        reasons
     }
 }
 

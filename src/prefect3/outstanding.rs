@@ -7,7 +7,7 @@ use super::requests::{self, PAGE_ROWS};
 use super::runs::Row;
 use super::{Detail, Prefect3, lock};
 use crate::model::ApiError;
-use crate::orchestrator::{CancellingRun, ClaimedRun, OutstandingClaims};
+use crate::orchestrator::{CANCELLED_MEMORY, CancellingRun, ClaimedRun, OutstandingClaims, is_orphan};
 use futures_util::future::{join, join_all};
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -15,8 +15,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// A run that has been Cancelled for longer than this has no task that somebody forgot.
-const CANCELLED_MEMORY: Duration = Duration::from_mins(15);
 /// A server that does not know a filter is not asked again for so long; shorter than [`CANCELLED_MEMORY`], so that a
 /// refusal that does not last forgets no run.
 const UNSERVED_FOR: Duration = Duration::from_mins(10);
@@ -104,7 +102,7 @@ impl Prefect3 {
         now: OffsetDateTime,
         orphan_after: Duration,
     ) -> (Vec<ClaimedRun<Detail>>, usize) {
-        let is_old = |since: OffsetDateTime| now - since >= orphan_after;
+        let is_old = |since: OffsetDateTime| is_orphan(now, since, orphan_after);
         let (mut claimed, mut foreign, mut untold) = (Vec::new(), 0, Vec::new());
         for run in pending {
             let told = match self.claimant().by_state(&run) {
@@ -190,7 +188,7 @@ fn since(run: &Row, now: OffsetDateTime) -> OffsetDateTime {
 }
 
 /// A row that cannot be understood waits for a person, and holds up nobody.
-fn understood(rows: Vec<serde_json::Value>) -> Vec<Row> {
+pub(super) fn understood(rows: Vec<serde_json::Value>) -> Vec<Row> {
     let (runs, unreadable) = readable(rows);
     for (flow_run_id, reason) in unreadable {
         tracing::warn!(flow_run_id, reason, "a run cannot be understood");

@@ -5,7 +5,7 @@
 mod tests;
 
 use super::claims::{ClaimOwner, newest_claim};
-use super::queue::readable;
+use super::outstanding::understood;
 use super::requests::{self, PAGE_ROWS};
 use super::runs::{Row, State};
 use super::{Detail, Prefect3, states};
@@ -48,11 +48,7 @@ impl Prefect3 {
             .map(|ids| async move { self.transport.read(&requests::flow_runs(ids)).await?.list() });
         let mut runs: HashMap<String, Row> = HashMap::new();
         for rows in join_all(chunks).await {
-            let (readable, unreadable) = readable(rows?);
-            for (flow_run_id, reason) in unreadable {
-                tracing::warn!(flow_run_id, reason, "a run cannot be understood");
-            }
-            runs.extend(readable.into_iter().map(|run| (run.id().to_owned(), run)));
+            runs.extend(understood(rows?).into_iter().map(|run| (run.id().to_owned(), run)));
         }
         let looks = ids.iter().map(|id| runs.get(*id).cloned()).map(|run| async {
             match run {
@@ -64,27 +60,22 @@ impl Prefect3 {
     }
 
     /// One run; `None` = the API says that there is none. That a list lacks it proves nothing.
-    pub(super) async fn look_at_one(&self, flow_run_id: &str) -> Result<Option<RunReading>, ApiError> {
-        if let Some(look) = self.looks(&[flow_run_id.to_owned()]).await?.pop().flatten() {
-            return look.map(Some);
+    pub(super) async fn row_of(&self, flow_run_id: &str) -> Result<Option<Row>, ApiError> {
+        let rows = self.transport.read(&requests::flow_runs(&[flow_run_id])).await?.list()?;
+        if let Some(run) = understood(rows).into_iter().find(|run| run.id() == flow_run_id) {
+            return Ok(Some(run));
         }
         let sent = self.transport.repeatable(&requests::flow_run(flow_run_id)).await;
         if sent.is_absent {
             return Ok(None);
         }
         let answer = sent.answer?;
-        let run = Row::read(answer.json()?).map_err(|(_, why)| answer.odd(&why))?;
-        self.look(run).await.map(Some)
+        Row::read(answer.json()?).map(Some).map_err(|(_, why)| answer.odd(&why))
     }
 
     async fn look(&self, run: Row) -> Result<RunReading, ApiError> {
-        let claim = match &run.state {
-            Some(state) if state.is_claim() => Some(state.clone()),
-            Some(state) if state.kind == "PENDING" => newest_claim(&self.history(run.id()).await?).cloned(),
-            _ => None,
-        };
-        let (claim, session) = claim.map_or((None, None), |claim| (claim.made_by().map(str::to_owned), claim.session));
-        Ok(RunReading { run, claim, session })
+        let states = if RunReading::needs_history(&run) { self.history(run.id()).await? } else { Vec::new() };
+        Ok(RunReading::of(run, &states))
     }
 
     /// All states of a run.
@@ -106,6 +97,25 @@ pub(super) struct RunReading {
     pub claim: Option<String>,
     /// The process that made the claim, where it says so.
     pub session: Option<String>,
+}
+
+impl RunReading {
+    /// Whether only its history tells which claim a run is in: a sub-state of PENDING has come since.
+    fn needs_history(run: &Row) -> bool {
+        run.state.as_ref().is_some_and(|state| state.kind == "PENDING" && !state.is_claim())
+    }
+
+    /// `states`: all that the run has had, where they are needed.
+    pub(super) fn of(run: Row, states: &[State]) -> Self {
+        let claim = match &run.state {
+            Some(state) if state.is_claim() => Some(state),
+            Some(state) if state.kind == "PENDING" => newest_claim(states),
+            _ => None,
+        };
+        let session = claim.and_then(|claim| claim.session.clone());
+        let claim = claim.and_then(|claim| claim.made_by().map(str::to_owned));
+        Self { run, claim, session }
+    }
 }
 
 /// Whether the claim may be given back, or the run be ended as never launched.
@@ -137,11 +147,11 @@ fn left(why: &str) -> ApiError {
 impl Prefect3 {
     /// The run as it is now.
     pub(super) async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
-        let Some(reading) = self.look_at_one(flow_run_id).await? else { return Ok(None) };
-        let phase = Phase::of_prefect_3(reading.run.kind());
+        let Some(run) = self.row_of(flow_run_id).await? else { return Ok(None) };
+        let phase = Phase::of_prefect_3(run.kind());
         let lives = matches!(phase, Phase::Claimed | Phase::Running | Phase::Cancelling);
         let states = if lives { self.history(flow_run_id).await? } else { Vec::new() };
-        Ok(Some(self.watched(reading, &states)))
+        Ok(Some(self.watched(RunReading::of(run, &states), &states)))
     }
 
     /// The run as it is now, by all its states.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Work pools, and queues and workers of one, that are read at most.
-const MOST_BESIDE: usize = 5 * PAGE_ROWS;
+const MOST_BESIDE: usize = 10 * PAGE_ROWS;
 
 /// Id of the runs that are thought up to see how real ones would be launched.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";

@@ -10,7 +10,7 @@ use crate::redaction::Redaction;
 use crate::transport::retries::{self, Again, Attempt};
 use crate::transport::shape::{self, at, items_at, text_at};
 use crate::transport::{self, Deadline, REQUEST_TIMEOUT, header, without_userinfo};
-use crate::transport::{excerpt, explain, location, not_json, redirected};
+use crate::transport::{excerpt, location, not_json, redirected};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -108,35 +108,45 @@ impl RestTransport {
         self.repeatable(request).await.answer
     }
 
-    /// Sends what changes nothing when it is repeated. Repeated up to four times after a failed or broken connection,
-    /// 502, 503 and 504, and after whatever says when to come again, then; never when that is too late.
+    /// Sends what changes nothing when it is repeated: again as [`retries::repeat`] says.
     pub(super) async fn repeatable(&self, request: &ApiRequest) -> Sent {
         let attempt = || self.attempt(request);
-        let pauses = retries::OF_PREFECT_2_AND_3;
+        let pauses = retries::PAUSES_OF_PREFECT_2_AND_3;
         let (last, repeated) = retries::repeat(pauses, &self.deadline, request.patience, attempt).await;
-        Sent { answer: last.answer, repeated, is_absent: last.is_absent }
+        let (answer, is_absent) = match last.answer {
+            Ok(Reply::Json(answer)) => (Ok(answer), false),
+            Ok(Reply::Absent(error)) => (Err(error), true),
+            Err(error) => (Err(error), false),
+        };
+        Sent { answer, repeated, is_absent }
     }
 
     /// Sends a write, once, unless there were too many requests: such a one was not carried out, and is sent again when
     /// it may be, if that is soon.
     pub(super) async fn write(&self, request: &ApiRequest) -> Result<JsonAnswer, ApiError> {
-        retries::write(&self.deadline, || self.attempt(request)).await
+        match retries::write(&self.deadline, || self.attempt(request)).await? {
+            Reply::Json(answer) => Ok(answer),
+            Reply::Absent(error) => Err(error),
+        }
     }
 
     /// One exchange.
-    async fn attempt(&self, request: &ApiRequest) -> Attempt<JsonAnswer> {
-        let raw = match self.exchange(request).await {
-            Ok(raw) => raw,
-            Err(error) => {
-                let told = self.redaction.error(explain(error.clone(), &self.shown_api));
-                return Attempt::unanswered(&error, told);
+    async fn attempt(&self, request: &ApiRequest) -> Attempt<Reply> {
+        let (tried, is_absent) = match self.exchange(request).await {
+            Ok(raw) => {
+                let is_absent = says_absent(raw.status, &raw.body);
+                let (answer, asked) = self.read_raw(raw, &request.path);
+                (Attempt::answered(answer, asked), is_absent)
             }
+            Err(error) => (Attempt::unanswered(error, &self.shown_api), false),
         };
-        let is_absent = says_absent(raw.status, &raw.body);
-        let (answer, asked) = self.read_raw(raw, &request.path);
-        let tried = Attempt::answered(answer, asked);
-        let answer = tried.answer.map(|answer| answer.to(request.method.as_str(), &request.path));
-        Attempt { answer: answer.map_err(|error| self.redaction.error(error)), is_absent, ..tried }
+        let Attempt { answer, passing, asked } = tried;
+        let answer = match answer {
+            Ok(answer) => Ok(Reply::Json(answer.to(request.method.as_str(), &request.path))),
+            Err(error) if is_absent => Ok(Reply::Absent(self.redaction.error(error))),
+            Err(error) => Err(self.redaction.error(error)),
+        };
+        Attempt { answer, passing, asked }
     }
 
     /// What an answer says, and when to come again.
@@ -203,6 +213,14 @@ impl RestTransport {
         let again = Again::read(answer.status, &answer.headers, (self.now)());
         Ok(Raw { status: answer.status, again, location: location(&answer), body: answer.body })
     }
+}
+
+/// What an API has to say.
+enum Reply {
+    /// What was asked for, or what was done.
+    Json(JsonAnswer),
+    /// There is nothing of that name; as an error.
+    Absent(ApiError),
 }
 
 /// An answer as it came.

@@ -34,6 +34,14 @@ pub fn parameter_name(root: &str, agent: &str) -> String {
     format!("{root}/state/{agent}/polls")
 }
 
+/// What to do about an agent that has had its `max_polls`. `root`: of its parameters, if it has one.
+pub fn advice_when_stopped(root: Option<&str>, agent: &str) -> String {
+    match root {
+        Some(root) => format!("raise max_polls, or delete the parameter {} to count anew", parameter_name(root, agent)),
+        None => "raise max_polls".to_owned(),
+    }
+}
+
 /// How many polls were counted, by agent, from the parameters below `{root}/state`.
 pub fn by_agent(root: &Root, parameters: &[Parameter]) -> BTreeMap<String, u64> {
     let state = root.state() + "/";

@@ -3,6 +3,7 @@
 use super::{Counts, Status, delays};
 use crate::aws::AwsError;
 use crate::aws::ssm::Ssm;
+use crate::clock::that_can_be_shown;
 use crate::config::{Parameter, Root};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -66,7 +67,7 @@ fn may_pass(error: &AwsError) -> bool {
 /// wrote them) are as if never written.
 pub fn parse(text: &str) -> Status {
     let fields: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
-    let time = |key: &str| OffsetDateTime::parse(fields.get(key)?.as_str()?, &Rfc3339).ok();
+    let time = |key: &str| OffsetDateTime::parse(fields.get(key)?.as_str()?, &Rfc3339).ok().and_then(that_can_be_shown);
     let counts: Map<String, Value> = field(&fields, "counts").unwrap_or_default();
     let count = |key: &str| field(&counts, key).unwrap_or_default();
     Status {

@@ -24,6 +24,7 @@ use crate::config::{AgentConfig, GenerationConfig};
 use crate::flow_run::prefect1::FlowRun;
 use crate::model::{RenderError, SetupError};
 use crate::orchestrator::Orchestrator;
+use crate::platform::ecs::outcome::is_not_found;
 use crate::platform::ecs::prefect1::{TemplatePlace, template_path};
 use crate::platform::ecs::worker::NetworkLookup;
 use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
@@ -130,8 +131,25 @@ pub enum SurveyedDefinition {
         /// ARN, family or `family:revision`.
         name: String,
         /// What AWS says of it, or why that is not known.
-        described: Result<Map<String, Value>, String>,
+        described: Result<Map<String, Value>, Undescribed>,
     },
+}
+
+/// Why it is not known what a task definition says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Undescribed {
+    /// In AWS's words, where it was asked.
+    pub why: String,
+    /// There is none of that name, or none any more; else it could not be told.
+    pub is_missing: bool,
+}
+
+/// It could not be told.
+impl From<&str> for Undescribed {
+    fn from(why: &str) -> Self {
+        Self { why: why.to_owned(), is_missing: false }
+    }
 }
 
 impl SurveyedDefinition {
@@ -279,7 +297,7 @@ impl Survey {
 }
 
 /// What is known of task definitions, by where they are and how they are named.
-type KnownDefinitions = BTreeMap<(LaunchPlace, String), Result<Map<String, Value>, String>>;
+type KnownDefinitions = BTreeMap<(LaunchPlace, String), Result<Map<String, Value>, Undescribed>>;
 
 /// Whose launch it is.
 struct Asker {
@@ -365,7 +383,7 @@ impl<C: Clock + Clone> LaunchRenderer<'_, C> {
         place: &LaunchPlace,
         name: &str,
         known: &mut KnownDefinitions,
-    ) -> Result<Map<String, Value>, String> {
+    ) -> Result<Map<String, Value>, Undescribed> {
         let key = (place.clone(), name.to_owned());
         if let Some(described) = known.get(&key) {
             return described.clone();
@@ -376,11 +394,13 @@ impl<C: Clock + Clone> LaunchRenderer<'_, C> {
             Reach::Run(_) | Reach::Keys => return Err("it is reached with credentials of the run's own".into()),
         };
         if known.len() >= MOST_DEFINITIONS {
-            return Err(format!("only {MOST_DEFINITIONS} task definitions are looked up"));
+            return Err(format!("only {MOST_DEFINITIONS} task definitions are looked up").as_str().into());
         }
         let aws = self.aws.for_agent(Some(&place.region), role).await;
         let described = aws.ecs.describe_task_definition(name).await;
-        let described = described.map(|described| described.definition).map_err(|error| error.to_string());
+        let described = described
+            .map(|described| described.definition)
+            .map_err(|error| Undescribed { why: error.to_string(), is_missing: is_not_found(&error) });
         known.insert(key, described.clone());
         described
     }

@@ -1,7 +1,7 @@
 //! Requests → what they ask of AWS, each with who asks for it. Pure.
 
 use super::place::LaunchPlace;
-use super::{RenderedLaunch, SurveyedDefinition};
+use super::{RenderedLaunch, SurveyedDefinition, Undescribed};
 use crate::config::{AgentConfig, Document, GenerationConfig};
 use crate::documents::{DocumentPlace, LocalFiles, document_place};
 use crate::model::Generation;
@@ -43,7 +43,7 @@ pub struct PlaceNeeds {
     /// Task definitions that exist already, as they are named.
     pub task_definitions: Asked,
     /// Those among them of which nothing is known: their roles are not among the others.
-    pub unknown_definitions: BTreeMap<String, String>,
+    pub unknown_definitions: BTreeMap<String, Undescribed>,
     /// Subnets that are named.
     pub subnets: Asked,
     /// Security groups that are named.

@@ -3,6 +3,7 @@
 //! Reading never fails in a way that is worth a second try: an event that lacks what it takes, or is not of the documented
 //! shape, is [`Ignored`] with a reason. (What is no such event at all never gets here, see [`events`].)
 
+use crate::clock::that_can_be_shown;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -134,7 +135,7 @@ impl TaskEvent {
         };
         Ok(Self {
             id: text("id").map(ToOwned::to_owned),
-            time: text("time").and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()),
+            time: text("time").and_then(read_instant),
             region: text("region").map(ToOwned::to_owned),
             account: text("account").map(ToOwned::to_owned),
             task_arn: required("taskArn")?,
@@ -182,7 +183,13 @@ impl TaskEvent {
 #[allow(clippy::cast_possible_truncation)] // Saturates, and such a time is none.
 pub fn instant_of(task: &Value, key: &str) -> Option<OffsetDateTime> {
     let milliseconds = task.get(key)?.as_f64()? * 1000.0;
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds.round() as i64) * 1_000_000).ok()
+    let nanoseconds = i128::from(milliseconds.round() as i64) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok().and_then(that_can_be_shown)
+}
+
+/// A time as an event tells it.
+fn read_instant(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().and_then(that_can_be_shown)
 }
 
 fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
@@ -192,7 +199,7 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(des
 /// A time that cannot be read is none: nothing but the order of things hangs on it.
 fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    Ok(text.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok()))
+    Ok(text.as_deref().and_then(read_instant))
 }
 
 #[cfg(test)]

@@ -186,7 +186,8 @@ fn named(role: &str, id: &str, name: Option<&String>) -> Map<String, Value> {
 
 /// As Prefect's own models write a time: UTC, six digits of a fraction or none.
 fn spelled(time: OffsetDateTime) -> String {
-    let time = time.to_offset(UtcOffset::UTC);
+    // An event's time can be moved to UTC: others are not read.
+    let time = time.checked_to_offset(UtcOffset::UTC).unwrap_or(time);
     let whole = time.replace_nanosecond(0).unwrap_or(time);
     // Formatting fails for years beyond 9999 only.
     let text = whole.format(&Rfc3339).unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::model::ApiError;
 use crate::model::Generation;
 use crate::orchestrator::{Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};
-use crate::platform::ecs::outcome::{is_about_cluster, stopping_tasks};
+use crate::platform::ecs::listing::listed_tasks;
 use crate::platform::started_by;
 use crate::transport::shape::text_at;
 use serde::Serialize;
@@ -164,16 +164,9 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
         owner: &Owner,
     ) -> Result<Option<String>, PerformError> {
         let started_by = started_by(self.agent, &owner.flow_run_id);
-        let running = match self.ecs.list_tasks(cluster, &started_by).await {
-            Ok(arns) => arns,
-            Err(error) if is_about_cluster(&error) => return Ok(None),
-            Err(error) => return Err(PerformError::Aws(error)),
-        };
-        let stopping = self.ecs.list_stopping_tasks(cluster, &started_by).await;
-        let (stopping, _) = stopping_tasks(stopping).map_err(PerformError::Aws)?;
-        let to_run = running.clone();
-        let arns = running.into_iter().chain(stopping);
-        let others: Vec<String> = arns.filter(|arn| *arn != event.task_arn).collect();
+        let listed = listed_tasks(self.ecs, cluster, &started_by).await.map_err(PerformError::Aws)?;
+        let Some(listed) = listed else { return Ok(None) };
+        let others: Vec<String> = listed.arns().filter(|arn| **arn != event.task_arn).cloned().collect();
         if others.is_empty() {
             return Ok(None);
         }
@@ -181,7 +174,7 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
         // What cannot be described yet lives where it is listed as to run; what is to be stopped is forgotten.
         let lives = |arn: &String| match tasks.iter().find(|task| task.task_arn == *arn) {
             Some(task) => task.last_status != "STOPPED",
-            None => to_run.contains(arn),
+            None => listed.running.contains(arn),
         };
         Ok(others.into_iter().find(lives))
     }

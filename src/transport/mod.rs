@@ -96,7 +96,7 @@ pub(crate) fn without_userinfo(api: &str) -> String {
 const EXCERPT_CHARS: usize = 300;
 
 /// Why there is no answer. `shown` stands for the API's URL.
-pub(crate) fn explain(error: SendError, shown: &str) -> ApiError {
+fn explain(error: SendError, shown: &str) -> ApiError {
     match error {
         SendError::Impossible(reason) => ApiError::Configuration(format!("api: {shown}: {reason}")),
         SendError::NoTime => ApiError::NoTime,

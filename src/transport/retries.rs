@@ -1,9 +1,9 @@
 //! When a request to a Prefect API is sent again: one policy for both generations.
 //!
 //! What changes nothing when it is repeated goes by [`repeat`], a write by [`write()`]. A status that passes is named in
-//! [`is_passing`], the pauses of each generation in [`OF_PREFECT_1`] and [`OF_PREFECT_2_AND_3`].
+//! [`is_passing`], the pauses of each generation in [`PAUSES_OF_PREFECT_1`] and [`PAUSES_OF_PREFECT_2_AND_3`].
 
-use super::Deadline;
+use super::{Deadline, explain};
 use crate::http::SendError;
 use crate::model::ApiError;
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-/// Pauses before the repetitions of a read.
-pub(crate) const OF_PREFECT_1: &[Duration] = &[Duration::from_millis(100), Duration::from_millis(400)];
-/// Pauses before repetitions. `SQLite` servers answer 503 while their database is locked.
-pub(crate) const OF_PREFECT_2_AND_3: &[Duration] =
+/// Prefect 0.15 and 1: the pauses before each repetition.
+pub(crate) const PAUSES_OF_PREFECT_1: &[Duration] = &[Duration::from_millis(100), Duration::from_millis(400)];
+/// Prefect 2 and 3: the same. Servers on `SQLite` answer 503 while their database is locked, which may take seconds.
+pub(crate) const PAUSES_OF_PREFECT_2_AND_3: &[Duration] =
     &[Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
 /// A write is not held up for longer.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
@@ -27,27 +27,25 @@ pub(crate) struct Attempt<T> {
     pub passing: bool,
     /// How much later it is to be repeated, if the answer says so.
     pub asked: Option<Duration>,
-    /// The API says that there is nothing of that name.
-    pub is_absent: bool,
 }
 
 impl<T> Attempt<T> {
-    /// Nothing came back.
-    pub(crate) fn unanswered(sending: &SendError, error: ApiError) -> Self {
-        let passing = matches!(sending, SendError::NotSent(_) | SendError::NoAnswer { timed_out: false, .. });
-        Self { answer: Err(error), passing, asked: None, is_absent: false }
+    /// Nothing came back. `shown` stands for the API's URL.
+    pub(crate) fn unanswered(error: SendError, shown: &str) -> Self {
+        // A connection that failed or broke may be better a moment later; what took too long takes too long again.
+        let passing = matches!(error, SendError::NotSent(_) | SendError::NoAnswer { timed_out: false, .. });
+        Self { answer: Err(explain(error, shown)), passing, asked: None }
     }
 
     /// Something came back; `asked`: when to come again, if it says so.
     pub(crate) fn answered(answer: Result<T, ApiError>, asked: Option<Duration>) -> Self {
         let passing = answer.as_ref().is_err_and(is_passing);
         let asked = asked.filter(|_| answer.is_err());
-        Self { answer, passing, asked, is_absent: false }
+        Self { answer, passing, asked }
     }
 }
 
-/// Whether the same request may get an answer a moment later. (A connection that failed or broke may be better, too;
-/// what took too long takes too long again.)
+/// Whether the same request may get another answer a moment later, by the status that came back.
 fn is_passing(error: &ApiError) -> bool {
     matches!(error, ApiError::Status { status: 502..=504, .. })
 }
@@ -204,6 +202,24 @@ mod tests {
         let by_its_clock =
             [("retry-after", "Tue, 24 Nov 2026 09:00:30 GMT"), ("date", "Tue, 24 Nov 2026 09:00:00 GMT")];
         assert_eq!(asked(&by_its_clock), Some(30.0), "its clock is three hours behind ours");
+    }
+
+    #[test]
+    fn what_was_not_answered_passes_unless_it_took_too_long_and_names_the_api_as_people_know_it() {
+        let no_answer = |timed_out| SendError::NoAnswer { reason: "reset".into(), timed_out };
+        for (error, passing) in [
+            (SendError::NotSent("refused".into()), true),
+            (no_answer(false), true),
+            (no_answer(true), false),
+            (SendError::NoTime, false),
+            (SendError::TooLong(1024 * 1024), false),
+            (SendError::Impossible("no scheme".into()), false),
+        ] {
+            let tried = Attempt::<()>::unanswered(error, "https://api");
+            assert_eq!((tried.passing, tried.asked), (passing, None), "{:?}", tried.answer);
+        }
+        let said = Attempt::<()>::unanswered(SendError::NotSent("refused".into()), "https://api").answer.unwrap_err();
+        assert_eq!(said.to_string(), "cannot connect to the Prefect API at https://api: refused");
     }
 
     #[test]

@@ -157,8 +157,12 @@ def permissions(request, definitions=()):
         case "cloudformation", "DescribeStackResources":
             stack = unquote(re.search(r"StackName=([^&]+)", request["body"])[1])
             return [Permission("cloudformation:DescribeStackResources", arn("cloudformation", f"stack/{stack}/0123"))]
-        case "cloudformation" | "servicequotas", _:
-            return [Permission(f"{service}:{operation}", "*")]
+        case "monitoring", "GetMetricStatistics":
+            return [Permission("cloudwatch:GetMetricStatistics", "*")]
+        case "quotas", _:
+            return [Permission(f"servicequotas:{operation}", "*")]
+        case "cloudformation", _:
+            return [Permission(f"cloudformation:{operation}", "*")]
         case "logs", "DescribeLogGroups":
             return [Permission("logs:DescribeLogGroups", "*")]
         case "lambda", "GetAccountSettings":

@@ -11,6 +11,7 @@ from pathlib import Path
 # AWS offers no resource-level permissions for these (the VPC ones: Lambda refuses narrower resources).
 EVERYWHERE = {
     "cloudformation:DescribeStacks",
+    "cloudwatch:GetMetricStatistics",
     "ec2:DescribeRouteTables",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeVpcEndpoints",

@@ -21,11 +21,21 @@ fn secrets_are_secure_strings_that_decrypt_and_a_missing_permission_is_no_verdic
         (Err(denied()), vec![secret(true)], &["PSA199"]),
         (Err(denied()), vec![secret(false)], &["PSA199", "PSA103"]),
         (Err(refused("InvalidKeyId")), vec![secret(true)], &["PSA106"]),
+        (Err(refused("KMSInvalidStateException")), Vec::new(), &["PSA106"]),
+        // Neither says anything of the key.
+        (Err(refused("ThrottlingException")), vec![secret(true)], &["PSA199"]),
+        (Err(refused("InternalServerError")), Vec::new(), &["PSA199"]),
+        (Err(AwsError::NoAnswer("closed".into())), Vec::new(), &["PSA199"]),
+        (Err(AwsError::Malformed("no list".into())), Vec::new(), &["PSA199"]),
     ] {
         assert_eq!(codes(&judge_parameters(&root(), &parameters(secrets, locked))), found);
     }
     let unread = judge_parameters(&root(), &ReadParameters::unread());
-    assert_eq!(codes(&unread)[0], "PSA100");
+    assert_eq!(codes(&unread), ["PSA100", "PSA199"]);
+    let of_state = ReadParameters { state: Err(denied()), ..parameters(Ok(Vec::new()), Vec::new()) };
+    let looked = judge_parameters(&root(), &of_state);
+    let (codes, subject) = (codes(&looked), looked.findings[0].subject.as_str());
+    assert_eq!((codes, subject), (vec!["PSA199"], "/psa/test/state"), "what is left of agents is not known");
 }
 
 #[test]

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 use super::super::testing::codes;
 use super::*;
 use time::macros::datetime;
@@ -20,6 +21,22 @@ fn clocks_differ_a_little_too_much_or_not() {
     assert_eq!(codes(&judge_clock(API, None)), [""; 0]);
     let said = judge_clock(API, Some(Heard { date: at + Duration::hours(2), at }));
     assert!(said.findings.iter().all(|finding| finding.sentence.contains("2 h behind")), "{said:?}");
+}
+
+#[test]
+fn the_time_of_an_answer_is_told_by_who_gave_it_and_not_by_a_cache() {
+    let at = datetime!(2026-12-01 12:00 UTC);
+    let date = ("date", "Tue, 01 Dec 2026 11:00:00 GMT");
+    for (headers, told_at) in [
+        (vec![date], Some(datetime!(2026-12-01 11:00 UTC))),
+        (vec![date, ("age", "3600")], None),
+        (vec![("date", "an hour ago")], None),
+        (vec![], None),
+    ] {
+        let pairs = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let heard = told(&pairs.collect::<HeaderMap>(), at);
+        assert_eq!(heard, told_at.map(|date| Heard { date, at }), "{headers:?}");
+    }
 }
 
 /// The reasons are those that reqwest, rustls and the resolver gave.
@@ -57,7 +74,8 @@ fn every_way_not_to_be_answered_has_a_code_of_its_own() {
         (ApiError::Unauthorised("AuthenticationError: Forbidden".into()), "PSA209"),
         (ApiError::Unauthorised("HTTP 403: Forbidden".into()), "PSA210"),
         (ApiError::Configuration("api: https://x answers, but not as a Prefect API".into()), "PSA211"),
-        (ApiError::Malformed("GET /work_pools/x: no JSON".into()), "PSA211"),
+        // Half an answer, or one of another version.
+        (ApiError::Malformed("GET /work_pools/x: no JSON".into()), "PSA299"),
         (ApiError::Configuration("work_pool: Prefect says: Work pool \"x\" not found.".into()), "PSA221"),
         (status(500, "Internal Server Error"), "PSA212"),
         (ApiError::Throttled { retry_after: None }, "PSA212"),

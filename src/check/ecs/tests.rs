@@ -154,7 +154,10 @@ fn log_groups_that_nobody_creates_are_there_and_what_is_not_looked_at_is_said() 
     }
     let elsewhere = Wishes { elsewhere: [("210987654321".to_owned(), askers())].into(), ..Wishes::default() };
     assert_eq!(codes(&judge(&elsewhere, &ObservedEcs::default())), ["PSA499"]);
-    let unknown_definitions = [("flows:7".to_owned(), "ClientException: no".to_owned())].into();
-    let unknown = Wishes { unknown_definitions, ..Wishes::default() };
-    assert_eq!(codes(&judge(&unknown, &ObservedEcs::default())), ["PSA411"]);
+    for (is_missing, found) in [(true, "PSA411"), (false, "PSA499")] {
+        let why = Undescribed { why: "ClientException: no".into(), is_missing };
+        let unknown_definitions = [("flows:7".to_owned(), why)].into();
+        let unknown = Wishes { unknown_definitions, ..Wishes::default() };
+        assert_eq!(codes(&judge(&unknown, &ObservedEcs::default())), [found]);
+    }
 }

@@ -16,6 +16,19 @@ fn rule(is_enabled: bool, target: &str) -> Result<Option<Rule>, AwsError> {
 }
 
 #[test]
+fn a_rule_that_is_not_wholly_told_is_no_rule() {
+    let (described, targets) = (json!({"State": "DISABLED"}), json!({"Targets": [{"Arn": "a"}]}));
+    let read = rule_of(&described, &targets);
+    assert_eq!(read, Ok(Rule { is_enabled: false, targets: vec!["a".into()] }));
+    assert_eq!(rule_of(&described, &json!({"Targets": []})).map(|rule| rule.targets), Ok(Vec::new()));
+    for (described, targets) in
+        [(&json!({}), &targets), (&described, &json!({})), (&described, &json!({"Targets": [{"Id": "1"}]}))]
+    {
+        assert!(matches!(rule_of(described, targets), Err(AwsError::Malformed(_))), "{described} {targets}");
+    }
+}
+
+#[test]
 fn rules_are_there_enabled_as_wanted_and_call_the_function() {
     let function = "psa-task-events";
     for (own, workers, state, found) in [

@@ -1,4 +1,5 @@
-use super::super::testing::{codes, denied};
+#![allow(clippy::unwrap_used)]
+use super::super::testing::{codes, denied, without_each};
 use super::*;
 use serde_json::json;
 
@@ -13,15 +14,18 @@ fn named() -> WantedNetwork {
     }
 }
 
+fn to(gateway: &str) -> WayOut {
+    WayOut::To(gateway.into())
+}
+
 fn private() -> ObservedNetwork {
     let subnet = Subnet { id: "subnet-a".into(), vpc: "vpc-1".into(), free: Some(100) };
     let group = SecurityGroup { id: "sg-1".into(), vpc: "vpc-1".into(), lets_https_out: true };
-    let main =
-        RouteTable { id: "rtb-main".into(), is_main: true, way_out: Some("igw-1".into()), ..RouteTable::default() };
+    let main = RouteTable { id: "rtb-main".into(), is_main: true, way_out: to("igw-1"), ..RouteTable::default() };
     let own = RouteTable {
         id: "rtb-a".into(),
         subnets: vec!["subnet-a".into()],
-        way_out: Some("nat-1".into()),
+        way_out: to("nat-1"),
         ..RouteTable::default()
     };
     ObservedNetwork {
@@ -62,12 +66,12 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
             },
             &[],
         ),
-        ("a gateway and no address", |_, seen| seen.route_tables[1].way_out = Some("igw-1".into()), &["PSA504"]),
+        ("a gateway and no address", |_, seen| seen.route_tables[1].way_out = to("igw-1"), &["PSA504"]),
         (
             "a gateway and an address",
             |network, seen| {
                 network.is_public = true;
-                seen.route_tables[1].way_out = Some("igw-1".into());
+                seen.route_tables[1].way_out = to("igw-1");
             },
             &[],
         ),
@@ -79,19 +83,21 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
             },
             &[],
         ),
-        ("nothing", |_, seen| seen.route_tables[1].way_out = None, &["PSA504"]),
+        ("a kind that is not known", |_, seen| seen.route_tables[1].way_out = WayOut::Unknown, &["PSA599"]),
+        ("no table at all", |_, seen| seen.route_tables.clear(), &["PSA599"]),
+        ("nothing", |_, seen| seen.route_tables[1].way_out = WayOut::Nowhere, &["PSA504"]),
         (
             "a public address and nothing",
             |network, seen| {
                 network.is_public = true;
-                seen.route_tables[1].way_out = None;
+                seen.route_tables[1].way_out = WayOut::Nowhere;
             },
             &["PSA504"],
         ),
         (
             "endpoints",
             |_, seen| {
-                seen.route_tables[1].way_out = None;
+                seen.route_tables[1].way_out = WayOut::Nowhere;
                 seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "logs", "ssm"], "rtb-a");
             },
             &[],
@@ -99,7 +105,7 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
         (
             "an endpoint too few",
             |_, seen| {
-                seen.route_tables[1].way_out = None;
+                seen.route_tables[1].way_out = WayOut::Nowhere;
                 seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "ssm"], "rtb-a");
             },
             &["PSA504"],
@@ -107,7 +113,7 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
         (
             "S3 of another table",
             |_, seen| {
-                seen.route_tables[1].way_out = None;
+                seen.route_tables[1].way_out = WayOut::Nowhere;
                 seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "logs", "ssm"], "rtb-main");
             },
             &["PSA504"],
@@ -115,7 +121,7 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
         (
             "nothing needed",
             |network, seen| {
-                seen.route_tables[1].way_out = None;
+                seen.route_tables[1].way_out = WayOut::Nowhere;
                 network.secrets = (false, false);
                 network.uses = (false, false);
             },
@@ -124,7 +130,7 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
         (
             "Secrets Manager",
             |network, seen| {
-                seen.route_tables[1].way_out = None;
+                seen.route_tables[1].way_out = WayOut::Nowhere;
                 network.secrets = (false, true);
                 seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "logs", "ssm"], "rtb-a");
             },
@@ -166,20 +172,22 @@ fn rows_of_ec2_are_read() {
         (json!([{"ipProtocol": "udp", "fromPort": "0", "toPort": "65535"}]), false),
         (json!(""), false),
     ] {
-        assert_eq!(egress(rules.clone()).map(|group| group.lets_https_out), Some(lets_out), "{rules}");
+        assert_eq!(egress(rules.clone()).map(|group| group.lets_https_out), Ok(lets_out), "{rules}");
     }
     let table = |route: Value| {
         table_of(&json!({"routeTableId": "r", "associationSet": [{"main": "true"}], "routeSet": [
         {"destinationCidrBlock": "10.0.0.0/16", "gatewayId": "local", "state": "active"}, route]}))
     };
+    let route = |cidr: &str, key: &str, state: &str| json!({"destinationCidrBlock": cidr, key: "x-1", "state": state});
     for (route, way_out) in [
-        (json!({"destinationCidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "state": "active"}), Some("igw-1")),
-        (json!({"destinationCidrBlock": "0.0.0.0/0", "natGatewayId": "nat-1", "state": "active"}), Some("nat-1")),
-        (json!({"destinationCidrBlock": "0.0.0.0/0", "natGatewayId": "nat-1", "state": "blackhole"}), None),
-        (json!({"destinationCidrBlock": "192.168.0.0/16", "transitGatewayId": "tgw-1", "state": "active"}), None),
+        (route("0.0.0.0/0", "gatewayId", "active"), to("x-1")),
+        (route("0.0.0.0/0", "natGatewayId", "active"), to("x-1")),
+        (route("0.0.0.0/0", "natGatewayId", "blackhole"), WayOut::Nowhere),
+        (route("192.168.0.0/16", "transitGatewayId", "active"), WayOut::Nowhere),
+        (route("0.0.0.0/0", "quantumGatewayId", "active"), WayOut::Unknown),
     ] {
-        let table = table(route.clone()).unwrap_or_default();
-        assert_eq!((table.way_out.as_deref(), table.is_main), (way_out, true), "{route}");
+        let table = table(route.clone()).unwrap();
+        assert_eq!((table.way_out, table.is_main), (way_out, true), "{route}");
     }
     for (name, service) in [
         ("com.amazonaws.us-east-1.ecr.api", "ecr.api"),
@@ -187,7 +195,25 @@ fn rows_of_ec2_are_read() {
         ("com.amazonaws.eu-west-1.s3", "s3"),
     ] {
         let endpoint = endpoint_of(&json!({"serviceName": name, "state": "available", "routeTableIdSet": ""}));
-        assert_eq!(endpoint.map(|endpoint| endpoint.service).as_deref(), Some(service));
+        assert_eq!(endpoint.unwrap().map(|endpoint| endpoint.service).as_deref(), Some(service));
     }
-    assert_eq!(endpoint_of(&json!({"serviceName": "com.amazonaws.eu-west-1.s3", "state": "deleting"})), None);
+    for none in [
+        json!({"serviceName": "com.amazonaws.eu-west-1.s3", "state": "deleting"}),
+        json!({"vpcEndpointType": "Resource", "state": "Available"}),
+    ] {
+        assert_eq!(endpoint_of(&none), Ok(None));
+    }
+}
+
+#[test]
+fn a_row_that_lacks_something_is_none() {
+    let subnet = json!({"subnetId": "s", "vpcId": "v"});
+    let group = json!({"groupId": "g", "vpcId": "v", "ipPermissionsEgress": []});
+    let table = json!({"routeTableId": "r", "associationSet": [], "routeSet": []});
+    let endpoint = json!({"serviceName": "com.amazonaws.eu-west-1.s3", "state": "available", "routeTableIdSet": []});
+    let is_odd = |error: Option<AwsError>| matches!(error, Some(AwsError::Malformed(_)));
+    assert!(without_each(&subnet).into_iter().all(|(_, row)| is_odd(subnet_of(&row).err())));
+    assert!(without_each(&group).into_iter().all(|(_, row)| is_odd(group_of(&row).err())));
+    assert!(without_each(&table).into_iter().all(|(_, row)| is_odd(table_of(&row).err())));
+    assert!(without_each(&endpoint).into_iter().all(|(_, row)| is_odd(endpoint_of(&row).err())));
 }

@@ -25,10 +25,41 @@ fn launches_per_second_are_what_ecs_takes() {
 
 #[test]
 fn a_task_fits_the_quota() {
-    for (quota, found) in [(Ok(4.0), &[][..]), (Ok(3.0), &["PSA702"]), (Err(denied()), &["PSA799"])] {
-        let observed = ObservedQuotas { vcpus: Some(quota), ..nothing() };
+    let quota = |limit, used| Ok(VcpuQuota { limit, used });
+    for (vcpus, found) in [
+        (quota(4.0, Ok(None)), &[][..]),
+        (quota(3.0, Ok(None)), &["PSA702"]),
+        (quota(3.0, Ok(Some(3.0))), &["PSA702"]),
+        (quota(6.0, Ok(Some(2.0))), &[]),
+        (quota(6.0, Ok(Some(2.5))), &["PSA705"]),
+        (quota(6.0, Err(denied())), &["PSA799"]),
+        (Err(denied()), &["PSA799"]),
+    ] {
+        let observed = ObservedQuotas { vcpus: Some(vcpus), ..nothing() };
         assert_eq!(codes(&judge(None, &agents(CONFIG), &wishes(), &observed)), found, "{observed:?}");
     }
+}
+
+#[test]
+fn what_is_used_was_counted_last() {
+    let point = |time: &str, maximum: &str| json!({"Timestamp": time, "Maximum": maximum, "Unit": "None"});
+    let points = [
+        point("2026-11-30T12:05:00Z", "7.25"),
+        point("2026-11-30T12:10:00Z", "5.0"),
+        point("2026-11-30T12:00:00Z", "9.0"),
+    ];
+    assert_eq!(last_counted(&json!({"Datapoints": points}), "Maximum"), Ok(Some(5.0)));
+    for nothing in [json!([]), json!("")] {
+        assert_eq!(last_counted(&json!({"Datapoints": nothing}), "Maximum"), Ok(None));
+    }
+    for odd in [
+        json!({}),
+        json!({"Datapoints": [point("yesterday", "1")]}),
+        json!({"Datapoints": [point("2026-11-30T12:05:00Z", "")]}),
+    ] {
+        assert!(matches!(last_counted(&odd, "Maximum"), Err(AwsError::Malformed(_))), "{odd}");
+    }
+    assert!(matches!(last_counted(&json!({"Datapoints": points}), "Sum"), Err(AwsError::Malformed(_))));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{AskedAgent, CliError, Subject};
 use crate::config::GenerationConfig;
-use crate::orchestrator::run_facts::{Barrier, RunFacts};
+use crate::orchestrator::run_facts::{BlockReason, RunFacts};
 
 /// How well an agent fits a run: the higher, the better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,9 +18,9 @@ enum Fit {
 }
 
 fn fit(run: &RunFacts) -> Fit {
-    if run.mark.is_some() || run.states.iter().any(|state| state.is_ours) {
+    if run.was_ours {
         Fit::Claimed
-    } else if run.barriers.iter().any(Barrier::is_foreign) {
+    } else if run.block_reasons.iter().any(BlockReason::is_foreign) {
         Fit::Foreign
     } else {
         Fit::Serves

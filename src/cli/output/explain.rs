@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 const SHOWN: usize = 60;
 
 /// A story and what was not to be had of it.
-pub(in crate::cli) struct Explained<'a> {
+pub(in crate::cli) struct Explanation<'a> {
     pub(in crate::cli) events: Vec<Event>,
     pub(in crate::cli) verdict: RunVerdict,
     /// What could not be asked, and why.
@@ -22,13 +22,15 @@ pub(in crate::cli) struct Explained<'a> {
 }
 
 /// As people read it. All times are UTC.
-pub(in crate::cli) fn as_text(told: &Explained<'_>, palette: Palette) -> String {
-    let Explained { events, verdict, unknown, facts } = told;
+pub(in crate::cli) fn as_text(told: &Explanation<'_>, palette: Palette) -> String {
+    let Explanation { events, verdict, unknown, facts } = told;
     let name = facts.run.as_ref().map_or_else(|_| String::new(), |run| format!(" \"{}\"", run.name));
     let now = words::clock(facts.now, facts.now);
     let title = format!(
         "Flow run {}{name}, agent {} (Prefect {}), at {now} UTC",
-        facts.flow_run_id, facts.agent.name, facts.agent.prefect
+        facts.flow_run_id,
+        facts.agent.config.agent,
+        facts.agent.config.generation.prefect()
     );
     let mut text = format!("{}\n\n", coloured(&printable(&title), Tone::Heading, palette));
     let left_out = events.len().saturating_sub(SHOWN);
@@ -75,23 +77,77 @@ fn tone(standing: Standing) -> Tone {
         Standing::Running | Standing::Launched | Standing::Due | Standing::ScheduledLater => Tone::Good,
         Standing::TaskDied | Standing::AgentFailing | Standing::AgentOff | Standing::NotOurs => Tone::Bad,
         Standing::Ended => Tone::Heading,
-        _ => Tone::Doubtful,
+        Standing::TaskStopping
+        | Standing::ClaimedWithoutTask
+        | Standing::Claimed
+        | Standing::ClaimedElsewhere
+        | Standing::Cancelling
+        | Standing::Paused
+        | Standing::NotScheduled
+        | Standing::GivenBack
+        | Standing::WaitsForSlot
+        | Standing::HeldBack
+        | Standing::Maintenance
+        | Standing::BadPoll
+        | Standing::LeftByPoll
+        | Standing::Unknown => Tone::Doubtful,
     }
 }
 
 /// The events and the verdict as data.
-pub(in crate::cli) fn as_json(told: &Explained<'_>) -> Value {
-    let Explained { events, verdict, unknown, facts } = told;
+pub(in crate::cli) fn as_json(told: &Explanation<'_>) -> Value {
+    let Explanation { events, verdict, unknown, facts } = told;
     let run = facts.run.as_ref().ok();
     json!({
         "flow_run": {
             "id": facts.flow_run_id, "name": run.map(|run| &run.name), "state": run.map(|run| &run.state),
         },
-        "agent": facts.agent.name,
-        "prefect": facts.agent.prefect,
+        "agent": facts.agent.config.agent,
+        "prefect": facts.agent.config.generation.prefect(),
         "at": facts.now.format(&Rfc3339).ok(),
         "events": events,
         "verdict": verdict,
         "not_asked": unknown,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::explain::story::StorySource;
+    use crate::explain::testing::{before, facts, waiting};
+    use crate::explain::verdict::verdict;
+
+    /// The lines about so many events, and how many JSON has.
+    fn shown(count: usize) -> (Vec<String>, usize) {
+        let facts = facts(waiting(), Vec::new());
+        let event = |number: usize| Event {
+            at: Some(before(0)),
+            source: StorySource::Prefect,
+            what: format!("event {number}"),
+        };
+        let told = Explanation {
+            events: (1..=count).map(event).collect(),
+            verdict: verdict(&facts),
+            unknown: Vec::new(),
+            facts: &facts,
+        };
+        let text = as_text(&told, Palette::Plain);
+        let lines = text.lines().filter(|line| line.contains("event")).map(|line| line.trim().to_owned());
+        (lines.collect(), as_json(&told)["events"].as_array().unwrap().len())
+    }
+
+    #[test]
+    fn of_a_long_story_the_beginning_and_the_end_are_shown_and_how_many_are_not() {
+        let (all, _) = shown(60);
+        assert_eq!((all.len(), all.iter().any(|line| line.contains("events more"))), (60, false));
+        for count in [61, 75] {
+            let (lines, in_json) = shown(count);
+            assert_eq!((lines.len(), in_json), (61, count), "one line stands for those that are left out");
+            assert!(lines[29].ends_with(" event 30") && lines[60].ends_with(&format!(" event {count}")), "{lines:#?}");
+            assert_eq!(lines[30], format!("… {} events more, which --json shows", count - 60));
+            assert!(lines[31].ends_with(&format!(" event {}", count - 29)), "{lines:#?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use super::{Cell, Palette, Tone, plain, table};
 use crate::explain::words;
 use crate::health::status::{AgentHealth, AgentStatus, Overall};
 use crate::health::{AgentFacts, Health};
+use crate::model::ErrorKind;
 use crate::state::Status;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ fn row(name: &str, agent: &AgentHealth, facts: Option<&AgentFacts>, now: OffsetD
     };
     vec![
         plain(name),
-        Cell(state_name(agent.status), tone(agent.status)),
+        Cell(agent.status.name().to_owned(), tone(agent.status)),
         or_unknown(ago(agent.last_poll)),
         or_unknown(ago(agent.last_success)),
         plain(polls),
@@ -50,7 +51,7 @@ fn row(name: &str, agent: &AgentHealth, facts: Option<&AgentFacts>, now: OffsetD
         or_unknown(seen.launched.map(|count| count.to_string())),
         oldest_due,
         or_unknown(seen.outstanding.map(|count| count.to_string())),
-        plain(agent.error.map(|kind| text_of(&json!(kind))).unwrap_or_default()),
+        plain(agent.error.map(ErrorKind::name).unwrap_or_default()),
     ]
 }
 
@@ -88,14 +89,6 @@ impl SeenAgent {
             outstanding: polled.and_then(|status| status.outstanding),
         }
     }
-}
-
-fn state_name(status: AgentStatus) -> String {
-    text_of(&json!(status))
-}
-
-fn text_of(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn tone(status: AgentStatus) -> Tone {
@@ -140,7 +133,6 @@ pub(in crate::cli) fn as_json(health: &Health, facts: &BTreeMap<String, AgentFac
 mod tests {
     use super::*;
     use crate::health::status::ConfiguredAgent;
-    use crate::model::ErrorKind;
     use crate::state::Counts;
     use std::time::Duration;
     use time::macros::datetime;

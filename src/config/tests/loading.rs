@@ -1,5 +1,7 @@
 use super::{environment, one};
-use crate::config::{AgentConfig, AgentSecrets, Loaded, LoadedAgent, Parameter, Root, Rules, from_file, load};
+use crate::config::{
+    AgentConfig, AgentSecrets, Loaded, LoadedAgent, Parameter, Root, Rules, UnknownAgent, from_file, load,
+};
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 
@@ -166,4 +168,15 @@ fn a_file_is_the_agent_called_agent() {
     assert_eq!(from_file("name: key", "f", &named).result.unwrap().0.name, "key");
     let message = from_file("x: 1", "./etl.yaml", &variables).result.unwrap_err().to_string();
     assert!(message.starts_with("the configuration ./etl.yaml is wrong"), "{message}");
+}
+
+#[test]
+fn who_is_not_configured_is_named_with_who_is() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let configured = names(&["etl", "gpu"]);
+    for asked in [&["etl"][..], &["gpu", "etl"], &[]] {
+        assert_eq!(UnknownAgent::among(&names(asked), &configured), Ok(()));
+    }
+    let unknown = UnknownAgent::among(&names(&["etl", "nobody", "noone"]), &configured).unwrap_err();
+    assert_eq!(unknown.to_string(), "there is no agent \"nobody\"; configured are: etl, gpu");
 }

@@ -1,12 +1,17 @@
 //! Runs that are claimed, run, are being cancelled or have ended.
 
+use super::waiting::block_text;
 use super::{About, RunVerdict, Standing};
+use crate::clock::after;
 use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
-use crate::model::{ClaimedBy, Generation};
+use crate::model::{ClaimedBy, Generation, RunEnd};
 use crate::orchestrator::run_facts::RunFacts;
-use crate::poll::cancel::decide as decide_about_cancelled;
-use crate::poll::recover::{ClaimDeployments, found, is_orphan};
+use crate::orchestrator::{CANCELLED_MEMORY, is_orphan};
+use crate::platform::LiveDeployment;
+use crate::poll::cancel::{self, CancelDecision, is_patient};
+use crate::poll::prepare::{Earlier, decide_on_earlier};
+use crate::poll::recover::{ClaimDeployments, found};
 use crate::task_events::decision::{self, Action, DecisionRules, Look, Observation};
 use crate::task_events::diagnosis::Cause;
 use crate::task_events::task_owner::{Owner, Tags};
@@ -15,21 +20,47 @@ use time::OffsetDateTime;
 /// An event of a task that stopped longer ago than this does not come any more.
 const EVENT_PATIENCE: time::Duration = time::Duration::minutes(3);
 
+/// What is said of a flow that nobody here need look after.
+const THE_FLOW_ENDS: &str = "the flow itself says how it ends";
+
 impl About<'_> {
     pub(super) fn ended(&self) -> RunVerdict {
         let RunFacts { state, message, .. } = self.run;
         let said = message.as_deref().filter(|said| !said.is_empty());
         let said = said.map(|said| format!(": {}", quoted(said))).unwrap_or_default();
         let verdict = RunVerdict::new(Standing::Ended, format!("It ended as {state}{}{said}", self.since()));
-        let died = self.task().filter(|task| task.task.is_stopped()).map(|task| self.diagnosis(task));
-        match died.filter(|died| !matches!(died.cause, Cause::ExitedWithZero)) {
-            // As a rule the message says what happened.
-            Some(died) if is_bad_end(state) && verdict.now.contains(&died.sentence) => {
-                verdict.advice(died.remedy.into_owned())
-            }
-            Some(died) if is_bad_end(state) => verdict.advice(format!("{} {}", died.sentence, died.remedy)),
-            _ => verdict,
+        if let Some(lives) = self.lives_on(&verdict) {
+            return lives;
         }
+        let died = self.task().filter(|task| task.task.is_stopped()).map(|task| self.diagnosis(task));
+        let is_bad = self.run.end == Some(RunEnd::Badly);
+        match died.filter(|died| is_bad && !matches!(died.cause, Cause::ExitedWithZero)) {
+            // As a rule the message says what happened.
+            Some(died) if verdict.now.contains(&died.sentence) => verdict.advice(died.remedy.into_owned()),
+            Some(died) => verdict.advice(format!("{} {}", died.sentence, died.remedy)),
+            None => verdict,
+        }
+    }
+
+    /// Of a run that was cancelled and has a task that lives all the same.
+    fn lives_on(&self, ended: &RunVerdict) -> Option<RunVerdict> {
+        let is_cancelled = self.run.end == Some(RunEnd::Cancelled);
+        let (since, live) = (self.run.since.filter(|_| is_cancelled)?, self.live());
+        let task = live.iter().find(|one| !one.is_stopping)?;
+        let text = format!("{}, and its task {} lives", ended.now, task.id);
+        let verdict = RunVerdict::new(Standing::Ended, text);
+        let (now, grace) = (self.facts.now, self.facts.agent.config.cancel_grace);
+        if now - since > CANCELLED_MEMORY || self.why_not_cancelled().is_some() {
+            return Some(verdict.advice("stop it by hand (`aws ecs stop-task`): no poll of this agent does"));
+        }
+        let patient = is_patient(self.run.run.has_run, since, now, grace);
+        let ends = after(since, grace);
+        let (next, from) = if cancel::decide(&live, patient).stop.is_empty() {
+            (format!("its flow may end by itself until {}; then a poll stops its task", self.clock(ends)), ends)
+        } else {
+            ("the next poll stops its task".to_owned(), now)
+        };
+        Some(self.unless_agent_is_off(verdict.next(next, self.next_poll(from))))
     }
 
     pub(super) fn running(&self) -> RunVerdict {
@@ -38,39 +69,82 @@ impl About<'_> {
         }
         let verdict = RunVerdict::new(Standing::Running, format!("Its flow has been running{}", self.for_so_long()));
         match self.run.due_at {
-            Some(at) if self.run.run.waits_for_task_runs => {
-                let next = format!("a poll starts it again for its task runs, which are due {}", self.relative(at));
-                verdict.next(next, Some(at))
-            }
-            _ => verdict.next("the flow itself says how it ends", None),
+            Some(at) if self.run.run.waits_for_task_runs => self.taken_up(verdict, at),
+            _ => verdict.next(THE_FLOW_ENDS, None),
         }
+    }
+
+    /// Of a run whose task runs wait for a process, and are due then.
+    fn taken_up(&self, mut verdict: RunVerdict, at: OffsetDateTime) -> RunVerdict {
+        let due = format!("task runs of it wait, which are due {}", self.relative(at));
+        if let Some(reason) = self.run.block_reasons.first() {
+            verdict.also.push(format!("{due}: no poll of this agent takes them up, {}", block_text(reason).0));
+            return verdict.next(THE_FLOW_ENDS, None);
+        }
+        let next = match decide_on_earlier(&self.live(), true, "task").earlier {
+            // Only its process can take them up while it lives.
+            Earlier::Wait(why) => return verdict.next(format!("{due}; {why}"), None),
+            Earlier::Adopt(arn) => format!("{due}: a poll after that takes its task {arn} for them"),
+            Earlier::None if self.knows_tasks() => {
+                format!("a poll starts it again for its task runs, which are due {}", self.relative(at))
+            }
+            Earlier::None => format!("{due}: a poll starts it again for them, if no task of it still runs"),
+        };
+        self.unless_agent_is_off(verdict.next(next, self.next_poll(at)))
     }
 
     pub(super) fn cancelling(&self) -> RunVerdict {
         if let Some(dead) = self.dead() {
             return dead;
         }
-        let agent = &self.facts.agent;
-        let verdict = RunVerdict::new(Standing::Cancelling, format!("It has been cancelling{}", self.for_so_long()));
-        let ends = self.run.since.map(|since| since + agent.cancel_grace);
-        // As the polls reckon it.
-        let patient = self.run.run.has_run && ends.is_some_and(|ends| self.facts.now < ends);
-        let decision = decide_about_cancelled(&self.live(), patient);
-        let (at, verdict) = match ends.filter(|_| patient && decision.stop.is_empty()) {
-            Some(ends) => {
-                let next = format!("its flow may end by itself until {}; then a poll stops its task", self.clock(ends));
-                (self.next_poll(ends), verdict.next(next, None))
-            }
-            None if decision.stop.is_empty() && !self.facts.tasks.unknown.is_empty() => (
-                self.next_poll(self.facts.now),
-                verdict.next("the next poll stops its task, if one runs, and ends it", None),
-            ),
-            None if decision.stop.is_empty() => {
-                (self.next_poll(self.facts.now), verdict.next("the next poll ends it as cancelled: no task runs", None))
-            }
-            None => (self.next_poll(self.facts.now), verdict.next("the next poll stops its task and ends it", None)),
+        let text = format!("It has been cancelling{}", self.for_so_long());
+        if let Some(why) = self.why_not_cancelled() {
+            let text = format!("{text}, and no poll of this agent stops its task: {why}");
+            let advice = "let whoever launched it end it, or set its state to Cancelled";
+            return RunVerdict::new(Standing::Cancelling, text).advice(advice);
+        }
+        let verdict = RunVerdict::new(Standing::Cancelling, text);
+        let (now, grace) = (self.facts.now, self.facts.agent.config.cancel_grace);
+        let live = self.live();
+        let since = self.run.since.unwrap_or(now);
+        let decision = cancel::decide(&live, is_patient(self.run.run.has_run, since, now, grace));
+        let ends = after(since, grace);
+        let later = self.done_about(&cancel::decide(&live, false), &live);
+        let (next, from) = if decision.ends {
+            (format!("the next poll {}", self.done_about(&decision, &live)), now)
+        } else if decision.stop.is_empty() {
+            (format!("its flow may end by itself until {}; then a poll {later}", self.clock(ends)), ends)
+        } else {
+            let other = format!("the other may end by itself until {}; then a poll {later}", self.clock(ends));
+            (format!("the next poll stops its task that has not begun; {other}"), now)
         };
-        self.unless_agent_is_off(RunVerdict { next_at: at, ..verdict })
+        self.unless_agent_is_off(verdict.next(next, self.next_poll(from)))
+    }
+
+    /// Why polls of this agent do nothing about it although it is being cancelled.
+    fn why_not_cancelled(&self) -> Option<String> {
+        if let Some(reason) = self.run.block_reasons.iter().find(|reason| reason.spares_cancelled()) {
+            return Some(block_text(reason).0);
+        }
+        // By their marks polls know what they may stop in Prefect 1, which has neither pools nor pids.
+        let is_others = self.facts.agent.generation() == Generation::One && !self.run.was_ours;
+        if is_others {
+            return Some("this agent has never claimed it".to_owned());
+        }
+        self.run.since.is_none().then(|| "Prefect does not say since when".to_owned())
+    }
+
+    /// What a poll does about a cancelled run.
+    fn done_about(&self, decision: &CancelDecision, live: &[LiveDeployment]) -> &'static str {
+        if !decision.stop.is_empty() {
+            "stops its task and ends it"
+        } else if !self.knows_tasks() {
+            "stops its task, if one runs, and ends it"
+        } else if live.is_empty() {
+            "ends it as cancelled: no task runs"
+        } else {
+            "ends it as cancelled: its task is stopping already"
+        }
     }
 
     /// Of a run whose current task has stopped: what `task-events` makes of that.
@@ -79,7 +153,7 @@ impl About<'_> {
         let agent = &self.facts.agent;
         let owner = Owner {
             flow_run_id: self.run.id.clone(),
-            agents: vec![agent.name.clone()],
+            agents: vec![agent.config.agent.clone()],
             launched: self.launched_by(task),
         };
         let seen = Observation {
@@ -90,13 +164,13 @@ impl About<'_> {
             look: Look::Second,
         };
         let rules = DecisionRules {
-            generation: agent.generation,
-            max_launch_attempts: agent.max_launch_attempts,
-            forward_log_lines: agent.forward_log_lines,
+            generation: agent.generation(),
+            max_launch_attempts: agent.config.max_launch_attempts,
+            forward_log_lines: agent.config.forward_log_lines,
             prefect_version: "",
         };
         let decision = decision::decide(&task.task, &owner, &seen, &rules);
-        let dead = match agent.generation {
+        let dead = match agent.generation() {
             Generation::One => "Failed",
             Generation::TwoOrThree => "Crashed",
         };
@@ -138,11 +212,19 @@ impl About<'_> {
             .run
             .mark
             .as_ref()
-            .map(|mark| format!(" (attempt {} of {})", mark.attempt, self.facts.agent.max_launch_attempts));
+            .map(|mark| format!(" (attempt {} of {})", mark.attempt, self.facts.agent.config.max_launch_attempts));
         let attempt = attempt.unwrap_or_default();
         let since = self.run.run.claimed_at.or(self.run.since);
         let ago = since.map(|since| format!(" {}", relative(since, self.facts.now))).unwrap_or_default();
-        match found(&self.live()) {
+        let found = found(&self.live());
+        let unseen = self.run.block_reasons.iter().find(|reason| reason.is_out_of_sight());
+        if let (ClaimDeployments::Nothing, Some(reason)) = (&found, unseen) {
+            let (text, advice) = block_text(reason);
+            let now = format!("It was claimed{ago}{attempt}, and no poll of this agent finishes the claim: {text}");
+            let standing = if self.knows_tasks() { Standing::ClaimedWithoutTask } else { Standing::Claimed };
+            return RunVerdict::new(standing, now).advice(advice);
+        }
+        match found {
             ClaimDeployments::Lives(arn) => {
                 let task = self.facts.tasks.found.iter().find(|task| task.task.task_arn == arn);
                 let status = task.map(|task| task.task.last_status.as_str()).unwrap_or_default();
@@ -155,18 +237,19 @@ impl About<'_> {
                 RunVerdict::new(Standing::TaskStopping, now)
                     .next("task-events says what follows when it has stopped", None)
             }
-            ClaimDeployments::Nothing if !self.facts.tasks.unknown.is_empty() => {
+            ClaimDeployments::Nothing if !self.knows_tasks() => {
                 let now = format!("It was claimed{ago}{attempt}; whether it has a task could not be asked");
                 let next = "without a task, a poll finishes the claim";
                 self.unless_agent_is_off(RunVerdict::new(Standing::Claimed, now).next(next, self.when_orphan(since)))
             }
             ClaimDeployments::Nothing => {
                 let now = format!("It was claimed{ago}{attempt}, and has no task");
-                let is_old = since.is_some_and(|at| is_orphan(self.facts.now, at, self.facts.agent.orphan_after));
+                let is_old =
+                    since.is_some_and(|at| is_orphan(self.facts.now, at, self.facts.agent.config.orphan_after));
                 let at = self.when_orphan(since);
                 let next = match since {
                     Some(since) if !is_old => {
-                        let from = self.clock(since + self.facts.agent.orphan_after);
+                        let from = self.clock(after(since, self.facts.agent.config.orphan_after));
                         format!("the next poll after {from} finishes the claim: the task is started, or found")
                     }
                     _ => "the next poll finishes the claim: the task is started, or found".to_owned(),
@@ -178,7 +261,7 @@ impl About<'_> {
 
     /// The poll that finds a claim old enough to be finished.
     pub(super) fn when_orphan(&self, since: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
-        self.next_poll(since.map_or(self.facts.now, |since| since + self.facts.agent.orphan_after))
+        self.next_poll(since.map_or(self.facts.now, |since| after(since, self.facts.agent.config.orphan_after)))
     }
 
     pub(super) fn claimed_elsewhere(&self) -> RunVerdict {
@@ -195,9 +278,4 @@ impl About<'_> {
             "ask whoever runs that one; where nobody does, set the run's state to Scheduled and a poll takes it";
         RunVerdict::new(Standing::ClaimedElsewhere, now).advice(advice)
     }
-}
-
-/// The states of a run that ended as it should not.
-fn is_bad_end(state: &str) -> bool {
-    !matches!(state, "Completed" | "Success" | "Cached" | "Skipped" | "Cancelled")
 }

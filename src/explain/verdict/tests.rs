@@ -1,15 +1,17 @@
 //! Situations, and what is said of them. Now is 14:02:10.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod promises;
+
 use super::polls::next_poll;
 use super::*;
 use crate::explain::facts::AgentView;
-use crate::explain::testing::{agent, before, claimed, facts, further, health, mark, state, task, waiting};
+use crate::explain::testing::{agent, before, claimed, facts, further, health, mark, prefect_1, state, task, waiting};
 use crate::health::status::{AgentHealth, AgentStatus};
-use crate::model::ClaimedBy;
-use crate::model::ErrorKind;
+use crate::model::{ClaimedBy, ErrorKind, RunEnd};
 use crate::orchestrator::Mark;
-use crate::orchestrator::run_facts::{Barrier, SlotsTaken, StateFacts, Waits};
+use crate::orchestrator::run_facts::{BlockReason, SlotsTaken, StateFacts, WaitReason};
+use proptest::prelude::*;
 use serde_json::json;
 use std::time::Duration;
 
@@ -35,8 +37,8 @@ fn of_agent(run: RunFacts, change: impl FnOnce(&mut AgentView)) -> Facts {
     facts
 }
 
-fn held_by(barriers: Vec<Barrier>) -> Facts {
-    facts(RunFacts { barriers, ..waiting() }, Vec::new())
+fn held_by(block_reasons: Vec<BlockReason>) -> Facts {
+    facts(RunFacts { block_reasons, ..waiting() }, Vec::new())
 }
 
 #[test]
@@ -50,7 +52,7 @@ fn what_is_due_is_launched_by_the_next_poll() {
 
 #[test]
 fn what_a_poll_has_left_is_said_with_where_the_reason_is() {
-    let late = RunFacts { due_at: Some(before(300)), ..waiting() };
+    let late = RunFacts { due_at: Some(before(300)), since: Some(before(600)), ..waiting() };
     let verdict = said(
         &of_agent(late, |agent| agent.deferred = Some(3)),
         Standing::LeftByPoll,
@@ -61,18 +63,18 @@ fn what_a_poll_has_left_is_said_with_where_the_reason_is() {
 
 #[test]
 fn a_run_that_is_not_this_agents_says_whose_and_how_to_change_that() {
-    let queue = Barrier::OtherQueue { queue: "gpu".into(), served: vec!["cpu".into(), "io".into()] };
-    let pool = Barrier::OtherPool { pool: "other".into(), served: "mine".into() };
-    let labels = Barrier::Labels { run: vec!["gpu".into(), "prod".into()], agent: vec!["prod".into()] };
-    let unlabelled = Barrier::Labels { run: Vec::new(), agent: vec!["prod".into()] };
+    let queue = BlockReason::OtherQueue { queue: "gpu".into(), served: vec!["cpu".into(), "io".into()] };
+    let pool = BlockReason::OtherPool { pool: "other".into(), served: "mine".into() };
+    let labels = BlockReason::Labels { run: vec!["gpu".into(), "prod".into()], agent: vec!["prod".into()] };
+    let unlabelled = BlockReason::Labels { run: Vec::new(), agent: vec!["prod".into()] };
     for (barrier, words) in [
         (queue, vec!["queue `gpu` is not among work_queues (`cpu`, `io`)", "add `gpu`"]),
         (pool, vec!["of work pool `other`, and the agent serves `mine`"]),
         (labels, vec!["the agent lacks `gpu` (it has `prod`)", "add `gpu` to the agent's labels"]),
         (unlabelled, vec!["it has no labels, and the agent has `prod`"]),
-        (Barrier::NoPool, vec!["belongs to no work pool"]),
-        (Barrier::OtherTenant, vec!["another tenant"]),
-        (Barrier::RetriedInProcess, vec!["retries it itself"]),
+        (BlockReason::NoPool, vec!["belongs to no work pool"]),
+        (BlockReason::OtherTenant, vec!["another tenant"]),
+        (BlockReason::RetriedInProcess, vec!["retries it itself"]),
     ] {
         let verdict = said(&held_by(vec![barrier]), Standing::NotOurs, &words);
         assert!(verdict.next.is_none(), "nothing of ours comes next: {verdict:?}");
@@ -81,19 +83,24 @@ fn a_run_that_is_not_this_agents_says_whose_and_how_to_change_that() {
 
 #[test]
 fn a_due_run_that_prefect_holds_back_says_by_what() {
+    let queue_paused = || BlockReason::QueuePaused { queue: "gpu".into(), pool: "ecs".into() };
     let slots = |name: &str| SlotsTaken { name: name.into(), taken: 2, limit: 2 };
     for (barrier, word) in [
-        (Barrier::PoolPaused("ecs".into()), "due for 5 s, but work pool `ecs` is paused"),
-        (Barrier::QueuePaused("gpu".into()), "queue `gpu` is paused"),
-        (Barrier::PoolFull(slots("ecs")), "work pool `ecs` is full: 2 of 2"),
-        (Barrier::QueueFull(slots("gpu")), "queue `gpu` is full: 2 of 2"),
-        (Barrier::DeploymentClosed, "limit of its deployment is 0"),
+        (BlockReason::PoolPaused("ecs".into()), "due for 5 s, but work pool `ecs` is paused"),
+        (queue_paused(), "prefect work-queue resume 'gpu' --pool 'ecs'"),
+        (BlockReason::PoolFull(slots("ecs")), "work pool `ecs` is full: 2 of 2"),
+        (BlockReason::QueueFull(slots("gpu")), "queue `gpu` is full: 2 of 2"),
+        (BlockReason::DeploymentClosed, "limit of its deployment is 0"),
     ] {
         said(&held_by(vec![barrier]), Standing::HeldBack, &[word]);
     }
-    let both = held_by(vec![Barrier::PoolPaused("ecs".into()), Barrier::QueuePaused("gpu".into())]);
+    let both = held_by(vec![BlockReason::PoolPaused("ecs".into()), queue_paused()]);
     assert_eq!(verdict(&both).also, ["queue `gpu` is paused"]);
-    let later = RunFacts { due_at: Some(before(-600)), barriers: vec![Barrier::PoolPaused("ecs".into())], ..waiting() };
+    let later = RunFacts {
+        due_at: Some(before(-600)),
+        block_reasons: vec![BlockReason::PoolPaused("ecs".into())],
+        ..waiting()
+    };
     let verdict = said(&facts(later, Vec::new()), Standing::ScheduledLater, &["scheduled for 14:12:10 (in 10 min)"]);
     assert_eq!(verdict.also, ["work pool `ecs` is paused"]);
 }
@@ -125,12 +132,12 @@ fn an_agent_that_does_not_poll_is_named_with_what_mends_it() {
         agent.health = Some(AgentHealth { error, ..health(AgentStatus::Ok, Some(before(10))) });
     });
     let words = ["due for 5 s, and the last poll of agent etl had trouble (aws)", "the next poll tries again"];
-    assert_eq!(said(&one_bad_poll, Standing::AgentFailing, &words).next_at, Some(before(-50)));
+    assert_eq!(said(&one_bad_poll, Standing::BadPoll, &words).next_at, Some(before(-50)));
     let maintenance = of_agent(waiting(), |agent| {
         let maintenance_until = Some(before(-590));
         agent.health = Some(AgentHealth { maintenance_until, ..health(AgentStatus::Maintenance, Some(before(10))) });
     });
-    said(&maintenance, Standing::AgentFailing, &["in maintenance until 14:12:00"]);
+    said(&maintenance, Standing::Maintenance, &["in maintenance until 14:12:00"]);
     // A run that waits for its time is no trouble yet, but will be.
     let later = of_agent(RunFacts { due_at: Some(before(-600)), ..waiting() }, is(AgentStatus::Failing, 1200));
     let verdict = said(&later, Standing::ScheduledLater, &[]);
@@ -160,14 +167,18 @@ fn what_waits_for_its_time_or_a_slot_or_a_person_says_so() {
     let verdict =
         said(&facts(later.clone(), Vec::new()), Standing::ScheduledLater, &["scheduled for 15:02:10 (in 1 h)"]);
     assert_eq!(verdict.next_at, Some(before(-3650)));
-    let ahead = of_agent(later, |agent| agent.prefetch = Duration::from_mins(1));
+    let ahead = of_agent(later, |agent| agent.config.prefetch = Duration::from_mins(1));
     assert_eq!(said(&ahead, Standing::ScheduledLater, &["look 60 s ahead"]).next_at, Some(before(-3590)));
-    let slot =
-        RunFacts { waits: Waits::Slot, due_at: Some(before(-20)), message: Some("limit reached".into()), ..waiting() };
+    let slot = RunFacts {
+        waits: WaitReason::Slot,
+        due_at: Some(before(-20)),
+        message: Some("limit reached".into()),
+        ..waiting()
+    };
     said(&facts(slot, Vec::new()), Standing::WaitsForSlot, &["slot of a concurrency limit (limit reached)", "in 20 s"]);
-    let paused = RunFacts { waits: Waits::Paused, state: "Paused".into(), ..waiting() };
+    let paused = RunFacts { waits: WaitReason::Paused, state: "Paused".into(), ..waiting() };
     said(&facts(paused, Vec::new()), Standing::Paused, &["paused for 60 s", "until somebody resumes it"]);
-    let odd = RunFacts { waits: Waits::Other, state: "Looped".into(), ..waiting() };
+    let odd = RunFacts { waits: WaitReason::Other, state: "Looped".into(), ..waiting() };
     said(&facts(odd, Vec::new()), Standing::NotScheduled, &["It is Looped"]);
 }
 
@@ -266,6 +277,17 @@ fn a_run_that_runs_or_has_ended_says_so() {
     said(&facts(further("Running", Phase::Running, 90), Vec::new()), Standing::Running, &["running for 90 s"]);
     let well = facts(further("Completed", Phase::Ended, 90), Vec::new());
     assert_eq!(said(&well, Standing::Ended, &["It ended as Completed 90 s ago"]).advice, None);
+    // However its state is called: a flow may name its own.
+    for (end, name, has_advice) in [
+        (RunEnd::Well, "All tables are loaded", false),
+        (RunEnd::Cancelled, "Failed", false),
+        (RunEnd::Badly, "Completed", true),
+    ] {
+        let run = RunFacts { end: Some(end), ..further(name, Phase::Ended, 90) };
+        let stopped = json!({"stopCode": "SpotInterruption", "stoppedAt": before(95).unix_timestamp()});
+        let verdict = said(&facts(run, vec![task("STOPPED", 140, &stopped)]), Standing::Ended, &[name]);
+        assert_eq!(verdict.advice.is_some(), has_advice, "{end:?}: {verdict:?}");
+    }
     let mut crashed = further("Crashed", Phase::Ended, 90);
     crashed.message = Some("Container prefect was killed".into());
     let died = task(
@@ -282,26 +304,6 @@ fn a_run_that_runs_or_has_ended_says_so() {
 }
 
 #[test]
-fn a_cancelled_run_has_its_grace_and_then_a_poll_stops_its_task() {
-    let live = || vec![task("RUNNING", 100, &json!({"desiredStatus": "RUNNING"}))];
-    let mut begun = further("Cancelling", Phase::Cancelling, 30);
-    begun.run.has_run = true;
-    let verdict = said(
-        &facts(begun.clone(), live()),
-        Standing::Cancelling,
-        &["cancelling for 30 s", "may end by itself until 14:03:10; then a poll stops its task"],
-    );
-    assert_eq!(verdict.next_at, Some(before(-110)));
-    begun.since = Some(before(91));
-    said(&facts(begun, live()), Standing::Cancelling, &["the next poll stops its task"]);
-    let never = further("Cancelling", Phase::Cancelling, 30);
-    let mut unasked = facts(never.clone(), Vec::new());
-    unasked.tasks.unknown = vec!["ecs:ListTasks: AccessDenied".into()];
-    said(&unasked, Standing::Cancelling, &["the next poll stops its task, if one runs, and ends it"]);
-    said(&facts(never, Vec::new()), Standing::Cancelling, &["the next poll ends it as cancelled"]);
-}
-
-#[test]
 fn the_next_poll_is_a_whole_number_of_intervals_after_the_last() {
     let now = before(0);
     let next = |not_before| next_poll(&agent(), now, not_before);
@@ -310,4 +312,51 @@ fn the_next_poll_is_a_whole_number_of_intervals_after_the_last() {
     assert_eq!(next(before(-51)), Some(before(-110)));
     let silent = AgentView { health: Some(health(AgentStatus::Failing, Some(before(10)))), ..agent() };
     assert_eq!(next_poll(&silent, now, now), None);
+}
+
+/// Texts of times as servers could write them, the ends of the calendar among them.
+fn texts_of_times() -> impl Strategy<Value = String> {
+    let offset = prop_oneof![Just("Z".to_owned()), "[+-](0[0-9]|1[0-9]|2[0-3]):[0-5][0-9]", Just(String::new())];
+    let date = prop_oneof![
+        Just("9999-12-31T23:59:59".to_owned()),
+        Just("0000-01-01T00:00:00".to_owned()),
+        Just("-009999-01-01T00:00:00".to_owned()),
+        "[0-9]{4}-0[1-9]-[12][0-9]T[01][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?",
+        "2026-11-24T(1[34]):[0-5][0-9]:[0-5][0-9]",
+    ];
+    (date, offset).prop_map(|(date, offset)| date + &offset)
+}
+
+proptest! {
+    #[test]
+    fn whatever_times_prefect_tells_there_is_a_story_of_it(
+        texts in proptest::collection::vec(texts_of_times(), 4),
+        phase in 0_usize..7,
+        is_ours in any::<bool>(),
+        lives in any::<bool>(),
+        prefetch in prop_oneof![Just(0_u64), Just(86_400)],
+    ) {
+        let times: Vec<_> = texts.iter().map(|text| crate::python_text::parse_time(text)).collect();
+        let mut run = match phase {
+            0 => waiting(),
+            1 => claimed(60),
+            2 => further("Running", Phase::Running, 60),
+            3 => further("Cancelling", Phase::Cancelling, 60),
+            4 => RunFacts { mark: Some(mark(2, "etl")), ..waiting() },
+            5 => RunFacts { end: Some(RunEnd::Cancelled), ..further("Cancelled", Phase::Ended, 60) },
+            _ => further("Failed", Phase::Ended, 60),
+        };
+        (run.since, run.due_at, run.run.claimed_at) = (times[0], times[1], times[2]);
+        run.run.waits_for_task_runs = is_ours;
+        run.states.iter_mut().for_each(|state| (state.at, state.scheduled_for) = (times[3], times[1]));
+        let live = if lives { vec![task("RUNNING", 30, &json!({"desiredStatus": "RUNNING"}))] } else { Vec::new() };
+        let mut facts = facts(run, live);
+        facts.agent.config.prefetch = Duration::from_secs(prefetch);
+        if let Some(health) = &mut facts.agent.health {
+            health.last_poll = times[2].or(health.last_poll);
+        }
+        // As JSON too: a time that has no text would end that in a panic.
+        let told = json!({"verdict": verdict(&facts), "events": crate::explain::story::events(&facts)});
+        prop_assert!(told["verdict"]["now"].is_string());
+    }
 }

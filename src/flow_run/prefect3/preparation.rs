@@ -117,7 +117,7 @@ fn add_deployment(
 
 fn updated(deployment: &PrefectDeployment) -> Option<OffsetDateTime> {
     let updated = OffsetDateTime::parse(deployment.updated.as_deref()?, &Rfc3339).ok()?;
-    Some(updated.to_offset(UtcOffset::UTC))
+    updated.checked_to_offset(UtcOffset::UTC)
 }
 
 /// `2026-01-02T03:04:05.678901`; no fraction where there is none.

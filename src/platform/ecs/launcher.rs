@@ -4,7 +4,8 @@ mod replay;
 
 use super::definitions::{DefinitionCache, Keyed, SingleFlight};
 use super::delivery::Delivered;
-use super::outcome::{Origin, is_about_cluster, refusal, refused_about_tasks, stopping_tasks};
+use super::listing::listed_tasks;
+use super::outcome::{Origin, is_about_cluster, refusal, refused_about_tasks};
 use super::request::{Settled, default_network, no_default_network, run_task_body};
 use super::{
     Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveDeployment, LiveDeployments,
@@ -256,19 +257,11 @@ impl<C: Clock> EcsLauncher<C> {
     /// Tasks of `started_by` that have not stopped; none where there is no such cluster.
     async fn find_live_tasks(&self, target: &LaunchTarget, started_by: &str) -> Result<LiveDeployments, LaunchOutcome> {
         let cluster = named(target);
-        let running = match self.ecs.list_tasks(cluster, started_by).await {
-            Ok(arns) => arns,
-            // The launch itself will say so, to whoever named the cluster.
-            Err(error) if is_about_cluster(&error) => return Ok(LiveDeployments::default()),
-            Err(error) => return Err(refused_about_tasks("ListTasks", error, target)),
-        };
-        // A task that was asked to stop may run on for minutes, but is listed as one that is to be stopped. Asked second:
-        // a task that is told to stop meanwhile is in both lists, and not in neither.
-        let stopping = self.ecs.list_stopping_tasks(cluster, started_by).await;
-        let (stopping, warning) =
-            stopping_tasks(stopping).map_err(|error| refused_about_tasks("ListTasks", error, target))?;
-        let arns: Vec<String> =
-            running.iter().chain(stopping.iter().filter(|arn| !running.contains(arn))).cloned().collect();
+        let listed = listed_tasks(&self.ecs, cluster, started_by).await;
+        let listed = listed.map_err(|error| refused_about_tasks("ListTasks", error, target))?;
+        // The launch itself will say so, to whoever named the cluster.
+        let Some(listed) = listed else { return Ok(LiveDeployments::default()) };
+        let arns: Vec<String> = listed.arns().cloned().collect();
         let pages = arns.chunks(DESCRIBE_MAX).map(|page| self.ecs.describe_tasks(cluster, page));
         let described =
             try_join_all(pages).await.map_err(|error| refused_about_tasks("DescribeTasks", error, target))?;
@@ -276,13 +269,14 @@ impl<C: Clock> EcsLauncher<C> {
         let as_listed = |arn: String| match described.iter().find(|task| task.task_arn == arn) {
             Some(task) => live(task),
             // Listed as to be running, but too new to be described.
-            None if running.contains(&arn) => {
+            None if listed.running.contains(&arn) => {
                 Some(LiveDeployment { id: arn, progress: Progress::Unknown, is_stopping: false })
             }
             // Listed as to be stopped, and forgotten: it has stopped.
             None => None,
         };
-        Ok(LiveDeployments { deployments: arns.into_iter().filter_map(as_listed).collect(), warning })
+        let deployments = arns.into_iter().filter_map(as_listed).collect();
+        Ok(LiveDeployments { deployments, warning: listed.warning })
     }
 
     /// One task that has not stopped; `None` where ECS knows of none.

@@ -10,6 +10,7 @@
 //! | [`definitions`] | when two task definitions are the same (pure); finds or registers one, once |
 //! | [`request`] | the one body of `RunTask`, its default network, its step from Spot to on-demand, and what ECS would refuse in it because of its shape (pure) |
 //! | [`outcome`] | what an answer of ECS means, also one about the tasks of a run (pure) |
+//! | [`listing`] | which tasks of a run a cluster lists |
 //! | [`launcher`] | [`Launcher`] for one account and region, and how fast it starts tasks |
 //! | [`accounts`] | [`Launcher`] of an agent: its own account, and those of runs with credentials of their own |
 
@@ -17,6 +18,7 @@ pub mod accounts;
 pub mod definitions;
 pub mod delivery;
 pub mod launcher;
+pub mod listing;
 pub mod outcome;
 pub mod platform;
 pub mod prefect1;

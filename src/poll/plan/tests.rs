@@ -39,6 +39,13 @@ fn a_run_that_starts_after_the_invocation_is_left_alone() {
 }
 
 #[test]
+fn a_run_of_the_last_second_of_all_is_left_alone() {
+    let start = Start { index: 0, start_time: datetime!(9999-12-31 23:59:59.5 UTC) };
+    let plan = plan(NOW, limits(30, None), &[start]);
+    assert!(plan.deferred[0].1.contains("after this invocation ends"), "{}", plan.deferred[0].1);
+}
+
+#[test]
 fn nothing_is_claimed_once_the_time_to_stop_has_come() {
     let late = limits(0, None);
     let plan = plan(NOW, late, &starts(&[-1_000]));

@@ -316,3 +316,14 @@ async fn an_orphan_that_cannot_be_prepared_in_time_holds_up_nobody() {
     assert_eq!(finished(&report), ["good"], "{report:?}");
     assert!(report.deferred[0].reason.contains("15 seconds"), "{report:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn claims_are_outstanding_once_they_are_looked_after() {
+    let world = Fakes::new();
+    world.orphan("young", 119);
+    world.orphan("old", 120);
+    let report = world.poll().await;
+    assert_eq!((report.outstanding, finished(&report)), (Some(1), vec!["old"]), "{report:?}");
+    world.lock().standing_error = Some(ApiError::NoTime);
+    assert_eq!(world.poll().await.outstanding, None, "they could not be asked for");
+}

@@ -9,14 +9,14 @@ fn scope(tenant_id: Option<&str>, labels: &[&str]) -> Scope {
 
 #[test]
 fn labels_and_tenants_are_judged_as_the_queue_does() {
-    let of = |row: Value, scope: Scope| barriers(&row, &scope);
+    let of = |row: Value, scope: Scope| block_reasons(&row, &scope);
     assert_eq!(of(json!({"labels": ["a"], "tenant_id": "t"}), scope(Some("t"), &["a", "b"])), []);
     assert_eq!(of(json!({"labels": [], "tenant_id": "t"}), scope(None, &[])), []);
-    let lacking = Barrier::Labels { run: vec!["c".into()], agent: vec!["a".into()] };
+    let lacking = BlockReason::Labels { run: vec!["c".into()], agent: vec!["a".into()] };
     assert_eq!(of(json!({"labels": ["c"]}), scope(None, &["a"])), [lacking]);
-    let unlabelled = Barrier::Labels { run: vec![], agent: vec!["a".into()] };
+    let unlabelled = BlockReason::Labels { run: vec![], agent: vec!["a".into()] };
     assert_eq!(of(json!({"labels": []}), scope(None, &["a"])), [unlabelled]);
-    assert_eq!(of(json!({"labels": [], "tenant_id": "u"}), scope(Some("t"), &[])), [Barrier::OtherTenant]);
+    assert_eq!(of(json!({"labels": [], "tenant_id": "u"}), scope(Some("t"), &[])), [BlockReason::OtherTenant]);
 }
 
 #[test]

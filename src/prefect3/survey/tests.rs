@@ -64,6 +64,31 @@ async fn deployments_are_read_page_by_page_and_it_is_said_when_there_are_more() 
     }
 }
 
+/// Whoever sees a part of the queues would call the others missing.
+#[tokio::test]
+async fn queues_and_workers_are_read_to_the_last_or_not_known() {
+    for (there, read) in [(1, Some(1)), (200, Some(200)), (450, Some(450)), (2000, Some(2000)), (2001, None)] {
+        let rows = move |request: &Request| {
+            let is_beside = ["/queues/filter", "/workers/filter"].iter().any(|end| request.target.ends_with(end));
+            is_beside.then(|| {
+                let offset = usize::try_from(request.json()["offset"].as_u64().unwrap()).unwrap();
+                let page = (offset..there).take(PAGE_ROWS).map(|number| json!({"id": "q", "name": number.to_string()}));
+                json(200, &page.collect::<Value>())
+            })
+        };
+        let server = server(1, rows).await;
+        let survey = agent(&server).survey(None, 10).await.unwrap();
+        let last = read.map(|count: usize| (count - 1).to_string());
+        if read.is_none() {
+            assert_eq!(survey.queues, Err(Unlisted::TooLong(MOST_BESIDE)));
+        }
+        let queues = survey.queues.ok().map(|queues| (queues.len(), queues.last().map(|last| last.name.clone())));
+        let workers = survey.workers.ok().map(|workers| (workers.len(), workers.last().map(|last| last.name.clone())));
+        assert_eq!(queues, read.map(|count| (count, last.clone())), "{there}");
+        assert_eq!(workers, queues, "{there}");
+    }
+}
+
 #[tokio::test]
 async fn each_deployment_is_described_as_a_run_of_it_would_be() {
     let server = server(1, |_| None).await;
@@ -125,28 +150,6 @@ async fn a_pool_that_is_not_there_is_told_from_an_api_that_is_none() {
     assert!(agent(&server("Work pool not found.").await).own_pool().await.unwrap().is_none());
     let wrong = agent(&server("Not Found").await).own_pool().await.unwrap_err();
     assert!(matches!(&wrong, ApiError::Configuration(text) if text.starts_with("api: ")), "{wrong}");
-}
-
-#[tokio::test]
-async fn lists_are_read_to_their_end_or_are_not_known() {
-    for (there, listed) in [(450, Some(450)), (MOST_BESIDE, Some(MOST_BESIDE)), (MOST_BESIDE + 1, None)] {
-        let server = Server::start(move |request| {
-            let list = ["/queues/filter", "/workers/filter"].iter().any(|end| request.target.ends_with(end));
-            if !list {
-                return json(200, &if request.target.ends_with("/filter") { json!([]) } else { pool_row() });
-            }
-            let offset = usize::try_from(request.json()["offset"].as_u64().unwrap()).unwrap();
-            let rows = (offset..there).take(PAGE_ROWS).map(|number| json!({"name": format!("n{number}")}));
-            json(200, &rows.collect())
-        })
-        .await;
-        let survey = agent(&server).survey(None, 10).await.unwrap();
-        assert_eq!(survey.queues.as_ref().ok().map(Vec::len), listed, "{:?}", survey.queues.err());
-        assert_eq!(survey.workers.as_ref().ok().map(Vec::len), listed);
-        if listed.is_none() {
-            assert_eq!(survey.queues, Err(Unlisted::TooLong(MOST_BESIDE)));
-        }
-    }
 }
 
 #[tokio::test]

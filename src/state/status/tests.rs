@@ -72,8 +72,8 @@ fn statuses_of_other_versions_are_understood_as_far_as_possible() {
     for nothing in ["", "null", "[]", "{}", "{\"polls\": \"many\", \"counts\": 3, \"error\": \"of-tomorrow\"}"] {
         assert_eq!(parse(nothing), Status::default(), "{nothing}");
     }
-    let partly = r#"{"polls": 3, "new": {}, "last_poll": "yesterday", "last_success": "2026-11-24T11:59:00Z",
-        "counts": {"ready": 4, "recovered": 1}, "error": "configuration", "registration": {"agent_id": "a"}}"#;
+    let partly = r#"{"polls": 3, "new": {}, "last_poll": "yesterday", "maintenance_until": "9999-12-31T23:59:59-01:00", "last_success": "2026-11-24T11:59:00Z",
+        "oldest_due": "0000-01-01T00:00:00+01:00", "counts": {"ready": 4, "recovered": 1}, "error": "configuration", "registration": {"agent_id": "a"}}"#;
     let expected = Status {
         polls: 3,
         last_success: Some(datetime!(2026-11-24 11:59 UTC)),

@@ -118,7 +118,7 @@ fn a_definition_that_cannot_be_described_is_told_of() {
     let needs = needs(&[("a", named)]);
     let place = only(&needs);
     assert_eq!(keys(&place.task_definitions), ["fam:3"]);
-    assert_eq!(place.unknown_definitions.get("fam:3").map(String::as_str), Some("denied"));
+    assert_eq!(place.unknown_definitions.get("fam:3").map(ToString::to_string).as_deref(), Some("denied"));
 }
 
 #[test]

@@ -51,6 +51,19 @@ fn a_time_that_cannot_be_read_is_none() {
 }
 
 #[test]
+fn a_time_that_has_no_place_in_utc_is_none() {
+    for text in ["9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00"] {
+        let mut event = event_json("RUNNING", &json!({"createdAt": text}));
+        event["time"] = text.into();
+        let event = TaskEvent::read(&event).unwrap();
+        assert_eq!((event.time, event.task.created_at), (None, None), "{text}");
+    }
+    let described = json!({"taskArn": TASK_ARN, "lastStatus": "RUNNING", "createdAt": -99_999_999_999.0});
+    assert_eq!(instant_of(&described, "createdAt"), None);
+    assert_eq!(TaskEvent::of_description(&described).unwrap().task.created_at, None);
+}
+
+#[test]
 fn what_is_no_event_of_a_task_is_ignored_with_a_reason() {
     let valid = event_json("STOPPED", &json!({}));
     let with = |pointer: &str, value: Value| {

@@ -32,6 +32,8 @@ pub struct Audit {
     claims: BTreeMap<(RunId, String), (OffsetDateTime, OffsetDateTime)>,
     /// When each run was scheduled anew by somebody else.
     anew: BTreeMap<RunId, OffsetDateTime>,
+    /// Each run's last claim that was given back: by whom, when, and when it had been due.
+    given_back: BTreeMap<RunId, GivenBack>,
     /// When each process looked for tasks of each run.
     looked: BTreeMap<(ActorId, RunId), OffsetDateTime>,
     /// The launch of each run that each process claimed or asked for last, since its invocation began.
@@ -44,6 +46,14 @@ pub struct Audit {
     /// What each token was sent with, by cluster (tokens are good for one) and by the image, which every configuration
     /// has its own of: the request without its definition, and what that says.
     bodies: HashMap<(String, String, String), String>,
+}
+
+/// A claim that was given back.
+#[derive(Debug, Clone, Copy)]
+struct GivenBack {
+    by: ActorId,
+    at: OffsetDateTime,
+    due: OffsetDateTime,
 }
 
 impl Audit {

@@ -35,7 +35,7 @@ counts! {
     Dead: "runs failed because their task was dead";
     Others: "runs left to others";
     Raced: "writes over a change nobody could have seen";
-    Crossed: "launches crossing a run scheduled anew";
+    Crossed: "launches crossing a run scheduled anew, or given back";
     Duplicates: "DUPLICATES";
     Lost: "LOSSES";
     Wronged: "RUNS FAILED BY A TRANSIENT FAULT";

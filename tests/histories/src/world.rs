@@ -358,12 +358,7 @@ impl World {
     pub fn schedule_anew(&mut self, run: RunId, now: OffsetDateTime) {
         let id = run.to_string();
         match self.generation {
-            Generation::One => {
-                let _ = self.fakes.set_flow_run_state(&id, &json!({"type": "Scheduled"}));
-                self.fakes.prefect1(|prefect1| {
-                    prefect1.flow_runs.iter_mut().filter(|run| run.id == id).for_each(|run| run.task_runs.clear());
-                });
-            }
+            Generation::One => drop(self.fakes.prefect1(|prefect1| prefect1.restart_flow_run(&id, now))),
             Generation::Three => drop(self.fakes.prefect3_schedule(&id, 0.0)),
         }
         self.audit.begins_anew(run, now);

@@ -71,6 +71,38 @@ async fn what_may_not_be_asked_is_unknown_and_no_failure() {
     assert!(found["findings"].to_string().contains("allow scheduler:GetSchedule"), "{found:#}");
 }
 
+/// Whatever answers what, where something else was asked for.
+#[tokio::test]
+async fn what_is_not_told_is_no_verdict() {
+    let aws = |code: &str| FaultKind::AwsError { status: 400, code: code.into(), message: "no".into() };
+    let says = |body: &str, content_type: &str| FaultKind::Status {
+        status: 200,
+        body: body.into(),
+        content_type: content_type.into(),
+    };
+    let amz = "application/x-amz-json-1.1";
+    let parameters = |kind, path: &str| Fault::new("ssm", "GetParametersByPath", kind).when_body_contains(path);
+    for (name, fault, expected) in [
+        ("a denied state", parameters(aws("AccessDeniedException"), "/state"), &["PSA199"][..]),
+        ("secrets and no word of a key", parameters(aws("ValidationException"), "/secrets"), &["PSA199", "PSA299"]),
+        ("a denied definition", Fault::new("ecs", "DescribeTaskDefinition", aws("AccessDeniedException")), &["PSA499"]),
+        ("half a cluster", Fault::new("ecs", "DescribeClusters", says("{}", amz)), &["PSA499"]),
+        ("half a rule", Fault::new("events", "ListTargetsByRule", says("{}", amz)), &["PSA699"]),
+        ("half a network", Fault::new("ec2", "DescribeSubnets", says("<R/>", "text/xml")), &["PSA599"]),
+        ("half a pool", Fault::new("prefect3", "read_work_pool", says("{}", "application/json")), &["PSA299"]),
+        ("a page", Fault::new("prefect3", "*", says("<html></html>", "text/html")), &["PSA299"]),
+    ] {
+        let scene = Scene::healthy().await;
+        if name == "a denied definition" {
+            scene.job(json!({"task_definition_arn": "flows:7"}));
+        }
+        scene.deployment.world.fault(fault.always());
+        let (code, codes, found) = scene.codes().await;
+        let expected = expected.iter().map(|code| (*code).to_owned()).collect();
+        assert_eq!((code, codes), (Some(0), expected), "{name}: {found:#}");
+    }
+}
+
 #[tokio::test]
 async fn before_it_is_deployed_only_what_is_there_is_looked_at() {
     let scene = Scene::healthy().await;
@@ -94,7 +126,7 @@ async fn arguments_that_are_wrong_are_two() {
     let scene = Scene::healthy().await;
     for (line, said) in [
         (String::new(), "--root ROOT"),
-        (format!("--root {ROOT} --agent nobody"), "known are etl"),
+        (format!("--root {ROOT} --agent nobody"), "configured are: etl"),
         ("--config /no/such/file".to_owned(), "cannot read /no/such/file"),
         (format!("--root {ROOT} --config x"), "cannot be used with"),
         (format!("--root {ROOT} --timeout 1"), "--timeout"),

@@ -1,7 +1,7 @@
 //! `prefect-serverless-agent status`: how the agents of a deployment are.
 
 use super::process::{Running, agent, end};
-use crate::prefect::Prefect;
+use crate::prefect::{Prefect, time_passes};
 use crate::support::{Deployment, ROOT};
 use serde_json::{Value, json};
 use world::ecs::Refusal;
@@ -38,6 +38,24 @@ async fn agents_are_shown_as_health_judges_them_with_what_their_last_poll_saw() 
         assert_eq!(row(&ended.stdout, "off")[1], "disabled", "{ended:?}");
         assert!(!ended.stdout.contains('\x1b'), "{ended:?}");
         assert_eq!(deployment.world.count("ssm", "PutParameter"), 2, "the poll's own");
+    }
+}
+
+#[tokio::test]
+async fn claims_are_counted_once_they_are_looked_after() {
+    for prefect in Prefect::BOTH {
+        let deployment = prefect.deployment(json!({})).await;
+        prefect.due_run(&deployment.world);
+        deployment.world.fault(world::Fault::new("ecs", "RunTask", world::FaultKind::DropBefore).always());
+        let claims = async || {
+            end(agent(&deployment, &format!("poll --root {ROOT}"))).await;
+            let table = end(agent(&deployment, &format!("status --root {ROOT}"))).await.stdout;
+            row(&table, "etl")[8].clone()
+        };
+        assert_eq!(claims().await, "0", "{prefect:?}: it was claimed after they were counted");
+        assert_eq!(claims().await, "0", "{prefect:?}: it is too young");
+        time_passes(&deployment.world, 121);
+        assert_eq!(claims().await, "1", "{prefect:?}");
     }
 }
 

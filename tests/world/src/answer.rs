@@ -93,7 +93,7 @@ pub fn service_error(service: &str, error: ServiceError) -> Response {
             );
             with_request_id(answer(error.status, "text/xml;charset=UTF-8", body), &id)
         }
-        "sts" | "iam" | "cloudformation" => {
+        "sts" | "iam" | "cloudformation" | "monitoring" => {
             let body = format!(
                 "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{}</Code><Message>{}</Message></Error><RequestId>{id}</RequestId></ErrorResponse>",
                 escape(&error.code),

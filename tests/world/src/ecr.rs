@@ -27,10 +27,18 @@ pub enum Image {
 }
 
 /// Quotas by their codes.
-#[derive(Default)]
 pub struct Quotas {
     /// Their values.
     pub values: BTreeMap<String, f64>,
+    /// Fargate's processors in use, as `CloudWatch` counts them; `None` = it has counted nothing.
+    pub vcpus_used: Option<f64>,
+}
+
+impl Default for Quotas {
+    /// As a new account has them.
+    fn default() -> Self {
+        Self { values: [("L-3032A538".to_owned(), 6.0)].into(), vcpus_used: None }
+    }
 }
 
 impl Image {
@@ -118,9 +126,15 @@ pub fn quotas(world: &World, operation: &str, body: &Bytes) -> Response {
     let code = input["QuotaCode"].as_str().unwrap_or_default();
     let value = world.lock().quotas.values.get(code).copied();
     aws_json(match (operation, value) {
-        ("GetServiceQuota", Some(value)) => Ok(
-            json!({"Quota": {"ServiceCode": input["ServiceCode"], "QuotaCode": code, "Value": value, "Unit": "None"}}),
-        ),
+        ("GetServiceQuota", Some(value)) => Ok(json!({"Quota": {
+            "ServiceCode": input["ServiceCode"], "QuotaCode": code, "Value": value, "Unit": "None",
+            "UsageMetric": {
+                "MetricNamespace": "AWS/Usage", "MetricName": "ResourceCount", "MetricStatisticRecommendation": "Maximum",
+                "MetricDimensions": {
+                    "Class": "Standard/OnDemand", "Resource": "vCPU", "Service": "Fargate", "Type": "Resource",
+                },
+            },
+        }})),
         ("GetServiceQuota", None) => Err(ServiceError::new(
             "NoSuchResourceException",
             "The request failed because the specified quota does not exist.",

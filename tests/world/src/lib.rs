@@ -5,7 +5,7 @@
 //! | `/prefect1`, `/prefect1/graphql` | Prefect 1 GraphQL ([`prefect1`]) |
 //! | `/prefect3/api/…`, also under `/accounts/{id}/workspaces/{id}` | the REST API of Prefect 2 and 3 ([`prefect3`]) |
 //! | `/` with `X-Amz-Target` | ECS ([`ecs`]), SSM ([`ssm`]), CloudWatch Logs ([`logs`]), SQS ([`sqs`]), EventBridge ([`events`]),
-//! | | ECR and Service Quotas ([`ecr`]), JSON |
+//! | | ECR and Service Quotas ([`ecr`]), JSON; `CloudWatch` ([`monitoring`]), the query protocol |
 //! | `/` with a form `Action` | EC2 ([`ec2`]), STS ([`sts`]), IAM ([`iam`]) and `CloudFormation` ([`cloudformation`]), XML |
 //! | `/schedules/{name}` | EventBridge Scheduler ([`events`]) |
 //! | `/2015-03-31/functions/{name}/invocations` | Lambda Invoke ([`lambda`]); its settings below `/2016-08-19` and `/2019-09-30` |
@@ -32,6 +32,7 @@ pub mod journal;
 mod kept;
 pub mod lambda;
 pub mod logs;
+pub mod monitoring;
 pub mod mutation;
 pub mod prefect1;
 pub mod prefect3;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// `prefect1`, `prefect3`, `ecs`, `ssm`, `logs`, `sqs`, `ec2`, `sts`, `s3`, `lambda`,
-    /// `cloudformation`, `iam`, `events`, `scheduler`, `ecr`, `quotas`, `_world`, or `unknown`.
+    /// `cloudformation`, `iam`, `events`, `scheduler`, `ecr`, `quotas`, `monitoring`, `_world`, or `unknown`.
     pub service: &'static str,
     /// The operation's name.
     pub operation: String,
@@ -63,6 +63,7 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
         match form.get("Version") {
             Some("2016-11-15") => return to("ec2", form.get("Action").unwrap_or_default()),
             Some("2010-05-08") => return to("iam", form.get("Action").unwrap_or_default()),
+            Some("2010-08-01") => return to("monitoring", form.get("Action").unwrap_or_default()),
             Some("2010-05-15") => return to("cloudformation", form.get("Action").unwrap_or_default()),
             Some("2011-06-15") => return to("sts", form.get("Action").unwrap_or_default()),
             _ => {}

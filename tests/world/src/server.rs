@@ -6,7 +6,7 @@ use crate::{
     cloudformation, control, ec2, ecr, ecs, events, iam,
     io::{Connection, WorldListener},
     journal::headers_of,
-    lambda, logs,
+    lambda, logs, monitoring,
     mutation::mutated,
     prefect1, prefect3,
     route::{self, Route, Scope},
@@ -223,6 +223,7 @@ fn at_once(world: &World, scope: &Scope, route: &Route, parts: &Parts, body: &By
         "ecr" if route.operation == "GetLayer" => ecr::layer(&parts.uri),
         "ecr" => ecr::handle(world, &own_address(parts), &route.operation, body),
         "quotas" => ecr::quotas(world, &route.operation, body),
+        "monitoring" => monitoring::handle(world, &route.operation, body),
         _ => answer(404, "text/plain", format!("no fake serves {}", route.operation)),
     }
 }

@@ -51,6 +51,14 @@ fn labels_of_prefect_2() {
 }
 
 #[test]
+fn a_change_at_a_time_that_utc_does_not_have_is_no_label() {
+    let deployment =
+        |updated: &str| serde_json::from_value(json!({"id": "d", "name": "n", "updated": updated})).unwrap();
+    assert_eq!(updated(&deployment("9999-12-31T23:59:59-01:00")), None);
+    assert!(updated(&deployment("9999-12-31T23:59:59+01:00")).is_some());
+}
+
+#[test]
 fn a_whole_second_has_no_fraction() {
     assert_eq!(date_time(OffsetDateTime::from_unix_timestamp(0).unwrap()), "1970-01-01T00:00:00");
 }

@@ -1,5 +1,6 @@
 //! Whose fault a refusal is: the run's, when it complains about what the run itself configured, else the agent's.
 
+use crate::aws::answers::is_denial;
 use crate::platform::ecs::Words;
 use crate::platform::ecs::target::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use serde_json::{Map, Value};
@@ -55,9 +56,6 @@ const CREDENTIALS: [&str; 17] = [
     "OptInRequired",
     "BlockedException",
 ];
-
-const ACCESS_DENIED: [&str; 5] =
-    ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized", "UnauthorizedException"];
 
 impl Origin<'_> {
     /// Whether the run's own configuration decided this. One that chose its account or region decided everything: what
@@ -140,11 +138,6 @@ impl Origin<'_> {
         }
         if overriding.any(|(_, set)| self.sets(set)) { Fault::Run } else { Fault::Agent }
     }
-}
-
-/// Whether AWS refuses who asks the permission.
-pub(super) fn is_denial(code: &str) -> bool {
-    ACCESS_DENIED.contains(&code)
 }
 
 /// Tags need the account's setting for long ARNs.

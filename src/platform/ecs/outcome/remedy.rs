@@ -1,6 +1,7 @@
 //! What to do about a refusal: one sentence per kind of text, in the words of whoever will read it.
 
-use super::origin::{Fault, Origin, is_about_caller, is_denial};
+use super::origin::{Fault, Origin, is_about_caller};
+use crate::aws::answers::is_denial;
 use crate::platform::ecs::Words;
 
 /// A sentence in the words of both generations of Prefect.

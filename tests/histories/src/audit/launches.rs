@@ -68,15 +68,25 @@ impl Audit {
 
     /// Whether nobody could have known of the other task: a moment ago somebody else scheduled the run anew, and either
     /// this launch is of a claim that was decided on before, or the other one is, and the process looked for tasks
-    /// before ECS showed it, which takes a few seconds. Neither Prefect nor ECS has anything that fences a launch
-    /// against that.
+    /// before ECS showed it, which takes a few seconds. Or a moment ago another process gave back its claim, since ECS said
+    /// that it had started nothing, over a read on which this launch's claim was decided. Neither Prefect nor ECS has
+    /// anything that fences a launch against that.
     fn crossed(&self, actor: ActorId, task: &Task, other: &Task) -> bool {
         let run = task.run;
-        let Some(anew) = self.anew.get(&run).filter(|anew| task.created_at - **anew <= MOMENT) else { return false };
-        let decided_before = |task: &Task| {
+        let decided_by = |task: &Task, then: OffsetDateTime| {
             let claim = task.token.clone().and_then(|token| self.claims.get(&(run, token)));
-            claim.is_some_and(|(_, read_at)| read_at <= anew)
+            claim.is_some_and(|(_, read_at)| *read_at <= then)
         };
+        let is_recent = |then: OffsetDateTime| task.created_at - then <= MOMENT;
+        if let Some(back) = self.given_back.get(&run)
+            && back.by != actor
+            && is_recent(back.at)
+            && decided_by(task, back.at)
+        {
+            return true;
+        }
+        let Some(anew) = self.anew.get(&run).copied().filter(|anew| is_recent(*anew)) else { return false };
+        let decided_before = |task: &Task| decided_by(task, anew);
         let looked = self.looked.get(&(actor, run));
         let looked_too_early = looked.is_some_and(|at| *at < other.listed_from || *at <= other.created_at);
         decided_before(task) || (decided_before(other) && looked_too_early)

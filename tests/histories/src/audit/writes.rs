@@ -3,7 +3,7 @@
 //! Between reading a run and writing its state lies a request's time, in which others may change it. Where a server takes
 //! such a write all the same, nobody can help it; so what counts is whether the writer could have known.
 
-use super::Audit;
+use super::{Audit, GivenBack};
 use crate::config::MAX_LAUNCH_ATTEMPTS;
 use crate::gate::ActorId;
 use crate::run::{Flavour, Held, Phase, RunId};
@@ -73,7 +73,7 @@ pub enum Write {
 impl Audit {
     /// A state was set.
     pub fn wrote(&mut self, wrote: Wrote) {
-        let Wrote { actor, run, before, version, now, write } = wrote;
+        let Wrote { actor, run, before, version, now, mut write } = wrote;
         self.note(|| format!("{run:?}: {actor:?} writes {write:?} over {before:?} at {now}"));
         let held: &[Held] = match &before {
             Phase::Claimed(held) => std::slice::from_ref(held),
@@ -119,14 +119,21 @@ impl Audit {
                 ));
             }
         }
-        let read_at = self.seen.get(&(actor, run)).map_or(now, |(_, at)| *at);
+        let (seen, read_at) = self.seen.get(&(actor, run)).copied().unwrap_or((version, now));
+        // Read before another process gave its claim back: the delay until the next attempt could not be known.
+        let crossed =
+            self.given_back.get(&run).filter(|back| seen != version && back.by != actor && read_at <= back.at);
+        let known_due = crossed.map(|back| back.due);
         if let Write::Claim { token, .. } = &write {
             self.launching.insert((actor, run), token.clone());
         }
-        self.account(run, write, read_at, now);
+        if let (Write::Claim { due, .. }, Some(known)) = (&mut write, known_due) {
+            *due = known.min(*due);
+        }
+        self.account(actor, run, write, read_at, now);
     }
 
-    fn account(&mut self, run: RunId, write: Write, read_at: OffsetDateTime, now: OffsetDateTime) {
+    fn account(&mut self, actor: ActorId, run: RunId, write: Write, read_at: OffsetDateTime, now: OffsetDateTime) {
         if matches!(write, Write::Claim { .. } | Write::GiveBack { .. } | Write::Fail { .. })
             && self.anew.get(&run).is_some_and(|anew| read_at <= *anew && *anew <= now)
         {
@@ -141,6 +148,8 @@ impl Audit {
             Write::Dead { .. } => self.tally.add(Count::Dead, 1),
             // Also one that adopted the task of an earlier turn, which then died, was an attempt.
             Write::GiveBack { token } => {
+                let due = self.claims.get(&(run, token.clone())).map_or(now, |(due, _)| *due);
+                self.given_back.insert(run, GivenBack { by: actor, at: now, due });
                 self.tried.entry(run).or_default().insert(token);
             }
             Write::Cancelled(_) => {}

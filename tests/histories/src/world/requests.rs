@@ -227,8 +227,9 @@ impl World {
             Call::GiveBack => Write::GiveBack { token },
             Call::Fail if self.tellers.contains(&arrival.actor) => {
                 // Tasks are looked for where the dead one was and where the newest claim went, not wherever the agent
-                // launched before.
-                let newest = self.tasks_of(run).max_by_key(|task| task.created_at).map(|task| &task.cluster);
+                // launched before. The turn of a worker, which names no turns, ends with its own task.
+                let newest = self.tasks_of(run).max_by_key(|task| task.created_at).filter(|task| task.is_ours);
+                let newest = newest.map(|task| &task.cluster);
                 let is_seen =
                     |task: &&crate::tasks::Task| task.is_live() && task.is_ours && Some(&task.cluster) == newest;
                 let mut others = self.tasks_of(run).filter(is_seen);

@@ -165,6 +165,7 @@ pub(super) const BROKEN: &[Broken] = &[
     broken!("a log group that nobody makes", ["PSA410"], |scene| scene.job(json!({
         "cloudwatch_logs_options": {"awslogs-group": "prefect-flows", "awslogs-create-group": "false"},
     }))),
+    broken!("a missing task definition", ["PSA411"], |scene| scene.job(json!({"task_definition_arn": "flows:7"}))),
     // Network.
     broken!("a missing subnet", ["PSA501"], |scene| scene
         .network(json!({"subnets": ["subnet-default-a", "subnet-gone"]}))),
@@ -188,6 +189,7 @@ pub(super) const BROKEN: &[Broken] = &[
     // Quotas.
     broken!("more launches than the quota", ["PSA701"], |scene| scene.agent(json!({"launch_rate": 50}))),
     broken!("a task larger than the quota", ["PSA702"], |scene| scene.job(json!({"cpu": 8192, "memory": 16384}))),
+    broken!("a quota that is used up", ["PSA705"], |scene| scene.account(|state| state.quotas.vcpus_used = Some(5.75))),
     broken!("too few invocations", ["PSA703"], |scene| scene.account(|state| state.lambda.unreserved = Some(2))),
     broken!("a public URL", ["PSA704"], |scene| scene.account(|state| {
         state.cloudformation.stacks[1].parameters.insert("HealthAuthType".into(), "NONE".into());

@@ -197,9 +197,13 @@ fn with_state(row: &mut Value, state: Option<&StateRecord>) {
 
 /// A state's row.
 pub(super) fn flow_run_state(run_id: &str, state: &StateRecord) -> Value {
+    state_row("flow_run_id", run_id, state)
+}
+
+fn state_row(of: &str, id: &str, state: &StateRecord) -> Value {
     json!({
         "id": state.id,
-        "flow_run_id": run_id,
+        of: id,
         "version": state.version,
         "state": state.kind(),
         "message": state.message(),
@@ -220,6 +224,7 @@ fn task_run(run: &FlowRun, task_run: &TaskRun) -> Value {
         "name": task_run.name,
         "version": task_run.version,
         "heartbeat": times::json(task_run.heartbeat),
+        "states": task_run.states.iter().map(|state| state_row("task_run_id", &task_run.id, state)).collect::<Value>(),
     });
     with_state(&mut row, task_run.current());
     row

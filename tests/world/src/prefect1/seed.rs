@@ -62,6 +62,16 @@ impl World {
 
 impl Prefect1 {
     /// Sets a flow run's state past the locks of agents.
+    /// A user schedules a run anew: its task runs wait for it again, with all the states that they had.
+    pub fn restart_flow_run(&mut self, id: &str, now: time::OffsetDateTime) -> Result<(), String> {
+        self.force_state(id, &json!({"type": "Scheduled"}), now)?;
+        let pending = json!({"type": "Pending", "message": "Restarted."});
+        let pending = state_schema::load(&pending, now).map_err(|failure| failure.message)?;
+        let run = self.flow_run_mut(id).ok_or_else(|| format!("no flow run {id}"))?;
+        run.task_runs.iter_mut().for_each(|task_run| task_run.push_state(pending.clone(), None, now));
+        Ok(())
+    }
+
     pub(super) fn force_state(&mut self, id: &str, state: &Value, now: time::OffsetDateTime) -> Result<(), String> {
         let state = state_schema::load(state, now).map_err(|failure| failure.message)?;
         let run = self.flow_run_mut(id).ok_or_else(|| format!("no flow run {id}"))?;

@@ -55,6 +55,7 @@ impl Cloud {
             "init --yes --write --api {address} --work-pool {work_pool} --agent {AGENT} --root {ROOT} --prefetch-seconds 10"
         );
         command::run(&aws, ink, &init, 0).await?;
+        command::run(&aws, ink, &format!("check --pre --root {ROOT}"), 0).await?;
         let start = async |handler: &str| -> Result<LambdaProcess, Error> {
             let function = LambdaOptions::new(lambda, &aws.url()).handler(handler).parameter_root(ROOT).start().await?;
             function.ready(INIT).await.map_err(|error| error.error_message)?;
