@@ -302,7 +302,7 @@ fn judge_rendering(agent: &str, survey: &Survey) -> Looked {
         let said = format!("{subject}: the defaults and {} render", counted(well, kind));
         looked.is_well(Group::Prefect, said);
     }
-    if survey.pool.as_ref().is_some_and(|pool| pool.is_cut) {
+    if survey.pool.as_ref().is_some_and(|pool| pool.is_truncated) {
         let sentence = format!("only the first {MOST_DEPLOYMENTS} of its deployments are looked at, by name");
         looked.found(PREFECT_UNKNOWN.found(&subject, sentence, "prefect deployment ls shows the others"));
     }

@@ -4,7 +4,7 @@ use super::permissions::ConditionContext;
 use crate::config::AgentConfig;
 use crate::survey::needs::{execution_role, of_launch, task_role};
 use crate::survey::place::{LaunchPlace, dns_suffix};
-use crate::survey::{Asked, DEFAULTS, PlaceNeeds, Reach, RenderedLaunch, Survey, SurveyedLaunch, Undescribed};
+use crate::survey::{Asked, DEFAULTS, PlaceNeeds, Reach, RenderedLaunch, Survey, Undescribed};
 use crate::transport::shape::text_at;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,12 +112,7 @@ pub struct Wishes {
 pub fn of(surveys: &[(&AgentConfig, &Survey)], secrets: OwnSecrets<'_>) -> Wishes {
     let mut wishes = Wishes::default();
     for (config, survey) in surveys {
-        let mut counted: Vec<&SurveyedLaunch> = survey.launches.iter().filter(|launch| launch.is_served).collect();
-        // With Prefect 1 the defaults are the agent's own.
-        if counted.is_empty() || survey.pool.is_none() {
-            counted.extend(&survey.defaults);
-        }
-        for launch in counted {
+        for launch in survey.counted_launches() {
             let asker = match &survey.pool {
                 _ if launch.asker != DEFAULTS => launch.asker.clone(),
                 Some(pool) => format!("{DEFAULTS} of work pool {}", pool.pool.name),
@@ -142,7 +137,7 @@ impl Wishes {
             self.providers.entry(cluster.clone()).or_default().extend(needs.capacity_providers.keys().cloned());
         }
         let definition = launch.definition.said();
-        let fargate = fargate(&needs);
+        let fargate = fargate(launch, &needs);
         // What a definition says that is not known may be anything.
         let size = needs.sizes.keys().next().and_then(|size| size.split_once('/'));
         if let Some((cpu, memory)) = size.or(definition.and(Some(("", "")))) {
@@ -175,13 +170,13 @@ impl Wishes {
 
 /// The kinds of Fargate's capacity that a launch may be given, of which spare one is `true`. None where it runs on instances,
 /// or on what the cluster does by default.
-fn fargate(needs: &PlaceNeeds) -> BTreeSet<bool> {
-    let kind = |name: &String| match name.as_str() {
-        "FARGATE" => Some(false),
-        "FARGATE_SPOT" => Some(true),
-        _ => None,
-    };
-    needs.launch_types.keys().chain(needs.capacity_providers.keys()).filter_map(kind).collect()
+fn fargate(launch: &RenderedLaunch, needs: &PlaceNeeds) -> BTreeSet<bool> {
+    if launch.is_on_fargate() != Some(true) {
+        return BTreeSet::new();
+    }
+    // The launch type knows no spare capacity.
+    let of_type = needs.capacity_providers.is_empty().then_some(false);
+    needs.capacity_providers.keys().map(|provider| provider == "FARGATE_SPOT").chain(of_type).collect()
 }
 
 /// Fargate runs on X86 where nothing else is said; on instances that decides nothing.

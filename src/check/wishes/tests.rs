@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::super::testing::{agents, launch, survey};
 use super::*;
-use crate::survey::SurveyedDefinition;
+use crate::survey::{SurveyedDefinition, SurveyedLaunch};
 use serde_json::json;
 
 const SECRETS: OwnSecrets<'static> =
