@@ -205,7 +205,7 @@ pub(super) const BROKEN: &[Broken] = &[
         scene.deployment.world.lock().events.rules.get_mut("psa-own").unwrap().targets.clear();
     }),
     broken!("failures that wait", ["PSA604"], |scene| {
-        scene.deployment.world.lock().sqs.queues.insert(QUEUE.into(), 3);
+        scene.deployment.world.lock().sqs.queues.insert(QUEUE.into(), world::sqs::Queue::of(3));
     }),
 ];
 

@@ -9,6 +9,7 @@ use world::State;
 use world::cloudformation::Stack;
 use world::events::{Rule, Schedule};
 use world::prefect3::{Auth, DeploymentSpec, POOL};
+use world::sqs::Queue;
 
 /// Name of the stack.
 pub(super) const STACK: &str = "psa";
@@ -139,7 +140,7 @@ impl Scene {
             let rule = Rule { state: rule.into(), pattern, targets: vec![function("task-events")] };
             state.events.rules.insert(name.into(), rule);
         }
-        state.sqs.queues.insert(QUEUE.into(), 0);
+        state.sqs.queues.insert(QUEUE.into(), Queue::default());
     }
 
     /// `check` with these arguments.
