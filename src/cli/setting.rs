@@ -3,7 +3,9 @@
 use super::CliError;
 use super::args::SettingArgs;
 use super::output::ADVICE_ON_AWS;
+use crate::aws::reads::Budget;
 use crate::aws::{AwsClients, AwsError};
+use crate::check::stack::{DeployedStack, Stack};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root, from_file};
 use crate::platform::AgentPlatform;
@@ -182,5 +184,23 @@ mod tests {
         let ids = [one.next(), one.next(), other.next()].map(|invocation| invocation.request_id);
         assert!(ids[0] != ids[1] && ids[0] != ids[2], "{ids:?}");
         assert!(!ids[0].contains("{{"), "Parameter Store would refuse it");
+    }
+}
+
+/// Requests to AWS until a stack is found.
+const STACK_REQUESTS: usize = 20;
+
+/// The stack that polls for a root.
+pub(super) async fn deployed_stack(aws: &AwsClients, root: &Root) -> Result<Stack, CliError> {
+    match DeployedStack::find(&aws.reads(&Budget::of(STACK_REQUESTS)), root).await {
+        DeployedStack::Found(stack) => Ok(*stack),
+        DeployedStack::Missing => {
+            let message = format!("no stack of {} has {} as its ParameterRoot", aws.region, root.as_str());
+            Err(CliError::new(message, "deploy it, or name its region (AWS_REGION) and root (--root)"))
+        }
+        DeployedStack::Unknown(why) => {
+            let advice = "allow cloudformation:DescribeStacks and DescribeStackResources";
+            Err(CliError::new(format!("the stack cannot be looked for: {why}"), advice))
+        }
     }
 }

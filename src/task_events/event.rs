@@ -259,6 +259,11 @@ pub fn events(given: &Value) -> Vec<Result<Value, NotAnEvent>> {
     found
 }
 
+/// The events in the body of a queue's message, which is a text of JSON; at least one entry.
+pub fn events_in_body(body: &str) -> Vec<Result<Value, NotAnEvent>> {
+    events(&serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())))
+}
+
 /// `path`: the envelopes around it.
 fn open(given: &Value, path: &[String], found: &mut Vec<Result<Value, NotAnEvent>>) {
     let wrong = |what: String| {

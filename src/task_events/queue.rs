@@ -28,7 +28,7 @@ pub struct QueueMessage<'a> {
     /// How often it was received, this time included.
     pub receives: u32,
     /// What was sent.
-    pub body: &'a Value,
+    pub body: &'a str,
 }
 
 /// The messages of a batch; `None` = what was given is none, or lacks what it takes to answer for each message by itself.
@@ -46,7 +46,7 @@ fn message(record: &Value) -> Option<QueueMessage<'_>> {
         receipt_handle: text("receiptHandle")?,
         queue_arn: text("eventSourceARN")?,
         receives: receives.and_then(Value::as_str).and_then(|count| count.parse().ok()).unwrap_or(1),
-        body: record.get("body")?,
+        body: record.get("body")?.as_str()?,
     })
 }
 

@@ -10,13 +10,13 @@ use serde_json::Value;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// What a queue may take to answer, at the very end of an invocation.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// What the queue may take to answer: it is asked twice at most, in what [`super::LAST_WORDS`] keeps back.
+const PATIENCE: Duration = Duration::from_millis(900);
 
 impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// Tells what is in the messages. No message's trouble is another's.
     pub(super) async fn tell_messages(&self, messages: &[QueueMessage<'_>], end: OffsetDateTime) -> BatchAnswer {
-        let in_each: Vec<_> = messages.iter().map(|message| event::events(&content(message.body))).collect();
+        let in_each: Vec<_> = messages.iter().map(|message| event::events_in_body(message.body)).collect();
         let counts: Vec<usize> = in_each.iter().map(Vec::len).collect();
         let mut attempts = self.tell_each(in_each.into_iter().flatten().collect(), end).await.into_iter();
         let settled = messages.iter().zip(counts).map(|(message, count)| {
@@ -60,9 +60,4 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
 async fn within(asked: impl Future<Output = Result<(), AwsError>>) -> Result<(), AwsError> {
     let answered = tokio::time::timeout(PATIENCE, asked).await;
     answered.unwrap_or_else(|_| Err(AwsError::NoAnswer("the queue took too long".into())))
-}
-
-/// A body is a text of JSON; what is none is said to be no event.
-fn content(body: &Value) -> Value {
-    body.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| body.clone())
 }
