@@ -299,8 +299,8 @@ fn judge_rendering(agent: &str, survey: &Survey) -> Looked {
         looked.found(PREFECT_UNKNOWN.found(&subject, sentence, "check again"));
     }
     if broken == 0 && looked.findings.is_empty() {
-        let is_cut = survey.pool.as_ref().is_some_and(|pool| pool.is_cut);
-        let sample = if is_cut { ", a sample of more" } else { "" };
+        let is_truncated = survey.pool.as_ref().is_some_and(|pool| pool.is_truncated);
+        let sample = if is_truncated { ", a sample of more" } else { "" };
         let said = format!("{subject}: the defaults and {}{sample} render", counted(well, kind));
         looked.is_well(Group::Prefect, said);
     }

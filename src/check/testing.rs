@@ -81,7 +81,15 @@ pub(super) fn launch(definition: &Value, run_task: &Value) -> SurveyedLaunch {
 pub(super) fn survey(launch: SurveyedLaunch) -> Survey {
     let mut needs = Needs::default();
     needs.add(&launch.asker, launch.rendered.as_ref().unwrap());
-    Survey { home: home(), pool: None, defaults: None, launches: vec![launch], runs_unread: None, needs }
+    Survey {
+        home: home(),
+        pool: None,
+        defaults: None,
+        launches: vec![launch],
+        runs_unread: None,
+        are_runs_truncated: false,
+        needs,
+    }
 }
 
 /// An answer without each of its members.

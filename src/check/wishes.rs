@@ -1,7 +1,7 @@
 //! What the runs of the agents want of ECS and of the network, launch by launch. Pure.
 
 use crate::config::AgentConfig;
-use crate::survey::{DEFAULTS, Reach, RenderedLaunch, Survey, SurveyedLaunch, Undescribed};
+use crate::survey::{DEFAULTS, Reach, RenderedLaunch, Survey, Undescribed};
 use crate::transport::shape::{at, items_at, text_at};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,12 +76,7 @@ pub struct Wishes {
 pub fn of(surveys: &[(&AgentConfig, &Survey)], secrets_key: &str) -> Wishes {
     let mut wishes = Wishes::default();
     for (config, survey) in surveys {
-        let mut counted: Vec<&SurveyedLaunch> = survey.launches.iter().filter(|launch| launch.is_served).collect();
-        // With Prefect 1 the defaults are the agent's own.
-        if counted.is_empty() || survey.pool.is_none() {
-            counted.extend(&survey.defaults);
-        }
-        for launch in counted {
+        for launch in survey.counted_launches() {
             let asker = match &survey.pool {
                 _ if launch.asker != DEFAULTS => launch.asker.clone(),
                 Some(pool) => format!("{DEFAULTS} of work pool {}", pool.pool.name),

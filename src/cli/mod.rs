@@ -152,14 +152,18 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
 }
 
 fn complain(trouble: &CliError, redaction: &Redaction) {
-    let CliError { message, advice, .. } = trouble;
-    let next = if advice.is_empty() { String::new() } else { format!("  next: {advice}\n") };
-    say(&mut std::io::stderr(), &redaction.text(format!("error: {message}\n{next}")));
+    say(&mut std::io::stderr(), &said("error", trouble, redaction));
 }
 
 /// What is no error.
-fn note(CliError { message, advice, .. }: &CliError, redaction: &Redaction) {
-    say(&mut std::io::stderr(), &redaction.text(format!("note: {message}\n  next: {advice}\n")));
+fn note(trouble: &CliError, redaction: &Redaction) {
+    say(&mut std::io::stderr(), &said("note", trouble, redaction));
+}
+
+/// What servers and files say is shown as what it is, and not as commands to the terminal.
+fn said(what: &str, CliError { message, advice, .. }: &CliError, redaction: &Redaction) -> String {
+    let next = if advice.is_empty() { String::new() } else { format!("\n  next: {advice}") };
+    output::printable_lines(&redaction.text(format!("{what}: {message}{next}"))) + "\n"
 }
 
 /// Writes a text. A reader that has gone away (`| head`) is no error.

@@ -20,7 +20,7 @@ pub(super) struct Push {
     /// Name of the parameter.
     pub(super) parameter: String,
     /// Its new value.
-    text: String,
+    pub(super) text: String,
 }
 
 /// Checks, shows what changes, asks, writes.
@@ -29,26 +29,29 @@ pub(super) async fn push(args: PushArgs, environment: Environment, redaction: &R
     let push = checked(&args, &root)?;
     let aws = AwsClients::from_default_chain(&environment).await;
     let aws = aws.map_err(|error| CliError::new(error, output::ADVICE_ON_AWS))?;
-    put(&push, &aws, args.yes, redaction, &mut io::stdout()).await
+    let known = push.known(&aws).await?;
+    put(&push, known, &aws, args.yes, redaction, &mut io::stdout()).await
 }
 
-/// Shows what changes, asks, writes.
+/// Shows what changes, asks, writes. `known`: what the parameter says now.
 pub(super) async fn put(
     push: &Push,
+    known: Option<String>,
     aws: &AwsClients,
     yes: bool,
     redaction: &Redaction,
     to: &mut impl Write,
 ) -> Result<String, CliError> {
-    let known = push.known(aws).await?;
     if known.as_ref() == Some(&push.text) {
         return Ok(format!("{} says this already.\n", push.parameter));
     }
-    // A password may be in them.
-    for text in known.iter().chain([&push.text]) {
-        redaction.know_configuration(&read_yaml(text).unwrap_or_default());
-    }
-    say(to, &redaction.text(difference(push, known.as_deref())));
+    // A secret may be in them.
+    redaction.know_configuration(&read_yaml(&push.text).unwrap_or_default());
+    let known = known.map(|text| {
+        let read = read_yaml(&text).inspect(|read| redaction.know_configuration(read));
+        read.map(|_| text).map_err(|_| ())
+    });
+    say(to, &(output::printable_lines(&redaction.text(difference(push, known.as_ref()))) + "\n"));
     if !yes && !terminal::agreed(&format!("Write {}?", push.parameter), to)? {
         return Ok("Nothing was written.\n".to_owned());
     }
@@ -68,14 +71,19 @@ fn checked(args: &PushArgs, root: &Root) -> Result<Push, CliError> {
     Push::of(text, &path, &agent, root)
 }
 
+/// What an agent may be called.
+pub(super) fn checked_agent_name(agent: &str) -> Result<(), CliError> {
+    if is_agent_name(agent) {
+        return Ok(());
+    }
+    let advice = "name one of letters, digits, `-` and `_` (at most 64) with --agent";
+    Err(CliError::new(format!("{agent:?} is no agent's name"), advice))
+}
+
 impl Push {
     /// The same for a text; `path` is what messages call it.
     pub(super) fn of(text: String, path: &str, agent: &str, root: &Root) -> Result<Self, CliError> {
-        if !is_agent_name(agent) {
-            let message = format!("{agent:?} is no agent's name");
-            let advice = "name one of letters, digits, `-` and `_` (at most 64) with --agent";
-            return Err(CliError::new(message, advice));
-        }
+        checked_agent_name(agent)?;
         let parameter = format!("{}/{agent}", root.config());
         // The function's environment is not this terminal's.
         let source = ConfigSource { parameter: &parameter, agent, local_files: false };
@@ -94,25 +102,24 @@ impl Push {
     }
 
     /// What the parameter says now; `None` = there is none.
-    async fn known(&self, aws: &AwsClients) -> Result<Option<String>, CliError> {
+    pub(super) async fn known(&self, aws: &AwsClients) -> Result<Option<String>, CliError> {
         let known = aws.ssm.get_parameter(&self.parameter, false).await;
         let known =
             known.map_err(|error| CliError::new(format!("{}: {error}", self.parameter), output::ADVICE_ON_AWS))?;
         Ok(known.map(|parameter| parameter.value.expose_secret().to_owned()))
     }
-
-    /// The parameter says something else now.
-    pub(super) async fn is_in_the_way(&self, aws: &AwsClients) -> Result<bool, CliError> {
-        Ok(self.known(aws).await?.is_some_and(|known| known != self.text))
-    }
 }
 
-/// What changes, as `diff -u` shows it.
-fn difference(push: &Push, known: Option<&str>) -> String {
+/// What changes, as `diff -u` shows it. `known`: what is there; `Err` = it cannot be understood, and so it is not known what
+/// of it is a secret.
+fn difference(push: &Push, known: Option<&Result<String, ()>>) -> String {
     let Push { parameter, text } = push;
-    let before = if known.is_some() { format!("{parameter} (now)") } else { "(nothing yet)".to_owned() };
-    let shown =
-        TextDiff::from_lines(known.unwrap_or_default(), text).unified_diff().header(&before, parameter).to_string();
+    let (before, known) = match known {
+        Some(Ok(known)) => (format!("{parameter} (now)"), known.as_str()),
+        Some(Err(())) => (format!("{parameter} (now, which cannot be understood, and is not shown)"), ""),
+        None => ("(nothing yet)".to_owned(), ""),
+    };
+    let shown = TextDiff::from_lines(known, text).unified_diff().header(&before, parameter).to_string();
     let note = if text.len() > STANDARD_BYTES {
         format!("{} bytes: a parameter of the tier Advanced, which costs a few cents a month.\n", text.len())
     } else {
@@ -158,7 +165,7 @@ mod tests {
     #[test]
     fn what_changes_is_shown_as_diff_shows_it() {
         let push = pushed(FINE, None).unwrap();
-        let shown = difference(&push, Some(&FINE.replace("ecs", "old")));
+        let shown = difference(&push, Some(&Ok(FINE.replace("ecs", "old"))));
         assert!(shown.contains("-work_pool: old\n+work_pool: ecs\n"), "{shown}");
         assert!(difference(&push, None).starts_with("--- (nothing yet)\n"), "{shown}");
     }

@@ -95,6 +95,10 @@ pub(super) fn root_of(argument: Option<&str>, environment: &Environment) -> Resu
         CliError::new("no agent to poll", advice)
     })?;
     let root = Root::new(root);
+    if let Some(odd) = root.odd_character() {
+        let advice = "name one of letters, digits, `_`, `.`, `-` and `/` with --root";
+        return Err(CliError::new(format!("the root of the parameters has {odd:?} in it"), advice));
+    }
     match root.excessive_length() {
         None => Ok(root),
         Some(length) => {
@@ -176,6 +180,17 @@ mod tests {
         let long = "/a".repeat(Root::LONGEST);
         let trouble = from(&SettingArgs::default(), Some(&long)).unwrap_err();
         assert!(trouble.message.contains("800 characters") && trouble.advice.contains("400"), "{trouble:?}");
+    }
+
+    #[test]
+    fn a_root_that_no_parameter_can_have_is_said_with_what_is_wrong_in_it() {
+        for (root, odd) in
+            [("/psa/*", "'*'"), ("/a b", "' '"), ("/a\\b", r"'\\'"), ("/\u{1b}", r"'\u{1b}'"), ("/ä", "'ä'")]
+        {
+            let trouble = from(&SettingArgs::default(), Some(root)).unwrap_err();
+            assert!(trouble.message.contains(odd) && trouble.advice.contains("--root"), "{trouble:?}");
+        }
+        assert!(from(&SettingArgs::default(), Some("/A-z_0.9/prod")).is_ok());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Questions to whoever sits at the terminal. A key is typed unseen.
 
+use super::output::printable;
 use super::{CliError, say};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
@@ -19,7 +20,7 @@ pub(super) fn ask(question: &str) -> Result<String, CliError> {
 }
 
 fn ask_on(question: &str, to: &mut impl Write) -> Result<String, CliError> {
-    say(to, &format!("{question} "));
+    say(to, &format!("{} ", printable(question)));
     let mut answer = String::new();
     let read = io::stdin().lock().take(MAX_BYTES).read_line(&mut answer);
     match read {
@@ -29,11 +30,15 @@ fn ask_on(question: &str, to: &mut impl Write) -> Result<String, CliError> {
     }
 }
 
+/// Somebody must be there.
+pub(super) fn somebody() -> Result<(), CliError> {
+    let advice = "add --yes to write without a question";
+    if is_there() { Ok(()) } else { Err(CliError::new("nobody is there to be asked", advice)) }
+}
+
 /// Asks whether something is to be done.
 pub(super) fn agreed(question: &str, to: &mut impl Write) -> Result<bool, CliError> {
-    if !is_there() {
-        return Err(CliError::new("nobody is there to be asked", "add --yes to write without a question"));
-    }
+    somebody()?;
     Ok(matches!(ask_on(&format!("{question} [y/N]"), to)?.to_lowercase().as_str(), "y" | "yes"))
 }
 
@@ -47,7 +52,7 @@ pub(super) fn secret_of_stdin() -> Result<SecretString, CliError> {
 
 /// Asks for a secret, which is not shown while it is typed; empty = there is none.
 pub(super) fn ask_secret(question: &str) -> Result<SecretString, CliError> {
-    say(&mut io::stderr(), &format!("{question} "));
+    say(&mut io::stderr(), &format!("{} ", printable(question)));
     let trouble = |error: &dyn std::fmt::Display| {
         CliError::new(
             format!("the terminal cannot hide what is typed: {error}"),

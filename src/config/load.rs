@@ -355,6 +355,12 @@ impl Root {
         Some(self.0.chars().count()).filter(|length| *length > Self::LONGEST)
     }
 
+    /// What is in it that no parameter's name may have.
+    pub fn odd_character(&self) -> Option<char> {
+        let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | '-');
+        self.0.chars().find(|c| !is_fine(*c))
+    }
+
     /// Normalises: one leading slash, none at the end, none doubled. Nothing but slashes is the top, `""`.
     pub fn new(written: &str) -> Self {
         let segments = written.trim().split('/').filter(|segment| !segment.is_empty());

@@ -21,6 +21,7 @@ use crate::redaction::Redaction;
 use crate::state::Status;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use tokio::sync::OnceCell;
 
 /// What an agent is assembled from.
 pub(super) struct AgentBuilder<C> {
@@ -44,7 +45,12 @@ pub struct PrefectBuilder<C> {
     pub(super) read_only: bool,
     /// Set for a dry run: what requests to Prefect pass; those to AWS pass it already.
     pub(super) recorder: Option<Arc<Recorder>>,
+    /// The way to Prefect, once it was made.
+    pub(super) network: SharedNetwork,
 }
+
+/// A way to Prefect, made when it is first needed, and once for all that share it.
+pub(crate) type SharedNetwork = Arc<OnceCell<Http>>;
 
 impl<C: Clock + Clone> AgentBuilder<C> {
     /// Reads what lies elsewhere and builds the agent. Sends nothing to Prefect.
@@ -124,8 +130,15 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         let marked_as = P::marked_as(root.as_str(), &agent.agent);
         let identity = Identity { parameter_arn: agent.arn.clone(), marked_as, root: Some(root.clone()) };
         let (secrets, redaction, local_files) = (secrets.clone(), redaction.clone(), LocalFiles::Refused);
-        let environment = Environment::default();
-        Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder: None }
+        let (environment, network, recorder) = (Environment::default(), SharedNetwork::default(), None);
+        let read_only = true;
+        Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only, recorder, network }
+    }
+
+    /// The same by a way that others use too. All of them trust the same certificate authorities.
+    #[must_use]
+    pub(crate) fn sharing(self, network: &SharedNetwork) -> Self {
+        Self { network: Arc::clone(network), ..self }
     }
 
     /// The same for an agent that a file configures, whose documents may be files too.
@@ -166,8 +179,9 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         let marked_as = P::marked_as(path, &agent.agent);
         let identity = Identity { parameter_arn: None, marked_as, root: None };
         let (secrets, redaction, environment) = (secrets.clone(), redaction.clone(), environment.clone());
-        let (local_files, recorder) = (LocalFiles::Allowed, None);
-        Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only: true, recorder }
+        let (local_files, recorder, network) = (LocalFiles::Allowed, None, SharedNetwork::default());
+        let read_only = true;
+        Self { environment, aws, clock, secrets, redaction, identity, local_files, read_only, recorder, network }
     }
 
     /// Prefect 0.15 and 1.
@@ -229,7 +243,7 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         }
     }
 
-    /// A client that trusts the agent's certificate authority as well.
+    /// A client that trusts the agent's certificate authority as well: one for all that this makes.
     pub(crate) async fn network(&self, config: &AgentConfig) -> Result<Http, SetupError> {
         if let Some(way) = &self.aws.way {
             return Ok(way.clone());
@@ -238,9 +252,12 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             GenerationConfig::One(_) => Options::PREFECT1,
             GenerationConfig::Three(_) => Options::PREFECT3,
         };
-        let ca_pem = self.ca_pem(config).await?;
-        Http::network(options, ca_pem.as_deref())
-            .map_err(|error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") })
+        let made = self.network.get_or_try_init(async || {
+            let ca_pem = self.ca_pem(config).await?;
+            Http::network(options, ca_pem.as_deref())
+                .map_err(|error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") })
+        });
+        made.await.cloned()
     }
 
     /// The agent's own certificate authority.

@@ -1,7 +1,7 @@
 //! All agents of a deployment: which of them are polled, side by side, and what a warm process keeps of them.
 
 use super::agent::{Agent, Counter, Invocation, Overrides};
-use super::build::{AgentBuilder, Identity, PrefectBuilder};
+use super::build::{AgentBuilder, Identity, PrefectBuilder, SharedNetwork};
 use super::dry_run::{Record, RecordedService, Recorder, Unhurried};
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
@@ -360,6 +360,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             },
             read_only: recorder.is_some(),
             recorder,
+            network: SharedNetwork::default(),
         };
         let builder = AgentBuilder {
             prefect,

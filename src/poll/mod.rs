@@ -39,5 +39,6 @@ mod tests;
 
 pub use agent::{Agent, Invocation, Overrides};
 pub use build::PrefectBuilder;
+pub(crate) use build::SharedNetwork;
 pub use deployment::{Deployment, PollError, Selection, Source};
 pub use report::{AgentReport, Report};

@@ -5,7 +5,7 @@
 //! | `transport` | one request: headers, time limits, retries of reads; its answer: data, and errors without secrets |
 //! | `queries`, `states` | what is sent, and what may be overwritten (pure) |
 //! | `rows` | rows → due runs, epochs, runs as they are now (pure) |
-//! | `start_up`, `queue`, `outstanding`, `writes`, `watch`, `explaining` | the conversations |
+//! | `start_up`, `queue`, `outstanding`, `writes`, `watch`, `explaining`, `survey` | the conversations |
 
 mod explaining;
 mod outstanding;
@@ -14,9 +14,12 @@ mod queue;
 mod rows;
 mod start_up;
 mod states;
+mod survey;
 mod transport;
 mod watch;
 mod writes;
+
+pub use survey::LastRuns;
 
 use crate::clock::Now;
 use crate::config::{AgentConfig, AgentSecrets, Prefect1Config};
@@ -30,7 +33,6 @@ use crate::orchestrator::{
 use crate::panics::lock;
 use crate::redaction::Redaction;
 use crate::transport::further_headers;
-use crate::transport::shape;
 use queries::Scope;
 use rows::Observed;
 use serde_json::{Map, Value};
@@ -180,31 +182,6 @@ impl Prefect1 {
     /// What a person should know about the settings kept in the backend, after [`Orchestrator::connect`].
     pub fn warnings(&self) -> Vec<String> {
         self.session().warnings.clone()
-    }
-
-    /// What a platform would launch the last flow runs of this agent from, whatever became of them: one run for each run
-    /// configuration of a flow. To be asked after [`Orchestrator::connect`].
-    pub async fn describe_last(&self) -> Result<Vec<(Arc<FlowRun>, RunDescription)>, ApiError> {
-        let session = self.session();
-        let answer = self.transport.read(self.sender(&session), &queries::last_runs(&session.scope())).await?;
-        let labels = &session.config.generation.labels;
-        let mut found: Vec<Arc<FlowRun>> = Vec::new();
-        for row in answer.list("flow_run")? {
-            let of_run = shape::items_at(row, &["labels"]).iter().filter_map(Value::as_str).collect::<Vec<_>>();
-            let Ok(run) = rows::flow_run_of(row) else { continue };
-            let is_known =
-                |known: &Arc<FlowRun>| known.flow.name == run.flow.name && known.run_config == run.run_config;
-            if queries::takes(labels, &of_run) && !found.iter().any(is_known) {
-                found.push(Arc::new(run));
-            }
-        }
-        let described = |run: Arc<FlowRun>| (Arc::clone(&run), RunDescription::One(Arc::clone(&session.settings), run));
-        Ok(found.into_iter().map(described).collect())
-    }
-
-    /// What a platform would launch this run from, which the API need not know.
-    pub fn describe_imagined(&self, run: FlowRun) -> RunDescription {
-        RunDescription::One(Arc::clone(&self.session().settings), Arc::new(run))
     }
 
     fn session(&self) -> Arc<Session> {

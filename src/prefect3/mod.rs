@@ -55,7 +55,9 @@ use runs::{Author, SeenState};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-pub use survey::{PoolSurvey, SurveyedDeployment, SurveyedPool, SurveyedQueue, SurveyedWorker};
+pub use survey::{
+    ListedPool, PoolSurvey, SurveyedDeployment, SurveyedPool, SurveyedQueue, SurveyedWorker, Unlisted, WorkPools,
+};
 use telling::Untold;
 use time::OffsetDateTime;
 use tokio::time::Instant;

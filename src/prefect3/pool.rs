@@ -45,9 +45,23 @@ impl Prefect3 {
     async fn read_pool_into(&self, known: &mut Pool) -> Result<Arc<WorkPool>, ApiError> {
         let answer = self.transport.read(&requests::work_pool(self.work_pool()).within(GRACE)).await;
         let answer = answer.map_err(|error| self.about_pool(error))?;
-        let row = answer.object()?;
+        self.take_into(known, answer.object()?, |why| answer.odd(why)).await
+    }
+
+    /// The pool, as it was read already.
+    pub(super) async fn take_pool(&self, row: Map<String, Value>) -> Result<Arc<WorkPool>, ApiError> {
+        let odd = |why: &str| ApiError::Malformed(format!("the work pool: {why}"));
+        self.take_into(&mut *self.pool.lock().await, row, odd).await
+    }
+
+    async fn take_into(
+        &self,
+        known: &mut Pool,
+        row: Map<String, Value>,
+        odd: impl Fn(&str) -> ApiError,
+    ) -> Result<Arc<WorkPool>, ApiError> {
         self.look_at(&row);
-        let mut pool: WorkPool = shape::row(Value::Object(row), WORK_POOL).map_err(|why| answer.odd(&why))?;
+        let mut pool: WorkPool = shape::row(Value::Object(row), WORK_POOL).map_err(|why| odd(&why))?;
         // Only this is a pool without a template. Whatever else is no template is an answer that went wrong.
         if pool.base_job_template.is_empty() {
             pool.base_job_template = default_template((self.pool_type.template)(self.config.generation.rules))?;

@@ -21,8 +21,7 @@ const MAX_FLOWS: usize = 1000;
 /// Of what a list lacks, so many are asked for one by one. The others wait for a later poll.
 const MAX_SINGLE: usize = 20;
 
-pub(super) const FLOW: &[RowField] =
-    &[RowField::required("id", FieldKind::Text), RowField::required("name", FieldKind::Text)];
+const FLOW: &[RowField] = &[RowField::required("id", FieldKind::Text), RowField::required("name", FieldKind::Text)];
 const DEPLOYMENT: &[RowField] = &[
     RowField::required("id", FieldKind::Text),
     RowField::required("name", FieldKind::Text),
@@ -99,6 +98,11 @@ impl Records {
         }
     }
 
+    /// A flow, once it was read.
+    pub(super) fn flow(&self, id: &str) -> Result<Arc<Flow>, Missing> {
+        found(&self.flows, id).map_err(|why| why.map_or_else(|| Missing::Flow(id.to_owned()), Missing::Unread))
+    }
+
     /// A run's flow and deployment, once they were read.
     pub(super) fn of(&self, run: &DueRun<Detail>) -> Result<Belongings, Missing> {
         let flow_run = &run.detail.flow_run;
@@ -108,11 +112,7 @@ impl Records {
                 None => Missing::Deployment(id.clone()),
             })
         });
-        let flow = found(&self.flows, &flow_run.flow_id).map_err(|why| match why {
-            Some(why) => Missing::Unread(why),
-            None => Missing::Flow(flow_run.flow_id.clone()),
-        });
-        Ok(Belongings { deployment: deployment.transpose()?, flow: flow? })
+        Ok(Belongings { deployment: deployment.transpose()?, flow: self.flow(&flow_run.flow_id)? })
     }
 }
 
@@ -133,7 +133,17 @@ fn unknown<'a, T>(known: &RecordCache<T>, ids: impl Iterator<Item = &'a String>)
     ids.collect::<BTreeSet<_>>().into_iter().filter(is_open).map(String::as_str).collect()
 }
 
+const FLOWS: Asking<Flow> =
+    Asking { what: "its flow", many: requests::flows, single: requests::flow, parse: |row| shape::row(row, FLOW) };
+
 impl Prefect3 {
+    /// Reads those of these flows that are not known yet.
+    pub(super) async fn read_flows(&self, ids: &BTreeSet<String>) {
+        let _reading = self.records.reading.lock().await;
+        let flows = unknown(&self.records.flows, ids.iter());
+        self.read_into(&self.records.flows, &flows, FLOWS).await;
+    }
+
     /// Reads what is not known yet of the runs' flows and deployments.
     pub(super) async fn read_records(&self, runs: &[&DueRun<Detail>]) {
         let _reading = self.records.reading.lock().await;
@@ -141,16 +151,7 @@ impl Prefect3 {
         let flows = unknown(&self.records.flows, flow_runs().map(|run| &run.flow_id));
         let deployments = unknown(&self.records.deployments, flow_runs().filter_map(|run| run.deployment_id.as_ref()));
         join(
-            self.read_into(
-                &self.records.flows,
-                &flows,
-                Asking {
-                    what: "its flow",
-                    many: requests::flows,
-                    single: requests::flow,
-                    parse: |row| shape::row(row, FLOW),
-                },
-            ),
+            self.read_into(&self.records.flows, &flows, FLOWS),
             self.read_into(
                 &self.records.deployments,
                 &deployments,

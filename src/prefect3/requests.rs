@@ -59,9 +59,9 @@ pub(super) fn version() -> ApiRequest {
     ApiRequest::get("/admin/version".into())
 }
 
-/// All pools, up to [`PAGE_ROWS`] of them.
-pub(super) fn work_pools() -> ApiRequest {
-    ApiRequest::post("/work_pools/filter".into(), json!({"limit": PAGE_ROWS, "offset": 0}))
+/// All pools, [`PAGE_ROWS`] of them.
+pub(super) fn work_pools(offset: usize) -> ApiRequest {
+    ApiRequest::post("/work_pools/filter".into(), json!({"limit": PAGE_ROWS, "offset": offset}))
 }
 
 /// The queues of a pool, [`PAGE_ROWS`] of them.

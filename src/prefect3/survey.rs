@@ -1,40 +1,84 @@
 //! What a work pool is and what runs in it, read for people who set an agent up or examine it. Nothing is written.
 
-use super::records::{Deployed, deployed};
+use super::records::{Deployed, Missing, deployed};
 use super::requests::{self, ApiRequest, PAGE_ROWS};
+use super::transport::{is_missing, is_no_route};
 use super::{Prefect3, pool};
-use crate::flow_run::prefect3::{Flow, FlowRun, FlowRunJob, WorkPool, populate};
+use crate::flow_run::prefect3::{Flow, FlowRun, FlowRunJob, populate};
 use crate::model::{ApiError, RenderError, RunRefusal};
 use crate::orchestrator::RunDescription;
-use crate::transport::shape::{self, text_at};
-use futures_util::future::{join_all, join3};
+use crate::transport::shape::{self, FieldKind, RowField, text_at};
+use futures_util::future::join3;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Queues and workers of a pool that are read at most, of each.
+/// Work pools, and queues and workers of one, that are read at most.
 const MOST_BESIDE: usize = 10 * PAGE_ROWS;
 
 /// Id of the runs that are thought up to see how real ones would be launched.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
+/// What is read of a work pool.
+const POOL: &[RowField] = &[RowField::required("name", FieldKind::Text), RowField::required("type", FieldKind::Text)];
+
+/// What is read of a queue.
+const QUEUE: &[RowField] = &[RowField::required("name", FieldKind::Text)];
+
+/// What is read of a worker.
+const WORKER: &[RowField] =
+    &[RowField::required("name", FieldKind::Text), RowField::optional("status", FieldKind::Text)];
+
+/// What is read of a deployment, besides what launches need of it.
+const DEPLOYMENT: &[RowField] =
+    &[RowField::required("flow_id", FieldKind::Text), RowField::optional("work_queue_name", FieldKind::Text)];
 
 /// A work pool, and what is in it.
 #[derive(Debug, Clone)]
 pub struct PoolSurvey {
     /// The pool.
     pub pool: SurveyedPool,
-    /// Its queues; why they are not known.
-    pub queues: Result<Vec<SurveyedQueue>, ApiError>,
-    /// Its workers, the last heard of first; why they are not known.
-    pub workers: Result<Vec<SurveyedWorker>, ApiError>,
+    /// All its queues; why they are not known.
+    pub queues: Result<Vec<SurveyedQueue>, Unlisted>,
+    /// All its workers, the last heard of first; why they are not known.
+    pub workers: Result<Vec<SurveyedWorker>, Unlisted>,
     /// Its deployments, by name.
     pub deployments: Vec<SurveyedDeployment>,
     /// There are more deployments than were read.
-    pub is_cut: bool,
+    pub is_truncated: bool,
+}
+
+/// Why a list is not known: part of it would prove nothing.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Unlisted {
+    /// It could not be read, or not be understood.
+    #[error("{0}")]
+    Unread(#[from] ApiError),
+    /// It is too long.
+    #[error("there are more than {0}, which are not all read")]
+    TooLong(usize),
+}
+
+/// The work pools of a workspace.
+#[derive(Debug, Clone)]
+pub struct WorkPools {
+    /// Those that can be understood, as they are listed.
+    pub pools: Vec<ListedPool>,
+    /// So many cannot be understood.
+    pub odd: usize,
+    /// There are more than were read.
+    pub is_truncated: bool,
+}
+
+/// A work pool with all that the API says of it.
+#[derive(Debug, Clone)]
+pub struct ListedPool {
+    /// What people want to know of it.
+    pub pool: SurveyedPool,
+    row: Map<String, Value>,
 }
 
 /// A work pool as the API lists it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SurveyedPool {
     /// Name.
     pub name: String,
@@ -42,19 +86,11 @@ pub struct SurveyedPool {
     pub kind: String,
     /// It hands nothing out.
     pub is_paused: bool,
-    /// So many of its runs may be Pending or Running.
-    pub concurrency_limit: Option<u64>,
-    /// Id of the queue of runs that name none.
-    pub default_queue_id: Option<String>,
-    /// As it is kept; may be empty.
-    pub base_job_template: Map<String, Value>,
 }
 
 /// A queue of a work pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SurveyedQueue {
-    /// Id.
-    pub id: String,
     /// Name.
     pub name: String,
     /// It hands nothing out.
@@ -68,25 +104,28 @@ pub struct SurveyedWorker {
     pub name: String,
     /// The server has heard of it lately. Servers that do not say are believed to have.
     pub is_online: bool,
-    /// When the server heard of it last, as it says so.
-    pub last_heartbeat: Option<String>,
 }
 
 /// A deployment of a work pool.
 #[derive(Debug, Clone)]
 pub struct SurveyedDeployment {
-    /// Id.
-    pub id: String,
+    /// Id; `None` = the API does not tell it.
+    pub id: Option<String>,
     /// `flow/deployment`, as Prefect's command line names it; the deployment alone where its flow cannot be read.
     pub name: String,
     /// Name of its queue.
-    pub work_queue: Option<String>,
-    /// It schedules no runs.
-    pub is_paused: bool,
+    work_queue: Option<String>,
     /// Its flow, or why it cannot be read.
     flow: Result<Arc<Flow>, RenderError>,
     /// What launches need of it, or why it cannot be understood.
-    deployed: Result<Deployed, String>,
+    deployed: Result<Deployed, RenderError>,
+}
+
+impl SurveyedDeployment {
+    /// Whether an agent of these queues (none = all) takes its runs. One that cannot be understood may be among them.
+    pub fn is_served_by(&self, queues: &[String]) -> bool {
+        queues.is_empty() || self.work_queue.as_ref().map_or(self.deployed.is_err(), |queue| queues.contains(queue))
+    }
 }
 
 impl Prefect3 {
@@ -96,29 +135,49 @@ impl Prefect3 {
         version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
     }
 
-    /// All work pools, by name; at most one page of them.
-    pub async fn work_pools(&self) -> Result<Vec<SurveyedPool>, ApiError> {
-        let rows = self.transport.read(&requests::work_pools()).await?.list()?;
-        Ok(rows.iter().filter_map(pool_of).collect())
+    /// All work pools.
+    pub async fn work_pools(&self) -> Result<WorkPools, ApiError> {
+        let (rows, is_truncated) = self.pages(MOST_BESIDE, requests::work_pools).await?;
+        let all = rows.len();
+        let pools: Vec<ListedPool> = rows.into_iter().filter_map(|row| listed(row).ok()).collect();
+        Ok(WorkPools { odd: all - pools.len(), pools, is_truncated })
     }
 
-    /// The agent's pool with at most `most` of its deployments.
-    pub async fn survey(&self, most: usize) -> Result<PoolSurvey, ApiError> {
+    /// The agent's pool; `None` = there is none of that name.
+    pub async fn own_pool(&self) -> Result<Option<ListedPool>, ApiError> {
+        match self.read_own_pool().await {
+            Ok(listed) => Ok(Some(listed)),
+            Err(error) if is_missing(&error) && !is_no_route(&error) => Ok(None),
+            Err(error) => Err(self.about_pool(error)),
+        }
+    }
+
+    async fn read_own_pool(&self) -> Result<ListedPool, ApiError> {
+        let answer = self.transport.read(&requests::work_pool(self.work_pool())).await?;
+        listed(Value::Object(answer.object()?)).map_err(|why| answer.odd(&why))
+    }
+
+    /// The agent's pool with at most `most` of its deployments. `known`: the pool, if it was read already.
+    pub async fn survey(&self, known: Option<ListedPool>, most: usize) -> Result<PoolSurvey, ApiError> {
         let name = self.work_pool();
-        let answer = self.transport.read(&requests::work_pool(name)).await.map_err(|error| self.about_pool(error))?;
-        let pool = pool_of(&Value::Object(answer.object()?)).ok_or_else(|| answer.odd("it is no work pool"))?;
+        let listed = match known {
+            Some(listed) => listed,
+            None => self.read_own_pool().await.map_err(|error| self.about_pool(error))?,
+        };
+        // Runs are rendered from what was read just now.
+        self.take_pool(listed.row).await?;
         let (queues, workers, deployments) = join3(
-            self.rows_beside(|offset| requests::queues(name, offset), queue_of),
-            self.rows_beside(|offset| requests::workers(name, offset), worker_of),
-            self.rows(|offset| requests::deployments_of_pool(name, offset), most),
+            self.list(|offset| requests::queues(name, offset), queue_of),
+            self.list(|offset| requests::workers(name, offset), worker_of),
+            self.pages(most, |offset| requests::deployments_of_pool(name, offset)),
         )
         .await;
-        let (rows, is_cut) = deployments?;
-        let flows = self.flows_of(&rows).await;
-        let mut deployments: Vec<SurveyedDeployment> = Vec::with_capacity(rows.len());
-        deployments.extend(rows.into_iter().filter_map(|row| deployment_of(row, &flows)));
+        let (rows, is_truncated) = deployments?;
+        let flows = rows.iter().filter_map(|row| text_at(row, &["flow_id"])).map(str::to_owned);
+        self.read_flows(&flows.collect()).await;
+        let mut deployments: Vec<_> = rows.into_iter().map(|row| self.deployment_of(row)).collect();
         deployments.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
-        Ok(PoolSurvey { pool, queues, workers, deployments, is_cut })
+        Ok(PoolSurvey { pool: listed.pool, queues, workers, deployments, is_truncated })
     }
 
     /// What a platform would launch a run of the pool's own defaults from, and then one of each deployment, in order. Blocks
@@ -150,112 +209,102 @@ impl Prefect3 {
         };
         let nobody = Flow { id: NOBODY.into(), name: "flow".into(), others: Map::new() };
         let mut jobs = vec![job(Arc::new(nobody), None)];
-        jobs.extend(deployments.iter().map(|surveyed| {
-            let refused = |why: &String| RenderError::Refused(RunRefusal(format!("the deployment: {why}")));
-            job(surveyed.flow.clone()?, Some(surveyed.deployed.as_ref().map_err(refused)?))
-        }));
+        jobs.extend(
+            deployments
+                .iter()
+                .map(|surveyed| job(surveyed.flow.clone()?, Some(surveyed.deployed.as_ref().map_err(Clone::clone)?))),
+        );
         let mut described = self.resolved(jobs).await.into_iter();
         let nothing = || Err(RenderError::NotNow("it was not looked at".into()));
         (described.next().unwrap_or_else(nothing), described.collect())
     }
 
-    /// All rows of a list: what it lacks is not there. Of one that is too long to be read nothing is known.
-    async fn rows_beside<T>(
+    /// All rows of a list, each understood.
+    async fn list<T>(
         &self,
-        request: impl Fn(usize) -> ApiRequest,
-        read: fn(&Value) -> Option<T>,
-    ) -> Result<Vec<T>, ApiError> {
-        let (rows, is_cut) = self.rows(&request, MOST_BESIDE).await?;
-        if is_cut {
-            let path = request(0).path;
-            return Err(ApiError::Malformed(format!(
-                "{path}: there are more than the {MOST_BESIDE} rows that are read"
-            )));
+        page: impl Fn(usize) -> ApiRequest,
+        read: fn(Value) -> Result<T, String>,
+    ) -> Result<Vec<T>, Unlisted> {
+        let (rows, is_truncated) = self.pages(MOST_BESIDE, &page).await?;
+        if is_truncated {
+            return Err(Unlisted::TooLong(MOST_BESIDE));
         }
-        Ok(rows.iter().filter_map(read).collect())
+        let odd = |why: String| Unlisted::Unread(ApiError::Malformed(format!("a row of {}: {why}", page(0).path)));
+        rows.into_iter().map(|row| read(row).map_err(odd)).collect()
     }
 
-    /// The rows of a list, page by page, and whether there are more than `most`. `request`: for the rows from an offset on.
-    async fn rows(&self, request: impl Fn(usize) -> ApiRequest, most: usize) -> Result<(Vec<Value>, bool), ApiError> {
+    /// The rows of a list, page by page, at most so many; and whether there are more.
+    async fn pages(&self, most: usize, page: impl Fn(usize) -> ApiRequest) -> Result<(Vec<Value>, bool), ApiError> {
         let mut rows = Vec::new();
         loop {
-            let page = self.transport.read(&request(rows.len())).await?.list()?;
-            let is_last = page.len() < PAGE_ROWS;
-            rows.extend(page);
+            let read = self.transport.read(&page(rows.len())).await?.list()?;
+            let is_last = read.len() < PAGE_ROWS;
+            rows.extend(read);
             if rows.len() > most || is_last {
-                let is_cut = rows.len() > most;
+                let is_truncated = rows.len() > most;
                 rows.truncate(most);
-                return Ok((rows, is_cut));
+                return Ok((rows, is_truncated));
             }
         }
     }
 
-    /// The flows of these deployments; those that a list lacks are missing, and why, where a list cannot be read.
-    async fn flows_of(&self, rows: &[Value]) -> BTreeMap<String, Result<Arc<Flow>, RenderError>> {
-        let ids: BTreeSet<&str> = rows.iter().filter_map(|row| text_at(row, &["flow_id"])).collect();
-        let ids: Vec<&str> = ids.into_iter().collect();
-        let chunks = ids.chunks(PAGE_ROWS).map(|ids| async move {
-            let read = async { self.transport.read(&requests::flows(ids)).await?.list() };
-            match read.await {
-                Ok(rows) => rows.into_iter().filter_map(flow_of).collect(),
-                Err(error) => {
-                    let unread = |id: &&str| ((*id).to_owned(), Err(RenderError::unread("its flow", &error)));
-                    ids.iter().map(unread).collect::<Vec<_>>()
-                }
+    /// A deployment whose flow was asked for.
+    fn deployment_of(&self, row: Value) -> SurveyedDeployment {
+        let text = |key: &str| text_at(&row, &[key]).map(str::to_owned);
+        let (id, work_queue) = (text("id"), text("work_queue_name"));
+        let own = text("name").unwrap_or_else(|| "a deployment without a name".into());
+        let odd = |why: String| RenderError::NotUnderstood(format!("the deployment: {why}"));
+        let flow = match text("flow_id").map(|id| self.records.flow(&id)) {
+            Some(Ok(flow)) => Ok(flow),
+            Some(Err(Missing::Unread(why))) => Err(why),
+            Some(Err(Missing::Flow(_) | Missing::Deployment(_))) => {
+                Err(RenderError::Refused(RunRefusal("its flow cannot be found".into())))
             }
-        });
-        join_all(chunks).await.into_iter().flatten().collect()
+            None => Err(odd("it has no `flow_id`".into())),
+        };
+        let name = flow.as_ref().map_or_else(|_| own.clone(), |flow| format!("{}/{own}", flow.name));
+        let deployed = checked(row, DEPLOYMENT).and_then(|row| deployed(Value::Object(row)));
+        SurveyedDeployment { id, name, work_queue, flow, deployed: deployed.map_err(odd) }
     }
 }
 
-fn flow_of(row: Value) -> Option<(String, Result<Arc<Flow>, RenderError>)> {
-    let flow: Flow = shape::row(row, super::records::FLOW).ok()?;
-    Some((flow.id.clone(), Ok(Arc::new(flow))))
+/// A row in which these fields are what they should be; or what is wrong.
+fn checked(row: Value, fields: &[RowField]) -> Result<Map<String, Value>, String> {
+    let row = shape::object(row)?;
+    shape::check(&row, fields)?;
+    Ok(row)
 }
 
-fn pool_of(row: &Value) -> Option<SurveyedPool> {
-    let pool: WorkPool = shape::row(row.clone(), pool::WORK_POOL).ok()?;
-    Some(SurveyedPool {
-        name: pool.name,
-        kind: text_at(row, &["type"]).unwrap_or_default().to_owned(),
-        is_paused: is_set(row, "is_paused"),
-        concurrency_limit: row.get("concurrency_limit").and_then(Value::as_u64),
-        default_queue_id: text_at(row, &["default_queue_id"]).map(str::to_owned),
-        base_job_template: pool.base_job_template,
-    })
+fn listed(row: Value) -> Result<ListedPool, String> {
+    let row = checked(row, pool::WORK_POOL)?;
+    shape::check(&row, POOL)?;
+    let (name, kind) = (text(&row, "name"), text(&row, "type"));
+    Ok(ListedPool { pool: SurveyedPool { name, kind, is_paused: is_paused(&row)? }, row })
 }
 
-fn queue_of(row: &Value) -> Option<SurveyedQueue> {
-    let text = |key: &str| text_at(row, &[key]).map(str::to_owned);
-    Some(SurveyedQueue { id: text("id")?, name: text("name")?, is_paused: is_set(row, "is_paused") })
+fn queue_of(row: Value) -> Result<SurveyedQueue, String> {
+    let row = checked(row, QUEUE)?;
+    Ok(SurveyedQueue { name: text(&row, "name"), is_paused: is_paused(&row)? })
 }
 
-fn worker_of(row: &Value) -> Option<SurveyedWorker> {
-    Some(SurveyedWorker {
-        name: text_at(row, &["name"])?.to_owned(),
-        is_online: text_at(row, &["status"]).is_none_or(|status| status == "ONLINE"),
-        last_heartbeat: text_at(row, &["last_heartbeat_time"]).map(str::to_owned),
-    })
+fn worker_of(row: Value) -> Result<SurveyedWorker, String> {
+    let row = checked(row, WORKER)?;
+    let status = text(&row, "status");
+    Ok(SurveyedWorker { name: text(&row, "name"), is_online: status.is_empty() || status == "ONLINE" })
 }
 
-fn deployment_of(row: Value, flows: &BTreeMap<String, Result<Arc<Flow>, RenderError>>) -> Option<SurveyedDeployment> {
-    let text = |key: &str| text_at(&row, &[key]).map(str::to_owned);
-    let (id, own) = (text("id")?, text("name")?);
-    let missing = || Err(RenderError::Refused(RunRefusal("its flow cannot be found".into())));
-    let flow = text("flow_id").and_then(|id| flows.get(&id).cloned()).unwrap_or_else(missing);
-    Some(SurveyedDeployment {
-        id,
-        name: flow.as_ref().map_or_else(|_| own.clone(), |flow| format!("{}/{own}", flow.name)),
-        work_queue: text("work_queue_name"),
-        // Prefect 2 knows no paused deployments, only paused schedules.
-        is_paused: is_set(&row, "paused") || row.get("is_schedule_active") == Some(&Value::Bool(false)),
-        flow,
-        deployed: deployed(row),
-    })
+/// A text that was checked.
+fn text(row: &Map<String, Value>, key: &str) -> String {
+    row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn is_set(row: &Value, flag: &str) -> bool {
-    row.get(flag) == Some(&Value::Bool(true))
+/// Servers that do not say so pause nothing.
+fn is_paused(row: &Map<String, Value>) -> Result<bool, String> {
+    match row.get("is_paused") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(is_paused)) => Ok(*is_paused),
+        odd => Err(format!("`is_paused` must be true or false, but is {}", shape::described(odd))),
+    }
 }
 
 /// A run as it would be scheduled, without job variables of its own.

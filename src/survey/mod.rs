@@ -3,14 +3,18 @@
 //!
 //! | part | what it does |
 //! |---|---|
-//! | [`survey`] | reads the pool and renders (thin) |
+//! | [`survey`] | reads the pool (thin) |
+//! | `renderer` | runs → launches, by the code that launches them (thin) |
 //! | [`needs`] | requests → clusters, roles, log groups, images, …, each with who asks for it (pure) |
 //! | [`difference`] | what is asked of ECS otherwise than by Prefect's own agent or worker (pure) |
 //! | [`place`] | where launches go and whose credentials take them there (pure) |
+//! | `values` | what requests are shown without (pure) |
 
 pub mod difference;
 pub mod needs;
 pub mod place;
+mod renderer;
+mod values;
 
 pub use difference::{Difference, differences};
 pub use needs::{Asked, Needs, PlaceNeeds};
@@ -20,23 +24,20 @@ use crate::aws::AwsClients;
 use crate::clock::Clock;
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::flow_run::prefect1::FlowRun;
-use crate::model::{RenderError, SetupError};
+use crate::model::SetupError;
 use crate::orchestrator::Orchestrator;
-use crate::platform::ecs::outcome::is_not_found;
+use crate::platform::ecs::AgentEcs;
 use crate::platform::ecs::prefect1::{TemplatePlace, template_path};
 use crate::platform::ecs::worker::NetworkLookup;
-use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
 use crate::platform::{Platform, RunDescription};
 use crate::poll::PrefectBuilder;
-use crate::prefect1::Prefect1;
-use crate::prefect3::PoolSurvey;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use crate::prefect1::{LastRuns, Prefect1};
+use crate::prefect3::{ListedPool, PoolSurvey};
+use crate::transport::shape::text_at;
+use renderer::{Asker, LaunchRenderer, asked_by_defaults};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// Task definitions that are looked up at most.
-const MOST_DEFINITIONS: usize = 50;
 
 /// How the launch of a run that names nothing itself is called.
 pub const DEFAULTS: &str = "the defaults";
@@ -55,8 +56,9 @@ pub struct Survey {
     pub launches: Vec<SurveyedLaunch>,
     /// Prefect 1: why the last flow runs are not known.
     pub runs_unread: Option<String>,
-    /// All that the served deployments ask for; what the defaults ask for where there are none, and always with Prefect 1,
-    /// where they are the agent's own.
+    /// Prefect 1: there are more flow runs than were read.
+    pub are_runs_truncated: bool,
+    /// All that the launches that count ask for ([`Survey::counted_launches`]), and the configuration itself.
     pub needs: Needs,
 }
 
@@ -101,6 +103,19 @@ pub struct RenderedLaunch {
     /// What is asked for otherwise than by Prefect's own agent or worker; `None` = a definition that exists is not known,
     /// and so the request is not either.
     pub differences: Option<Vec<Difference>>,
+}
+
+impl RenderedLaunch {
+    /// Whether its task runs on Fargate; `None` = its cluster decides.
+    pub fn is_on_fargate(&self) -> Option<bool> {
+        let strategy = self.run_task.get("capacityProviderStrategy").and_then(Value::as_array);
+        let mut providers = strategy.into_iter().flatten().filter_map(|entry| text_at(entry, &["capacityProvider"]));
+        match (providers.next(), self.run_task.get("launchType").and_then(Value::as_str)) {
+            (Some(provider), _) => Some(["FARGATE", "FARGATE_SPOT"].contains(&provider)),
+            (None, Some(launch_type)) => Some(launch_type == "FARGATE"),
+            (None, None) => None,
+        }
+    }
 }
 
 /// The task definition of a launch.
@@ -152,6 +167,18 @@ pub async fn survey<C: Clock + Clone>(
     most: usize,
     deadline: Instant,
 ) -> Result<Survey, SurveyError> {
+    survey_known(prefect, config, home, None, most, deadline).await
+}
+
+/// The same. `known`: the agent's pool, if it was read already.
+pub async fn survey_known<C: Clock + Clone>(
+    prefect: &PrefectBuilder<C>,
+    config: &AgentConfig,
+    home: Home,
+    known: Option<ListedPool>,
+    most: usize,
+    deadline: Instant,
+) -> Result<Survey, SurveyError> {
     match &config.generation {
         GenerationConfig::One(one) => {
             let api = prefect.prefect1(config, one).await?;
@@ -164,28 +191,36 @@ pub async fn survey<C: Clock + Clone>(
         GenerationConfig::Three(three) => {
             let api = prefect.prefect3(config, three).await?;
             api.set_deadline(Some(deadline));
-            let pool = api.survey(most).await.map_err(SurveyError::Prefect)?;
+            let pool = api.survey(known, most).await.map_err(SurveyError::Prefect)?;
             let (launches, needs) = (Vec::new(), Needs::of_configuration(config));
-            let mut survey = Survey { home, pool: None, defaults: None, launches, runs_unread: None, needs };
+            let mut survey = Survey {
+                home,
+                pool: None,
+                defaults: None,
+                launches,
+                runs_unread: None,
+                are_runs_truncated: false,
+                needs,
+            };
             if pool.pool.kind == AgentEcs::<C>::WORK_POOL.name {
                 let (defaults, described) = api.describe_surveyed(&pool.deployments).await;
-                let edge = Edge { platform: prefect.platform::<AgentEcs<C>>(config).await, aws: prefect.aws(), config };
-                let is_served = |queue: &Option<String>| {
-                    three.work_queues.is_empty()
-                        || queue.as_ref().is_some_and(|queue| three.work_queues.contains(queue))
-                };
+                let platform = prefect.platform::<AgentEcs<C>>(config).await;
+                let renderer = LaunchRenderer { platform, aws: prefect.aws(), config };
                 let mut all = vec![(asked_by_defaults(), defaults)];
                 all.extend(pool.deployments.iter().zip(described).map(|(deployment, described)| {
                     let asker = Asker {
                         name: deployment.name.clone(),
-                        deployment_id: Some(deployment.id.clone()),
-                        is_served: is_served(&deployment.work_queue),
+                        deployment_id: deployment.id.clone(),
+                        is_served: deployment.is_served_by(&three.work_queues),
                     };
                     (asker, described)
                 }));
-                survey.take(edge.launches(all, &survey.home).await, false);
+                let launches = renderer.launches(all, &survey.home).await;
+                survey.pool = Some(pool);
+                survey.take(launches);
+            } else {
+                survey.pool = Some(pool);
             }
-            survey.pool = Some(pool);
             Ok(survey)
         }
     }
@@ -211,193 +246,49 @@ async fn survey_1<C: Clock + Clone>(
 ) -> Survey {
     let mut needs = Needs::of_configuration(config);
     let mut all = vec![(asked_by_defaults(), Ok(api.describe_imagined(FlowRun::imagined())))];
-    let mut runs_unread = None;
-    match api.describe_last().await {
-        Ok(described) => all.extend(described.into_iter().map(|(run, description)| {
-            if let RunDescription::One(agent, run) = &description
-                && let Ok(Some(path)) = template_path(agent, run)
-                && path.place == TemplatePlace::Remote
-            {
-                needs.refers(Some(&path.written), &run.flow.name);
-            }
-            (Asker { name: run.flow.name.clone(), deployment_id: None, is_served: true }, Ok(description))
-        })),
-        Err(error) => runs_unread = Some(error.to_string()),
-    }
-    let edge = Edge { platform, aws, config };
-    let launches = edge.launches(all, &home).await;
-    let mut survey = Survey { home, pool: None, defaults: None, launches: Vec::new(), runs_unread, needs };
-    survey.take(launches, true);
+    let (runs_unread, are_runs_truncated) = match api.describe_last().await {
+        Ok(LastRuns { described, is_truncated }) => {
+            all.extend(described.into_iter().map(|(name, description)| {
+                if let Ok(RunDescription::One(agent, run)) = &description
+                    && let Ok(Some(path)) = template_path(agent, run)
+                    && path.place == TemplatePlace::Remote
+                {
+                    needs.refers(Some(&path.written), &run.flow.name);
+                }
+                (Asker { name, deployment_id: None, is_served: true }, description)
+            }));
+            (None, is_truncated)
+        }
+        Err(error) => (Some(error.to_string()), false),
+    };
+    let rendered = LaunchRenderer { platform, aws, config }.launches(all, &home).await;
+    let launches = Vec::new();
+    let mut survey = Survey { home, pool: None, defaults: None, launches, runs_unread, are_runs_truncated, needs };
+    survey.take(rendered);
     survey
 }
 
 impl Survey {
+    /// The launches that count: those of the served deployments; that of the defaults where there are none, and always with
+    /// Prefect 1, where they are the agent's own.
+    pub fn counted_launches(&self) -> impl Iterator<Item = &SurveyedLaunch> {
+        let served = || self.launches.iter().filter(|launch| launch.is_served);
+        let is_prefect_1 = self.pool.is_none();
+        let defaults = self.defaults.iter().filter(move |_| is_prefect_1 || served().next().is_none());
+        served().chain(defaults)
+    }
+
     /// The launch of the defaults first.
-    fn take(&mut self, launches: Vec<SurveyedLaunch>, is_prefect_1: bool) {
+    fn take(&mut self, launches: Vec<SurveyedLaunch>) {
         let mut launches = launches.into_iter();
         self.defaults = launches.next();
         self.launches = launches.collect();
-        let served: Vec<_> = self.launches.iter().filter(|launch| launch.is_served).collect();
-        let defaults = self.defaults.iter().filter(|_| served.is_empty() || is_prefect_1);
-        for launch in served.iter().copied().chain(defaults) {
+        let mut needs = std::mem::take(&mut self.needs);
+        for launch in self.counted_launches() {
             if let Ok(rendered) = &launch.rendered {
-                self.needs.add(&launch.asker, rendered);
+                needs.add(&launch.asker, rendered);
             }
         }
-    }
-}
-
-/// What is known of task definitions, by where they are and how they are named.
-type KnownDefinitions = BTreeMap<(LaunchPlace, String), Result<Map<String, Value>, Undescribed>>;
-
-/// Whose launch it is.
-struct Asker {
-    name: String,
-    deployment_id: Option<String>,
-    is_served: bool,
-}
-
-fn asked_by_defaults() -> Asker {
-    Asker { name: DEFAULTS.into(), deployment_id: None, is_served: true }
-}
-
-/// What renders, and looks definitions up.
-struct Edge<'a, C: Clock + Clone> {
-    platform: Result<AgentEcs<C>, SetupError>,
-    aws: &'a Arc<AwsClients>,
-    config: &'a AgentConfig,
-}
-
-impl<C: Clock + Clone> Edge<'_, C> {
-    async fn launches(
-        &self,
-        described: Vec<(Asker, Result<RunDescription, RenderError>)>,
-        home: &Home,
-    ) -> Vec<SurveyedLaunch> {
-        let mut known = KnownDefinitions::new();
-        let mut launches = Vec::with_capacity(described.len());
-        for (Asker { name, deployment_id, is_served }, described) in described {
-            let rendered = match described {
-                Ok(description) => self.rendered(description, home, &mut known).await,
-                Err(error) => Err(unrendered(error)),
-            };
-            launches.push(SurveyedLaunch { asker: name, deployment_id, is_served, rendered });
-        }
-        launches
-    }
-
-    async fn rendered(
-        &self,
-        description: RunDescription,
-        home: &Home,
-        known: &mut KnownDefinitions,
-    ) -> Result<RenderedLaunch, Unrendered> {
-        let unknown = |error: &SetupError| Unrendered { why: error.to_string(), is_certain: false };
-        let platform = self.platform.as_ref().map_err(unknown)?;
-        let theirs = platform.undelivered(description).await.map_err(unrendered)?;
-        let rendered = platform.delivered(theirs.clone()).map_err(unrendered)?;
-        let place = LaunchPlace::of(&rendered.launch, self.config, home);
-        let compared = |theirs: &LaunchSpec, ours: &LaunchSpec| differences(theirs, ours, self.config);
-        let (spec, definition, late, differences) = match &rendered.launch.definition {
-            Definition::Own(body) => {
-                let differences = Some(compared(&theirs, &rendered.launch));
-                (rendered.launch.clone(), SurveyedDefinition::Register(body.clone()), None, differences)
-            }
-            Definition::Existing { name, .. } => {
-                let described = self.described(&place, name, known).await;
-                let refused = |why: crate::model::RunRefusal| Unrendered { why: why.0, is_certain: true };
-                let (spec, late, differences) = match &described {
-                    Ok(described) => {
-                        let complete = |spec| launcher::complete(spec, Some(described)).map_err(refused);
-                        let (theirs, ours) = (complete(&theirs)?, complete(&rendered.launch)?);
-                        let differences = compared(&theirs.spec, &ours.spec);
-                        (ours.spec, ours.warning, Some(differences))
-                    }
-                    // Where it goes and what the request names itself is known all the same.
-                    Err(_) => (rendered.launch.clone(), None, None),
-                };
-                (spec, SurveyedDefinition::Named { name: name.clone(), described }, late, differences)
-            }
-        };
-        let definition = match definition {
-            SurveyedDefinition::Register(body) => SurveyedDefinition::Register(without_values(body)),
-            SurveyedDefinition::Named { name, described } => {
-                SurveyedDefinition::Named { name, described: described.map(without_values) }
-            }
-        };
-        let warning = rendered.warning.or(late);
-        Ok(RenderedLaunch { warning, differences, ..of_spec(spec, place, definition) })
-    }
-
-    async fn described(
-        &self,
-        place: &LaunchPlace,
-        name: &str,
-        known: &mut KnownDefinitions,
-    ) -> Result<Map<String, Value>, Undescribed> {
-        let key = (place.clone(), name.to_owned());
-        if let Some(described) = known.get(&key) {
-            return described.clone();
-        }
-        let role = match &place.reach {
-            Reach::Own => None,
-            Reach::Agent(role) => Some(role.as_str()),
-            Reach::Run(_) | Reach::Keys => return Err("it is reached with credentials of the run's own".into()),
-        };
-        if known.len() >= MOST_DEFINITIONS {
-            return Err(format!("only {MOST_DEFINITIONS} task definitions are looked up").as_str().into());
-        }
-        let aws = self.aws.for_agent(Some(&place.region), role).await;
-        let described = aws.ecs.describe_task_definition(name).await;
-        let described = described
-            .map(|described| described.definition)
-            .map_err(|error| Undescribed { why: error.to_string(), is_missing: is_not_found(&error) });
-        known.insert(key, described.clone());
-        described
-    }
-}
-
-fn of_spec(spec: LaunchSpec, place: LaunchPlace, definition: SurveyedDefinition) -> RenderedLaunch {
-    let infers = spec.infer_network && !spec.run_task.contains_key("networkConfiguration");
-    RenderedLaunch {
-        place,
-        definition,
-        network: spec.worker.network.or(infers.then_some(NetworkLookup::DefaultVpc)),
-        flow_container: spec.worker.flow_container.unwrap_or_else(|| "flow".to_owned()),
-        run_task: without_values(spec.run_task),
-        warning: None,
-        differences: None,
-    }
-}
-
-/// `RunTask` or a task definition with variables by their names only, and so options of logs: a key may be in any of them.
-/// Where `awslogs` writes to is kept, which says no more than where logs are.
-fn without_values(mut body: Map<String, Value>) -> Map<String, Value> {
-    fn each<'a>(containers: Option<&'a mut Value>, of: &str) -> impl Iterator<Item = &'a mut Value> {
-        let containers = containers.and_then(Value::as_array_mut).into_iter().flatten();
-        containers.filter_map(move |container| container.get_mut(of))
-    }
-    let overridden = body.get_mut("overrides").and_then(|all| all.get_mut("containerOverrides"));
-    let hide = |variables: &mut Value| {
-        for variable in variables.as_array_mut().into_iter().flatten() {
-            if let Some(value) = variable.get_mut("value") {
-                *value = json!("");
-            }
-        }
-    };
-    each(overridden, "environment").for_each(hide);
-    each(body.get_mut("containerDefinitions"), "environment").for_each(hide);
-    for logs in each(body.get_mut("containerDefinitions"), "logConfiguration") {
-        let options = logs.get_mut("options").and_then(Value::as_object_mut).into_iter().flatten();
-        options.filter(|(name, _)| !name.starts_with("awslogs-")).for_each(|(_, value)| *value = json!(""));
-    }
-    body
-}
-
-fn unrendered(error: RenderError) -> Unrendered {
-    match error {
-        RenderError::Refused(why) => Unrendered { why: why.0, is_certain: true },
-        RenderError::Gone(why) => Unrendered { why, is_certain: true },
-        RenderError::NotNow(why) | RenderError::NotUnderstood(why) => Unrendered { why, is_certain: false },
+        self.needs = needs;
     }
 }

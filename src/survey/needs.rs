@@ -141,19 +141,24 @@ impl Needs {
 
     /// Roles that the functions assume, and who asks for it.
     pub fn assumed_roles(&self) -> Asked {
-        let mut roles = Asked::new();
-        for (place, needs) in &self.places {
-            let Some(role) = place.reach.assumed() else { continue };
-            for asker in needs.clusters.values().flatten() {
-                ask(&mut roles, role, asker);
-            }
-        }
-        roles
+        self.by_place(|place| place.reach.assumed())
     }
 
-    /// The accounts that tasks run in, as far as they are known.
-    pub fn accounts(&self) -> BTreeSet<&str> {
-        self.places.keys().filter_map(|place| place.account.as_deref()).collect()
+    /// What follows from where tasks run, with all whose tasks those are.
+    fn by_place(&self, of: impl Fn(&LaunchPlace) -> Option<&str>) -> Asked {
+        let mut asked = Asked::new();
+        for (place, needs) in &self.places {
+            let Some(what) = of(place) else { continue };
+            for asker in needs.clusters.values().flatten() {
+                ask(&mut asked, what, asker);
+            }
+        }
+        asked
+    }
+
+    /// The accounts that tasks run in, as far as they are known, and whose tasks.
+    pub fn accounts(&self) -> Asked {
+        self.by_place(|place| place.account.as_deref())
     }
 }
 

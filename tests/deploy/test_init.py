@@ -131,6 +131,9 @@ def test_a_shell_and_sam_read_the_commands_back_as_the_parameters(pool):
     assert dict(word.split("=", 1) for word in overrides) == pool.parameters
 
 
-def test_a_value_with_a_blank_is_among_what_is_read_back():
-    read = [Pool(json.loads(path.read_text())).parameters.get("PollSchedule") for path in FIXTURES]
-    assert "rate(5 minutes)" in read
+def test_a_shell_and_sam_read_values_back_that_have_blanks_quotes_and_backslashes():
+    written = json.loads((Path(__file__).parent / "sam_words.json").read_text())
+    assert sum("\\" in value for value in written["values"].values()) == 2
+    words = shlex.split(written["sam"])
+    overrides = words[words.index("--parameter-overrides") + 1 :]
+    assert CfnParameterOverridesType().convert(tuple(overrides), None, None) == written["values"]

@@ -2,24 +2,17 @@
 use super::super::testing::{agents, codes, launch, survey};
 use super::*;
 use crate::prefect3::{SurveyedPool, SurveyedQueue, SurveyedWorker};
-use serde_json::{Map, json};
+use serde_json::json;
 
 fn pool(kind: &str, is_paused: bool) -> PoolSurvey {
-    let queue = |name: &str, is_paused| SurveyedQueue { id: name.into(), name: name.into(), is_paused };
-    let worker = |name: &str, is_online| SurveyedWorker { name: name.into(), is_online, last_heartbeat: None };
+    let queue = |name: &str, is_paused| SurveyedQueue { name: name.into(), is_paused };
+    let worker = |name: &str, is_online| SurveyedWorker { name: name.into(), is_online };
     PoolSurvey {
-        pool: SurveyedPool {
-            name: "ecs".into(),
-            kind: kind.into(),
-            is_paused,
-            concurrency_limit: None,
-            default_queue_id: None,
-            base_job_template: Map::new(),
-        },
+        pool: SurveyedPool { name: "ecs".into(), kind: kind.into(), is_paused },
         queues: Ok(vec![queue("default", false), queue("slow", true)]),
         workers: Ok(vec![worker("etl", true), worker("ECSWorker 1", false)]),
         deployments: Vec::new(),
-        is_cut: false,
+        is_truncated: false,
     }
 }
 
@@ -41,8 +34,8 @@ fn a_pool_hands_out_runs_of_ecs_by_queues_that_are_there() {
         (pool("ecs", false), "[default, gpu]", &["PSA224"]),
         (pool("ecs", false), "[default, slow]", &["PSA225"]),
         (pool("ecs", false), "[]", &["PSA225"]),
-        (PoolSurvey { queues: Err(ApiError::NoTime), ..pool("ecs", false) }, "[default]", &["PSA299"]),
-        (PoolSurvey { workers: Err(ApiError::NoTime), ..pool("ecs", false) }, "[default]", &["PSA299"]),
+        (PoolSurvey { queues: Err(ApiError::NoTime.into()), ..pool("ecs", false) }, "[default]", &["PSA299"]),
+        (PoolSurvey { workers: Err(ApiError::NoTime.into()), ..pool("ecs", false) }, "[default]", &["PSA299"]),
     ] {
         assert_eq!(codes(&judge_pool("etl", &three(queues), &survey)), found, "{survey:?} {queues}");
     }

@@ -1,6 +1,6 @@
 //! What a run asks of ECS otherwise than with Python's worker or agent, as people read it. Pure.
 
-use crate::cli::output::printable;
+use crate::cli::output::{printable, some_of};
 use crate::platform::ecs::definitions::HASH_TAG;
 use crate::survey::difference::{Difference, REGISTER, RUN_TASK};
 use crate::survey::{RenderedLaunch, SurveyedDefinition, SurveyedLaunch};
@@ -45,7 +45,11 @@ pub(super) fn text<'a>(launches: impl Iterator<Item = &'a SurveyedLaunch>, their
         }
         let _ = writeln!(text, "{head} the {theirs}'s, but for:");
         for (difference, askers) in groups.iter().take(SHOWN) {
-            let whose = if askers.len() < all { format!("; {} only", names(askers)) } else { String::new() };
+            let whose = if askers.len() < all {
+                format!("; {} only", some_of(askers.iter().copied(), NAMED))
+            } else {
+                String::new()
+            };
             let _ = writeln!(text, "  {}{}", line(difference), printable(&whose));
         }
         if let Some(more) = groups.len().checked_sub(SHOWN).filter(|more| *more > 0) {
@@ -53,14 +57,6 @@ pub(super) fn text<'a>(launches: impl Iterator<Item = &'a SurveyedLaunch>, their
         }
     }
     text
-}
-
-fn names(askers: &[&str]) -> String {
-    let named: Vec<&str> = askers.iter().take(NAMED).copied().collect();
-    match askers.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
 }
 
 fn line(difference: &Difference) -> String {

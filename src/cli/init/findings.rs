@@ -1,9 +1,10 @@
 //! What will not work as it is, or should be known, each with what to do. Pure.
 
 use super::stack::{self, LONGEST_PARAMETER, RefusedValue, StackParameters};
+use crate::cli::output::some_of;
 use crate::config::{AgentConfig, GenerationConfig};
-use crate::prefect3::PoolSurvey;
-use crate::survey::{Home, LaunchPlace, Needs, Reach, RenderedLaunch, Survey, SurveyedLaunch};
+use crate::prefect3::{PoolSurvey, Unlisted};
+use crate::survey::{Home, LaunchPlace, Needs, Reach, RenderedLaunch, Survey};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +49,7 @@ impl SetupFinding {
     }
 }
 
-/// All findings, the worst first. `refused`: what is left out of the parameters.
+/// All findings. `refused`: what is left out of the parameters.
 pub(super) fn findings(
     survey: &Survey,
     config: &AgentConfig,
@@ -63,18 +64,11 @@ pub(super) fn findings(
     of_launches(survey, &mut found);
     of_places(&survey.needs, &survey.home, &mut found);
     of_parameters(survey, parameters, &mut found);
-    found.sort_by_key(|finding| finding.level);
     found
 }
 
-/// `a, b and 3 more`
 fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
-    let names: Vec<&String> = names.into_iter().collect();
-    let shown = names.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+    some_of(names.into_iter().map(String::as_str), NAMED)
 }
 
 /// An API that a function in AWS does not reach, as far as its address tells.
@@ -128,7 +122,7 @@ fn of_pool(pool: &PoolSurvey, served: &[String], own_name: &str, found: &mut Vec
         let next = format!("prefect work-pool resume {}", stack::shell_word(name));
         found.push(SetupFinding::new(Level::Warning, name, "the pool is paused: it hands out no runs", next));
     }
-    let unknown = |what: &str, error: &crate::model::ApiError| {
+    let unknown = |what: &str, error: &Unlisted| {
         SetupFinding::new(Level::Warning, name, format!("its {what} are not known: {error}"), "look at them in Prefect")
     };
     match &pool.queues {
@@ -172,7 +166,7 @@ fn of_pool(pool: &PoolSurvey, served: &[String], own_name: &str, found: &mut Vec
         }
         Err(error) => found.push(unknown("workers", error)),
     }
-    if pool.is_cut {
+    if pool.is_truncated {
         let text = format!("it has more than the {} deployments that were read", pool.deployments.len());
         let next = "roles, clusters and log groups that only the others name are not among the parameters: add them";
         found.push(SetupFinding::new(Level::Warning, name, text, next));
@@ -180,11 +174,6 @@ fn of_pool(pool: &PoolSurvey, served: &[String], own_name: &str, found: &mut Vec
 }
 
 fn of_launches(survey: &Survey, found: &mut Vec<SetupFinding>) {
-    let launches: Vec<&SurveyedLaunch> = if survey.launches.is_empty() {
-        survey.defaults.iter().collect()
-    } else {
-        survey.launches.iter().filter(|launch| launch.is_served).collect()
-    };
     let others = survey.launches.iter().filter(|launch| !launch.is_served).map(|launch| &launch.asker);
     let others: Vec<&String> = others.collect();
     if !others.is_empty() {
@@ -193,7 +182,7 @@ fn of_launches(survey: &Survey, found: &mut Vec<SetupFinding>) {
     }
     let mut warnings: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut unrendered: BTreeMap<(&str, bool), BTreeSet<String>> = BTreeMap::new();
-    for launch in launches {
+    for launch in survey.counted_launches() {
         match &launch.rendered {
             Ok(rendered) => {
                 if let Some(warning) = &rendered.warning {
@@ -227,7 +216,8 @@ fn of_launches(survey: &Survey, found: &mut Vec<SetupFinding>) {
     }
 }
 
-/// What only an execution role makes possible on Fargate.
+/// What only an execution role makes possible: to give containers secrets, and on Fargate also to pull images from a private
+/// registry and to write logs, for which elsewhere the instance has a role.
 fn without_execution_role(asker: &str, launch: &RenderedLaunch) -> Option<SetupFinding> {
     let definition = launch.definition.said()?;
     let overrides = launch.run_task.get("overrides");
@@ -242,14 +232,19 @@ fn without_execution_role(asker: &str, launch: &RenderedLaunch) -> Option<SetupF
     let logs = containers().any(|c| {
         c.get("logConfiguration").and_then(|logs| logs.get("logDriver")).and_then(Value::as_str) == Some("awslogs")
     });
-    let what = match (image, secrets, logs) {
-        (Some(image), ..) => format!("the image {image} is in a private registry"),
-        (None, true, _) => "a container has secrets".to_owned(),
-        (None, false, true) => "a container logs to CloudWatch".to_owned(),
-        (None, false, false) => return None,
+    let on_fargate = match image {
+        Some(image) => Some(format!("the image {image} is in a private registry")),
+        None => logs.then(|| "a container logs to CloudWatch".to_owned()),
     };
+    let (level, what, where_else) = match (launch.is_on_fargate(), secrets, on_fargate) {
+        (Some(true), _, Some(what)) => (Level::Problem, what, ""),
+        (_, true, _) => (Level::Problem, "a container has secrets".to_owned(), ""),
+        (None, false, Some(what)) => (Level::Warning, what, ": it does not start if its cluster runs it on Fargate"),
+        (Some(_), false, _) | (None, false, None) => return None,
+    };
+    let text = format!("{what}, and the task has no execution role{where_else}");
     let next = "set execution_role_arn in the pool or the deployment, e.g. to ecsTaskExecutionRole";
-    Some(SetupFinding::new(Level::Problem, asker, format!("{what}, and the task has no execution role"), next))
+    Some(SetupFinding::new(level, asker, text, next))
 }
 
 fn of_places(needs: &Needs, home: &Home, found: &mut Vec<SetupFinding>) {
@@ -299,6 +294,12 @@ fn of_parameters(survey: &Survey, parameters: &StackParameters, found: &mut Vec<
         let text = format!("the last flow runs cannot be read: {why}");
         let next =
             "what run configurations of flows name (roles, clusters, templates) is not among the parameters: add it";
+        found.push(SetupFinding::new(Level::Warning, "flow runs", text, next));
+    }
+    if survey.are_runs_truncated {
+        let text = "only the last flow runs were read: flows that did not run lately may not be among them";
+        let next =
+            "what their run configurations name (roles, clusters, templates) is not among the parameters: add it";
         found.push(SetupFinding::new(Level::Warning, "flow runs", text, next));
     }
     if let Err(why) = &survey.home.account {

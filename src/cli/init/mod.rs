@@ -7,7 +7,7 @@
 //! | `reach.rs` | the agent's secrets, its pool, its name: what Prefect takes (thin) |
 //! | `others.rs` | the other agents of the same deployment, whose stack it is too (thin) |
 //! | `profile.rs` | what Prefect's own command line has been set up with (pure) |
-//! | `service.rs` | the ECS service of the Python worker or agent → what it was started with (pure but for the reading) |
+//! | `service.rs`, `service/` | the ECS service of the Python worker or agent → what it was started with (pure but for the reading) |
 //! | `draft.rs` | flags → a configuration as text (pure) |
 //! | `stack.rs` | what the runs need → the stack's parameters, and the commands (pure) |
 //! | `findings.rs` | what will not work as it is, with what to do (pure) |
@@ -35,12 +35,16 @@ use super::terminal;
 use crate::aws::AwsClients;
 use crate::config::{AgentConfig, Environment, LoadedAgent, Root, read_yaml};
 use crate::model::{ApiError, ErrorKind};
+use crate::poll::SharedNetwork;
+use crate::prefect3::ListedPool;
 use crate::redaction::Redaction;
-use crate::survey::{Home, Survey, SurveyError, survey};
+use crate::survey::{Home, Survey, SurveyError, survey_known};
 use draft::{Draft, agent_flags};
 use findings::{Level, SetupFinding, findings};
+use futures_util::future::join;
+use others::OtherAgents;
 use outcome::Outcome;
-use profile::Profile;
+use profile::Settings;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use service::EcsService;
@@ -75,14 +79,23 @@ pub(super) async fn init(
         None => EcsService::default(),
     };
     redaction.know(service.secrets.values().cloned());
-    let mut setup =
-        InitSetup { args, root, environment, redaction: redaction.clone(), aws, home, service, profile: None };
+    let mut setup = InitSetup {
+        args,
+        root,
+        environment,
+        redaction: redaction.clone(),
+        aws,
+        home,
+        service,
+        profile: None,
+        network: SharedNetwork::default(),
+    };
     setup.read_profile()?;
     setup.read_stored_api().await?;
     let (draft, from) = setup.draft()?;
-    let reached = setup.reach(draft).await?;
-    let survey = setup.survey(&reached).await?;
-    setup.outcome(reached, &survey, from).await.map(|outcome| outcome.text(json))
+    let resolved = setup.reach(draft).await?;
+    let (survey, others) = join(setup.survey(&resolved), setup.others(&resolved.agent)).await;
+    setup.outcome(resolved, survey?, others, from).await.map(|outcome| outcome.text(json))
 }
 
 fn root(args: &InitArgs, environment: &Environment) -> Result<Root, CliError> {
@@ -99,16 +112,20 @@ struct InitSetup {
     aws: Arc<AwsClients>,
     home: Home,
     service: EcsService,
-    profile: Option<Profile>,
+    /// The active profile of Prefect's command line.
+    profile: Option<Settings>,
+    network: SharedNetwork,
 }
 
 /// An agent that Prefect knows, or would.
-struct Reached {
+struct ResolvedAgent {
     agent: String,
     draft: Draft,
     secrets: BTreeMap<&'static str, SecretString>,
     loaded: LoadedAgent,
     config: AgentConfig,
+    /// Its pool, as Prefect told of it.
+    pool: Option<ListedPool>,
 }
 
 impl InitSetup {
@@ -125,8 +142,11 @@ impl InitSetup {
             CliError::new(format!("{}: {error}", path.display()), advice)
         });
         self.profile = read?;
-        let keys = self.profile.iter().flat_map(|profile| &profile.settings);
-        let keys = keys.filter(|(name, _)| reach::SECRETS_3.iter().any(|(_, variable)| variable == name));
+        let keys = self
+            .profile
+            .iter()
+            .flatten()
+            .filter(|(name, _)| reach::SECRETS_3.iter().any(|(_, variable)| variable == name));
         self.redaction.know(keys.map(|(_, value)| SecretString::from(value.as_str())));
         Ok(())
     }
@@ -151,7 +171,7 @@ impl InitSetup {
             return None;
         }
         let of_environment = self.environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
-        let of_profile = || self.profile.as_ref()?.settings.get(name).map(|value| value.trim());
+        let of_profile = || self.profile.as_ref()?.get(name).map(|value| value.trim());
         of_environment.or_else(of_profile).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
@@ -213,10 +233,10 @@ impl InitSetup {
         terminal::ask("Address of the Prefect API (…/api, or …/workspaces/<id> of Prefect Cloud):")
     }
 
-    async fn survey(&self, reached: &Reached) -> Result<Survey, CliError> {
-        let prefect = self.prefect(reached);
+    async fn survey(&self, resolved: &ResolvedAgent) -> Result<Survey, CliError> {
+        let (prefect, home, known) = (self.prefect(resolved), self.home.clone(), resolved.pool.clone());
         let deadline = Instant::now() + TIME;
-        let survey = survey(&prefect, &reached.config, self.home.clone(), MOST_DEPLOYMENTS, deadline).await;
+        let survey = survey_known(&prefect, &resolved.config, home, known, MOST_DEPLOYMENTS, deadline).await;
         survey.map_err(|error| match error {
             SurveyError::Setup(error) => CliError::new(&error, advice_on_kind(Some(error.kind))),
             SurveyError::Prefect(error) => self.prefect_says(&error),
@@ -257,43 +277,48 @@ impl InitSetup {
     }
 
     /// Writes, and says all that was found.
-    async fn outcome(&self, reached: Reached, survey: &Survey, from: draft::FromFlags) -> Result<Outcome, CliError> {
+    async fn outcome(
+        &self,
+        resolved: ResolvedAgent,
+        survey: Survey,
+        others: OtherAgents,
+        from: draft::FromFlags,
+    ) -> Result<Outcome, CliError> {
         let deployment = stack::StackChoices {
             root: &self.root,
             every: self.args.every,
             secrets_key_arn: self.args.secrets_key_arn.as_deref(),
             log_level: from.log_level,
         };
-        let others = self.others(&reached.agent).await;
         let mut needs = survey.needs.clone();
         needs.merge(others.needs);
         let (parameters, refused) = stack::parameters(&needs, &survey.home, &deployment);
-        let mut found = findings(survey, &reached.config, &parameters, &refused);
+        let mut found = findings(&survey, &resolved.config, &parameters, &refused);
         found.extend(self.service.findings.iter().cloned());
         found.extend(others.findings);
         found.extend(
             from.notes.iter().map(|note| SetupFinding::new(Level::Note, "flags", note, "nothing has to be done")),
         );
         found.sort_by_key(|finding| finding.level);
-        let text = reached.draft.text();
-        let written = writing::write(&self.args, &self.root, &reached, &text, &self.aws, &self.redaction).await?;
+        let text = resolved.draft.text();
+        let written = writing::write(&self.args, &self.root, &resolved, &text, &self.aws, &self.redaction).await?;
         Ok(Outcome {
-            agent: reached.agent.clone(),
+            agent: resolved.agent.clone(),
             root: self.root.as_str().to_owned(),
             stack: self.args.stack_name.clone(),
-            text: reached.draft.shown(),
+            text: resolved.draft.shown(),
             written,
-            secrets: reached
+            secrets: resolved
                 .secrets
                 .keys()
-                .map(|kind| format!("{}/{}/{kind}", self.root.secrets(), reached.agent))
+                .map(|kind| format!("{}/{}/{kind}", self.root.secrets(), resolved.agent))
                 .collect(),
             secrets_key_arn: self.args.secrets_key_arn.clone(),
             from_service: self.args.from_service.clone(),
             parameters,
             others: others.agents,
             findings: found,
-            survey: survey.clone(),
+            survey,
         })
     }
 }

@@ -2,20 +2,21 @@
 
 use super::findings::{Level, SetupFinding};
 use super::{InitSetup, MOST_DEPLOYMENTS, TIME};
-use crate::clock::SystemClock;
 use crate::config::{Environment, LoadedAgent, load};
-use crate::platform::ecs::AgentEcs;
-use crate::poll::PrefectBuilder;
 use crate::survey::{Needs, survey};
-use std::sync::Arc;
+use futures_util::future::try_join;
+use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 
 /// Other agents that are looked at.
 const MOST: usize = 20;
 
+/// So many of them at once.
+const AT_ONCE: usize = 5;
+
 /// What the other agents add.
 #[derive(Default)]
-pub(super) struct Others {
+pub(super) struct OtherAgents {
     /// Their names.
     pub(super) agents: Vec<String>,
     /// What their runs ask for.
@@ -29,15 +30,11 @@ const NEXT: &str = "add what its runs need (clusters, roles, log groups) to the 
 
 impl InitSetup {
     /// Reads them as the function does, and their pools.
-    pub(super) async fn others(&self, own: &str) -> Others {
-        let mut others = Others::default();
-        let read = async {
-            let mut parameters = self.aws.ssm.parameters_by_path(&self.root.config(), true, false).await?;
-            parameters.extend(self.aws.ssm.parameters_by_path(&self.root.secrets(), true, true).await?);
-            Ok::<_, crate::aws::AwsError>(parameters)
-        };
-        let parameters = match read.await {
-            Ok(parameters) => parameters,
+    pub(super) async fn others(&self, own: &str) -> OtherAgents {
+        let mut others = OtherAgents::default();
+        let below = async |path: String, decrypted| self.aws.ssm.parameters_by_path(&path, true, decrypted).await;
+        let parameters = match try_join(below(self.root.config(), false), below(self.root.secrets(), true)).await {
+            Ok((configurations, secrets)) => [configurations, secrets].concat(),
             Err(error) => {
                 let text = format!("whether other agents are configured there is not known: {error}");
                 let next = "if there are, add what their runs need to the parameters: a deployment with these alone may take \
@@ -47,11 +44,13 @@ impl InitSetup {
             }
         };
         let loaded = load(&self.root, &parameters, &Environment::default());
-        let there = loaded.agents.iter().filter(|agent| agent.agent != own);
-        for (number, agent) in there.enumerate() {
+        let there: Vec<&LoadedAgent> = loaded.agents.iter().filter(|agent| agent.agent != own).collect();
+        let deadline = Instant::now() + TIME;
+        let asked = there.iter().take(MOST).map(|agent| self.other(agent, deadline));
+        let known: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+        let too_many = || Err(format!("only {MOST} others are looked at"));
+        for (agent, known) in there.iter().zip(known.into_iter().chain(std::iter::repeat_with(too_many))) {
             others.agents.push(agent.agent.clone());
-            let known =
-                if number < MOST { self.other(agent).await } else { Err("there are too many agents".to_owned()) };
             match known {
                 Ok(needs) => others.needs.merge(needs),
                 Err(why) => {
@@ -63,19 +62,10 @@ impl InitSetup {
         others
     }
 
-    async fn other(&self, agent: &LoadedAgent) -> Result<Needs, String> {
+    async fn other(&self, agent: &LoadedAgent, deadline: Instant) -> Result<Needs, String> {
         let (config, secrets) = agent.result.as_ref().map_err(ToString::to_string)?;
         self.redaction.know_agent(secrets);
-        let (aws, redaction) = (Arc::clone(&self.aws), &self.redaction);
-        let prefect = PrefectBuilder::of_parameter::<AgentEcs<SystemClock>>(
-            aws,
-            SystemClock,
-            &self.root,
-            agent,
-            secrets,
-            redaction,
-        );
-        let deadline = Instant::now() + TIME;
+        let prefect = self.prefect_of(agent, secrets);
         let survey = survey(&prefect, config, self.home.clone(), MOST_DEPLOYMENTS, deadline).await;
         survey.map(|survey| survey.needs).map_err(|error| error.to_string())
     }

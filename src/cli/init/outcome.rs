@@ -4,7 +4,7 @@ use super::differences;
 use super::findings::{Level, SetupFinding};
 use super::stack::{self, StackParameters};
 use super::writing::WrittenSetup;
-use crate::cli::output::printable;
+use crate::cli::output::{printable, printable_lines};
 use crate::survey::{PlaceNeeds, Reach, Survey, SurveyedDefinition, SurveyedLaunch};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -75,10 +75,10 @@ impl Outcome {
         })
     }
 
-    /// The deployments; without any, the defaults.
+    /// All that was rendered and counts, and what is not served beside it.
     fn launches(&self) -> impl Iterator<Item = &SurveyedLaunch> {
-        let defaults = self.survey.defaults.iter().filter(|_| self.survey.launches.is_empty());
-        self.survey.launches.iter().chain(defaults)
+        let unserved = self.survey.launches.iter().filter(|launch| !launch.is_served);
+        self.survey.counted_launches().chain(unserved)
     }
 
     /// What is to be done, one command or sentence each.
@@ -93,7 +93,7 @@ impl Outcome {
                 next.push(format!(
                     "read -rs SECRET && aws ssm put-parameter --region {} --type SecureString{key_id} --name {} --value \
                      \"$SECRET\"",
-                    self.region(),
+                    stack::shell_word(self.region()),
                     stack::shell_word(name)
                 ));
             }
@@ -108,7 +108,7 @@ impl Outcome {
                 let (cluster, service) = written.split_once('/').unwrap_or(("", written));
                 next.push(format!(
                     "aws ecs update-service --region {} --cluster {} --service {} --desired-count 0",
-                    self.region(),
+                    stack::shell_word(self.region()),
                     stack::shell_word(cluster),
                     stack::shell_word(service)
                 ));
@@ -136,15 +136,15 @@ impl Outcome {
                 Level::Note => '·',
             };
             // What others wrote is shown as what it is, and not as commands to the terminal.
-            let lines = found.lines().map(printable).collect::<Vec<_>>().join("\n    ");
+            let lines = printable_lines(found).replace('\n', "\n    ");
             let _ = writeln!(text, "  {sign} {}: {lines}\n    next: {}", printable(about), printable(next));
         }
         match &self.written {
             WrittenSetup::File(path) => {
-                let _ = writeln!(text, "\nConfiguration, in {}:", path.display());
+                let _ = writeln!(text, "\nConfiguration, in {}:", printable(&path.display().to_string()));
             }
             WrittenSetup::Parameters(done) => {
-                let _ = writeln!(text, "\n{}\nConfiguration:", done.join("\n"));
+                let _ = writeln!(text, "\n{}\nConfiguration:", printable_lines(&done.join("\n")));
             }
         }
         for line in self.text.lines() {
@@ -152,8 +152,8 @@ impl Outcome {
         }
         text.push_str("\nParameters of the stack");
         if !self.others.is_empty() {
-            let _ =
-                write!(text, ", for {} and the other agents of {} ({})", self.agent, self.root, self.others.join(", "));
+            let others = printable(&self.others.join(", "));
+            let _ = write!(text, ", for {} and the other agents of {} ({others})", self.agent, self.root);
         }
         text.push_str(if self.parameters.is_empty() { ": the defaults.\n" } else { ":\n" });
         for (name, value) in &self.parameters {
@@ -170,13 +170,15 @@ impl Outcome {
 
     fn summary(&self) -> String {
         let mut text = String::new();
-        let (well, all) = (self.launches().filter(|launch| launch.rendered.is_ok()).count(), self.launches().count());
-        let _ = match &self.survey.pool {
+        let of_others = &self.survey.launches;
+        let (well, all) = (of_others.iter().filter(|launch| launch.rendered.is_ok()).count(), of_others.len());
+        let pool = self.survey.pool.as_ref().map(|pool| printable(&pool.pool.name));
+        let _ = match pool {
             Some(pool) if self.survey.launches.is_empty() => {
-                writeln!(text, "Work pool {}: no deployments; what its defaults ask for:", pool.pool.name)
+                writeln!(text, "Work pool {pool}: no deployments; what its defaults ask for:")
             }
             Some(pool) => {
-                writeln!(text, "Work pool {}: {well} of {all} deployments can be launched.", pool.pool.name)
+                writeln!(text, "Work pool {pool}: {well} of {all} deployments can be launched.")
             }
             None if self.survey.launches.is_empty() => {
                 writeln!(text, "No flow runs of this agent; what its own defaults ask for:")
@@ -204,7 +206,7 @@ impl Outcome {
                 Reach::Run(chain) => format!(", by {}", chain.join(", ")),
                 Reach::Keys => ", by keys of the run's own".into(),
             };
-            let _ = writeln!(text, "  in {account}, {}{how}:", place.region);
+            let _ = writeln!(text, "  {}:", printable(&format!("in {account}, {}{how}", place.region)));
             for (what, asked) in of_place(needs) {
                 let all: Vec<&str> = asked.keys().map(String::as_str).collect();
                 if !all.is_empty() {

@@ -11,15 +11,6 @@ const MAX_BYTES: u64 = 256 * 1024;
 /// The settings of a profile, by their names (`PREFECT_API_URL`, …).
 pub(super) type Settings = BTreeMap<String, String>;
 
-/// The active profile.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Profile {
-    /// Its name.
-    pub(super) name: String,
-    /// What it sets.
-    pub(super) settings: Settings,
-}
-
 /// Where Prefect keeps its profiles: `PREFECT_PROFILES_PATH`, else `profiles.toml` of `PREFECT_HOME`, else of `~/.prefect`.
 pub(super) fn path(environment: &Environment) -> Option<PathBuf> {
     let get = |name: &str| environment.get(name).filter(|value| !value.is_empty());
@@ -36,7 +27,7 @@ pub(super) fn path(environment: &Environment) -> Option<PathBuf> {
 }
 
 /// The active profile of this file; `None` = there is no file, or no such profile in it.
-pub(super) fn read(path: &Path, environment: &Environment) -> Result<Option<Profile>, String> {
+pub(super) fn read(path: &Path, environment: &Environment) -> Result<Option<Settings>, String> {
     let is_small = std::fs::metadata(path).map(|metadata| metadata.len() <= MAX_BYTES);
     let text = match is_small {
         Ok(true) => std::fs::read_to_string(path).map_err(|error| error.to_string())?,
@@ -48,7 +39,7 @@ pub(super) fn read(path: &Path, environment: &Environment) -> Result<Option<Prof
 }
 
 /// The active profile of a text; `chosen` beats what the text says.
-fn active(text: &str, chosen: Option<&str>) -> Result<Option<Profile>, String> {
+fn active(text: &str, chosen: Option<&str>) -> Result<Option<Settings>, String> {
     let mut profiles: BTreeMap<String, Settings> = BTreeMap::new();
     let (mut named, mut table) = (None, Vec::new());
     for (number, line) in text.lines().enumerate() {
@@ -82,7 +73,7 @@ fn active(text: &str, chosen: Option<&str>) -> Result<Option<Profile>, String> {
         }
     }
     let Some(name) = chosen.map(str::to_owned).or(named) else { return Ok(None) };
-    Ok(profiles.remove(&name).map(|settings| Profile { name, settings }))
+    Ok(profiles.remove(&name))
 }
 
 fn is_end(rest: &str) -> bool {
@@ -181,20 +172,19 @@ PREFECT_API_REQUEST_TIMEOUT = 30.0
 PREFECT_API_URL = "http://127.0.0.1:4200/api"
 "#;
 
-    fn setting(profile: &Profile, name: &str) -> String {
-        profile.settings.get(name).cloned().unwrap_or_default()
+    fn setting(profile: &Settings, name: &str) -> String {
+        profile.get(name).cloned().unwrap_or_default()
     }
 
     #[test]
     fn the_active_profile_is_read_and_the_environment_chooses_another() {
         let cloud = active(FILE, None).unwrap().unwrap();
-        assert_eq!(cloud.name, "cloud");
         assert_eq!(setting(&cloud, "PREFECT_API_KEY"), "pnu_1\"23");
         assert_eq!(setting(&cloud, "PREFECT_LOGGING_LEVEL"), "DEBUG");
         assert_eq!(setting(&cloud, "PREFECT_API_REQUEST_TIMEOUT"), "30.0");
         let other = active(FILE, Some("with space")).unwrap().unwrap();
         assert_eq!(setting(&other, "PREFECT_API_URL"), "http://127.0.0.1:4200/api");
-        assert!(active(FILE, Some("default")).unwrap().unwrap().settings.is_empty());
+        assert!(active(FILE, Some("default")).unwrap().unwrap().is_empty());
         assert_eq!(active(FILE, Some("none")), Ok(None));
         assert_eq!(active("", None), Ok(None));
     }

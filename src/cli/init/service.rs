@@ -1,25 +1,24 @@
 //! The ECS service that runs the Python worker or agent today → what it was started with. Pure but for the reading.
 
+mod command;
+
 use super::draft::Draft;
 use super::findings::{Level, SetupFinding};
+use super::reach::SECRETS_3;
 use super::stack::shell_word;
 use crate::aws::AwsClients;
 use crate::cli::CliError;
 use crate::cli::args::AgentFlags;
 use crate::cli::output::ADVICE_ON_AWS;
 use crate::config::{AgentConfig, ConfigSource, Environment, GenerationConfig, read_agent};
-use crate::flow_run::prefect3::preparation::split_command;
 use crate::redaction::known::is_secret;
 use crate::survey::Home;
 use clap::Parser;
 use clap::error::ContextKind;
+use command::{StartedAs, expanded, start_of, words_of};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-
-/// Settings of a worker that are no settings of its flow runs: they have keys or parameters of their own.
-const OWN_SETTINGS: [&str; 4] =
-    ["PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"];
 
 /// Settings of a server: a password may be in them.
 const SERVER_SETTINGS: [&str; 2] = ["PREFECT_SERVER_", "PREFECT_API_DATABASE_"];
@@ -159,67 +158,6 @@ pub(super) fn parameter_of(value_from: &str, home: &Home) -> Option<String> {
     }
 }
 
-/// What was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StartedAs {
-    Worker,
-    Agent1,
-    /// `prefect agent start` of Prefect 2, which knows no work pools of its own type.
-    Agent2,
-}
-
-fn texts(value: Option<&Value>) -> impl Iterator<Item = &str> {
-    value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
-}
-
-/// All words of entry point and command; those of a shell's script, which follows `-c`, one by one. Blanks in any other word
-/// are part of it.
-fn words_of(container: &Value) -> Vec<String> {
-    let takes_script = |word: &str| {
-        let letters = word.strip_prefix('-').and_then(|word| word.strip_suffix('c'));
-        letters.is_some_and(|letters| letters.bytes().all(|letter| letter.is_ascii_lowercase()))
-    };
-    let (mut words, mut is_script) = (Vec::new(), false);
-    for word in texts(container.get("entryPoint")).chain(texts(container.get("command"))) {
-        match split_command(word) {
-            Ok(script) if std::mem::replace(&mut is_script, takes_script(word)) => {
-                for word in script {
-                    match word.strip_suffix(';') {
-                        Some(word) => words.extend([word.to_owned(), ";".to_owned()]),
-                        None => words.push(word),
-                    }
-                }
-                words.push(";".into());
-            }
-            _ => words.push(word.to_owned()),
-        }
-    }
-    words
-}
-
-/// What the words start, and its arguments.
-fn start_of(words: &[String]) -> Option<(StartedAs, Vec<String>)> {
-    let starts: [(StartedAs, &[&str]); 3] = [
-        (StartedAs::Worker, &["worker", "start"]),
-        (StartedAs::Agent1, &["agent", "ecs", "start"]),
-        (StartedAs::Agent2, &["agent", "start"]),
-    ];
-    for (at, word) in words.iter().enumerate() {
-        if word.rsplit('/').next() != Some("prefect") {
-            continue;
-        }
-        let rest = words.get(at + 1..).unwrap_or_default();
-        for (start, named) in starts {
-            if rest.len() >= named.len() && rest.iter().zip(named).all(|(word, named)| word == named) {
-                let is_end = |word: &&String| ["&&", "||", "|", ";", "&"].contains(&word.as_str());
-                let arguments = rest.iter().skip(named.len()).take_while(|word| !is_end(word)).cloned();
-                return Some((start, arguments.collect()));
-            }
-        }
-    }
-    None
-}
-
 fn environment_of(container: &Value) -> Environment {
     let variables = container.get("environment").and_then(Value::as_array).into_iter().flatten();
     let pair =
@@ -227,20 +165,9 @@ fn environment_of(container: &Value) -> Environment {
     variables.filter_map(pair).collect()
 }
 
-/// A word with the variables that it names; the name of the one that is not known.
-fn expanded(word: &str, environment: &Environment) -> Result<String, String> {
-    let mut parts = word.split('$');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let (name, rest) = match part.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
-            Some(braced) => braced,
-            None => part.split_at(part.find(|c| !is_name(c)).unwrap_or(part.len())),
-        };
-        text.push_str(environment.get(name).ok_or_else(|| name.to_owned())?);
-        text.push_str(rest);
-    }
-    Ok(text)
+/// The value of a variable that is not empty.
+fn set_in(environment: &Environment, name: &str) -> Option<String> {
+    environment.get(name).filter(|value| !value.is_empty()).cloned()
 }
 
 fn of_container(
@@ -325,11 +252,11 @@ fn worker(service: &mut EcsService, words: &[String], environment: &Environment,
         Some("3") => Some("3"),
         _ => None,
     };
-    let get = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
+    let get = |name: &str| set_in(environment, name);
     service.work_pool = line.pool;
     service.name = line.name.or_else(|| get("PREFECT_WORKER_NAME"));
     service.api = get("PREFECT_API_URL");
-    for name in ["PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"] {
+    for (_, name) in SECRETS_3 {
         service.secrets.extend(get(name).map(|value| (name, SecretString::from(value))));
     }
     if !line.work_queues.is_empty() {
@@ -341,7 +268,8 @@ fn worker(service: &mut EcsService, words: &[String], environment: &Environment,
     let settings = environment
         .iter()
         .filter(|(name, _)| name.starts_with("PREFECT_") && !name.starts_with("PREFECT__"))
-        .filter(|(name, _)| !OWN_SETTINGS.contains(&name.as_str()));
+        // Those have keys or parameters of their own.
+        .filter(|(name, _)| *name != "PREFECT_API_URL" && !SECRETS_3.iter().any(|(_, own)| name == own));
     let is_of_servers = |name: &str| SERVER_SETTINGS.iter().any(|prefix| name.starts_with(prefix));
     let (of_servers, passed): (BTreeMap<&String, &String>, BTreeMap<&String, &String>) =
         settings.partition(|(name, _)| is_of_servers(name));
@@ -381,7 +309,7 @@ fn agent_1(service: &mut EcsService, words: &[String], environment: &Environment
     let line = AgentLine::try_parse_from(words).map_err(|error| not_understood("prefect agent ecs start", &error))?;
     let is_old = ["0.14", "0.15"].iter().any(|version| version_of(image).starts_with(version));
     service.prefect = Some(if is_old { "0.15" } else { "1" });
-    let get = |name: &str| environment.get(name).filter(|value| !value.is_empty()).cloned();
+    let get = |name: &str| set_in(environment, name);
     let secrets = [
         ("PREFECT__CLOUD__API_KEY", line.key.or_else(|| get("PREFECT__CLOUD__API_KEY"))),
         ("PREFECT__CLOUD__AGENT__AUTH_TOKEN", line.token.or_else(|| get("PREFECT__CLOUD__AGENT__AUTH_TOKEN"))),

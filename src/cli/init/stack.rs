@@ -163,15 +163,7 @@ fn union<'a>(all: impl Iterator<Item = &'a Asked>) -> Asked {
 
 /// Accounts other than the functions' own in which tasks run, and whose.
 fn other_accounts(needs: &Needs, home: &Home) -> Asked {
-    let mut others = Asked::new();
-    for (place, there) in &needs.places {
-        let Some(account) = place.account.as_ref().filter(|account| home.account.as_ref() != Ok(*account)) else {
-            continue;
-        };
-        let askers = there.clusters.values().flatten().cloned();
-        others.entry(account.clone()).or_default().extend(askers);
-    }
-    others
+    needs.accounts().into_iter().filter(|(account, _)| home.account.as_ref() != Ok(account)).collect()
 }
 
 /// ARNs of the parameters outside of what the functions read anyway.
@@ -242,8 +234,16 @@ pub(super) fn shell_line(words: &[String]) -> String {
     words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// One word as a POSIX shell reads it back.
+/// One word as a POSIX shell reads it back, without what a terminal would take for commands.
 pub(super) fn shell_word(word: &str) -> String {
+    if word.contains(char::is_control) {
+        let escaped = word.bytes().map(|byte| match byte {
+            b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+            b' '..=b'~' => char::from(byte).to_string(),
+            other => format!("\\{other:03o}"),
+        });
+        return format!("$'{}'", escaped.collect::<String>());
+    }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
     // zsh expands a `=` at the beginning.
     if !word.is_empty() && !word.starts_with('=') && word.chars().all(is_plain) {

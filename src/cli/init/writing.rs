@@ -1,6 +1,6 @@
 //! Configuration and secrets: to a file, or to Parameter Store.
 
-use super::Reached;
+use super::ResolvedAgent;
 use super::stack::shell_word;
 use crate::aws::AwsClients;
 use crate::cli::CliError;
@@ -28,28 +28,29 @@ pub(super) enum WrittenSetup {
 pub(super) async fn write(
     args: &InitArgs,
     root: &Root,
-    reached: &Reached,
+    resolved: &ResolvedAgent,
     text: &str,
     aws: &AwsClients,
     redaction: &Redaction,
 ) -> Result<WrittenSetup, CliError> {
     // What no parameter could hold is not written to a file either.
-    let push = Push::of(text.to_owned(), "the configuration", &reached.agent, root)?;
+    let push = Push::of(text.to_owned(), "the configuration", &resolved.agent, root)?;
     if !args.write {
-        let path = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", reached.agent)));
+        let path = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", resolved.agent)));
         return to_file(path, text, args.force).map(WrittenSetup::File);
     }
-    if !args.yes && !terminal::is_there() {
-        return Err(CliError::new("nobody is there to be asked", "add --yes to write without a question"));
+    if !args.yes {
+        terminal::somebody()?;
     }
     // Another agent's configuration or key may stand there: nothing is written before that is known.
     let mut others = Vec::new();
-    if push.is_in_the_way(aws).await? {
+    let configuration = push.known(aws).await?;
+    if configuration.as_ref().is_some_and(|known| *known != push.text) {
         others.push(push.parameter.clone());
     }
     let mut secrets = Vec::new();
-    for (kind, secret) in &reached.secrets {
-        let name = format!("{}/{}/{kind}", root.secrets(), reached.agent);
+    for (kind, secret) in &resolved.secrets {
+        let name = format!("{}/{}/{kind}", root.secrets(), resolved.agent);
         let trouble = |error: crate::aws::AwsError| CliError::new(format!("{name}: {error}"), ADVICE_ON_AWS);
         let known = aws.ssm.get_parameter(&name, true).await.map_err(trouble)?;
         let says_so = |known: &Parameter| known.value.expose_secret() == secret.expose_secret();
@@ -78,7 +79,7 @@ pub(super) async fn write(
         let version = aws.ssm.put_secret(&name, secret, args.secrets_key_arn.as_deref()).await.map_err(trouble)?;
         done.push(format!("{name} is written (SecureString), version {version}."));
     }
-    let written = push::put(&push, aws, args.yes, redaction, &mut io::stderr()).await?;
+    let written = push::put(&push, configuration, aws, args.yes, redaction, &mut io::stderr()).await?;
     done.push(written.trim().to_owned());
     Ok(WrittenSetup::Parameters(done))
 }

@@ -142,7 +142,7 @@ fn what_runs_elsewhere_is_kept_apart_and_the_functions_assume_the_first_role_of_
     let needs = needs(&[("here", stock()), ("there", elsewhere)]);
     assert_eq!(needs.own().count(), 1);
     assert_eq!(keys(&needs.assumed_roles()), [role("first")]);
-    assert_eq!(needs.accounts().into_iter().collect::<Vec<_>>(), ["123456789012", "210987654321"]);
+    assert_eq!(keys(&needs.accounts()), ["123456789012", "210987654321"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod asked;
 mod differences;
+mod others;
 mod permissions;
 mod sources;
 
@@ -203,6 +204,12 @@ async fn what_will_not_work_as_it_is_is_said_with_what_to_do() {
     assert!(found.iter().any(|found| found.contains("ECSWorker old")), "{outcome:#}");
     assert_eq!(about(&outcome, "gone")[0]["level"], "problem", "{outcome:#}");
     // None of the deployments is served, so that the defaults count; they lack an execution role.
+    // The worst comes first; that the key cannot be a secret is only worth knowing.
+    let [defaults, _] = about(&outcome, "the defaults").try_into().unwrap();
+    assert_eq!(defaults["level"], "problem", "{defaults:#}");
+    assert!(defaults["found"].as_str().unwrap().contains("no execution role"), "{defaults:#}");
+    let askers: Vec<&Value> = outcome["launches"].as_array().unwrap().iter().map(|one| &one["asker"]).collect();
+    assert_eq!(askers, ["the defaults", "hello/daily"], "{outcome:#}");
     assert!(about(&outcome, "api")[0]["found"].as_str().unwrap().contains("this machine"), "{outcome:#}");
     let shown = end(init(&deployment, folder.path(), "--yes")).await;
     assert!(shown.stderr.contains("--force"), "another configuration is not overwritten: {shown:?}");
@@ -232,6 +239,12 @@ async fn a_key_that_is_refused_and_pools_that_cannot_be_served_end_it_before_any
     pool(&deployment, "pushed", "ecs:push", &json!({}));
     let unknown = end(init(&deployment, folder.path(), "--yes --work-pool nowhere")).await;
     assert!(unknown.stderr.contains("\"nowhere\"") && unknown.stderr.contains("images (docker)"), "{unknown:?}");
+    let odd = json!([{"name": "odd", "type": "ecs"}]).to_string();
+    let kind = FaultKind::Status { status: 200, body: odd, content_type: "application/json".into() };
+    let (service, operation) = ("prefect3".into(), "work_pools/filter".into());
+    deployment.world.fault(Fault { service, operation, body_contains: None, skip: 0, count: 1, kind });
+    let odd = end(init(&deployment, folder.path(), "--yes")).await;
+    assert!(odd.stderr.contains("no work pool of type ecs was found, only these: 1 that cannot"), "{odd:?}");
     for (name, said) in [("images", "is of type \"docker\""), ("pushed", "push pool")] {
         let wrong = end(init(&deployment, folder.path(), &format!("--yes --work-pool {name}"))).await;
         assert!(wrong.code == Some(1) && wrong.stderr.contains(said), "{wrong:?}");
@@ -322,34 +335,34 @@ async fn no_secret_of_a_template_of_a_variable_or_of_an_address_is_shown() {
 }
 
 #[tokio::test]
-async fn the_parameters_do_for_the_other_agents_of_the_deployment_too() {
+async fn what_others_wrote_is_no_command_to_the_terminal() {
+    const ODD: &str = "o\u{1b}[2Jd\r\nd";
     let deployment = Deployment::empty().await;
     let folder = tempfile::tempdir().unwrap();
-    pool(&deployment, POOL, "ecs", &json!({"task_role_arn": role("mine"), "cluster": "mine"}));
-    pool(&deployment, "theirs", "ecs", &json!({"task_role_arn": role("theirs"), "cluster": "theirs"}));
-    let config = json!({"prefect": 3, "api": deployment.world.prefect3_url(), "work_pool": "theirs"});
-    deployment.configure("theirs", &config.to_string());
-    deployment.configure("away", &json!({"prefect": 3, "api": "http://127.0.0.1:9/api", "work_pool": "x"}).to_string());
-    deployment.configure("wrong", "prefect: 9");
-
-    let line = format!("--yes --json --root {ROOT} --work-pool {POOL}");
-    let outcome = end(init(&deployment, folder.path(), &line)).await.well().json();
-    assert_eq!(outcome["other_agents"], json!(["away", "theirs", "wrong"]));
-    let roles = format!("{},{}", role("mine"), role("theirs"));
-    assert_eq!(outcome["stack"]["parameters"]["PassableRoleArns"], json!(roles), "{outcome:#}");
-    let clusters = outcome["stack"]["parameters"]["ClusterArns"].as_str().unwrap();
-    assert!(clusters.contains("cluster/mine") && clusters.contains("cluster/theirs"), "{clusters}");
-    for unknown in ["away", "wrong"] {
-        let [finding] = about(&outcome, unknown).try_into().unwrap();
-        assert!(
-            finding["level"] == "warning" && finding["next"].as_str().unwrap().contains("parameters"),
-            "{finding:#}"
-        );
+    let spec = |name: &str, kind: &str| PoolSpec {
+        name: name.into(),
+        kind: kind.into(),
+        base_job_template: template(&json!({"image": format!("1.dkr.ecr.us-east-1.amazonaws.com/{ODD}:1")})),
+        ..PoolSpec::default()
+    };
+    let pool_name = format!("ecs {ODD}");
+    for (name, kind) in [(pool_name.as_str(), "ecs"), (ODD, ODD)] {
+        deployment.world.prefect3_pool(spec(name, kind));
     }
-    // One whose parameters cannot be read is said to be not known.
-    let kind = FaultKind::AwsError { status: 400, code: "AccessDeniedException".into(), message: "no".into() };
-    let (service, operation) = ("ssm".into(), "GetParametersByPath".into());
-    deployment.world.fault(Fault { service, operation, body_contains: None, skip: 0, count: 9, kind });
-    let shown = end(init(&deployment, folder.path(), &format!("--yes --root {ROOT} --work-pool {POOL}"))).await.well();
-    assert!(shown.stdout.contains("whether other agents are configured there is not known"), "{shown:?}");
+    deployment.world.prefect3_deployment(DeploymentSpec {
+        name: ODD.into(),
+        flow: ODD.into(),
+        work_pool: pool_name.clone(),
+        job_variables: object(json!({"cluster": ODD, "task_role_arn": ODD, "task_definition_arn": ODD})),
+        ..DeploymentSpec::default()
+    });
+    deployment.world.prefect3_pause(&pool_name, None, true).unwrap();
+    for line in ["--yes --agent etl", "--yes --agent etl --work-queue gone --force", "--yes --work-pool nowhere"] {
+        let shown = end(init(&deployment, folder.path(), line)).await;
+        assert!(format!("{shown:?}").contains("o [2Jd"), "it is shown: {shown:?}");
+        for text in [&shown.stdout, &shown.stderr] {
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            assert!(text.lines().all(|line| line != "d" && !line.starts_with("d ")), "no line of theirs: {text:?}");
+        }
+    }
 }

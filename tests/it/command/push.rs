@@ -28,4 +28,21 @@ async fn a_configuration_is_checked_shown_and_written_once() {
     let wrong = end(agent(&deployment, &push("--yes"))).await;
     assert!(wrong.stderr.contains("labelz") && wrong.stderr.contains(&parameter), "{wrong:?}");
     assert_eq!(deployment.world.count("ssm", "PutParameter"), 1);
+
+    // Neither a secret nor a command to the terminal is shown of what changes.
+    let secret = format!("{text}env_vars: {{\"API_TOKEN\": \"of-a-variable\"}}\n");
+    std::fs::write(&file, &secret).unwrap();
+    let before = secret.replace("of-a-variable", "of-before");
+    for (before, said) in [
+        (before.clone(), "-env_vars: {\"API_TOKEN\": \"[redacted]\"}"),
+        (format!("{before}# \u{1b}[2J\n"), "(now, which cannot be understood, and is not shown)"),
+    ] {
+        deployment.world.put_parameter(&parameter, &before);
+        let shown = end(agent(&deployment, &push("--yes"))).await.well();
+        assert!(shown.stdout.contains(said), "{said}: {shown:?}");
+        assert!(shown.stdout.contains("+env_vars: {\"API_TOKEN\": \"[redacted]\"}"), "{shown:?}");
+        for hidden in ["of-a-variable", "of-before", "\u{1b}"] {
+            assert!(!shown.stdout.contains(hidden), "{hidden:?}: {shown:?}");
+        }
+    }
 }

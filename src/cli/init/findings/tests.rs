@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
 use crate::platform::ecs::worker::NetworkLookup;
-use crate::survey::{SurveyedDefinition, Unrendered};
+use crate::survey::{SurveyedDefinition, SurveyedLaunch, Unrendered};
 use serde_json::json;
 
 fn home() -> Home {
@@ -31,7 +31,7 @@ fn survey(launches: Vec<Result<RenderedLaunch, Unrendered>>) -> Survey {
         SurveyedLaunch { asker, deployment_id: None, is_served: true, rendered }
     });
     let launches = launches.collect();
-    Survey { home: home(), pool: None, defaults: None, launches, runs_unread: None, needs }
+    Survey { home: home(), pool: None, defaults: None, launches, runs_unread: None, are_runs_truncated: false, needs }
 }
 
 fn of(survey: &Survey) -> Vec<SetupFinding> {
@@ -66,8 +66,26 @@ fn what_needs_an_execution_role_is_told_apart() {
         (json!({"image": "i", "secrets": [{"name": "A", "valueFrom": "arn"}]}), "has secrets"),
         (json!({"image": "i", "logConfiguration": {"logDriver": "awslogs"}}), "logs to CloudWatch"),
     ] {
-        let found = of(&survey(vec![Ok(rendered(json!({"containerDefinitions": [container]})))]));
-        assert!(found.len() == 1 && found[0].found.contains(said) && found[0].level == Level::Problem, "{found:?}");
+        let launch = |run_task: Value| {
+            let mut launch = rendered(json!({"containerDefinitions": [container]}));
+            launch.run_task = run_task.as_object().unwrap().clone();
+            of(&survey(vec![Ok(launch)]))
+        };
+        let spot = json!({"capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]});
+        for run_task in [json!({"launchType": "FARGATE"}), spot] {
+            let found = launch(run_task);
+            assert!(found.len() == 1 && found[0].found.contains(said) && found[0].level == Level::Problem, "{found:?}");
+        }
+        // Elsewhere the instance has a role, but not for secrets.
+        let own = json!({"capacityProviderStrategy": [{"capacityProvider": "gpu"}]});
+        for run_task in [json!({"launchType": "EC2"}), own] {
+            let found = launch(run_task);
+            assert_eq!(found.len(), usize::from(said == "has secrets"), "{found:?}");
+        }
+        // Where the cluster decides, it is not known.
+        let found = launch(json!({}));
+        let level = if said == "has secrets" { Level::Problem } else { Level::Warning };
+        assert!(found.len() == 1 && found[0].found.contains(said) && found[0].level == level, "{found:?}");
     }
 }
 
@@ -99,10 +117,11 @@ fn a_role_of_another_account_and_a_definition_that_is_not_known_are_said() {
 fn an_account_that_is_not_known_and_a_parameter_that_is_too_long_are_said() {
     let mut survey = survey(Vec::new());
     survey.home = Home::new(Err("no credentials".into()), "mx-central-1");
+    survey.are_runs_truncated = true;
     let mut found = Vec::new();
     of_parameters(&survey, &vec![("ClusterArns", "x".repeat(5000))], &mut found);
     let about: Vec<&str> = found.iter().map(|finding| finding.about.as_str()).collect();
-    assert_eq!(about, ["AWS", "ClusterArns", "HealthUrl"]);
+    assert_eq!(about, ["flow runs", "AWS", "ClusterArns", "HealthUrl"]);
 }
 
 #[test]

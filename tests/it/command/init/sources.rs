@@ -6,6 +6,7 @@ use crate::support::{Deployment, KEY};
 use serde_json::{Value, json};
 use world::prefect1::FlowRunSpec;
 use world::prefect3::Auth;
+use world::{Fault, FaultKind};
 
 #[tokio::test]
 async fn the_profile_of_prefects_command_line_and_the_version_of_the_server_are_taken() {
@@ -102,7 +103,8 @@ async fn the_flags_of_prefect_1_become_a_configuration_and_parameters() {
     let cluster = |name: &str| format!("arn:aws:ecs:us-east-1:{}:cluster/{name}", world::ACCOUNT);
     assert_eq!(parameters["ClusterArns"], json!([cluster("flows"), cluster("ml")].join(",")), "{outcome:#}");
     assert_eq!(parameters["S3ObjectArns"], "arn:aws:s3:::flows/def.yaml", "{outcome:#}");
-    assert_eq!(outcome["launches"].as_array().unwrap().len(), 2, "{outcome:#}");
+    let askers: Vec<&Value> = outcome["launches"].as_array().unwrap().iter().map(|one| &one["asker"]).collect();
+    assert_eq!(askers, ["My Flow", "My Flow", "the defaults"], "the agent's own defaults count too: {outcome:#}");
 
     let mut command = init(&deployment, folder.path(), &format!("{flags} --yes"));
     command.env("PREFECT__CLOUD__API_KEY", "wrong-wrong-wrong");
@@ -197,4 +199,10 @@ async fn the_service_of_a_python_worker_says_what_it_runs() {
     let none = end(from("nowhere/nobody --yes")).await;
     assert!(none.stderr.contains("ClusterNotFoundException"), "{none:?}");
     assert!(end(from("worker --yes")).await.stderr.contains("CLUSTER/SERVICE"));
+    // What AWS says is shown as what it is, and not as commands to the terminal.
+    let kind = FaultKind::AwsError { status: 400, code: "Odd\u{1b}[2J".into(), message: "no\u{1b}[2J\r".into() };
+    let (service, operation) = ("ecs".into(), "DescribeServices".into());
+    deployment.world.fault(Fault { service, operation, body_contains: None, skip: 0, count: 9, kind });
+    let odd = end(from("infra/worker --yes")).await;
+    assert!(odd.stderr.contains("DescribeServices") && !odd.stderr.contains(['\u{1b}', '\r']), "{odd:?}");
 }
