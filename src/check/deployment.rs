@@ -176,7 +176,7 @@ async fn schedule_and_events(subject: &Examined<'_>, deployed: Option<&DeployedS
     let (schedule, observed) =
         tokio::join!(stack::schedule(&subject.reads, stack), events::observe(&subject.reads, stack));
     let mut looked = judge_schedule(root, deployed, Some(&schedule), &subject.loaded.agents);
-    looked.join(events::judge(stack, &observed, &subject.loaded.agents));
+    looked.join(events::judge(root, stack, &observed, &subject.loaded.agents));
     looked
 }
 

@@ -139,6 +139,24 @@ impl Invocations {
     }
 }
 
+/// Requests to AWS until a stack is found.
+const STACK_REQUESTS: usize = 20;
+
+/// The stack that polls for a root.
+pub(super) async fn deployed_stack(aws: &AwsClients, root: &Root) -> Result<Stack, CliError> {
+    match DeployedStack::find(&aws.reads(&Budget::of(STACK_REQUESTS)), root).await {
+        DeployedStack::Found(stack) => Ok(*stack),
+        DeployedStack::Missing => {
+            let message = format!("no stack of {} has {} as its ParameterRoot", aws.region, root.as_str());
+            Err(CliError::new(message, "deploy it, or name its region (AWS_REGION) and root (--root)"))
+        }
+        DeployedStack::Unknown(why) => {
+            let advice = "allow cloudformation:DescribeStacks and DescribeStackResources";
+            Err(CliError::new(format!("the stack cannot be looked for: {why}"), advice))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -199,23 +217,5 @@ mod tests {
         let ids = [one.next(), one.next(), other.next()].map(|invocation| invocation.request_id);
         assert!(ids[0] != ids[1] && ids[0] != ids[2], "{ids:?}");
         assert!(!ids[0].contains("{{"), "Parameter Store would refuse it");
-    }
-}
-
-/// Requests to AWS until a stack is found.
-const STACK_REQUESTS: usize = 20;
-
-/// The stack that polls for a root.
-pub(super) async fn deployed_stack(aws: &AwsClients, root: &Root) -> Result<Stack, CliError> {
-    match DeployedStack::find(&aws.reads(&Budget::of(STACK_REQUESTS)), root).await {
-        DeployedStack::Found(stack) => Ok(*stack),
-        DeployedStack::Missing => {
-            let message = format!("no stack of {} has {} as its ParameterRoot", aws.region, root.as_str());
-            Err(CliError::new(message, "deploy it, or name its region (AWS_REGION) and root (--root)"))
-        }
-        DeployedStack::Unknown(why) => {
-            let advice = "allow cloudformation:DescribeStacks and DescribeStackResources";
-            Err(CliError::new(format!("the stack cannot be looked for: {why}"), advice))
-        }
     }
 }

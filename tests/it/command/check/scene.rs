@@ -15,8 +15,12 @@ use world::sqs::Queue;
 pub(super) const STACK: &str = "psa";
 /// The key that Prefect knows.
 pub(super) const KEY: &str = "pnu_thekeyofthestory";
+/// URL of the queue of events.
+pub(super) const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events";
+/// URL of the dead-letter queue.
+pub(super) const DEAD_LETTERS: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-dead-letters";
 /// URL of the queue of failures.
-pub(super) const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-failures";
+pub(super) const FAILURES: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-failures";
 
 /// The deployment.
 pub(super) struct Scene {
@@ -121,9 +125,11 @@ impl Scene {
                 resource("HealthFunction", "AWS::Lambda::Function", "psa-health"),
                 resource("TaskEventsFunction", "AWS::Lambda::Function", "psa-task-events"),
                 resource("PollFunctionSchedule", "AWS::Scheduler::Schedule", "psa-poll"),
-                resource("TaskEventsFunctionOwnTasks", "AWS::Events::Rule", "psa-own"),
-                resource("TaskEventsFunctionWorkersTasks", "AWS::Events::Rule", "psa-workers"),
-                resource("TaskEventsFailures", "AWS::SQS::Queue", QUEUE),
+                resource("OwnTasksRule", "AWS::Events::Rule", "psa-own-tasks"),
+                resource("WorkersTasksRule", "AWS::Events::Rule", "psa-workers-tasks"),
+                resource("TaskEventsQueue", "AWS::SQS::Queue", QUEUE),
+                resource("TaskEventsDeadLetters", "AWS::SQS::Queue", DEAD_LETTERS),
+                resource("TaskEventsFailures", "AWS::SQS::Queue", FAILURES),
                 resource("PollRole", "AWS::IAM::Role", "psa-PollRole-1"),
                 resource("TaskEventsRole", "AWS::IAM::Role", "psa-TaskEventsRole-1"),
             ]
@@ -133,14 +139,42 @@ impl Scene {
             Schedule { state: "ENABLED".into(), expression: "rate(1 minute)".into(), target: function("poll") };
         state.events.schedules.insert("psa-poll".into(), schedule);
         for (name, started_by, rule) in [
-            ("psa-own", json!({"prefix": "prefect/"}), "ENABLED"),
-            ("psa-workers", json!({"exists": false}), "DISABLED"),
+            ("psa-own-tasks", json!({"prefix": "prefect/"}), "ENABLED"),
+            ("psa-workers-tasks", json!({"exists": false}), "DISABLED"),
         ] {
             let pattern = json!({"source": ["aws.ecs"], "detail": {"startedBy": [started_by]}}).to_string();
-            let rule = Rule { state: rule.into(), pattern, targets: vec![function("task-events")] };
+            let rule = Rule { state: rule.into(), pattern, targets: vec![arn("sqs", "psa-task-events")] };
             state.events.rules.insert(name.into(), rule);
         }
-        state.sqs.queues.insert(QUEUE.into(), Queue::default());
+        for queue in [QUEUE, DEAD_LETTERS, FAILURES] {
+            state.sqs.queues.insert(queue.into(), Queue::default());
+        }
+    }
+
+    /// The same as version 0.1 deployed it: the rules call the function, and there is one queue.
+    pub(super) fn deploy_former(&self) {
+        let mut state = self.deployment.world.lock();
+        let State { cloudformation, events, sqs, iam, .. } = &mut *state;
+        let stack = cloudformation.stacks.iter_mut().find(|stack| stack.name == STACK).unwrap();
+        for (now, before) in [("OwnTasksRule", "OwnTasks"), ("WorkersTasksRule", "WorkersTasks")] {
+            let (kind, name) = stack.resources.remove(now).unwrap();
+            let named = format!("psa-TaskEventsFunction{before}-1ABCDEFGHIJKL");
+            let mut rule = events.rules.remove(&name).unwrap();
+            rule.targets = vec![arn("lambda", "function:psa-task-events")];
+            events.rules.insert(named.clone(), rule);
+            stack.resources.insert(format!("TaskEventsFunction{before}"), (kind, named));
+        }
+        for (id, url) in [("TaskEventsQueue", QUEUE), ("TaskEventsDeadLetters", DEAD_LETTERS)] {
+            stack.resources.remove(id).unwrap();
+            sqs.queues.remove(url).unwrap();
+        }
+        let role = iam.roles.get_mut("psa-TaskEventsRole-1").unwrap();
+        for statement in role.policies[0]["Statement"].as_array_mut().unwrap() {
+            statement["Action"].as_array_mut().unwrap().retain(|action| {
+                let is_of_queue = action.as_str().unwrap().starts_with("sqs:");
+                !is_of_queue || action == "sqs:SendMessage"
+            });
+        }
     }
 
     /// `check` with these arguments.
