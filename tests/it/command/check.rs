@@ -2,7 +2,7 @@
 
 mod account;
 mod broken;
-mod scene;
+pub(super) mod scene;
 
 use super::process::{agent, end};
 use crate::support::{DEADLINE, ROOT};
@@ -34,7 +34,7 @@ async fn a_deployment_of_version_0_1_is_not_called_broken_and_its_failures_are_s
     assert_eq!((code, &codes), (Some(0), &BTreeSet::new()), "{found:#}");
     assert!(found["well"].to_string().contains("and calls the function psa-task-events"), "{found:#}");
     scene.account(|state| {
-        state.sqs.queues.insert(FAILURES.into(), 2);
+        state.sqs.queues.insert(FAILURES.into(), world::sqs::Queue::of(2));
     });
     let (code, codes, found) = scene.codes().await;
     assert_eq!((code, codes), (Some(4), ["PSA604".to_owned()].into()), "{found:#}");

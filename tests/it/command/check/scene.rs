@@ -12,19 +12,21 @@ use world::prefect3::{Auth, DeploymentSpec, POOL};
 use world::sqs::Queue;
 
 /// Name of the stack.
-pub(super) const STACK: &str = "psa";
+pub(in crate::command) const STACK: &str = "psa";
 /// The key that Prefect knows.
-pub(super) const KEY: &str = "pnu_thekeyofthestory";
+pub(in crate::command) const KEY: &str = "pnu_thekeyofthestory";
 /// URL of the queue of events.
-pub(super) const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events";
+pub(in crate::command) const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events";
 /// URL of the dead-letter queue.
-pub(super) const DEAD_LETTERS: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-dead-letters";
+pub(in crate::command) const DEAD_LETTERS: &str =
+    "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-dead-letters";
 /// URL of the queue of failures.
-pub(super) const FAILURES: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-failures";
+pub(in crate::command) const FAILURES: &str =
+    "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-failures";
 
 /// The deployment.
-pub(super) struct Scene {
-    pub(super) deployment: Deployment,
+pub(in crate::command) struct Scene {
+    pub(in crate::command) deployment: Deployment,
 }
 
 fn arn(service: &str, resource: &str) -> String {
@@ -33,7 +35,7 @@ fn arn(service: &str, resource: &str) -> String {
 
 impl Scene {
     /// A stack that polls a work pool with one deployment, by one agent; all is well.
-    pub(super) async fn healthy() -> Self {
+    pub(in crate::command) async fn healthy() -> Self {
         let scene = Self { deployment: Deployment::empty().await };
         let world = &scene.deployment.world;
         world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec![KEY.into()] });
@@ -46,7 +48,7 @@ impl Scene {
     }
 
     /// The deployment, with these job variables beside its own.
-    pub(super) fn job(&self, extra: Value) {
+    pub(in crate::command) fn job(&self, extra: Value) {
         let mut job_variables = job_variables().as_object().unwrap().clone();
         job_variables.extend(extra.as_object().unwrap().clone());
         self.deployment.world.prefect3(|prefect3| prefect3.deployments.clear());
@@ -54,19 +56,19 @@ impl Scene {
     }
 
     /// The deployment, in another network.
-    pub(super) fn network(&self, extra: Value) {
+    pub(in crate::command) fn network(&self, extra: Value) {
         let mut network = job_variables()["network_configuration"].clone();
         network.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         self.job(json!({"network_configuration": network}));
     }
 
     /// Changes the account.
-    pub(super) fn account(&self, change: impl FnOnce(&mut State)) {
+    pub(in crate::command) fn account(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.deployment.world.lock());
     }
 
     /// Leaves an action out of a role's policies.
-    pub(super) fn without(&self, role: &str, action: &str) {
+    pub(in crate::command) fn without(&self, role: &str, action: &str) {
         self.account(|state| {
             let policy = &mut state.iam.roles.get_mut(role).unwrap().policies[0];
             let statements = policy["Statement"].as_array_mut().unwrap();
@@ -79,19 +81,19 @@ impl Scene {
     }
 
     /// Writes the agent's configuration.
-    pub(super) fn agent(&self, extra: Value) {
+    pub(in crate::command) fn agent(&self, extra: Value) {
         let api = self.deployment.world.prefect3_url();
         let mut config = json!({"prefect": 3, "api": api, "work_pool": POOL});
         config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         self.deployment.configure("etl", &config.to_string());
     }
 
-    pub(super) fn secret(&self, name: &str, value: &str) {
+    pub(in crate::command) fn secret(&self, name: &str, value: &str) {
         self.deployment.world.put_secret(&format!("{ROOT}/secrets/{name}"), value);
     }
 
     /// Deletes a parameter below the root.
-    pub(super) fn delete(&self, name: &str) {
+    pub(in crate::command) fn delete(&self, name: &str) {
         let mut state = self.deployment.world.lock();
         assert!(state.ssm.delete(&world::route::Scope::default(), &format!("{ROOT}/{name}")), "{name}");
     }
@@ -152,7 +154,7 @@ impl Scene {
     }
 
     /// The same as version 0.1 deployed it: the rules call the function, and there is one queue.
-    pub(super) fn deploy_former(&self) {
+    pub(in crate::command) fn deploy_former(&self) {
         let mut state = self.deployment.world.lock();
         let State { cloudformation, events, sqs, iam, .. } = &mut *state;
         let stack = cloudformation.stacks.iter_mut().find(|stack| stack.name == STACK).unwrap();
@@ -178,12 +180,12 @@ impl Scene {
     }
 
     /// `check` with these arguments.
-    pub(super) async fn run(&self, line: &str) -> Ended {
+    pub(in crate::command) async fn run(&self, line: &str) -> Ended {
         end(agent(&self.deployment, &format!("check {line}"))).await
     }
 
     /// `check --root … --json`: the exit code, and the codes of failures, warnings and what could not be asked.
-    pub(super) async fn codes(&self) -> (Option<i32>, BTreeSet<String>, Value) {
+    pub(in crate::command) async fn codes(&self) -> (Option<i32>, BTreeSet<String>, Value) {
         let ended = self.run(&format!("--json --root {ROOT}")).await;
         let found = ended.json();
         let bad = found["findings"].as_array().unwrap().iter().filter(|finding| finding["severity"] != "information");
