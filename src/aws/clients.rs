@@ -6,6 +6,7 @@ use super::ecs::Ecs;
 use super::http::AwsHttp;
 use super::services::{Ec2, Lambda, Logs, S3};
 use super::signed::{Endpoints, Service, Signed};
+use super::sqs::Sqs;
 use super::ssm::Ssm;
 use super::sts::{AssumedRole, Sts};
 use crate::config::Environment;
@@ -47,6 +48,8 @@ pub struct AwsClients {
     pub s3: S3,
     /// The functions of this deployment.
     pub lambda: Lambda,
+    /// The queues of what happened to tasks.
+    pub sqs: Sqs,
     /// By which also requests to Prefect leave; none: the network.
     pub(crate) way: Option<Http>,
     sdk: SdkConfig,
@@ -160,6 +163,7 @@ impl AwsClients {
             ssm: Ssm::new(ssm_client(&sdk, &own.endpoints)),
             s3: S3::new(own.clone()),
             lambda: Lambda::new(own.clone()),
+            sqs: Sqs::new(own.clone()),
             region,
             way: None,
             sdk,

@@ -8,6 +8,7 @@ pub mod http;
 pub mod reads;
 pub mod services;
 pub mod signed;
+pub mod sqs;
 pub mod ssm;
 pub mod sts;
 

@@ -94,9 +94,9 @@ codes! {
     NO_DEFAULT_VPC = "PSA507" Network Failure "There is no VPC to look subnets up in";
     NETWORK_UNKNOWN = "PSA599" Network Unknown "Something of the network could not be asked";
 
-    RULE_MISSING = "PSA601" Events Failure "A rule for the tasks' events is gone";
+    RULE_MISSING = "PSA601" Events Failure "A rule or a queue for the tasks' events is gone";
     RULE_DISABLED = "PSA602" Events Failure "A rule for the tasks' events is disabled";
-    TARGET_MISSING = "PSA603" Events Failure "A rule does not call the function";
+    TARGET_MISSING = "PSA603" Events Failure "A rule sends its events elsewhere";
     FAILURES_WAIT = "PSA604" Events Warning "Events could not be told to Prefect";
     FORWARDING_MISSING = "PSA605" Events Warning "Another account's events are not let in";
     EVENTS_UNKNOWN = "PSA699" Events Unknown "Something of the events could not be asked";

@@ -191,7 +191,7 @@ async fn schedule_and_events(subject: &Examined<'_>) -> Looked {
     let (schedule, observed) =
         tokio::join!(stack::schedule(&subject.reads, stack), events::observe(&subject.reads, stack));
     let mut looked = judge_schedule(root, deployed, Some(&schedule), &subject.agents);
-    looked.join(events::judge(stack, &observed, &subject.agents));
+    looked.join(events::judge(root, stack, &observed, &subject.agents));
     looked
 }
 

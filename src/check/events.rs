@@ -1,4 +1,5 @@
-//! The events that tell what became of tasks: the rules and their targets, other accounts, the queue of failures.
+//! The events that tell what became of tasks: the rules and what they send to, other accounts, and the queues of what waits
+//! and of what could not be told.
 
 use super::codes::{EVENTS_UNKNOWN, FAILURES_WAIT, FORWARDING_MISSING, RULE_DISABLED, RULE_MISSING, TARGET_MISSING};
 use super::configuration::{again, anew, counted, polled};
@@ -7,26 +8,95 @@ use super::{Group, Looked, why};
 use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
-use crate::config::LoadedAgent;
+use crate::config::{LoadedAgent, Root};
 use crate::transport::shape::at;
-use futures_util::future::{join, join3};
+use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
 /// Logical id of the rule for our own tasks.
-pub const OWN_TASKS: &str = "TaskEventsFunctionOwnTasks";
+pub const OWN_TASKS: &str = "OwnTasksRule";
 /// Logical id of the rule for the tasks of Python workers.
-pub const WORKERS_TASKS: &str = "TaskEventsFunctionWorkersTasks";
-/// Logical id of the function that they call.
-pub const TASK_EVENTS: &str = "TaskEventsFunction";
-/// Logical id of the queue of what could not be told.
+pub const WORKERS_TASKS: &str = "WorkersTasksRule";
+/// Logical id of the queue that they send to.
+pub const QUEUE: &str = "TaskEventsQueue";
+/// Logical id of the queue of what could not be told for hours.
+pub const DEAD_LETTERS: &str = "TaskEventsDeadLetters";
+/// Logical id of the queue of what reached the function without the queue, and could not be told.
 pub const FAILURES: &str = "TaskEventsFailures";
+/// Logical id of the function that tells.
+pub const TASK_EVENTS: &str = "TaskEventsFunction";
+
+/// Logical ids of what an event passes on its way to the function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    own_tasks: &'static str,
+    workers_tasks: &'static str,
+    /// What the rules send to.
+    target: &'static str,
+    /// What that is, for people.
+    kind: &'static str,
+    /// What the rules do with it.
+    does: &'static str,
+    /// What they do not do when something is wrong.
+    does_not: &'static str,
+    /// Those that are looked into.
+    queues: &'static [&'static str],
+}
+
+/// By a queue, as the template has it.
+const BY_QUEUE: Way = Way {
+    own_tasks: OWN_TASKS,
+    workers_tasks: WORKERS_TASKS,
+    target: QUEUE,
+    kind: "queue",
+    does: "sends to",
+    does_not: "does not send to",
+    queues: &[QUEUE, DEAD_LETTERS, FAILURES],
+};
+/// As in stacks of version 0.1: the rules call the function themselves.
+const DIRECT: Way = Way {
+    own_tasks: "TaskEventsFunctionOwnTasks",
+    workers_tasks: "TaskEventsFunctionWorkersTasks",
+    target: TASK_EVENTS,
+    kind: "function",
+    does: "calls",
+    does_not: "does not call",
+    queues: &[FAILURES],
+};
+
+impl Way {
+    /// That of a stack. While it is updated it has the old rules until it has the new ones; what was deleted by hand is
+    /// still a resource of it.
+    fn of(stack: &Stack) -> Self {
+        let is_former = stack.resource(OWN_TASKS).is_none() && stack.resource(DIRECT.own_tasks).is_some();
+        if is_former { DIRECT } else { BY_QUEUE }
+    }
+
+    /// Whether a rule's target is what this stack's rules send to.
+    fn is_target(self, stack: &Stack, arn: &str) -> bool {
+        let id = stack.resource(self.target).unwrap_or_default();
+        if self.target == TASK_EVENTS {
+            return arn.ends_with(&format!(":function:{id}")) || arn == id;
+        }
+        // The id of a queue is its URL, which ends in account and name.
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        matches!(parts.as_slice(), [_, _, "sqs", _, account, name] if id.ends_with(&format!("/{account}/{name}")))
+    }
+
+    /// What the rules send to, for people.
+    fn target_named(self, stack: &Stack) -> String {
+        let id = stack.resource(self.target).unwrap_or(self.target);
+        // Of a queue's URL, the name.
+        format!("the {} {}", self.kind, id.rsplit('/').next().unwrap_or(id))
+    }
+}
 
 /// A rule of `EventBridge`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// `ENABLED`, whatever else it is.
     pub is_enabled: bool,
-    /// ARNs of what it calls.
+    /// ARNs of what it sends to.
     pub targets: Vec<String>,
 }
 
@@ -37,19 +107,20 @@ pub struct ObservedEvents {
     pub own_tasks: Result<Option<Rule>, AwsError>,
     /// `None`: there is no such rule.
     pub workers_tasks: Result<Option<Rule>, AwsError>,
-    /// Messages in the queue of failures; `None`: there is no such queue.
-    pub failures: Result<Option<u64>, AwsError>,
+    /// Messages in the queues of the stack, by logical id; `None`: there is no such queue.
+    pub queues: Vec<(&'static str, Result<Option<u64>, AwsError>)>,
 }
 
 /// Looks.
 pub async fn observe(reads: &Reads, stack: &Stack) -> ObservedEvents {
-    let (own_tasks, workers_tasks, failures) = join3(
-        rule(reads, stack.resource(OWN_TASKS)),
-        rule(reads, stack.resource(WORKERS_TASKS)),
-        waiting(reads, stack),
-    )
-    .await;
-    ObservedEvents { own_tasks, workers_tasks, failures }
+    let way = Way::of(stack);
+    let queues = way.queues.iter().map(|id| async move { (*id, waiting(reads, stack.resource(id)).await) });
+    let (own_tasks, workers_tasks, queues) = tokio::join!(
+        rule(reads, stack.resource(way.own_tasks)),
+        rule(reads, stack.resource(way.workers_tasks)),
+        join_all(queues),
+    );
+    ObservedEvents { own_tasks, workers_tasks, queues }
 }
 
 async fn rule(reads: &Reads, name: Option<&str>) -> Result<Option<Rule>, AwsError> {
@@ -75,50 +146,71 @@ fn rule_of(described: &Value, targets: &Value) -> Result<Rule, AwsError> {
     })
 }
 
-async fn waiting(reads: &Reads, stack: &Stack) -> Result<Option<u64>, AwsError> {
-    let Some(url) = stack.resource(FAILURES) else { return Ok(None) };
-    let body = json!({"QueueUrl": url, "AttributeNames": ["ApproximateNumberOfMessages"]});
+/// How many events in a queue may be received.
+const VISIBLE: &str = "ApproximateNumberOfMessages";
+/// How many wait for their turn: by a receive that hid them, or since they were sent.
+const HIDDEN: [&str; 2] = ["ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"];
+
+async fn waiting(reads: &Reads, url: Option<&str>) -> Result<Option<u64>, AwsError> {
+    let Some(url) = url else { return Ok(None) };
+    let names: Vec<&str> = [VISIBLE].into_iter().chain(HIDDEN).collect();
+    let body = json!({"QueueUrl": url, "AttributeNames": names});
     match reads.json(Service::Sqs, "AmazonSQS.GetQueueAttributes", &body).await {
         Err(error) if error.code().is_some_and(|code| code.contains("QueueDoesNotExist")) => Ok(None),
         Err(error) => Err(error),
-        Ok(answer) => {
-            let count = at(&answer, &["Attributes", "ApproximateNumberOfMessages"]);
-            let count = count.and_then(|count| count.as_str()).and_then(|count| count.parse().ok());
-            count.map(Some).ok_or_else(|| AwsError::Malformed("GetQueueAttributes answered no number".into()))
-        }
+        Ok(answer) => counted_in(&answer).map(Some),
     }
 }
 
+fn counted_in(answer: &Value) -> Result<u64, AwsError> {
+    let number = |name: &str| {
+        let count = at(answer, &["Attributes", name])?;
+        Some(count.as_str().and_then(|count| count.parse::<u64>().ok()))
+    };
+    let hidden = HIDDEN.iter().filter_map(|name| number(name));
+    let counts: Option<Vec<u64>> = [number(VISIBLE).flatten()].into_iter().chain(hidden).collect();
+    let counts = counts.ok_or_else(|| AwsError::Malformed("GetQueueAttributes answered no number".into()))?;
+    Ok(counts.into_iter().fold(0, u64::saturating_add))
+}
+
 /// Whether what becomes of tasks will be told.
-pub fn judge(stack: &Stack, observed: &ObservedEvents, agents: &[LoadedAgent]) -> Looked {
-    let mut looked = Looked::default();
-    judge_rule(stack, OWN_TASKS, &observed.own_tasks, true, &mut looked);
+pub fn judge(root: &Root, stack: &Stack, observed: &ObservedEvents, agents: &[LoadedAgent]) -> Looked {
+    let (mut looked, way) = (Looked::default(), Way::of(stack));
+    judge_rule(stack, way, way.own_tasks, &observed.own_tasks, true, &mut looked);
     let watches_workers = stack.parameter("WorkersTasksState") == "ENABLED";
-    judge_rule(stack, WORKERS_TASKS, &observed.workers_tasks, watches_workers, &mut looked);
-    match &observed.failures {
-        Ok(Some(0)) => looked.is_well(Group::Events, "the queue of failures is empty"),
-        Ok(Some(count)) => {
-            let url = stack.resource(FAILURES).unwrap_or_default();
-            let sentence =
-                format!("{} could not be told to Prefect, each with the error beside it", counted_events(*count));
-            let mend = format!("aws sqs receive-message --queue-url {url} --message-attribute-names All");
-            looked.found(FAILURES_WAIT.found(format!("queue {url}"), sentence, mend));
-        }
-        Ok(None) => {
-            let sentence = "its queue of failures is gone: what cannot be told is lost";
-            looked.found(RULE_MISSING.found(format!("stack {}", stack.name), sentence, anew(stack)));
-        }
-        Err(error) => {
-            let sentence = format!("the queue of failures could not be asked: {}", why(error));
-            looked.found(EVENTS_UNKNOWN.found(
-                format!("stack {}", stack.name),
-                sentence,
-                "allow sqs:GetQueueAttributes",
-            ));
-        }
+    judge_rule(stack, way, way.workers_tasks, &observed.workers_tasks, watches_workers, &mut looked);
+    for (id, waiting) in &observed.queues {
+        judge_queue(root, stack, id, waiting, &mut looked);
     }
     judge_forwarding(stack, agents, &mut looked);
     looked
+}
+
+fn judge_queue(root: &Root, stack: &Stack, id: &str, waiting: &Result<Option<u64>, AwsError>, looked: &mut Looked) {
+    let (what, told, lost) = match id {
+        QUEUE => ("the queue of events", "", "nobody is told of tasks that die"),
+        DEAD_LETTERS => ("the dead-letter queue", " in all tries", "what cannot be told is lost"),
+        _ => ("the queue of failures", ", each with the error beside it", "what cannot be told is lost"),
+    };
+    let of_stack = format!("stack {}", stack.name);
+    match waiting {
+        Ok(Some(0)) => looked.is_well(Group::Events, format!("{what} is empty")),
+        Ok(Some(count)) if id == QUEUE => {
+            let sentence = format!("{what} has {}, each to be told in its turn", counted_events(*count));
+            looked.is_well(Group::Events, sentence);
+        }
+        Ok(Some(count)) => {
+            let sentence = format!("{} could not be told to Prefect{told}", counted_events(*count));
+            let mend = format!("prefect-serverless-agent redrive --root {}", root.as_str());
+            let subject = format!("queue {}", stack.resource(id).unwrap_or(id));
+            looked.found(FAILURES_WAIT.found(subject, sentence, mend));
+        }
+        Ok(None) => looked.found(RULE_MISSING.found(of_stack, format!("{what} is gone: {lost}"), anew(stack))),
+        Err(error) => {
+            let sentence = format!("what waits in its queues could not be asked: {}", why(error));
+            looked.found(EVENTS_UNKNOWN.found(of_stack, sentence, "allow sqs:GetQueueAttributes"));
+        }
+    }
 }
 
 fn counted_events(count: u64) -> String {
@@ -128,6 +220,7 @@ fn counted_events(count: u64) -> String {
 /// `is_wanted`: the stack is meant to have it enabled.
 fn judge_rule(
     stack: &Stack,
+    way: Way,
     logical_id: &str,
     rule: &Result<Option<Rule>, AwsError>,
     is_wanted: bool,
@@ -135,7 +228,8 @@ fn judge_rule(
 ) {
     let name = stack.resource(logical_id).unwrap_or(logical_id);
     let subject = format!("rule {name}");
-    let whose = if logical_id == OWN_TASKS { "flow runs whose tasks die" } else { "tasks of Python workers that die" };
+    let whose =
+        if logical_id == way.own_tasks { "flow runs whose tasks die" } else { "tasks of Python workers that die" };
     match rule {
         Err(error) => {
             let mend = "allow events:DescribeRule and events:ListTargetsByRule";
@@ -150,13 +244,12 @@ fn judge_rule(
                 let sentence = format!("it is disabled: nobody is told of {whose}");
                 looked.found(RULE_DISABLED.found(&subject, sentence, format!("aws events enable-rule --name {name}")));
             }
-            let function = stack.resource(TASK_EVENTS).unwrap_or_default();
-            let calls = |arn: &String| arn.ends_with(&format!(":function:{function}")) || arn == function;
-            if !rule.targets.iter().any(calls) {
-                let sentence = format!("it does not call the function {function}: nobody is told of {whose}");
+            let target = way.target_named(stack);
+            if !rule.targets.iter().any(|arn| way.is_target(stack, arn)) {
+                let sentence = format!("it {} {target}: nobody is told of {whose}", way.does_not);
                 looked.found(TARGET_MISSING.found(&subject, sentence, anew(stack)));
             } else if rule.is_enabled {
-                looked.is_well(Group::Events, format!("rule {name}: enabled, and calls {function}"));
+                looked.is_well(Group::Events, format!("rule {name}: enabled, and {} {target}", way.does));
             }
         }
     }

@@ -133,6 +133,18 @@ prefect-serverless-agent check --root /psa/prod        # a deployed stack\n  \
             prefect-serverless-agent check --json | jq '.findings[].code'"
     )]
     Check(CheckArgs),
+    /// Give the events that could not be told to Prefect to the deployment once more
+    #[command(
+        long_about = "Events of tasks that could not be told for half a day wait in the stack's dead-letter queue (and those \
+            of an earlier version in its queue of failures) for two weeks. This sends each of them to the queue that the \
+            function task-events reads, and deletes it there. An event that is told twice changes nothing. What is no event \
+            stays, and is named.\n\n\
+            The exit code is 3 when something stays.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent redrive --root /psa/prod\n  \
+            prefect-serverless-agent redrive --root /psa/prod --json | jq '.queues[].events'"
+    )]
+    Redrive(RedriveArgs),
     /// Runs one flow run's process and writes down how it ended: what `start --platform process` starts
     #[command(name = crate::platform::process::SUPERVISE, hide = true)]
     Supervise {
@@ -209,6 +221,14 @@ pub struct PushArgs {
     /// Write without a question
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Arguments of `prefect-serverless-agent redrive`.
+#[derive(Debug, Clone, Args)]
+pub struct RedriveArgs {
+    /// The root of the deployment's parameters [env: PARAMETER_ROOT]
+    #[arg(long, value_name = "ROOT")]
+    pub root: Option<String>,
 }
 
 /// Arguments of `prefect-serverless-agent check`.

@@ -2,12 +2,10 @@
 
 use super::args::CheckArgs;
 use super::output::Palette;
-use super::setting::{clients, source};
+use super::setting::{clients, deployed_stack, source};
 use super::{CliError, say};
 use crate::aws::AwsClients;
-use crate::aws::reads::Budget;
 use crate::check::deployment::{Selected, check as look};
-use crate::check::stack::DeployedStack;
 use crate::check::{Finding, Group, Looked, Severity};
 use crate::config::{Environment, Root};
 use crate::poll::Source;
@@ -23,8 +21,6 @@ use tokio::time::Instant;
 
 /// The check function's name in the template.
 const FUNCTION: &str = "CheckerFunction";
-/// Requests to AWS until it is found.
-const REMOTE_REQUESTS: usize = 20;
 /// Exit code where something does not work.
 const FAILURES: u8 = 3;
 /// Exit code where somebody should look.
@@ -58,18 +54,7 @@ pub(super) async fn check(
 
 /// What the stack's own function finds, whose network and account are the real ones.
 async fn remote(args: &CheckArgs, root: &Root, aws: &AwsClients) -> Result<Looked, CliError> {
-    let reads = aws.reads(&Budget::of(REMOTE_REQUESTS));
-    let stack = match DeployedStack::find(&reads, root).await {
-        DeployedStack::Found(stack) => stack,
-        DeployedStack::Missing => {
-            let message = format!("no stack of {} has {} as its ParameterRoot", aws.region, root.as_str());
-            return Err(CliError::new(message, "deploy it, or name its region (AWS_REGION) and root (--root)"));
-        }
-        DeployedStack::Unknown(why) => {
-            let advice = "allow cloudformation:DescribeStacks and DescribeStackResources";
-            return Err(CliError::new(format!("the stack cannot be looked for: {why}"), advice));
-        }
-    };
+    let stack = deployed_stack(aws, root).await?;
     let function = stack.resource(FUNCTION).ok_or_else(|| {
         let advice = format!("sam deploy --stack-name {} --parameter-overrides CheckFunction=ENABLED", stack.name);
         CliError::new(format!("the stack {} has no check function", stack.name), advice)

@@ -13,6 +13,7 @@
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
 //! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
 //! | `terminal.rs` | questions to whoever sits there; a key is typed unseen |
+//! | `redrive.rs` | `prefect-serverless-agent redrive`: what could not be told is told once more |
 //! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
 //! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
 
@@ -24,6 +25,7 @@ mod init;
 mod output;
 mod poll;
 mod push;
+mod redrive;
 mod server;
 mod setting;
 mod start;
@@ -122,6 +124,10 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
             say(&mut std::io::stdout(), &done);
             ExitCode::SUCCESS
         }),
+        Command::Redrive(args) => {
+            telemetry::init_terminal(&environment, json, "warn", &redaction);
+            redrive::redrive(&args, json, environment, &redaction).await
+        }
         Command::Check(args) => {
             telemetry::init_terminal(&environment, json, "error", &redaction);
             match Box::pin(check::check(args, json, environment, &redaction)).await {

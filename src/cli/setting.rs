@@ -3,7 +3,9 @@
 use super::CliError;
 use super::args::SettingArgs;
 use super::output::ADVICE_ON_AWS;
+use crate::aws::reads::Budget;
 use crate::aws::{AwsClients, AwsError};
+use crate::check::stack::{DeployedStack, Stack};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root, from_file};
 use crate::platform::AgentPlatform;
@@ -134,6 +136,24 @@ impl Invocations {
     pub(super) fn next(&self) -> Invocation {
         let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         Invocation { request_id: format!("{}-{number}", self.process), deadline: SystemClock.now() + self.timeout }
+    }
+}
+
+/// Requests to AWS until a stack is found.
+const STACK_REQUESTS: usize = 20;
+
+/// The stack that polls for a root.
+pub(super) async fn deployed_stack(aws: &AwsClients, root: &Root) -> Result<Stack, CliError> {
+    match DeployedStack::find(&aws.reads(&Budget::of(STACK_REQUESTS)), root).await {
+        DeployedStack::Found(stack) => Ok(*stack),
+        DeployedStack::Missing => {
+            let message = format!("no stack of {} has {} as its ParameterRoot", aws.region, root.as_str());
+            Err(CliError::new(message, "deploy it, or name its region (AWS_REGION) and root (--root)"))
+        }
+        DeployedStack::Unknown(why) => {
+            let advice = "allow cloudformation:DescribeStacks and DescribeStackResources";
+            Err(CliError::new(format!("the stack cannot be looked for: {why}"), advice))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod apis;
+mod queue;
 
 pub use answer::{EventAnswer, TaskEventsError};
 
@@ -13,14 +14,16 @@ use crate::model::Generation as Watched;
 use crate::prefect3::version_of;
 use crate::redaction::Redaction;
 use crate::task_events::decision::DecisionRules;
-use crate::task_events::event::{self, Ignored, TaskEvent};
+use crate::task_events::event::{self, Ignored, NotAnEvent, TaskEvent};
 use crate::task_events::perform::{Known, Performer, Told};
+use crate::task_events::queue::messages;
 use crate::task_events::task_owner::{self, Owner, OwnerCandidate};
 use answer::answer_to_all;
 use apis::{Api, Apis};
 use futures_util::future::join_all;
 use serde_json::Value;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
@@ -57,6 +60,25 @@ struct Bounded {
     event: TaskEvent,
     end: OffsetDateTime,
     deadline: Instant,
+    /// The task's tags, once they are known, where nothing else tells whose it is.
+    tags: OnceLock<BTreeMap<String, String>>,
+}
+
+/// An event that can be told.
+struct Given {
+    /// Its place among all.
+    number: usize,
+    event: Value,
+    read: TaskEvent,
+}
+
+/// What came of one event.
+struct Attempt {
+    /// Names it in an error; may be empty.
+    name: String,
+    told: Result<Told, TaskEventsError>,
+    /// The event with what ECS will have forgotten by the next try.
+    with_tags: Option<Value>,
 }
 
 impl<C: Clock + Clone> TaskEventsFunction<C> {
@@ -66,41 +88,58 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         Self { root, aws, environment, clock, redaction, agents: Mutex::default(), apis }
     }
 
-    /// Handles what the function is given: an event, or envelopes with some. An event of a task that is none of ours is no
-    /// error; trouble that may pass is, and so is what is no event, so that Lambda tries again and keeps it.
-    /// `deadline`: when the invocation is killed.
+    /// Handles what the function is given: a batch of the queue, an event, or envelopes with some. An event of a task that
+    /// is none of ours is no error; trouble that may pass is, and so is what is no event, so that it is delivered again
+    /// and kept. `deadline`: when the invocation is killed.
     pub async fn handle(&self, given: &Value, deadline: OffsetDateTime) -> Result<EventAnswer, TaskEventsError> {
         let end = deadline - LAST_WORDS;
-        // Events of one task are told one after the other, those of several tasks side by side.
-        let mut tasks: Vec<(String, Vec<(usize, TaskEvent)>)> = Vec::new();
-        let mut told: Vec<(usize, String, Result<Told, TaskEventsError>)> = Vec::new();
-        for (number, event) in event::events(given).into_iter().enumerate() {
-            match event.map(|event| TaskEvent::read(&event)) {
-                Err(error) => told.push((number, String::new(), Err(error.into()))),
-                Ok(Err(ignored)) => told.push((number, String::new(), Ok(ignore(&ignored)))),
-                Ok(Ok(event)) => match tasks.iter_mut().find(|(task, _)| *task == event.task_arn) {
-                    Some((_, events)) => events.push((number, event)),
-                    None => tasks.push((event.task_arn.clone(), vec![(number, event)])),
+        if let Some(messages) = messages(given) {
+            return Ok(EventAnswer::Batch(self.tell_messages(&messages, end).await));
+        }
+        let attempts = self.tell_each(event::events(given), end).await;
+        answer_to_all(attempts.into_iter().map(|attempt| (attempt.name, attempt.told)).collect())
+    }
+
+    /// Events of one task are told one after the other, those of several tasks side by side.
+    async fn tell_each(&self, events: Vec<Result<Value, NotAnEvent>>, end: OffsetDateTime) -> Vec<Attempt> {
+        let mut tasks: Vec<(String, Vec<Given>)> = Vec::new();
+        let mut attempts: Vec<(usize, Attempt)> = Vec::new();
+        let settled = |told| Attempt { name: String::new(), told, with_tags: None };
+        for (number, event) in events.into_iter().enumerate() {
+            match event.map(|event| (TaskEvent::read(&event), event)) {
+                Err(error) => attempts.push((number, settled(Err(error.into())))),
+                Ok((Err(ignored), _)) => attempts.push((number, settled(Ok(ignore(&ignored))))),
+                Ok((Ok(read), event)) => match tasks.iter_mut().find(|(task, _)| *task == read.task_arn) {
+                    Some((_, events)) => events.push(Given { number, event, read }),
+                    None => tasks.push((read.task_arn.clone(), vec![Given { number, event, read }])),
                 },
             }
         }
         let of_tasks = tasks.into_iter().map(|(task_arn, events)| async move {
-            let mut told = Vec::with_capacity(events.len());
-            for (number, event) in events {
-                told.push((number, format!(" (task {task_arn})"), self.bounded(event, end).await));
+            let mut attempts = Vec::with_capacity(events.len());
+            for Given { number, event, read } in events {
+                let (told, tags) = self.bounded(read, end).await;
+                let with_tags = tags.filter(|_| told.is_err()).map(|tags| TaskEvent::with_tags(&event, &tags));
+                attempts.push((number, Attempt { name: format!(" (task {task_arn})"), told, with_tags }));
             }
-            told
+            attempts
         });
-        told.extend(join_all(of_tasks).await.into_iter().flatten());
-        told.sort_by_key(|(number, ..)| *number);
-        answer_to_all(told.into_iter().map(|(_, name, told)| (name, told)).collect())
+        attempts.extend(join_all(of_tasks).await.into_iter().flatten());
+        attempts.sort_by_key(|(number, _)| *number);
+        attempts.into_iter().map(|(_, attempt)| attempt).collect()
     }
 
-    /// Better an error than to be killed: it says what went wrong, and the event is delivered again at once.
-    async fn bounded(&self, event: TaskEvent, end: OffsetDateTime) -> Result<Told, TaskEventsError> {
+    /// Better an error than to be killed: it says what went wrong, and the event is delivered again. Beside it, the task's
+    /// tags where they were asked for and only they tell whose it is.
+    async fn bounded(
+        &self,
+        event: TaskEvent,
+        end: OffsetDateTime,
+    ) -> (Result<Told, TaskEventsError>, Option<BTreeMap<String, String>>) {
         let left = Duration::try_from(end - self.clock.now()).unwrap_or_default();
-        let event = Bounded { event, end, deadline: Instant::now() + left };
-        tokio::time::timeout(left, self.tell_all(&event)).await.unwrap_or(Err(TaskEventsError::Deadline))
+        let event = Bounded { event, end, deadline: Instant::now() + left, tags: OnceLock::new() };
+        let told = tokio::time::timeout(left, self.tell_all(&event)).await.unwrap_or(Err(TaskEventsError::Deadline));
+        (told, event.tags.into_inner())
     }
 
     /// Tells the one of the agents whose run it is.
@@ -121,6 +160,10 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             Ok(found) => found,
             Err(ignored) => return Ok(ignore(&ignored)),
         };
+        if event.event.task.started_by.is_none() && event.event.tags.is_none() {
+            // Set once: this runs once for an event.
+            let _ = event.tags.set(known.tags.clone());
+        }
         let mut told = Told { flow_run_id: Some(owner.flow_run_id.clone()), ..Told::default() };
         told.why = "no agent's Prefect knows the flow run".into();
         let mut trouble = None;
@@ -169,6 +212,13 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         if config.is_some_and(|config| matches!(config.generation, GenerationConfig::One(_))) {
             // Prefect 1 knows nothing of a task's tags.
             return Ok(owner.map(|owner| (owner, Known::default())).ok_or_else(|| Ignored("nobody's task".into())));
+        }
+        if let Some(tags) = &event.tags {
+            let known = Known { tags: tags.clone(), version: None };
+            return Ok(match owner {
+                Some(owner) => Ok((owner, known)),
+                None => task_owner::by_tags(&known.tags, &candidates).map(|owner| (owner, known)),
+            });
         }
         let aws = self.aws_of(event, config, agents).await;
         let described = aws.ecs.describe_tagged_task(event.task.cluster_arn.as_deref(), &event.task_arn).await;

@@ -6,6 +6,7 @@
 use crate::clock::that_can_be_shown;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -34,7 +35,12 @@ pub struct TaskEvent {
     pub last_status: String,
     /// The task itself.
     pub task: EventTask,
+    /// The task's tags, where the event was sent again with them: ECS forgets them an hour after the task's end.
+    pub tags: Option<BTreeMap<String, String>>,
 }
+
+/// The member in which an event carries its task's tags. `EventBridge`'s own events have none of that name.
+const TAGS: &str = "task_tags";
 
 /// The task, as the event describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -142,7 +148,17 @@ impl TaskEvent {
             last_status: required("lastStatus")?,
             task: EventTask::deserialize(detail)
                 .map_err(|error| Ignored(format!("the event's detail is not of the documented shape: {error}")))?,
+            tags: event.get(TAGS).and_then(|tags| BTreeMap::deserialize(tags).ok()),
         })
+    }
+
+    /// The event with its task's tags in it, as it is sent again.
+    pub fn with_tags(event: &Value, tags: &BTreeMap<String, String>) -> Value {
+        let mut event = event.clone();
+        if let Some(fields) = event.as_object_mut() {
+            fields.insert(TAGS.to_owned(), serde_json::json!(tags));
+        }
+        event
     }
 
     /// The same of a task as `DescribeTasks` tells of it; `None` = that has no ARN or no state. Times are seconds since
@@ -160,7 +176,7 @@ impl TaskEvent {
         let part = |number: usize| task_arn.split(':').nth(number).filter(|part| !part.is_empty()).map(str::to_owned);
         let (region, account) = (part(3), part(4));
         let task = EventTask::deserialize(&task).ok()?;
-        Some(Self { id: None, time: None, region, account, task_arn, last_status, task })
+        Some(Self { id: None, time: None, region, account, task_arn, last_status, task, tags: None })
     }
 
     /// Whether the task has come to its end.
@@ -241,6 +257,11 @@ pub fn events(given: &Value) -> Vec<Result<Value, NotAnEvent>> {
     let mut found = Vec::new();
     open(given, &[], &mut found);
     found
+}
+
+/// The events in the body of a queue's message, which is a text of JSON; at least one entry.
+pub fn events_in_body(body: &str) -> Vec<Result<Value, NotAnEvent>> {
+    events(&serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())))
 }
 
 /// `path`: the envelopes around it.

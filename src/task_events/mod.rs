@@ -4,6 +4,7 @@
 //!
 //! | file | question |
 //! |---|---|
+//! | [`queue`] | which messages of a queue was the function given, and how long does one wait that could not be told? |
 //! | [`event`] | which events are in what the function was given, and what does each say? |
 //! | [`task_owner`] | which agents may know the run that the task is for, and is it of the run's current turn? |
 //! | [`diagnosis`] | why did the task end, can it pass, and what helps? |
@@ -16,6 +17,7 @@ pub mod diagnosis;
 pub mod event;
 pub mod observer;
 pub mod perform;
+pub mod queue;
 pub mod task_owner;
 #[cfg(test)]
 mod testing;

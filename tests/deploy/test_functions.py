@@ -138,15 +138,26 @@ def test_the_vpc_is_optional(stack, full_stack):
 
 def test_alarms_are_optional_and_watch_polls_and_failures(stack, full_stack):
     assert of_type(stack, "AWS::CloudWatch::Alarm") == {}
-    alarms = [item["Properties"] for item in of_type(full_stack, "AWS::CloudWatch::Alarm").values()]
+    alarms = {name: item["Properties"] for name, item in of_type(full_stack, "AWS::CloudWatch::Alarm").items()}
     polls = [{"Name": "FunctionName", "Value": {"Ref": "PollFunction"}}]
-    failures = [{"Name": "QueueName", "Value": {"GetAtt": ["TaskEventsFailures", "QueueName"]}}]
-    assert {alarm["MetricName"]: alarm["Dimensions"] for alarm in alarms} == {
-        "Errors": polls,
-        "Invocations": polls,
-        "ApproximateNumberOfMessagesVisible": failures,
+    waiting = "ApproximateNumberOfMessagesVisible"
+
+    def of_queue(name):
+        return [{"Name": "QueueName", "Value": {"GetAtt": [name, "QueueName"]}}]
+
+    assert {name: (alarm["MetricName"], alarm["Dimensions"]) for name, alarm in alarms.items()} == {
+        "PollErrorsAlarm": ("Errors", polls),
+        "PollSilenceAlarm": ("Invocations", polls),
+        "TaskEventsDeadLettersAlarm": (waiting, of_queue("TaskEventsDeadLetters")),
+        "TaskEventsFailuresAlarm": (waiting, of_queue("TaskEventsFailures")),
     }
-    for alarm in alarms:
+    own = ("AlarmDescription", "Dimensions")
+    dead_letters, failures = (
+        {key: value for key, value in alarms[name].items() if key not in own}
+        for name in ("TaskEventsDeadLettersAlarm", "TaskEventsFailuresAlarm")
+    )
+    assert dead_letters == failures
+    for alarm in alarms.values():
         assert alarm["AlarmActions"] == ["arn:aws:sns:eu-west-1:123456789012:oncall"]
 
 
@@ -179,9 +190,39 @@ def test_outputs_tell_what_a_person_needs_next(stack):
         "HealthUrl": {"GetAtt": ["HealthFunctionUrl", "FunctionUrl"]},
         "TaskEventsFunctionName": {"Ref": "TaskEventsFunction"},
         "TaskEventsRoleArn": {"GetAtt": ["TaskEventsRole", "Arn"]},
+        "TaskEventsQueueUrl": {"Ref": "TaskEventsQueue"},
+        "TaskEventsDeadLettersUrl": {"Ref": "TaskEventsDeadLetters"},
         "TaskEventsFailuresUrl": {"Ref": "TaskEventsFailures"},
         "EventBusArn": "arn:aws:events:eu-west-1:123456789012:event-bus/default",
     }
+
+
+# The longest name that AWS takes, by the property that has it.
+LONGEST = {
+    ("AWS::Events::EventBusPolicy", "StatementId"): 64,
+    ("AWS::Events::Rule", "Name"): 64,
+    ("AWS::Lambda::Function", "FunctionName"): 64,
+    ("AWS::Logs::LogGroup", "LogGroupName"): 512,
+    ("AWS::SQS::Queue", "QueueName"): 80,
+    ("AWS::Scheduler::Schedule", "Name"): 64,
+}
+
+
+def names(stack):
+    """What is named after the stack: type and property, and the name."""
+    for item in stack["Resources"].values():
+        for key, value in item["Properties"].items():
+            if isinstance(value, str) and expansion.PSEUDO["AWS::StackName"] in value and key.endswith(("Name", "Id")):
+                yield (item["Type"], key), value
+
+
+@pytest.mark.parametrize(("length", "fits"), [(50, True), (51, False)])
+def test_a_stack_may_have_a_name_of_fifty_characters(monkeypatch, length, fits):
+    monkeypatch.setitem(expansion.PSEUDO, "AWS::StackName", "s" * length)
+    found = list(names(expansion.expand(CheckFunction="ENABLED", ForwardingAccountIds="210987654321")))
+    assert {kind for kind, _ in found} == set(LONGEST)
+    assert all(len(name) <= LONGEST[kind] for kind, name in found) is fits
+    assert "The stack's name may have 50 characters" in expansion.expanded_source()["Description"]
 
 
 def test_every_parameter_is_described_and_shown():

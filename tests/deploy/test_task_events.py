@@ -1,13 +1,19 @@
 """What happens to tasks reaches the `task-events` function, is tried again, and is never lost silently."""
 
 import expansion
+import iam
 import pytest
 from test_functions import invoke_configs, of_type, properties
 from test_permissions import ECS, PARAMETER, VIA_SSM, VPC, allowed, statements
 
-FUNCTION = {"GetAtt": ["TaskEventsFunction", "Arn"]}
+QUEUE = {"GetAtt": ["TaskEventsQueue", "Arn"]}
+DEAD_LETTERS = {"GetAtt": ["TaskEventsDeadLetters", "Arn"]}
 FAILURES = {"GetAtt": ["TaskEventsFailures", "Arn"]}
-RULES = ["TaskEventsFunctionOwnTasks", "TaskEventsFunctionWorkersTasks"]
+RULES = ["OwnTasksRule", "WorkersTasksRule"]
+# Also those that SAM named in stacks from before there was a queue: psa-TaskEventsFunctionOwnTasks-….
+ANY_RULE = "arn:aws:events:eu-west-1:123456789012:rule/psa-*"
+FORMER_RULE = "arn:aws:events:eu-west-1:123456789012:rule/psa-TaskEventsFunctionOwnTasks-1ABCDEFGHIJKL"
+DAY, HOUR = 86400, 3600
 OWN = [{"prefix": "prefect/"}]
 UNSIGNED = [{"exists": False}]
 HERE = "arn:aws:events:eu-west-1:123456789012:event-bus/default"
@@ -17,13 +23,15 @@ def pattern(started_by):
     return {"source": ["aws.ecs"], "detail-type": ["ECS Task State Change"], "detail": {"startedBy": started_by}}
 
 
-def test_the_function_hears_of_tasks_by_who_started_them(stack):
+def test_the_rules_send_to_the_queue_what_happens_to_tasks_by_who_started_them(stack):
     rules = of_type(stack, "AWS::Events::Rule")
     assert sorted(rules) == RULES
-    for name, started_by in zip(RULES, (OWN, UNSIGNED)):
-        assert rules[name]["Properties"]["EventPattern"] == pattern(started_by)
-        (target,) = rules[name]["Properties"]["Targets"]
-        assert target["Arn"] == FUNCTION
+    for name, physical, started_by in zip(RULES, ("psa-own-tasks", "psa-workers"), (OWN, UNSIGNED)):
+        rule = rules[name]["Properties"]
+        assert (rule["Name"], rule["EventPattern"]) == (physical, pattern(started_by))
+        (target,) = rule["Targets"]
+        assert target["Arn"] == QUEUE
+        assert "RoleArn" not in target and "InputTransformer" not in target, "the event comes as ECS wrote it"
 
 
 def test_the_tasks_of_workers_are_watched_only_on_request(stack, full_stack):
@@ -32,41 +40,106 @@ def test_the_tasks_of_workers_are_watched_only_on_request(stack, full_stack):
     assert properties(full_stack, RULES[1])["State"] == "ENABLED"
 
 
-def test_only_the_rules_may_start_the_function(stack):
-    permissions = [item["Properties"] for item in of_type(stack, "AWS::Lambda::Permission").values()]
-    assert len(permissions) == 2
-    for permission, rule in zip(permissions, RULES):
-        assert permission == {
-            "Action": "lambda:InvokeFunction",
-            "FunctionName": {"Ref": "TaskEventsFunction"},
-            "Principal": "events.amazonaws.com",
-            "SourceArn": {"GetAtt": [rule, "Arn"]},
-        }
+def test_the_function_is_handed_batches_and_says_which_messages_stay(stack):
+    (mapping,) = of_type(stack, "AWS::Lambda::EventSourceMapping").values()
+    assert mapping["Properties"] == {
+        "EventSourceArn": QUEUE,
+        "FunctionName": {"Ref": "TaskEventsFunction"},
+        "BatchSize": 10,
+        "ScalingConfig": {"MaximumConcurrency": 2},
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+    }
+    visibility = properties(stack, "TaskEventsQueue")["VisibilityTimeout"]
+    assert visibility == 6 * properties(stack, "TaskEventsFunction")["Timeout"] == 360
 
 
-def test_an_event_is_tried_again_for_six_hours_and_then_kept(stack):
-    config = invoke_configs(stack)["TaskEventsFunction"]
-    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (2, 6 * 3600)
-    assert config["DestinationConfig"] == {"OnFailure": {"Destination": FAILURES}}
+def test_what_cannot_be_told_is_tried_for_more_than_twelve_hours_and_never_outlives_the_queue(stack):
+    queue = properties(stack, "TaskEventsQueue")
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": DEAD_LETTERS, "maxReceiveCount": 60}
+    # The last receive is followed by no wait: the next one would be one too many.
+    waits = [60 * min(2**receives, 15) for receives in range(queue["RedrivePolicy"]["maxReceiveCount"] - 1)]
+    assert waits[:6] == [60, 120, 240, 480, 900, 900]
+    assert 12 * HOUR <= sum(waits) < queue["MessageRetentionPeriod"] - DAY
+
+
+def test_queues_are_encrypted_and_keep_what_nobody_took(stack):
+    queues = {name: item["Properties"] for name, item in of_type(stack, "AWS::SQS::Queue").items()}
+    assert {name: (queue["QueueName"], queue["MessageRetentionPeriod"]) for name, queue in queues.items()} == {
+        "TaskEventsQueue": ("psa-task-events", 4 * DAY),
+        "TaskEventsDeadLetters": ("psa-task-events-dead-letters", 14 * DAY),
+        "TaskEventsFailures": ("psa-task-events-failures", 14 * DAY),
+    }
+    for name, queue in queues.items():
+        assert queue["SqsManagedSseEnabled"] is True, name
+        assert "KmsMasterKeyId" not in queue, f"{name}: EventBridge would need its key"
+
+
+def test_what_the_rules_cannot_deliver_for_six_hours_is_kept(stack):
     for rule in RULES:
         (target,) = properties(stack, rule)["Targets"]
-        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == 6 * 3600
-        assert target["DeadLetterConfig"] == {"Arn": FAILURES}
+        assert target["RetryPolicy"] == {"MaximumRetryAttempts": 185, "MaximumEventAgeInSeconds": 6 * HOUR}
+        assert target["DeadLetterConfig"] == {"Arn": DEAD_LETTERS}
 
 
-def test_what_is_kept_is_encrypted_and_stays_for_two_weeks(stack):
-    (queue,) = of_type(stack, "AWS::SQS::Queue").values()
-    assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 86400
-    assert queue["Properties"]["SqsManagedSseEnabled"] is True
+def test_only_the_rules_may_fill_the_queues_from_outside(stack):
+    # SQS takes policies of one queue only, and the last policy of a queue is its only one.
+    policies = of_type(stack, "AWS::SQS::QueuePolicy")
+    queues = [policy["Properties"]["Queues"] for policy in policies.values()]
+    assert sorted(queue["Ref"] for each in queues for queue in each) == sorted(of_type(stack, "AWS::SQS::Queue"))
+    for name, policy in policies.items():
+        (queue,) = policy["Properties"]["Queues"]
+        (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+        assert statement == {
+            "Sid": statement["Sid"],
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": {"GetAtt": [queue["Ref"], "Arn"]},
+            "Condition": {"ArnLike": {"aws:SourceArn": ANY_RULE}},
+        }, name
 
 
-def test_only_the_rules_may_fill_the_failure_queue_from_outside(stack):
-    (policy,) = of_type(stack, "AWS::SQS::QueuePolicy").values()
-    assert policy["Properties"]["Queues"] == [{"Ref": "TaskEventsFailures"}]
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
-    assert (statement["Action"], statement["Resource"]) == ("sqs:SendMessage", FAILURES)
-    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
-    assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": [{"GetAtt": [rule, "Arn"]} for rule in RULES]}}
+def test_the_rules_begin_when_their_queues_let_them_in(stack):
+    for rule in RULES:
+        (target,) = properties(stack, rule)["Targets"]
+        needed = [target["Arn"], target["DeadLetterConfig"]["Arn"]]
+        policies = of_type(stack, "AWS::SQS::QueuePolicy").items()
+        of = {policy["Properties"]["Queues"][0]["Ref"]: name for name, policy in policies}
+        assert stack["Resources"][rule]["DependsOn"] == [of[arn["GetAtt"][0]] for arn in needed]
+
+
+@pytest.mark.parametrize(
+    ("arn", "is_let_in"),
+    [
+        ("arn:aws:events:eu-west-1:123456789012:rule/psa-own-tasks", True),
+        ("arn:aws:events:eu-west-1:123456789012:rule/psa-workers", True),
+        (FORMER_RULE, True),
+        ("arn:aws:events:eu-west-1:123456789012:rule/other-own-tasks", False),
+        ("arn:aws:events:eu-west-1:210987654321:rule/psa-own-tasks", False),
+        ("arn:aws:events:us-east-1:123456789012:rule/psa-own-tasks", False),
+        ("arn:aws:events:eu-west-1:123456789012:rule/bus/psa-own-tasks", False),
+    ],
+)
+def test_which_rules_are_let_in(stack, arn, is_let_in):
+    policies = [policy["Properties"]["PolicyDocument"] for policy in of_type(stack, "AWS::SQS::QueuePolicy").values()]
+    statements = [statement for policy in policies for statement in iam.named(policy["Statement"], stack)]
+    for queue in of_type(stack, "AWS::SQS::Queue"):
+        question = iam.Permission("sqs:SendMessage", iam.arn_of(queue, stack), {"aws:SourceArn": arn})
+        assert iam.allows(statements, question) is is_let_in, queue
+
+
+def test_the_rules_from_before_may_start_the_function_and_what_they_started_is_kept_for_one_release(stack):
+    (permission,) = of_type(stack, "AWS::Lambda::Permission").values()
+    assert permission["Properties"] == {
+        "Action": "lambda:InvokeFunction",
+        "FunctionName": {"Ref": "TaskEventsFunction"},
+        "Principal": "events.amazonaws.com",
+        "SourceArn": ANY_RULE,
+    }
+    assert iam.is_like(ANY_RULE, FORMER_RULE)
+    config = invoke_configs(stack)["TaskEventsFunction"]
+    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (2, 6 * HOUR)
+    assert config["DestinationConfig"] == {"OnFailure": {"Destination": FAILURES}}
 
 
 def test_it_has_time_for_a_second_look(stack):
@@ -80,7 +153,8 @@ def test_it_reaches_prefect_where_poll_does(stack, full_stack):
 
 def test_it_may_do_exactly_this(stack, full_stack):
     own = {
-        "logs:CreateLogStream", "logs:PutLogEvents", "logs:GetLogEvents", "sqs:SendMessage",
+        "logs:CreateLogStream", "logs:PutLogEvents", "logs:GetLogEvents",
+        "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage",
         "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath",
         "ecs:DescribeTasks", "ecs:ListTasks", "ecs:DescribeTaskDefinition", "ecs:DeregisterTaskDefinition",
     }  # fmt: skip
@@ -95,7 +169,15 @@ def test_it_reads_configurations_and_secrets_and_no_state(full_stack):
     assert role["ReadExtraParameters"]["Resource"] == ["arn:aws:ssm:eu-west-1:123456789012:parameter/company/ca-bundle"]
     assert role["DecryptSecrets"]["Condition"] == {"StringEquals": VIA_SSM}
     assert role["LookElsewhere"]["Resource"] == ["arn:aws:iam::210987654321:role/prefect-launcher"]
-    assert role["KeepFailures"]["Resource"] == FAILURES
+
+
+def test_it_takes_from_its_own_queue_and_only_sends_to_that_of_the_failures(stack):
+    role = statements(stack, "TaskEventsRole")
+    assert (role["KeepFailures"]["Action"], role["KeepFailures"]["Resource"]) == ("sqs:SendMessage", FAILURES)
+    assert role["TakeEvents"]["Resource"] == QUEUE
+    assert set(role["TakeEvents"]["Action"]) == {
+        "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage",
+    }  # fmt: skip
 
 
 def test_it_looks_where_poll_launches(stack, full_stack):
@@ -136,8 +218,31 @@ def test_where_tasks_run_elsewhere_their_events_are_forwarded():
         rule = properties(there, name)
         assert rule["EventPattern"] == {**local, **pattern(started_by)}
         assert rule.get("State") == state
-        assert rule["Targets"] == [{"Id": "agent", "Arn": bus, "RoleArn": {"GetAtt": ["ForwardRole", "Arn"]}}]
+        assert rule["Targets"] == [{
+            "Id": "agent",
+            "Arn": bus,
+            "RoleArn": {"GetAtt": ["ForwardRole", "Arn"]},
+            "RetryPolicy": {"MaximumRetryAttempts": 185, "MaximumEventAgeInSeconds": 6 * HOUR},
+            "DeadLetterConfig": {"Arn": {"GetAtt": ["DeadLetters", "Arn"]}},
+        }]
     assert properties(expansion.forward_stack(WorkersTasksState="ENABLED"), "WorkersTasks")["State"] == "ENABLED"
+
+
+def test_what_the_bus_does_not_take_is_kept_where_the_tasks_run():
+    there = expansion.forward_stack()
+    assert properties(there, "DeadLetters") == {"MessageRetentionPeriod": 14 * DAY, "SqsManagedSseEnabled": True}
+    assert there["Outputs"]["DeadLettersUrl"]["Value"] == {"Ref": "DeadLetters"}
+    (policy,) = of_type(there, "AWS::SQS::QueuePolicy").values()
+    assert policy["Properties"]["Queues"] == [{"Ref": "DeadLetters"}]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement == {
+        "Sid": "KeepWhatTheRulesCannotDeliver",
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": {"GetAtt": ["DeadLetters", "Arn"]},
+        "Condition": {"ArnEquals": {"aws:SourceArn": [{"GetAtt": [rule, "Arn"]} for rule in ("OwnTasks", "WorkersTasks")]}},
+    }
 
 
 def test_forwarding_may_only_send_events_to_that_bus():
@@ -149,7 +254,8 @@ def test_forwarding_may_only_send_events_to_that_bus():
 
 def test_a_bus_never_forwards_to_itself(stack):
     assert stack["Outputs"]["EventBusArn"]["Value"] == HERE
-    assert of_type(expansion.forward_stack(EventBusArn=HERE), "AWS::Events::Rule") == {}
+    itself = expansion.forward_stack(EventBusArn=HERE)
+    assert (sorted(itself["Resources"]), sorted(itself["Outputs"])) == (["ForwardRole"], ["ForwardRoleArn"])
     other_region = expansion.forward_stack(EventBusArn=HERE.replace("eu-west-1", "us-east-1"))
     assert len(of_type(other_region, "AWS::Events::Rule")) == 2
 

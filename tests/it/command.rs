@@ -7,6 +7,7 @@ mod init;
 mod mistakes;
 pub(crate) mod process;
 mod push;
+mod redrive;
 mod start;
 mod status;
 

@@ -5,6 +5,7 @@ mod container_log;
 mod ends;
 mod envelopes;
 mod no_effect;
+mod queue;
 mod scene;
 mod second_look;
 mod starts;

@@ -1,18 +1,56 @@
-use super::super::testing::{agents, codes, denied, stack};
+use super::super::testing::{agents, codes, denied, root, stack};
 use super::*;
 use crate::check::stack::Stack;
 
 const CONFIG: &str = "prefect: 3\napi: http://prefect/api\nwork_pool: ecs\n";
 
+const QUEUES: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events";
+
 fn of(parameters: &[(&str, &str)]) -> Stack {
-    let resources =
-        [(OWN_TASKS, "own"), (WORKERS_TASKS, "workers"), (TASK_EVENTS, "psa-task-events"), (FAILURES, "https://sqs/q")];
+    let (dead_letters, failures) = (format!("{QUEUES}-dead-letters"), format!("{QUEUES}-failures"));
+    let resources = [
+        (OWN_TASKS, "own"),
+        (WORKERS_TASKS, "workers"),
+        (TASK_EVENTS, "psa-task-events"),
+        (QUEUE, QUEUES),
+        (DEAD_LETTERS, &dead_letters),
+        (FAILURES, &failures),
+    ];
+    stack(parameters, &resources)
+}
+
+/// As version 0.1 deployed it.
+fn former(parameters: &[(&str, &str)]) -> Stack {
+    let resources = [
+        ("TaskEventsFunctionOwnTasks", "own"),
+        ("TaskEventsFunctionWorkersTasks", "workers"),
+        (TASK_EVENTS, "psa-task-events"),
+        (FAILURES, "https://sqs/q"),
+    ];
     stack(parameters, &resources)
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "as it is observed")]
-fn rule(is_enabled: bool, target: &str) -> Result<Option<Rule>, AwsError> {
-    Ok(Some(Rule { is_enabled, targets: vec![format!("arn:aws:lambda:us-east-1:123456789012:function:{target}")] }))
+fn rule_to(is_enabled: bool, target: &str) -> Result<Option<Rule>, AwsError> {
+    Ok(Some(Rule { is_enabled, targets: vec![target.to_owned()] }))
+}
+
+fn rule(is_enabled: bool, queue: &str) -> Result<Option<Rule>, AwsError> {
+    rule_to(is_enabled, &format!("arn:aws:sqs:us-east-1:123456789012:{queue}"))
+}
+
+/// A rule that calls a function itself.
+fn calling(is_enabled: bool, function: &str) -> Result<Option<Rule>, AwsError> {
+    rule_to(is_enabled, &format!("arn:aws:lambda:us-east-1:123456789012:function:{function}"))
+}
+
+/// All is well, but for the queues.
+fn with_queues(queues: Vec<(&'static str, Result<Option<u64>, AwsError>)>) -> ObservedEvents {
+    ObservedEvents { own_tasks: rule(true, "psa-task-events"), workers_tasks: rule(false, "psa-task-events"), queues }
+}
+
+fn empty() -> Vec<(&'static str, Result<Option<u64>, AwsError>)> {
+    vec![(QUEUE, Ok(Some(0))), (DEAD_LETTERS, Ok(Some(0))), (FAILURES, Ok(Some(0)))]
 }
 
 #[test]
@@ -29,48 +67,136 @@ fn a_rule_that_is_not_wholly_told_is_no_rule() {
 }
 
 #[test]
-fn rules_are_there_enabled_as_wanted_and_call_the_function() {
-    let function = "psa-task-events";
+fn rules_are_there_enabled_as_wanted_and_send_to_the_queue() {
+    let queue = "psa-task-events";
+    let elsewhere = |arn: &str| rule_to(true, arn);
     for (own, workers, state, found) in [
-        (rule(true, function), rule(false, function), "DISABLED", &[][..]),
-        (rule(true, function), rule(true, function), "ENABLED", &[]),
-        (rule(true, function), rule(false, function), "ENABLED", &["PSA602"]),
-        (rule(false, function), rule(false, function), "DISABLED", &["PSA602"]),
-        (rule(true, "psa-task-events-2"), rule(false, function), "DISABLED", &["PSA603"]),
-        (rule(true, "x-psa-task-events"), rule(false, function), "DISABLED", &["PSA603"]),
-        (Ok(None), rule(false, function), "DISABLED", &["PSA601"]),
-        (Err(denied()), rule(false, function), "DISABLED", &["PSA699"]),
+        (rule(true, queue), rule(false, queue), "DISABLED", &[][..]),
+        (rule(true, queue), rule(true, queue), "ENABLED", &[]),
+        (rule(true, queue), rule(false, queue), "ENABLED", &["PSA602"]),
+        (rule(false, queue), rule(false, queue), "DISABLED", &["PSA602"]),
+        (rule(true, "psa-task-events-2"), rule(false, queue), "DISABLED", &["PSA603"]),
+        (rule(true, "x-psa-task-events"), rule(false, queue), "DISABLED", &["PSA603"]),
+        (rule(true, ""), rule(false, queue), "DISABLED", &["PSA603"]),
+        (elsewhere("arn:aws:sqs:us-east-1:210987654321:psa-task-events"), rule(false, queue), "DISABLED", &["PSA603"]),
+        (elsewhere("arn:aws:sns:us-east-1:123456789012:psa-task-events"), rule(false, queue), "DISABLED", &["PSA603"]),
+        (elsewhere("psa-task-events"), rule(false, queue), "DISABLED", &["PSA603"]),
+        (calling(true, queue), rule(false, queue), "DISABLED", &["PSA603"]),
+        (Ok(None), rule(false, queue), "DISABLED", &["PSA601"]),
+        (Err(denied()), rule(false, queue), "DISABLED", &["PSA699"]),
     ] {
-        let observed = ObservedEvents { own_tasks: own, workers_tasks: workers, failures: Ok(Some(0)) };
-        let looked = judge(&of(&[("WorkersTasksState", state)]), &observed, &agents(CONFIG));
+        let observed = ObservedEvents { own_tasks: own, workers_tasks: workers, queues: empty() };
+        let looked = judge(&root(), &of(&[("WorkersTasksState", state)]), &observed, &agents(CONFIG));
         assert_eq!(codes(&looked), found, "{observed:?}");
+        let well =
+            looked.well.iter().any(|(_, line)| line == "rule own: enabled, and sends to the queue psa-task-events");
+        assert_eq!(well, observed.own_tasks == rule(true, queue), "{looked:?}");
     }
 }
 
 #[test]
-fn failures_that_wait_are_counted() {
-    for (failures, found) in
-        [(Ok(Some(0)), &[][..]), (Ok(Some(1)), &["PSA604"]), (Ok(None), &["PSA601"]), (Err(denied()), &["PSA699"])]
-    {
-        let observed = ObservedEvents {
-            own_tasks: rule(true, "psa-task-events"),
-            workers_tasks: rule(false, "psa-task-events"),
-            failures,
-        };
-        assert_eq!(codes(&judge(&of(&[]), &observed, &[])), found, "{observed:?}");
+fn the_rules_of_a_stack_from_before_the_queue_call_the_function() {
+    let function = "psa-task-events";
+    for (own, failures, found) in [
+        (calling(true, function), Ok(Some(0)), &[][..]),
+        (calling(false, function), Ok(Some(0)), &["PSA602"]),
+        (calling(true, "psa-task-events-2"), Ok(Some(0)), &["PSA603"]),
+        (calling(true, "x-psa-task-events"), Ok(Some(0)), &["PSA603"]),
+        (rule(true, function), Ok(Some(0)), &["PSA603"]),
+        (Ok(None), Ok(Some(0)), &["PSA601"]),
+        (calling(true, function), Ok(Some(1)), &["PSA604"]),
+        (calling(true, function), Ok(None), &["PSA601"]),
+    ] {
+        let queues = vec![(FAILURES, failures)];
+        let observed = ObservedEvents { own_tasks: own, workers_tasks: calling(false, function), queues };
+        let looked = judge(&root(), &former(&[]), &observed, &agents(CONFIG));
+        assert_eq!(codes(&looked), found, "{observed:?}");
+        let well =
+            looked.well.iter().any(|(_, line)| line == "rule own: enabled, and calls the function psa-task-events");
+        assert_eq!(well, observed.own_tasks == calling(true, function), "{looked:?}");
     }
+}
+
+#[test]
+fn a_stack_is_judged_by_its_own_version_also_in_the_midst_of_an_update() {
+    assert_eq!((Way::of(&of(&[])), Way::of(&former(&[]))), (BY_QUEUE, DIRECT));
+    let mut updating = former(&[]);
+    updating.resources.insert(QUEUE.into(), QUEUES.into());
+    assert_eq!(Way::of(&updating), DIRECT, "the new rules are not there yet");
+    updating.resources.insert(OWN_TASKS.into(), "psa-own-tasks".into());
+    assert_eq!(Way::of(&updating), BY_QUEUE);
+    assert_eq!(Way::of(&stack(&[], &[])), BY_QUEUE);
+}
+
+#[test]
+fn what_could_not_be_told_is_counted_and_its_queue_is_named() {
+    for id in [DEAD_LETTERS, FAILURES] {
+        for (waiting, found) in
+            [(Ok(Some(0)), &[][..]), (Ok(Some(1)), &["PSA604"]), (Ok(None), &["PSA601"]), (Err(denied()), &["PSA699"])]
+        {
+            let queues = empty().into_iter().map(|(one, empty)| (one, if one == id { waiting.clone() } else { empty }));
+            let (stack, observed) = (of(&[]), with_queues(queues.collect()));
+            let looked = judge(&root(), &stack, &observed, &[]);
+            assert_eq!(codes(&looked), found, "{observed:?}");
+            if waiting == Ok(Some(1)) {
+                let finding = looked.findings.first().map(|one| (one.subject.as_str(), one.mend.as_str()));
+                let subject = format!("queue {}", stack.resource(id).unwrap_or_default());
+                assert_eq!(finding, Some((subject.as_str(), "prefect-serverless-agent redrive --root /psa/test")));
+            }
+        }
+    }
+    let both = vec![(QUEUE, Ok(Some(0))), (DEAD_LETTERS, Ok(Some(2))), (FAILURES, Ok(Some(1)))];
+    assert_eq!(codes(&judge(&root(), &of(&[]), &with_queues(both), &[])), ["PSA604", "PSA604"]);
+}
+
+#[test]
+fn what_waits_for_its_turn_is_no_finding_and_no_queue_at_all_is_one() {
+    for (waiting, found, well) in [
+        (Ok(Some(0)), &[][..], Some("the queue of events is empty")),
+        (Ok(Some(7)), &[], Some("the queue of events has 7 events, each to be told in its turn")),
+        (Ok(None), &["PSA601"], None),
+        (Err(denied()), &["PSA699"], None),
+    ] {
+        let queues = vec![(QUEUE, waiting), (DEAD_LETTERS, Ok(Some(0))), (FAILURES, Ok(Some(0)))];
+        let looked = judge(&root(), &of(&[]), &with_queues(queues), &[]);
+        assert_eq!(codes(&looked), found, "{looked:?}");
+        let line =
+            looked.well.iter().map(|(_, line)| line.as_str()).find(|line| line.starts_with("the queue of events"));
+        assert_eq!(line, well);
+    }
+}
+
+#[test]
+fn events_that_wait_for_their_turn_count_too() {
+    let of = |attributes: &Value| counted_in(&json!({"Attributes": attributes}));
+    let visible = "ApproximateNumberOfMessages";
+    assert_eq!(of(&json!({visible: "2"})), Ok(2));
+    let hidden =
+        json!({visible: "2", "ApproximateNumberOfMessagesNotVisible": "30", "ApproximateNumberOfMessagesDelayed": "4"});
+    assert_eq!(of(&hidden), Ok(36));
+    for lacking in [
+        json!({}),
+        json!({visible: 2}),
+        json!({"ApproximateNumberOfMessagesDelayed": "2"}),
+        json!({visible: "two"}),
+        json!({visible: "2", "ApproximateNumberOfMessagesDelayed": null}),
+    ] {
+        assert!(matches!(of(&lacking), Err(AwsError::Malformed(_))), "{lacking}");
+    }
+}
+
+#[test]
+fn queues_that_may_not_be_asked_are_said_once() {
+    let queues = vec![(QUEUE, Err(denied())), (DEAD_LETTERS, Err(denied())), (FAILURES, Err(denied()))];
+    assert_eq!(codes(&judge(&root(), &of(&[]), &with_queues(queues), &[])), ["PSA699"]);
 }
 
 #[test]
 fn accounts_that_are_launched_in_are_let_in() {
     let elsewhere = format!("{CONFIG}assume_role_arn: arn:aws:iam::210987654321:role/prefect\n");
     for (let_in, found) in [("", &["PSA605"][..]), ("111111111111", &["PSA605"]), ("111111111111, 210987654321", &[])] {
-        let observed = ObservedEvents {
-            own_tasks: rule(true, "psa-task-events"),
-            workers_tasks: rule(false, "psa-task-events"),
-            failures: Ok(Some(0)),
-        };
-        let looked = judge(&of(&[("ForwardingAccountIds", let_in)]), &observed, &agents(&elsewhere));
+        let stack = of(&[("ForwardingAccountIds", let_in)]);
+        let looked = judge(&root(), &stack, &with_queues(empty()), &agents(&elsewhere));
         assert_eq!(codes(&looked), found, "{let_in}");
         if let_in == "111111111111" {
             let mend = &looked.findings.first().map(|finding| finding.mend.clone()).unwrap_or_default();

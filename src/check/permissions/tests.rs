@@ -146,6 +146,32 @@ fn documents_and_other_accounts_are_asked_for() {
 }
 
 #[test]
+fn what_is_done_with_the_queues_is_asked_for_as_far_as_the_stack_has_them() {
+    let url = |name: &str| format!("https://sqs.us-east-1.amazonaws.com/123456789012/{name}");
+    let (queue, failures) = (url("psa-task-events"), url("psa-task-events-failures"));
+    let asked = |resources: &[(&str, &str)]| -> Vec<String> {
+        let wanted = wanted(&root(), &home(), &stack(&[], resources), &[]);
+        let of_queues = wanted.iter().filter(|one| one.action.starts_with("sqs:"));
+        of_queues.map(|one| format!("{} {}", one.action, one.resource.rsplit(':').next().unwrap())).collect()
+    };
+    let before = [("TaskEventsFailures", failures.as_str())];
+    assert_eq!(asked(&before), ["sqs:SendMessage psa-task-events-failures"]);
+    let both = [("TaskEventsFailures", failures.as_str()), ("TaskEventsQueue", queue.as_str())];
+    assert_eq!(
+        asked(&both),
+        [
+            "sqs:ChangeMessageVisibility psa-task-events",
+            "sqs:DeleteMessage psa-task-events",
+            "sqs:GetQueueAttributes psa-task-events",
+            "sqs:ReceiveMessage psa-task-events",
+            "sqs:SendMessage psa-task-events",
+            "sqs:SendMessage psa-task-events-failures",
+        ]
+    );
+    assert_eq!(asked(&[]), Vec::<String>::new());
+}
+
+#[test]
 fn an_answer_is_read_by_the_resource_that_it_names() {
     let answer = |resource: &str, said: &str| {
         Ok(json!({"EvaluationResults": [{"EvalResourceName": resource, "EvalDecision": said}]}))

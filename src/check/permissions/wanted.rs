@@ -4,7 +4,7 @@ use super::Function;
 use crate::check::codes::{
     ASSUME_DENIED, Code, LOGS_DENIED, OBJECT_DENIED, OTHER_DENIED, PARAMETER_DENIED, PASS_ROLE_DENIED, RUN_TASK_DENIED,
 };
-use crate::check::events::FAILURES;
+use crate::check::events::{FAILURES, QUEUE};
 use crate::check::stack::Stack;
 use crate::config::Root;
 use crate::survey::place::partition;
@@ -52,6 +52,15 @@ impl Remedy {
     }
 }
 
+/// What Lambda does with the queue of events as the function, and the function itself.
+const WITH_QUEUE: &[&str] = &[
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+    "sqs:SendMessage",
+];
+
 /// Everything that the runs of these surveys need of the functions' own roles.
 pub fn wanted(root: &Root, home: &Home, stack: &Stack, surveys: &[&Survey]) -> Vec<Wanted> {
     let mut all = BTreeSet::new();
@@ -60,10 +69,16 @@ pub fn wanted(root: &Root, home: &Home, stack: &Stack, surveys: &[&Survey]) -> V
         launches(survey, &mut all);
         beside(&survey.needs, home, &mut all);
     }
-    if let (Some(url), Ok(account)) = (stack.resource(FAILURES), &home.account) {
-        let name = url.rsplit('/').next().unwrap_or_default();
-        let resource = format!("arn:{}:sqs:{}:{account}:{name}", home.partition, home.region);
-        all.insert(of(Function::TaskEvents, "sqs:SendMessage", resource, None, Remedy::Template));
+    if let Ok(account) = &home.account {
+        // A stack from before there was a queue has only that of the failures.
+        for (queue, actions) in [(QUEUE, WITH_QUEUE), (FAILURES, &["sqs:SendMessage"])] {
+            let Some(url) = stack.resource(queue) else { continue };
+            let name = url.rsplit('/').next().unwrap_or_default();
+            let resource = format!("arn:{}:sqs:{}:{account}:{name}", home.partition, home.region);
+            let each =
+                actions.iter().map(|action| of(Function::TaskEvents, action, resource.clone(), None, Remedy::Template));
+            all.extend(each);
+        }
     }
     all.into_iter().collect()
 }

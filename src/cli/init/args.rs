@@ -56,7 +56,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "ARN")]
     pub secrets_key_arn: Option<String>,
     /// The CloudFormation stack to deploy
-    #[arg(long, value_name = "NAME", default_value = "prefect-serverless-agent")]
+    #[arg(long, value_name = "NAME", default_value = "prefect-serverless-agent", value_parser = stack_name)]
     pub stack_name: String,
     /// The file that the configuration is written to [default: AGENT.yaml]
     #[arg(long, value_name = "FILE", conflicts_with = "write")]
@@ -124,4 +124,33 @@ pub struct AgentFlags {
     /// Arguments of every RunTask: a local file, or s3://, https://, ssm://
     #[arg(long, value_name = "PATH")]
     pub run_task_kwargs: Option<String>,
+}
+
+/// The longest that leaves room in what is named after it: a function may have 64 characters, `-task-events` is appended.
+const LONGEST_STACK_NAME: usize = 52;
+
+fn stack_name(text: &str) -> Result<String, String> {
+    let is_name = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|one| one.is_ascii_alphanumeric() || one == '-');
+    if is_name && text.len() <= LONGEST_STACK_NAME {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "letters, digits and hyphens, a letter first, {LONGEST_STACK_NAME} characters at most: its functions are named after it"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_has_a_name_that_cloud_formation_takes_and_its_functions_have_room_for() {
+        for name in ["psa", "Psa-2", &"s".repeat(52)] {
+            assert_eq!(stack_name(name), Ok(name.to_owned()));
+        }
+        for name in ["", "2psa", "-psa", "psa_2", "psä", &"s".repeat(53)] {
+            assert!(stack_name(name).is_err_and(|why| why.contains("52 characters at most")), "{name}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use crate::functions::InvocationError;
 use crate::model::SetupError;
 use crate::task_events::event::NotAnEvent;
 use crate::task_events::perform::{PerformError, Told};
+use crate::task_events::queue::BatchAnswer;
 use serde::Serialize;
 
 /// So many failed events of a batch are told one by one.
@@ -22,6 +23,8 @@ pub enum EventAnswer {
         /// One entry per event.
         events: Vec<Told>,
     },
+    /// Of the messages of a queue.
+    Batch(BatchAnswer),
 }
 
 /// Why an event is delivered again.

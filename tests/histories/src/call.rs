@@ -17,6 +17,8 @@ pub enum Service {
     Logs,
     /// Parameter Store.
     Ssm,
+    /// The queue that events come from.
+    Sqs,
 }
 
 /// Which generation of Prefect an agent serves.
@@ -107,6 +109,10 @@ calls! {
     ContainerLog: Logs, true, true;
     /// The parameters of the agents.
     ReadParameters: Ssm, true, true;
+    /// How long an event waits that could not be told: only where something else went wrong before.
+    HideMessage: Sqs, false, false;
+    /// An event sent again with its task's tags.
+    SendMessage: Sqs, false, false;
     /// `RunTask`
     RunTask: Ecs, true, true;
     /// `RegisterTaskDefinition`
@@ -142,6 +148,8 @@ impl Call {
                 | Self::RunTask
                 | Self::RegisterTaskDefinition
                 | Self::StopTask
+                | Self::HideMessage
+                | Self::SendMessage
         )
     }
 
@@ -163,6 +171,8 @@ impl Call {
             ("prefect3", operation) => of_prefect3(operation, json),
             ("logs", _) => Self::ContainerLog,
             ("ssm", _) => Self::ReadParameters,
+            ("sqs", "SendMessage") => Self::SendMessage,
+            ("sqs", _) => Self::HideMessage,
             ("ec2", "DescribeSubnets") => Self::DescribeSubnets,
             ("ec2", _) => Self::DescribeVpcs,
             (_, operation) => of_ecs(operation),

@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::fault::Fault;
 use crate::gate::{ActorId, Side, Ticket};
 use crate::port::Shared;
-use crate::process::{Process, Work, invocation};
+use crate::process::{Process, TIMEOUT, Work, invocation};
 use crate::rng::Rng;
 use crate::schedule::Schedule;
 use crate::stranger;
@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use time::OffsetDateTime;
+
+/// So many batches of events are handled at once, as in the template.
+const BATCHES_AT_ONCE: usize = 2;
 
 struct Actor {
     id: ActorId,
@@ -142,25 +145,37 @@ impl Driver {
         self.actors.push(Actor { id, work, of, over_at, polls: 0, killed_after: None });
     }
 
-    /// The function `task-events` gets the next event that has arrived, if there is one.
+    /// The function `task-events` gets the next messages of its queue, if there are any.
     pub fn deliver(&mut self) -> Option<ActorId> {
-        let event = {
-            let now = self.now();
-            self.shared.world().mail.arrived(now)?
-        };
+        if !self.has_room() {
+            return None;
+        }
+        let now = self.now();
+        let batch = self.shared.world().batch(now)?;
         let known = self.warm(Function::TaskEvents);
         let id = self.next_id();
         let process = known.unwrap_or_else(|| Process::of_task_events(&self.shared, id));
         self.shared.world().tellers.insert(process.port.actor);
-        self.tally.add(Count::Events, 1);
-        let work = process.tell(event);
-        Some(self.invoke(Function::TaskEvents, process, work, Duration::from_hours(1)))
+        self.tally.add(Count::Events, batch["Records"].as_array().map_or(0, Vec::len));
+        let work = process.tell(batch);
+        Some(self.invoke(Function::TaskEvents, process, work, TIMEOUT))
     }
 
-    /// When the next thing happens outside: to a task, or by mail.
+    /// Whether one more batch may be handled beside those that are.
+    fn has_room(&self) -> bool {
+        let busy = |actor: &&Actor| actor.of.as_ref().is_some_and(|(function, _)| *function == Function::TaskEvents);
+        self.actors.iter().filter(busy).count() < BATCHES_AT_ONCE
+    }
+
+    /// When the next messages can be delivered.
+    fn next_batch(&self) -> Option<OffsetDateTime> {
+        self.shared.world().next_message().filter(|_| self.has_room())
+    }
+
+    /// When the next thing happens outside: to a task, or to a message.
     fn next_outside(&self) -> Option<OffsetDateTime> {
-        let world = self.shared.world();
-        [world.next_event(), world.mail.next_at()].into_iter().flatten().min()
+        let next_event = self.shared.world().next_event();
+        [next_event, self.next_batch()].into_iter().flatten().min()
     }
 
     /// Kills a process once it was polled so many times.
@@ -246,7 +261,7 @@ impl Driver {
             return Step::Passed;
         }
         let over_at = self.actors.iter().map(|actor| actor.over_at).min().unwrap_or(until);
-        let arrives = self.shared.world().mail.next_at().unwrap_or(until);
+        let arrives = self.next_batch().unwrap_or(until);
         self.wait(until.min(over_at).min(arrives)).await;
         self.deliver();
         self.end_invocations();

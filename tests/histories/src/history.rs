@@ -159,7 +159,8 @@ pub(crate) async fn settle(driver: &mut Driver, skew: i64) -> u64 {
             let standing = model::standing(&world, run, now, begun - Duration::from_mins(10));
             matches!(standing, Standing::Fine | Standing::Others)
         };
-        if world.runs().all(is_settled) {
+        // What became of a task may still be told.
+        if world.next_message().is_none() && world.runs().all(is_settled) {
             return polls + 1;
         }
     }

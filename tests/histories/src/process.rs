@@ -10,18 +10,15 @@ use prefect_serverless_agent::platform::ecs::AgentEcs;
 use prefect_serverless_agent::poll::deployment::CACHED_FOR;
 use prefect_serverless_agent::poll::{Agent, AgentReport, Invocation};
 use prefect_serverless_agent::redaction::Redaction;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// Lambda tries an asynchronous invocation again after one minute, then after two.
-const TRIES: [Duration; 3] = [Duration::ZERO, Duration::from_mins(1), Duration::from_mins(2)];
-
 /// How long an invocation of `task-events` has.
-const TIMEOUT: Duration = Duration::from_mins(1);
+pub const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What goes on in a process; only polls have something to report.
 pub type Work = Pin<Box<dyn Future<Output = Option<AgentReport>> + Send>>;
@@ -103,23 +100,29 @@ impl Process {
         Ok(agent)
     }
 
-    /// Handles one event, again when it did not come to its end.
-    pub fn tell(&self, event: Value) -> Work {
+    /// Handles a batch of the queue; Lambda deletes what was told.
+    pub fn tell(&self, batch: Value) -> Work {
         let Self { port, function } = self.clone();
         invocation(async move {
             let Function::TaskEvents(function) = function else { return None };
-            for pause in TRIES {
-                tokio::time::sleep(pause).await;
-                let told = function.handle(&event, port.now() + TIMEOUT).await;
-                let (actor, task) = (port.actor, &event["resources"][0]);
-                port.world().audit.note(|| format!("{actor:?} tells of task {task}: {told:?}"));
-                if told.is_ok() {
-                    break;
-                }
-            }
+            let told = function.handle(&batch, port.now() + TIMEOUT).await;
+            let answer = told.as_ref().ok().map(|answer| json!(answer));
+            let mut world = port.world();
+            world.audit.note(|| format!("{:?} tells of {}: {told:?}", port.actor, tasks_in(&batch).join(", ")));
+            world.settle(&batch, answer.as_ref());
             None
         })
     }
+}
+
+/// ARNs of the tasks that a batch tells of.
+fn tasks_in(batch: &Value) -> Vec<String> {
+    let records = batch["Records"].as_array().into_iter().flatten();
+    let task = |record: &Value| {
+        let event: Value = serde_json::from_str(record["body"].as_str()?).ok()?;
+        event["resources"][0].as_str().map(str::to_owned)
+    };
+    records.filter_map(task).collect()
 }
 
 /// Without tokio's budget: the driver polls many times before tokio has its turn again.

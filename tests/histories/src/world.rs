@@ -17,7 +17,7 @@ use crate::run::{Flavour, Phase, RunId, run_of};
 use crate::tasks::{self, Event, Fates, Task, Then, seconds};
 use prefect_serverless_agent::platform::started_by;
 use prefect_serverless_agent::state::Status;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use time::OffsetDateTime;
@@ -39,6 +39,10 @@ const LAZARUS_EVERY: time::Duration = time::Duration::minutes(10);
 
 /// Prefect 3's services are at work so often.
 const SERVICES_EVERY: time::Duration = time::Duration::seconds(10);
+
+/// The queue of what happens to tasks, and how long it hides what was received: as in the template.
+const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events";
+const HIDDEN: time::Duration = time::Duration::minutes(6);
 
 /// The world.
 pub struct World {
@@ -512,6 +516,27 @@ impl World {
             let event = self.fakes.task_event(&arn);
             self.mail.post(&event, &mut self.rng, at);
         }
+    }
+
+    /// What has arrived is in the queue, and the next messages are given out.
+    pub fn batch(&mut self, now: OffsetDateTime) -> Option<Value> {
+        let mut state = self.fakes.lock();
+        let queue = state.sqs.queues.entry(QUEUE.to_owned()).or_default();
+        while let Some(event) = self.mail.arrived(now) {
+            queue.send(&event.to_string(), now);
+        }
+        state.sqs.batch(QUEUE, HIDDEN, now)
+    }
+
+    /// What was told is deleted from the queue.
+    pub fn settle(&mut self, batch: &Value, answer: Option<&Value>) {
+        self.fakes.lock().sqs.settle(QUEUE, batch, answer);
+    }
+
+    /// When the next message can be received.
+    pub fn next_message(&self) -> Option<OffsetDateTime> {
+        let queued = self.fakes.lock().sqs.queue(QUEUE).and_then(|queue| queue.next_at());
+        [queued, self.mail.next_at()].into_iter().flatten().min()
     }
 
     /// The event of the last task's last change arrives now.

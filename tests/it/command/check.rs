@@ -2,13 +2,13 @@
 
 mod account;
 mod broken;
-mod scene;
+pub(super) mod scene;
 
 use super::process::{agent, end};
 use crate::support::{DEADLINE, ROOT};
 use crate::tls::tls_with;
 use broken::{AUTHORITY_OF_CERTIFICATE, BROKEN, CERTIFICATE, CERTIFICATE_KEY};
-use scene::{KEY, STACK, Scene};
+use scene::{FAILURES, KEY, STACK, Scene};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -24,6 +24,23 @@ async fn a_healthy_deployment_has_no_finding() {
     let ended = scene.run(&format!("--root {ROOT}")).await.well();
     assert!(ended.stdout.contains("  ✔ ") && ended.stdout.contains("all is well: "), "{ended:?}");
     assert!(!ended.stdout.contains(KEY) && !ended.stdout.contains('\x1b') && ended.stderr.is_empty(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_deployment_of_version_0_1_is_not_called_broken_and_its_failures_are_seen() {
+    let scene = Scene::healthy().await;
+    scene.deploy_former();
+    let (code, codes, found) = scene.codes().await;
+    assert_eq!((code, &codes), (Some(0), &BTreeSet::new()), "{found:#}");
+    assert!(found["well"].to_string().contains("and calls the function psa-task-events"), "{found:#}");
+    scene.account(|state| {
+        state.sqs.queues.insert(FAILURES.into(), world::sqs::Queue::of(2));
+    });
+    let (code, codes, found) = scene.codes().await;
+    assert_eq!((code, codes), (Some(4), ["PSA604".to_owned()].into()), "{found:#}");
+    let finding = &found["findings"][0];
+    assert_eq!(finding["subject"], json!(format!("queue {FAILURES}")));
+    assert_eq!(finding["mend"], json!(format!("prefect-serverless-agent redrive --root {ROOT}")));
 }
 
 #[tokio::test]

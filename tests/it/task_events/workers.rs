@@ -15,7 +15,7 @@ async fn ecs(scene: &Scene, operation: &str, input: &Value) {
 }
 
 /// A run that a worker of `pool` launched, with its task. The worker registered a definition for it alone.
-async fn of_worker(scene: &Scene, pool: &str) -> (String, String) {
+pub(super) async fn of_worker(scene: &Scene, pool: &str) -> (String, String) {
     let run = scene.world().prefect3_run(RunSpec::default());
     scene.prefect.bring(scene.world(), &run, Phase::Claimed);
     let family = format!("prefect_{pool}_{run}");

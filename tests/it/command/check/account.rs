@@ -91,6 +91,17 @@ fn task_events_role() -> Role {
     role(
         "lambda.amazonaws.com",
         vec![
+            allow(
+                &[
+                    "sqs:ChangeMessageVisibility",
+                    "sqs:DeleteMessage",
+                    "sqs:GetQueueAttributes",
+                    "sqs:ReceiveMessage",
+                    "sqs:SendMessage",
+                ],
+                &["arn:aws:sqs:us-east-1:123456789012:psa-task-events"],
+                Value::Null,
+            ),
             allow(&["sqs:SendMessage"], &["arn:aws:sqs:us-east-1:123456789012:psa-task-events-failures"], Value::Null),
             allow(&["ssm:GetParameter", "ssm:GetParametersByPath"], &read, Value::Null),
             allow(&["ecs:DescribeTasks"], &["arn:aws:ecs:*:123456789012:task/*"], in_clusters()),

@@ -1,7 +1,7 @@
 //! Every way to break the deployment of the stories, with the codes that name it.
 
 use super::account::CLUSTER;
-use super::scene::{KEY, QUEUE, Scene};
+use super::scene::{DEAD_LETTERS, FAILURES, KEY, QUEUE, Scene};
 use crate::support::ROOT;
 use crate::tls::tls_with;
 use futures_util::future::BoxFuture;
@@ -208,16 +208,29 @@ pub(super) const BROKEN: &[Broken] = &[
     })),
     // Events.
     broken!("no rule", ["PSA601"], |scene| {
-        scene.deployment.world.lock().events.rules.remove("psa-own");
+        scene.deployment.world.lock().events.rules.remove("psa-own-tasks");
     }),
     broken!("a disabled rule", ["PSA602"], |scene| {
-        scene.deployment.world.lock().events.rules.get_mut("psa-own").unwrap().state = "DISABLED".into();
+        scene.deployment.world.lock().events.rules.get_mut("psa-own-tasks").unwrap().state = "DISABLED".into();
     }),
-    broken!("a rule that calls nobody", ["PSA603"], |scene| {
-        scene.deployment.world.lock().events.rules.get_mut("psa-own").unwrap().targets.clear();
+    broken!("a rule that sends to nobody", ["PSA603"], |scene| {
+        scene.deployment.world.lock().events.rules.get_mut("psa-own-tasks").unwrap().targets.clear();
+    }),
+    broken!("a rule that calls the function as before", ["PSA603"], |scene| {
+        let function = "arn:aws:lambda:us-east-1:123456789012:function:psa-task-events".to_owned();
+        scene.deployment.world.lock().events.rules.get_mut("psa-own-tasks").unwrap().targets = vec![function];
+    }),
+    broken!("no queue of events", ["PSA601"], |scene| {
+        scene.deployment.world.lock().sqs.queues.remove(QUEUE);
+    }),
+    broken!("dead letters", ["PSA604"], |scene| {
+        scene.deployment.world.lock().sqs.queues.insert(DEAD_LETTERS.into(), world::sqs::Queue::of(3));
     }),
     broken!("failures that wait", ["PSA604"], |scene| {
-        scene.deployment.world.lock().sqs.queues.insert(QUEUE.into(), 3);
+        scene.deployment.world.lock().sqs.queues.insert(FAILURES.into(), world::sqs::Queue::of(3));
+    }),
+    broken!("no permission to take events", ["PSA307"], |scene| {
+        scene.without("psa-TaskEventsRole-1", "sqs:ReceiveMessage");
     }),
 ];
 

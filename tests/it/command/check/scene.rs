@@ -9,17 +9,24 @@ use world::State;
 use world::cloudformation::Stack;
 use world::events::{Rule, Schedule};
 use world::prefect3::{Auth, DeploymentSpec, POOL};
+use world::sqs::Queue;
 
 /// Name of the stack.
-pub(super) const STACK: &str = "psa";
+pub(in crate::command) const STACK: &str = "psa";
 /// The key that Prefect knows.
-pub(super) const KEY: &str = "pnu_thekeyofthestory";
+pub(in crate::command) const KEY: &str = "pnu_thekeyofthestory";
+/// URL of the queue of events.
+pub(in crate::command) const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events";
+/// URL of the dead-letter queue.
+pub(in crate::command) const DEAD_LETTERS: &str =
+    "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-dead-letters";
 /// URL of the queue of failures.
-pub(super) const QUEUE: &str = "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-failures";
+pub(in crate::command) const FAILURES: &str =
+    "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-failures";
 
 /// The deployment.
-pub(super) struct Scene {
-    pub(super) deployment: Deployment,
+pub(in crate::command) struct Scene {
+    pub(in crate::command) deployment: Deployment,
 }
 
 fn arn(service: &str, resource: &str) -> String {
@@ -28,7 +35,7 @@ fn arn(service: &str, resource: &str) -> String {
 
 impl Scene {
     /// A stack that polls a work pool with one deployment, by one agent; all is well.
-    pub(super) async fn healthy() -> Self {
+    pub(in crate::command) async fn healthy() -> Self {
         let scene = Self { deployment: Deployment::empty().await };
         let world = &scene.deployment.world;
         world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec![KEY.into()] });
@@ -41,7 +48,7 @@ impl Scene {
     }
 
     /// The deployment, with these job variables beside its own.
-    pub(super) fn job(&self, extra: Value) {
+    pub(in crate::command) fn job(&self, extra: Value) {
         let mut job_variables = job_variables().as_object().unwrap().clone();
         job_variables.extend(extra.as_object().unwrap().clone());
         self.deployment.world.prefect3(|prefect3| prefect3.deployments.clear());
@@ -49,19 +56,19 @@ impl Scene {
     }
 
     /// The deployment, in another network.
-    pub(super) fn network(&self, extra: Value) {
+    pub(in crate::command) fn network(&self, extra: Value) {
         let mut network = job_variables()["network_configuration"].clone();
         network.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         self.job(json!({"network_configuration": network}));
     }
 
     /// Changes the account.
-    pub(super) fn account(&self, change: impl FnOnce(&mut State)) {
+    pub(in crate::command) fn account(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.deployment.world.lock());
     }
 
     /// Leaves an action out of a role's policies.
-    pub(super) fn without(&self, role: &str, action: &str) {
+    pub(in crate::command) fn without(&self, role: &str, action: &str) {
         self.account(|state| {
             let policy = &mut state.iam.roles.get_mut(role).unwrap().policies[0];
             let statements = policy["Statement"].as_array_mut().unwrap();
@@ -75,7 +82,7 @@ impl Scene {
 
     /// Encrypts the secrets with a key of the customer's. The execution role may use it through this service, as
     /// infra/cluster.yaml allows it.
-    pub(super) fn secrets_key(&self, via: &str) {
+    pub(in crate::command) fn secrets_key(&self, via: &str) {
         let key = arn("kms", "key/1234abcd-12ab-34cd-56ef-1234567890ab");
         let allowed = allow(&["kms:Decrypt"], &[&key], json!({"StringLike": {"kms:ViaService": via}}));
         self.account(|state| {
@@ -86,7 +93,7 @@ impl Scene {
     }
 
     /// Writes the agent's configuration.
-    pub(super) fn agent(&self, extra: Value) {
+    pub(in crate::command) fn agent(&self, extra: Value) {
         let api = self.deployment.world.prefect3_url();
         let mut config = json!({"prefect": 3, "api": api, "work_pool": POOL});
         config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
@@ -94,7 +101,7 @@ impl Scene {
     }
 
     /// Makes it an agent of Prefect 1.
-    pub(super) fn agent_1(&self, extra: Value) {
+    pub(in crate::command) fn agent_1(&self, extra: Value) {
         let mut config = json!({
             "prefect": 1, "api": self.deployment.world.prefect1_url(), "cluster": CLUSTER,
             "task_role_arn": TASK, "execution_role_arn": EXECUTION,
@@ -104,12 +111,12 @@ impl Scene {
         self.secret("etl/api-key", crate::support::KEY);
     }
 
-    pub(super) fn secret(&self, name: &str, value: &str) {
+    pub(in crate::command) fn secret(&self, name: &str, value: &str) {
         self.deployment.world.put_secret(&format!("{ROOT}/secrets/{name}"), value);
     }
 
     /// Deletes a parameter below the root.
-    pub(super) fn delete(&self, name: &str) {
+    pub(in crate::command) fn delete(&self, name: &str) {
         let mut state = self.deployment.world.lock();
         assert!(state.ssm.delete(&world::route::Scope::default(), &format!("{ROOT}/{name}")), "{name}");
     }
@@ -143,9 +150,11 @@ impl Scene {
                 resource("HealthFunction", "AWS::Lambda::Function", "psa-health"),
                 resource("TaskEventsFunction", "AWS::Lambda::Function", "psa-task-events"),
                 resource("PollFunctionSchedule", "AWS::Scheduler::Schedule", "psa-poll"),
-                resource("TaskEventsFunctionOwnTasks", "AWS::Events::Rule", "psa-own"),
-                resource("TaskEventsFunctionWorkersTasks", "AWS::Events::Rule", "psa-workers"),
-                resource("TaskEventsFailures", "AWS::SQS::Queue", QUEUE),
+                resource("OwnTasksRule", "AWS::Events::Rule", "psa-own-tasks"),
+                resource("WorkersTasksRule", "AWS::Events::Rule", "psa-workers"),
+                resource("TaskEventsQueue", "AWS::SQS::Queue", QUEUE),
+                resource("TaskEventsDeadLetters", "AWS::SQS::Queue", DEAD_LETTERS),
+                resource("TaskEventsFailures", "AWS::SQS::Queue", FAILURES),
                 resource("PollRole", "AWS::IAM::Role", "psa-PollRole-1"),
                 resource("TaskEventsRole", "AWS::IAM::Role", "psa-TaskEventsRole-1"),
             ]
@@ -155,23 +164,51 @@ impl Scene {
             Schedule { state: "ENABLED".into(), expression: "rate(1 minute)".into(), target: function("poll") };
         state.events.schedules.insert("psa-poll".into(), schedule);
         for (name, started_by, rule) in [
-            ("psa-own", json!({"prefix": "prefect/"}), "ENABLED"),
+            ("psa-own-tasks", json!({"prefix": "prefect/"}), "ENABLED"),
             ("psa-workers", json!({"exists": false}), "DISABLED"),
         ] {
             let pattern = json!({"source": ["aws.ecs"], "detail": {"startedBy": [started_by]}}).to_string();
-            let rule = Rule { state: rule.into(), pattern, targets: vec![function("task-events")] };
+            let rule = Rule { state: rule.into(), pattern, targets: vec![arn("sqs", "psa-task-events")] };
             state.events.rules.insert(name.into(), rule);
         }
-        state.sqs.queues.insert(QUEUE.into(), 0);
+        for queue in [QUEUE, DEAD_LETTERS, FAILURES] {
+            state.sqs.queues.insert(queue.into(), Queue::default());
+        }
+    }
+
+    /// The same as version 0.1 deployed it: the rules call the function, and there is one queue.
+    pub(in crate::command) fn deploy_former(&self) {
+        let mut state = self.deployment.world.lock();
+        let State { cloudformation, events, sqs, iam, .. } = &mut *state;
+        let stack = cloudformation.stacks.iter_mut().find(|stack| stack.name == STACK).unwrap();
+        for (now, before) in [("OwnTasksRule", "OwnTasks"), ("WorkersTasksRule", "WorkersTasks")] {
+            let (kind, name) = stack.resources.remove(now).unwrap();
+            let named = format!("psa-TaskEventsFunction{before}-1ABCDEFGHIJKL");
+            let mut rule = events.rules.remove(&name).unwrap();
+            rule.targets = vec![arn("lambda", "function:psa-task-events")];
+            events.rules.insert(named.clone(), rule);
+            stack.resources.insert(format!("TaskEventsFunction{before}"), (kind, named));
+        }
+        for (id, url) in [("TaskEventsQueue", QUEUE), ("TaskEventsDeadLetters", DEAD_LETTERS)] {
+            stack.resources.remove(id).unwrap();
+            sqs.queues.remove(url).unwrap();
+        }
+        let role = iam.roles.get_mut("psa-TaskEventsRole-1").unwrap();
+        for statement in role.policies[0]["Statement"].as_array_mut().unwrap() {
+            statement["Action"].as_array_mut().unwrap().retain(|action| {
+                let is_of_queue = action.as_str().unwrap().starts_with("sqs:");
+                !is_of_queue || action == "sqs:SendMessage"
+            });
+        }
     }
 
     /// `check` with these arguments.
-    pub(super) async fn run(&self, line: &str) -> Ended {
+    pub(in crate::command) async fn run(&self, line: &str) -> Ended {
         end(agent(&self.deployment, &format!("check {line}"))).await
     }
 
     /// `check --root … --json`: the exit code, and the codes of failures, warnings and what could not be asked.
-    pub(super) async fn codes(&self) -> (Option<i32>, BTreeSet<String>, Value) {
+    pub(in crate::command) async fn codes(&self) -> (Option<i32>, BTreeSet<String>, Value) {
         let ended = self.run(&format!("--json --root {ROOT}")).await;
         let found = ended.json();
         let bad = found["findings"].as_array().unwrap().iter().filter(|finding| finding["severity"] != "information");
