@@ -254,9 +254,17 @@ fn widened(stack: &Stack, home: &Home, remedy: &Remedy, lacking: &BTreeSet<&Reme
     if arns.is_empty() {
         arns.extend(allowed_by_default(name, home));
     }
-    arns.extend(lacking.iter().filter_map(|lacking| match lacking {
-        Remedy::Parameter(of, arn) if of == name => Some(arn.clone()),
-        _ => None,
+    let of_name = |lacking: &&&Remedy| matches!(lacking, Remedy::Parameter(of, _) if of == name);
+    let (fine, odd): (Vec<&Remedy>, Vec<&Remedy>) =
+        lacking.iter().filter(of_name).partition(|lacking| lacking.names_one_thing());
+    if odd.contains(&remedy) {
+        return "what its run names would allow more than one thing there: name one that exists, with an account of twelve \
+                digits, and no wildcard, comma or blank"
+            .to_owned();
+    }
+    arns.extend(fine.into_iter().filter_map(|fine| match fine {
+        Remedy::Parameter(_, arn) => Some(arn.clone()),
+        Remedy::Template => None,
     }));
     again(stack, &format!("{name}={}", arns.into_iter().collect::<Vec<_>>().join(",")))
 }

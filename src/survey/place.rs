@@ -27,6 +27,41 @@ impl Home {
     }
 }
 
+/// What the stack's parameters list, as the service and the beginning of the name in its ARNs.
+const LISTED: [(&str, &str, &str); 7] = [
+    ("ClusterArns", "ecs", "cluster/"),
+    ("PassableRoleArns", "iam", "role/"),
+    ("AssumableRoleArns", "iam", "role/"),
+    ("TaskLogArns", "logs", "log-group:"),
+    ("ExtraParameterArns", "ssm", "parameter/"),
+    ("S3ObjectArns", "s3", ""),
+    ("SecretsKeyArn", "kms", "key/"),
+];
+
+/// Twelve digits.
+pub fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether an ARN may stand in a parameter of the stack, which allows whatever it matches: it is of the parameter's kind and
+/// matches one thing, without wildcards and variables of IAM, without what ends an entry of a list, and without what SAM
+/// would not read back.
+pub fn names_one_thing(parameter: &str, arn: &str) -> bool {
+    let is_odd = |c: char| matches!(c, '*' | '?' | ',' | '\\' | '"') || c.is_whitespace() || c.is_control();
+    let Some((_, service, kind)) = LISTED.iter().find(|(name, ..)| *name == parameter) else { return false };
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let &[scheme, partition, of, region, account, named] = parts.as_slice() else { return false };
+    // Buckets belong to no account and no region.
+    let is_owned = if of == "s3" { account.is_empty() && region.is_empty() } else { is_account(account) };
+    scheme == "arn"
+        && partition.starts_with("aws")
+        && of == *service
+        && is_owned
+        && named.strip_prefix(kind).is_some_and(|name| !name.is_empty())
+        && !arn.contains(is_odd)
+        && !arn.contains("${")
+}
+
 /// The partition of a region.
 pub fn partition(region: &str) -> &'static str {
     const BY_PREFIX: [(&str, &str); 6] = [

@@ -213,3 +213,26 @@ fn a_long_list_is_short() {
     assert_eq!(listed(["a"].into_iter()), "a");
     assert_eq!(listed(["a", "b", "c", "d"].into_iter()), "a, b and 2 more");
 }
+
+/// A line that is deployed as it stands must not allow what nobody asked for.
+#[test]
+fn what_would_allow_more_than_one_thing_is_in_no_line_to_deploy() {
+    let resources = [("PollRole", "psa-PollRole-1")];
+    let stack = stack(&[("PassableRoleArns", "arn:aws:iam::123456789012:role/a")], &resources);
+    let role = |name: &str| format!("arn:aws:iam::123456789012:role/{name}");
+    let wanted = |name: &str| Wanted {
+        function: Function::Poll,
+        action: "iam:PassRole",
+        resource: role(name),
+        context: None,
+        remedy: Remedy::Parameter("PassableRoleArns", role(name)),
+    };
+    let wanted = [wanted("fine"), wanted("*"), wanted("b,arn:aws:iam::123456789012:role/Admin")];
+    let all = vec![SimulatedDecision::Implicit; wanted.len()];
+    let looked = judge(&stack, &home(), &wanted, &all);
+    let mends: Vec<&str> = looked.findings.iter().map(|finding| finding.mend.as_str()).collect();
+    let lines = mends.iter().filter(|mend| mend.contains("PassableRoleArns="));
+    let ends: Vec<_> = lines.filter_map(|line| line.split_once("PassableRoleArns=")).map(|(_, arns)| arns).collect();
+    assert_eq!(ends, [format!("{},{}", role("a"), role("fine"))], "{mends:?}");
+    assert_eq!(mends.iter().filter(|mend| mend.contains("name one that exists")).count(), 2, "{mends:?}");
+}

@@ -7,7 +7,7 @@ use crate::check::codes::{
 use crate::check::events::{FAILURES, QUEUE};
 use crate::check::stack::Stack;
 use crate::config::Root;
-use crate::survey::place::partition;
+use crate::survey::place::{names_one_thing, partition};
 use crate::survey::{Home, Needs, Survey, SurveyedDefinition};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +48,14 @@ impl Remedy {
             Self::Parameter("ExtraParameterArns", _) => PARAMETER_DENIED,
             Self::Parameter("AssumableRoleArns", _) => ASSUME_DENIED,
             Self::Parameter(..) | Self::Template => OTHER_DENIED,
+        }
+    }
+
+    /// Whether what it adds to a parameter allows one thing there.
+    pub fn names_one_thing(&self) -> bool {
+        match self {
+            Self::Parameter(name, arn) => names_one_thing(name, arn.strip_suffix(":log-stream:*").unwrap_or(arn)),
+            Self::Template => true,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From what an agent's runs need to the parameters of the stack, and the commands that deploy it. Pure.
 
 use crate::config::Root;
-use crate::survey::place::account_of;
+use crate::survey::place::{account_of, is_account, names_one_thing};
 use crate::survey::{Asked, Home, Needs, PlaceNeeds};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,23 +78,19 @@ pub(super) fn parameters(
     };
     let key = secrets_key_arn.map(|key| (key.to_owned(), BTreeSet::from(["--secrets-key-arn".to_owned()])));
     let roles = own(|needs| vec![&needs.task_roles, &needs.execution_roles]);
-    let groups = gate.arns("TaskLogArns", "logs", "log-group:", own(|needs| vec![&needs.read_log_groups]));
+    let groups = gate.arns("TaskLogArns", own(|needs| vec![&needs.read_log_groups]));
     let logs = groups.into_iter().map(|group| format!("{group}:log-stream:*"));
-    let mut arns = |parameter, service, kind, asked: Asked| gate.arns(parameter, service, kind, asked).join(",");
+    let mut arns = |parameter, asked: Asked| gate.arns(parameter, asked).join(",");
     let all = [
         ("ParameterRoot", root.as_str().to_owned(), DEFAULT_ROOT),
         ("PollSchedule", every, "rate(1 minute)"),
         ("LogLevel", log_level.unwrap_or("INFO").to_owned(), "INFO"),
-        ("ClusterArns", arns("ClusterArns", "ecs", "cluster/", own(|needs| vec![&needs.clusters])), ""),
-        ("PassableRoleArns", arns("PassableRoleArns", "iam", "role/", roles), ""),
-        ("SecretsKeyArn", arns("SecretsKeyArn", "kms", "key/", key.into_iter().collect()), ""),
-        (
-            "ExtraParameterArns",
-            arns("ExtraParameterArns", "ssm", "parameter/", extra_parameters(needs, home, root)),
-            "",
-        ),
-        ("S3ObjectArns", arns("S3ObjectArns", "s3", "", needs.s3_objects.iter().map(object).collect()), ""),
-        ("AssumableRoleArns", arns("AssumableRoleArns", "iam", "role/", needs.assumed_roles()), ""),
+        ("ClusterArns", arns("ClusterArns", own(|needs| vec![&needs.clusters])), ""),
+        ("PassableRoleArns", arns("PassableRoleArns", roles), ""),
+        ("SecretsKeyArn", arns("SecretsKeyArn", key.into_iter().collect()), ""),
+        ("ExtraParameterArns", arns("ExtraParameterArns", extra_parameters(needs, home, root)), ""),
+        ("S3ObjectArns", arns("S3ObjectArns", needs.s3_objects.iter().map(object).collect()), ""),
+        ("AssumableRoleArns", arns("AssumableRoleArns", needs.assumed_roles()), ""),
         ("TaskLogArns", logs.collect::<Vec<_>>().join(","), ""),
         ("ForwardingAccountIds", gate.accounts(other_accounts(needs, home)).join(","), ""),
         ("HealthUrl", if has_function_urls(&home.region) { "ENABLED" } else { "DISABLED" }.to_owned(), "ENABLED"),
@@ -111,12 +107,12 @@ struct ParameterGate {
 }
 
 impl ParameterGate {
-    /// Those that are the ARN of exactly one thing of this kind.
-    fn arns(&mut self, parameter: &'static str, service: &str, kind: &str, asked: Asked) -> Vec<String> {
+    /// Those that are the ARN of exactly one thing.
+    fn arns(&mut self, parameter: &'static str, asked: Asked) -> Vec<String> {
         // Names without an account are no ARNs; a finding says so.
         let is_name = |value: &str| !self.is_account_known && !value.starts_with("arn:");
         let asked: Asked = asked.into_iter().filter(|(value, _)| !is_name(value)).collect();
-        self.admitted(parameter, asked, |value| is_arn_of_one(value, service, kind))
+        self.admitted(parameter, asked, |value| names_one_thing(parameter, value))
     }
 
     fn accounts(&mut self, asked: Asked) -> Vec<String> {
@@ -129,27 +125,6 @@ impl ParameterGate {
         self.refused.extend(refused);
         admitted.into_keys().collect()
     }
-}
-
-fn is_account(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// An ARN of this service and kind that matches one thing: without wildcards and variables of IAM, without what ends an entry
-/// of a list, and without what SAM would not read back.
-fn is_arn_of_one(arn: &str, service: &str, kind: &str) -> bool {
-    let is_odd = |c: char| matches!(c, '*' | '?' | ',' | '\\' | '"') || c.is_whitespace() || c.is_control();
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let &[scheme, partition, of, region, account, named] = parts.as_slice() else { return false };
-    // Buckets belong to no account and no region.
-    let is_owned = if service == "s3" { account.is_empty() && region.is_empty() } else { is_account(account) };
-    scheme == "arn"
-        && partition.starts_with("aws")
-        && of == service
-        && is_owned
-        && named.strip_prefix(kind).is_some_and(|name| !name.is_empty())
-        && !arn.contains(is_odd)
-        && !arn.contains("${")
 }
 
 /// All of them, each with everybody who asks for it.
