@@ -138,7 +138,8 @@ prefect-serverless-agent check --root /psa/prod        # a deployed stack\n  \
         long_about = "Events of tasks that could not be told for half a day wait in the stack's dead-letter queue (and those \
             of an earlier version in its queue of failures) for two weeks. This sends each of them to the queue that the \
             function task-events reads, and deletes it there. An event that is told twice changes nothing. What is no event \
-            stays, and is named.\n\n\
+            stays, and is named. (`aws sqs start-message-move-task` does the same for the dead letters of this stack alone; \
+            what could not be forwarded from another account or region waits in a queue of the stack there.)\n\n\
             The exit code is 3 when something stays.",
         after_help = "Examples:\n  \
             prefect-serverless-agent redrive --root /psa/prod\n  \

@@ -6,6 +6,7 @@ use super::setting::{clients, deployed_stack, root_of};
 use super::{CliError, say};
 use crate::aws::AwsError;
 use crate::aws::sqs::{Message, Sqs};
+use crate::check::events::{DEAD_LETTERS, FAILURES, QUEUE};
 use crate::config::Environment;
 use crate::poll::Source;
 use crate::redaction::Redaction;
@@ -17,10 +18,8 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Logical id of the queue that the function reads.
-const QUEUE: &str = "TaskEventsQueue";
-/// Logical ids of the queues in which events wait for this.
-const WAITING_IN: [&str; 2] = ["TaskEventsDeadLetters", "TaskEventsFailures"];
+/// The queues in which events wait for this.
+const WAITING_IN: [&str; 2] = [DEAD_LETTERS, FAILURES];
 /// What was received is hidden for so long: nothing is received twice here.
 const HIDDEN: Duration = Duration::from_mins(15);
 /// Batches of ten at most that are taken from one queue.
@@ -72,26 +71,53 @@ pub(super) async fn redrive(
     Ok(if stays { ExitCode::from(STAYS) } else { ExitCode::SUCCESS })
 }
 
-/// Moves what waits in one queue to the other.
+/// Moves what waits in one queue to the other. What stays may be received by others at once, whatever happens.
 async fn empty(sqs: &Sqs, from: &str, to: &str, redriven: &mut Redriven) -> Result<(), AwsError> {
+    let mut stays = Vec::new();
+    let emptied = empty_but(sqs, (from, to), redriven, &mut stays).await;
+    let shown = stays.iter().map(|message: &Message| sqs.hide(from, &message.receipt_handle, Duration::ZERO));
+    for error in join_all(shown).await.into_iter().filter_map(Result::err) {
+        tracing::warn!(queue = from, %error, "what stays is hidden for a quarter of an hour");
+    }
+    emptied
+}
+
+async fn empty_but(
+    sqs: &Sqs,
+    (from, to): (&str, &str),
+    redriven: &mut Redriven,
+    stays: &mut Vec<Message>,
+) -> Result<(), AwsError> {
     let mut answers_left = EMPTY_ANSWERS;
     for _ in 0..MOST_BATCHES {
         let messages = sqs.receive(from, HIDDEN).await?;
         if messages.is_empty() {
             answers_left -= 1;
             if answers_left == 0 {
-                break;
+                return Ok(());
             }
             continue;
         }
         let moved = join_all(messages.iter().map(|message| moved(sqs, message, (from, to)))).await;
-        for one in moved {
-            match one? {
-                Ok(events) => redriven.events += events,
-                Err(no_event) => redriven.kept.push(no_event.to_string()),
+        let mut trouble = None;
+        for (message, one) in messages.into_iter().zip(moved) {
+            match one {
+                Ok(Ok(events)) => redriven.events += events,
+                Ok(Err(no_event)) => {
+                    redriven.kept.push(no_event.to_string());
+                    stays.push(message);
+                }
+                Err(error) => {
+                    stays.push(message);
+                    trouble = Some(error);
+                }
             }
         }
+        if let Some(error) = trouble {
+            return Err(error);
+        }
     }
+    redriven.kept.push(format!("there is more than {MOST_BATCHES} requests receive: run it again"));
     Ok(())
 }
 
@@ -124,7 +150,7 @@ fn as_text(all: &[Redriven]) -> String {
             events => format!("{name}: {events} events sent again"),
         });
         for why in kept {
-            line(format!("  one message stays: {}", printable(why)));
+            line(format!("  stays: {}", printable(why)));
         }
     }
     text
@@ -145,6 +171,6 @@ mod tests {
         let text = as_text(&all);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..3], ["dead: nothing waits there", "old: 1 event sent again", "odd: 12 events sent again"]);
-        assert!(lines[3].starts_with("  one message stays: this is") && !text.contains('\u{1b}'), "{text}");
+        assert!(lines[3].starts_with("  stays: this is") && !text.contains('\u{1b}'), "{text}");
     }
 }

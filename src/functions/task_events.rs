@@ -11,6 +11,7 @@ use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
 use crate::config::{AgentConfig, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load};
 use crate::model::Generation as Watched;
+use crate::panics::caught;
 use crate::prefect3::version_of;
 use crate::redaction::Redaction;
 use crate::task_events::decision::DecisionRules;
@@ -34,6 +35,8 @@ const CACHED_FOR: Duration = Duration::from_mins(5);
 /// What is not understood by what was read longer ago than this is looked at with what is configured now. Not sooner:
 /// where the tasks of all workers are watched, many events are nobody's.
 const FRESH_FOR: Duration = Duration::from_secs(20);
+/// ECS tells of a stopped task for an hour at least; somewhat before that, its silence says that there was none.
+const REMEMBERED: Duration = Duration::from_mins(55);
 /// Kept back from the end of an invocation, so that an error goes back to Lambda instead of nothing.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -138,7 +141,13 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     ) -> (Result<Told, TaskEventsError>, Option<BTreeMap<String, String>>) {
         let left = Duration::try_from(end - self.clock.now()).unwrap_or_default();
         let event = Bounded { event, end, deadline: Instant::now() + left, tags: OnceLock::new() };
-        let told = tokio::time::timeout(left, self.tell_all(&event)).await.unwrap_or(Err(TaskEventsError::Deadline));
+        // A panic, too, is one event's trouble.
+        let told = tokio::time::timeout(left, caught(self.tell_all(&event))).await;
+        let told = match told {
+            Ok(Ok(told)) => told,
+            Ok(Err(panic)) => Err(TaskEventsError::Panic(panic)),
+            Err(_) => Err(TaskEventsError::Deadline),
+        };
         (told, event.tags.into_inner())
     }
 
@@ -223,7 +232,9 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         let aws = self.aws_of(event, config, agents).await;
         let described = aws.ecs.describe_tagged_task(event.task.cluster_arn.as_deref(), &event.task_arn).await;
         let TaggedTask { version, tags } = match described {
-            Ok(task) => task.unwrap_or_default(),
+            Ok(Some(task)) => task,
+            Ok(None) if owner.is_none() && self.is_forgotten(event) => return Err(TaskEventsError::Forgotten),
+            Ok(None) => TaggedTask::default(),
             // Tags only add to what is told of a task of ours.
             Err(error) if owner.is_some() => {
                 tracing::warn!(task_arn = event.task_arn, %error, "the task's tags cannot be read");
@@ -236,6 +247,12 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             Some(owner) => Ok((owner, known)),
             None => task_owner::by_tags(&known.tags, &candidates).map(|owner| (owner, known)),
         })
+    }
+
+    /// Whether ECS may know nothing of a task that was there: it tells of stopped ones for an hour.
+    fn is_forgotten(&self, event: &TaskEvent) -> bool {
+        let stopped_at = event.task.stopped_at.or(event.time);
+        event.is_stopped() && stopped_at.is_some_and(|stopped_at| self.clock.now() - stopped_at >= REMEMBERED)
     }
 
     /// Tells one agent's Prefect. A key that was replaced while this process was warm is read again.

@@ -157,12 +157,17 @@ fn cancelling_run(row: &Value) -> Result<CancellingRun<Detail>, Unreadable> {
     Ok(CancellingRun { run, since, pid: None, place, is_over, has_started })
 }
 
-/// The mark of the newest Submitted among a run's states, if that has one.
+/// The mark of the newest claim of a run or of its task runs, if that has one.
 pub(super) fn newest_claim(row: &Value) -> Option<Mark> {
-    let states = items_at(row, &["states"]).iter();
-    let dated = states.filter_map(|state| Some((python_text::parse_time(text_at(state, &["timestamp"])?)?, state)));
-    let (_, newest) = dated.max_by_key(|(timestamp, _)| *timestamp)?;
+    let (_, newest) = claims(row).max_by_key(|(timestamp, _)| *timestamp)?;
     rows::mark_of(newest.get("serialized_state")?)
+}
+
+/// The Submitted states of a run, and of its task runs where they were asked for, with their times.
+pub(super) fn claims(row: &Value) -> impl Iterator<Item = (OffsetDateTime, &Value)> {
+    let of_run = items_at(row, &["states"]).iter();
+    let of_tasks = items_at(row, &["once_claimed"]).iter().flat_map(|task_run| items_at(task_run, &["states"]));
+    of_run.chain(of_tasks).filter_map(|state| Some((python_text::parse_time(text_at(state, &["timestamp"])?)?, state)))
 }
 
 /// Whether the flow has begun at some time.

@@ -209,7 +209,7 @@ pub(super) fn outstanding(scope: &Scope, standing: &OutstandingQuery<'_>) -> Gra
     )
 }
 
-/// A run whose task has changed, with its claims and those of its task runs that wait or are claimed.
+/// A run whose task has changed, with its claims and those of its task runs, and the task runs that wait or are claimed.
 pub(super) fn watched(flow_run_id: &str) -> GraphqlDocument {
     one_run("watch", flow_run_id, "")
 }
@@ -219,6 +219,8 @@ fn one_run(name: &str, flow_run_id: &str, more: &str) -> GraphqlDocument {
     let query = format!(
         "query {name}($id: uuid!) {{ flow_run(where: {{ id: {{ _eq: $id }} }}) {{ {SELECTION} state_timestamp start_time \
          states(where: {{ state: {{ _eq: \"Submitted\" }} }}) {{ timestamp serialized_state }} \
+         once_claimed: task_runs(where: {{ states: {{ state: {{ _eq: \"Submitted\" }} }} }}) \
+         {{ states(where: {{ state: {{ _eq: \"Submitted\" }} }}) {{ timestamp serialized_state }} }} \
          task_runs(where: {{ state: {{ _in: [{}, \"Submitted\"] }} }}) \
          {{ id version task_id serialized_state state_timestamp }}{more} }} }}",
         scheduled_like!()

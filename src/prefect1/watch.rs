@@ -1,6 +1,6 @@
 //! A run whose task has changed: as it is now, and its end.
 
-use super::outstanding::{as_received, claimed, has_started, newest_claim, timestamp};
+use super::outstanding::{as_received, claimed, claims, has_started, newest_claim, timestamp};
 use super::queries::{self, SetState, Target};
 use super::rows::{self, flow_run_of, is_submitted, type_of};
 use super::{Detail, Prefect1, states};
@@ -9,8 +9,7 @@ use crate::model::ApiError;
 use crate::model::{ClaimedBy, Phase, Run, is_waiting_task_run};
 use crate::orchestrator::{Mark, Watched};
 use crate::platform::client_token;
-use crate::python_text;
-use crate::transport::shape::{items_at, text_at};
+use crate::transport::shape::items_at;
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -89,13 +88,12 @@ fn unwrap_claims(flow_run: &mut FlowRun, mark: Option<&Mark>, is_task_retry: boo
     }
 }
 
-/// The newest Submitted, of the run or of a task run that still is.
+/// The newest Submitted, of the run or of a task run.
 fn claimed_at(row: &Value) -> Option<OffsetDateTime> {
-    let of_run = items_at(row, &["states"]).iter().filter_map(|state| text_at(state, &["timestamp"]));
     let tasks = items_at(row, &["task_runs"]).iter();
     let of_tasks =
         tasks.filter(|task_run| task_run.get("serialized_state").is_some_and(is_submitted)).filter_map(timestamp);
-    of_run.filter_map(python_text::parse_time).chain(of_tasks).max()
+    claims(row).map(|(timestamp, _)| timestamp).chain(of_tasks).max()
 }
 
 /// What names the turn of a run without a claim of ours.

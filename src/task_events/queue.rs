@@ -3,9 +3,14 @@
 //!
 //! What is answered as failed stays in the queue and is received again once its wait is over; the rest is deleted by Lambda.
 
+use super::event::TaskEvent;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
+use time::OffsetDateTime;
+
+/// What a task that goes on is in is news for so long. Its end is news for ever.
+const NEWS: Duration = Duration::from_mins(2);
 
 /// How long a message waits after each of its first receipts; the last one is the longest that it ever waits.
 const WAITS: [Duration; 5] = [
@@ -55,6 +60,13 @@ pub fn wait_after(receives: u32) -> Duration {
     let number = usize::try_from(receives.saturating_sub(1)).unwrap_or(usize::MAX);
     let longest = WAITS.last().copied().unwrap_or_default();
     WAITS.get(number).copied().unwrap_or(longest)
+}
+
+/// Whether an event that was received so often is still to be told. That a task waits or runs is worth one try, soon: told
+/// late, beside the task's end, it could put a run back that has ended.
+pub fn is_news(event: &TaskEvent, receives: u32, now: OffsetDateTime) -> bool {
+    let is_fresh = event.time.is_none_or(|time| now - time < NEWS);
+    event.is_stopped() || (receives <= 1 && is_fresh)
 }
 
 /// What Lambda is answered: which messages are to be received again.
@@ -121,6 +133,27 @@ mod tests {
         assert_eq!((minutes(0), minutes(u32::MAX)), (1, 15));
         let all: u64 = (1..60).map(minutes).sum();
         assert!(all >= 12 * 60, "{all} minutes");
+    }
+
+    #[test]
+    fn only_the_end_of_a_task_is_told_late() {
+        let event = |status: &str, time: &str| {
+            let detail = json!({"taskArn": "arn:task", "lastStatus": status});
+            let event =
+                json!({"source": "aws.ecs", "detail-type": "ECS Task State Change", "time": time, "detail": detail});
+            TaskEvent::read(&event).unwrap()
+        };
+        let now = time::macros::datetime!(2026-11-30 12:00 UTC);
+        for (status, time, receives, expected) in [
+            ("STOPPED", "2026-11-29T12:00:00Z", 60, true),
+            ("PENDING", "2026-11-30T11:59:00Z", 1, true),
+            ("PENDING", "", 1, true),
+            ("PENDING", "2026-11-30T11:59:00Z", 2, false),
+            ("PROVISIONING", "2026-11-30T11:58:00Z", 1, false),
+            ("RUNNING", "2026-11-30T11:00:00Z", 1, false),
+        ] {
+            assert_eq!(is_news(&event(status, time), receives, now), expected, "{status} {time:?} {receives}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::aws::AwsError;
 use crate::config::ConfigErrors;
 use crate::functions::InvocationError;
 use crate::model::SetupError;
+use crate::panics::Panic;
 use crate::task_events::event::NotAnEvent;
 use crate::task_events::perform::{PerformError, Told};
 use crate::task_events::queue::BatchAnswer;
@@ -63,6 +64,12 @@ pub enum TaskEventsError {
     /// The task cannot be described, so that nobody knows whose it is.
     #[error("the task cannot be described: {0}")]
     Task(AwsError),
+    /// Only its tags say whose the task is, and ECS knows them no more. For a person: the event names the task.
+    #[error("the task stopped so long ago that ECS has forgotten its tags, which alone tell whose it is")]
+    Forgotten,
+    /// Telling it ended in a panic.
+    #[error("{0}")]
+    Panic(Panic),
     /// The invocation would have been killed.
     #[error("no time was left in this invocation: Prefect or AWS took too long to answer")]
     Deadline,

@@ -3,20 +3,25 @@
 use super::{Attempt, TaskEventsFunction};
 use crate::aws::AwsError;
 use crate::clock::Clock;
-use crate::task_events::event;
-use crate::task_events::queue::{BatchAnswer, QueueMessage, wait_after};
+use crate::task_events::event::{NotAnEvent, TaskEvent, events_in_body};
+use crate::task_events::queue::{BatchAnswer, QueueMessage, is_news, wait_after};
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// What the queue may take to answer: it is asked twice at most, in what [`super::LAST_WORDS`] keeps back.
-const PATIENCE: Duration = Duration::from_millis(900);
+/// A message is told within this time: one whose Prefect does not answer keeps the others of its batch waiting, and they all
+/// wait for the next batches.
+const MESSAGE: Duration = Duration::from_secs(25);
+/// What the queue may take to answer; it is asked twice at most, after the messages were told.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// Tells what is in the messages. No message's trouble is another's.
     pub(super) async fn tell_messages(&self, messages: &[QueueMessage<'_>], end: OffsetDateTime) -> BatchAnswer {
-        let in_each: Vec<_> = messages.iter().map(|message| event::events_in_body(message.body)).collect();
+        let now = self.clock.now();
+        let end = end.min(now + MESSAGE);
+        let in_each: Vec<_> = messages.iter().map(|message| to_be_told(message, now)).collect();
         let counts: Vec<usize> = in_each.iter().map(Vec::len).collect();
         let mut attempts = self.tell_each(in_each.into_iter().flatten().collect(), end).await.into_iter();
         let settled = messages.iter().zip(counts).map(|(message, count)| {
@@ -60,4 +65,13 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
 async fn within(asked: impl Future<Output = Result<(), AwsError>>) -> Result<(), AwsError> {
     let answered = tokio::time::timeout(PATIENCE, asked).await;
     answered.unwrap_or_else(|_| Err(AwsError::NoAnswer("the queue took too long".into())))
+}
+
+/// The events in a message, without those that are no news any more. What cannot be read is not judged here.
+fn to_be_told(message: &QueueMessage<'_>, now: OffsetDateTime) -> Vec<Result<Value, NotAnEvent>> {
+    let is_told = |event: &Result<Value, NotAnEvent>| {
+        let read = event.as_ref().ok().and_then(|event| TaskEvent::read(event).ok());
+        read.is_none_or(|read| is_news(&read, message.receives, now))
+    };
+    events_in_body(message.body).into_iter().filter(is_told).collect()
 }

@@ -4,6 +4,7 @@ use super::super::test_support::{
     RUN_ID, Server, due, mark_for, ok, prefect, retry_row, scheduled_row, setup, task_row,
 };
 use super::*;
+use crate::python_text;
 use serde_json::json;
 
 const CLAIMED_AT: &str = "2026-11-22T16:38:00+00:00";
@@ -48,6 +49,21 @@ async fn a_running_run_says_whether_its_task_runs_wait() {
     let watched = watch(row).await.unwrap();
     assert_eq!((watched.now.phase, watched.now.has_run), (Phase::Running, true));
     assert!(watched.now.waits_for_task_runs);
+}
+
+/// The retry that was claimed last runs by now: what another task of the run came to, earlier, says nothing about it.
+#[tokio::test]
+async fn a_task_retry_that_has_begun_was_claimed() {
+    let mark = Mark { place: "green".into(), ..mark_for(&due(&retry_row())) };
+    let claim = states::submitted_task_run(&mark, &task_row("a", 2)["serialized_state"]);
+    let mut row = retry_row();
+    row["states"] = json!([{"timestamp": "2026-11-20T00:00:00+00:00"}]);
+    row["task_runs"] = json!([]);
+    row["once_claimed"] = json!([{"states": [{"timestamp": CLAIMED_AT, "serialized_state": claim}]}]);
+    let watched = watch(row).await.unwrap();
+    assert_eq!((watched.now.phase, watched.now.claimed_by), (Phase::Running, ClaimedBy::Us));
+    assert_eq!(watched.now.claimed_at, python_text::parse_time(CLAIMED_AT));
+    assert_eq!(watched.claimed_place.as_deref(), Some("green"));
 }
 
 #[tokio::test]

@@ -103,6 +103,9 @@ impl Script {
                 Standing::Fine | Standing::Doomed => {}
             }
         }
+        if world.next_message().is_some() {
+            world.audit.violated("an event is never told".to_owned());
+        }
         let mut tally = driver.tally.clone();
         tally.add_all(&world.audit.tally);
         Outcome {

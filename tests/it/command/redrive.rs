@@ -69,6 +69,8 @@ async fn what_is_no_event_stays_and_is_named() {
     let why = said["queues"][0]["kept"][0].as_str().unwrap();
     assert!(why.starts_with("this is an object with `hello`"), "{why}");
     assert_eq!((scene.bodies(DEAD_LETTERS), scene.bodies(QUEUE)), (vec![json!({"hello": "world"})], vec![event(1)]));
+    let again = scene.redrive("").await;
+    assert_eq!(again.code, Some(3), "it is there, and not hidden: {again:?}");
 }
 
 #[tokio::test]
@@ -80,6 +82,10 @@ async fn nothing_is_deleted_that_was_not_sent() {
     let ended = scene.redrive("").await;
     assert!(ended.code == Some(1) && ended.stderr.contains("AccessDenied"), "{ended:?}");
     assert_eq!((scene.bodies(DEAD_LETTERS).len(), scene.bodies(QUEUE).len()), (1, 0));
+    // What was refused may be received again at once.
+    scene.deployment.world.lock().faults.clear();
+    let ended = scene.redrive("").await.well();
+    assert!(ended.stdout.contains("1 event sent again"), "{ended:?}");
     scene.deployment.world.lock().cloudformation.stacks.clear();
     let ended = scene.redrive("").await;
     assert!(ended.stderr.contains("no stack of us-east-1 has /psa/test as its ParameterRoot"), "{ended:?}");

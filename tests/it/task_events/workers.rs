@@ -125,14 +125,14 @@ async fn tasks_of_other_pools_and_tasks_without_tags_are_nobodys() {
 }
 
 #[tokio::test]
-async fn tags_are_forgotten_after_an_hour_and_then_the_task_is_nobodys() {
+async fn tags_are_forgotten_after_an_hour_and_then_a_person_must_look() {
     let scene = Scene::new(Prefect::Three).await;
     let (run, task) = of_worker(&scene, POOL).await;
     scene.world().ecs_stop(&task, &Stop::exited(1));
     scene.world().grow_older(std::time::Duration::from_secs(3601));
     let before = scene.before(&run);
-    let told = scene.event(&task).await;
-    assert_eq!(told["agent"], Value::Null, "{told}");
+    let error = scene.deliver(scene.world().task_event(&task)).await.expect_err("it is not dropped silently");
+    assert!(error.error_message.contains("ECS has forgotten its tags"), "{error:?}");
     scene.is_unchanged(&before);
 
     // Ours names its run itself.
