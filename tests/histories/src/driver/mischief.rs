@@ -1,7 +1,7 @@
 //! What goes wrong, and how long things take.
 
 use crate::call::{Call, Generation, Service};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Effect, Fault, Kind};
 use crate::rng::Rng;
 use time::OffsetDateTime;
 
@@ -21,6 +21,8 @@ pub enum Faults {
         /// It happened.
         hit: bool,
     },
+    /// Nothing of this service can be reached until then.
+    Away(Service, OffsetDateTime),
     /// Something now and then.
     Random(Mischief),
 }
@@ -51,6 +53,8 @@ impl Faults {
                 *left = left.saturating_sub(1);
                 hit.then_some(*fault)
             }
+            Self::Away(service, until) => (asked.service() == *service && now < *until)
+                .then_some(Fault { kind: Kind::NotSent, effect: Effect::None }),
             Self::Random(mischief) => mischief.choose(asked, generation, now),
         }
     }
