@@ -99,6 +99,7 @@ codes! {
     TARGET_MISSING = "PSA603" Events Failure "A rule sends its events elsewhere";
     FAILURES_WAIT = "PSA604" Events Warning "Events could not be told to Prefect";
     FORWARDING_MISSING = "PSA605" Events Warning "Another account's events are not let in";
+    QUEUE_UNREAD = "PSA606" Events Failure "Nobody reads the queue of events";
     EVENTS_UNKNOWN = "PSA699" Events Unknown "Something of the events could not be asked";
 
     LAUNCH_RATE_HIGH = "PSA701" Quotas Warning "More launches per second than the quota";

@@ -1,7 +1,9 @@
 //! The events that tell what became of tasks: the rules and what they send to, other accounts, and the queues of what waits
 //! and of what could not be told.
 
-use super::codes::{EVENTS_UNKNOWN, FAILURES_WAIT, FORWARDING_MISSING, RULE_DISABLED, RULE_MISSING, TARGET_MISSING};
+use super::codes::{
+    EVENTS_UNKNOWN, FAILURES_WAIT, FORWARDING_MISSING, QUEUE_UNREAD, RULE_DISABLED, RULE_MISSING, TARGET_MISSING,
+};
 use super::configuration::{again, anew, counted, polled};
 use super::stack::Stack;
 use super::{Group, Looked, why};
@@ -23,6 +25,8 @@ pub const QUEUE: &str = "TaskEventsQueue";
 pub const DEAD_LETTERS: &str = "TaskEventsDeadLetters";
 /// Logical id of the queue of what reached the function without the queue, and could not be told.
 pub const FAILURES: &str = "TaskEventsFailures";
+/// Logical id of what hands the queue's messages to the function.
+pub const MAPPING: &str = "TaskEventsFunctionQueue";
 /// Logical id of the function that tells.
 pub const TASK_EVENTS: &str = "TaskEventsFunction";
 
@@ -107,6 +111,9 @@ pub struct ObservedEvents {
     pub own_tasks: Result<Option<Rule>, AwsError>,
     /// `None`: there is no such rule.
     pub workers_tasks: Result<Option<Rule>, AwsError>,
+    /// State of what hands the queue's messages to the function, e.g. `Enabled`; the inner `None`: it is gone; the outer one:
+    /// the stack has no queue of events.
+    pub mapping: Option<Result<Option<String>, AwsError>>,
     /// Messages in the queues of the stack, by logical id; `None`: there is no such queue.
     pub queues: Vec<(&'static str, Result<Option<u64>, AwsError>)>,
 }
@@ -115,12 +122,27 @@ pub struct ObservedEvents {
 pub async fn observe(reads: &Reads, stack: &Stack) -> ObservedEvents {
     let way = Way::of(stack);
     let queues = way.queues.iter().map(|id| async move { (*id, waiting(reads, stack.resource(id)).await) });
-    let (own_tasks, workers_tasks, queues) = tokio::join!(
+    let mapping = async {
+        match way.target {
+            QUEUE => Some(mapping(reads, stack.resource(MAPPING)).await),
+            _ => None,
+        }
+    };
+    let (own_tasks, workers_tasks, mapping, queues) = tokio::join!(
         rule(reads, stack.resource(way.own_tasks)),
         rule(reads, stack.resource(way.workers_tasks)),
+        mapping,
         join_all(queues),
     );
-    ObservedEvents { own_tasks, workers_tasks, queues }
+    ObservedEvents { own_tasks, workers_tasks, mapping, queues }
+}
+
+async fn mapping(reads: &Reads, id: Option<&str>) -> Result<Option<String>, AwsError> {
+    let Some(id) = id else { return Ok(None) };
+    match reads.rest(Service::Lambda, &["2015-03-31", "event-source-mappings", id]).await {
+        Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(None),
+        answer => reads::text(&answer?, "State").map(|state| Some(state.to_owned())),
+    }
 }
 
 async fn rule(reads: &Reads, name: Option<&str>) -> Result<Option<Rule>, AwsError> {
@@ -179,11 +201,39 @@ pub fn judge(root: &Root, stack: &Stack, observed: &ObservedEvents, agents: &[Lo
     judge_rule(stack, way, way.own_tasks, &observed.own_tasks, true, &mut looked);
     let watches_workers = stack.parameter("WorkersTasksState") == "ENABLED";
     judge_rule(stack, way, way.workers_tasks, &observed.workers_tasks, watches_workers, &mut looked);
+    if let Some(mapping) = &observed.mapping {
+        judge_mapping(stack, mapping, &mut looked);
+    }
     for (id, waiting) in &observed.queues {
         judge_queue(root, stack, id, waiting, &mut looked);
     }
     judge_forwarding(stack, agents, &mut looked);
     looked
+}
+
+fn judge_mapping(stack: &Stack, mapping: &Result<Option<String>, AwsError>, looked: &mut Looked) {
+    let id = stack.resource(MAPPING).unwrap_or(MAPPING);
+    let subject = format!("event source {id}");
+    match mapping {
+        // One that is being made or changed is enabled soon.
+        Ok(Some(state)) if matches!(state.as_str(), "Enabled" | "Enabling" | "Creating" | "Updating") => {
+            looked.is_well(Group::Events, "the function reads the queue of events");
+        }
+        Ok(Some(state)) => {
+            let sentence =
+                format!("it is {state}: nobody is told of tasks that die, and events are gone after four days");
+            let mend = format!("aws lambda update-event-source-mapping --uuid {id} --enabled");
+            looked.found(QUEUE_UNREAD.found(subject, sentence, mend));
+        }
+        Ok(None) => {
+            let sentence = "it is gone: nobody is told of tasks that die, and events are gone after four days";
+            looked.found(QUEUE_UNREAD.found(subject, sentence, anew(stack)));
+        }
+        Err(error) => {
+            let sentence = format!("it could not be asked: {}", why(error));
+            looked.found(EVENTS_UNKNOWN.found(subject, sentence, "allow lambda:GetEventSourceMapping"));
+        }
+    }
 }
 
 fn judge_queue(root: &Root, stack: &Stack, id: &str, waiting: &Result<Option<u64>, AwsError>, looked: &mut Looked) {

@@ -165,6 +165,9 @@ def permissions(request, definitions=()):
             return [Permission(f"cloudformation:{operation}", "*")]
         case "logs", "DescribeLogGroups":
             return [Permission("logs:DescribeLogGroups", "*")]
+        case "lambda", "GetEventSourceMapping":
+            mapping = unquote(request["line"].split(" ")[1].split("/")[3])
+            return [Permission("lambda:GetEventSourceMapping", arn("lambda", f"event-source-mapping:{mapping}"))]
         case "lambda", "GetAccountSettings":
             return [Permission("lambda:GetAccountSettings", "*")]
         case "sts", "AssumeRole":

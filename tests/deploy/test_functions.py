@@ -216,13 +216,13 @@ def names(stack):
                 yield (item["Type"], key), value
 
 
-@pytest.mark.parametrize(("length", "fits"), [(50, True), (51, False)])
-def test_a_stack_may_have_a_name_of_fifty_characters(monkeypatch, length, fits):
+@pytest.mark.parametrize(("length", "fits"), [(52, True), (53, False)])
+def test_a_stack_may_have_a_name_of_fifty_two_characters(monkeypatch, length, fits):
     monkeypatch.setitem(expansion.PSEUDO, "AWS::StackName", "s" * length)
     found = list(names(expansion.expand(CheckFunction="ENABLED", ForwardingAccountIds="210987654321")))
     assert {kind for kind, _ in found} == set(LONGEST)
     assert all(len(name) <= LONGEST[kind] for kind, name in found) is fits
-    assert "The stack's name may have 50 characters" in expansion.expanded_source()["Description"]
+    assert "The stack's name may have 52 characters" in expansion.expanded_source()["Description"]
 
 
 def test_every_parameter_is_described_and_shown():

@@ -39,6 +39,12 @@ fn rule(is_enabled: bool, queue: &str) -> Result<Option<Rule>, AwsError> {
     rule_to(is_enabled, &format!("arn:aws:sqs:us-east-1:123456789012:{queue}"))
 }
 
+/// The function reads the queue, in this state.
+#[allow(clippy::unnecessary_wraps, reason = "as it is observed")]
+fn reading(state: &str) -> Option<Result<Option<String>, AwsError>> {
+    Some(Ok(Some(state.to_owned())))
+}
+
 /// A rule that calls a function itself.
 fn calling(is_enabled: bool, function: &str) -> Result<Option<Rule>, AwsError> {
     rule_to(is_enabled, &format!("arn:aws:lambda:us-east-1:123456789012:function:{function}"))
@@ -46,7 +52,8 @@ fn calling(is_enabled: bool, function: &str) -> Result<Option<Rule>, AwsError> {
 
 /// All is well, but for the queues.
 fn with_queues(queues: Vec<(&'static str, Result<Option<u64>, AwsError>)>) -> ObservedEvents {
-    ObservedEvents { own_tasks: rule(true, "psa-task-events"), workers_tasks: rule(false, "psa-task-events"), queues }
+    let (own_tasks, workers_tasks) = (rule(true, "psa-task-events"), rule(false, "psa-task-events"));
+    ObservedEvents { own_tasks, workers_tasks, mapping: reading("Enabled"), queues }
 }
 
 fn empty() -> Vec<(&'static str, Result<Option<u64>, AwsError>)> {
@@ -63,6 +70,22 @@ fn a_rule_that_is_not_wholly_told_is_no_rule() {
         [(&json!({}), &targets), (&described, &json!({})), (&described, &json!({"Targets": [{"Id": "1"}]}))]
     {
         assert!(matches!(rule_of(described, targets), Err(AwsError::Malformed(_))), "{described} {targets}");
+    }
+}
+
+#[test]
+fn somebody_reads_the_queue() {
+    for (mapping, found) in [
+        (reading("Enabled"), &[][..]),
+        (reading("Updating"), &[]),
+        (reading("Disabled"), &["PSA606"]),
+        (reading("Deleting"), &["PSA606"]),
+        (Some(Ok(None)), &["PSA606"]),
+        (Some(Err(denied())), &["PSA699"]),
+        (None, &[]),
+    ] {
+        let observed = ObservedEvents { mapping, ..with_queues(empty()) };
+        assert_eq!(codes(&judge(&root(), &of(&[]), &observed, &[])), found, "{observed:?}");
     }
 }
 
@@ -85,7 +108,7 @@ fn rules_are_there_enabled_as_wanted_and_send_to_the_queue() {
         (Ok(None), rule(false, queue), "DISABLED", &["PSA601"]),
         (Err(denied()), rule(false, queue), "DISABLED", &["PSA699"]),
     ] {
-        let observed = ObservedEvents { own_tasks: own, workers_tasks: workers, queues: empty() };
+        let observed = ObservedEvents { own_tasks: own, workers_tasks: workers, ..with_queues(empty()) };
         let looked = judge(&root(), &of(&[("WorkersTasksState", state)]), &observed, &agents(CONFIG));
         assert_eq!(codes(&looked), found, "{observed:?}");
         let well =
@@ -108,7 +131,8 @@ fn the_rules_of_a_stack_from_before_the_queue_call_the_function() {
         (calling(true, function), Ok(None), &["PSA601"]),
     ] {
         let queues = vec![(FAILURES, failures)];
-        let observed = ObservedEvents { own_tasks: own, workers_tasks: calling(false, function), queues };
+        let observed =
+            ObservedEvents { own_tasks: own, workers_tasks: calling(false, function), mapping: None, queues };
         let looked = judge(&root(), &former(&[]), &observed, &agents(CONFIG));
         assert_eq!(codes(&looked), found, "{observed:?}");
         let well =

@@ -15,19 +15,25 @@ const THEN: Duration = Duration::from_mins(30);
 
 #[test]
 fn every_task_that_died_while_prefect_was_away_is_told_once() {
-    [Generation::One, Generation::Three].into_iter().for_each(|generation| away(generation, 60));
+    for generation in [Generation::One, Generation::Three] {
+        away(generation, 60);
+    }
 }
 
 #[test]
 #[ignore = "minutes: `make soak` plays it"]
 fn a_thousand_tasks_that_died_while_prefect_was_away_are_told_once() {
-    [Generation::One, Generation::Three].into_iter().for_each(|generation| away(generation, 1_000));
+    for generation in [Generation::One, Generation::Three] {
+        away(generation, 1_000);
+    }
 }
 
 fn away(generation: Generation, runs: usize) {
     let played = Scene::Due.play(generation, 0, async |driver| {
         let now = driver.now();
-        (2..runs).for_each(|_| drop(driver.shared.world().schedule(Flavour::Good, now, now)));
+        for _ in 2..runs {
+            driver.shared.world().schedule(Flavour::Good, now, now);
+        }
         for _ in 0..12 {
             driver.poll(INVOCATION, true, PLAIN);
             driver.run_out().await;
@@ -44,7 +50,9 @@ fn away(generation: Generation, runs: usize) {
             let now = driver.now();
             let mut world = driver.shared.world();
             world.mail.post.silent = false;
-            running.iter().for_each(|run| world.end_task(*run, Some(Stop::exited(1)), now));
+            for run in &running {
+                world.end_task(*run, Some(Stop::exited(1)), now);
+            }
         }
         driver.run(driver.now() + AWAY, usize::MAX).await;
         let told_early = driver.shared.world().audit.tally.of(Count::Dead);

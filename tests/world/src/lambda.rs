@@ -23,9 +23,11 @@ pub struct Lambda {
     pub unreserved: Option<u64>,
     /// What functions have reserved, by name.
     pub reserved: BTreeMap<String, u64>,
+    /// What hands messages of queues to functions: its state by its id.
+    pub mappings: BTreeMap<String, String>,
 }
 
-/// Answers `GetAccountSettings` and `GetFunctionConcurrency`.
+/// Answers `GetAccountSettings`, `GetFunctionConcurrency` and `GetEventSourceMapping`.
 pub fn settings(world: &World, parts: &Parts, operation: &str) -> Response {
     let state = world.lock();
     if operation == "GetAccountSettings" {
@@ -34,6 +36,13 @@ pub fn settings(world: &World, parts: &Parts, operation: &str) -> Response {
         return json(200, &json!({"AccountLimit": limit, "AccountUsage": {"FunctionCount": 3, "TotalCodeSize": 1}}));
     }
     let name = percent_decode(parts.uri.path().split('/').nth(3).unwrap_or_default());
+    if operation == "GetEventSourceMapping" {
+        let Some(mapping) = state.lambda.mappings.get(&name) else {
+            let message = "The resource you requested does not exist.";
+            return service_error("lambda", ServiceError::new("ResourceNotFoundException", message).status(404));
+        };
+        return json(200, &json!({"UUID": name, "State": mapping, "BatchSize": 10}));
+    }
     match state.lambda.reserved.get(&name) {
         Some(reserved) => json(200, &json!({"ReservedConcurrentExecutions": reserved})),
         None => json(200, &json!({})),

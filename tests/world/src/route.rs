@@ -41,6 +41,9 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
             Some("schedules") => return to("scheduler", "GetSchedule"),
             Some("_layers") => return to("ecr", "GetLayer"),
             Some("2016-08-19") => return to("lambda", "GetAccountSettings"),
+            Some("2015-03-31") if path.contains("/event-source-mappings/") => {
+                return to("lambda", "GetEventSourceMapping");
+            }
             Some("2019-09-30") => return to("lambda", "GetFunctionConcurrency"),
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Every way to break the deployment of the stories, with the codes that name it.
 
 use super::account::CLUSTER;
-use super::scene::{DEAD_LETTERS, FAILURES, KEY, QUEUE, Scene};
+use super::scene::{DEAD_LETTERS, FAILURES, KEY, MAPPING, QUEUE, Scene};
 use crate::support::ROOT;
 use crate::tls::tls_with;
 use futures_util::future::BoxFuture;
@@ -223,6 +223,9 @@ pub(super) const BROKEN: &[Broken] = &[
     broken!("no queue of events", ["PSA601"], |scene| {
         scene.deployment.world.lock().sqs.queues.remove(QUEUE);
     }),
+    broken!("a queue that nobody reads", ["PSA606"], |scene| scene.account(|state| {
+        state.lambda.mappings.insert(MAPPING.into(), "Disabled".into());
+    })),
     broken!("dead letters", ["PSA604"], |scene| {
         scene.deployment.world.lock().sqs.queues.insert(DEAD_LETTERS.into(), world::sqs::Queue::of(3));
     }),

@@ -24,6 +24,9 @@ pub(in crate::command) const DEAD_LETTERS: &str =
 pub(in crate::command) const FAILURES: &str =
     "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-failures";
 
+/// Id of what hands the queue's messages to the function.
+pub(in crate::command) const MAPPING: &str = "1f2e3d4c-0000-4000-8000-123456789abc";
+
 /// The deployment.
 pub(in crate::command) struct Scene {
     pub(in crate::command) deployment: Deployment,
@@ -152,6 +155,7 @@ impl Scene {
                 resource("PollFunctionSchedule", "AWS::Scheduler::Schedule", "psa-poll"),
                 resource("OwnTasksRule", "AWS::Events::Rule", "psa-own-tasks"),
                 resource("WorkersTasksRule", "AWS::Events::Rule", "psa-workers"),
+                resource("TaskEventsFunctionQueue", "AWS::Lambda::EventSourceMapping", MAPPING),
                 resource("TaskEventsQueue", "AWS::SQS::Queue", QUEUE),
                 resource("TaskEventsDeadLetters", "AWS::SQS::Queue", DEAD_LETTERS),
                 resource("TaskEventsFailures", "AWS::SQS::Queue", FAILURES),
@@ -171,6 +175,7 @@ impl Scene {
             let rule = Rule { state: rule.into(), pattern, targets: vec![arn("sqs", "psa-task-events")] };
             state.events.rules.insert(name.into(), rule);
         }
+        state.lambda.mappings.insert(MAPPING.into(), "Enabled".into());
         for queue in [QUEUE, DEAD_LETTERS, FAILURES] {
             state.sqs.queues.insert(queue.into(), Queue::default());
         }
@@ -189,6 +194,7 @@ impl Scene {
             events.rules.insert(named.clone(), rule);
             stack.resources.insert(format!("TaskEventsFunction{before}"), (kind, named));
         }
+        stack.resources.remove("TaskEventsFunctionQueue").unwrap();
         for (id, url) in [("TaskEventsQueue", QUEUE), ("TaskEventsDeadLetters", DEAD_LETTERS)] {
             stack.resources.remove(id).unwrap();
             sqs.queues.remove(url).unwrap();
