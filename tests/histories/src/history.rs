@@ -103,7 +103,7 @@ impl Script {
                 Standing::Fine | Standing::Doomed => {}
             }
         }
-        if world.next_message().is_some() {
+        if world.is_untold() {
             world.audit.violated("an event is never told".to_owned());
         }
         let mut tally = driver.tally.clone();
@@ -163,7 +163,7 @@ pub(crate) async fn settle(driver: &mut Driver, skew: i64) -> u64 {
             matches!(standing, Standing::Fine | Standing::Others)
         };
         // What became of a task may still be told.
-        if world.next_message().is_none() && world.runs().all(is_settled) {
+        if !world.is_untold() && world.runs().all(is_settled) {
             return polls + 1;
         }
     }
