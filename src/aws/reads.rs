@@ -78,17 +78,7 @@ impl Reads {
 
     /// An operation of a service that speaks JSON. `target`: e.g. `AWSEvents.DescribeRule`.
     pub async fn json(&self, service: Service, target: &str, body: &Value) -> Result<Value, AwsError> {
-        let version = if service == Service::Sqs { "1.0" } else { "1.1" };
-        let call = Call {
-            service,
-            method: ::http::Method::POST,
-            url: format!("{}/", self.signed.endpoint(service)?),
-            headers: vec![
-                ("content-type", format!("application/x-amz-json-{version}")),
-                ("x-amz-target", target.to_owned()),
-            ],
-            body: body.to_string().into(),
-        };
+        let call = Call::json(&self.signed, service, target, body)?;
         self.answer(&self.signed, &call, target).await
     }
 

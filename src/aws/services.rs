@@ -143,16 +143,7 @@ impl Logs {
     ) -> Result<Vec<String>, AwsError> {
         let signed = region.map_or_else(|| self.signed.clone(), |region| self.signed.in_region(region));
         let body = json!({"logGroupName": group, "logStreamName": stream, "limit": limit, "startFromHead": false});
-        let call = Call {
-            service: Service::Logs,
-            method: http::Method::POST,
-            url: format!("{}/", signed.endpoint(Service::Logs)?),
-            headers: vec![
-                ("content-type", "application/x-amz-json-1.1".into()),
-                ("x-amz-target", "Logs_20140328.GetLogEvents".into()),
-            ],
-            body: body.to_string().into(),
-        };
+        let call = Call::json(&signed, Service::Logs, "Logs_20140328.GetLogEvents", &body)?;
         let answer = signed.read(&call).await?;
         if answer.status != 200 {
             return match answer_error(&answer) {

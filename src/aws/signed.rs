@@ -17,6 +17,7 @@ use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
@@ -58,6 +59,21 @@ pub struct Call {
 const IN_FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 impl Call {
+    /// An operation of a service that speaks JSON. `target`: e.g. `AWSEvents.DescribeRule`.
+    pub(super) fn json(signed: &Signed, service: Service, target: &str, body: &Value) -> Result<Self, AwsError> {
+        let version = if service == Service::Sqs { "1.0" } else { "1.1" };
+        Ok(Self {
+            service,
+            method: http::Method::POST,
+            url: format!("{}/", signed.endpoint(service)?),
+            headers: vec![
+                ("content-type", format!("application/x-amz-json-{version}")),
+                ("x-amz-target", target.to_owned()),
+            ],
+            body: body.to_string().into(),
+        })
+    }
+
     /// A call of the query protocol: a form with these fields.
     pub(super) fn query<T: AsRef<str>>(signed: &Signed, service: Service, fields: &[(T, T)]) -> Result<Self, AwsError> {
         let field =

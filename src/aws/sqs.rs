@@ -52,8 +52,8 @@ impl Sqs {
         });
         let answer = self.call("ReceiveMessage", &body).await?;
         let messages = match answer.get("Messages") {
-            // None is left out of the answer.
-            None => return Ok(Vec::new()),
+            // None is left out of the answer, which is an object all the same.
+            None if answer.is_object() => return Ok(Vec::new()),
             Some(Value::Array(messages)) => messages,
             other => {
                 return Err(AwsError::Malformed(format!("`Messages` must be a list, but is {}", described(other))));
@@ -89,16 +89,7 @@ impl Sqs {
 
     /// All of these may be repeated: what is sent twice is an event that is told twice, which changes nothing.
     async fn call(&self, operation: &str, body: &Value) -> Result<Value, AwsError> {
-        let call = Call {
-            service: Service::Sqs,
-            method: http::Method::POST,
-            url: format!("{}/", self.signed.endpoint(Service::Sqs)?),
-            headers: vec![
-                ("content-type", "application/x-amz-json-1.0".into()),
-                ("x-amz-target", format!("AmazonSQS.{operation}")),
-            ],
-            body: body.to_string().into(),
-        };
+        let call = Call::json(&self.signed, Service::Sqs, &format!("AmazonSQS.{operation}"), body)?;
         let answer = self.signed.read(&call).await?;
         if answer.status != 200 {
             return Err(answer_error(&answer));

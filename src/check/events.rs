@@ -30,9 +30,9 @@ pub const MAPPING: &str = "TaskEventsFunctionQueue";
 /// Logical id of the function that tells.
 pub const TASK_EVENTS: &str = "TaskEventsFunction";
 
-/// Logical ids of what an event passes on its way to the function.
+/// Logical ids of what an event passes on its route to the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Way {
+pub struct EventRoute {
     own_tasks: &'static str,
     workers_tasks: &'static str,
     /// What the rules send to.
@@ -48,7 +48,7 @@ pub struct Way {
 }
 
 /// By a queue, as the template has it.
-const BY_QUEUE: Way = Way {
+const BY_QUEUE: EventRoute = EventRoute {
     own_tasks: OWN_TASKS,
     workers_tasks: WORKERS_TASKS,
     target: QUEUE,
@@ -58,7 +58,7 @@ const BY_QUEUE: Way = Way {
     queues: &[QUEUE, DEAD_LETTERS, FAILURES],
 };
 /// As in stacks of version 0.1: the rules call the function themselves.
-const DIRECT: Way = Way {
+const DIRECT: EventRoute = EventRoute {
     own_tasks: "TaskEventsFunctionOwnTasks",
     workers_tasks: "TaskEventsFunctionWorkersTasks",
     target: TASK_EVENTS,
@@ -68,7 +68,7 @@ const DIRECT: Way = Way {
     queues: &[FAILURES],
 };
 
-impl Way {
+impl EventRoute {
     /// That of a stack. While it is updated it has the old rules until it has the new ones; what was deleted by hand is
     /// still a resource of it.
     fn of(stack: &Stack) -> Self {
@@ -120,17 +120,17 @@ pub struct ObservedEvents {
 
 /// Looks.
 pub async fn observe(reads: &Reads, stack: &Stack) -> ObservedEvents {
-    let way = Way::of(stack);
-    let queues = way.queues.iter().map(|id| async move { (*id, waiting(reads, stack.resource(id)).await) });
+    let route = EventRoute::of(stack);
+    let queues = route.queues.iter().map(|id| async move { (*id, waiting(reads, stack.resource(id)).await) });
     let mapping = async {
-        match way.target {
+        match route.target {
             QUEUE => Some(mapping(reads, stack.resource(MAPPING)).await),
             _ => None,
         }
     };
     let (own_tasks, workers_tasks, mapping, queues) = tokio::join!(
-        rule(reads, stack.resource(way.own_tasks)),
-        rule(reads, stack.resource(way.workers_tasks)),
+        rule(reads, stack.resource(route.own_tasks)),
+        rule(reads, stack.resource(route.workers_tasks)),
         mapping,
         join_all(queues),
     );
@@ -197,10 +197,10 @@ fn counted_in(answer: &Value) -> Result<u64, AwsError> {
 
 /// Whether what becomes of tasks will be told.
 pub fn judge(root: &Root, stack: &Stack, observed: &ObservedEvents, agents: &[LoadedAgent]) -> Looked {
-    let (mut looked, way) = (Looked::default(), Way::of(stack));
-    judge_rule(stack, way, way.own_tasks, &observed.own_tasks, true, &mut looked);
+    let (mut looked, route) = (Looked::default(), EventRoute::of(stack));
+    judge_rule(stack, route, route.own_tasks, &observed.own_tasks, true, &mut looked);
     let watches_workers = stack.parameter("WorkersTasksState") == "ENABLED";
-    judge_rule(stack, way, way.workers_tasks, &observed.workers_tasks, watches_workers, &mut looked);
+    judge_rule(stack, route, route.workers_tasks, &observed.workers_tasks, watches_workers, &mut looked);
     if let Some(mapping) = &observed.mapping {
         judge_mapping(stack, mapping, &mut looked);
     }
@@ -270,7 +270,7 @@ fn counted_events(count: u64) -> String {
 /// `is_wanted`: the stack is meant to have it enabled.
 fn judge_rule(
     stack: &Stack,
-    way: Way,
+    route: EventRoute,
     logical_id: &str,
     rule: &Result<Option<Rule>, AwsError>,
     is_wanted: bool,
@@ -279,7 +279,7 @@ fn judge_rule(
     let name = stack.resource(logical_id).unwrap_or(logical_id);
     let subject = format!("rule {name}");
     let whose =
-        if logical_id == way.own_tasks { "flow runs whose tasks die" } else { "tasks of Python workers that die" };
+        if logical_id == route.own_tasks { "flow runs whose tasks die" } else { "tasks of Python workers that die" };
     match rule {
         Err(error) => {
             let mend = "allow events:DescribeRule and events:ListTargetsByRule";
@@ -294,12 +294,12 @@ fn judge_rule(
                 let sentence = format!("it is disabled: nobody is told of {whose}");
                 looked.found(RULE_DISABLED.found(&subject, sentence, format!("aws events enable-rule --name {name}")));
             }
-            let target = way.target_named(stack);
-            if !rule.targets.iter().any(|arn| way.is_target(stack, arn)) {
-                let sentence = format!("it {} {target}: nobody is told of {whose}", way.does_not);
+            let target = route.target_named(stack);
+            if !rule.targets.iter().any(|arn| route.is_target(stack, arn)) {
+                let sentence = format!("it {} {target}: nobody is told of {whose}", route.does_not);
                 looked.found(TARGET_MISSING.found(&subject, sentence, anew(stack)));
             } else if rule.is_enabled {
-                looked.is_well(Group::Events, format!("rule {name}: enabled, and {} {target}", way.does));
+                looked.is_well(Group::Events, format!("rule {name}: enabled, and {} {target}", route.does));
             }
         }
     }

@@ -68,7 +68,7 @@ struct Bounded {
 }
 
 /// An event that can be told.
-struct Given {
+struct NumberedEvent {
     /// Its place among all.
     number: usize,
     event: Value,
@@ -105,7 +105,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
 
     /// Events of one task are told one after the other, those of several tasks side by side.
     async fn tell_each(&self, events: Vec<Result<Value, NotAnEvent>>, end: OffsetDateTime) -> Vec<Attempt> {
-        let mut tasks: Vec<(String, Vec<Given>)> = Vec::new();
+        let mut tasks: Vec<(String, Vec<NumberedEvent>)> = Vec::new();
         let mut attempts: Vec<(usize, Attempt)> = Vec::new();
         let settled = |told| Attempt { name: String::new(), told, with_tags: None };
         for (number, event) in events.into_iter().enumerate() {
@@ -113,14 +113,14 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
                 Err(error) => attempts.push((number, settled(Err(error.into())))),
                 Ok((Err(ignored), _)) => attempts.push((number, settled(Ok(ignore(&ignored))))),
                 Ok((Ok(read), event)) => match tasks.iter_mut().find(|(task, _)| *task == read.task_arn) {
-                    Some((_, events)) => events.push(Given { number, event, read }),
-                    None => tasks.push((read.task_arn.clone(), vec![Given { number, event, read }])),
+                    Some((_, events)) => events.push(NumberedEvent { number, event, read }),
+                    None => tasks.push((read.task_arn.clone(), vec![NumberedEvent { number, event, read }])),
                 },
             }
         }
         let of_tasks = tasks.into_iter().map(|(task_arn, events)| async move {
             let mut attempts = Vec::with_capacity(events.len());
-            for Given { number, event, read } in events {
+            for NumberedEvent { number, event, read } in events {
                 let (told, tags) = self.bounded(read, end).await;
                 let with_tags = tags.filter(|_| told.is_err()).map(|tags| TaskEvent::with_tags(&event, &tags));
                 attempts.push((number, Attempt { name: format!(" (task {task_arn})"), told, with_tags }));

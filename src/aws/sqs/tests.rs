@@ -45,6 +45,9 @@ async fn nothing_received_is_no_message_and_what_is_odd_is_an_error() {
     for (answer, count) in [
         (json!({}), Some(0)),
         (json!({"Messages": []}), Some(0)),
+        (json!([]), None),
+        (json!("ok"), None),
+        (json!(null), None),
         (json!({"Messages": null}), None),
         (json!({"Messages": {}}), None),
         (json!({"Messages": [{"Body": "b"}]}), None),

@@ -143,13 +143,13 @@ fn the_rules_of_a_stack_from_before_the_queue_call_the_function() {
 
 #[test]
 fn a_stack_is_judged_by_its_own_version_also_in_the_midst_of_an_update() {
-    assert_eq!((Way::of(&of(&[])), Way::of(&former(&[]))), (BY_QUEUE, DIRECT));
+    assert_eq!((EventRoute::of(&of(&[])), EventRoute::of(&former(&[]))), (BY_QUEUE, DIRECT));
     let mut updating = former(&[]);
     updating.resources.insert(QUEUE.into(), QUEUES.into());
-    assert_eq!(Way::of(&updating), DIRECT, "the new rules are not there yet");
+    assert_eq!(EventRoute::of(&updating), DIRECT, "the new rules are not there yet");
     updating.resources.insert(OWN_TASKS.into(), "psa-own-tasks".into());
-    assert_eq!(Way::of(&updating), BY_QUEUE);
-    assert_eq!(Way::of(&stack(&[], &[])), BY_QUEUE);
+    assert_eq!(EventRoute::of(&updating), BY_QUEUE);
+    assert_eq!(EventRoute::of(&stack(&[], &[])), BY_QUEUE);
 }
 
 #[test]
