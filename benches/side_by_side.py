@@ -20,6 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests/conformance")]
 
+import billed  # noqa: E402
 import functions  # noqa: E402
 import late  # noqa: E402
 import peers  # noqa: E402
@@ -290,6 +291,10 @@ def measure_prefect3(world, table):
     real_server.measure(world, table, LAMBDA)
 
 
+def measure_billed(world, table):
+    billed.measure(world, table, LAMBDA)
+
+
 def measure_late(world, table):
     late.measure(world, table, LAMBDA)
 
@@ -303,6 +308,7 @@ MEASURES = {
     "memory": measure_memory,
     "prefect3": measure_prefect3,
     "late": measure_late,
+    "billed": measure_billed,
     "size": measure_size,
 }
 

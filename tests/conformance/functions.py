@@ -104,14 +104,21 @@ class Handler(BaseHTTPRequestHandler):
 class Function:
     """A function as a process, cold: `poll`, unless its environment says otherwise."""
 
-    def __init__(self, world, binary, variables=None):
+    def __init__(self, world, binary, variables=None, under=None):
+        """`under`: called in the process before it becomes the binary."""
         self.api = RuntimeApi()
         self.log = tempfile.TemporaryFile()
         variables = {**environment(world.aws, "127.0.0.1:%d" % self.api.server_address[1]), **(variables or {})}
         self.api.events.release()  # the first event waits for the function, as at Lambda
         self.started = time.time()
         self.process = subprocess.Popen(
-            [binary], env=variables, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, close_fds=False
+            [binary],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            close_fds=False,
+            preexec_fn=under,
         )
 
     def report(self, seconds=ANSWER_SECONDS):
