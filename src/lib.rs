@@ -22,6 +22,7 @@
 //! | [`aws`] | thin adapters: SSM, ECS, EC2, S3, Lambda |
 //! | [`functions`] | the Lambda functions: events in, answers out |
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
+//! | [`held`] | what is read from elsewhere at most once in a while, however many ask |
 //! | [`http`] | how requests leave: the one client, its seam, what a failed exchange says about its effect |
 //! | `transport` | what the ways to both Prefect APIs have in common |
 //! | [`cli`] | the `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop |
@@ -45,6 +46,7 @@ pub mod flow_run {
 }
 pub mod functions;
 pub mod health;
+pub mod held;
 pub mod http;
 pub mod model;
 pub mod orchestrator;

@@ -8,6 +8,7 @@ use crate::config::{
 };
 use crate::health::status::ConfiguredAgent;
 use crate::health::{AgentFacts, Health, HealthAnswer, HealthRequest, Route, UrlEvent};
+use crate::held::{ANSWER, HeldAnswer, HeldToken};
 use crate::redaction::Redaction;
 use crate::state::{Status, polls, status};
 use serde_json::Value;
@@ -20,13 +21,16 @@ pub struct HealthFunction<C> {
     aws: Arc<AwsClients>,
     environment: Environment,
     clock: C,
-    redaction: Redaction,
+    facts: HeldAnswer<BTreeMap<String, AgentFacts>, C>,
+    poke_token: HeldToken<C>,
 }
 
-impl<C: Clock> HealthFunction<C> {
-    /// Reads nothing yet. `redaction` comes to know the poke token.
+impl<C: Clock + Clone> HealthFunction<C> {
+    /// Reads nothing yet. `redaction` comes to know the tokens.
     pub fn new(root: Root, aws: Arc<AwsClients>, environment: Environment, clock: C, redaction: Redaction) -> Self {
-        Self { root, aws, environment, clock, redaction }
+        let facts = HeldAnswer::new(clock.clone(), ANSWER);
+        let poke_token = HeldToken::new(root.poke_token(), aws.ssm.clone(), redaction, clock.clone());
+        Self { root, aws, environment, clock, facts, poke_token }
     }
 
     /// Answers a Function URL event.
@@ -50,9 +54,9 @@ impl<C: Clock> HealthFunction<C> {
         }
     }
 
-    /// Never from a cache: health tells the truth.
-    async fn facts(&self) -> Result<BTreeMap<String, AgentFacts>, AwsError> {
-        facts(&self.root, &self.aws.ssm, &self.environment).await
+    /// Never older than ten seconds; what follows from them is judged at the moment of the answer.
+    async fn facts(&self) -> Result<Arc<BTreeMap<String, AgentFacts>>, AwsError> {
+        self.facts.get(async || facts(&self.root, &self.aws.ssm, &self.environment).await.map(Arc::new)).await
     }
 
     async fn poke(&self, request: &HealthRequest) -> HealthAnswer {
@@ -77,11 +81,8 @@ impl<C: Clock> HealthFunction<C> {
         if request.by_iam || request.bearer.is_none() {
             return request.may_poke(None);
         }
-        match self.aws.ssm.get_parameter(&self.root.poke_token(), true).await {
-            Ok(token) => {
-                self.redaction.know(token.iter().map(|token| token.value.clone()));
-                request.may_poke(token.map(|token| token.value).as_ref())
-            }
+        match self.poke_token.get().await {
+            Ok(token) => request.may_poke(token.as_ref()),
             Err(error) => {
                 tracing::error!(%error, "the poke token cannot be read");
                 false

@@ -166,7 +166,9 @@ async fn a_poke_by_token_needs_the_right_one() {
     let poke = |token: &str| with_token(request("POST", "/api/poke"), token);
     assert_eq!(ask(&function, poke("s3cret")).await["statusCode"], 403, "no token is configured");
 
+    // What was read a moment ago holds for ten seconds.
     deployment.world.put_secret(&format!("{ROOT}/secrets/poke-token"), "s3cret");
+    let function = health_function(&deployment).await;
     assert_eq!(ask(&function, request("POST", "/api/poke")).await["statusCode"], 403, "none is shown");
     for wrong in ["", "s3cre", "s3cret2", "S3CRET"] {
         assert_eq!(ask(&function, poke(wrong)).await["statusCode"], 403, "{wrong:?}");
@@ -175,6 +177,28 @@ async fn a_poke_by_token_needs_the_right_one() {
     assert_eq!(ask(&function, poke("s3cret")).await["statusCode"], 200);
     assert_eq!(invocations(&deployment), 1);
     assert!(!function.output().contains("s3cret"), "{}", function.output());
+}
+
+#[tokio::test]
+async fn however_many_ask_parameter_store_is_read_once_in_ten_seconds() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    deployment.world.put_secret(&format!("{ROOT}/secrets/poke-token"), "s3cret");
+    let function = health_function(&deployment).await;
+    let before = deployment.world.count("ssm", "*");
+    let began = std::time::Instant::now();
+    for stranger in 0..1000 {
+        let event = match stranger % 4 {
+            0 => with_token(request("POST", "/api/poke"), &format!("guess {stranger}")),
+            1 => request("POST", "/api/poke"),
+            _ => request("GET", "/api/health"),
+        };
+        ask(&function, event).await;
+    }
+    let refreshes = 1 + usize::try_from(began.elapsed().as_secs() / 10).unwrap();
+    let asked = deployment.world.count("ssm", "*") - before;
+    // The configuration and the states of the agents, and the token.
+    assert!(asked <= 3 * refreshes, "{asked} requests for {refreshes} refreshes");
+    assert_eq!(invocations(&deployment), 0);
 }
 
 #[tokio::test]
