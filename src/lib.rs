@@ -15,6 +15,7 @@
 //! | [`flow_run`] | what a flow run asks for on any platform, by its generation of Prefect (pure) |
 //! | [`platform`] | what names a launch, what becomes of it; the seam to a platform, ECS and processes of this machine |
 //! | [`panics`] | what a bug ends: one agent's poll, one event; locks that survive it |
+//! | [`poke`] | somebody says that a run is due: who may, whose poll begins when (pure) |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
 //! | [`survey`] | what the runs of an agent would ask of AWS, read from its pool and rendered |
@@ -22,6 +23,7 @@
 //! | [`aws`] | thin adapters: SSM, ECS, EC2, S3, Lambda |
 //! | [`functions`] | the Lambda functions: events in, answers out |
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
+//! | [`held`] | what is read from elsewhere at most once in a while, however many ask |
 //! | [`http`] | how requests leave: the one client, its seam, what a failed exchange says about its effect |
 //! | `transport` | what the ways to both Prefect APIs have in common |
 //! | [`cli`] | the `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop |
@@ -45,11 +47,13 @@ pub mod flow_run {
 }
 pub mod functions;
 pub mod health;
+pub mod held;
 pub mod http;
 pub mod model;
 pub mod orchestrator;
 pub mod panics;
 pub mod platform;
+pub mod poke;
 pub mod poll;
 pub mod prefect1;
 pub mod prefect3;
