@@ -15,6 +15,7 @@
 //! | [`flow_run`] | what a flow run asks for on any platform, by its generation of Prefect (pure) |
 //! | [`platform`] | what names a launch, what becomes of it; the seam to a platform, ECS and processes of this machine |
 //! | [`panics`] | what a bug ends: one agent's poll, one event; locks that survive it |
+//! | [`poke`] | somebody says that a run is due: who may, whose poll begins when (pure) |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
 //! | [`survey`] | what the runs of an agent would ask of AWS, read from its pool and rendered |
@@ -52,6 +53,7 @@ pub mod model;
 pub mod orchestrator;
 pub mod panics;
 pub mod platform;
+pub mod poke;
 pub mod poll;
 pub mod prefect1;
 pub mod prefect3;

@@ -6,6 +6,7 @@ use prefect_serverless_agent::clock::{Clock, SystemClock};
 use prefect_serverless_agent::config::{Environment, Root};
 use prefect_serverless_agent::functions::check;
 use prefect_serverless_agent::functions::health::HealthFunction;
+use prefect_serverless_agent::functions::poke::PokeFunction;
 use prefect_serverless_agent::functions::poll::{answer, handle, log_lines};
 use prefect_serverless_agent::functions::task_events::TaskEventsFunction;
 use prefect_serverless_agent::functions::{self, Handler, InvocationError, guarded, parameter_root};
@@ -66,6 +67,12 @@ async fn run(environment: Environment, redaction: Redaction) -> Result<(), lambd
             let function = HealthFunction::new(root, aws, environment, SystemClock, redaction.clone());
             lambda_runtime::run(service_fn(|event: LambdaEvent<UrlEvent>| health(&function, event, &redaction))).await
         }
+        Handler::Poke => {
+            let function = PokeFunction::new(&root, &aws, &environment, SystemClock, redaction.clone());
+            // What takes too long is done by the first poke.
+            let _ = tokio::time::timeout(WARM_UP, function.warm_up()).await;
+            lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| poke(&function, event, &redaction))).await
+        }
         Handler::Check => {
             lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| checked(&root, &aws, event, &redaction))).await
         }
@@ -79,7 +86,7 @@ async fn poll(
 ) -> Answered {
     let invocation = Invocation { request_id: event.context.request_id.clone(), deadline: deadline(&event.context) };
     let polled = async {
-        let report = handle(deployment, &event.payload, &invocation).await?;
+        let report = handle(deployment, &event.payload, &invocation, &SystemClock).await?;
         for line in log_lines(deployment, &report, &SystemClock) {
             telemetry::log_line(redaction, &line);
         }
@@ -95,6 +102,11 @@ async fn health(
     redaction: &Redaction,
 ) -> Answered {
     guarded(redaction, async { Ok(json!(function.handle(event.payload).await)) }).await.map_err(diagnostic)
+}
+
+async fn poke(function: &PokeFunction<SystemClock>, event: LambdaEvent<Value>, redaction: &Redaction) -> Answered {
+    let answered = async { function.handle(event.payload).await.map(|answer| json!(answer)) };
+    guarded(redaction, answered).await.map_err(diagnostic)
 }
 
 async fn checked(root: &Root, aws: &Arc<AwsClients>, event: LambdaEvent<Value>, redaction: &Redaction) -> Answered {

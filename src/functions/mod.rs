@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod health;
+pub mod poke;
 pub mod poll;
 pub mod task_events;
 
@@ -63,6 +64,8 @@ pub enum Handler {
     Poll,
     /// Started by its Function URL.
     Health,
+    /// Started by its Function URL, by Prefect: somebody's run is due.
+    Poke,
     /// Started by `EventBridge` when a task changes its state.
     TaskEvents,
     /// Started by `prefect-serverless-agent check --remote`.
@@ -73,7 +76,7 @@ pub enum Handler {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// The handler names no function of ours.
-    #[error("unknown handler {0:?}: set the function's Handler to poll, health, task-events or check")]
+    #[error("unknown handler {0:?}: set the function's Handler to poll, health, poke, task-events or check")]
     Handler(String),
     /// The functions need to know where their parameters are.
     #[error(
@@ -91,6 +94,7 @@ impl Handler {
         match environment.get("_HANDLER").map(String::as_str) {
             None | Some("" | "bootstrap" | "lambda" | "poll") => Ok(Self::Poll),
             Some("health") => Ok(Self::Health),
+            Some("poke") => Ok(Self::Poke),
             Some("task-events") => Ok(Self::TaskEvents),
             Some("check") => Ok(Self::Check),
             Some(other) => Err(StartError::Handler(other.to_owned())),
@@ -143,6 +147,7 @@ mod tests {
             ("bootstrap", Handler::Poll),
             ("lambda", Handler::Poll),
             ("health", Handler::Health),
+            ("poke", Handler::Poke),
             ("task-events", Handler::TaskEvents),
         ] {
             assert_eq!(Handler::from_environment(&environment(&[("_HANDLER", handler)])), Ok(expected));

@@ -1,21 +1,31 @@
 //! The `poll` function: one poll iteration for every configured agent.
 
 use super::InvocationError;
-use crate::clock::Clock;
+use crate::clock::{Clock, after};
 use crate::platform::ecs::AgentEcs;
 use crate::poll::{Deployment, Invocation, PollError, Report, Selection};
 use crate::telemetry::embedded_metrics;
 use serde_json::{Value, json};
-use time::UtcOffset;
+use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
-/// Handles one event. `{"agents": ["etl"]}` polls only those; any other event polls all.
+/// The furthest that `not_before` may be away: a poll that waits is paid for.
+const MOST_HELD: Duration = Duration::from_secs(10);
+
+/// Handles one event. `{"agents": ["etl"]}` polls only those; any other event polls all. `{"not_before": "…"}`, which
+/// pokes that come together send, has the poll begin at that time and not earlier.
 pub async fn handle<C: Clock + Clone + 'static>(
     deployment: &Deployment<AgentEcs<C>, C>,
     event: &Value,
     invocation: &Invocation,
+    clock: &impl Clock,
 ) -> Result<Report, InvocationError> {
-    let selection = selection(event).map_err(|message| InvocationError::new("BadEvent", message))?;
+    let bad = |message| InvocationError::new("BadEvent", message);
+    let selection = selection(event).map_err(bad)?;
+    if let Some(begin) = not_before(event, clock.now()).map_err(bad)? {
+        clock.sleep_until(begin).await;
+    }
     deployment.poll(&selection, invocation).await.map_err(|error| failure(&error))
 }
 
@@ -62,9 +72,42 @@ pub(super) fn selection(event: &Value) -> Result<Selection, String> {
     }
 }
 
+/// When the poll may begin.
+fn not_before(event: &Value, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, String> {
+    let Some(given) = event.get("not_before") else { return Ok(None) };
+    let wrong = |what: &str| format!("\"not_before\" in the event must be {what}, but is {given}");
+    let time = given.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let time = time.ok_or_else(|| wrong("a time such as \"2026-11-30T22:00:01.5Z\""))?;
+    if time > after(now, MOST_HELD) {
+        return Err(wrong(&format!("at most {} s from now", MOST_HELD.as_secs())));
+    }
+    Ok(Some(time))
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn a_poll_may_be_put_off_for_a_few_seconds() {
+        let now = datetime!(2026-11-30 22:00 UTC);
+        assert_eq!(not_before(&json!({"poke": true}), now), Ok(None));
+        for (text, time) in [
+            ("2026-11-30T22:00:01.5Z", datetime!(2026-11-30 22:00:01.5 UTC)),
+            ("2026-11-30T23:00:10+01:00", datetime!(2026-11-30 22:00:10 UTC)),
+            ("2020-01-01T00:00:00Z", datetime!(2020-01-01 0:00 UTC)),
+        ] {
+            assert_eq!(not_before(&json!({"not_before": text}), now), Ok(Some(time)), "{text}");
+        }
+        for wrong in
+            [json!("soon"), json!(1.5), json!(null), json!("2026-11-30T22:00:10.001Z"), json!("9999-12-31T23:59:59Z")]
+        {
+            let said = not_before(&json!({"not_before": wrong}), now).unwrap_err();
+            assert!(said.contains("not_before") && said.contains(&wrong.to_string()), "{said}");
+        }
+    }
     use crate::poll::AgentReport;
 
     #[test]

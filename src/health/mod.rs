@@ -57,6 +57,11 @@ impl HealthAnswer {
         Self::html(403, "<html><title>403: Forbidden</title><body>403: Forbidden</body></html>")
     }
 
+    /// The request cannot be understood, and why: words of our own, without what was sent.
+    pub fn bad_request(why: &str) -> Self {
+        Self::json(400, &json!({"error": why}))
+    }
+
     /// Another method than the route has.
     pub fn method_not_allowed() -> Self {
         Self::html(405, "<html><title>405: Method Not Allowed</title><body>405: Method Not Allowed</body></html>")

@@ -60,6 +60,8 @@ def full_stack():
         ReservedConcurrency="5",
         HealthAuthType="NONE",
         CheckFunction="ENABLED",
+        PokeUrl="ENABLED",
+        PokeReservedConcurrency="2",
         AlarmTopicArn="arn:aws:sns:eu-west-1:123456789012:oncall",
         PermissionsBoundaryArn="arn:aws:iam::123456789012:policy/boundary",
         VpcSubnetIds="subnet-1,subnet-2",

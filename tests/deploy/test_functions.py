@@ -95,15 +95,42 @@ def test_the_health_url_wants_iam_unless_told_otherwise(stack, full_stack):
     assert url["Properties"] == {"TargetFunctionArn": {"Ref": "HealthFunction"}, "AuthType": "AWS_IAM"}
     assert {item["Properties"]["Principal"] for item in of_type(stack, "AWS::Lambda::Permission").values()} == {"events.amazonaws.com"}
 
-    (url,) = of_type(full_stack, "AWS::Lambda::Url").values()
-    assert url["Properties"]["AuthType"] == "NONE"
+    assert properties(full_stack, "HealthFunctionUrl")["AuthType"] == "NONE"
     permissions = [item["Properties"] for item in of_type(full_stack, "AWS::Lambda::Permission").values()]
-    permissions = [permission for permission in permissions if permission["Principal"] == "*"]
+    permissions = [each for each in permissions if each["Principal"] == "*" and each["FunctionName"] != {"Ref": "PokeFunction"}]
     health = {"FunctionName": {"Ref": "HealthFunction"}, "Principal": "*"}
     assert permissions == [
         {**health, "Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"},
         {**health, "Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
     ]
+
+
+def test_the_poke_url_is_public_and_there_on_request_only(stack, full_stack):
+    assert not [name for name in (*stack["Resources"], *stack["Outputs"]) if name.startswith("Poke")]
+    assert properties(full_stack, "PokeFunctionUrl") == {"TargetFunctionArn": {"Ref": "PokeFunction"}, "AuthType": "NONE"}
+    permissions = [item["Properties"] for item in of_type(full_stack, "AWS::Lambda::Permission").values()]
+    poke = {"FunctionName": {"Ref": "PokeFunction"}, "Principal": "*"}
+    assert [each for each in permissions if each["FunctionName"] == {"Ref": "PokeFunction"}] == [
+        {**poke, "Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"},
+        {**poke, "Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
+    ]
+    assert full_stack["Outputs"]["PokeUrl"]["Value"] == {"GetAtt": ["PokeFunctionUrl", "FunctionUrl"]}
+    # With the health URL shut, or none at all, as without: pokes are another matter.
+    alone = expansion.expand(PokeUrl="ENABLED", HealthUrl="DISABLED")
+    assert list(of_type(alone, "AWS::Lambda::Url")) == ["PokeFunctionUrl"]
+
+
+def test_the_poke_function_wakes_the_poll_function_and_answers_while_prefect_waits(full_stack):
+    poke = properties(full_stack, "PokeFunction")
+    health = properties(full_stack, "HealthFunction")
+    assert poke["Environment"] == health["Environment"]
+    assert (poke["Handler"], poke["MemorySize"], poke["Timeout"]) == ("poke", 128, 5)
+    assert poke["LoggingConfig"]["LogGroup"] == {"Ref": "PokeLogGroup"}
+    assert poke["ReservedConcurrentExecutions"] == "2"
+    assert "VpcConfig" not in poke, "it would lose its way to Lambda's API"
+    assert full_stack["Resources"]["PokeFunction"]["Metadata"] == full_stack["Resources"]["HealthFunction"]["Metadata"]
+    some = expansion.expand(PokeUrl="ENABLED")
+    assert "ReservedConcurrentExecutions" not in properties(some, "PokeFunction")
 
 
 def test_logs_are_json_and_expire(stack):

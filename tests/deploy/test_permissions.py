@@ -219,6 +219,17 @@ def test_health_reads_no_api_keys_and_starts_only_polls(stack, full_stack):
     assert health["DecryptPokeToken"]["Condition"] == {"StringEquals": token_only}
 
 
+def test_poke_reads_its_token_and_starts_polls(full_stack):
+    assert allowed(full_stack, "PokeRole") == {
+        "logs:CreateLogStream", "logs:PutLogEvents", "ssm:GetParameter", "kms:Decrypt", "lambda:InvokeFunction",
+    }  # fmt: skip
+    poke = statements(full_stack, "PokeRole")
+    assert poke["WriteLogs"]["Resource"] == {"GetAtt": ["PokeLogGroup", "Arn"]}
+    assert poke["ReadPokeToken"]["Resource"] == f"{PARAMETER}/secrets/poke-token"
+    assert poke["DecryptPokeToken"] == statements(full_stack, "HealthRole")["DecryptPokeToken"]
+    assert poke["StartPoll"]["Resource"] == POLL_ARN
+
+
 def test_logs_go_to_the_functions_own_group(stack):
     for role, group in (
         ("PollRole", "PollLogGroup"),

@@ -12,7 +12,7 @@
 //! | any other signed GET | S3, path style ([`s3`]) |
 //! | `/_world/…` | the control API ([`control`]): dumps, seeds, faults |
 //!
-//! [`runtime_api`] and [`process`] run the real Lambda binary against all this.
+//! [`runtime_api`] and [`process`] run the real Lambda binary against all this, [`function_url`] puts HTTP in front of it.
 //!
 //! Every request is written to the [`journal`]; [`faults`] decide which requests go wrong, and how.
 #![allow(rustdoc::private_intra_doc_links)] // For those who work on it: private modules are shown.
@@ -25,6 +25,7 @@ pub mod ecr;
 pub mod ecs;
 pub mod events;
 pub mod faults;
+pub mod function_url;
 pub mod iam;
 pub mod ids;
 pub mod io;
@@ -47,6 +48,7 @@ pub mod sts;
 pub mod world;
 
 pub use faults::{Fault, FaultKind};
+pub use function_url::{FunctionUrl, UrlAuth};
 pub use journal::Request;
 pub use process::{LambdaOptions, LambdaProcess};
 pub use runtime_api::{InvokeError, RuntimeApi};
