@@ -345,6 +345,14 @@ impl<G> AgentConfig<G> {
 }
 
 impl AgentConfig {
+    /// How long a poll may go on because it holds launches until their start time.
+    pub fn hold(&self) -> Duration {
+        match self.generation {
+            GenerationConfig::One(_) => self.prefetch,
+            GenerationConfig::Three(_) => Duration::ZERO,
+        }
+    }
+
     /// Whether parts of the configuration lie elsewhere, and so may change without it.
     pub fn refers_elsewhere(&self) -> bool {
         let is_path = |document: &Option<Document>| matches!(document, Some(Document::Path(_)));
