@@ -5,7 +5,6 @@ use super::codes::{
 };
 use super::configuration::polled;
 use super::ecs::who;
-use super::fargate::cpu_units;
 use super::stack::Stack;
 use super::wishes::Wishes;
 use super::{Group, Looked, why};
@@ -13,6 +12,7 @@ use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::config::LoadedAgent;
+use crate::ecs_model::size::cpu_units;
 use crate::python_text::{iso_time, parse_time};
 use crate::transport::shape::{at, text_at};
 use futures_util::future::join_all;

@@ -6,7 +6,7 @@ use super::reader::{KeyValue, Reader};
 use super::values::{self, path_key};
 use super::{
     AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, GenerationConfig, LaunchType,
-    Prefect1Config, Prefect3Config, Rules, WorkerRules, documents, environment as env, yaml,
+    Prefect1Config, Prefect3Config, Rules, WorkerRules, documents, environment as env, prices, yaml,
 };
 use crate::ecs_model::UnknownMembers;
 use serde_json::{Map, Value};
@@ -165,6 +165,7 @@ fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
         max_polls: reader.key("max_polls", values::whole(0..=i64::MAX.unsigned_abs(), max_polls)).nullable(None),
         cancel_grace: Duration::from_secs(grace),
         forward_log_lines: lines,
+        prices: reader.key("prices", prices::read).ok(),
         generation,
     }
 }

@@ -187,7 +187,12 @@ mod tests {
             polls: 12,
             ..Status::default()
         });
-        let agent = ConfiguredAgent { enabled: true, poll_interval: Duration::from_mins(1), hold: Duration::ZERO, max_polls: None };
+        let agent = ConfiguredAgent {
+            enabled: true,
+            poll_interval: Duration::from_mins(1),
+            hold: Duration::ZERO,
+            max_polls: None,
+        };
         AgentFacts { configuration: Some(agent), configured_at: Some(NOW - time::Duration::hours(1)), status }
     }
 
