@@ -5,6 +5,7 @@
 //! | module | what happens there |
 //! |---|---|
 //! | [`config`] | parameters and files become typed configuration, all errors at once (pure) |
+//! | [`costs`] | what a task cost: its size and time, prices, and the query that adds them up (pure) |
 //! | [`documents`] | task definitions and keyword arguments that a configuration points to |
 //! | [`ecs_model`] | the shapes of the requests that start a task, and what botocore says of others (pure) |
 //! | [`explain`] | one flow run: what became of it, and what happens next (all but `read` is pure) |
@@ -37,6 +38,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod costs;
 pub mod documents;
 pub mod ecs_model;
 pub mod explain;

@@ -3,10 +3,11 @@
 use super::AwsError;
 use super::answers::{self, answer_error};
 use super::signed::{Call, Service, Signed};
-use crate::transport::shape::at;
+use crate::transport::shape::{at, text_at};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[cfg(test)]
@@ -159,6 +160,61 @@ impl Logs {
         };
         Ok(events.iter().filter_map(|event| event.get("message")?.as_str()).map(str::to_owned).collect())
     }
+
+    /// `StartQuery` of Logs Insights over one group, between two times in seconds since 1970 → its id. Asked again after
+    /// a lost answer, there are two queries, and nobody looks at the first.
+    pub async fn start_query(&self, group: &str, query: &str, (from, to): (i64, i64)) -> Result<String, AwsError> {
+        let body = json!({"logGroupName": group, "queryString": query, "startTime": from, "endTime": to});
+        let answer = self.ask("StartQuery", &body).await?;
+        let id = text_at(&answer, &["queryId"]);
+        id.map(str::to_owned).ok_or_else(|| AwsError::Malformed("StartQuery answered no queryId".into()))
+    }
+
+    /// `GetQueryResults`: the rows, once the query is `Complete`.
+    pub async fn query_results(&self, id: &str) -> Result<QueryState, AwsError> {
+        let answer = self.ask("GetQueryResults", &json!({"queryId": id})).await?;
+        match text_at(&answer, &["status"]) {
+            Some("Complete") => {}
+            Some("Scheduled" | "Running") => return Ok(QueryState::Running),
+            Some(status) => return Ok(QueryState::Ended(status.to_owned())),
+            None => return Err(AwsError::Malformed("GetQueryResults answered no status".into())),
+        }
+        let Some(rows) = at(&answer, &["results"]).and_then(Value::as_array) else {
+            return Err(AwsError::Malformed("GetQueryResults answered no list of results".into()));
+        };
+        let field =
+            |cell: &Value| Some((text_at(cell, &["field"])?.to_owned(), cell.get("value")?.as_str()?.to_owned()));
+        let row = |row: &Value| row.as_array().into_iter().flatten().filter_map(field).collect();
+        Ok(QueryState::Complete(rows.iter().map(row).collect()))
+    }
+
+    /// `StopQuery`, of which nobody waits for the results any more.
+    pub async fn stop_query(&self, id: &str) -> Result<(), AwsError> {
+        self.ask("StopQuery", &json!({"queryId": id})).await.map(drop)
+    }
+
+    async fn ask(&self, operation: &str, body: &Value) -> Result<Value, AwsError> {
+        let call = Call::json(&self.signed, Service::Logs, &format!("Logs_20140328.{operation}"), body)?;
+        let answer = self.signed.read(&call).await?;
+        if answer.status != 200 {
+            return Err(answer_error(&answer));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| AwsError::Malformed(error.to_string()))
+    }
+}
+
+/// One row of a query's results: values by field. What has no value is left out.
+pub type QueryRow = BTreeMap<String, String>;
+
+/// How far a query is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueryState {
+    /// Ask again.
+    Running,
+    /// These are its rows.
+    Complete(Vec<QueryRow>),
+    /// It has ended without them, as this.
+    Ended(String),
 }
 
 // EC2: networks.

@@ -4,6 +4,7 @@ use super::Looked;
 use super::codes::FARGATE_SIZE_ILLEGAL;
 use super::ecs::who;
 use super::wishes::{FargateTask, Wishes};
+use crate::ecs_model::size::{cpu_units, mebibytes};
 
 /// Whether Fargate has tasks of these sizes.
 pub(super) fn judge(wishes: &Wishes, looked: &mut Looked) {
@@ -62,7 +63,7 @@ impl Memory {
 /// What Fargate has for this CPU, written as ECS takes it (`256`, `.25 vCPU`); `None`: nothing.
 fn memory_for(cpu: &str) -> Option<Memory> {
     let of = |least, most, step| Some(Memory { least, most, step });
-    match units(cpu, "vcpu")? {
+    match cpu_units(cpu)? {
         256 => of(512, 2048, 512),
         512 => of(1024, 4096, 1024),
         1024 => of(2048, 8192, 1024),
@@ -71,28 +72,6 @@ fn memory_for(cpu: &str) -> Option<Memory> {
         8192 => of(16_384, 61_440, 4096),
         16_384 => of(32_768, 122_880, 8192),
         _ => None,
-    }
-}
-
-fn mebibytes(memory: &str) -> Option<u32> {
-    units(memory, "gb")
-}
-
-/// CPU units of an amount of CPU.
-pub(super) fn cpu_units(cpu: &str) -> Option<u32> {
-    units(cpu, "vcpu")
-}
-
-/// `256`, `.25 vCPU`, `2 GB`.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a small whole number")]
-fn units(text: &str, unit: &str) -> Option<u32> {
-    let text = text.trim().to_ascii_lowercase();
-    match text.strip_suffix(unit) {
-        None => text.parse().ok(),
-        Some(number) => {
-            let units = number.trim().parse::<f64>().ok()? * 1024.0;
-            (units.fract() == 0.0 && (0.0..=1_000_000.0).contains(&units)).then_some(units as u32)
-        }
     }
 }
 

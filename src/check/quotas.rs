@@ -5,7 +5,6 @@ use super::codes::{
 };
 use super::configuration::polled;
 use super::ecs::who;
-use super::fargate::cpu_units;
 use super::stack::Stack;
 use super::wishes::Wishes;
 use super::{Group, Looked, why};
@@ -13,6 +12,7 @@ use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::config::LoadedAgent;
+use crate::ecs_model::size::cpu_units;
 use crate::python_text::{iso_time, parse_time};
 use crate::transport::shape::{at, text_at};
 use futures_util::future::join_all;
@@ -27,8 +27,9 @@ mod tests;
 const FARGATE_RATE: f64 = 20.0;
 /// AWS counts what is used of a quota every few minutes.
 const USAGE_WITHIN: Duration = Duration::minutes(30);
-/// Invocations that polls which hold launches may need at once.
-const OVERLAPPING: u64 = 3;
+/// Invocations that polls may need at once: those of four minutes hold launches of Prefect 1 for up to two, and one comes
+/// between them (somebody polls by hand, or pokes).
+const OVERLAPPING: u64 = 5;
 
 /// What was seen.
 #[derive(Debug)]

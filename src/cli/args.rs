@@ -167,7 +167,7 @@ pub struct SettingArgs {
     #[arg(long = "agent", value_name = "NAME", num_args = 1..)]
     pub agents: Vec<String>,
     /// Seconds that one poll may take; nothing is claimed in its last ten
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(15..=3600), allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(15..=3600), allow_negative_numbers = true)]
     pub timeout: u64,
 }
 

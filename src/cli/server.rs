@@ -158,6 +158,7 @@ mod tests {
         let configuration = crate::health::status::ConfiguredAgent {
             enabled: true,
             poll_interval: Duration::from_mins(1),
+            hold: Duration::ZERO,
             max_polls: None,
         };
         let facts = |since| AgentFacts { configuration: Some(configuration), configured_at: Some(since), status: None };

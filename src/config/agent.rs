@@ -6,7 +6,7 @@ use super::reader::{KeyValue, Reader};
 use super::values::{self, path_key};
 use super::{
     AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, GenerationConfig, LaunchType,
-    Prefect1Config, Prefect3Config, Rules, WorkerRules, documents, environment as env, yaml,
+    Prefect1Config, Prefect3Config, Rules, WorkerRules, documents, environment as env, prices, yaml,
 };
 use crate::ecs_model::UnknownMembers;
 use serde_json::{Map, Value};
@@ -70,6 +70,9 @@ const UNKNOWN_MEMBERS: &[(&str, UnknownMembers)] =
 
 /// Longest period, look-ahead and patience: a day.
 const DAY: u64 = 86_400;
+/// EventBridge Scheduler starts a poll anywhere within its minute: one at a minute's beginning may be followed by one at
+/// the next one's end.
+const WITHIN_A_MINUTE: u64 = 60;
 
 /// Reads an agent's configuration (YAML or JSON). Environment variables are fallbacks of the keys. All that is wrong is
 /// in the error at once.
@@ -120,6 +123,9 @@ fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
         reader.elsewhere(PREFECT_1, true, "a key of Prefect 0.15 and 1", "nothing with Prefect 2 and 3");
     }
     let interval = seconds(reader, "poll_interval_seconds", 1, 60);
+    // A launch of Prefect 1 that no poll holds is late by the gap. Prefect 2 and 3 keep time themselves: there it is how
+    // early Fargate starts up.
+    let look_ahead = if is_prefect_1 { (interval.as_secs() + WITHIN_A_MINUTE).min(DAY) } else { interval.as_secs() };
     let name = match served {
         Served::One(_) => {
             let name = reader.key("name", values::text);
@@ -146,7 +152,7 @@ fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
         ca_bundle: reader.key("ca_bundle", values::certificate_authority).ok(),
         name: name.or(source.agent),
         poll_interval: interval,
-        prefetch: seconds(reader, "prefetch_seconds", 0, interval.as_secs()),
+        prefetch: seconds(reader, "prefetch_seconds", 0, look_ahead),
         launch_rate: reader.key("launch_rate", values::rate).nullable(Some(20.0)),
         env_vars: if is_prefect_1 { env_vars(reader) } else { reader.key("env_vars", values::env_vars).or([]) },
         region_name: reader.key("region_name", values::region).ok(),
@@ -159,6 +165,7 @@ fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
         max_polls: reader.key("max_polls", values::whole(0..=i64::MAX.unsigned_abs(), max_polls)).nullable(None),
         cancel_grace: Duration::from_secs(grace),
         forward_log_lines: lines,
+        prices: reader.key("prices", prices::read).ok(),
         generation,
     }
 }

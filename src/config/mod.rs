@@ -8,6 +8,7 @@ mod documents;
 mod environment;
 mod errors;
 mod load;
+mod prices;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub use environment::ClientHeaders;
 pub use errors::{ConfigErrors, Problem};
 pub use load::{Loaded, LoadedAgent, Parameter, Root, UnknownAgent, from_file, is_agent_name, load};
 
+use crate::costs::prices::Prices;
 use crate::ecs_model::UnknownMembers;
 use crate::model::Generation;
 use secrecy::{ExposeSecret, SecretString};
@@ -71,6 +73,8 @@ pub struct AgentConfig<G = GenerationConfig> {
     pub cancel_grace: Duration,
     /// So many of the last log lines of a container that died before its flow ran go to the run's log; 0 = none.
     pub forward_log_lines: u32,
+    /// Prices of Fargate instead of the listed ones.
+    pub prices: Option<Prices>,
     /// What belongs to one generation of Prefect only.
     pub generation: G,
 }
@@ -317,6 +321,7 @@ impl<G> AgentConfig<G> {
             max_polls,
             cancel_grace,
             forward_log_lines,
+            prices,
             generation: _,
         } = self;
         AgentConfig {
@@ -339,12 +344,21 @@ impl<G> AgentConfig<G> {
             max_polls,
             cancel_grace,
             forward_log_lines,
+            prices,
             generation,
         }
     }
 }
 
 impl AgentConfig {
+    /// How long a poll may go on because it holds launches until their start time.
+    pub fn hold(&self) -> Duration {
+        match self.generation {
+            GenerationConfig::One(_) => self.prefetch,
+            GenerationConfig::Three(_) => Duration::ZERO,
+        }
+    }
+
     /// Whether parts of the configuration lie elsewhere, and so may change without it.
     pub fn refers_elsewhere(&self) -> bool {
         let is_path = |document: &Option<Document>| matches!(document, Some(Document::Path(_)));

@@ -5,6 +5,7 @@
 //! read when it is asked for first.
 
 mod check;
+pub mod size;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

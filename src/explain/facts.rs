@@ -60,8 +60,6 @@ impl AgentView {
 pub struct TaskFacts {
     /// The task, as an event about it would tell.
     pub task: TaskEvent,
-    /// When the pull of its images began.
-    pub pull_started_at: Option<OffsetDateTime>,
     /// When its images were there.
     pub pull_stopped_at: Option<OffsetDateTime>,
     /// The log of the flow's container, where its definition names one.

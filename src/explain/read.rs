@@ -145,7 +145,6 @@ fn shown(cluster: &str) -> String {
 fn task_facts(task: &Value) -> Option<TaskFacts> {
     Some(TaskFacts {
         task: TaskEvent::of_description(task)?,
-        pull_started_at: instant_of(task, "pullStartedAt"),
         pull_stopped_at: instant_of(task, "pullStoppedAt"),
         log: None,
     })

@@ -2,6 +2,8 @@
 
 use super::facts::{Facts, TaskFacts};
 use super::words;
+use crate::costs::estimate;
+use crate::costs::prices::Prices;
 use crate::orchestrator::Mark;
 use crate::orchestrator::run_facts::{RunFacts, StateFacts};
 use crate::task_events::event::Container;
@@ -51,7 +53,8 @@ pub struct Event {
 /// All events, in their order.
 pub fn events(facts: &Facts) -> Vec<Event> {
     let states = facts.run.iter().flat_map(|run| run.states.iter().map(|state| of_state(facts, run, state)));
-    let tasks = facts.tasks.found.iter().flat_map(of_task);
+    let prices = facts.agent.config.prices.as_ref();
+    let tasks = facts.tasks.found.iter().flat_map(|task| of_task(task, prices));
     let mut events: Vec<Event> = states.chain(tasks).collect();
     // What happened at once keeps its order: a state before the task that follows from it.
     events.sort_by_key(|event| event.at);
@@ -90,17 +93,18 @@ fn marked(facts: &Facts, state: &StateFacts, mark: &Mark) -> String {
     }
 }
 
-fn of_task(task: &TaskFacts) -> Vec<Event> {
-    let TaskFacts { task: event, pull_started_at, pull_stopped_at, log } = task;
+fn of_task(task: &TaskFacts, prices: Option<&Prices>) -> Vec<Event> {
+    let TaskFacts { task: event, pull_stopped_at, log } = task;
     let (arn, id) = (&event.task_arn, event.task_id());
     let ecs = |at: Option<OffsetDateTime>, what: String| Event { at, source: StorySource::Ecs, what };
     let mut events = vec![ecs(event.task.created_at, format!("task {arn} was created"))];
     let dated = |at: &Option<OffsetDateTime>, what: &str| at.map(|at| ecs(Some(at), format!("task {id} {what}")));
-    events.extend(dated(pull_started_at, "pulls its images"));
+    events.extend(dated(&event.task.pull_started_at, "pulls its images"));
     events.extend(dated(pull_stopped_at, "has its images"));
     events.extend(dated(&event.task.started_at, "started"));
     if event.is_stopped() {
-        events.push(ecs(event.task.stopped_at, format!("task {id} stopped: {}", end_of(task))));
+        let cost = estimate(event, prices).map(|cost| format!("; {cost}")).unwrap_or_default();
+        events.push(ecs(event.task.stopped_at, format!("task {id} stopped: {}{cost}", end_of(task))));
     }
     if let Some(log) = log {
         let region = log.region.as_deref().map(|region| format!(" --region {region}")).unwrap_or_default();
@@ -150,7 +154,7 @@ mod tests {
             "containers": [{"name": "prefect", "exitCode": 137, "reason": "OutOfMemoryError"}, {"name": "otel"}],
         });
         let mut task = task("STOPPED", 38, &more);
-        (task.pull_started_at, task.pull_stopped_at) = (Some(before(30)), Some(before(22)));
+        (task.task.task.pull_started_at, task.pull_stopped_at) = (Some(before(30)), Some(before(22)));
         task.log = Some(LogStream { group: "/prefect/x".into(), stream: "p/prefect/0123".into(), region: None });
         let mut run = claimed(40);
         run.states[0].scheduled_for = Some(before(45));

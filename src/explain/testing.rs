@@ -147,7 +147,7 @@ pub(crate) fn task(status: &str, seconds: i64, more: &Value) -> TaskFacts {
         task[key] = value.clone();
     }
     let task = TaskEvent::of_description(&task).unwrap();
-    TaskFacts { task, pull_started_at: None, pull_stopped_at: None, log: None }
+    TaskFacts { task, pull_stopped_at: None, log: None }
 }
 
 pub(crate) fn facts(run: RunFacts, tasks: Vec<TaskFacts>) -> Facts {

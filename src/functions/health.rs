@@ -132,7 +132,7 @@ fn facts_of(agent: &LoadedAgent, status: Option<&Status>, polls: Option<u64>) ->
                 (status.polls, status.stopped) = (polls, polls >= max_polls);
             }
         }
-        ConfiguredAgent { enabled: config.enabled, poll_interval: config.poll_interval, max_polls }
+        ConfiguredAgent::of(config, max_polls)
     });
     AgentFacts { configuration, configured_at: agent.last_modified, status }
 }

@@ -10,6 +10,7 @@ use crate::aws::ecs::TaggedTask;
 use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
 use crate::config::{AgentConfig, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load};
+use crate::costs::{Names, estimate};
 use crate::model::Generation as Watched;
 use crate::panics::caught;
 use crate::prefect3::version_of;
@@ -192,7 +193,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         }
         let event = &event.event;
         self.deregister(event, &known, &agents.all, &mut told).await;
-        tracing::info!(task_arn = event.task_arn, status = event.last_status, told = %serde_json::json!(told), "task event");
+        log_event(event, &known, &told, config_of(&agents.all, told.agent.as_deref().unwrap_or_default()));
         Ok(told)
     }
 
@@ -369,6 +370,36 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
 fn ignore(ignored: &Ignored) -> Told {
     tracing::info!(why = ignored.0, "task event ignored");
     Told { why: ignored.0.clone(), ..Told::default() }
+}
+
+/// The line of the log that says what came of an event. Where the task has stopped it says what the task cost, with the names
+/// by which that is added up (see [`crate::costs::query`]).
+fn log_event(event: &TaskEvent, known: &Known, told: &Told, config: Option<&AgentConfig>) {
+    let cost = config.filter(|_| event.is_stopped()).map(|config| estimate(event, config.prices.as_ref()));
+    let usage = cost.as_ref().and_then(|cost| Some(&cost.as_ref().ok()?.usage));
+    let names = config.map(|config| match &config.generation {
+        GenerationConfig::One(_) => Names::of(event, &known.tags, None),
+        GenerationConfig::Three(three) => Names::of(event, &known.tags, Some(&three.work_pool)),
+    });
+    let names = names.unwrap_or_default();
+    tracing::info!(
+        task_arn = event.task_arn,
+        status = event.last_status,
+        told = %serde_json::json!(told),
+        agent = told.agent,
+        flow_run_id = told.flow_run_id,
+        flow = names.flow,
+        deployment = names.deployment,
+        work_pool = names.work_pool,
+        estimated_cost = cost.as_ref().and_then(|cost| Some(cost.as_ref().ok()?.usd())),
+        no_estimate = cost.as_ref().and_then(|cost| Some(cost.as_ref().err()?.to_string())),
+        billed_seconds = usage.map(|usage| usage.billed_seconds),
+        cpu_units = usage.map(|usage| usage.cpu_units),
+        memory_mib = usage.map(|usage| usage.memory_mib),
+        platform = usage.map(|usage| usage.platform.name()),
+        capacity = usage.map(|usage| usage.capacity.name()),
+        "task event"
+    );
 }
 
 fn config_of<'a>(agents: &'a [LoadedAgent], name: &str) -> Option<&'a AgentConfig> {

@@ -1,5 +1,6 @@
 //! Pure: whether the agents are well, from what their polls wrote down.
 
+use crate::config::AgentConfig;
 use crate::model::ErrorKind;
 use crate::state::Status;
 use serde::Serialize;
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// After this many intervals without a successful poll an agent is failing.
+/// After this many intervals without a successful poll, and what a poll may hold, an agent is failing.
 const PATIENCE: u32 = 3;
 
 /// What is known of one configured agent.
@@ -28,8 +29,22 @@ pub struct ConfiguredAgent {
     pub enabled: bool,
     /// Period of the schedule.
     pub poll_interval: Duration,
+    /// How long a poll may go on because it holds launches: it says only at its end that it was one.
+    pub hold: Duration,
     /// Polls before the agent stops.
     pub max_polls: Option<u64>,
+}
+
+impl ConfiguredAgent {
+    /// What health needs to know of this configuration.
+    pub fn of(config: &AgentConfig, max_polls: Option<u64>) -> Self {
+        Self { enabled: config.enabled, poll_interval: config.poll_interval, hold: config.hold(), max_polls }
+    }
+
+    /// So long after its last successful poll an agent is well.
+    pub fn patience(&self) -> Duration {
+        self.poll_interval.saturating_mul(PATIENCE).saturating_add(self.hold)
+    }
 }
 
 /// The health page's body.
@@ -140,7 +155,7 @@ fn how(facts: &AgentFacts, status: &Status, now: OffsetDateTime) -> AgentStatus 
     if status.stopped && agent.max_polls.is_some_and(|max_polls| status.polls >= max_polls) {
         return AgentStatus::Stopped;
     }
-    let recent = |instant: Option<OffsetDateTime>| is_recent(instant, agent.poll_interval, now);
+    let recent = |instant: Option<OffsetDateTime>| is_recent(instant, agent.patience(), now);
     // Patience begins anew with the announced end: only then can a poll succeed again.
     if recent(status.maintenance_until) {
         AgentStatus::Maintenance
@@ -154,8 +169,8 @@ fn how(facts: &AgentFacts, status: &Status, now: OffsetDateTime) -> AgentStatus 
 }
 
 /// Whether this was so short a while ago that nobody need worry.
-pub fn is_recent(instant: Option<OffsetDateTime>, poll_interval: Duration, now: OffsetDateTime) -> bool {
-    instant.is_some_and(|instant| now - instant <= poll_interval * PATIENCE)
+pub fn is_recent(instant: Option<OffsetDateTime>, patience: Duration, now: OffsetDateTime) -> bool {
+    instant.is_some_and(|instant| now - instant <= patience)
 }
 
 #[cfg(test)]
@@ -172,7 +187,12 @@ mod tests {
             polls: 12,
             ..Status::default()
         });
-        let agent = ConfiguredAgent { enabled: true, poll_interval: Duration::from_mins(1), max_polls: None };
+        let agent = ConfiguredAgent {
+            enabled: true,
+            poll_interval: Duration::from_mins(1),
+            hold: Duration::ZERO,
+            max_polls: None,
+        };
         AgentFacts { configuration: Some(agent), configured_at: Some(NOW - time::Duration::hours(1)), status }
     }
 
@@ -198,6 +218,17 @@ mod tests {
         assert_eq!(status_of(&facts(Some(10))), AgentStatus::Ok);
         assert_eq!(status_of(&facts(Some(180))), AgentStatus::Ok);
         assert_eq!(status_of(&facts(Some(181))), AgentStatus::Failing);
+    }
+
+    #[test]
+    fn a_poll_that_holds_launches_ends_later_and_is_waited_for() {
+        for (ago, expected) in [(300, AgentStatus::Ok), (301, AgentStatus::Failing)] {
+            let mut holding = facts(Some(ago));
+            if let Some(agent) = &mut holding.configuration {
+                agent.hold = Duration::from_mins(2);
+            }
+            assert_eq!(status_of(&holding), expected, "{ago}");
+        }
     }
 
     #[test]

@@ -67,11 +67,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Slot<P, C> {
             Ok(agent) => (agent.status(), agent.max_polls()),
             Err(trouble) => (Status { last_poll: Some(since), error: Some(trouble.kind), ..Status::default() }, None),
         };
-        let configuration = self.made_of.as_ref().map(|(config, _)| ConfiguredAgent {
-            enabled: config.enabled,
-            poll_interval: config.poll_interval,
-            max_polls,
-        });
+        let configuration = self.made_of.as_ref().map(|(config, _)| ConfiguredAgent::of(config, max_polls));
         // What an earlier process wrote down says nothing about this one.
         let status = Some(status).filter(|status| status.last_poll.is_some_and(|last_poll| last_poll >= since));
         AgentFacts { configuration, configured_at: Some(since), status }

@@ -156,6 +156,7 @@ pub(super) fn config(api: &str) -> Config {
         max_polls: None,
         cancel_grace: Duration::from_secs(90),
         forward_log_lines: 50,
+        prices: None,
         generation: Prefect1Config {
             rules: Rules::V1,
             backend: Backend::Cloud,

@@ -50,6 +50,7 @@ pub(super) fn config(api: &str) -> Config {
         max_polls: None,
         cancel_grace: Duration::from_secs(90),
         forward_log_lines: 50,
+        prices: None,
         generation: Prefect3Config {
             rules: WorkerRules::Three,
             work_pool: POOL.into(),

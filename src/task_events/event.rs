@@ -4,6 +4,7 @@
 //! shape, is [`Ignored`] with a reason. (What is no such event at all never gets here, see [`events`].)
 
 use crate::clock::that_can_be_shown;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -69,6 +70,9 @@ pub struct EventTask {
     /// When `RunTask` made it.
     #[serde(deserialize_with = "instant")]
     pub created_at: Option<OffsetDateTime>,
+    /// When the pull of its images began: from then on it is billed.
+    #[serde(deserialize_with = "instant")]
+    pub pull_started_at: Option<OffsetDateTime>,
     /// When its containers had started.
     #[serde(deserialize_with = "instant")]
     pub started_at: Option<OffsetDateTime>,
@@ -81,6 +85,40 @@ pub struct EventTask {
     pub launch_type: Option<String>,
     /// `FARGATE`, `FARGATE_SPOT` or one of the cluster's own.
     pub capacity_provider_name: Option<String>,
+    /// CPU units of its definition.
+    #[serde(deserialize_with = "odd_is_default")]
+    pub cpu: Option<String>,
+    /// MiB of its definition.
+    #[serde(deserialize_with = "odd_is_default")]
+    pub memory: Option<String>,
+    /// `Linux`, or a version of Windows.
+    #[serde(deserialize_with = "odd_is_default")]
+    pub platform_family: Option<String>,
+    /// What it runs on, `ecs.cpu-architecture` among them.
+    #[serde(deserialize_with = "odd_is_default")]
+    pub attributes: Vec<Attribute>,
+    /// Its disk on Fargate.
+    #[serde(deserialize_with = "odd_is_default")]
+    pub ephemeral_storage: EphemeralStorage,
+}
+
+/// One attribute of the task.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Attribute {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its value.
+    pub value: Option<String>,
+}
+
+/// The disk of a task on Fargate.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct EphemeralStorage {
+    /// How large it is.
+    #[serde(rename = "sizeInGiB")]
+    pub size_in_gib: Option<u32>,
 }
 
 /// One container of the task.
@@ -106,6 +144,12 @@ pub struct TaskOverrides {
     /// One entry per container, also for those of which nothing was changed.
     #[serde(deserialize_with = "null_is_default")]
     pub container_overrides: Vec<ContainerOverride>,
+    /// CPU units instead of the definition's.
+    #[serde(deserialize_with = "odd_is_default")]
+    pub cpu: Option<String>,
+    /// MiB instead of the definition's.
+    #[serde(deserialize_with = "odd_is_default")]
+    pub memory: Option<String>,
 }
 
 /// What `RunTask` changed of one container.
@@ -165,7 +209,7 @@ impl TaskEvent {
     /// 1970 there, where events have texts.
     pub fn of_description(task: &Value) -> Option<Self> {
         let mut task = task.clone();
-        for key in ["createdAt", "startedAt", "stoppedAt"] {
+        for key in ["createdAt", "pullStartedAt", "startedAt", "stoppedAt"] {
             let instant = instant_of(&task, key).and_then(|instant| instant.format(&Rfc3339).ok());
             if let Some(fields) = task.as_object_mut() {
                 fields.insert(key.to_owned(), instant.map_or(Value::Null, Value::String));
@@ -210,6 +254,11 @@ fn read_instant(text: &str) -> Option<OffsetDateTime> {
 
 fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// What only its cost hangs on is no reason to leave an event unread.
+fn odd_is_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
 /// A time that cannot be read is none: nothing but the order of things hangs on it.

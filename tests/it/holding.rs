@@ -96,11 +96,11 @@ async fn poll_within(deadline: Duration, extra: Value, starts: &[f64]) -> (Deplo
 
 #[tokio::test]
 async fn runs_that_start_after_the_invocation_are_left_to_a_later_one() {
-    let (deployment, runs, report) = poll_within(Duration::from_secs(12), json!({}), &[-1.0, 8.0, 120.0]).await;
+    let (deployment, runs, report) = poll_within(Duration::from_secs(12), json!({}), &[-1.0, 8.0, 180.0]).await;
     let etl = agent(&report, "etl");
     assert_eq!(ids(etl, "launched"), runs[..1], "{report:#}");
     assert!(reason(etl, "deferred", &runs[1]).contains("after this invocation ends"), "{report:#}");
-    assert_eq!(etl["ready"], 2, "the one in two minutes is not even looked for");
+    assert_eq!(etl["ready"], 2, "the one in three minutes is not even looked for");
     assert_eq!(deployment.state_of(&runs[1]), "Scheduled");
     assert!(etl["duration_ms"].as_u64().unwrap() < 5_000, "nobody waits for a run that is left: {report:#}");
 }

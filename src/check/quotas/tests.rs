@@ -90,7 +90,7 @@ fn polls_may_overlap_and_a_public_url_has_concurrency_of_its_own() {
         (&[][..], Ok(1000), None, &[][..]),
         (&[], Ok(2), None, &["PSA703"]),
         (&[("ReservedConcurrency", "5")], Ok(2), None, &[]),
-        (&[("ReservedConcurrency", "1")], Ok(900), None, &["PSA703"]),
+        (&[("ReservedConcurrency", "4")], Ok(900), None, &["PSA703"]),
         (&[], Err(denied()), None, &["PSA799"]),
         (&[("HealthAuthType", "NONE")], Ok(1000), Some(Ok(None)), &["PSA704"]),
         (&[("HealthAuthType", "NONE")], Ok(1000), Some(Ok(Some(5))), &[]),

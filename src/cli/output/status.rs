@@ -140,7 +140,8 @@ mod tests {
     const NOW: OffsetDateTime = datetime!(2026-11-24 12:00:00 UTC);
 
     fn agent(status: Option<Status>, max_polls: Option<u64>) -> AgentFacts {
-        let agent = ConfiguredAgent { enabled: true, poll_interval: Duration::from_mins(1), max_polls };
+        let (poll_interval, hold) = (Duration::from_mins(1), Duration::ZERO);
+        let agent = ConfiguredAgent { enabled: true, poll_interval, hold, max_polls };
         AgentFacts { configuration: Some(agent), configured_at: Some(NOW), status }
     }
 

@@ -9,7 +9,7 @@ fn the_empty_document_is_an_agent_with_every_default() {
     assert!(config.enabled);
     assert_eq!(config.api, "https://api.prefect.io");
     assert_eq!(config.ca_bundle, None);
-    assert_eq!((config.poll_interval.as_secs(), config.prefetch.as_secs()), (60, 60));
+    assert_eq!((config.poll_interval.as_secs(), config.prefetch.as_secs()), (60, 120));
     assert_eq!(config.launch_rate, Some(20.0));
     assert_eq!(config.env_vars, []);
     assert_eq!((config.region_name.clone(), config.assume_role_arn.clone()), (None, None));
@@ -191,8 +191,9 @@ fn null_is_as_good_as_not_written_except_where_it_means_none() {
 }
 
 #[test]
-fn the_look_ahead_follows_the_period() {
-    assert_eq!(good("poll_interval_seconds: 300").prefetch.as_secs(), 300);
+fn the_look_ahead_reaches_from_the_beginning_of_a_minute_to_the_end_of_the_next_polls() {
+    assert_eq!(good("poll_interval_seconds: 300").prefetch.as_secs(), 360);
+    assert_eq!(good("poll_interval_seconds: 86400").prefetch.as_secs(), 86_400);
     assert_eq!(good("poll_interval_seconds: 300\nprefetch_seconds: 30").prefetch.as_secs(), 30);
 }
 

@@ -4,6 +4,7 @@ use super::one;
 use crate::config::{
     AgentConfig, ApiKeyDelivery, Backend, Document, GenerationConfig, LaunchType, Prefect1Config, Rules,
 };
+use crate::costs::prices::{Capacity, Platform, Prices, Rate};
 use crate::ecs_model::{Operation, UnknownMembers, testing};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -29,6 +30,7 @@ pub(super) const KEYS: &[&str] = &[
     "orphan_after_seconds",
     "max_launch_attempts",
     "spot_fallback_after",
+    "prices",
     "backend",
     "tenant_id",
     "labels",
@@ -144,6 +146,29 @@ pub(super) fn agent() -> impl Strategy<Value = AgentConfig> {
 }
 
 prop_compose! {
+    fn prices()(
+        spot in option::of((0.0..=1000.0, 0.0..=1000.0)),
+        arm in option::of((0.0..=1000.0, 0.0..=1000.0)),
+        storage_gb_hour in option::of(0.0..=1000.0),
+    ) -> Prices {
+        let rate = |of, on, (vcpu_hour, gb_hour)| (of, on, Rate { vcpu_hour, gb_hour });
+        let arm = arm.map(|prices| rate(Capacity::Fargate, Platform::LinuxArm, prices));
+        let spot = spot.map(|prices| rate(Capacity::FargateSpot, Platform::LinuxX86, prices));
+        Prices { rates: arm.into_iter().chain(spot).collect(), storage_gb_hour }
+    }
+}
+
+/// Prices as somebody would write them.
+fn written_prices(prices: &Prices) -> Value {
+    let mut written = json!({"storage_gb_hour": prices.storage_gb_hour});
+    for (capacity, platform, Rate { vcpu_hour, gb_hour }) in &prices.rates {
+        let capacity = capacity.name().to_ascii_lowercase();
+        written[capacity] = json!({platform.name(): {"vcpu_hour": vcpu_hour, "gb_hour": gb_hour}});
+    }
+    written
+}
+
+prop_compose! {
     /// What the generations have in common.
     pub(super) fn common()(
         enabled in any::<bool>(),
@@ -160,11 +185,12 @@ prop_compose! {
         max_launch_attempts in 1..=u32::MAX,
         spot_fallback_after in option::of(1..=u32::MAX),
         max_polls in option::of(0..=i64::MAX.unsigned_abs()),
+        prices in option::of(prices()),
     ) -> AgentConfig<()> {
         AgentConfig {
             agent: "etl".to_owned(), enabled, api, ca_bundle, name, poll_interval, prefetch, launch_rate, env_vars,
             region_name, assume_role_arn, api_key_delivery, unknown_members, orphan_after, max_launch_attempts,
-            spot_fallback_after, max_polls, cancel_grace: Duration::from_secs(90), forward_log_lines: 50, generation: (),
+            spot_fallback_after, max_polls, cancel_grace: Duration::from_secs(90), forward_log_lines: 50, prices, generation: (),
         }
     }
 }
@@ -193,6 +219,7 @@ pub(super) fn written_in_common<G>(config: &AgentConfig<G>) -> Map<String, Value
         "max_launch_attempts": config.max_launch_attempts,
         "spot_fallback_after": config.spot_fallback_after,
         "max_polls": config.max_polls,
+        "prices": config.prices.as_ref().map(written_prices),
     });
     let Value::Object(map) = value else { panic!("an object") };
     map

@@ -3,7 +3,7 @@
 use super::{About, RunVerdict, Standing};
 use crate::explain::facts::AgentView;
 use crate::explain::words::relative;
-use crate::health::status::{AgentHealth, AgentStatus, is_recent};
+use crate::health::status::{AgentHealth, AgentStatus, ConfiguredAgent, is_recent};
 use crate::state::polls::advice_when_stopped;
 use time::OffsetDateTime;
 
@@ -20,6 +20,7 @@ impl About<'_> {
         let Some(health) = &agent.health else { return (!agent.config.enabled).then(off) };
         let last =
             |at: Option<OffsetDateTime>| at.map_or_else(|| "never".to_owned(), |at| relative(at, self.facts.now));
+        let patience = ConfiguredAgent::of(&agent.config, agent.max_polls).patience();
         match health.status {
             AgentStatus::Ok | AgentStatus::Starting => None,
             AgentStatus::Disabled => Some(off()),
@@ -36,7 +37,7 @@ impl About<'_> {
                     "wait: the first poll after it takes the run".to_owned(),
                 ))
             }
-            AgentStatus::Failing if is_recent(health.last_poll, agent.config.poll_interval, self.facts.now) => {
+            AgentStatus::Failing if is_recent(health.last_poll, patience, self.facts.now) => {
                 Some((Standing::AgentFailing, failing(name, health), "see the poll function's log".to_owned()))
             }
             AgentStatus::Failing => Some((
