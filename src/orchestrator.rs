@@ -107,6 +107,39 @@ pub trait TaskWatch: Orchestrator {
 
     /// Posts an event, where the API takes events (Prefect 2 and 3).
     fn post_event(&self, event: &Value) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Runs that have been running since before `since`, whoever launched them: a page of them, from the `offset`-th on.
+    /// `None` = this API itself ends runs that give no sign of life (Prefect 1).
+    fn long_running(
+        &self,
+        since: OffsetDateTime,
+        offset: usize,
+    ) -> impl Future<Output = Result<Option<RunningPage>, ApiError>> + Send {
+        let _ = (since, offset);
+        async { Ok(None) }
+    }
+}
+
+/// Some of the runs that have been running for long.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunningPage {
+    /// The runs.
+    pub runs: Vec<RunningRun>,
+    /// So many rows a full page has.
+    pub rows: usize,
+    /// It was full: there may be more.
+    pub is_full: bool,
+}
+
+/// A run whose flow has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningRun {
+    /// Id of the flow run.
+    pub flow_run_id: String,
+    /// Names the state that it is in.
+    pub state_id: String,
+    /// Its `infrastructure_pid`, as far as Prefect knows one.
+    pub pid: Option<String>,
 }
 
 /// A run as it is now, for whoever looks after its task.

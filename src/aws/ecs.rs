@@ -66,6 +66,15 @@ pub struct TaggedTask {
     pub tags: BTreeMap<String, String>,
 }
 
+/// What `DescribeTasks` said of the tasks that it was asked for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DescribedTasks {
+    /// `tasks`, each verbatim.
+    pub tasks: Vec<Value>,
+    /// `failures`: what is said instead, e.g. `MISSING` of a task that the cluster does not know, or no more.
+    pub failures: Vec<Failure>,
+}
+
 /// A task definition as `DescribeTaskDefinition` answers it, in the API's own spelling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DescribedDefinition {
@@ -179,12 +188,14 @@ impl Ecs {
         &self,
         cluster: Option<&str>,
         task_arns: &[String],
-    ) -> Result<Vec<Value>, AwsError> {
+    ) -> Result<DescribedTasks, AwsError> {
         if task_arns.is_empty() {
-            return Ok(Vec::new());
+            return Ok(DescribedTasks::default());
         }
         let body = in_cluster(cluster, json!({"tasks": task_arns}));
-        Ok(list(&exchange!(self.client.describe_tasks(), &body)?, "DescribeTasks", "tasks")?.to_vec())
+        let answer = exchange!(self.client.describe_tasks(), &body)?;
+        let tasks = list(&answer, "DescribeTasks", "tasks")?.to_vec();
+        Ok(DescribedTasks { tasks, failures: failures(&answer, "DescribeTasks")? })
     }
 
     /// `DeregisterTaskDefinition`.
@@ -252,7 +263,7 @@ fn run_task(answer: &Map<String, Value>) -> Result<RunTaskAnswer, AwsError> {
     if tasks.is_empty() && !listed.is_empty() {
         return Err(without_arn("RunTask"));
     }
-    match failures(answer) {
+    match failures(answer, "RunTask") {
         Ok(failures) => Ok(RunTaskAnswer { tasks, failures }),
         Err(_) if !tasks.is_empty() => Ok(RunTaskAnswer { tasks, failures: Vec::new() }),
         Err(error) => Err(error),
@@ -287,10 +298,10 @@ fn list<'a>(answer: &'a Map<String, Value>, operation: &str, key: &str) -> Resul
 }
 
 /// `failures[]`; an entry that says nothing is none.
-fn failures(answer: &Map<String, Value>) -> Result<Vec<Failure>, AwsError> {
+fn failures(answer: &Map<String, Value>, operation: &str) -> Result<Vec<Failure>, AwsError> {
     let listed = match answer.get("failures") {
         None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(_) => list(answer, "RunTask", "failures")?,
+        Some(_) => list(answer, operation, "failures")?,
     };
     let failure = |entry: &Value| {
         let failure = Failure { arn: text(entry, "arn"), reason: text(entry, "reason"), detail: text(entry, "detail") };
@@ -299,7 +310,8 @@ fn failures(answer: &Map<String, Value>) -> Result<Vec<Failure>, AwsError> {
     listed
         .iter()
         .map(|entry| {
-            failure(entry).ok_or_else(|| AwsError::Malformed("RunTask answered a failure that says nothing".into()))
+            failure(entry)
+                .ok_or_else(|| AwsError::Malformed(format!("{operation} answered a failure that says nothing")))
         })
         .collect()
 }

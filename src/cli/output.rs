@@ -117,6 +117,7 @@ fn run_rows(name: &str, agent: &AgentReport) -> Vec<Vec<Cell>> {
         (&agent.deferred, "deferred", Tone::Doubtful),
         (&agent.skipped, "skipped", Tone::Doubtful),
         (&agent.failed, "failed", Tone::Bad),
+        (&agent.died, "died", Tone::Bad),
     ];
     let others = others.into_iter().flat_map(|(runs, outcome, tone)| {
         runs.iter().map(move |run| row(&run.flow_run_id, outcome, tone, &run.reason))

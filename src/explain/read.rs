@@ -93,7 +93,7 @@ pub async fn tasks(
     for (cluster, arns) in &arns {
         let arns: Vec<String> = arns.iter().take(MAX_TASKS).cloned().collect();
         match aws.ecs.describe_tasks_verbatim(Some(cluster), &arns).await {
-            Ok(tasks) => described.extend(tasks),
+            Ok(answer) => described.extend(answer.tasks),
             Err(error) => note(&mut unknown, format!("tasks in {} (ecs:DescribeTasks): {error}", shown(cluster))),
         }
     }

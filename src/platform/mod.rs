@@ -20,7 +20,7 @@ pub mod process;
 pub use launch_identity::{LaunchIdentity, client_token, started_by};
 pub use outcome::{AfterLaunch, LaunchOutcome, TransientCause};
 
-use crate::aws::AwsClients;
+use crate::aws::{AgentAws, AwsClients};
 use crate::config::{AgentConfig, AgentSecrets, Environment, WorkerRules};
 use crate::documents::LocalFiles;
 use crate::flow_run::prefect1::{AgentSettings, FlowRun};
@@ -216,6 +216,13 @@ pub trait Platform: Send + Sync {
     /// told of by events.
     fn ended(&self) -> impl Future<Output = Vec<EndedDeployment>> + Send {
         async { Vec::new() }
+    }
+
+    /// The clients that reach the ECS tasks of a region (`None` = the agent's own), on a platform whose deployments are such
+    /// tasks: events tell of their ends, and polls where no event came.
+    fn task_clients(&self, region: Option<String>) -> impl Future<Output = Option<Arc<AgentAws>>> + Send {
+        let _ = region;
+        async { None }
     }
 
     /// Prefect knows of the end of this deployment: it need not be told again.

@@ -3,6 +3,7 @@
 use super::context::SeenLaunches;
 use super::ended::tell_ended;
 use super::iteration::{Iteration, IterationRules};
+use super::lost::{FoundTasks, LostTasks, OthersRuns};
 use super::plan::Limits;
 use super::report::{AgentReport, ReportBuilder};
 use crate::aws::AwsError;
@@ -88,6 +89,7 @@ pub struct Agent<P, C: Clock + Clone> {
     /// What the last poll wrote down.
     pub(super) status: Mutex<Status>,
     seen: SeenLaunches,
+    others: OthersRuns,
     connected: AtomicBool,
 }
 
@@ -118,6 +120,7 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
             overrides,
             status: Mutex::new(status),
             seen: SeenLaunches::default(),
+            others: OthersRuns::default(),
             connected: AtomicBool::new(false),
         }
     }
@@ -208,7 +211,13 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
         report: &ReportBuilder,
     ) {
         let sides = (prefect, &self.platform, &self.clock);
-        Iteration::new(rules, sides, report, &self.seen).run().await;
+        let end = rules.limits.stop_claiming;
+        let lost = LostTasks { config: &self.config, sides, report, others: &self.others };
+        let before = self.status().tasks;
+        let iteration = Iteration::new(rules, sides, report, &self.seen);
+        let (FoundTasks { dead, looks }, ()) = tokio::join!(lost.find(&before), iteration.run());
+        lock(&self.status).tasks = looks;
+        lost.tell(dead, end).await;
         tell_ended(&self.config.agent, generation, sides, report).await;
     }
 

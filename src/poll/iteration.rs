@@ -210,7 +210,7 @@ impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
 }
 
 /// Whether an API does not know what it was asked, as opposed to trouble that passes.
-fn is_refusal(error: &ApiError) -> bool {
+pub(super) fn is_refusal(error: &ApiError) -> bool {
     match error {
         ApiError::Refused { .. } | ApiError::Malformed(_) => true,
         ApiError::Status { status, .. } => (400..500).contains(status),

@@ -14,6 +14,7 @@
 //! | `tell.rs` | step 4: log, give back, fail |
 //! | `recover.rs` | beside the queue: claims of ours without a task |
 //! | `cancel.rs` | beside the queue: tasks of runs that a user cancelled |
+//! | `lost.rs` | beside it, then after it: tasks that died without an event |
 //! | `ended.rs` | after it: deployments that have ended and of which Prefect may not know |
 //! | `dry_run/` | where requests leave: those that write are recorded instead |
 //! | `report.rs` | what became of each run, kept so that it survives a deadline |
@@ -28,6 +29,7 @@ pub mod dry_run;
 mod ended;
 pub mod iteration;
 mod launch;
+mod lost;
 pub mod plan;
 pub(crate) mod prepare;
 pub(crate) mod recover;

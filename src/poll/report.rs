@@ -55,6 +55,8 @@ pub struct AgentReport {
     pub recovered: Vec<Recovered>,
     /// Runs that a user cancelled, and that are over now.
     pub cancelled: Vec<WithReason>,
+    /// Runs whose task had died without an event, and of which Prefect knows now.
+    pub died: Vec<WithReason>,
     /// Claims of others seen.
     pub foreign_pending: usize,
     /// Requests that were answered with "too many".
@@ -79,8 +81,8 @@ impl AgentReport {
     /// The same without secrets, in all that is said for people.
     #[must_use]
     pub fn without(mut self, redaction: &Redaction) -> Self {
-        let Self { error, deferred, skipped, failed, cancelled, warnings, .. } = &mut self;
-        let reasons = [deferred, skipped, failed, cancelled].into_iter().flatten().map(|run| &mut run.reason);
+        let Self { error, deferred, skipped, failed, cancelled, died, warnings, .. } = &mut self;
+        let reasons = [deferred, skipped, failed, cancelled, died].into_iter().flatten().map(|run| &mut run.reason);
         for text in error.iter_mut().chain(reasons).chain(warnings) {
             *text = redaction.text(std::mem::take(text));
         }
@@ -150,6 +152,8 @@ pub enum RunOutcome {
     Failed(String),
     /// Cancelled by a user, and over now.
     Cancelled(String),
+    /// Its task had died without an event, and Prefect knows now.
+    Died(String),
 }
 
 /// The fates of the runs of one agent's poll, and what else its report says.
@@ -284,6 +288,7 @@ fn add(report: &mut AgentReport, flow_run_id: &str, outcome: RunOutcome) {
         RunOutcome::Recovered { task_arn } if report.launched.iter().any(|launched| launched.task_arn == task_arn) => {}
         RunOutcome::Recovered { task_arn } => report.recovered.push(Recovered { flow_run_id, task_arn }),
         RunOutcome::Cancelled(reason) => report.cancelled.push(WithReason { flow_run_id, reason }),
+        RunOutcome::Died(reason) => report.died.push(WithReason { flow_run_id, reason }),
     }
 }
 

@@ -38,7 +38,7 @@ use crate::http::Http;
 use crate::model::{ApiError, Registration};
 use crate::orchestrator::{
     Batching, Claim, Claimed, DuePage, DueRun, Ending, GiveBack, Mark, Orchestrator, OutstandingClaims, RenderError,
-    RunDescription, RunLog, RunNow, TaskWatch, Watched, Window,
+    RunDescription, RunLog, RunNow, RunningPage, TaskWatch, Watched, Window,
 };
 use crate::panics::lock;
 use crate::platform::WorkPoolType;
@@ -281,6 +281,10 @@ impl Orchestrator for Prefect3 {
 }
 
 impl TaskWatch for Prefect3 {
+    async fn long_running(&self, since: OffsetDateTime, offset: usize) -> Result<Option<RunningPage>, ApiError> {
+        self.long_running(since, offset).await.map(Some)
+    }
+
     async fn watch(&self, flow_run_id: &str) -> Result<Option<Watched<Detail>>, ApiError> {
         self.watch(flow_run_id).await
     }

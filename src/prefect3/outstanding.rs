@@ -3,11 +3,14 @@
 
 use super::claims::ClaimOwner;
 use super::queue::readable;
-use super::requests::{self, PAGE_ROWS};
+use super::requests::{self, PAGE_ROWS, RUNNING_ROWS};
 use super::runs::Row;
 use super::{Detail, Prefect3, lock};
+use crate::clock::in_turn;
 use crate::model::ApiError;
-use crate::orchestrator::{CANCELLED_MEMORY, CancellingRun, ClaimedRun, OutstandingClaims, is_orphan};
+use crate::orchestrator::{
+    CANCELLED_MEMORY, CancellingRun, ClaimedRun, OutstandingClaims, RunningPage, RunningRun, is_orphan,
+};
 use futures_util::future::{join, join_all};
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -56,6 +59,24 @@ impl Prefect3 {
         let is_served = |run: &&Row| self.serves(run);
         let cancelling = cancelling.iter().chain(&cancelled).filter(is_served).filter_map(|run| self.cancelling(run));
         Ok(OutstandingClaims { claimed, foreign, cancelling: cancelling.collect() })
+    }
+
+    /// Runs of the pool that have been running since before `since`, a page of them, the oldest first.
+    pub(super) async fn long_running(&self, since: OffsetDateTime, offset: usize) -> Result<RunningPage, ApiError> {
+        let request = requests::running(self.work_pool(), since, offset);
+        let rows = self.transport.read(&request).await?.list()?;
+        let is_full = rows.len() >= RUNNING_ROWS;
+        let is_old = |run: &Row| {
+            let state = run.state.as_ref().filter(|state| state.kind == "RUNNING");
+            state.and_then(|state| state.timestamp).is_some_and(|at| at <= since)
+        };
+        let running = |run: &Row| RunningRun {
+            flow_run_id: run.id().to_owned(),
+            state_id: run.state_id.clone(),
+            pid: run.pid().map(str::to_owned),
+        };
+        let runs = understood(rows).iter().filter(|run| is_old(run)).map(running).collect();
+        Ok(RunningPage { runs, rows: RUNNING_ROWS, is_full })
     }
 
     /// PENDING and CANCELLING runs of the pool.
@@ -136,14 +157,8 @@ impl Prefect3 {
     }
 
     /// Reads the histories of some of these runs, of others with every poll.
-    async fn told_by_history(&self, mut runs: Vec<Row>, now: OffsetDateTime) -> Vec<(Row, ClaimOwner)> {
-        if runs.len() > MAX_HISTORIES {
-            let polls =
-                u64::try_from(now.unix_timestamp()).unwrap_or_default() / self.config.poll_interval.as_secs().max(1);
-            let first = usize::try_from(polls).unwrap_or_default().wrapping_mul(MAX_HISTORIES) % runs.len();
-            runs.rotate_left(first);
-            runs.truncate(MAX_HISTORIES);
-        }
+    async fn told_by_history(&self, runs: Vec<Row>, now: OffsetDateTime) -> Vec<(Row, ClaimOwner)> {
+        let runs = in_turn(runs, MAX_HISTORIES, now, self.config.poll_interval);
         let looked = runs.into_iter().map(|run| async move {
             let whose = match self.history(run.id()).await {
                 Ok(states) => self.claimant().by_history(run.id(), &states),

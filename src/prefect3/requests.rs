@@ -11,6 +11,9 @@ use time::OffsetDateTime;
 /// Rows of one answer at most: the server's own limit.
 pub(super) const PAGE_ROWS: usize = 200;
 
+/// Runs whose tasks are looked after in one poll: as many as one question to ECS takes.
+pub(super) const RUNNING_ROWS: usize = 100;
+
 /// What stands in a path segment as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -152,6 +155,17 @@ fn by_id(what: &str, ids: &[&str]) -> Value {
 pub(super) fn standing(work_pool: &str, offset: usize) -> ApiRequest {
     let filter = json!({"state": {"type": {"any_": ["PENDING", "CANCELLING"]}}});
     ApiRequest::post("/flow_runs/filter".into(), in_pool(work_pool, &filter, "EXPECTED_START_TIME_ASC", offset))
+}
+
+/// Runs of a pool that run, and were to start before this time; the oldest first, up to [`RUNNING_ROWS`] of them.
+pub(super) fn running(work_pool: &str, before: OffsetDateTime, offset: usize) -> ApiRequest {
+    let before = json!({"before_": python_text::iso_time(before)});
+    let filter = json!({"state": {"type": {"any_": ["RUNNING"]}}, "expected_start_time": before});
+    let mut body = in_pool(work_pool, &filter, "EXPECTED_START_TIME_ASC", offset);
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("limit".to_owned(), RUNNING_ROWS.into());
+    }
+    ApiRequest::post("/flow_runs/filter".into(), body)
 }
 
 /// Runs of a pool that were cancelled and ended since then, the latest first.

@@ -6,6 +6,7 @@ pub mod status;
 pub use crate::model::{ErrorKind, Registration};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -39,9 +40,35 @@ pub struct Status {
     /// Claims that the last poll found whose flow should have begun; `None` = it could not ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outstanding: Option<u64>,
+    /// What polls remember of the tasks that they look after.
+    #[serde(default, skip_serializing_if = "TaskLooks::is_empty")]
+    pub tasks: TaskLooks,
     /// The remembered registration.
     #[serde(default)]
     pub registration: Option<Registration>,
+}
+
+/// What one poll leaves for the next about the tasks of runs that run (Prefect 2 and 3).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TaskLooks {
+    /// So many runs were looked at already in this round over all of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub next: usize,
+    /// Tasks that ECS did not know, by their ids, and when that was seen first (seconds since 1970).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, i64>,
+}
+
+impl TaskLooks {
+    /// Nothing is to be remembered.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// How many runs of a poll went which way.

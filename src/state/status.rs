@@ -85,6 +85,7 @@ pub fn parse(text: &str) -> Status {
         },
         oldest_due: time("oldest_due"),
         outstanding: field(&fields, "outstanding"),
+        tasks: field(&fields, "tasks").unwrap_or_default(),
         registration: field(&fields, "registration"),
     }
 }

@@ -56,6 +56,8 @@ pub enum Cause {
     NoExitCode,
     /// All that counts exited with 0.
     ExitedWithZero,
+    /// Not known any more: ECS has forgotten the task.
+    Forgotten,
 }
 
 /// What is known about a task's end.
@@ -130,6 +132,9 @@ fn had_started(event: &TaskEvent) -> bool {
 /// The order of the questions is part of the answer: what ECS did to the task comes before what became of its containers.
 /// `text`: as [`all_said`].
 fn cause(event: &TaskEvent, counting: &[&Container], text: &str) -> Cause {
+    if event.is_forgotten {
+        return Cause::Forgotten;
+    }
     match event.task.stop_code.as_deref() {
         Some("SpotInterruption") => return Cause::SpotInterruption,
         Some("TerminationNotice" | "InfrastructureHealth") => return Cause::Host,

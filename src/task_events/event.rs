@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 const SOURCE: &str = "aws.ecs";
 const DETAIL_TYPE: &str = "ECS Task State Change";
+const STOPPED: &str = "STOPPED";
 
 /// Why there is nothing to do about an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +39,8 @@ pub struct TaskEvent {
     pub task: EventTask,
     /// The task's tags, where the event was sent again with them: ECS forgets them an hour after the task's end.
     pub tags: Option<BTreeMap<String, String>>,
+    /// Nobody told of it, and ECS has forgotten the task: all that is known is that it has stopped.
+    pub is_forgotten: bool,
 }
 
 /// The member in which an event carries its task's tags. `EventBridge`'s own events have none of that name.
@@ -193,6 +196,7 @@ impl TaskEvent {
             task: EventTask::deserialize(detail)
                 .map_err(|error| Ignored(format!("the event's detail is not of the documented shape: {error}")))?,
             tags: event.get(TAGS).and_then(|tags| BTreeMap::deserialize(tags).ok()),
+            is_forgotten: false,
         })
     }
 
@@ -217,15 +221,30 @@ impl TaskEvent {
         }
         let text = |key: &str| task.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let (task_arn, last_status) = (text("taskArn")?.to_owned(), text("lastStatus")?.to_owned());
+        Some(Self { last_status, ..Self::about(task_arn, EventTask::deserialize(&task).ok()?) })
+    }
+
+    /// Of a task that ECS has forgotten, which it does an hour after a task's end.
+    pub fn of_forgotten(task_arn: &str, cluster_arn: &str, started_by: &str) -> Self {
+        let task = EventTask {
+            cluster_arn: Some(cluster_arn.to_owned()),
+            started_by: Some(started_by.to_owned()),
+            ..EventTask::default()
+        };
+        Self { last_status: STOPPED.to_owned(), is_forgotten: true, ..Self::about(task_arn.to_owned(), task) }
+    }
+
+    /// About a task, without an event.
+    fn about(task_arn: String, task: EventTask) -> Self {
         let part = |number: usize| task_arn.split(':').nth(number).filter(|part| !part.is_empty()).map(str::to_owned);
-        let (region, account) = (part(3), part(4));
-        let task = EventTask::deserialize(&task).ok()?;
-        Some(Self { id: None, time: None, region, account, task_arn, last_status, task, tags: None })
+        let (region, account, last_status) = (part(3), part(4), String::new());
+        let (id, time, tags, is_forgotten) = (None, None, None, false);
+        Self { id, time, region, account, task_arn, last_status, task, tags, is_forgotten }
     }
 
     /// Whether the task has come to its end.
     pub fn is_stopped(&self) -> bool {
-        self.last_status == "STOPPED"
+        self.last_status == STOPPED
     }
 
     /// Whether the task waits for its start, in the states that a worker's observer reports as such.

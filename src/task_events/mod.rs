@@ -1,6 +1,6 @@
 //! What follows from a task's change of state: `task-events` tells Prefect of tasks that died.
 //!
-//! Event → whose task is it → observe the run → decide → perform. All but [`perform`] is pure.
+//! Event → whose task is it → observe the run → decide → perform. All but [`perform`] and [`recorded::look`] is pure.
 //!
 //! | file | question |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | [`diagnosis`] | why did the task end, can it pass, and what helps? |
 //! | [`decision`] | what is to be done about the run? |
 //! | [`observer`] | in which words and as which event, where a Prefect worker's observer has its own? |
+//! | [`recorded`] | what does ECS say of the tasks that Prefect has written down, where no event came? |
 //! | [`perform`] | reads the run and a container's last words, decides, does it |
 
 pub mod decision;
@@ -18,6 +19,7 @@ pub mod event;
 pub mod observer;
 pub mod perform;
 pub mod queue;
+pub mod recorded;
 pub mod task_owner;
 #[cfg(test)]
 mod testing;

@@ -7,8 +7,7 @@ use crate::aws::AwsError;
 use crate::aws::ecs::Ecs;
 use crate::aws::services::Logs;
 use crate::clock::Clock;
-use crate::model::ApiError;
-use crate::model::Generation;
+use crate::model::{ApiError, ClaimedBy, Generation};
 use crate::orchestrator::{Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};
 use crate::platform::ecs::listing::listed_tasks;
 use crate::platform::started_by;
@@ -81,11 +80,7 @@ pub enum PerformError {
 impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
     /// Tells Prefect what the event says; `None` = this agent's Prefect does not know the run.
     pub async fn tell(&self, event: &TaskEvent, owner: &Owner, known: &Known) -> Result<Option<Told>, PerformError> {
-        let mut told = Told {
-            agent: Some(self.agent.to_owned()),
-            flow_run_id: Some(owner.flow_run_id.clone()),
-            ..Told::default()
-        };
+        let mut told = self.nothing_told(owner);
         let mut look = Look::First;
         // Two looks at most: a second one decides for good.
         loop {
@@ -95,22 +90,7 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
             if needed && watched.is_none() && owner.agents.len() > 1 {
                 return Ok(None);
             }
-            let decision = self.decide(event, owner, known, watched.as_ref(), look);
-            told.why = decision.why;
-            let again = decision.actions.iter().find_map(|action| match action {
-                Action::LookAgain(after) => Some(*after),
-                _ => None,
-            });
-            if let Some(watched) = &watched
-                && changes_run(&decision.actions)
-                && let Some(other) = self.other_live_task(event, owner, watched.claimed_place.as_deref()).await?
-            {
-                told.why = format!("another task of the flow run lives: {other}");
-                let rest = decision.actions.into_iter().filter(|action| matches!(action, Action::PostEvent(_)));
-                self.perform(event, Some(watched), rest.collect(), &mut told).await?;
-                return Ok(Some(told));
-            }
-            self.perform(event, watched.as_ref(), decision.actions, &mut told).await?;
+            let again = self.settle(event, owner, known, (watched.as_ref(), look), &mut told).await?;
             let (Some(after), Look::First) = (again, look) else { return Ok(Some(told)) };
             let then = self.clock.now() + after;
             if then >= self.end {
@@ -120,6 +100,51 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
             self.clock.sleep_until(then).await;
             look = Look::Second;
         }
+    }
+
+    /// Tells Prefect of a task of ours that has stopped without an event, so long ago that no last words of its flow are on
+    /// their way; `None` = the run is gone, or its claim is not this agent's. Nothing is posted: that is the event's.
+    pub async fn tell_late(&self, event: &TaskEvent, owner: &Owner) -> Result<Option<Told>, PerformError> {
+        let Some(watched) = self.orchestrator.watch(&owner.flow_run_id).await? else { return Ok(None) };
+        if watched.now.claimed_by != ClaimedBy::Us {
+            return Ok(None);
+        }
+        let mut told = self.nothing_told(owner);
+        self.settle(event, owner, &Known::default(), (Some(&watched), Look::Second), &mut told).await?;
+        Ok(Some(told))
+    }
+
+    fn nothing_told(&self, owner: &Owner) -> Told {
+        let (agent, flow_run_id) = (Some(self.agent.to_owned()), Some(owner.flow_run_id.clone()));
+        Told { agent, flow_run_id, ..Told::default() }
+    }
+
+    /// Decides about the run as it was seen, and does it; after how long it is to be looked at again, if so.
+    async fn settle(
+        &self,
+        event: &TaskEvent,
+        owner: &Owner,
+        known: &Known,
+        (watched, look): (Option<&Watched<O::Detail>>, Look),
+        told: &mut Told,
+    ) -> Result<Option<Duration>, PerformError> {
+        let decision = self.decide(event, owner, known, watched, look);
+        told.why = decision.why;
+        let again = decision.actions.iter().find_map(|action| match action {
+            Action::LookAgain(after) => Some(*after),
+            _ => None,
+        });
+        if let Some(seen) = watched
+            && changes_run(&decision.actions)
+            && let Some(other) = self.other_live_task(event, owner, seen.claimed_place.as_deref()).await?
+        {
+            told.why = format!("another task of the flow run lives: {other}");
+            let rest = decision.actions.into_iter().filter(|action| matches!(action, Action::PostEvent(_)));
+            self.perform(event, watched, rest.collect(), told).await?;
+            return Ok(None);
+        }
+        self.perform(event, watched, decision.actions, told).await?;
+        Ok(again)
     }
 
     fn decide(

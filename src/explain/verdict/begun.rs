@@ -14,11 +14,9 @@ use crate::poll::prepare::{Earlier, decide_on_earlier};
 use crate::poll::recover::{ClaimDeployments, found};
 use crate::task_events::decision::{self, Action, DecisionRules, Look, Observation};
 use crate::task_events::diagnosis::Cause;
+use crate::task_events::recorded::EVENT_PATIENCE;
 use crate::task_events::task_owner::{Owner, Tags};
 use time::OffsetDateTime;
-
-/// An event of a task that stopped longer ago than this does not come any more.
-const EVENT_PATIENCE: time::Duration = time::Duration::minutes(3);
 
 /// What is said of a flow that nobody here need look after.
 const THE_FLOW_ENDS: &str = "the flow itself says how it ends";

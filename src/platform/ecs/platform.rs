@@ -7,7 +7,7 @@ use super::launcher::LaunchRate;
 use super::prefect1::{self, TemplatePlace, template_path};
 use super::request::{definition_problems, run_task_problems, shape_refusal};
 use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3};
-use crate::aws::AwsClients;
+use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
 use crate::config::{Document, DocumentKind, GenerationConfig, WorkerRules, check_document};
 use crate::documents::{DocumentError, LocalFiles, load_document, without_query};
@@ -63,14 +63,23 @@ pub const WORK_POOL: WorkPoolType = WorkPoolType {
 pub struct EcsPlatform<L> {
     launcher: L,
     rules: LaunchRules,
+    /// How tasks are reached that are only looked at.
+    tasks: Option<TaskAccess>,
     /// Templates that are being loaded: runs of one flow share theirs.
     templates: Keyed<SingleFlight<Result<Object, RenderError>>>,
+}
+
+/// The agent's own way to tasks, in whatever region they are.
+struct TaskAccess {
+    aws: Arc<AwsClients>,
+    region: Option<String>,
+    role: Option<String>,
 }
 
 impl<L: Launcher> EcsPlatform<L> {
     /// Launches with this launcher.
     pub fn new(launcher: L, rules: LaunchRules) -> Self {
-        Self { launcher, rules, templates: Keyed::default() }
+        Self { launcher, rules, tasks: None, templates: Keyed::default() }
     }
 
     /// The launch as Prefect's own agent or worker would send it: its key is not delivered yet.
@@ -194,6 +203,11 @@ impl<L: Launcher> Platform for EcsPlatform<L> {
     fn room(&self, deadline: OffsetDateTime) -> Option<usize> {
         self.launcher.room(deadline)
     }
+
+    async fn task_clients(&self, region: Option<String>) -> Option<Arc<AgentAws>> {
+        let TaskAccess { aws, region: own, role } = self.tasks.as_ref()?;
+        Some(aws.for_agent(region.as_deref().or(own.as_deref()), role.as_deref()).await)
+    }
 }
 
 /// What agents deploy with: their own account, and those of runs with credentials of their own.
@@ -206,9 +220,11 @@ impl<C: Clock + Clone + 'static> AgentPlatform<C> for AgentEcs<C> {
         let AgentSetup { config, aws, clock, .. } = agent;
         let own = aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
+        let (region, role) = (config.region_name.clone(), config.assume_role_arn.clone());
+        let tasks = Some(TaskAccess { aws: Arc::clone(aws), region, role });
         let (aws, clock) = (Arc::clone(aws), clock.clone());
         let connect = AwsConnect { aws, own, clock, rate };
-        Ok(Self::new(AccountsLauncher::of_agent(connect), launch_rules(agent).await?))
+        Ok(Self { tasks, ..Self::new(AccountsLauncher::of_agent(connect), launch_rules(agent).await?) })
     }
 
     async fn warm_up(&self) {

@@ -118,6 +118,19 @@ impl Place for LaunchTarget {
     }
 }
 
+impl LaunchTarget {
+    /// ARN of the cluster of a task that a pid with this place names: a name alone would be looked for in whatever account is
+    /// asked. `None` = it is no task of ECS.
+    pub fn cluster_arn(&self, task_arn: &str) -> Option<String> {
+        let (prefix, _) = task_arn.split_once(":task/")?;
+        if cluster_name(task_arn).is_some() || self.cluster.is_empty() {
+            return Some(cluster_of(task_arn));
+        }
+        let is_arn = self.cluster.starts_with("arn:");
+        Some(if is_arn { self.cluster.clone() } else { format!("{prefix}:cluster/{}", self.cluster) })
+    }
+}
+
 /// ARN of the cluster of a task.
 fn cluster_of(task_arn: &str) -> String {
     match task_arn.split_once(":task/") {
@@ -190,6 +203,21 @@ mod pid_tests {
             };
             assert_eq!(place.pid(task_arn), expected);
         }
+    }
+
+    #[test]
+    fn the_cluster_of_a_pid_is_an_arn_in_the_account_of_the_task() {
+        let of = |pid: &str| {
+            let (place, task_arn) = LaunchTarget::of_pid(pid);
+            place.cluster_arn(&task_arn)
+        };
+        for cluster in ["etl", "", "elsewhere", "arn:aws:ecs:eu-west-1:1:cluster/x"] {
+            assert_eq!(of(&format!("{cluster}::{TASK}")).as_deref(), Some(CLUSTER), "the task's own ARN tells");
+        }
+        assert_eq!(of(&format!("etl::{OLD}")).as_deref(), Some(CLUSTER));
+        assert_eq!(of(&format!("{CLUSTER}::{OLD}")).as_deref(), Some(CLUSTER));
+        assert_eq!(of(OLD).as_deref(), Some("arn:aws:ecs:eu-west-1:123456789012:cluster/default"));
+        assert_eq!((of("etl::odd"), of("host:4711")), (None, None));
     }
 
     #[test]

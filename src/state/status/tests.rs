@@ -2,6 +2,7 @@
 use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json as reply};
 use crate::model::{ErrorKind, Registration};
+use crate::state::TaskLooks;
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,7 @@ fn status(settings: Option<Value>) -> Status {
         counts: Counts { ready: 4, launched: 3, deferred: 2, failed: 1 },
         oldest_due: Some(datetime!(2026-11-24 11:58 UTC)),
         outstanding: Some(1),
+        tasks: TaskLooks { next: 100, missing: [("0123456789abcdef0123456789abcdef".to_owned(), 1_795_521_600)].into() },
         registration: Some(Registration {
             agent_id: "a".into(),
             tenant_id: Some("t".into()),

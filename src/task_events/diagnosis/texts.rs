@@ -95,7 +95,8 @@ pub(super) fn can_pass(cause: Cause, reason: &str) -> bool {
         | Cause::Capacity
         | Cause::Network
         | Cause::FailedToStart
-        | Cause::NoExitCode => true,
+        | Cause::NoExitCode
+        | Cause::Forgotten => true,
         Cause::ImagePull => contains_any(reason, &PASSING) || !contains_any(reason, &NO_IMAGE),
         Cause::Secret | Cause::Preparation | Cause::ContainerStart => contains_any(reason, &PASSING),
         // One that never began may find its sidecar well the next time.
@@ -136,6 +137,9 @@ pub(super) fn sentence(cause: Cause, containers: &str, reason: &str) -> String {
         Cause::ExitedWithZero => {
             format!("Container {containers} exited with code 0, but the flow run has not come to an end")
         }
+        Cause::Forgotten => {
+            "The task stopped more than an hour ago without a word to anybody, and ECS does not know any more why".to_owned()
+        }
     };
     match reason.trim().trim_end_matches('.') {
         "" => format!("{what}."),
@@ -163,6 +167,7 @@ pub(super) fn summary(cause: Cause) -> &'static str {
         Cause::ExitCode(_) => "Container failed",
         Cause::NoExitCode => "Task ended from outside",
         Cause::ExitedWithZero => "Container ended before its flow run",
+        Cause::Forgotten => "Task forgotten by ECS",
     }
 }
 
@@ -210,6 +215,10 @@ pub(super) fn remedy(cause: Cause) -> &'static str {
             "Code 137 means killed: most often by too little memory. The container's log tells how far it came."
         }
         Cause::ExitCode(_) => "The container's log tells why.",
+        Cause::Forgotten => {
+            "The container's log, if it has one, tells how far it came; run the flow again. See why no event of the task's \
+             end came through: the rules of the stack, and the function task-events."
+        }
         Cause::ExitedWithZero => {
             "The container's log tells why; check the command and that the container reaches the Prefect API to its end."
         }

@@ -71,6 +71,8 @@ calls! {
     Standing: Prefect, true, true;
     /// Prefect 3: runs that were cancelled a short while ago.
     Cancelled: Prefect, false, true;
+    /// Prefect 3: runs that have been running for long.
+    Running: Prefect, false, true;
     /// Prefect 3: all states of a run.
     History: Prefect, false, true;
     /// Prefect 3: flows and deployments, many at once.
@@ -249,6 +251,7 @@ fn of_prefect3(operation: &str, json: impl Fn() -> Value) -> Call {
             match filter["state"]["type"]["any_"][0].as_str() {
                 None => Call::Look,
                 Some("CANCELLED") => Call::Cancelled,
+                Some("RUNNING") => Call::Running,
                 Some(_) => Call::Standing,
             }
         }

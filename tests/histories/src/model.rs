@@ -17,7 +17,7 @@ pub enum Standing {
     Fine,
     /// It has a task that lives, but will come to harm.
     Doomed,
-    /// Others have to go on: its claim is not ours, or it died while it ran and no event told so.
+    /// Others have to go on: its claim is not ours, or it died while it ran and nobody knows of its task.
     Others,
     /// It is due, claimed by us, or to be cancelled, and nothing goes on.
     Open(String),
@@ -38,6 +38,8 @@ pub fn clean_polls() -> u64 {
         Duration::from_mins(10),
         Duration::from_mins(20),
         Duration::from_secs(45 + 60),
+        Duration::from_mins(15),
+        INTERVAL,
     ];
     let steps = u64::try_from(ways.len()).unwrap_or(u64::MAX);
     ways.iter().sum::<Duration>().as_secs().div_ceil(INTERVAL.as_secs()) + steps
@@ -75,6 +77,8 @@ pub fn standing(world: &World, run: RunId, now: OffsetDateTime, cancelled_since:
             (true, Some(_)) => open("task runs due"),
             // What has task runs that run Lazarus leaves to the zombie killer, which the fake has not.
             (true, None) if world.revives() && !world.has_running_task_run(run) => open("running, without a task"),
+            // Polls look after what this agent has claimed, as long as somebody knows of its task.
+            (true, None) if world.is_looked_after(run) => open("running, and its task is dead"),
             (true, None) => Standing::Others,
         }),
     }

@@ -292,6 +292,27 @@ impl World {
         self.of_run(run, marked, |_| true).unwrap_or_default()
     }
 
+    /// Whether polls tell what becomes of a running run: this agent has claimed it, and its task is written down, or is ours
+    /// and still listed (Prefect 3).
+    pub fn is_looked_after(&self, run: RunId) -> bool {
+        let now = self.fakes.lock().now();
+        let claimed = |run: &prefect3::FlowRun| {
+            let claim = run.states.iter().rev().find(|state| state.name == "Pending");
+            let pid = run.infrastructure_pid.clone();
+            claim.is_some_and(|claim| states::held3(claim).is_ours).then_some(pid)
+        };
+        let Some(pid) = self.of_run(run, |_| None, claimed).flatten() else { return false };
+        let newest = self.tasks_of(run).filter(|task| task.is_ours).max_by_key(|task| task.created_at);
+        let Some(newest) = newest else { return false };
+        let state = self.fakes.lock();
+        let stopped_at = state.ecs.tasks.iter().find(|task| task.arn == newest.arn).and_then(|task| task.stopped_at);
+        match pid {
+            Some(pid) => pid.ends_with(&newest.arn),
+            // Nobody looks for it in another cluster than that of the claim, or when ECS has forgotten it.
+            None => stopped_at.is_some_and(|at| now - at < time::Duration::minutes(40)),
+        }
+    }
+
     /// Whether a limit keeps this run from being claimed, as long as others go on.
     pub fn is_limited(&self, run: RunId) -> bool {
         let state = self.fakes.lock();

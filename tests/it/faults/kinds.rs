@@ -14,8 +14,8 @@ pub(crate) struct Asked {
 
 /// Operations that serve several purposes, and what tells them in a body. The first that is there counts.
 const ABOUT: [(&str, &[&str]); 3] = [
-    // Runs that were cancelled a while ago, that stand, that are read by their ids.
-    ("flow_runs/filter", &["end_time", "CANCELLING", "\"id\""]),
+    // Runs that were cancelled a while ago, that stand, that have run for long, that are read by their ids.
+    ("flow_runs/filter", &["end_time", "CANCELLING", "RUNNING", "\"id\""]),
     ("set_state", &["\"PENDING\"", "\"SCHEDULED\"", "\"CANCELLED\""]),
     ("PutParameter", &["/polls", "/status"]),
 ];

@@ -161,6 +161,7 @@ async fn whatever_goes_wrong_with_prefect_3_every_run_gets_its_one_task() {
         "read_work_pool",
         "flow_runs/filter end_time",
         "flow_runs/filter CANCELLING",
+        "flow_runs/filter RUNNING",
         "flow_runs/filter id",
         "flows/filter",
         "deployments/filter",

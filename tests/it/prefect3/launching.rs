@@ -58,7 +58,7 @@ async fn an_idle_poll_asks_everything_at_once() {
     let asked = scene.deployment.world.requests("prefect3", "*").split_off(before);
     let operations: BTreeSet<_> = asked.iter().map(|request| request.operation.as_str()).collect();
     let expected = ["flow_runs/filter", "get_scheduled_flow_runs", "heartbeat", "read_work_pool"];
-    assert_eq!((operations, asked.len()), (expected.into(), 5));
+    assert_eq!((operations, asked.len()), (expected.into(), 6));
     let last_asked = asked.iter().map(|request| request.at_ms).fold(0.0, f64::max);
     let first_answered = asked.iter().filter_map(|request| request.answered_ms).fold(f64::MAX, f64::min);
     assert!(last_asked < first_answered, "one round trip: {asked:#?}");

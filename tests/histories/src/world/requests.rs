@@ -45,6 +45,10 @@ struct Proposal {
     own_version: i64,
 }
 
+fn is_of_running_run3(generation: Generation, before: &Phase) -> bool {
+    generation == Generation::Three && matches!(before, Phase::Running(_))
+}
+
 impl World {
     /// `RunTask` is about to be sent.
     pub fn is_to_run(&mut self, actor: ActorId, body: &[u8], now: OffsetDateTime) {
@@ -225,7 +229,8 @@ impl World {
             // What was given back before keeps its mark.
             Call::GiveBack if self.is_put_back(run, &state) => return,
             Call::GiveBack => Write::GiveBack { token },
-            Call::Fail if self.tellers.contains(&arrival.actor) => {
+            // A run that runs is ended only because its task is dead.
+            Call::Fail if self.tellers.contains(&arrival.actor) || is_of_running_run3(self.generation, &before) => {
                 // Tasks are looked for where the dead one was and where the newest claim went, not wherever the agent
                 // launched before. The turn of a worker, which names no turns, ends with its own task.
                 let newest = self.tasks_of(run).max_by_key(|task| task.created_at).filter(|task| task.is_ours);

@@ -56,7 +56,7 @@ pub(super) fn phase3(run: &Run3) -> Phase {
     }
 }
 
-fn held3(state: &RunState) -> Held {
+pub(super) fn held3(state: &RunState) -> Held {
     let token = state.details.transition_id.clone().unwrap_or_default();
     Held { token, is_ours: state.data[Mark::KEY].is_object() }
 }
