@@ -2,6 +2,7 @@
 //! Markdown.
 #![allow(clippy::doc_markdown, rustdoc::bare_urls)]
 
+pub use super::costs::CostsArgs;
 pub use super::init::args::{AgentFlags, InitArgs};
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
@@ -146,6 +147,19 @@ prefect-serverless-agent check --root /psa/prod        # a deployed stack\n  \
             prefect-serverless-agent redrive --root /psa/prod --json | jq '.queues[].events'"
     )]
     Redrive(RedriveArgs),
+    /// Add up what the runs of a deployment cost
+    #[command(
+        long_about = "What Fargate bills for the tasks that have stopped: their CPU, memory and storage beyond 20 GB, from the \
+            pull of the images to the end, a minute at least. List prices, which this program knows for some regions, or those \
+            that the key `prices` of an agent's configuration says; Fargate Spot and Windows have only the latter. Public \
+            addresses, logs, traffic, discounts and taxes are not in it.\n\n\
+            The numbers are in the log of the function task-events. CloudWatch Logs Insights reads it, at 0.005 USD per GB.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent costs --root /psa/prod\n  \
+            prefect-serverless-agent costs --root /psa/prod --by flow --since 24h\n  \
+            prefect-serverless-agent costs --root /psa/prod --json | jq .total.estimated_cost"
+    )]
+    Costs(CostsArgs),
     /// Runs one flow run's process and writes down how it ended: what `start --platform process` starts
     #[command(name = crate::platform::process::SUPERVISE, hide = true)]
     Supervise {

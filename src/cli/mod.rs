@@ -14,12 +14,14 @@
 //! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
 //! | `terminal.rs` | questions to whoever sits there; a key is typed unseen |
 //! | `redrive.rs` | `prefect-serverless-agent redrive`: what could not be told is told once more |
+//! | `costs.rs` | `prefect-serverless-agent costs`: what the runs of a deployment cost |
 //! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
 //! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
 
 pub mod args;
 mod bundle;
 mod check;
+mod costs;
 mod explain;
 mod init;
 mod output;
@@ -127,6 +129,10 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Redrive(args) => {
             telemetry::init_terminal(&environment, json, "warn", &redaction);
             redrive::redrive(&args, json, environment, &redaction).await
+        }
+        Command::Costs(args) => {
+            telemetry::init_terminal(&environment, json, "warn", &redaction);
+            costs::costs(&args, json, environment, &redaction).await
         }
         Command::Check(args) => {
             telemetry::init_terminal(&environment, json, "error", &redaction);

@@ -1,5 +1,6 @@
 //! Pure: what people read: a report as a table, what a dry run found, what to do about an error.
 
+pub(super) mod costs;
 pub(super) mod explain;
 pub(super) mod status;
 

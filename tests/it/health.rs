@@ -96,7 +96,7 @@ async fn every_agent_is_told_for_itself_and_one_failing_fails_the_page() {
 
 #[tokio::test]
 async fn a_last_success_too_long_ago_is_failing() {
-    let deployment = Deployment::with_agent(json!({"poll_interval_seconds": 1})).await;
+    let deployment = Deployment::with_agent(json!({"poll_interval_seconds": 1, "prefetch_seconds": 0})).await;
     deployment.poll().await;
     assert_eq!(health(&deployment).await.0, 200);
     tokio::time::sleep(std::time::Duration::from_millis(3500)).await;

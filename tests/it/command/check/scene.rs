@@ -24,6 +24,9 @@ pub(in crate::command) const DEAD_LETTERS: &str =
 pub(in crate::command) const FAILURES: &str =
     "https://sqs.us-east-1.amazonaws.com/123456789012/psa-task-events-failures";
 
+/// The log of the function `task-events`.
+pub(in crate::command) const LOG_GROUP: &str = "/aws/lambda/psa-task-events";
+
 /// Id of what hands the queue's messages to the function.
 pub(in crate::command) const MAPPING: &str = "1f2e3d4c-0000-4000-8000-123456789abc";
 
@@ -159,6 +162,7 @@ impl Scene {
                 resource("TaskEventsQueue", "AWS::SQS::Queue", QUEUE),
                 resource("TaskEventsDeadLetters", "AWS::SQS::Queue", DEAD_LETTERS),
                 resource("TaskEventsFailures", "AWS::SQS::Queue", FAILURES),
+                resource("TaskEventsLogGroup", "AWS::Logs::LogGroup", LOG_GROUP),
                 resource("PollRole", "AWS::IAM::Role", "psa-PollRole-1"),
                 resource("TaskEventsRole", "AWS::IAM::Role", "psa-TaskEventsRole-1"),
             ]

@@ -1,4 +1,6 @@
-//! CloudWatch Logs: streams that are read with `GetLogEvents`.
+//! CloudWatch Logs: streams that are read with `GetLogEvents`, and queries over them.
+
+mod insights;
 
 use crate::{
     World,
@@ -19,6 +21,8 @@ const PAGE: usize = 10_000;
 pub struct Logs {
     /// Streams by group.
     groups: HashMap<(Scope, String), HashMap<String, Vec<Event>>>,
+    /// Queries of Logs Insights by id.
+    queries: HashMap<String, insights::Query>,
 }
 
 /// A line.
@@ -108,9 +112,12 @@ pub fn handle(world: &World, scope: &Scope, operation: &str, body: &Bytes) -> Re
     let Ok(input) = serde_json::from_slice::<Value>(body) else {
         return aws_json(Err(ServiceError::new("SerializationException", "")));
     };
-    let State { logs, .. } = &*world.lock();
+    let State { logs, .. } = &mut *world.lock();
     aws_json(match operation {
         "GetLogEvents" => logs.get_log_events(scope, &input),
+        "StartQuery" => logs.start_query(scope, &input),
+        "GetQueryResults" => logs.query_results(&input),
+        "StopQuery" => logs.stop_query(&input),
         "DescribeLogGroups" => Ok(logs.describe_groups(scope, &input)),
         _ => Err(ServiceError::new("UnknownOperationException", "")),
     })
