@@ -11,7 +11,7 @@ use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
 use crate::config::{AgentConfig, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load};
 use crate::model::Generation as Watched;
-use crate::panics::caught;
+use crate::panics::{caught, lock};
 use crate::prefect3::version_of;
 use crate::redaction::Redaction;
 use crate::task_events::decision::DecisionRules;
@@ -19,6 +19,7 @@ use crate::task_events::event::{self, Ignored, NotAnEvent, TaskEvent};
 use crate::task_events::perform::{Known, Performer, Told};
 use crate::task_events::queue::messages;
 use crate::task_events::task_owner::{self, Owner, OwnerCandidate};
+use crate::telemetry::metrics::Metric;
 use answer::answer_to_all;
 use apis::{Api, Apis};
 use futures_util::future::join_all;
@@ -49,6 +50,20 @@ pub struct TaskEventsFunction<C> {
     redaction: Redaction,
     agents: Mutex<Option<Agents>>,
     apis: Apis<C>,
+    measured: std::sync::Mutex<Vec<Measured>>,
+}
+
+/// A value of a metric that an event told of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The agent whose run it was.
+    pub agent: Option<String>,
+    /// What was measured.
+    pub metric: Metric,
+    /// The value, in the metric's unit.
+    pub value: f64,
+    /// When it was so.
+    pub at: OffsetDateTime,
 }
 
 /// The configured agents, and when they were read.
@@ -88,7 +103,16 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// Reads nothing yet. `redaction` comes to know all secrets that are read.
     pub fn new(root: Root, aws: Arc<AwsClients>, environment: Environment, clock: C, redaction: Redaction) -> Self {
         let apis = Apis::new(root.clone(), Arc::clone(&aws), clock.clone(), redaction.clone());
-        Self { root, aws, environment, clock, redaction, agents: Mutex::default(), apis }
+        Self {
+            root,
+            aws,
+            environment,
+            clock,
+            redaction,
+            agents: Mutex::default(),
+            apis,
+            measured: std::sync::Mutex::default(),
+        }
     }
 
     /// Handles what the function is given: a batch of the queue, an event, or envelopes with some. An event of a task that
@@ -191,9 +215,34 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             return Err(trouble);
         }
         let event = &event.event;
+        self.measure(event, &told);
         self.deregister(event, &known, &agents.all, &mut told).await;
-        tracing::info!(task_arn = event.task_arn, status = event.last_status, told = %serde_json::json!(told), "task event");
+        tracing::info!(
+            task_arn = event.task_arn,
+            status = event.last_status,
+            agent = told.agent,
+            flow_run_id = told.flow_run_id,
+            // For queries; what was done is one of few words.
+            done = if told.done.is_empty() { "nothing".to_owned() } else { told.done.join(", ") },
+            due_to_running_ms = told.due_to_running_ms,
+            told = %serde_json::json!(told),
+            "task event"
+        );
         Ok(told)
+    }
+
+    /// What was measured since this was asked last.
+    pub fn take_measured(&self) -> Vec<Measured> {
+        std::mem::take(&mut *lock(&self.measured))
+    }
+
+    /// Keeps what an event that was told says in figures, for the metrics.
+    fn measure(&self, event: &TaskEvent, told: &Told) {
+        let measured = |metric, value, at| Measured { agent: told.agent.clone(), metric, value, at };
+        let due_to_running = event.task.started_at.zip(told.due_to_running_ms);
+        lock(&self.measured).extend(due_to_running.map(|(started_at, milliseconds)| {
+            measured(Metric::DueToRunning, Duration::from_millis(milliseconds).as_secs_f64(), started_at)
+        }));
     }
 
     /// Whose task it is, and what its tags are where somebody needs them.

@@ -14,6 +14,7 @@ fn status(settings: Option<Value>) -> Status {
         polls: 12,
         stopped: true,
         error: Some(ErrorKind::ApiUnreachable),
+        failing_since: Some(datetime!(2026-11-24 11:58:00 UTC)),
         maintenance_until: Some(datetime!(2026-11-24 12:10 UTC)),
         counts: Counts { ready: 4, launched: 3, deferred: 2, failed: 1 },
         oldest_due: Some(datetime!(2026-11-24 11:58 UTC)),
