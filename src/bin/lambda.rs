@@ -14,7 +14,7 @@ use prefect_serverless_agent::health::UrlEvent;
 use prefect_serverless_agent::platform::ecs::AgentEcs;
 use prefect_serverless_agent::poll::{Deployment, Invocation, Source};
 use prefect_serverless_agent::redaction::Redaction;
-use prefect_serverless_agent::telemetry;
+use prefect_serverless_agent::telemetry::{self, metrics::MetricScope};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -52,16 +52,20 @@ async fn run(environment: Environment, redaction: Redaction) -> Result<(), lambd
     let aws = Arc::new(AwsClients::from_env(&environment)?);
     match handler {
         Handler::Poll => {
+            let metrics = MetricScope::new(root.as_str(), &environment);
             let deployment =
                 Deployment::new(Source::Parameters(root), environment, aws, SystemClock, redaction.clone());
             if tokio::time::timeout(WARM_UP, deployment.warm_up()).await.is_err() {
                 tracing::warn!("warm-up took too long; the first poll goes on without");
             }
-            lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| poll(&deployment, event, &redaction))).await
+            let function = (&deployment, &metrics);
+            lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| poll(function, event, &redaction))).await
         }
         Handler::TaskEvents => {
+            let metrics = MetricScope::new(root.as_str(), &environment);
             let function = TaskEventsFunction::new(root, aws, environment, SystemClock, redaction.clone());
-            lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| task_event(&function, event, &redaction))).await
+            let function = (&function, &metrics);
+            lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| task_event(function, event, &redaction))).await
         }
         Handler::Health => {
             let function = HealthFunction::new(root, aws, environment, SystemClock, redaction.clone());
@@ -80,17 +84,17 @@ async fn run(environment: Environment, redaction: Redaction) -> Result<(), lambd
 }
 
 async fn poll(
-    deployment: &Deployment<AgentEcs<SystemClock>, SystemClock>,
+    (deployment, metrics): (&Deployment<AgentEcs<SystemClock>, SystemClock>, &MetricScope),
     event: LambdaEvent<Value>,
     redaction: &Redaction,
 ) -> Answered {
     let invocation = Invocation { request_id: event.context.request_id.clone(), deadline: deadline(&event.context) };
     let polled = async {
-        let report = handle(deployment, &event.payload, &invocation, &SystemClock).await?;
-        for line in log_lines(deployment, &report, &SystemClock) {
+        let polled = handle(deployment, &event.payload, &invocation, &SystemClock).await;
+        for line in log_lines(metrics, &polled, SystemClock.now()) {
             telemetry::log_line(redaction, &line);
         }
-        answer(&report)
+        answer(&polled?)
     };
     // Boxed: it is large, and waits for its event as long as the process lives.
     Box::pin(guarded(redaction, polled)).await.map_err(diagnostic)
@@ -117,13 +121,20 @@ async fn checked(root: &Root, aws: &Arc<AwsClients>, event: LambdaEvent<Value>, 
 
 /// An error is what Lambda delivers again.
 async fn task_event(
-    function: &TaskEventsFunction<SystemClock>,
+    (function, metrics): (&TaskEventsFunction<SystemClock>, &MetricScope),
     event: LambdaEvent<Value>,
     redaction: &Redaction,
 ) -> Answered {
     let deadline = deadline(&event.context);
     let told = async {
-        Box::pin(function.handle(&event.payload, deadline)).await.map(|told| json!(told)).map_err(InvocationError::from)
+        let told = Box::pin(function.handle(&event.payload, deadline)).await;
+        // Also of an invocation that failed: what it told of is not told again.
+        for measured in function.take_measured() {
+            for line in metrics.of_task(measured.agent.as_deref(), measured.metric, measured.value, measured.at) {
+                telemetry::log_line(redaction, &line);
+            }
+        }
+        told.map(|told| json!(told)).map_err(InvocationError::from)
     };
     guarded(redaction, told).await.map_err(diagnostic)
 }

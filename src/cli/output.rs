@@ -255,8 +255,14 @@ mod tests {
     use crate::poll::report::{LaunchedRun, WithReason};
 
     fn example() -> Report {
-        let launched = vec![LaunchedRun { flow_run_id: "run-1".into(), task_arn: "arn:task".into(), adopted: false }];
-        let failed = vec![WithReason { flow_run_id: "run-22".into(), reason: "no\nsuch \x1b[31mimage".into() }];
+        let launched = vec![LaunchedRun {
+            flow_run_id: "run-1".into(),
+            task_arn: "arn:task".into(),
+            adopted: false,
+            late_ms: None,
+        }];
+        let failed =
+            vec![WithReason { flow_run_id: "run-22".into(), reason: "no\nsuch \x1b[31mimage".into(), late_ms: None }];
         let etl =
             AgentReport { ok: true, poll: 12, ready: 2, launched, failed, duration_ms: 84, ..AgentReport::default() };
         let bad = AgentReport { error_kind: Some(ErrorKind::ApiUnreachable), ..AgentReport::default() };

@@ -284,7 +284,8 @@ mod tests {
     }
 
     fn working() -> Result<Report, PollError> {
-        let launched = vec![LaunchedRun { flow_run_id: "r".into(), task_arn: "t".into(), adopted: false }];
+        let launched =
+            vec![LaunchedRun { flow_run_id: "r".into(), task_arn: "t".into(), adopted: false, late_ms: None }];
         polled(AgentReport { ok: true, launched, ..AgentReport::default() })
     }
 
@@ -313,7 +314,8 @@ mod tests {
 
     #[test]
     fn a_run_that_stays_due_does_not_keep_the_loop_hot() {
-        let deferred = vec![WithReason { flow_run_id: "r".into(), reason: "its task still runs".into() }];
+        let deferred =
+            vec![WithReason { flow_run_id: "r".into(), reason: "its task still runs".into(), late_ms: None }];
         let waiting = polled(AgentReport { ok: true, ready: 1, deferred, ..AgentReport::default() });
         assert_eq!(Idle::default().after(&waiting).pause(), Duration::from_millis(500));
     }

@@ -4,11 +4,14 @@ use super::InvocationError;
 use crate::clock::{Clock, after};
 use crate::platform::ecs::AgentEcs;
 use crate::poll::{Deployment, Invocation, PollError, Report, Selection};
-use crate::telemetry::embedded_metrics;
+use crate::telemetry::metrics::MetricScope;
 use serde_json::{Value, json};
 use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
+
+/// The `errorType` of an event that asks for something that there is not.
+const BAD_EVENT: &str = "BadEvent";
 
 /// The furthest that `not_before` may be away: a poll that waits is paid for.
 const MOST_HELD: Duration = Duration::from_secs(10);
@@ -21,7 +24,7 @@ pub async fn handle<C: Clock + Clone + 'static>(
     invocation: &Invocation,
     clock: &impl Clock,
 ) -> Result<Report, InvocationError> {
-    let bad = |message| InvocationError::new("BadEvent", message);
+    let bad = |message| InvocationError::new(BAD_EVENT, message);
     let selection = selection(event).map_err(bad)?;
     if let Some(begin) = not_before(event, clock.now()).map_err(bad)? {
         clock.sleep_until(begin).await;
@@ -37,28 +40,29 @@ pub fn answer(report: &Report) -> Result<Value, InvocationError> {
     if report.ok() { Ok(text) } else { Err(InvocationError::logged("PollFailed", text.to_string())) }
 }
 
-/// The lines that a poll leaves in the log: its report, and the metrics of each agent.
+/// The lines that a poll leaves in the log: its report and its metrics, also where nothing could be polled.
 ///
 /// Lambda reads `timestamp` and `level` of a JSON line: without both, or with a time in another format than RFC 3339, a
 /// line counts as INFO, whatever its level says.
-pub fn log_lines<C: Clock + Clone + 'static>(
-    deployment: &Deployment<AgentEcs<C>, C>,
-    report: &Report,
-    clock: &impl Clock,
-) -> Vec<Value> {
-    let metrics = |(agent, report): (&String, _)| embedded_metrics(deployment.name(), agent, report, clock.now());
+pub fn log_lines(metrics: &MetricScope, polled: &Result<Report, InvocationError>, now: OffsetDateTime) -> Vec<Value> {
+    let report = match polled {
+        Ok(report) => report,
+        // The caller's mistake is none of the deployment's.
+        Err(failure) if failure.error_type == BAD_EVENT => return Vec::new(),
+        Err(_) => return metrics.of_no_poll(now),
+    };
     let level = if report.ok() { "INFO" } else { "ERROR" };
     // Formatting fails for years beyond 9999 only.
-    let now = clock.now().to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default();
-    let line = json!({"timestamp": now, "level": level, "message": "poll ended", "report": report});
-    std::iter::once(line).chain(report.agents.iter().map(metrics)).collect()
+    let time = now.to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default();
+    let line = json!({"timestamp": time, "level": level, "message": "poll ended", "report": report});
+    std::iter::once(line).chain(metrics.of_poll(report, now)).collect()
 }
 
 fn failure(error: &PollError) -> InvocationError {
     let error_type = match error {
         PollError::Parameters { .. } | PollError::Deadline(_) => "PollFailed",
         PollError::NoAgents(_) => "ConfigurationError",
-        PollError::UnknownAgent(_) => "BadEvent",
+        PollError::UnknownAgent(_) => BAD_EVENT,
     };
     InvocationError::new(error_type, error.to_string())
 }

@@ -10,9 +10,9 @@ use crate::aws::ecs::TaggedTask;
 use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
 use crate::config::{AgentConfig, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load};
-use crate::costs::{Names, estimate};
+use crate::costs::{Estimate, Names, NoEstimate, estimate};
 use crate::model::Generation as Watched;
-use crate::panics::caught;
+use crate::panics::{caught, lock};
 use crate::prefect3::version_of;
 use crate::redaction::Redaction;
 use crate::task_events::decision::DecisionRules;
@@ -20,6 +20,7 @@ use crate::task_events::event::{self, Ignored, NotAnEvent, TaskEvent};
 use crate::task_events::perform::{Known, Performer, Told};
 use crate::task_events::queue::messages;
 use crate::task_events::task_owner::{self, Owner, OwnerCandidate};
+use crate::telemetry::metrics::Metric;
 use answer::answer_to_all;
 use apis::{Api, Apis};
 use futures_util::future::join_all;
@@ -50,6 +51,20 @@ pub struct TaskEventsFunction<C> {
     redaction: Redaction,
     agents: Mutex<Option<Agents>>,
     apis: Apis<C>,
+    measured: std::sync::Mutex<Vec<Measured>>,
+}
+
+/// A value of a metric that an event told of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The agent whose run it was.
+    pub agent: Option<String>,
+    /// What was measured.
+    pub metric: Metric,
+    /// The value, in the metric's unit.
+    pub value: f64,
+    /// When it was so.
+    pub at: OffsetDateTime,
 }
 
 /// The configured agents, and when they were read.
@@ -89,7 +104,16 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// Reads nothing yet. `redaction` comes to know all secrets that are read.
     pub fn new(root: Root, aws: Arc<AwsClients>, environment: Environment, clock: C, redaction: Redaction) -> Self {
         let apis = Apis::new(root.clone(), Arc::clone(&aws), clock.clone(), redaction.clone());
-        Self { root, aws, environment, clock, redaction, agents: Mutex::default(), apis }
+        Self {
+            root,
+            aws,
+            environment,
+            clock,
+            redaction,
+            agents: Mutex::default(),
+            apis,
+            measured: std::sync::Mutex::default(),
+        }
     }
 
     /// Handles what the function is given: a batch of the queue, an event, or envelopes with some. An event of a task that
@@ -192,9 +216,33 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             return Err(trouble);
         }
         let event = &event.event;
+        let config = config_of(&agents.all, told.agent.as_deref().unwrap_or_default());
+        // Of an agent's own tasks that have stopped.
+        let cost = config.filter(|_| event.is_stopped()).map(|config| estimate(event, config.prices.as_ref()));
+        let cost = cost.as_ref().map(Result::as_ref);
+        self.measure(event, &told, cost.and_then(Result::ok));
         self.deregister(event, &known, &agents.all, &mut told).await;
-        log_event(event, &known, &told, config_of(&agents.all, told.agent.as_deref().unwrap_or_default()));
+        log_event(event, &known, &told, (config, cost));
         Ok(told)
+    }
+
+    /// What was measured since this was asked last.
+    pub fn take_measured(&self) -> Vec<Measured> {
+        std::mem::take(&mut *lock(&self.measured))
+    }
+
+    /// Keeps what an event that was told says in figures, for the metrics.
+    fn measure(&self, event: &TaskEvent, told: &Told, cost: Option<&Estimate>) {
+        let measured = |metric, value, at| Measured { agent: told.agent.clone(), metric, value, at };
+        let due_to_running = event.task.started_at.zip(told.due_to_running_ms).map(|(started_at, milliseconds)| {
+            measured(Metric::DueToRunning, Duration::from_millis(milliseconds).as_secs_f64(), started_at)
+        });
+        let cost = event
+            .task
+            .stopped_at
+            .zip(cost)
+            .map(|(stopped_at, cost)| measured(Metric::EstimatedCost, cost.usd(), stopped_at));
+        lock(&self.measured).extend(due_to_running.into_iter().chain(cost));
     }
 
     /// Whose task it is, and what its tags are where somebody needs them.
@@ -374,9 +422,13 @@ fn ignore(ignored: &Ignored) -> Told {
 
 /// The line of the log that says what came of an event. Where the task has stopped it says what the task cost, with the names
 /// by which that is added up (see [`crate::costs::query`]).
-fn log_event(event: &TaskEvent, known: &Known, told: &Told, config: Option<&AgentConfig>) {
-    let cost = config.filter(|_| event.is_stopped()).map(|config| estimate(event, config.prices.as_ref()));
-    let usage = cost.as_ref().and_then(|cost| Some(&cost.as_ref().ok()?.usage));
+fn log_event(
+    event: &TaskEvent,
+    known: &Known,
+    told: &Told,
+    (config, cost): (Option<&AgentConfig>, Option<Result<&Estimate, &NoEstimate>>),
+) {
+    let usage = cost.and_then(|cost| Some(&cost.ok()?.usage));
     let names = config.map(|config| match &config.generation {
         GenerationConfig::One(_) => Names::of(event, &known.tags, None),
         GenerationConfig::Three(three) => Names::of(event, &known.tags, Some(&three.work_pool)),
@@ -388,11 +440,14 @@ fn log_event(event: &TaskEvent, known: &Known, told: &Told, config: Option<&Agen
         told = %serde_json::json!(told),
         agent = told.agent,
         flow_run_id = told.flow_run_id,
+        // For queries; what was done is one of few words.
+        done = if told.done.is_empty() { "nothing".to_owned() } else { told.done.join(", ") },
+        due_to_running_ms = told.due_to_running_ms,
         flow = names.flow,
         deployment = names.deployment,
         work_pool = names.work_pool,
-        estimated_cost = cost.as_ref().and_then(|cost| Some(cost.as_ref().ok()?.usd())),
-        no_estimate = cost.as_ref().and_then(|cost| Some(cost.as_ref().err()?.to_string())),
+        estimated_cost = cost.and_then(|cost| Some(cost.ok()?.usd())),
+        no_estimate = cost.and_then(|cost| Some(cost.err()?.to_string())),
         billed_seconds = usage.map(|usage| usage.billed_seconds),
         cpu_units = usage.map(|usage| usage.cpu_units),
         memory_mib = usage.map(|usage| usage.memory_mib),

@@ -116,6 +116,11 @@ impl AgentStatus {
             Self::Failing => "failing",
         }
     }
+
+    /// How an agent is, by what is known of it.
+    pub fn of(facts: &AgentFacts, now: OffsetDateTime) -> Self {
+        how(facts, &facts.status.clone().unwrap_or_default(), now)
+    }
 }
 
 impl Health {

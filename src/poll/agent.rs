@@ -9,6 +9,8 @@ use super::report::{AgentReport, ReportBuilder};
 use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::config::AgentConfig;
+use crate::health::AgentFacts;
+use crate::health::status::{AgentStatus, ConfiguredAgent};
 use crate::model::{ApiError, ErrorKind, Generation, Registration};
 use crate::orchestrator::{Orchestrator, TaskWatch};
 use crate::panics::{caught, lock};
@@ -130,6 +132,31 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
         lock(&self.status).clone()
     }
 
+    /// Takes what another process has written down, where that is newer: this one may have been idle since, and would else
+    /// reckon from its own last success.
+    pub(super) fn learn(&self, written: Status) {
+        let mut status = lock(&self.status);
+        if written.last_poll > status.last_poll {
+            let registration = status.registration.take().or(written.registration);
+            *status = Status { registration, ..written };
+        }
+    }
+
+    /// Notes in status and report whether health calls the agent failing after this poll, and whether that is new.
+    pub(super) fn judge(&self, report: &mut AgentReport) {
+        let now = self.clock.now();
+        let configuration = ConfiguredAgent {
+            enabled: self.config.enabled,
+            poll_interval: self.config.poll_interval,
+            max_polls: self.max_polls(),
+        };
+        let facts = AgentFacts { configuration: Some(configuration), configured_at: None, status: Some(self.status()) };
+        let mut status = lock(&self.status);
+        report.is_failing = AgentStatus::of(&facts, now) == AgentStatus::Failing;
+        report.is_newly_failing = report.is_failing && status.failing_since.is_none();
+        status.failing_since = report.is_failing.then(|| status.failing_since.unwrap_or(now));
+    }
+
     /// Makes the agent known to Prefect, once per process. Nothing is sent when an earlier process did so.
     pub async fn connect(&self) -> Result<(), crate::model::ApiError> {
         if self.connected.load(Ordering::Acquire) {
@@ -165,7 +192,7 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
                 None
             }
         };
-        let mut report = report.report("no time was left in this invocation");
+        let mut report = report.report("no time was left in this invocation", self.clock.now());
         let number = number.or(taken);
         self.sum_up(&mut report, number);
         report.duration_ms = u64::try_from((self.clock.now() - started).whole_milliseconds()).unwrap_or_default();

@@ -186,6 +186,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             polled_by = renewed;
         }
         if !report.stopped {
+            polled_by.judge(&mut report);
             self.write_status(name, &polled_by.status(), invocation).await;
         }
         report
@@ -200,18 +201,22 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             }
             Source::File { .. } => None,
         };
-        let mut polls = 0;
+        let error = Some(trouble.message.clone());
+        let mut report =
+            AgentReport { error, error_kind: Some(trouble.kind), is_failing: true, ..AgentReport::default() };
         // What cannot be read is not written over: it tells of the last success and of the registration.
         if let Some(Ok(known)) = known {
             let mut known = known.unwrap_or_default();
-            polls = known.polls;
-            known.last_poll = Some(self.clock.now());
+            let now = self.clock.now();
+            report.poll = known.polls;
+            report.is_newly_failing = known.failing_since.is_none();
+            known.failing_since.get_or_insert(now);
+            known.last_poll = Some(now);
             known.error = Some(trouble.kind);
             known.maintenance_until = None;
             self.write_status(name, &known, invocation).await;
         }
-        let error = Some(trouble.message);
-        AgentReport { error, error_kind: Some(trouble.kind), poll: polls, ..AgentReport::default() }
+        report
     }
 
     /// What ends before `instant`.
@@ -324,6 +329,9 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             }
         };
         let enabled = config.enabled;
+        if let Some(Slot { agent: Ok(agent), .. }) = &known {
+            agent.learn(status.clone());
+        }
         let unchanged = known.filter(|known| {
             let is_made_of = |made_of: &(AgentConfig, AgentSecrets)| made_of.0 == config && made_of.1.is_same(&secrets);
             known.agent.is_ok() && known.made_of.as_ref().is_some_and(is_made_of)

@@ -122,6 +122,7 @@ impl<'a, O: Orchestrator, P: Platform, C: Clock> Iteration<'a, O, P, C> {
                 Ok(page) => page,
                 Err(error) => return self.0.report.api_trouble(&error, self.0.clock.now()),
             };
+            self.0.report.queue_answered(Duration::try_from(self.0.clock.now() - now).unwrap_or_default());
             if let Some(error) = &page.queue_error {
                 self.0.report.api_trouble(error, self.0.clock.now());
             }

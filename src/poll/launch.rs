@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::orchestrator::{DueRun, Mark, Orchestrator};
 use crate::platform::{AfterLaunch, LaunchOutcome, Platform, TransientCause};
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// A launch says by itself that its time is over; this much later it is given up.
 const GRACE: Duration = Duration::from_millis(500);
@@ -18,6 +19,8 @@ pub(super) struct Launched<'r, D, L> {
     pub(super) after: AfterLaunch,
     /// Its claim is an earlier poll's.
     pub(super) is_orphan: bool,
+    /// When the platform had answered.
+    pub(super) at: OffsetDateTime,
 }
 
 /// Launches a claimed run, within the invocation's time.
@@ -40,7 +43,7 @@ pub(super) async fn launch<'r, O: Orchestrator, P: Platform, C: Clock>(
         _ => {}
     }
     let after = AfterLaunch::of(outcome, mark.attempt, cx.rules.max_launch_attempts);
-    Launched { run, mark, place, after, is_orphan: false }
+    Launched { run, mark, place, after, is_orphan: false, at: cx.clock.now() }
 }
 
 async fn launch_prepared<O: Orchestrator, P: Platform, C: Clock>(

@@ -198,7 +198,11 @@ impl<O: TaskWatch, P: Platform, C: Clock> LostTasks<'_, O, P, C> {
     }
 
     /// Those of the runs that this agent has claimed, by their histories; some of them with each poll.
-    async fn ours<T>(&self, runs: Vec<(RunningRun, T)>, now: OffsetDateTime) -> Vec<(RunningRun, Watched<O::Detail>, T)> {
+    async fn ours<T>(
+        &self,
+        runs: Vec<(RunningRun, T)>,
+        now: OffsetDateTime,
+    ) -> Vec<(RunningRun, Watched<O::Detail>, T)> {
         let runs: Vec<_> = runs.into_iter().filter(|(run, _)| !self.others.contains(&run.state_id)).collect();
         let read = in_turn(runs, MAX_HISTORIES, now, self.config.poll_interval).into_iter().map(|(run, what)| async {
             match self.sides.0.watch(&run.flow_run_id).await {
@@ -220,12 +224,7 @@ impl<O: TaskWatch, P: Platform, C: Clock> LostTasks<'_, O, P, C> {
 
     /// A run whose task was never written down, because the process died that launched it. The only task of it that runs is
     /// written down now; one that has stopped is found as long as ECS lists it.
-    async fn unrecorded(
-        &self,
-        run: RunningRun,
-        watched: &Watched<O::Detail>,
-        now: OffsetDateTime,
-    ) -> Option<DeadTask> {
+    async fn unrecorded(&self, run: RunningRun, watched: &Watched<O::Detail>, now: OffsetDateTime) -> Option<DeadTask> {
         let (prefect, platform, _) = self.sides;
         let flow_run_id = run.flow_run_id;
         let started_by = started_by(&self.config.agent, &flow_run_id);

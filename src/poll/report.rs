@@ -71,6 +71,21 @@ pub struct AgentReport {
     /// When the oldest of the deferred runs was to start. For the status.
     #[serde(skip)]
     pub oldest_due: Option<OffsetDateTime>,
+    /// Of the runs that are due and not launched, the one that has waited longest, and why it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_late: Option<LateRun>,
+    /// The queue answered, so that what is not among its runs is not late. For the metrics.
+    #[serde(skip)]
+    pub is_queue_known: bool,
+    /// How long Prefect took to answer which runs are due, milliseconds. For the log.
+    #[serde(skip)]
+    pub api_latency_ms: Option<u64>,
+    /// Health calls the agent failing after this poll. For the metrics.
+    #[serde(skip)]
+    pub is_failing: bool,
+    /// It does, and did not after the poll before. For the metrics.
+    #[serde(skip)]
+    pub is_newly_failing: bool,
     /// What may need a person: unknown backend settings, keys delivered in the environment.
     pub warnings: Vec<String>,
     /// How long the poll took, milliseconds.
@@ -81,8 +96,9 @@ impl AgentReport {
     /// The same without secrets, in all that is said for people.
     #[must_use]
     pub fn without(mut self, redaction: &Redaction) -> Self {
-        let Self { error, deferred, skipped, failed, cancelled, died, warnings, .. } = &mut self;
+        let Self { error, deferred, skipped, failed, cancelled, died, warnings, oldest_late, .. } = &mut self;
         let reasons = [deferred, skipped, failed, cancelled, died].into_iter().flatten().map(|run| &mut run.reason);
+        let reasons = reasons.chain(oldest_late.as_mut().map(|run| &mut run.reason));
         for text in error.iter_mut().chain(reasons).chain(warnings) {
             *text = redaction.text(std::mem::take(text));
         }
@@ -104,6 +120,20 @@ pub struct LaunchedRun {
     pub task_arn: String,
     /// The task existed already.
     pub adopted: bool,
+    /// How long it had been due when it got the task, milliseconds, where it is known when it was to start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_ms: Option<u64>,
+}
+
+/// A run that is due and not launched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LateRun {
+    /// Id of the flow run.
+    pub flow_run_id: String,
+    /// How long it has been due, milliseconds.
+    pub late_ms: u64,
+    /// Why it is not launched, for people.
+    pub reason: String,
 }
 
 /// A run and why it went this way.
@@ -113,6 +143,15 @@ pub struct WithReason {
     pub flow_run_id: String,
     /// For people.
     pub reason: String,
+    /// Of a run that is left for a later poll although it is due: for how long it has been, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_ms: Option<u64>,
+}
+
+impl WithReason {
+    fn new(flow_run_id: String, reason: String) -> Self {
+        Self { flow_run_id, reason, late_ms: None }
+    }
 }
 
 /// An orphaned claim that was finished.
@@ -138,6 +177,8 @@ pub enum RunOutcome {
         task_arn: String,
         /// The task existed already.
         adopted: bool,
+        /// When it was known to be there.
+        at: OffsetDateTime,
     },
     /// An orphaned claim that has its task now.
     Recovered {
@@ -185,7 +226,8 @@ impl ReportBuilder {
     pub fn record(&self, flow_run_id: &str, outcome: RunOutcome) {
         let mut entries = self.lock();
         entries.open.retain(|open| open != flow_run_id);
-        add(&mut entries.report, flow_run_id, outcome);
+        let Entries { report, scheduled_for, .. } = &mut *entries;
+        add(report, flow_run_id, outcome, scheduled_for.get(flow_run_id).copied());
     }
 
     /// Trouble of the poll itself, not of a run. The first one is reported, unless maintenance explains it.
@@ -242,6 +284,13 @@ impl ReportBuilder {
         self.lock().report.outstanding = Some(claims);
     }
 
+    /// Prefect said within this time which runs are due; of several answers the first counts.
+    pub fn queue_answered(&self, within: Duration) {
+        let report = &mut self.lock().report;
+        report.is_queue_known = true;
+        report.api_latency_ms.get_or_insert(milliseconds(within));
+    }
+
     /// So many writes about launched runs are left.
     pub fn untold(&self, writes: usize) {
         self.lock().report.untold = writes;
@@ -252,15 +301,26 @@ impl ReportBuilder {
         self.lock().report.throttled += 1;
     }
 
-    /// The report so far. Runs without an outcome are left for a later poll, with `unfinished` as the reason.
-    pub fn report(&self, unfinished: &str) -> AgentReport {
+    /// The report so far. Runs without an outcome are left for a later poll, with `unfinished` as the reason. `now`: what
+    /// the lateness of those that are left is reckoned to.
+    pub fn report(&self, unfinished: &str, now: OffsetDateTime) -> AgentReport {
         let entries = self.lock();
         let mut report = entries.report.clone();
         for flow_run_id in &entries.open {
-            add(&mut report, flow_run_id, RunOutcome::Deferred(unfinished.to_owned()));
+            add(&mut report, flow_run_id, RunOutcome::Deferred(unfinished.to_owned()), None);
         }
         let scheduled_for = |run: &WithReason| entries.scheduled_for.get(&run.flow_run_id).copied();
         report.oldest_due = report.deferred.iter().filter_map(scheduled_for).min();
+        for run in &mut report.deferred {
+            // One that is to start yet is not late.
+            run.late_ms = scheduled_for(run).filter(|due| *due <= now).map(|due| between(due, now));
+        }
+        let late = report.deferred.iter().filter_map(|run| Some((run.late_ms?, run)));
+        report.oldest_late = late.max_by_key(|(late_ms, _)| *late_ms).map(|(late_ms, run)| LateRun {
+            flow_run_id: run.flow_run_id.clone(),
+            late_ms,
+            reason: run.reason.clone(),
+        });
         report.ok = report.error.is_none();
         if report.error_kind != Some(ErrorKind::Maintenance) {
             report.maintenance_until = None;
@@ -274,22 +334,33 @@ impl ReportBuilder {
     }
 }
 
-fn add(report: &mut AgentReport, flow_run_id: &str, outcome: RunOutcome) {
+/// `due`: when the run was to start, where that is known.
+fn add(report: &mut AgentReport, flow_run_id: &str, outcome: RunOutcome, due: Option<OffsetDateTime>) {
     let flow_run_id = flow_run_id.to_owned();
     match outcome {
-        RunOutcome::Launched { task_arn, adopted } => {
+        RunOutcome::Launched { task_arn, adopted, at } => {
             report.recovered.retain(|recovered| recovered.task_arn != task_arn);
-            report.launched.push(LaunchedRun { flow_run_id, task_arn, adopted });
+            let late_ms = due.map(|due| between(due, at));
+            report.launched.push(LaunchedRun { flow_run_id, task_arn, adopted, late_ms });
         }
-        RunOutcome::Deferred(reason) => report.deferred.push(WithReason { flow_run_id, reason }),
-        RunOutcome::Skipped(reason) => report.skipped.push(WithReason { flow_run_id, reason }),
-        RunOutcome::Failed(reason) => report.failed.push(WithReason { flow_run_id, reason }),
+        RunOutcome::Deferred(reason) => report.deferred.push(WithReason::new(flow_run_id, reason)),
+        RunOutcome::Skipped(reason) => report.skipped.push(WithReason::new(flow_run_id, reason)),
+        RunOutcome::Failed(reason) => report.failed.push(WithReason::new(flow_run_id, reason)),
         // A claimed run that is due once more (for other task runs of it) was launched, and that says it all.
         RunOutcome::Recovered { task_arn } if report.launched.iter().any(|launched| launched.task_arn == task_arn) => {}
         RunOutcome::Recovered { task_arn } => report.recovered.push(Recovered { flow_run_id, task_arn }),
-        RunOutcome::Cancelled(reason) => report.cancelled.push(WithReason { flow_run_id, reason }),
-        RunOutcome::Died(reason) => report.died.push(WithReason { flow_run_id, reason }),
+        RunOutcome::Cancelled(reason) => report.cancelled.push(WithReason::new(flow_run_id, reason)),
+        RunOutcome::Died(reason) => report.died.push(WithReason::new(flow_run_id, reason)),
     }
+}
+
+/// Milliseconds from one time to a later one; 0 when clocks disagree about which is later.
+pub(super) fn between(earlier: OffsetDateTime, later: OffsetDateTime) -> u64 {
+    milliseconds(Duration::try_from(later - earlier).unwrap_or_default())
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -297,23 +368,66 @@ mod tests {
     use super::*;
     use time::macros::datetime;
 
+    const EARLY: OffsetDateTime = datetime!(2026-11-24 12:00 UTC);
+
+    fn at(minutes: i64) -> OffsetDateTime {
+        EARLY + time::Duration::minutes(minutes)
+    }
+
+    fn launched(task_arn: &str, at: OffsetDateTime) -> RunOutcome {
+        RunOutcome::Launched { task_arn: task_arn.into(), adopted: false, at }
+    }
+
     #[test]
     fn the_oldest_run_that_is_left_is_kept_and_no_other() {
-        let early = datetime!(2026-11-24 12:00 UTC);
-        let at = |minutes: i64| Some(early + time::Duration::minutes(minutes));
         let report = ReportBuilder::default();
-        for (run, scheduled_for) in [("launched", at(0)), ("left", at(1)), ("open", at(2)), ("unknown", None)] {
+        for (run, scheduled_for) in
+            [("launched", Some(at(0))), ("left", Some(at(1))), ("open", Some(at(2))), ("unknown", None)]
+        {
             report.found(run, scheduled_for);
         }
-        report.record("launched", RunOutcome::Launched { task_arn: "arn".into(), adopted: false });
+        report.record("launched", launched("arn", at(3)));
         report.record("left", RunOutcome::Deferred("no room".into()));
-        assert_eq!(report.report("no time").oldest_due, at(1));
-        assert_eq!(report.report("no time").outstanding, None, "nobody could ask");
+        let told = report.report("no time", at(3));
+        assert_eq!(told.oldest_due, Some(at(1)));
+        assert_eq!(told.outstanding, None, "nobody could ask");
         report.outstanding(2);
-        let told = report.report("no time");
+        let told = report.report("no time", at(3));
         assert_eq!((told.ready, told.outstanding), (4, Some(2)));
         let fields = serde_json::json!(told);
         let kept = ["oldest_due", "outstanding"].map(|field| fields.get(field));
         assert!(fields["ready"] == 4 && kept == [None, None], "they are for the status: {fields:#}");
+    }
+
+    #[test]
+    fn lateness_is_told_per_run_and_the_oldest_is_named_with_its_reason() {
+        let report = ReportBuilder::default();
+        for (run, minutes) in [("a", 0), ("b", 1), ("c", 2), ("held", 9)] {
+            report.found(run, Some(at(minutes)));
+        }
+        report.found("unknown", None);
+        report.record("a", launched("arn", at(2)));
+        report.record("b", RunOutcome::Deferred("no room".into()));
+        let told = report.report("no time", at(5));
+        assert_eq!(told.launched[0].late_ms, Some(120_000));
+        let late: BTreeMap<_, _> = told.deferred.iter().map(|run| (run.flow_run_id.as_str(), run.late_ms)).collect();
+        let expected = [("b", Some(240_000)), ("c", Some(180_000)), ("held", None), ("unknown", None)];
+        assert_eq!(late, expected.into());
+        let oldest = LateRun { flow_run_id: "b".into(), late_ms: 240_000, reason: "no room".into() };
+        assert_eq!(told.oldest_late, Some(oldest));
+        report.record("c", launched("other", at(1)));
+        let told = report.report("no time", at(0));
+        assert_eq!(told.launched[1].late_ms, Some(0), "clocks may differ");
+        assert_eq!(told.oldest_late, None, "nothing was due so early");
+    }
+
+    #[test]
+    fn the_first_answer_of_the_queue_says_how_long_prefect_takes() {
+        let report = ReportBuilder::default();
+        assert!(!report.report("", EARLY).is_queue_known);
+        report.queue_answered(Duration::from_millis(21));
+        report.queue_answered(Duration::from_secs(3));
+        let told = report.report("", EARLY);
+        assert_eq!((told.is_queue_known, told.api_latency_ms), (true, Some(21)));
     }
 }

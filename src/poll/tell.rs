@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::launch::Launched;
-use super::report::RunOutcome;
+use super::report::{RunOutcome, between};
 use crate::clock::Clock;
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog};
@@ -49,18 +49,19 @@ async fn tell_launched<O: Orchestrator, P: Platform, C: Clock>(
     cx: &Context<'_, O, P, C>,
     launched: Launched<'_, O::Detail, P::Place>,
 ) {
-    let Launched { run, mark, place, after, is_orphan } = launched;
+    let Launched { run, mark, place, after, is_orphan, at } = launched;
     let agent = cx.rules.agent.as_str();
     let (flow_run_id, epoch) = (run.flow_run_id.as_str(), mark.epoch.as_str());
     match after {
         AfterLaunch::Launched { id, adopted } => {
-            tracing::info!(agent, flow_run_id, epoch, task_arn = id, adopted, "flow run launched");
+            let late_ms = run.scheduled_for.map(|due| between(due, at));
+            tracing::info!(agent, flow_run_id, epoch, task_arn = id, adopted, late_ms, "flow run launched");
             let pid = place.pid(&id);
             let to = id;
             let outcome = if is_orphan {
                 RunOutcome::Recovered { task_arn: to }
             } else {
-                RunOutcome::Launched { task_arn: to, adopted }
+                RunOutcome::Launched { task_arn: to, adopted, at }
             };
             cx.outcome(run, outcome);
             is_deployed(cx, run, pid).await;
@@ -153,7 +154,8 @@ async fn fail<O: Orchestrator, P: Platform, C: Clock>(
     let endings: Vec<_> = runs.iter().map(|(run, _, message)| Ending { run, message: message.clone() }).collect();
     let answers = cx.orchestrator.fail(&endings).await;
     for ((run, _, message), answer) in runs.into_iter().zip(answers) {
-        tracing::warn!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, message, "flow run failed");
+        // Named as in the line of what is given back. (`message` is what the line itself is called.)
+        tracing::warn!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, reason = message, "flow run failed");
         let outcome = match answer {
             Ok(()) => RunOutcome::Failed(message),
             Err(error) => not_written(cx, &format!("{message} (Failed could not be written)"), &error),

@@ -190,7 +190,7 @@ pub(super) fn is_submitted(state: &Value) -> bool {
 }
 
 /// `start_time` of a state; missing or null is `None`, anything else that is no time is an error.
-fn start_time(state: &Value) -> Result<Option<OffsetDateTime>, String> {
+pub(super) fn start_time(state: &Value) -> Result<Option<OffsetDateTime>, String> {
     match state.get("start_time") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => match python_text::parse_time(text) {

@@ -7,7 +7,7 @@ use super::{Detail, Prefect1, states};
 use crate::flow_run::prefect1::{FlowRun, TaskRun};
 use crate::model::ApiError;
 use crate::model::{ClaimedBy, Phase, Run, is_waiting_task_run};
-use crate::orchestrator::{Mark, Watched};
+use crate::orchestrator::{DueRun, Mark, Watched};
 use crate::platform::client_token;
 use crate::transport::shape::items_at;
 use serde_json::Value;
@@ -69,7 +69,8 @@ fn watched(row: &Value, marked_as: &str) -> Result<Watched<Detail>, rows::Unread
     let named = mark.clone().unwrap_or_else(|| unmarked(&flow_run));
     let claimed_place = mark.as_ref().or(newest.as_ref()).map(|mark| mark.place.clone());
     let claimed_place = claimed_place.filter(|place| !place.is_empty());
-    Ok(Watched { run: claimed(flow_run, is_task_retry, &named, since), mark, claimed_place, now })
+    let run = DueRun { scheduled_for: due_before_claim(row), ..claimed(flow_run, is_task_retry, &named, since) };
+    Ok(Watched { run, mark, claimed_place, now })
 }
 
 /// The states as they were before the claim, to which it is given back.
@@ -94,6 +95,12 @@ fn claimed_at(row: &Value) -> Option<OffsetDateTime> {
     let of_tasks =
         tasks.filter(|task_run| task_run.get("serialized_state").is_some_and(is_submitted)).filter_map(timestamp);
     claims(row).map(|(timestamp, _)| timestamp).chain(of_tasks).max()
+}
+
+/// When the run was due that its newest claim took: the claim keeps the state that it took.
+fn due_before_claim(row: &Value) -> Option<OffsetDateTime> {
+    let (_, state) = claims(row).max_by_key(|(timestamp, _)| *timestamp)?;
+    rows::start_time(&as_received(state.get("serialized_state")?)).ok()?
 }
 
 /// What names the turn of a run without a claim of ours.

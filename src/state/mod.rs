@@ -31,6 +31,9 @@ pub struct Status {
     /// Until when Prefect is in maintenance, as the last poll that heard of it was told.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub maintenance_until: Option<OffsetDateTime>,
+    /// Since when health has called the agent failing, as its own polls found; `None` = it was not at the last one.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<OffsetDateTime>,
     /// Counts of the last poll.
     #[serde(default)]
     pub counts: Counts,

@@ -77,6 +77,7 @@ pub fn parse(text: &str) -> Status {
         stopped: field(&fields, "stopped").unwrap_or_default(),
         error: field(&fields, "error"),
         maintenance_until: time("maintenance_until"),
+        failing_since: time("failing_since"),
         counts: Counts {
             ready: count("ready"),
             launched: count("launched"),

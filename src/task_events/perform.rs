@@ -8,7 +8,7 @@ use crate::aws::ecs::Ecs;
 use crate::aws::services::Logs;
 use crate::clock::Clock;
 use crate::model::{ApiError, ClaimedBy, Generation};
-use crate::orchestrator::{Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};
+use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, RunLog, TaskWatch, Watched};
 use crate::platform::ecs::listing::listed_tasks;
 use crate::platform::started_by;
 use crate::transport::shape::text_at;
@@ -56,6 +56,10 @@ pub struct Told {
     pub done: Vec<&'static str>,
     /// Why.
     pub why: String,
+    /// From the time the run was due until the containers of its task had started, milliseconds; of a task that has
+    /// stopped, where both are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_to_running_ms: Option<u64>,
 }
 
 /// Why an event is worth another delivery.
@@ -130,6 +134,7 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
     ) -> Result<Option<Duration>, PerformError> {
         let decision = self.decide(event, owner, known, watched, look);
         told.why = decision.why;
+        told.due_to_running_ms = watched.and_then(|watched| due_to_running(event, &watched.run));
         let again = decision.actions.iter().find_map(|action| match action {
             Action::LookAgain(after) => Some(*after),
             _ => None,
@@ -296,6 +301,14 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
         let lines = self.logs.last_lines(stream.region.as_deref(), &stream.group, &stream.stream, max_lines).await;
         lines.unwrap_or_else(|error| not_read(&error))
     }
+}
+
+/// How long a run waited for its containers, by the last event of its task. Nothing is said of a task that started before
+/// the run was due: it was an earlier turn's.
+fn due_to_running<D>(event: &TaskEvent, run: &DueRun<D>) -> Option<u64> {
+    let started_at = event.task.started_at.filter(|_| event.is_stopped())?;
+    let waited = Duration::try_from(started_at - run.scheduled_for?).ok()?;
+    u64::try_from(waited.as_millis()).ok()
 }
 
 /// Whether a change of the run was made; a run that moved on meanwhile is left as it is.

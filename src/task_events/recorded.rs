@@ -175,8 +175,7 @@ mod tests {
             if cluster.ends_with("/gone") {
                 return answer(400, &json!({"__type": "ClusterNotFoundException", "message": "Cluster not found."}));
             }
-            let tasks: Vec<Value> =
-                arns.iter().map(|arn| json!({"taskArn": arn, "lastStatus": "RUNNING"})).collect();
+            let tasks: Vec<Value> = arns.iter().map(|arn| json!({"taskArn": arn, "lastStatus": "RUNNING"})).collect();
             answer(200, &json!({"tasks": tasks, "failures": []}))
         })
         .await;

@@ -55,31 +55,58 @@ fn embedded_metrics(line: &Value) -> &Value {
         }
         for metric in directive["Metrics"].as_array().unwrap() {
             let name = metric["Name"].as_str().unwrap();
-            assert!(line[name].is_number(), "metric {name}: {line}");
-            assert!(["Count", "Milliseconds"].contains(&metric["Unit"].as_str().unwrap()), "{line}");
+            let values = line[name].as_array().cloned().unwrap_or_else(|| vec![line[name].clone()]);
+            assert!(!values.is_empty() && values.iter().all(Value::is_number), "metric {name}: {line}");
+            assert!(["Count", "Seconds", "None"].contains(&metric["Unit"].as_str().unwrap()), "{line}");
         }
     }
     line
 }
 
+/// The lines of metrics in a log.
+fn metric_lines(log: &str) -> Vec<Value> {
+    let lines = lines(log).into_iter().filter(|line| line["_aws"].is_object());
+    lines.map(|line| embedded_metrics(&line).clone()).collect()
+}
+
+/// The only line of metrics in a log.
+fn metric_line(log: &str) -> Value {
+    let mut lines = metric_lines(log);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    lines.remove(0)
+}
+
 #[tokio::test]
-async fn every_agent_has_a_line_of_embedded_metrics() {
+async fn a_poll_leaves_one_line_of_metrics_for_all_its_agents() {
     let deployment = Deployment::empty().await;
     deployment.agent("one", json!({}));
     deployment.agent("off", json!({"enabled": false}));
     deployment.schedule_many(2);
     let function = deployment.poll_function().await;
     poll(&function).await;
-    let lines = lines(&function.stdout());
-    let of = |name: &str| {
-        let mut of_agent = lines.iter().filter(|line| line["_aws"].is_object() && line["Agent"] == name);
-        let line = embedded_metrics(of_agent.next().expect("no metrics")).clone();
-        assert!(of_agent.next().is_none(), "more than one line for {name}");
-        line
-    };
-    let one = of("one");
-    assert_eq!((&one["Polls"], &one["Ready"], &one["Launched"]), (&json!(1), &json!(2), &json!(2)), "{one}");
-    assert_eq!(of("off")["Polls"], 0);
+    let line = metric_line(&function.stdout());
+    assert_eq!((&line["Launched"], &line["PollFailures"], &line["FailingAgents"]), (&json!(2), &json!(0), &json!(0)));
+    assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Deployment"]]));
+    assert_eq!((&line["ready"], &line["agents"], &line["claims_outstanding"]), (&json!(2), &json!(2), &json!(0)));
+    assert_eq!(line["DueToLaunched"].as_array().map(Vec::len), Some(2), "{line}");
+    assert_eq!(line["Late"], json!(0.0));
+    assert!(line["poll_duration_ms"].is_u64() && line["api_latency_ms"].is_u64(), "{line}");
+    let launches = lines(&function.stdout());
+    let launches = launches.iter().filter(|line| line["message"] == "flow run launched");
+    assert_eq!(launches.filter(|line| line["late_ms"].is_u64()).count(), 2);
+}
+
+#[tokio::test]
+async fn each_agent_has_a_line_of_its_own_where_that_is_asked_for() {
+    let deployment = Deployment::empty().await;
+    deployment.agent("one", json!({}));
+    deployment.agent("off", json!({"enabled": false}));
+    deployment.schedule_many(2);
+    let function = deployment.options("poll").env("AGENT_METRICS", "ENABLED").start().await.unwrap();
+    poll(&function).await;
+    let lines = metric_lines(&function.stdout());
+    let told: Vec<_> = lines.iter().map(|line| (line["Agent"].as_str(), &line["Launched"])).collect();
+    assert_eq!(told, [(None, &json!(2)), (Some("off"), &json!(0)), (Some("one"), &json!(2))]);
 }
 
 #[tokio::test]
@@ -87,11 +114,42 @@ async fn trouble_shows_in_the_metrics_and_at_level_error() {
     let deployment = Deployment::with_agent(json!({"api": "http://127.0.0.1:9"})).await;
     let function = deployment.poll_function().await;
     function.invoke(json!({}), crate::support::DEADLINE).await.unwrap_err();
-    let lines = lines(&function.stdout());
-    let metrics = lines.iter().find(|line| line["_aws"].is_object()).unwrap();
+    let metrics = metric_line(&function.stdout());
     assert_eq!((&metrics["PollFailures"], &metrics["Launched"]), (&json!(1), &json!(0)));
+    assert_eq!(metrics.get("Late"), None, "nobody could ask");
+    let lines = lines(&function.stdout());
     let told = lines.iter().find(|line| line["report"].is_object()).unwrap();
     assert_eq!(told["level"], "ERROR");
+}
+
+#[tokio::test]
+async fn an_agent_that_begins_to_fail_is_a_pulse_that_outlives_the_process() {
+    let deployment = Deployment::with_agent(json!({"api": "http://127.0.0.1:9"})).await;
+    let failing = async || {
+        let function = deployment.poll_function().await;
+        function.invoke(json!({}), crate::support::DEADLINE).await.unwrap_err();
+        let line = metric_line(&function.stdout());
+        [line["FailingAgents"].clone(), line["NewlyFailingAgents"].clone()]
+    };
+    assert_eq!(failing().await, [json!(1), json!(1)]);
+    assert_eq!(failing().await, [json!(1), json!(0)], "it was known to fail");
+    // Another one begins: it is not hidden by the first.
+    deployment.agent("broken", json!({"prefect": 7}));
+    assert_eq!(failing().await, [json!(2), json!(1)]);
+    assert_eq!(failing().await, [json!(2), json!(0)]);
+}
+
+#[tokio::test]
+async fn a_deployment_without_a_configuration_counts_as_a_failed_poll() {
+    let deployment = Deployment::empty().await;
+    let function = deployment.poll_function().await;
+    function.invoke(json!({}), crate::support::DEADLINE).await.unwrap_err();
+    let line = metric_line(&function.stdout());
+    assert_eq!(line["PollFailures"], json!(1));
+    assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().map(Vec::len), Some(1), "{line}");
+    let asked = deployment.poll_function().await;
+    asked.invoke(json!({"agents": 7}), crate::support::DEADLINE).await.unwrap_err();
+    assert_eq!(metric_lines(&asked.stdout()), Vec::<Value>::new(), "the caller's mistake");
 }
 
 /// Lambda reads the level of a JSON line only beside a time in RFC 3339.

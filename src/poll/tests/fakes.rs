@@ -266,7 +266,7 @@ impl Fakes {
             },
         };
         Iteration::new(rules, (self, self, &self.clock), &ledger, &self.known).run().await;
-        ledger.report("no time was left")
+        ledger.report("no time was left", self.clock.now())
     }
 
     pub(super) async fn poll(&self) -> AgentReport {

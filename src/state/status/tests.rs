@@ -15,11 +15,15 @@ fn status(settings: Option<Value>) -> Status {
         polls: 12,
         stopped: true,
         error: Some(ErrorKind::ApiUnreachable),
+        failing_since: Some(datetime!(2026-11-24 11:58:00 UTC)),
         maintenance_until: Some(datetime!(2026-11-24 12:10 UTC)),
         counts: Counts { ready: 4, launched: 3, deferred: 2, failed: 1 },
         oldest_due: Some(datetime!(2026-11-24 11:58 UTC)),
         outstanding: Some(1),
-        tasks: TaskLooks { next: 100, missing: [("0123456789abcdef0123456789abcdef".to_owned(), 1_795_521_600)].into() },
+        tasks: TaskLooks {
+            next: 100,
+            missing: [("0123456789abcdef0123456789abcdef".to_owned(), 1_795_521_600)].into(),
+        },
         registration: Some(Registration {
             agent_id: "a".into(),
             tenant_id: Some("t".into()),

@@ -138,7 +138,8 @@ pub(super) fn sentence(cause: Cause, containers: &str, reason: &str) -> String {
             format!("Container {containers} exited with code 0, but the flow run has not come to an end")
         }
         Cause::Forgotten => {
-            "The task stopped more than an hour ago without a word to anybody, and ECS does not know any more why".to_owned()
+            "The task stopped more than an hour ago without a word to anybody, and ECS does not know any more why"
+                .to_owned()
         }
     };
     match reason.trim().trim_end_matches('.') {
