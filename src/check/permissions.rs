@@ -206,7 +206,7 @@ pub fn judge(stack: &Stack, home: &Home, wanted: &[Wanted], decisions: &[Simulat
         let actions = actions.into_iter().collect::<Vec<_>>().join(", ");
         let what = match remedy {
             Remedy::Parameter("ClusterArns", cluster) => format!("{actions} in {cluster}"),
-            Remedy::Parameter("TaskLogArns", _) | Remedy::Template | Remedy::Parameter(..) => {
+            Remedy::Setting(_) | Remedy::Template | Remedy::Parameter(..) => {
                 format!("{actions} of {}", listed(resources.keys().copied()))
             }
         };
@@ -246,8 +246,12 @@ fn listed<'a>(resources: impl ExactSizeIterator<Item = &'a str>) -> String {
 /// How the stack is deployed so that roles get what they lack. They keep what they have: an empty parameter stands for what
 /// the template allows then. `lacking`: everything that is, in all lines, lest one of them undoes another.
 fn widened(stack: &Stack, home: &Home, remedy: &Remedy, lacking: &BTreeSet<&Remedy>) -> String {
-    let Remedy::Parameter(name, _) = remedy else {
-        return format!("deploy the template of this version again: sam deploy --stack-name {}", stack.name);
+    let name = match remedy {
+        Remedy::Parameter(name, _) => name,
+        Remedy::Setting(name) => return again(stack, &format!("{name}=ENABLED")),
+        Remedy::Template => {
+            return format!("deploy the template of this version again: sam deploy --stack-name {}", stack.name);
+        }
     };
     let known = stack.parameter(name).split(',').map(str::trim).filter(|arn| !arn.is_empty());
     let mut arns: BTreeSet<String> = known.map(str::to_owned).collect();
@@ -264,7 +268,7 @@ fn widened(stack: &Stack, home: &Home, remedy: &Remedy, lacking: &BTreeSet<&Reme
     }
     arns.extend(fine.into_iter().filter_map(|fine| match fine {
         Remedy::Parameter(_, arn) => Some(arn.clone()),
-        Remedy::Template => None,
+        Remedy::Setting(_) | Remedy::Template => None,
     }));
     again(stack, &format!("{name}={}", arns.into_iter().collect::<Vec<_>>().join(",")))
 }

@@ -61,6 +61,7 @@ pub(super) fn launch(definition: &Value, run_task: &Value) -> SurveyedLaunch {
         run_task: run_task.as_object().unwrap().clone(),
         network: None,
         flow_container: "flow".into(),
+        deregisters: false,
         warning: None,
         differences: None,
     };

@@ -98,6 +98,8 @@ pub struct RenderedLaunch {
     pub network: Option<NetworkLookup>,
     /// Name of the container that runs the flow.
     pub flow_container: String,
+    /// Its definition is to be deregistered when its task has stopped, if it was registered for it.
+    pub deregisters: bool,
     /// What a poll would warn of.
     pub warning: Option<String>,
     /// What is asked for otherwise than by Prefect's own agent or worker; `None` = a definition that exists is not known,

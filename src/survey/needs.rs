@@ -58,6 +58,8 @@ pub struct PlaceNeeds {
     pub launch_types: Asked,
     /// Sizes of tasks, `cpu/memory`.
     pub sizes: Asked,
+    /// Families of definitions that are to be deregistered when their tasks have stopped.
+    pub deregistered: Asked,
 }
 
 impl Needs {
@@ -145,6 +147,9 @@ pub fn of_launch(asker: &str, launch: &RenderedLaunch) -> PlaceNeeds {
     }
     needs.network(asker, launch);
     let definition = launch.definition.said();
+    if let Some(family) = definition.filter(|_| launch.deregisters).and_then(|said| text(said, "family")) {
+        ask(&mut needs.deregistered, family, asker);
+    }
     if let Some(definition) = definition {
         needs.containers(asker, definition, place);
         let read = log_stream(definition, Some(&launch.flow_container), "", Generation::TwoOrThree);
@@ -204,6 +209,7 @@ impl PlaceNeeds {
             capacity_providers,
             launch_types,
             sizes,
+            deregistered,
         } = other;
         self.unknown_definitions.extend(unknown_definitions);
         let all = [
@@ -222,6 +228,7 @@ impl PlaceNeeds {
             (&mut self.capacity_providers, capacity_providers),
             (&mut self.launch_types, launch_types),
             (&mut self.sizes, sizes),
+            (&mut self.deregistered, deregistered),
         ];
         for (asked, more) in all {
             merge(asked, more);

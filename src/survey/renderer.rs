@@ -138,6 +138,7 @@ fn of_spec(spec: LaunchSpec, place: LaunchPlace, definition: SurveyedDefinition)
         network: spec.worker.network.or(infers.then_some(NetworkLookup::DefaultVpc)),
         flow_container: spec.worker.flow_container.unwrap_or_else(|| "flow".to_owned()),
         run_task: without_values(spec.run_task),
+        deregisters: spec.worker.tag_if_registered.is_some(),
         warning: None,
         differences: None,
     }

@@ -2,6 +2,7 @@
 
 import expansion
 import pytest
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 FUNCTIONS = {"PollFunction": "poll", "HealthFunction": "health", "TaskEventsFunction": "task-events"}
 
@@ -47,6 +48,53 @@ def test_environment_is_complete(stack):
     assert task_events == poll
 
 
+def test_the_environment_is_what_the_parameters_say(full_stack):
+    everywhere = {
+        "PARAMETER_ROOT": "/prefect-serverless-agent/prod",
+        "RUST_LOG": "warn,prefect_serverless_agent=INFO,lambda=INFO",
+        "PREFECT_API_URL": "https://prefect.example.com/api",
+        "PREFECT__SERVER__ENDPOINT": "https://prefect.example.com:4200",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+    }
+    to_prefect = {"HTTPS_PROXY": "http://proxy.example.com:3128", "NO_PROXY": ".amazonaws.com", "AWS_CA_BUNDLE": "/opt/ca.pem"}
+    for name in ("PollFunction", "TaskEventsFunction", "CheckerFunction"):
+        assert properties(full_stack, name)["Environment"]["Variables"] == {**everywhere, **to_prefect}, name
+        assert properties(full_stack, name)["Layers"] == ["arn:aws:lambda:eu-west-1:123456789012:layer:company-ca:1"]
+    health = properties(full_stack, "HealthFunction")
+    assert health["Environment"]["Variables"] == {**everywhere, "POLL_FUNCTION_NAME": {"Ref": "PollFunction"}}
+    assert "Layers" not in health, "it is outside of the VPC, and asks AWS only"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HttpsProxy", "http://me:secret@proxy.example.com:3128"),
+        ("HttpsProxy", "proxy.example.com:3128"),
+        ("AwsCaBundle", "/var/task/ca.pem"),
+        ("PrefectApiUrl", "prefect.example.com/api"),
+        ("KmsKeyArn", "alias/logs"),
+        ("ScheduleTimezone", ""),
+        ("ScheduleTimezone", "Europe/ Berlin"),
+    ],
+)
+def test_impossible_settings_are_refused(name, value):
+    with pytest.raises(AssertionError, match=f"{name} refuses"):
+        expansion.expand(**{name: value})
+
+
+def test_everything_that_can_have_a_tag_says_whose_it_is(full_stack):
+    stacks = [full_stack, expansion.cluster_stack(), expansion.forward_stack()]
+    resources = [(name, item) for each in stacks for name, item in each["Resources"].items()]
+    schema = {item["Type"]: PROVIDER_SCHEMA_MANAGER.get_resource_schema("eu-west-1", item["Type"]).schema for _, item in resources}
+    taggable = {kind for kind, one in schema.items() if one.get("tagging", {}).get("taggable", one.get("taggable"))}
+    assert {"AWS::Lambda::Function", "AWS::Lambda::EventSourceMapping", "AWS::SQS::Queue", "AWS::IAM::Role"} <= taggable
+    assert not {"AWS::Scheduler::Schedule", "AWS::SQS::QueuePolicy"} & taggable
+    tag = {"Key": "Application", "Value": "prefect-serverless-agent"}
+    for name, item in resources:
+        assert (tag in item["Properties"].get("Tags", [])) is (item["Type"] in taggable), name
+
+
 def test_a_poll_has_time_to_hold_its_launches(stack):
     # Prefect 1's default look-ahead, the margin in which nothing is claimed, and a start that takes its time.
     look_ahead, margin = 60 + 60, 10
@@ -66,6 +114,8 @@ def test_the_schedule_polls_each_minute_and_never_twice(stack, full_stack):
     }
     (slower,) = of_type(full_stack, "AWS::Scheduler::Schedule").values()
     assert slower["Properties"]["ScheduleExpression"] == "rate(5 minutes)"
+    assert slower["Properties"]["ScheduleExpressionTimezone"] == "Europe/Berlin"
+    assert "ScheduleExpressionTimezone" not in schedule, "which is UTC"
 
 
 @pytest.mark.parametrize("expression", ["rate(30 seconds)", "rate(1 minutes)", "rate(5 minute)", "rate(0 minutes)", "every minute"])

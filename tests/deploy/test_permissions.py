@@ -4,6 +4,7 @@ import re
 
 import cfnlint.data.AdditionalSpecs
 import expansion
+import iam
 import json
 import pytest
 from pathlib import Path
@@ -58,7 +59,9 @@ def statements(stack, role):
 
 
 def allowed(stack, role):
-    return {action for statement in statements(stack, role).values() for action in listed(statement["Action"])}
+    """What a role may do, if all of its conditions hold."""
+    granting = [statement for statement in statements(stack, role).values() if statement["Effect"] == "Allow"]
+    return {action for statement in granting for action in listed(statement["Action"])}
 
 
 @pytest.fixture(params=["defaults", "everything", "cluster", "cluster-everything", "forward"])
@@ -84,7 +87,9 @@ def test_no_statement_is_wider_than_aws_makes_it(any_stack):
     for role in roles(any_stack):
         for sid, statement in statements(any_stack, role).items():
             actions = listed(statement["Action"])
-            assert statement["Effect"] == "Allow"
+            if statement["Effect"] == "Deny":
+                assert sid == "NoInterfacesForCode", f"{role}/{sid}"
+                continue
             assert not [action for action in actions if "*" in action], f"{role}/{sid}"
             if "*" in listed(statement["Resource"]):
                 excused = EVERYWHERE | (VPC if sid == "AttachToVpc" else set())
@@ -145,7 +150,7 @@ def test_who_may_assume_the_roles(stack):
 def test_poll_may_do_exactly_this(stack):
     assert allowed(stack, "PollRole") == {
         "logs:CreateLogStream", "logs:PutLogEvents",
-        "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:GetParametersByPath", "ssm:PutParameter",
+        "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParametersByPath", "ssm:PutParameter",
         "ecs:RunTask", "ecs:StopTask", "ecs:DescribeTasks", "ecs:ListTasks",
         "ecs:RegisterTaskDefinition", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:TagResource",
         "ec2:DescribeVpcs", "ec2:DescribeSubnets", "iam:PassRole",
@@ -208,7 +213,7 @@ def test_the_roles_of_the_cluster_stack_may_be_passed(stack):
 def test_health_reads_no_api_keys_and_starts_only_polls(stack, full_stack):
     assert allowed(stack, "HealthRole") == {
         "logs:CreateLogStream", "logs:PutLogEvents",
-        "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath",
+        "ssm:GetParameter", "ssm:GetParametersByPath",
         "lambda:InvokeFunction",
     }  # fmt: skip
     health = statements(full_stack, "HealthRole")
@@ -319,3 +324,36 @@ def test_check_only_reads_and_is_there_on_request_only(stack, full_stack):
     assert "sqs:GetQueueAttributes" in seen["Action"]
     queues = [one["GetAtt"][0] for one in seen["Resource"] if "GetAtt" in one]
     assert queues == ["TaskEventsQueue", "TaskEventsDeadLetters", "TaskEventsFailures"]
+
+
+@pytest.mark.parametrize("function", ["poll", "check", "task-events"])
+def test_code_may_not_touch_the_interfaces_that_lambda_attaches_it_with(full_stack, function):
+    role = {"poll": "PollRole", "check": "CheckerRole", "task-events": "TaskEventsRole"}[function]
+    (name,) = [n for n, r in full_stack["Resources"].items() if r["Properties"].get("FunctionName") == f"psa-{function}"]
+    assert full_stack["Resources"][name]["Properties"]["Role"] == {"GetAtt": [role, "Arn"]}
+    own = iam.statements_of(full_stack, role)
+    arn = f"arn:aws:lambda:eu-west-1:123456789012:function:psa-{function}"
+    for action in VPC:
+        # Poll looks its network up, check looks at what it is told.
+        is_asked = action == "ec2:DescribeSubnets" and function != "task-events"
+        as_lambda, as_code = iam.Permission(action, "*"), iam.Permission(action, "*", {"lambda:SourceFunctionArn": arn})
+        assert (iam.allows(own, as_lambda), iam.allows(own, as_code)) == (True, is_asked), action
+
+
+def test_poll_and_check_decrypt_objects_with_the_keys_that_are_named_and_only_for_s3(stack, full_stack):
+    keys = ["arn:aws:kms:eu-west-1:123456789012:key/o", "arn:aws:kms:us-east-1:123456789012:key/p"]
+    for role in ("PollRole", "CheckerRole"):
+        own = iam.statements_of(full_stack, role)
+        for service, expected in [("s3.us-east-1.amazonaws.com", True), ("ssm.us-east-1.amazonaws.com", False), (None, False)]:
+            context = {"kms:ViaService": service} if service else {}
+            assert iam.allows(own, iam.Permission("kms:Decrypt", keys[1], context)) is expected, (role, service)
+    assert statements(full_stack, "PollRole")["DecryptObjects"]["Resource"] == keys
+    assert "DecryptObjects" not in statements(stack, "PollRole")
+
+
+def test_only_the_history_of_what_is_remembered_is_read(stack):
+    poll = iam.statements_of(stack, "PollRole")
+    for path, expected in [("state/etl/polls", True), ("secrets/etl/api-key", False), ("config/etl", False)]:
+        assert iam.allows(poll, iam.Permission("ssm:GetParameterHistory", f"{PARAMETER}/{path}")) is expected, path
+    for role in roles(stack):
+        assert "ssm:GetParameters" not in allowed(stack, role), f"{role}: no function asks for that"

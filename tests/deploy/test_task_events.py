@@ -1,5 +1,8 @@
 """What happens to tasks reaches the `task-events` function, is tried again, and is never lost silently."""
 
+import json
+import re
+
 import expansion
 import iam
 import pytest
@@ -14,6 +17,7 @@ RULES = ["OwnTasksRule", "WorkersTasksRule"]
 ANY_RULE = "arn:aws:events:eu-west-1:123456789012:rule/psa-*"
 FORMER_RULE = "arn:aws:events:eu-west-1:123456789012:rule/psa-TaskEventsFunctionOwnTasks-1ABCDEFGHIJKL"
 DAY, HOUR = 86400, 3600
+README = (expansion.ROOT / "README.md").read_text()
 OWN = [{"prefix": "prefect/"}]
 UNSIGNED = [{"exists": False}]
 HERE = "arn:aws:events:eu-west-1:123456789012:event-bus/default"
@@ -48,6 +52,7 @@ def test_the_function_is_handed_batches_and_says_which_messages_stay(stack):
         "BatchSize": 10,
         "ScalingConfig": {"MaximumConcurrency": 2},
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "Tags": [{"Key": "Application", "Value": "prefect-serverless-agent"}],
     }
     visibility = properties(stack, "TaskEventsQueue")["VisibilityTimeout"]
     assert visibility == 6 * properties(stack, "TaskEventsFunction")["Timeout"] == 360
@@ -72,6 +77,46 @@ def test_queues_are_encrypted_and_keep_what_nobody_took(stack):
     for name, queue in queues.items():
         assert queue["SqsManagedSseEnabled"] is True, name
         assert "KmsMasterKeyId" not in queue, f"{name}: EventBridge would need its key"
+
+
+def test_with_a_key_of_ones_own_queues_and_logs_have_it_and_the_function_may_use_it(full_stack):
+    key = "arn:aws:kms:eu-west-1:123456789012:key/q"
+    for name, item in of_type(full_stack, "AWS::SQS::Queue").items():
+        assert item["Properties"]["KmsMasterKeyId"] == key, name
+        assert "SqsManagedSseEnabled" not in item["Properties"], f"{name}: SQS takes one of the two"
+    groups = of_type(full_stack, "AWS::Logs::LogGroup")
+    assert len(groups) == 4 and all(group["Properties"]["KmsKeyId"] == key for group in groups.values())
+    use = statements(full_stack, "TaskEventsRole")["UseKeyOfQueues"]
+    # It takes messages, sends them again, and Lambda sends its failures as it.
+    assert (set(use["Action"]), use["Resource"]) == ({"kms:Decrypt", "kms:GenerateDataKey"}, key)
+    assert use["Condition"] == {"StringEquals": {"kms:ViaService": "sqs.eu-west-1.amazonaws.com"}}
+
+
+def test_the_key_policy_of_the_readme_lets_logs_and_rules_use_the_key_and_nobody_else(full_stack):
+    text = next(block for block in re.findall(r"^```json\n(.*?)^```$", README, re.MULTILINE | re.DOTALL) if "events.amazonaws" in block)
+    for name, value in {"REGION": "eu-west-1", "ACCOUNT": "123456789012", "STACK": "psa"}.items():
+        text = text.replace(name, value)
+    policy = {one["Principal"]["Service"]: [one] for one in json.loads(text)}
+    assert set(policy) == {"logs.eu-west-1.amazonaws.com", "events.amazonaws.com"}
+    logs, rules = policy["logs.eu-west-1.amazonaws.com"], policy["events.amazonaws.com"]
+    groups = [item["Properties"]["LogGroupName"] for item in of_type(full_stack, "AWS::Logs::LogGroup").values()]
+    for group, expected in [*((group, True) for group in groups), ("/aws/lambda/other-poll", False)]:
+        context = {"kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:eu-west-1:123456789012:log-group:{group}"}
+        for action in ("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:GenerateDataKey", "kms:DescribeKey"):
+            assert iam.allows(logs, iam.Permission(action, "*", context)) is expected, (group, action)
+    names = [item["Properties"]["Name"] for item in of_type(full_stack, "AWS::Events::Rule").values()]
+    for name, expected in [*((name, True) for name in names), ("other-own-tasks", False)]:
+        context = {"aws:SourceArn": f"arn:aws:events:eu-west-1:123456789012:rule/{name}"}
+        for action in ("kms:Decrypt", "kms:GenerateDataKey"):
+            assert iam.allows(rules, iam.Permission(action, "*", context)) is expected, (name, action)
+    assert not iam.allows(rules, iam.Permission("kms:Decrypt", "*")), "and nobody without saying for whom"
+
+
+def test_without_a_key_of_ones_own_nobody_may_use_one(stack):
+    for name in of_type(stack, "AWS::Logs::LogGroup"):
+        assert "KmsKeyId" not in properties(stack, name)
+    for role in of_type(stack, "AWS::IAM::Role"):
+        assert not [action for action in allowed(stack, role) if action.startswith("kms:")], role
 
 
 def test_what_the_rules_cannot_deliver_for_six_hours_is_kept(stack):
@@ -155,11 +200,13 @@ def test_it_may_do_exactly_this(stack, full_stack):
     own = {
         "logs:CreateLogStream", "logs:PutLogEvents", "logs:GetLogEvents",
         "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage",
-        "ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath",
-        "ecs:DescribeTasks", "ecs:ListTasks", "ecs:DescribeTaskDefinition", "ecs:DeregisterTaskDefinition",
+        "ssm:GetParameter", "ssm:GetParametersByPath",
+        "ecs:DescribeTasks", "ecs:ListTasks", "ecs:DescribeTaskDefinition",
     }  # fmt: skip
     assert allowed(stack, "TaskEventsRole") == own
-    assert allowed(full_stack, "TaskEventsRole") - own == {"kms:Decrypt", "sts:AssumeRole"} | VPC
+    on_request = {"kms:Decrypt", "kms:GenerateDataKey", "sts:AssumeRole", "ecs:DeregisterTaskDefinition"} | VPC
+    assert allowed(full_stack, "TaskEventsRole") - own == on_request
+    assert allowed(expansion.expand(DeregisterTaskDefinitions="ENABLED"), "TaskEventsRole") - own == {"ecs:DeregisterTaskDefinition"}
 
 
 def test_it_reads_configurations_and_secrets_and_no_state(full_stack):
@@ -230,7 +277,8 @@ def test_where_tasks_run_elsewhere_their_events_are_forwarded():
 
 def test_what_the_bus_does_not_take_is_kept_where_the_tasks_run():
     there = expansion.forward_stack()
-    assert properties(there, "DeadLetters") == {"MessageRetentionPeriod": 14 * DAY, "SqsManagedSseEnabled": True}
+    tags = [{"Key": "Application", "Value": "prefect-serverless-agent"}]
+    assert properties(there, "DeadLetters") == {"MessageRetentionPeriod": 14 * DAY, "SqsManagedSseEnabled": True, "Tags": tags}
     assert there["Outputs"]["DeadLettersUrl"]["Value"] == {"Ref": "DeadLetters"}
     (policy,) = of_type(there, "AWS::SQS::QueuePolicy").values()
     assert policy["Properties"]["Queues"] == [{"Ref": "DeadLetters"}]

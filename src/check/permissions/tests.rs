@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 use super::super::Severity;
 use super::super::testing::{codes, home, launch, root, stack, survey};
 use super::*;
@@ -78,6 +78,24 @@ fn what_is_denied_names_the_parameter_of_the_stack_with_all_that_it_must_hold() 
 }
 
 /// Whoever deploys what the line says must not take from other runs what they have.
+#[test]
+fn what_a_setting_of_the_stack_allows_is_mended_by_it() {
+    let (stack, wanted) = stock();
+    let deregister = "ecs:DeregisterTaskDefinition";
+    assert!(!wanted.iter().any(|one| one.action == deregister), "no pool asks for it");
+    let mut launch = launch(&json!({"family": "flows"}), &json!({"cluster": "prefect"}));
+    launch.rendered.as_mut().unwrap().deregisters = true;
+    let wanted = super::wanted(&root(), &home(), &stack, &[&survey(launch)]);
+    let denied = |one: &Wanted| match one.action == deregister {
+        true => SimulatedDecision::Implicit,
+        false => SimulatedDecision::Allowed,
+    };
+    let looked = judge(&stack, &home(), &wanted, &wanted.iter().map(denied).collect::<Vec<_>>());
+    let [finding] = &looked.findings[..] else { panic!("{looked:?}") };
+    assert!(finding.sentence.contains(deregister), "{finding:?}");
+    assert!(finding.mend.ends_with("DeregisterTaskDefinitions=ENABLED"), "{finding:?}");
+}
+
 #[test]
 fn what_a_stack_allows_by_default_stays() {
     let (stack, wanted) = stock();

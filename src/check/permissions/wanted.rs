@@ -34,9 +34,14 @@ pub struct Wanted {
 pub enum Remedy {
     /// Another entry in a list of ARNs: `ClusterArns`, `PassableRoleArns`, …
     Parameter(&'static str, String),
+    /// A parameter that is to be `ENABLED`.
+    Setting(&'static str),
     /// The template of today has it.
     Template,
 }
+
+/// The parameter of the stack that lets definitions be deregistered.
+const DEREGISTER: &str = "DeregisterTaskDefinitions";
 
 impl Remedy {
     pub(super) fn code(&self) -> Code {
@@ -47,7 +52,7 @@ impl Remedy {
             Self::Parameter("S3ObjectArns", _) => OBJECT_DENIED,
             Self::Parameter("ExtraParameterArns", _) => PARAMETER_DENIED,
             Self::Parameter("AssumableRoleArns", _) => ASSUME_DENIED,
-            Self::Parameter(..) | Self::Template => OTHER_DENIED,
+            Self::Parameter(..) | Self::Setting(_) | Self::Template => OTHER_DENIED,
         }
     }
 
@@ -55,7 +60,7 @@ impl Remedy {
     pub fn names_one_thing(&self) -> bool {
         match self {
             Self::Parameter(name, arn) => names_one_thing(name, arn.strip_suffix(":log-stream:*").unwrap_or(arn)),
-            Self::Template => true,
+            Self::Setting(_) | Self::Template => true,
         }
     }
 }
@@ -172,8 +177,11 @@ fn launches(survey: &Survey, all: &mut BTreeSet<Wanted>) {
             anywhere(Function::Poll, "ecs:DescribeTaskDefinition"),
             anywhere(Function::Poll, "ecs:ListTaskDefinitions"),
             anywhere(Function::TaskEvents, "ecs:DescribeTaskDefinition"),
-            anywhere(Function::TaskEvents, "ecs:DeregisterTaskDefinition"),
         ]);
+        if !needs.deregistered.is_empty() {
+            let (action, resource) = ("ecs:DeregisterTaskDefinition", "*".to_owned());
+            all.insert(of(Function::TaskEvents, action, resource, None, Remedy::Setting(DEREGISTER)));
+        }
     }
 }
 

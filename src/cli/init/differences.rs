@@ -104,6 +104,7 @@ mod tests {
             run_task: Map::new(),
             network: None,
             flow_container: "prefect".into(),
+            deregisters: false,
             warning: None,
             differences,
         };

@@ -80,6 +80,7 @@ pub(super) fn parameters(
     let roles = own(|needs| vec![&needs.task_roles, &needs.execution_roles]);
     let groups = gate.arns("TaskLogArns", own(|needs| vec![&needs.read_log_groups]));
     let logs = groups.into_iter().map(|group| format!("{group}:log-stream:*"));
+    let deregisters = !own(|needs| vec![&needs.deregistered]).is_empty();
     let mut arns = |parameter, asked: Asked| gate.arns(parameter, asked).join(",");
     let all = [
         ("ParameterRoot", root.as_str().to_owned(), DEFAULT_ROOT),
@@ -92,6 +93,7 @@ pub(super) fn parameters(
         ("S3ObjectArns", arns("S3ObjectArns", needs.s3_objects.iter().map(object).collect()), ""),
         ("AssumableRoleArns", arns("AssumableRoleArns", needs.assumed_roles()), ""),
         ("TaskLogArns", logs.collect::<Vec<_>>().join(","), ""),
+        ("DeregisterTaskDefinitions", if deregisters { "ENABLED" } else { "DISABLED" }.to_owned(), "DISABLED"),
         ("ForwardingAccountIds", gate.accounts(other_accounts(needs, home)).join(","), ""),
         ("HealthUrl", if has_function_urls(&home.region) { "ENABLED" } else { "DISABLED" }.to_owned(), "ENABLED"),
     ];

@@ -22,6 +22,7 @@ fn launch(definition: Value, run_task: Value) -> RenderedLaunch {
         run_task: object(run_task),
         network: None,
         flow_container: "prefect".into(),
+        deregisters: false,
         warning: None,
         differences: None,
     }
@@ -80,6 +81,16 @@ fn names_become_arns_of_the_account_and_region_and_what_is_overridden_counts_bes
     assert_eq!(keys(&place.sizes), ["512/2048"]);
     assert_eq!(keys(&place.launch_types), ["FARGATE"]);
     assert_eq!(place.clusters.values().next().unwrap().iter().collect::<Vec<_>>(), ["etl/daily"]);
+}
+
+#[test]
+fn a_definition_that_is_to_be_deregistered_is_taken_down_by_its_family() {
+    let mut launch = stock();
+    assert!(of_launch("a", &launch).deregistered.is_empty());
+    launch.deregisters = true;
+    let SurveyedDefinition::Register(definition) = &mut launch.definition else { panic!("{launch:?}") };
+    definition.insert("family".into(), json!("prefect-etl"));
+    assert_eq!(keys(&of_launch("a", &launch).deregistered), ["prefect-etl"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn rendered(definition: Value) -> RenderedLaunch {
         run_task: serde_json::Map::new(),
         network: Some(NetworkLookup::DefaultVpc),
         flow_container: "prefect".into(),
+        deregisters: false,
         warning: None,
         differences: None,
     }

@@ -54,6 +54,13 @@ fn only_what_differs_from_the_defaults_is_a_parameter_and_says_exactly_what_is_n
 }
 
 #[test]
+fn definitions_may_be_deregistered_where_a_pool_asks_for_it() {
+    let mut needs = needs();
+    needs.places.values_mut().for_each(|place| place.deregistered = asked(&["prefect-etl"]));
+    assert_eq!(of(&needs, "eu-west-1", DEFAULT_ROOT)["DeregisterTaskDefinitions"], "ENABLED");
+}
+
+#[test]
 fn other_roots_schedules_keys_and_levels_are_said() {
     let root = Root::new("/psa/test");
     let key = Some("arn:aws:kms:eu-west-1:123456789012:key/k");
