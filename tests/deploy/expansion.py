@@ -94,6 +94,9 @@ class Evaluator:
     def condition(self, name):
         return self.value(self.conditions[name])
 
+    def holds(self, node):
+        return self.condition(node["Condition"]) if "Condition" in node else self.value(node)
+
     def value(self, node):
         if isinstance(node, list):
             return [item for item in map(self.value, node) if item is not NOTHING]
@@ -116,7 +119,8 @@ class Evaluator:
                 name, attribute = argument.split(".") if isinstance(argument, str) else argument
                 return {"GetAtt": [name, attribute]}
             case "Fn::Sub":
-                return re.sub(r"\$\{([^}]+)\}", lambda match: str(self.values[match[1]]), argument)
+                # What it says of resources stays recognisable: `${Name}`.
+                return re.sub(r"\$\{([^}]+)\}", lambda match: str(self.values.get(match[1], match[0])), argument)
             case "Fn::If":
                 condition, yes, no = argument
                 return self.value(yes if self.condition(condition) else no)
@@ -127,7 +131,9 @@ class Evaluator:
                 left, right = self.value(argument)
                 return left == right
             case "Fn::And":
-                return all(self.condition(one["Condition"]) if "Condition" in one else self.value(one) for one in argument)
+                return all(self.holds(one) for one in argument)
+            case "Fn::Or":
+                return any(self.holds(one) for one in argument)
             case "Fn::Not":
                 return not self.value(argument[0])
         raise AssertionError(f"the templates use {function}, which these tests do not evaluate")

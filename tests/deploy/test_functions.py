@@ -43,6 +43,7 @@ def test_environment_is_complete(stack):
     assert poll == {
         "PARAMETER_ROOT": "/prefect-serverless-agent/prod",
         "RUST_LOG": "warn,prefect_serverless_agent=INFO,lambda=INFO",
+        "AGENT_METRICS": "DISABLED",
     }
     assert health == {**poll, "POLL_FUNCTION_NAME": {"Ref": "PollFunction"}}
     assert task_events == poll
@@ -105,6 +106,7 @@ def test_the_schedule_polls_each_minute_and_never_twice(stack, full_stack):
     (schedule,) = of_type(stack, "AWS::Scheduler::Schedule").values()
     schedule = schedule["Properties"]
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert schedule["GroupName"] == {"Ref": "ScheduleGroup"}
     assert schedule["State"] == "ENABLED"
     assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
     assert schedule["Target"] == {
@@ -215,31 +217,6 @@ def test_the_vpc_is_optional(stack, full_stack):
     assert "VpcConfig" not in properties(full_stack, "HealthFunction"), "it would lose its way to Lambda's API"
 
 
-def test_alarms_are_optional_and_watch_polls_and_failures(stack, full_stack):
-    assert of_type(stack, "AWS::CloudWatch::Alarm") == {}
-    alarms = {name: item["Properties"] for name, item in of_type(full_stack, "AWS::CloudWatch::Alarm").items()}
-    polls = [{"Name": "FunctionName", "Value": {"Ref": "PollFunction"}}]
-    waiting = "ApproximateNumberOfMessagesVisible"
-
-    def of_queue(name):
-        return [{"Name": "QueueName", "Value": {"GetAtt": [name, "QueueName"]}}]
-
-    assert {name: (alarm["MetricName"], alarm["Dimensions"]) for name, alarm in alarms.items()} == {
-        "PollErrorsAlarm": ("Errors", polls),
-        "PollSilenceAlarm": ("Invocations", polls),
-        "TaskEventsDeadLettersAlarm": (waiting, of_queue("TaskEventsDeadLetters")),
-        "TaskEventsFailuresAlarm": (waiting, of_queue("TaskEventsFailures")),
-    }
-    own = ("AlarmDescription", "Dimensions")
-    dead_letters, failures = (
-        {key: value for key, value in alarms[name].items() if key not in own}
-        for name in ("TaskEventsDeadLettersAlarm", "TaskEventsFailuresAlarm")
-    )
-    assert dead_letters == failures
-    for alarm in alarms.values():
-        assert alarm["AlarmActions"] == ["arn:aws:sns:eu-west-1:123456789012:oncall"]
-
-
 def test_the_url_keeps_the_name_that_sam_gave_it_and_is_optional(stack, full_stack):
     for some, auth in [(stack, "AWS_IAM"), (full_stack, "NONE")]:
         assert properties(some, "HealthFunctionUrl") == {"TargetFunctionArn": {"Ref": "HealthFunction"}, "AuthType": auth}
@@ -278,12 +255,15 @@ def test_outputs_tell_what_a_person_needs_next(stack):
 
 # The longest name that AWS takes, by the property that has it.
 LONGEST = {
+    ("AWS::CloudWatch::Dashboard", "DashboardName"): 255,
     ("AWS::Events::EventBusPolicy", "StatementId"): 64,
     ("AWS::Events::Rule", "Name"): 64,
     ("AWS::Lambda::Function", "FunctionName"): 64,
     ("AWS::Logs::LogGroup", "LogGroupName"): 512,
     ("AWS::SQS::Queue", "QueueName"): 80,
+    ("AWS::Logs::QueryDefinition", "Name"): 255,
     ("AWS::Scheduler::Schedule", "Name"): 64,
+    ("AWS::Scheduler::ScheduleGroup", "Name"): 64,
 }
 
 
@@ -298,7 +278,7 @@ def names(stack):
 @pytest.mark.parametrize(("length", "fits"), [(52, True), (53, False)])
 def test_a_stack_may_have_a_name_of_fifty_two_characters(monkeypatch, length, fits):
     monkeypatch.setitem(expansion.PSEUDO, "AWS::StackName", "s" * length)
-    found = list(names(expansion.expand(CheckFunction="ENABLED", ForwardingAccountIds="210987654321")))
+    found = list(names(expansion.expand(CheckFunction="ENABLED", ForwardingAccountIds="210987654321", Dashboard="ENABLED")))
     assert {kind for kind, _ in found} == set(LONGEST)
     assert all(len(name) <= LONGEST[kind] for kind, name in found) is fits
     assert "The stack's name may have 52 characters" in expansion.expanded_source()["Description"]
