@@ -14,6 +14,7 @@
 //! | [`prefect3`] | Prefect 2 and 3: the REST API, as a worker of one work pool |
 //! | [`flow_run`] | what a flow run asks for on any platform, by its generation of Prefect (pure) |
 //! | [`platform`] | what names a launch, what becomes of it; the seam to a platform, ECS and processes of this machine |
+//! | [`page`] | the page that people look at: what it says (pure), how it looks, who sees it |
 //! | [`panics`] | what a bug ends: one agent's poll, one event; locks that survive it |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
 //! | [`state`] | what is remembered in Parameter Store: the poll counter, the status |
@@ -50,6 +51,7 @@ pub mod held;
 pub mod http;
 pub mod model;
 pub mod orchestrator;
+pub mod page;
 pub mod panics;
 pub mod platform;
 pub mod poll;

@@ -14,7 +14,8 @@
 //! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
 //! | `terminal.rs` | questions to whoever sits there; a key is typed unseen |
 //! | `redrive.rs` | `prefect-serverless-agent redrive`: what could not be told is told once more |
-//! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
+//! | `server.rs` | what is served over HTTP: `/api/health` and `/api/poke` of the loop, the page |
+//! | `page.rs` | `status --html`, `status --serve`: the page, where nobody can sign in to it by a URL |
 //! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
 
 pub mod args;
@@ -23,6 +24,7 @@ mod check;
 mod explain;
 mod init;
 mod output;
+mod page;
 mod poll;
 mod push;
 mod redrive;

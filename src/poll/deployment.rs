@@ -3,6 +3,7 @@
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::build::{AgentBuilder, Identity, PrefectBuilder, SharedNetwork};
 use super::dry_run::{Record, RecordedService, Recorder, Unhurried};
+use super::recent::remember;
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
@@ -190,6 +191,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             polled_by = renewed;
         }
         if !report.stopped {
+            polled_by.keep_recent(&report.clone().without(&self.redaction));
             self.write_status(name, &polled_by.status(), invocation).await;
         }
         report
@@ -212,6 +214,8 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             known.last_poll = Some(self.clock.now());
             known.error = Some(trouble.kind);
             known.maintenance_until = None;
+            let failed = AgentReport { error_kind: Some(trouble.kind), ..AgentReport::default() };
+            remember(&mut known.recent, &failed, self.clock.now());
             self.write_status(name, &known, invocation).await;
         }
         let error = Some(trouble.message);

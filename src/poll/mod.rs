@@ -16,6 +16,7 @@
 //! | `cancel.rs` | beside the queue: tasks of runs that a user cancelled |
 //! | `ended.rs` | after it: deployments that have ended and of which Prefect may not know |
 //! | `dry_run/` | where requests leave: those that write are recorded instead |
+//! | `recent.rs` | pure: what of a report is remembered for the page |
 //! | `report.rs` | what became of each run, kept so that it survives a deadline |
 
 pub mod agent;
@@ -30,6 +31,7 @@ pub mod iteration;
 mod launch;
 pub mod plan;
 pub(crate) mod prepare;
+mod recent;
 pub(crate) mod recover;
 pub mod report;
 mod tell;
