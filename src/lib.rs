@@ -15,6 +15,7 @@
 //! | [`prefect3`] | Prefect 2 and 3: the REST API, as a worker of one work pool |
 //! | [`flow_run`] | what a flow run asks for on any platform, by its generation of Prefect (pure) |
 //! | [`platform`] | what names a launch, what becomes of it; the seam to a platform, ECS and processes of this machine |
+//! | [`page`] | the page that people look at: what it says (pure), how it looks, who sees it |
 //! | [`panics`] | what a bug ends: one agent's poll, one event; locks that survive it |
 //! | [`poke`] | somebody says that a run is due: who may, whose poll begins when (pure) |
 //! | [`poll`] | one iteration: observe → plan (pure) → perform → report |
@@ -53,6 +54,7 @@ pub mod held;
 pub mod http;
 pub mod model;
 pub mod orchestrator;
+pub mod page;
 pub mod panics;
 pub mod platform;
 pub mod poke;

@@ -187,7 +187,8 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
             let sentence =
                 "its URL is public, and nothing keeps the world from using up the account's concurrency with it";
             let mend = format!(
-                "aws lambda put-function-concurrency --function-name {name} --reserved-concurrent-executions 5, or HealthAuthType=AWS_IAM"
+                "sam deploy --stack-name {} --parameter-overrides HealthReservedConcurrency=5, or HealthAuthType=AWS_IAM",
+                stack.name
             );
             looked.found(PUBLIC_URL_OPEN.found(format!("function {name}"), sentence, mend));
         }

@@ -96,6 +96,8 @@ pub enum Command {
         after_help = "Examples:\n  \
             prefect-serverless-agent status --root /psa/prod\n  \
             prefect-serverless-agent status --root /psa/prod --watch\n  \
+            prefect-serverless-agent status --root /psa/prod --html agents.html\n  \
+            prefect-serverless-agent status --root /psa/prod --serve\n  \
             prefect-serverless-agent status --root /psa/prod --json | jq .agents.etl.oldest_due_late_seconds"
     )]
     Status(StatusArgs),
@@ -286,6 +288,15 @@ pub struct StatusArgs {
     /// Seconds between two looks of --watch
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=3600), allow_negative_numbers = true)]
     pub interval: u64,
+    /// Write the page to this file, in place of the table; - writes it to standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "serve"])]
+    pub html: Option<PathBuf>,
+    /// Show the page to the browsers of this machine until ctrl-c; whoever reaches another address sees it too
+    #[arg(
+        long, value_name = "http://HOST:PORT", num_args = 0..=1, default_missing_value = "http://127.0.0.1:8080",
+        value_parser = agent_address, conflicts_with = "watch"
+    )]
+    pub serve: Option<AgentAddress>,
 }
 
 /// Arguments of `prefect-serverless-agent explain`.

@@ -15,7 +15,8 @@
 //! | `terminal.rs` | questions to whoever sits there; a key is typed unseen |
 //! | `redrive.rs` | `prefect-serverless-agent redrive`: what could not be told is told once more |
 //! | `costs.rs` | `prefect-serverless-agent costs`: what the runs of a deployment cost |
-//! | `server.rs` | what wakes the loop: `/api/health`, `/api/poke` |
+//! | `server.rs` | what is served over HTTP: `/api/health` and `/api/poke` of the loop, the page |
+//! | `page.rs` | `status --html`, `status --serve`: the page, where nobody can sign in to it by a URL |
 //! | `output.rs` | reports and dry runs as people read them, and what to do about an error (pure) |
 
 pub mod args;
@@ -25,6 +26,7 @@ mod costs;
 mod explain;
 mod init;
 mod output;
+mod page;
 mod poll;
 mod push;
 mod redrive;

@@ -1,4 +1,4 @@
-//! `--agent-address`: health and poke over HTTP, as the Python agent serves them.
+//! What the command serves over HTTP: health and poke, as the Python agent serves them (`--agent-address`), and the page.
 
 use super::CliError;
 use super::args::AgentAddress;
@@ -56,20 +56,46 @@ impl Shared {
     }
 }
 
-/// Serves from now on, for as long as the runtime lives. The address that was bound comes back.
-pub(super) async fn serve(address: &AgentAddress, shared: Arc<Shared>) -> Result<SocketAddr, CliError> {
+impl Site for Shared {
+    async fn answer(&self, asked: Asked) -> HealthAnswer {
+        answer(&asked.method, &asked.path, self)
+    }
+}
+
+/// What is served.
+pub(super) trait Site: Send + Sync + 'static {
+    /// The answer to a request.
+    fn answer(&self, asked: Asked) -> impl Future<Output = HealthAnswer> + Send;
+}
+
+/// What of a request matters.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    /// Without the query.
+    pub(super) path: String,
+    /// What the browser calls this machine.
+    pub(super) host: Option<String>,
+}
+
+/// Serves from now on, for as long as the runtime lives. The address that was bound comes back. `argument`: what names it.
+pub(super) async fn serve<S: Site>(
+    address: &AgentAddress,
+    argument: &str,
+    site: Arc<S>,
+) -> Result<SocketAddr, CliError> {
     let AgentAddress { host, port } = address;
     let cannot = |error| {
-        let advice = "choose an address of this machine and a free port with --agent-address";
+        let advice = format!("choose an address of this machine and a free port with {argument}");
         CliError::new(format!("cannot serve at {host}:{port}: {error}"), advice)
     };
     let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(cannot)?;
     let bound = listener.local_addr().map_err(cannot)?;
-    tokio::spawn(accept(listener, shared));
+    tokio::spawn(accept(listener, site));
     Ok(bound)
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept<S: Site>(listener: TcpListener, site: Arc<S>) {
     let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
     // Until the runtime ends.
     loop {
@@ -82,9 +108,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     // An answer takes no time: who has been there longest says nothing, and keeps nobody from asking.
                     oldest.abort();
                 }
-                let shared = Arc::clone(&shared);
+                let site = Arc::clone(&site);
                 // Whoever is slow or gone is let go of.
-                let conversation = tokio::time::timeout(CONNECTION, converse(stream, shared));
+                let conversation = tokio::time::timeout(CONNECTION, converse(stream, site));
                 open.push_back(tokio::spawn(conversation).abort_handle());
             }
             Err(error) => {
@@ -95,10 +121,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>) {
+async fn converse<S: Site>(stream: TcpStream, site: Arc<S>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &shared);
-        async { Ok::<_, Infallible>(response(answer)) }
+        let host = request.headers().get(hyper::header::HOST).and_then(|host| host.to_str().ok());
+        let asked = Asked {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            host: host.map(str::to_owned),
+        };
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(response(site.answer(asked).await)) }
     });
     let mut connection = http1::Builder::new();
     connection.timer(TokioTimer::new()).header_read_timeout(CONNECTION).max_buf_size(HEAD).keep_alive(false);
@@ -127,7 +159,9 @@ fn response(answer: HealthAnswer) -> Response<Full<Bytes>> {
     }
     for (name, value) in answer.headers {
         let name = hyper::header::HeaderName::from_static(name);
-        response.headers_mut().insert(name, hyper::header::HeaderValue::from_static(value));
+        if let Ok(value) = hyper::header::HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
     }
     response
 }

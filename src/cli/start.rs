@@ -34,7 +34,7 @@ pub(super) async fn start<P: AgentPlatform<SystemClock>>(
     setting.deployment = setting.deployment.overriding(overrides);
     let shared = Arc::new(Shared::default());
     if let Some(address) = &args.agent_address {
-        let bound = serve(address, Arc::clone(&shared)).await?;
+        let bound = serve(address, "--agent-address", Arc::clone(&shared)).await?;
         tracing::info!("serving http://{bound}/api/health and http://{bound}/api/poke");
     }
     Loop { setting, max_polls: args.max_polls, json, since, shared, ending }.run().await?;

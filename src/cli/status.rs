@@ -4,7 +4,7 @@ use super::args::StatusArgs;
 use super::output::{self, Palette};
 use super::setting::{clients, read_below, root_of};
 use super::start::StopSignal;
-use super::{CliError, complain, say};
+use super::{CliError, complain, page, say};
 use crate::aws::ssm::Ssm;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Environment, Root, UnknownAgent};
@@ -37,6 +37,14 @@ pub(super) async fn status(
     let is_terminal = std::io::stdout().is_terminal();
     let shown = Shown { palette: Palette::for_terminal(is_terminal, &environment), json };
     let look = || look(&root, &aws.ssm, &args.agents);
+    if let Some(address) = &args.serve {
+        return page::serve(address, root, aws.ssm, args.agents.clone(), redaction).await;
+    }
+    if let Some(file) = &args.html {
+        let facts = look().await?;
+        page::write(file, &root, &facts, redaction)?;
+        return Ok(shown.of(&facts, SystemClock.now()).1);
+    }
     if !args.watch {
         let facts = look().await?;
         let (text, code) = shown.of(&facts, SystemClock.now());
@@ -94,7 +102,7 @@ impl Shown {
 }
 
 /// What is known of the agents that were asked for.
-async fn look(root: &Root, ssm: &Ssm, names: &[String]) -> Result<BTreeMap<String, AgentFacts>, CliError> {
+pub(super) async fn look(root: &Root, ssm: &Ssm, names: &[String]) -> Result<BTreeMap<String, AgentFacts>, CliError> {
     // As the functions see it: nothing of this shell stands in for what a configuration does not say.
     let environment = Environment::default();
     let mut facts = read_below(root, health::facts(root, ssm, &environment)).await?;

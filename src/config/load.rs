@@ -116,8 +116,14 @@ impl<'a> Stored<'a> {
                 Ok(()) => loaded.poke_token = Some(parameter.value.clone()),
                 Err(found) => loaded.warnings.push(format!("the parameter {name} is not used: it holds {found}")),
             },
+            // The health function reads it, for whoever wants to see the page.
+            None if place == "page-token" => {
+                if let Err(found) = usable(&parameter.value) {
+                    loaded.warnings.push(format!("the parameter {name} is not used: it holds {found}"));
+                }
+            }
             _ => loaded.warnings.push(format!(
-                "the parameter {name} is not used: known are poke-token, and api-key, auth-token, auth-string \
+                "the parameter {name} is not used: known are poke-token, page-token, and api-key, auth-token, auth-string \
                  and client-headers of an agent"
             )),
         }
@@ -390,6 +396,11 @@ impl Root {
     /// Name of an agent's API key.
     pub fn api_key_of(&self, agent: &str) -> String {
         format!("{}/secrets/{agent}/api-key", self.0)
+    }
+
+    /// Name of the token that lets somebody see the page.
+    pub fn page_token(&self) -> String {
+        format!("{}/secrets/page-token", self.0)
     }
 
     /// Name of the bearer token that allows a poke.

@@ -174,7 +174,7 @@ const OTHER_NAMES: &[(&str, &str)] = &[
 const LONGEST_KEY: usize = 100;
 
 /// Keys that people write for a secret.
-const SECRETS: &[&str] = &["key", "api_key", "token", "auth_token", "auth_string", "poke_token"];
+const SECRETS: &[&str] = &["key", "api_key", "token", "auth_token", "auth_string", "poke_token", "page_token"];
 
 /// Describes an unknown key, with a hint where one can be given.
 fn unknown_key(key: &str, known: &[&'static str]) -> String {

@@ -9,6 +9,9 @@ use crate::config::{
 use crate::health::status::ConfiguredAgent;
 use crate::health::{AgentFacts, Health, HealthAnswer, HealthRequest, Route, UrlEvent};
 use crate::held::{ANSWER, HeldAnswer, HeldToken};
+use crate::page::Page;
+use crate::page::access::{self, Sent, ShownCookie};
+use crate::page::html::{self, Around, Asked};
 use crate::redaction::Redaction;
 use crate::state::{Status, polls, status};
 use serde_json::Value;
@@ -23,33 +26,129 @@ pub struct HealthFunction<C> {
     clock: C,
     facts: HeldAnswer<BTreeMap<String, AgentFacts>, C>,
     poke_token: HeldToken<C>,
+    page_token: HeldToken<C>,
+    redaction: Redaction,
+}
+
+/// Whom an answer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Viewer {
+    /// Authorised by IAM, or by the page's token as a bearer.
+    Known,
+    /// By the cookie that the page's form gives.
+    ByCookie,
+    /// Nobody knows.
+    Stranger,
 }
 
 impl<C: Clock + Clone> HealthFunction<C> {
     /// Reads nothing yet. `redaction` comes to know the tokens.
     pub fn new(root: Root, aws: Arc<AwsClients>, environment: Environment, clock: C, redaction: Redaction) -> Self {
         let facts = HeldAnswer::new(clock.clone(), ANSWER);
-        let poke_token = HeldToken::new(root.poke_token(), aws.ssm.clone(), redaction, clock.clone());
-        Self { root, aws, environment, clock, facts, poke_token }
+        let token = |name| HeldToken::new(name, aws.ssm.clone(), redaction.clone(), clock.clone());
+        let (poke_token, page_token) = (token(root.poke_token()), token(root.page_token()));
+        Self { root, aws, environment, clock, facts, poke_token, page_token, redaction }
     }
 
     /// Answers a Function URL event.
     pub async fn handle(&self, event: UrlEvent) -> HealthAnswer {
         let request = HealthRequest::from(event);
         match request.route() {
-            Route::Health => self.health().await,
+            Route::Health => self.health(&request).await,
+            Route::Page => self.page(&request).await,
+            Route::Form => self.form(&request).await,
             Route::Poke => self.poke(&request).await,
             Route::MethodNotAllowed => HealthAnswer::method_not_allowed(),
             Route::NotFound => HealthAnswer::not_found(),
         }
     }
 
-    async fn health(&self) -> HealthAnswer {
+    async fn health(&self, request: &HealthRequest) -> HealthAnswer {
         match self.facts().await {
-            Ok(facts) => HealthAnswer::health(&Health::of(&facts, self.clock.now())),
+            Ok(facts) => {
+                let health = Health::of(&facts, self.clock.now());
+                match self.viewer(request).await {
+                    Viewer::Stranger => HealthAnswer::health_for_strangers(&health),
+                    Viewer::Known | Viewer::ByCookie => HealthAnswer::health(&health),
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "health cannot be told");
                 HealthAnswer::health_unknown()
+            }
+        }
+    }
+
+    /// The page, or the form for strangers.
+    async fn page(&self, request: &HealthRequest) -> HealthAnswer {
+        let viewer = self.viewer(request).await;
+        if viewer == Viewer::Stranger {
+            return HealthAnswer::document(200, html::form(self.asked().await, &self.root.page_token()));
+        }
+        match self.facts().await {
+            Ok(facts) => {
+                let page = Page::of(self.root.as_str(), &facts, self.clock.now()).without(&self.redaction);
+                let around = Around { refreshes: true, sign_out: viewer == Viewer::ByCookie };
+                HealthAnswer::document(200, html::page(&page, around))
+            }
+            Err(error) => {
+                tracing::error!(%error, "the page cannot be shown");
+                HealthAnswer::document(503, html::trouble())
+            }
+        }
+    }
+
+    /// What the form was sent with.
+    async fn form(&self, request: &HealthRequest) -> HealthAnswer {
+        let again = |asked| HealthAnswer::document(403, html::form(asked, &self.root.page_token()));
+        let shown = match Sent::read(&request.body) {
+            Sent::Token(token) => token,
+            Sent::SignOut => return HealthAnswer::to_page(access::no_cookie()),
+            Sent::Nothing => return again(Asked::Wrong),
+        };
+        match self.page_token.get().await {
+            Ok(Some(token)) if access::is_token(&shown, &token) => {
+                let cookie = access::cookie(&token, self.root.as_str(), self.clock.now());
+                cookie.map_or_else(|| again(Asked::Unknown), HealthAnswer::to_page)
+            }
+            Ok(Some(token)) if access::is_usable(&token) => again(Asked::Wrong),
+            _ => again(self.asked().await),
+        }
+    }
+
+    /// What the form has to say. The token was read a moment ago, or is read now: once in ten seconds.
+    async fn asked(&self) -> Asked {
+        match self.page_token.get().await {
+            Ok(Some(token)) if access::is_usable(&token) => Asked::First,
+            Ok(Some(_)) => Asked::ShortToken,
+            Ok(None) => Asked::NoToken,
+            Err(error) => {
+                tracing::error!(%error, "the page's token cannot be read");
+                Asked::Unknown
+            }
+        }
+    }
+
+    /// The token is only read for those who show something that could be of it.
+    async fn viewer(&self, request: &HealthRequest) -> Viewer {
+        let cookie = ShownCookie::among(request.cookies.iter().map(String::as_str), self.clock.now());
+        if request.by_iam {
+            return Viewer::Known;
+        }
+        if cookie.is_none() && request.bearer.is_none() {
+            return Viewer::Stranger;
+        }
+        match self.page_token.get().await {
+            Ok(Some(token)) if request.bearer.as_ref().is_some_and(|shown| access::is_token(shown, &token)) => {
+                Viewer::Known
+            }
+            Ok(Some(token)) if cookie.is_some_and(|cookie| cookie.is_of(&token, self.root.as_str())) => {
+                Viewer::ByCookie
+            }
+            Ok(_) => Viewer::Stranger,
+            Err(error) => {
+                tracing::error!(%error, "the page's token cannot be read");
+                Viewer::Stranger
             }
         }
     }

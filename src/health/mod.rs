@@ -4,11 +4,14 @@
 
 pub mod status;
 
+use crate::page::html;
+use aws_smithy_types::base64;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use status::Overall;
 pub use status::{AgentFacts, Health};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use subtle::ConstantTimeEq;
 
@@ -21,12 +24,12 @@ pub struct HealthAnswer {
     /// HTTP status.
     pub status_code: u16,
     /// Headers.
-    pub headers: BTreeMap<&'static str, &'static str>,
+    pub headers: BTreeMap<&'static str, Cow<'static, str>>,
     /// Body text.
     pub body: String,
     /// Always false.
     pub is_base64_encoded: bool,
-    /// Always empty.
+    /// `Set-Cookie`s.
     pub cookies: Vec<String>,
 }
 
@@ -35,6 +38,12 @@ impl HealthAnswer {
     pub fn health(health: &Health) -> Self {
         let status_code = if health.status == Overall::Ok { 200 } else { 503 };
         Self::json(status_code, &json!(health))
+    }
+
+    /// What strangers are told of it.
+    pub fn health_for_strangers(health: &Health) -> Self {
+        let status_code = if health.status == Overall::Ok { 200 } else { 503 };
+        Self::json(status_code, &json!({"status": health.status}))
     }
 
     /// Health cannot be told because Parameter Store does not answer.
@@ -72,6 +81,26 @@ impl HealthAnswer {
         Self::html(404, "<html><title>404: Not Found</title><body>404: Not Found</body></html>")
     }
 
+    /// A document for a browser, which may do nothing with it but show it.
+    pub fn document(status_code: u16, document: String) -> Self {
+        let mut answer = Self::new(status_code, "text/html; charset=UTF-8", document);
+        answer.headers.extend([
+            ("content-security-policy", html::content_security_policy().into()),
+            ("referrer-policy", "no-referrer".into()),
+            ("x-content-type-options", "nosniff".into()),
+            ("x-frame-options", "DENY".into()),
+        ]);
+        answer
+    }
+
+    /// Sends a browser to the page, which it asks for anew.
+    pub fn to_page(cookie: String) -> Self {
+        let mut answer = Self::html(303, "");
+        answer.headers.insert("location", "/".into());
+        answer.cookies.push(cookie);
+        answer
+    }
+
     fn json(status_code: u16, body: &Value) -> Self {
         Self::new(status_code, "application/json; charset=UTF-8", body.to_string())
     }
@@ -81,7 +110,7 @@ impl HealthAnswer {
     }
 
     fn new(status_code: u16, content_type: &'static str, body: String) -> Self {
-        let headers = BTreeMap::from([("cache-control", "no-store"), ("content-type", content_type)]);
+        let headers = BTreeMap::from([("cache-control", "no-store".into()), ("content-type", content_type.into())]);
         Self { status_code, headers, body, is_base64_encoded: false, cookies: Vec::new() }
     }
 }
@@ -99,6 +128,10 @@ pub struct HealthRequest {
     pub bearer: Option<SecretString>,
     /// AWS IAM has authorised the caller.
     pub by_iam: bool,
+    /// `name=value` each.
+    pub cookies: Vec<String>,
+    /// What a form was sent with.
+    pub body: Vec<u8>,
 }
 
 /// Where a request goes.
@@ -108,6 +141,10 @@ pub enum Route {
     Health,
     /// `GET` or `POST /api/poke`
     Poke,
+    /// `GET /`
+    Page,
+    /// `POST /`
+    Form,
     /// One of these paths with another method.
     MethodNotAllowed,
     /// Any other path.
@@ -121,6 +158,10 @@ pub struct UrlEvent {
     raw_path: String,
     #[serde(default)]
     headers: HashMap<String, String>,
+    cookies: Option<Vec<String>>,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
     request_context: RequestContext,
 }
 
@@ -142,11 +183,23 @@ struct Authorizer {
 
 impl From<UrlEvent> for HealthRequest {
     fn from(event: UrlEvent) -> Self {
-        let authorization = event.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        let header = |wanted: &str| {
+            let found = event.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            found.map(|(_, value)| value.as_str())
+        };
+        // Lambda takes them out of the headers; emulators of the Function URL may not.
+        let cookies = event.cookies.clone().unwrap_or_else(|| {
+            header("cookie").map(|all| all.split(';').map(str::to_owned).collect()).unwrap_or_default()
+        });
+        let body = event.body.as_deref().unwrap_or_default();
+        // Forms are sent in base64: whatever is not text or JSON is.
+        let body = if event.is_base64_encoded { base64::decode(body).unwrap_or_default() } else { body.into() };
         Self {
             method: event.request_context.http.method.to_ascii_uppercase(),
-            path: event.raw_path,
-            bearer: authorization.and_then(|(_, value)| bearer_of(value)),
+            path: event.raw_path.clone(),
+            bearer: header("authorization").and_then(bearer_of),
+            cookies,
+            body,
             by_iam: event.request_context.authorizer.is_some_and(|authorizer| authorizer.iam.is_some()),
         }
     }
@@ -164,7 +217,9 @@ impl HealthRequest {
         match (self.path.as_str(), self.method.as_str()) {
             ("/api/health", "GET") => Route::Health,
             ("/api/poke", "GET" | "POST") => Route::Poke,
-            ("/api/health" | "/api/poke", _) => Route::MethodNotAllowed,
+            ("/", "GET") => Route::Page,
+            ("/", "POST") => Route::Form,
+            ("/" | "/api/health" | "/api/poke", _) => Route::MethodNotAllowed,
             _ => Route::NotFound,
         }
     }
@@ -231,11 +286,29 @@ mod request_tests {
             ("GET", "/api/poke", Route::Poke),
             ("POST", "/api/poke", Route::Poke),
             ("DELETE", "/api/poke", Route::MethodNotAllowed),
-            ("GET", "/", Route::NotFound),
+            ("GET", "/", Route::Page),
+            ("POST", "/", Route::Form),
+            ("PUT", "/", Route::MethodNotAllowed),
+            ("GET", "/api", Route::NotFound),
             ("GET", "/api/health/", Route::NotFound),
         ] {
             assert_eq!(request(method, path, &json!({}), false).route(), route, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn cookies_and_forms_come_in_the_ways_of_function_urls_and_of_emulators() {
+        let read = |more: serde_json::Value| {
+            let mut event = json!({"rawPath": "/", "headers": {}, "requestContext": {"http": {"method": "POST"}}});
+            event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let request = HealthRequest::from(serde_json::from_value::<UrlEvent>(event).unwrap());
+            (request.cookies, String::from_utf8(request.body).unwrap())
+        };
+        let url = read(json!({"cookies": ["a=1", "b=2"], "body": "dG9rZW49YQ==", "isBase64Encoded": true}));
+        assert_eq!(url, (vec!["a=1".to_owned(), "b=2".to_owned()], "token=a".to_owned()));
+        let emulator = read(json!({"headers": {"Cookie": "a=1; b=2"}, "body": "token=a", "isBase64Encoded": false}));
+        assert_eq!(emulator, (vec!["a=1".to_owned(), " b=2".to_owned()], "token=a".to_owned()));
+        assert_eq!(read(json!({"body": "%%", "isBase64Encoded": true})).1, "");
     }
 
     #[test]

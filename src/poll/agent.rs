@@ -5,6 +5,7 @@ use super::ended::tell_ended;
 use super::iteration::{Iteration, IterationRules};
 use super::lost::{FoundTasks, LostTasks, OthersRuns};
 use super::plan::Limits;
+use super::recent;
 use super::report::{AgentReport, ReportBuilder};
 use crate::aws::AwsError;
 use crate::clock::Clock;
@@ -290,6 +291,11 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
                 try_one_first: self.status().error == Some(P::TROUBLE),
             },
         }
+    }
+
+    /// Keeps what happened lately, for the page. `report`: of the poll that has just ended, without secrets.
+    pub(super) fn keep_recent(&self, report: &AgentReport) {
+        recent::remember(&mut lock(&self.status).recent, report, self.clock.now());
     }
 
     /// Completes the report, and keeps what the next poll and health need to know.

@@ -3,6 +3,7 @@
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::build::{AgentBuilder, Identity, PrefectBuilder, SharedNetwork};
 use super::dry_run::{Record, RecordedService, Recorder, Unhurried};
+use super::recent::remember;
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
@@ -187,6 +188,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
         }
         if !report.stopped {
             polled_by.judge(&mut report);
+            polled_by.keep_recent(&report.clone().without(&self.redaction));
             self.write_status(name, &polled_by.status(), invocation).await;
         }
         report
@@ -214,6 +216,8 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             known.last_poll = Some(now);
             known.error = Some(trouble.kind);
             known.maintenance_until = None;
+            let failed = AgentReport { error_kind: Some(trouble.kind), ..AgentReport::default() };
+            remember(&mut known.recent, &failed, self.clock.now());
             self.write_status(name, &known, invocation).await;
         }
         report

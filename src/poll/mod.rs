@@ -17,6 +17,7 @@
 //! | `lost.rs` | beside it, then after it: tasks that died without an event |
 //! | `ended.rs` | after it: deployments that have ended and of which Prefect may not know |
 //! | `dry_run/` | where requests leave: those that write are recorded instead |
+//! | `recent.rs` | pure: what of a report is remembered for the page |
 //! | `report.rs` | what became of each run, kept so that it survives a deadline |
 
 pub mod agent;
@@ -32,6 +33,7 @@ mod launch;
 mod lost;
 pub mod plan;
 pub(crate) mod prepare;
+mod recent;
 pub(crate) mod recover;
 pub mod report;
 mod tell;

@@ -86,6 +86,9 @@ pub struct AgentReport {
     /// It does, and did not after the poll before. For the metrics.
     #[serde(skip)]
     pub is_newly_failing: bool,
+    /// Times of the deferred runs, as far as they are known. For the status.
+    #[serde(skip)]
+    pub times: BTreeMap<String, RunTimes>,
     /// What may need a person: unknown backend settings, keys delivered in the environment.
     pub warnings: Vec<String>,
     /// How long the poll took, milliseconds.
@@ -109,6 +112,15 @@ impl AgentReport {
     pub fn failed_itself(&self) -> bool {
         !self.ok && self.error_kind != Some(ErrorKind::Maintenance)
     }
+}
+
+/// When a run was to start, and when it is due again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunTimes {
+    /// When it was to start.
+    pub due: Option<OffsetDateTime>,
+    /// It was given back: when it is due again.
+    pub again: Option<OffsetDateTime>,
 }
 
 /// A run that has a task.
@@ -210,6 +222,8 @@ struct Entries {
     open: Vec<String>,
     /// When the runs that were found were to start, as far as that is known.
     scheduled_for: BTreeMap<String, OffsetDateTime>,
+    /// When the runs that were given back are due again.
+    again: BTreeMap<String, OffsetDateTime>,
 }
 
 impl ReportBuilder {
@@ -220,6 +234,11 @@ impl ReportBuilder {
         entries.report.ready += 1;
         entries.scheduled_for.extend(scheduled_for.map(|at| (flow_run_id.to_owned(), at)));
         entries.open.push(flow_run_id.to_owned());
+    }
+
+    /// A run was given back, and is due again then.
+    pub fn given_back(&self, flow_run_id: &str, again: OffsetDateTime) {
+        self.lock().again.insert(flow_run_id.to_owned(), again);
     }
 
     /// What became of a run.
@@ -321,6 +340,14 @@ impl ReportBuilder {
             late_ms,
             reason: run.reason.clone(),
         });
+        let ids = report.deferred.iter().map(|run| run.flow_run_id.clone());
+        report.times = ids
+            .map(|id| {
+                let of = |times: &BTreeMap<String, OffsetDateTime>| times.get(&id).copied();
+                let times = RunTimes { due: of(&entries.scheduled_for), again: of(&entries.again) };
+                (id, times)
+            })
+            .collect();
         report.ok = report.error.is_none();
         if report.error_kind != Some(ErrorKind::Maintenance) {
             report.maintenance_until = None;

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::launch::Launched;
 use super::report::{RunOutcome, between};
-use crate::clock::Clock;
+use crate::clock::{Clock, after};
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog};
 use crate::platform::outcome::{AfterLaunch, give_back_delay};
@@ -133,11 +133,15 @@ async fn give_back<O: Orchestrator, P: Platform, C: Clock>(
             delay: give_back_delay(mark.attempt),
         })
         .collect();
-    let answers = cx.orchestrator.give_back(&requests, cx.clock.now()).await;
-    for ((run, _, reason, _), answer) in runs.into_iter().zip(answers) {
+    let now = cx.clock.now();
+    let answers = cx.orchestrator.give_back(&requests, now).await;
+    for ((run, mark, reason, _), answer) in runs.into_iter().zip(answers) {
         tracing::warn!(agent = cx.rules.agent, flow_run_id = run.flow_run_id, reason, "flow run given back");
         let outcome = match answer {
-            Ok(()) => RunOutcome::Deferred(reason),
+            Ok(()) => {
+                cx.report.given_back(&run.flow_run_id, after(now, give_back_delay(mark.attempt)));
+                RunOutcome::Deferred(reason)
+            }
             Err(error) => not_written(cx, &format!("{reason} (the claim could not be given back)"), &error),
         };
         cx.outcome(run, outcome);

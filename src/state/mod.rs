@@ -1,9 +1,11 @@
 //! What is remembered in Parameter Store between invocations: the poll counter and the status.
 
 pub mod polls;
+pub mod recent;
 pub mod status;
 
 pub use crate::model::{ErrorKind, Registration};
+pub use recent::Recent;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -49,6 +51,9 @@ pub struct Status {
     /// The remembered registration.
     #[serde(default)]
     pub registration: Option<Registration>,
+    /// What happened lately, for the page. It gives way where a parameter has no room.
+    #[serde(skip_deserializing, skip_serializing_if = "Recent::is_empty")]
+    pub recent: Recent,
 }
 
 /// What one poll leaves for the next about the tasks of runs that run (Prefect 2 and 3).

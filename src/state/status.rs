@@ -1,6 +1,6 @@
 //! The status parameter: written by a poll at its end, read by health and by the next cold start.
 
-use super::{Counts, Status, delays};
+use super::{Counts, Recent, Status, delays};
 use crate::aws::AwsError;
 use crate::aws::ssm::Ssm;
 use crate::clock::that_can_be_shown;
@@ -88,6 +88,7 @@ pub fn parse(text: &str) -> Status {
         outstanding: field(&fields, "outstanding"),
         tasks: field(&fields, "tasks").unwrap_or_default(),
         registration: field(&fields, "registration"),
+        recent: fields.get("recent").and_then(Value::as_object).map(Recent::parse).unwrap_or_default(),
     }
 }
 
@@ -95,14 +96,20 @@ fn field<T: DeserializeOwned>(fields: &Map<String, Value>, key: &str) -> Option<
     T::deserialize(fields.get(key)?).ok()
 }
 
-/// The JSON text of a status. What does not fit into a parameter is left out, first the fetched settings, then the
-/// registration: both can be had again.
+/// The JSON text of a status. What does not fit into a parameter is left out: first what happened lately, entry by entry,
+/// then the fetched settings, then the registration. The latter can be had again, but for a request each.
 pub fn render(status: &Status) -> Result<String, String> {
     let text = to_text(status)?;
     if text.len() <= MAX_BYTES {
         return Ok(text);
     }
     let mut smaller = status.clone();
+    while smaller.recent.shrink() {
+        let text = to_text(&smaller)?;
+        if text.len() <= MAX_BYTES {
+            return Ok(text);
+        }
+    }
     if let Some(registration) = &mut smaller.registration {
         registration.settings = None;
     }

@@ -222,6 +222,9 @@ def test_health_reads_no_api_keys_and_starts_only_polls(stack, full_stack):
     assert health["StartPoll"]["Resource"] == POLL_ARN
     token_only = {**VIA_SSM, "kms:EncryptionContext:PARAMETER_ARN": f"{PARAMETER}/secrets/poke-token"}
     assert health["DecryptPokeToken"]["Condition"] == {"StringEquals": token_only}
+    assert health["ReadPageToken"]["Resource"] == f"{PARAMETER}/secrets/page-token"
+    page_only = {**VIA_SSM, "kms:EncryptionContext:PARAMETER_ARN": f"{PARAMETER}/secrets/page-token"}
+    assert health["DecryptPageToken"]["Condition"] == {"StringEquals": page_only}
 
 
 def test_poke_reads_its_token_and_starts_polls(full_stack):

@@ -8,13 +8,13 @@ use world::route::Scope;
 use world::ssm::Put;
 
 /// A `health` function that knows which function to poke, and says all that it can.
-async fn health_function(deployment: &Deployment) -> LambdaProcess {
+pub(crate) async fn health_function(deployment: &Deployment) -> LambdaProcess {
     let options = deployment.options("health").env("POLL_FUNCTION_NAME", "world-poll");
     options.env("RUST_LOG", "trace").start().await.unwrap()
 }
 
 /// What API Gateway's payload format 2.0 says of a request.
-fn request(method: &str, path: &str) -> Value {
+pub(crate) fn request(method: &str, path: &str) -> Value {
     json!({
         "version": "2.0", "rawPath": path, "rawQueryString": "", "headers": {"host": "example.lambda-url"},
         "isBase64Encoded": false,
@@ -22,12 +22,12 @@ fn request(method: &str, path: &str) -> Value {
     })
 }
 
-fn by_iam(mut event: Value) -> Value {
+pub(crate) fn by_iam(mut event: Value) -> Value {
     event["requestContext"]["authorizer"] = json!({"iam": {"accountId": "123456789012", "userId": "AIDA"}});
     event
 }
 
-fn with_token(mut event: Value, token: &str) -> Value {
+pub(crate) fn with_token(mut event: Value, token: &str) -> Value {
     event["headers"]["authorization"] = json!(format!("Bearer {token}"));
     event
 }
@@ -40,10 +40,10 @@ async fn ask(function: &LambdaProcess, event: Value) -> Value {
     answer
 }
 
-/// Status code and body of the health page.
+/// Status code and body of the health page, for whoever signs.
 pub(crate) async fn health(deployment: &Deployment) -> (Value, Value) {
     let function = health_function(deployment).await;
-    let answer = ask(&function, request("GET", "/api/health")).await;
+    let answer = ask(&function, by_iam(request("GET", "/api/health"))).await;
     let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
     (answer["statusCode"].clone(), body)
 }
@@ -131,7 +131,7 @@ async fn other_methods_and_paths_are_answered_as_the_python_agent_does() {
     let deployment = Deployment::with_agent(json!({})).await;
     let function = health_function(&deployment).await;
     for (method, path, code) in
-        [("POST", "/api/health", 405), ("DELETE", "/api/poke", 405), ("GET", "/", 404), ("GET", "/api", 404)]
+        [("POST", "/api/health", 405), ("DELETE", "/api/poke", 405), ("PUT", "/", 405), ("GET", "/api", 404)]
     {
         assert_eq!(ask(&function, request(method, path)).await["statusCode"], code, "{method} {path}");
     }

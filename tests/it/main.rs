@@ -29,6 +29,7 @@ mod mutated_answers;
 mod network;
 mod odd_answers;
 mod once;
+mod page;
 mod poke;
 mod prefect3;
 mod queue;

@@ -16,7 +16,8 @@ fn counter() -> String {
 
 async fn health_of(deployment: &Deployment) -> Value {
     let function = deployment.options("health").start().await.unwrap();
-    let event = json!({"rawPath": "/api/health", "headers": {}, "requestContext": {"http": {"method": "GET"}}});
+    let context = json!({"http": {"method": "GET"}, "authorizer": {"iam": {}}});
+    let event = json!({"rawPath": "/api/health", "headers": {}, "requestContext": context});
     let answer = function.invoke(event, DEADLINE).await.unwrap();
     serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap()["agents"]["etl"].clone()
 }

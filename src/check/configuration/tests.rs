@@ -65,9 +65,15 @@ fn what_belongs_to_nobody_is_named() {
             name.starts_with("secrets"),
         )
     };
-    let all =
-        ["config/etl", "secrets/etl/api-key", "secrets/gone/api-key", "secrets/etl/api-kay", "secrets/poke-token"]
-            .map(of);
+    let all = [
+        "config/etl",
+        "secrets/etl/api-key",
+        "secrets/gone/api-key",
+        "secrets/etl/api-kay",
+        "secrets/poke-token",
+        "secrets/page-token",
+    ]
+    .map(of);
     let loaded = load(&root(), &all, &Environment::default());
     let state = ["state/etl/status", "state/gone/polls", "state/etl/polls"].map(|name| format!("/psa/test/{name}"));
     let looked = judge_leftovers(&root(), &loaded, &state);

@@ -3,6 +3,7 @@ use super::*;
 use crate::aws::test_server::{Reply, Request, Server, json as reply};
 use crate::model::{ErrorKind, Registration};
 use crate::state::TaskLooks;
+use crate::state::recent::{FailedRun, PastPoll};
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,7 @@ fn status(settings: Option<Value>) -> Status {
             identity: "i".into(),
             settings,
         }),
+        recent: Recent::default(),
     }
 }
 
@@ -71,6 +73,21 @@ fn what_does_not_fit_is_left_out() {
     huge.registration.as_mut().unwrap().identity = "x".repeat(MAX_BYTES);
     let kept = parse(&render(&huge).unwrap());
     assert_eq!(kept, Status { registration: None, ..status(None) });
+}
+
+#[test]
+fn what_happened_lately_gives_way_first() {
+    let at = datetime!(2026-11-24 12:00 UTC);
+    let mut lately = status(Some(Value::String("x".repeat(2000))));
+    let poll = PastPoll { at, ms: 84, ready: 1, launched: 1, deferred: 0, failed: 0, error: None };
+    let failed = |run: u32| FailedRun { run: run.to_string(), at, reason: "\u{1}".repeat(140) };
+    lately.recent.add(poll, Vec::new(), (0..4).map(failed).collect(), |_| false);
+    let text = render(&lately).unwrap();
+    let kept = parse(&text);
+    assert!(text.len() <= MAX_BYTES, "{}", text.len());
+    assert_eq!(kept.registration, lately.registration);
+    assert_eq!(kept.recent.polls, lately.recent.polls);
+    assert_eq!(kept.recent.failed, lately.recent.failed[..1]);
 }
 
 #[test]

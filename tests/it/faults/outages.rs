@@ -25,7 +25,7 @@ async fn health(deployment: &Deployment) -> (Value, Value) {
     let function = deployment.options("health").start().await.unwrap();
     let event = json!({
         "version": "2.0", "rawPath": "/api/health", "headers": {},
-        "requestContext": {"http": {"method": "GET", "path": "/api/health"}},
+        "requestContext": {"http": {"method": "GET", "path": "/api/health"}, "authorizer": {"iam": {}}},
     });
     let answer = function.invoke(event, DEADLINE).await.unwrap();
     (answer["statusCode"].clone(), serde_json::from_str(answer["body"].as_str().unwrap()).unwrap())

@@ -142,7 +142,7 @@ async fn ask_health(deployment: &Deployment) -> Result<Vec<UrlCall>, Error> {
     let function = deployment.start("health").await?;
     let (token, wrong) = (format!("Bearer {POKE_TOKEN}"), "Bearer guessed");
     let calls = [
-        ("GET  /api/health", url_event("GET", "/api/health", None, false), 200),
+        ("GET  /api/health, signed (IAM)", url_event("GET", "/api/health", None, true), 200),
         ("GET  /api/poke, a stranger", url_event("GET", "/api/poke", None, false), 403),
         ("POST /api/poke, a wrong token", url_event("POST", "/api/poke", Some(wrong), false), 403),
         ("POST /api/poke, the token", url_event("POST", "/api/poke", Some(&token), false), 200),
