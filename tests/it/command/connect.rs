@@ -257,9 +257,9 @@ async fn a_pool_that_is_not_there_is_no_pool_to_wait_for() {
     assert!(poked.automations().is_empty());
 }
 
-/// An hour of polls, each minute's and each poke's, with a run that ECS has no room for, and a run that finds no slot. How
-/// many pokes there were, and of how many polls.
-async fn hour(poked: &Poked) -> (usize, usize) {
+/// So many minutes of polls, each minute's and each poke's, with a run that ECS has no room for, and a run that finds no
+/// slot. How many pokes there were, and how many polls; a circle is left after three per minute.
+async fn minutes(poked: &Poked, minutes: usize) -> (usize, usize) {
     let world = &poked.scene.deployment.world;
     world.prefect3(|prefect3| prefect3.switches.auth = Auth::Keys { keys: vec![KEY.into()] });
     poked.scene.agent(json!({"max_launch_attempts": 1000, "launch_rate": null}));
@@ -269,6 +269,8 @@ async fn hour(poked: &Poked) -> (usize, usize) {
         name: "full".into(),
         concurrency_limit: Some(1),
         collision_strategy: Some(CollisionStrategy::Enqueue),
+        // The run that has the slot keeps it.
+        grace_period_seconds: Some(86_400),
         ..DeploymentSpec::default()
     });
     for _ in 0..2 {
@@ -279,13 +281,13 @@ async fn hour(poked: &Poked) -> (usize, usize) {
     world.ecs_refuse(refusal);
     world.prefect3_run(RunSpec::default());
     let mut polls = 0;
-    for _ in 0..60 {
+    for minute in 1..=minutes {
         world.grow_older(Duration::from_mins(1));
         polling.invoke(json!({}), DEADLINE).await.unwrap();
         polls += 1;
         // Pokes that polls bring about are on their way for a moment; what follows from them may bring about more.
         while world.wait_until(Duration::from_millis(20), |state| !state.lambda.invocations.is_empty()).await
-            && polls < 200
+            && polls < 3 * minute
         {
             polls += world.deliver_invocations(&polling, DEADLINE).await.len();
         }
@@ -302,7 +304,7 @@ fn states(poked: &Poked, name: &str) -> usize {
 async fn in_an_hour_of_throttled_runs_and_full_limits_nobody_pokes_in_a_circle() {
     let poked = Poked::new().await;
     poked.connect("").await.well();
-    let (pokes, polls) = hour(&poked).await;
+    let (pokes, polls) = minutes(&poked, 60).await;
     assert_eq!((pokes, polls), (0, 60));
     let (given_back, waiting) = (states(&poked, "AwaitingRetry"), states(&poked, "AwaitingConcurrencySlot"));
     assert!(given_back > 10 && waiting > 30, "{given_back} {waiting}");
@@ -324,6 +326,6 @@ async fn an_automation_that_expects_everything_would_poke_in_a_circle() {
     poked.scene.deployment.world.prefect3(|prefect3| {
         prefect3.automations[0].trigger["triggers"][0]["expect"] = json!(["prefect.flow-run.*"]);
     });
-    let (pokes, polls) = hour(&poked).await;
-    assert!(pokes > 60 && polls > 100, "the story above would notice nothing: {pokes} pokes, {polls} polls");
+    let (pokes, polls) = minutes(&poked, 10).await;
+    assert!(pokes > 10 && polls > 20, "the story above would notice nothing: {pokes} pokes, {polls} polls");
 }
