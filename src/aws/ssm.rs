@@ -106,11 +106,30 @@ impl Ssm {
         Ok(version)
     }
 
-    /// Writes a `SecureString` parameter → its new version. `key`: the customer key that encrypts it; `None` = the account's
-    /// own `aws/ssm`. Sent once.
+    /// Writes a `SecureString` parameter, over one that is there → its new version. `key`: the customer key that encrypts
+    /// it; `None` = the account's own `aws/ssm`. Sent once.
     pub async fn put_secret(&self, name: &str, value: &SecretString, key: Option<&str>) -> Result<i64, AwsError> {
+        self.write_secret(name, value, key, true).await
+    }
+
+    /// The same where there is none; `false` = there is one already, which stays as it is.
+    pub async fn make_secret(&self, name: &str, value: &SecretString, key: Option<&str>) -> Result<bool, AwsError> {
+        match self.write_secret(name, value, key, false).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("ParameterAlreadyExists") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn write_secret(
+        &self,
+        name: &str,
+        value: &SecretString,
+        key: Option<&str>,
+        overwrite: bool,
+    ) -> Result<i64, AwsError> {
         let request = self.client.put_parameter().name(name).value(value.expose_secret());
-        let request = request.r#type(types::ParameterType::SecureString).overwrite(true);
+        let request = request.r#type(types::ParameterType::SecureString).overwrite(overwrite);
         let request = request.set_key_id(key.map(str::to_owned));
         let once = aws_sdk_ssm::Config::builder().retry_config(RetryConfig::disabled());
         let version = send!(request, once)?.version;

@@ -162,6 +162,21 @@ prefect-serverless-agent check --root /psa/prod        # a deployed stack\n  \
             prefect-serverless-agent costs --root /psa/prod --json | jq .total.estimated_cost"
     )]
     Costs(CostsArgs),
+    /// Have Prefect 2 or 3 start a poll at once when somebody starts a run by hand
+    #[command(
+        long_about = "Makes a webhook block and an automation in the agents' Prefect (a server or a Cloud workspace), by which \
+            it pokes this deployment as soon as a run of the work pool becomes due: runs that are started by hand, by \
+            other flows or in the user interface then wait for about a second and not for the next minute. Runs of a \
+            schedule are polled as before, and so is everything while pokes do not arrive.\n\n\
+            The stack needs PokeUrl=ENABLED. The token of the pokes is made where there is none: it lies in \
+            {root}/secrets/poke-token and in the block, and is worth no more than a poll. Before anything is made in \
+            Prefect, the URL is poked once. To run it again changes nothing, or mends what differs.",
+        after_help = "Examples:\n  \
+            prefect-serverless-agent connect --root /psa/prod\n  \
+            prefect-serverless-agent connect --root /psa/prod --agent flows --dry-run\n  \
+            prefect-serverless-agent connect --root /psa/prod --agent flows --remove"
+    )]
+    Connect(ConnectArgs),
     /// Runs one flow run's process and writes down how it ended: what `start --platform process` starts
     #[command(name = crate::platform::process::SUPERVISE, hide = true)]
     Supervise {
@@ -246,6 +261,26 @@ pub struct RedriveArgs {
     /// The root of the deployment's parameters [env: PARAMETER_ROOT]
     #[arg(long, value_name = "ROOT")]
     pub root: Option<String>,
+}
+
+/// Arguments of `prefect-serverless-agent connect`.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectArgs {
+    /// The root of the deployment's parameters [env: PARAMETER_ROOT]
+    #[arg(long, value_name = "ROOT")]
+    pub root: Option<String>,
+    /// Only these agents [default: all of Prefect 2 and 3]
+    #[arg(long = "agent", value_name = "NAME", num_args = 1..)]
+    pub agents: Vec<String>,
+    /// Where pokes go, where that is not the stack's own URL: with or without /api/poke
+    #[arg(long, value_name = "URL", conflicts_with = "remove")]
+    pub url: Option<String>,
+    /// Take the automation and the block away; the token stays
+    #[arg(long)]
+    pub remove: bool,
+    /// Send only reads, and say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `prefect-serverless-agent check`.

@@ -12,6 +12,7 @@
 //! | `explain.rs` | `prefect-serverless-agent explain`: the story of one flow run, and what happens next |
 //! | `bundle.rs` | `prefect-serverless-agent bundle`: what a deployment needs, as files |
 //! | `check.rs` | `prefect-serverless-agent check`: the doctor, what it found as lines and as JSON |
+//! | `connect.rs` | `prefect-serverless-agent connect`: has Prefect poke the deployment when a run is due |
 //! | `terminal.rs` | questions to whoever sits there; a key is typed unseen |
 //! | `redrive.rs` | `prefect-serverless-agent redrive`: what could not be told is told once more |
 //! | `costs.rs` | `prefect-serverless-agent costs`: what the runs of a deployment cost |
@@ -22,6 +23,7 @@
 pub mod args;
 mod bundle;
 mod check;
+mod connect;
 mod costs;
 mod explain;
 mod init;
@@ -135,6 +137,10 @@ pub async fn run(cli: Cli, environment: Environment) -> ExitCode {
         Command::Costs(args) => {
             telemetry::init_terminal(&environment, json, "warn", &redaction);
             costs::costs(&args, json, environment, &redaction).await
+        }
+        Command::Connect(args) => {
+            telemetry::init_terminal(&environment, json, "warn", &redaction);
+            connect::connect(&args, json, environment, &redaction).await
         }
         Command::Check(args) => {
             telemetry::init_terminal(&environment, json, "error", &redaction);

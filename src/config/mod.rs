@@ -20,6 +20,7 @@ pub use documents::{DocumentKind, check_document, read_yaml};
 pub use environment::ClientHeaders;
 pub use errors::{ConfigErrors, Problem};
 pub use load::{Loaded, LoadedAgent, Parameter, Root, UnknownAgent, from_file, is_agent_name, load};
+pub(crate) use values::is_loopback;
 
 use crate::costs::prices::Prices;
 use crate::ecs_model::UnknownMembers;

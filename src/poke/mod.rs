@@ -1,11 +1,15 @@
 //! Pokes: somebody says that a run is due now. Who is answered, which agent is meant, and when the poll begins that follows.
-//! Pure.
+//! Pure, but for the sending of `trial`.
 //!
 //! | part | what happens there |
 //! |---|---|
 //! | `coalescing` | pokes that come together → few polls, each of which begins after the pokes that it answers |
+//! | `connection` | what is made in Prefect 2 and 3 so that it pokes, and what of it is there |
+//! | `trial` | a poke that tries whether pokes arrive |
 
 pub mod coalescing;
+pub mod connection;
+pub mod trial;
 
 use crate::config::is_agent_name;
 use crate::health::HealthRequest;

@@ -9,10 +9,12 @@
 //! | `pool`, `records` | what rendering needs: the pool, flows and deployments, blocks and variables |
 //! | `telling`, `announce` | what is to be told of launched runs and was not yet; events and labels |
 //! | `survey` | a pool and all that runs in it, for people who set an agent up or examine it |
+//! | `connecting` | the webhook block and the automation that poke this deployment |
 //! | `queue`, `outstanding`, `reading`, `writes`, `describe`, `explaining` | the conversations |
 
 mod announce;
 mod claims;
+mod connecting;
 mod describe;
 mod explaining;
 mod names;
@@ -46,6 +48,7 @@ use crate::redaction::Redaction;
 use crate::transport::further_headers;
 use announce::Unserved;
 use claims::Claimant;
+pub use connecting::{Connected, Disconnected, Done, SeenConnection};
 use names::Names;
 use outstanding::Verdicts;
 use pool::Pool;

@@ -39,6 +39,10 @@ impl ApiRequest {
         Self { method: Method::POST, path, body: Some(body), patience: None }
     }
 
+    fn delete(path: String) -> Self {
+        Self { method: Method::DELETE, path, body: None, patience: None }
+    }
+
     fn patch(path: String, body: Value) -> Self {
         Self { method: Method::PATCH, path, body: Some(body), patience: None }
     }
@@ -209,6 +213,64 @@ pub(super) fn block(reference: &BlockReference) -> ApiRequest {
         BlockReference::Id(id) => format!("/block_documents/{}", segment(id)),
     };
     ApiRequest::get(format!("{path}?include_secrets=true"))
+}
+
+/// A type of blocks, by its slug.
+pub(super) fn block_type(slug: &str) -> ApiRequest {
+    ApiRequest::get(format!("/block_types/slug/{}", segment(slug)))
+}
+
+/// The schemas of a type of blocks, the newest first.
+pub(super) fn block_schemas(block_type_id: &str) -> ApiRequest {
+    let of_type = json!({"block_type_id": {"any_": [block_type_id]}});
+    ApiRequest::post("/block_schemas/filter".into(), json!({"block_schemas": of_type, "limit": 1}))
+}
+
+/// Makes a block of a type and a schema.
+pub(super) fn create_block(name: &str, (block_type_id, block_schema_id): (&str, &str), data: &Value) -> ApiRequest {
+    let body = json!({
+        "name": name, "block_type_id": block_type_id, "block_schema_id": block_schema_id, "data": data,
+    });
+    ApiRequest::post("/block_documents/".into(), body)
+}
+
+/// Changes these fields of a block.
+pub(super) fn update_block(id: &str, data: &Value) -> ApiRequest {
+    ApiRequest::patch(format!("/block_documents/{}", segment(id)), json!({"data": data}))
+}
+
+pub(super) fn delete_block(id: &str) -> ApiRequest {
+    ApiRequest::delete(format!("/block_documents/{}", segment(id)))
+}
+
+/// The automations of a name that have a tag, [`PAGE_ROWS`] of them.
+pub(super) fn automations(name: &str, tag: &str) -> ApiRequest {
+    let filter = json!({"name": {"any_": [name]}, "tags": {"all_": [tag]}});
+    ApiRequest::post("/automations/filter".into(), json!({"automations": filter, "limit": PAGE_ROWS}))
+}
+
+pub(super) fn create_automation(automation: &Value) -> ApiRequest {
+    ApiRequest::post("/automations/".into(), automation.clone())
+}
+
+pub(super) fn replace_automation(id: &str, automation: &Value) -> ApiRequest {
+    let path = format!("/automations/{}", segment(id));
+    ApiRequest { method: Method::PUT, path, body: Some(automation.clone()), patience: None }
+}
+
+pub(super) fn delete_automation(id: &str) -> ApiRequest {
+    ApiRequest::delete(format!("/automations/{}", segment(id)))
+}
+
+/// What the actions of an automation came to since then.
+pub(super) fn actions(automation: &str, since: OffsetDateTime) -> ApiRequest {
+    let filter = json!({
+        "event": {"name": ["prefect.automation.action.executed", "prefect.automation.action.failed"]},
+        "resource": {"id": [format!("prefect.automation.{automation}")]},
+        "occurred": {"since": python_text::iso_time(since)},
+        "order": "DESC",
+    });
+    ApiRequest::post("/events/filter".into(), json!({"filter": filter, "limit": 50}))
 }
 
 pub(super) fn variable(name: &str) -> ApiRequest {

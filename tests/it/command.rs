@@ -1,6 +1,7 @@
 //! The real `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop.
 
 mod check;
+mod connect;
 mod costs;
 mod dry_run;
 mod explain;

@@ -7,14 +7,17 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use world::lambda::Invoked;
 use world::prefect1::FlowRunSpec;
-use world::{Fault, FaultKind, LambdaProcess};
+use world::{Fault, FaultKind, LambdaOptions, LambdaProcess};
 
 const TOKEN: &str = "the-token-of-the-story";
 
 /// A `poke` function that knows which function to wake, and says all that it can.
-pub(crate) async fn poke_function(deployment: &Deployment) -> LambdaProcess {
-    let options = deployment.options("poke").env("POLL_FUNCTION_NAME", "world-poll");
-    options.env("RUST_LOG", "trace").start().await.unwrap()
+pub(crate) fn poke_options(deployment: &Deployment) -> LambdaOptions {
+    deployment.options("poke").env("POLL_FUNCTION_NAME", "world-poll").env("RUST_LOG", "trace")
+}
+
+async fn poke_function(deployment: &Deployment) -> LambdaProcess {
+    poke_options(deployment).start().await.unwrap()
 }
 
 fn request(method: &str, path: &str, query: &str) -> Value {

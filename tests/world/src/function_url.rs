@@ -1,7 +1,7 @@
 //! Function URLs: HTTP in front of a function process, in payload format 2.0.
 
 use crate::{
-    LambdaProcess,
+    LambdaOptions, LambdaProcess,
     answer::{answer, json},
 };
 use axum::{
@@ -12,7 +12,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
 
 /// The largest payload that Lambda takes.
 const BODY_LIMIT: usize = 6 * 1024 * 1024;
@@ -28,18 +28,19 @@ pub enum UrlAuth {
     Iam,
 }
 
-/// A served function URL. Dropping it stops the server, and the function once nobody else holds it.
+/// A served function URL. Dropping it stops the server and the function.
 pub struct FunctionUrl {
     addr: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl FunctionUrl {
-    /// Serves a function on a free port of 127.0.0.1.
-    pub async fn serve(function: Arc<LambdaProcess>, auth: UrlAuth) -> std::io::Result<Self> {
+    /// Serves a function on a free port of 127.0.0.1. It is started by its first request, as on AWS.
+    pub async fn serve(function: LambdaOptions, auth: UrlAuth) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let addr = listener.local_addr()?;
-        let app = Router::new().fallback(receive).with_state((function, auth));
+        let served = Arc::new(Served { options: function, process: OnceCell::new(), auth });
+        let app = Router::new().fallback(receive).with_state(served);
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, app).await;
         });
@@ -58,8 +59,14 @@ impl Drop for FunctionUrl {
     }
 }
 
-async fn receive(State((function, auth)): State<(Arc<LambdaProcess>, UrlAuth)>, request: Request) -> Response {
-    if auth == UrlAuth::Iam {
+struct Served {
+    options: LambdaOptions,
+    process: OnceCell<LambdaProcess>,
+    auth: UrlAuth,
+}
+
+async fn receive(State(served): State<Arc<Served>>, request: Request) -> Response {
+    if served.auth == UrlAuth::Iam {
         return json(403, &json!({"Message": "Forbidden"}));
     }
     let (parts, body) = request.into_parts();
@@ -83,7 +90,9 @@ async fn receive(State((function, auth)): State<(Arc<LambdaProcess>, UrlAuth)>, 
     if !body.is_empty() {
         event["body"] = json!(String::from_utf8_lossy(&body));
     }
-    match function.invoke(event, DEADLINE).await {
+    let process = served.process.get_or_try_init(|| LambdaProcess::start(served.options.clone())).await;
+    let Ok(process) = process else { return answer(502, "application/json", "Internal Server Error") };
+    match process.invoke(event, DEADLINE).await {
         Ok(said) => {
             let status = said["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(502);
             let kind = said["headers"]["content-type"].as_str().unwrap_or("application/json");

@@ -25,9 +25,11 @@ pub struct Lambda {
     pub reserved: BTreeMap<String, u64>,
     /// What hands messages of queues to functions: its state by its id.
     pub mappings: BTreeMap<String, String>,
+    /// Function URLs and their `AuthType`, by the function's name.
+    pub urls: BTreeMap<String, (String, String)>,
 }
 
-/// Answers `GetAccountSettings`, `GetFunctionConcurrency` and `GetEventSourceMapping`.
+/// Answers `GetAccountSettings`, `GetFunctionConcurrency`, `GetEventSourceMapping` and `GetFunctionUrlConfig`.
 pub fn settings(world: &World, parts: &Parts, operation: &str) -> Response {
     let state = world.lock();
     if operation == "GetAccountSettings" {
@@ -42,6 +44,14 @@ pub fn settings(world: &World, parts: &Parts, operation: &str) -> Response {
             return service_error("lambda", ServiceError::new("ResourceNotFoundException", message).status(404));
         };
         return json(200, &json!({"UUID": name, "State": mapping, "BatchSize": 10}));
+    }
+    if operation == "GetFunctionUrlConfig" {
+        let Some((url, auth)) = state.lambda.urls.get(&name) else {
+            let message = "The resource you requested does not exist.";
+            return service_error("lambda", ServiceError::new("ResourceNotFoundException", message).status(404));
+        };
+        let arn = state.sts.scope(&parts.headers).arn("lambda", &format!("function:{name}"));
+        return json(200, &json!({"FunctionUrl": url, "FunctionArn": arn, "AuthType": auth, "InvokeMode": "BUFFERED"}));
     }
     match state.lambda.reserved.get(&name) {
         Some(reserved) => json(200, &json!({"ReservedConcurrentExecutions": reserved})),

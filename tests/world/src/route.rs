@@ -45,6 +45,7 @@ pub fn route(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Ro
                 return to("lambda", "GetEventSourceMapping");
             }
             Some("2019-09-30") => return to("lambda", "GetFunctionConcurrency"),
+            Some("2021-10-31") if path.ends_with("/url") => return to("lambda", "GetFunctionUrlConfig"),
             _ => {}
         }
     }

@@ -11,7 +11,7 @@ use super::{
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-/// All blocks. The types `secret` and `aws-credentials` are there from the start, as on the server.
+/// All blocks. The types `secret`, `aws-credentials` and `webhook` are there from the start, as on the server.
 #[derive(Clone, Debug)]
 pub struct Blocks {
     /// Types, oldest first.
@@ -74,6 +74,7 @@ impl Default for Blocks {
         let start = OffsetDateTime::UNIX_EPOCH;
         blocks.add_type("Secret", "secret", &["value"], start);
         blocks.add_type("AWS Credentials", "aws-credentials", &["aws_secret_access_key"], start);
+        blocks.add_type("Webhook", "webhook", &["url", "headers.*"], start);
         blocks
     }
 }
@@ -102,7 +103,7 @@ impl Blocks {
         self.documents.iter().find(|one| one.block_type_id == kind.id && one.name == name)
     }
 
-    fn document(&self, id: &str) -> Option<&BlockDocument> {
+    pub(super) fn document(&self, id: &str) -> Option<&BlockDocument> {
         self.documents.iter().find(|one| one.id == id)
     }
 
@@ -111,7 +112,7 @@ impl Blocks {
     }
 
     /// The data, with those of other documents in place of references to them.
-    fn resolved(&self, document: &BlockDocument, with_secrets: bool) -> Value {
+    pub(super) fn resolved(&self, document: &BlockDocument, with_secrets: bool) -> Value {
         let value = |value: &Value| {
             let other = value["$ref"]["block_document_id"].as_str().and_then(|id| self.document(id));
             other.map_or_else(|| value.clone(), |other| self.resolved(other, with_secrets))
@@ -145,7 +146,7 @@ impl Prefect3 {
         json!({
             "id": kind.id, "created": created, "updated": created, "name": kind.name, "slug": kind.slug,
             "logo_url": null, "documentation_url": null, "description": null, "code_example": null,
-            "is_protected": matches!(kind.slug.as_str(), "secret"),
+            "is_protected": matches!(kind.slug.as_str(), "secret" | "webhook"),
         })
     }
 
@@ -231,6 +232,11 @@ pub(super) fn create_document(call: &mut Call<'_>) -> Outcome {
     let fields = Fields::of(call.body)?.only(&["name", "data", "block_schema_id", "block_type_id", "is_anonymous"])?;
     fields.required("block_schema_id")?;
     fields.required("block_type_id")?;
+    let is_fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if fields.text("name")?.is_some_and(|name| !name.chars().all(is_fine)) {
+        let message = "Value error, Block document name must only contain lowercase letters, numbers, and dashes.";
+        return Err(fields.refuse("name", "value_error", message));
+    }
     let document = BlockDocument {
         id: times::new_id(),
         created: call.now,
@@ -259,6 +265,29 @@ fn found(call: &Call<'_>, document: Option<&BlockDocument>) -> Outcome {
 /// `GET /block_types/slug/{slug}/block_documents/name/{name}`
 pub(super) fn read_by_name(call: &mut Call<'_>) -> Outcome {
     found(call, call.prefect3.blocks.named(&call.parameter(0), &call.parameter(1)))
+}
+
+/// `PATCH /block_documents/{id}`: its data, field by field unless all of it is meant.
+pub(super) fn update_document(call: &mut Call<'_>) -> Outcome {
+    let fields = Fields::of(call.body)?.only(&["block_schema_id", "data", "merge_existing_data"])?;
+    let (data, merge) = (fields.object("data")?.unwrap_or_default(), fields.boolean("merge_existing_data")?);
+    let id = call.parameter(0);
+    let document = call.prefect3.blocks.documents.iter_mut().find(|one| one.id == id);
+    let document = document.ok_or_else(|| detail(404, "Block document not found"))?;
+    if merge.unwrap_or(true) {
+        document.data.extend(data);
+    } else {
+        document.data = data;
+    }
+    Ok(Answer::empty())
+}
+
+/// `DELETE /block_documents/{id}`
+pub(super) fn delete_document(call: &mut Call<'_>) -> Outcome {
+    let (id, documents) = (call.parameter(0), &mut call.prefect3.blocks.documents);
+    let index = documents.iter().position(|one| one.id == id);
+    documents.remove(index.ok_or_else(|| detail(404, "Block document not found"))?);
+    Ok(Answer::empty())
 }
 
 /// `GET /block_documents/{id}`

@@ -125,7 +125,10 @@ impl Prefect3 {
         }
         new.run.infrastructure_pid = spec.infrastructure_pid;
         new.run.policy.retries = spec.retries;
+        // As the scheduler makes runs: of those nobody hears.
+        let to_call = self.webhooks.len();
         let (id, _) = self.add_flow_run(new, created);
+        self.webhooks.truncate(to_call);
         if let (Some(run), Some(count)) = (self.flow_run_mut(&id), spec.run_count) {
             run.run_count = count;
         }

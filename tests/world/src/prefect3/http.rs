@@ -28,7 +28,9 @@ pub async fn handle(world: World, parts: &Parts, body: Bytes) -> Response {
         let prefect3 = &mut world.lock().prefect3;
         prefect3.writing = prefect3.writing.saturating_sub(usize::from(prefect3.switches.busy.is_some()));
     }
-    answer(&world, parts, &body)
+    let answered = answer(&world, parts, &body);
+    super::webhooks::call_all(&world);
+    answered
 }
 
 /// Answers one request at once, however busy the database is.

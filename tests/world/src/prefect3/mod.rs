@@ -2,7 +2,8 @@
 //!
 //! A request goes through [`http`] (who asks, CSRF, versions), finds its operation in [`routes`], and its body is read
 //! by [`fields`]. What a proposed state comes to is decided by [`rules`] and [`slots`], and written by
-//! [`orchestrate`]; which runs a pool hands out by [`scheduled`]. [`services`] does what the server does by itself.
+//! [`orchestrate`]; what follows from it by itself by [`automations`], whose webhooks really call; which runs a pool
+//! hands out by [`scheduled`]. [`services`] does what the server does by itself.
 //! Tests and the demo put things in and look at what became of them through [`seed`], [`container`] and
 //! [`mod@control`].
 //!
@@ -13,6 +14,7 @@
 
 mod answer;
 mod auth;
+mod automations;
 mod blocks;
 mod build;
 pub mod container;
@@ -47,12 +49,14 @@ mod state;
 mod switches;
 mod times;
 mod variables;
+mod webhooks;
 mod work_pools;
 mod workers;
 
 #[cfg(test)]
 mod tests;
 
+pub use automations::{Automation, WebhookCall};
 pub use blocks::{BlockDocument, BlockSchema, BlockType, Blocks};
 pub use build::ecs_template;
 pub use control::control;

@@ -1,6 +1,9 @@
 //! What the API knows.
 
-use super::{Blocks, Deployment, FlowRun, Switches, WorkPool, WorkQueue, Worker, csrf::Tokens, slots::Leases};
+use super::{
+    Automation, Blocks, Deployment, FlowRun, Switches, WebhookCall, WorkPool, WorkQueue, Worker, csrf::Tokens,
+    slots::Leases,
+};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
@@ -29,6 +32,12 @@ pub struct Prefect3 {
     pub logs: Vec<Value>,
     /// Events as they were sent, oldest first.
     pub events: Vec<Value>,
+    /// Automations, oldest first.
+    pub automations: Vec<Automation>,
+    /// What automations have done, oldest first.
+    pub automation_events: Vec<Value>,
+    /// Webhooks that are to be called.
+    pub webhooks: Vec<WebhookCall>,
     pub(super) leases: Leases,
     pub(super) csrf_tokens: Tokens,
     /// Writes under way, for [`super::Busy`].

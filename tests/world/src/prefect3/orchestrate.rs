@@ -227,6 +227,7 @@ impl Prefect3 {
         }
         run.updated = now;
         run.states.push(state);
+        self.emit(run_id, now);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Prefect3,
     answer::{Answer, Outcome, invalid},
-    blocks, csrf, deployments, flow_runs, flows, limits, queues, records, server_info, set_state,
+    automations, blocks, csrf, deployments, flow_runs, flows, limits, queues, records, server_info, set_state,
     slots::Version,
     times, variables, work_pools, workers,
 };
@@ -97,11 +97,20 @@ const ROUTES: &[(&str, &str, &str, Handler)] = &[
     ("POST", "/block_schemas/filter", "block_schemas/filter", blocks::filter_schemas),
     ("POST", "/block_documents/", "create_block_document", blocks::create_document),
     ("GET", "/block_documents/{id}", "read_block_document", blocks::read_document),
+    ("PATCH", "/block_documents/{id}", "update_block_document", blocks::update_document),
+    ("DELETE", "/block_documents/{id}", "delete_block_document", blocks::delete_document),
+    ("POST", "/automations/", "create_automation", automations::create),
+    ("POST", "/automations/filter", "automations/filter", automations::filter),
+    ("GET", "/automations/{id}", "read_automation", automations::read),
+    ("PUT", "/automations/{id}", "replace_automation", automations::replace),
+    ("PATCH", "/automations/{id}", "update_automation", automations::update),
+    ("DELETE", "/automations/{id}", "delete_automation", automations::delete),
     ("POST", "/variables/", "create_variable", variables::create),
     ("GET", "/variables/name/{name}", "read_variable", variables::read),
     ("POST", "/logs/", "logs", records::create_logs),
     ("POST", "/logs/filter", "logs/filter", records::filter_logs),
     ("POST", "/events", "events", records::create_events),
+    ("POST", "/events/filter", "events/filter", automations::filter_events),
 ];
 
 /// What a path is to the server.

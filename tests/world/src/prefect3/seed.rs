@@ -92,7 +92,8 @@ impl World {
         if !ended {
             return Err(format!("flow run {id} has not ended"));
         }
-        self.prefect3_set_state(id, &json!({"type": "SCHEDULED", "name": "AwaitingRetry"})).map(drop)
+        let state = json!({"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"});
+        self.prefect3_set_state(id, &state).map(drop)
     }
 
     /// Schedules a flow run anew, so many seconds from now; they may be negative.

@@ -1,0 +1,223 @@
+//! What pokes this deployment, as it is in Prefect: read, made, changed, taken away. Only what bears our name is touched.
+
+use super::Prefect3;
+use super::requests;
+use super::transport::{is_missing, is_no_route};
+use crate::flow_run::prefect3::BlockReference;
+use crate::model::ApiError;
+use crate::poke::connection::{self, Step, agrees, automation_plan, block_data, ours};
+use crate::transport::shape::{described, text_at};
+use futures_util::future::join;
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::Value;
+
+/// Slug of the type of blocks that automations call.
+const WEBHOOK: &str = "webhook";
+/// Stands for a block that a dry run does not make.
+const NO_BLOCK: &str = "00000000-0000-0000-0000-000000000000";
+
+/// What is there of an agent's connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenConnection {
+    /// The name of its block and its automations.
+    pub name: String,
+    /// Id and data of the block, with its secrets where they may be read.
+    pub block: Option<(String, Value)>,
+    /// The automations that are ours, the oldest first.
+    pub automations: Vec<Value>,
+}
+
+/// What was done about one thing, or would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Done {
+    /// It was made.
+    Made,
+    /// It was changed.
+    Changed,
+    /// It was there as it is wanted.
+    Unchanged,
+}
+
+impl Step {
+    fn done(&self) -> Done {
+        match self {
+            Self::Make => Done::Made,
+            Self::Change(_) => Done::Changed,
+            Self::Keep(_) => Done::Unchanged,
+        }
+    }
+}
+
+/// What was done so that Prefect pokes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// The name of block and automation.
+    pub name: String,
+    /// The webhook block.
+    pub block: Done,
+    /// The automation.
+    pub automation: Done,
+    /// Further automations of ours that were deleted.
+    pub duplicates: usize,
+}
+
+/// What was taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disconnected {
+    /// The name of block and automations.
+    pub name: String,
+    /// Automations.
+    pub automations: usize,
+    /// Whether there was a block.
+    pub block: bool,
+}
+
+impl Prefect3 {
+    /// What is there of the agent's connection.
+    pub async fn poke_connection(&self) -> Result<SeenConnection, ApiError> {
+        let name = connection::name_of(&self.config.agent, self.names.identity());
+        let (block, automations) = join(self.poke_block(&name), self.poke_automations(&name)).await;
+        Ok(SeenConnection { block: block?, automations: automations?, name })
+    }
+
+    /// Makes what is missing and changes what differs. `url`: what the webhook calls. With `dry_run` nothing is sent that
+    /// writes, and what would be done is said.
+    pub async fn connect_pokes(&self, url: &str, token: &SecretString, dry_run: bool) -> Result<Connected, ApiError> {
+        let SeenConnection { name, block, automations } = self.poke_connection().await?;
+        let data = block_data(url, token);
+        let (block, block_id) = self.connect_block(&name, block, &data, dry_run).await?;
+        let wanted = connection::automation(&name, self.work_pool(), &block_id, &self.marked_as);
+        let mut plan = automation_plan(&automations, &wanted);
+        let automation = plan.step.done();
+        if !dry_run {
+            match &plan.step {
+                Step::Make => {
+                    self.transport.write(&requests::create_automation(&wanted)).await?;
+                    // Another that connects at this moment has seen none either.
+                    plan = automation_plan(&self.poke_automations(&name).await?, &wanted);
+                }
+                Step::Change(id) => drop(self.transport.write(&requests::replace_automation(id, &wanted)).await?),
+                Step::Keep(_) => {}
+            }
+            for id in &plan.duplicates {
+                self.gone(self.transport.write(&requests::delete_automation(id)).await.map(drop))?;
+            }
+        }
+        Ok(Connected { name, block, automation, duplicates: plan.duplicates.len() })
+    }
+
+    async fn connect_block(
+        &self,
+        name: &str,
+        mut known: Option<(String, Value)>,
+        data: &Value,
+        dry_run: bool,
+    ) -> Result<(Done, String), ApiError> {
+        let mut done = None;
+        if known.is_none() {
+            if dry_run {
+                return Ok((Done::Made, NO_BLOCK.to_owned()));
+            }
+            let (kind, schema) = self.webhook_type().await?;
+            match self.transport.write(&requests::create_block(name, (&kind, &schema), data)).await {
+                Ok(answer) => {
+                    let made = Value::Object(answer.object()?);
+                    let id = text_at(&made, &["id"]).ok_or_else(|| answer.odd("it has no `id`"))?;
+                    return Ok((Done::Made, id.to_owned()));
+                }
+                // Another has made it at this moment.
+                Err(ApiError::Refused { message, .. }) if message.contains("already exists") => {
+                    known = self.poke_block(name).await?;
+                    done = Some(Done::Changed);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some((id, found)) = known else {
+            return Err(ApiError::Malformed(format!("there is a block {name} already, and it cannot be read")));
+        };
+        if agrees(&found, data) {
+            return Ok((done.unwrap_or(Done::Unchanged), id));
+        }
+        if !dry_run {
+            self.transport.write(&requests::update_block(&id, data)).await?;
+        }
+        Ok((Done::Changed, id))
+    }
+
+    /// Takes the automations away, then the block: the other way round, one would fail in between.
+    pub async fn disconnect_pokes(&self, dry_run: bool) -> Result<Disconnected, ApiError> {
+        let SeenConnection { name, block, automations } = self.poke_connection().await?;
+        if !dry_run {
+            for (id, _) in ours(&automations, &name) {
+                self.gone(self.transport.write(&requests::delete_automation(id)).await.map(drop))?;
+            }
+            if let Some((id, _)) = &block {
+                self.gone(self.transport.write(&requests::delete_block(id)).await.map(drop))?;
+            }
+        }
+        Ok(Disconnected { name, automations: automations.len(), block: block.is_some() })
+    }
+
+    /// Statuses and names of what the automations came to lately: `(event, payload)`, the newest first.
+    pub async fn actions_of(&self, automation: &str, since: time::OffsetDateTime) -> Result<Vec<Value>, ApiError> {
+        let answer = self.transport.read(&requests::actions(automation, since)).await?;
+        let answered = Value::Object(answer.object()?);
+        match answered.get("events") {
+            Some(Value::Array(events)) => Ok(events.clone()),
+            other => Err(answer.odd(&format!("`events` must be a list, but is {}", described(other)))),
+        }
+    }
+
+    async fn poke_block(&self, name: &str) -> Result<Option<(String, Value)>, ApiError> {
+        let reference = BlockReference::Named { type_slug: WEBHOOK.into(), name: name.to_owned() };
+        let sent = self.transport.repeatable(&requests::block(&reference)).await;
+        if sent.is_absent {
+            return Ok(None);
+        }
+        let answer = sent.answer?;
+        let block = Value::Object(answer.object()?);
+        let id = text_at(&block, &["id"]).ok_or_else(|| answer.odd("it has no `id`"))?.to_owned();
+        Ok(Some((id, block.get("data").cloned().unwrap_or_default())))
+    }
+
+    async fn poke_automations(&self, name: &str) -> Result<Vec<Value>, ApiError> {
+        let listed = self.transport.read(&requests::automations(name, connection::TAG)).await;
+        let listed = listed.map_err(|error| self.about_automations(error))?.list()?;
+        Ok(ours(&listed, name).into_iter().map(|(_, one)| one.clone()).collect())
+    }
+
+    /// Ids of the type of webhook blocks and of its schema.
+    async fn webhook_type(&self) -> Result<(String, String), ApiError> {
+        let answer = self.transport.read(&requests::block_type(WEBHOOK)).await?;
+        let kind = Value::Object(answer.object()?);
+        let kind = text_at(&kind, &["id"]).ok_or_else(|| answer.odd("it has no `id`"))?;
+        let answer = self.transport.read(&requests::block_schemas(kind)).await?;
+        let schemas = answer.list()?;
+        // The newest first.
+        let schema = schemas.first().and_then(|schema| text_at(schema, &["id"]));
+        let schema = schema.ok_or_else(|| answer.odd("there is no schema of webhook blocks"))?;
+        Ok((kind.to_owned(), schema.to_owned()))
+    }
+
+    fn about_automations(&self, error: ApiError) -> ApiError {
+        if !is_no_route(&error) {
+            return error;
+        }
+        ApiError::Configuration(format!(
+            "the Prefect at {} has no automations: servers have them from Prefect 3 on, and Prefect Cloud has",
+            crate::transport::without_userinfo(&self.config.api)
+        ))
+    }
+
+    /// What is not there need not be deleted.
+    #[allow(clippy::unused_self, reason = "it stands beside its callers")]
+    fn gone(&self, deleted: Result<(), ApiError>) -> Result<(), ApiError> {
+        match deleted {
+            Err(error) if is_missing(&error) && !is_no_route(&error) => Ok(()),
+            other => other,
+        }
+    }
+}
