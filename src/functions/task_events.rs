@@ -255,11 +255,9 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         let owner = match task_owner::by_started_by(event, &candidates) {
             Ok(Some(owner)) => {
                 // An agent that is there and cannot be made is no stranger: the event is worth another delivery.
-                let broken = |agent: &LoadedAgent| Some((agent.agent.clone(), agent.result.as_ref().err()?.clone()));
-                if let Some((agent, error)) =
-                    agents.iter().filter(|agent| owner.agents.contains(&agent.agent)).find_map(broken)
-                {
-                    return Err(TaskEventsError::Configuration { agent, error });
+                let broken = agents.iter().filter(|agent| owner.agents.contains(&agent.agent)).find_map(broken);
+                if let Some(broken) = broken {
+                    return Err(broken);
                 }
                 Some(owner)
             }
@@ -273,10 +271,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         }
         if let Some(tags) = &event.tags {
             let known = Known { tags: tags.clone(), version: None };
-            return Ok(match owner {
-                Some(owner) => Ok((owner, known)),
-                None => task_owner::by_tags(&known.tags, &candidates).map(|owner| (owner, known)),
-            });
+            return with_owner(owner, known, agents);
         }
         let aws = self.aws_of(event, config, agents).await;
         let described = aws.ecs.describe_tagged_task(event.task.cluster_arn.as_deref(), &event.task_arn).await;
@@ -291,11 +286,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             }
             Err(error) => return Err(TaskEventsError::Task(error)),
         };
-        let known = Known { tags, version };
-        Ok(match owner {
-            Some(owner) => Ok((owner, known)),
-            None => task_owner::by_tags(&known.tags, &candidates).map(|owner| (owner, known)),
-        })
+        with_owner(owner, Known { tags, version }, agents)
     }
 
     /// Whether ECS may know nothing of a task that was there: it tells of stopped ones for an hour.
@@ -418,6 +409,29 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
 fn ignore(ignored: &Ignored) -> Told {
     tracing::info!(why = ignored.0, "task event ignored");
     Told { why: ignored.0.clone(), ..Told::default() }
+}
+
+/// What is wrong with the agent's configuration, if something is.
+fn broken(agent: &LoadedAgent) -> Option<TaskEventsError> {
+    let error = agent.result.as_ref().err()?.clone();
+    Some(TaskEventsError::Configuration { agent: agent.agent.clone(), error })
+}
+
+/// Whose task it is, by its tags where nothing else tells. Which pool an agent serves whose configuration is wrong, nobody
+/// knows at the moment: the event is worth another delivery.
+fn with_owner(
+    owner: Option<Owner>,
+    known: Known,
+    agents: &[LoadedAgent],
+) -> Result<Result<(Owner, Known), Ignored>, TaskEventsError> {
+    match owner.map_or_else(|| task_owner::by_tags(&known.tags, &candidates(agents)), Ok) {
+        Ok(owner) => Ok(Ok((owner, known))),
+        Err(ignored) if task_owner::is_of_a_flow_run(&known.tags) => match agents.iter().find_map(broken) {
+            Some(broken) => Err(broken),
+            None => Ok(Err(ignored)),
+        },
+        Err(ignored) => Ok(Err(ignored)),
+    }
 }
 
 /// The line of the log that says what came of an event. Where the task has stopped it says what the task cost, with the names

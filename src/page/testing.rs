@@ -18,7 +18,8 @@ pub(crate) fn before(seconds: i64) -> OffsetDateTime {
 }
 
 pub(crate) fn agent(status: Option<Status>) -> AgentFacts {
-    let agent = ConfiguredAgent { enabled: true, poll_interval: Duration::from_mins(1), max_polls: None };
+    let agent =
+        ConfiguredAgent { enabled: true, poll_interval: Duration::from_mins(1), hold: Duration::ZERO, max_polls: None };
     AgentFacts { configuration: Some(agent), configured_at: Some(before(86_400)), status }
 }
 

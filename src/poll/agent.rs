@@ -146,11 +146,7 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
     /// Notes in status and report whether health calls the agent failing after this poll, and whether that is new.
     pub(super) fn judge(&self, report: &mut AgentReport) {
         let now = self.clock.now();
-        let configuration = ConfiguredAgent {
-            enabled: self.config.enabled,
-            poll_interval: self.config.poll_interval,
-            max_polls: self.max_polls(),
-        };
+        let configuration = ConfiguredAgent::of(&self.config, self.max_polls());
         let facts = AgentFacts { configuration: Some(configuration), configured_at: None, status: Some(self.status()) };
         let mut status = lock(&self.status);
         report.is_failing = AgentStatus::of(&facts, now) == AgentStatus::Failing;

@@ -24,7 +24,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 /// A run whose state is younger needs no look: as a rule events come at once.
-const STANDS_FOR: Duration = Duration::from_mins(15);
+pub(crate) const STANDS_FOR: Duration = Duration::from_mins(15);
 /// Looking for such runs takes no longer than this: the next poll looks too.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// That ECS does not know a task is believed when it says so twice, so long apart at least.
@@ -185,7 +185,7 @@ impl<O: TaskWatch, P: Platform, C: Clock> LostTasks<'_, O, P, C> {
         let mut stays = dead.len() > MAX_TOLD;
         for (run, watched, id) in self.ours(unsure.collect(), now).await {
             match id {
-                None => dead.extend(self.unrecorded(run, &watched, now).await),
+                None => dead.extend(self.unrecorded(run.flow_run_id, &watched, now).await),
                 Some(id) if looks.missing.len() < MAX_MISSING => {
                     looks.missing.insert(id, now.unix_timestamp());
                     stays = true;
@@ -224,9 +224,13 @@ impl<O: TaskWatch, P: Platform, C: Clock> LostTasks<'_, O, P, C> {
 
     /// A run whose task was never written down, because the process died that launched it. The only task of it that runs is
     /// written down now; one that has stopped is found as long as ECS lists it.
-    async fn unrecorded(&self, run: RunningRun, watched: &Watched<O::Detail>, now: OffsetDateTime) -> Option<DeadTask> {
+    async fn unrecorded(
+        &self,
+        flow_run_id: String,
+        watched: &Watched<O::Detail>,
+        now: OffsetDateTime,
+    ) -> Option<DeadTask> {
         let (prefect, platform, _) = self.sides;
-        let flow_run_id = run.flow_run_id;
         let started_by = started_by(&self.config.agent, &flow_run_id);
         let aws = platform.task_clients(None).await?;
         let listed = match listed_tasks(&aws.ecs, Some(watched.claimed_place.as_deref()?), &started_by).await {
@@ -255,6 +259,18 @@ impl<O: TaskWatch, P: Platform, C: Clock> LostTasks<'_, O, P, C> {
         Some(DeadTask { flow_run_id, event })
     }
 
+    /// The task that the run has now, where the one that is written down is of an earlier turn; dead as well.
+    async fn later(&self, earlier: &DeadTask) -> Option<DeadTask> {
+        let DeadTask { flow_run_id, event } = earlier;
+        let watched = self.sides.0.watch(flow_run_id).await.ok()??;
+        let is_ours = watched.now.phase == Phase::Running && watched.now.claimed_by == ClaimedBy::Us;
+        if !is_ours || !watched.now.is_of_earlier_turn(event, LaunchedBy::Here) {
+            return None;
+        }
+        let later = self.unrecorded(flow_run_id.clone(), &watched, self.sides.2.now()).await?;
+        (later.event.task_arn != event.task_arn).then_some(later)
+    }
+
     /// Tells Prefect, until `end`. What cannot be told now is found by the next poll.
     pub(super) async fn tell(&self, dead: Vec<DeadTask>, end: OffsetDateTime) {
         if dead.is_empty() {
@@ -263,16 +279,23 @@ impl<O: TaskWatch, P: Platform, C: Clock> LostTasks<'_, O, P, C> {
         let now = self.sides.2.now();
         let left = Duration::try_from(end - now).unwrap_or_default();
         let dead = in_turn(dead, MAX_TOLD, now, self.config.poll_interval);
-        let told = join_all(dead.iter().map(|dead| self.tell_one(dead, end)));
+        let told = join_all(dead.iter().map(|dead| async move {
+            if !self.tell_one(dead, end).await
+                && let Some(later) = self.later(dead).await
+            {
+                self.tell_one(&later, end).await;
+            }
+        }));
         if tokio::time::timeout(left, told).await.is_err() {
             tracing::warn!(agent = self.config.agent, "no time was left to tell Prefect of all tasks that have died");
         }
     }
 
-    async fn tell_one(&self, dead: &DeadTask, end: OffsetDateTime) {
+    /// Whether the run was changed, or that is known to be still to do.
+    async fn tell_one(&self, dead: &DeadTask, end: OffsetDateTime) -> bool {
         let (orchestrator, platform, clock) = self.sides;
         let DeadTask { flow_run_id, event } = dead;
-        let Some(aws) = platform.task_clients(event.region.clone()).await else { return };
+        let Some(aws) = platform.task_clients(event.region.clone()).await else { return false };
         let (agent, task_arn) = (self.config.agent.as_str(), event.task_arn.as_str());
         let rules = DecisionRules {
             generation: Generation::TwoOrThree,
@@ -289,14 +312,17 @@ impl<O: TaskWatch, P: Platform, C: Clock> LostTasks<'_, O, P, C> {
                 let done = done.join(", ");
                 tracing::info!(agent, flow_run_id, task_arn, done, why, "the end of a task was told without its event");
                 self.report.record(flow_run_id, RunOutcome::Died(format!("{why} (task {task_arn})")));
+                true
             }
             Ok(told) => {
                 let why = told.map_or_else(|| "the run is not this agent's".to_owned(), |told| told.why);
                 tracing::debug!(agent, flow_run_id, task_arn, why, "a task has stopped, and nothing is to be told");
+                false
             }
             Err(error) => {
                 tracing::warn!(agent, flow_run_id, task_arn, %error, "the end of a task is not told yet");
                 self.report.warn(&format!("that a task has ended cannot be told to Prefect: {error}"));
+                true
             }
         }
     }

@@ -30,7 +30,7 @@ pub mod dry_run;
 mod ended;
 pub mod iteration;
 mod launch;
-mod lost;
+pub(crate) mod lost;
 pub mod plan;
 pub(crate) mod prepare;
 mod recent;

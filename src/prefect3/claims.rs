@@ -6,6 +6,7 @@
 
 use super::names::{Names, is_derived};
 use super::runs::{Row, State};
+use crate::model::ClaimedBy;
 use crate::orchestrator::Mark;
 use time::OffsetDateTime;
 
@@ -58,13 +59,30 @@ impl Claimant<'_> {
         if let Some(ours) = self.marked(claim) {
             return ours;
         }
-        let Some(id) = &claim.transition_id else { return ClaimOwner::Foreign };
-        // A run that is late gets another SCHEDULED state while we look: any of them may be the one we saw.
-        let before = states.iter().filter(|state| state.kind == "SCHEDULED" && state.timestamp <= claim.timestamp);
-        let seen = before.filter(|state| self.names.claim(flow_run_id, &state.id) == *id).max_by_key(|s| s.timestamp);
-        let (Some(seen), Some(since)) = (seen, claim.timestamp) else { return ClaimOwner::Foreign };
+        let seen = self.seen_before(flow_run_id, states, claim);
+        let (Some(id), Some(seen), Some(since)) = (&claim.transition_id, seen, claim.timestamp) else {
+            return ClaimOwner::Foreign;
+        };
         let (attempts, capacity_refusals) = attempts(seen);
         ClaimOwner::Ours(self.mark(id, attempts + 1, capacity_refusals), since)
+    }
+
+    /// The state from which a claim follows by its name alone, if it is ours. A run that is late gets another SCHEDULED
+    /// state while we look: any of them may be the one we saw.
+    fn seen_before<'s>(self, flow_run_id: &str, states: &'s [State], claim: &State) -> Option<&'s State> {
+        let id = claim.transition_id.as_ref()?;
+        let before = states.iter().filter(|state| state.kind == "SCHEDULED" && state.timestamp <= claim.timestamp);
+        before.filter(|state| self.names.claim(flow_run_id, &state.id) == *id).max_by_key(|state| state.timestamp)
+    }
+
+    /// Whose the newest claim is, also when its flow has begun since.
+    pub(super) fn claimed_by(self, flow_run_id: &str, states: &[State]) -> ClaimedBy {
+        let Some(claim) = newest_claim(states) else { return ClaimedBy::Unknown };
+        match &claim.mark {
+            Some(mark) => ClaimedBy::of_mark(Some(mark.agent == self.names.identity())),
+            None if self.seen_before(flow_run_id, states, claim).is_some() => ClaimedBy::Us,
+            None => ClaimedBy::Unknown,
+        }
     }
 
     /// By the states over a claim that is over already. `task-events` may have told of the claim's task in the very moment

@@ -167,9 +167,9 @@ impl Prefect3 {
             },
             _ => None,
         };
-        let claimed_by = match (&mark, newest.and_then(|claim| claim.mark.as_ref())) {
-            (Some(_), _) => ClaimedBy::Us,
-            (None, marked) => ClaimedBy::of_mark(marked.map(|mark| mark.agent == self.names.identity())),
+        let claimed_by = match &mark {
+            Some(_) => ClaimedBy::Us,
+            None => self.claimant().claimed_by(run.id(), states),
         };
         let now = Run {
             phase,

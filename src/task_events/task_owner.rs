@@ -78,6 +78,11 @@ pub fn by_tags(tags: &Tags, agents: &[OwnerCandidate<'_>]) -> Result<Owner, Igno
     Ok(Owner { flow_run_id, agents, launched: LaunchedBy::ByWorker })
 }
 
+/// Whether the tags name a flow run.
+pub fn is_of_a_flow_run(tags: &Tags) -> bool {
+    tags.get(FLOW_RUN_ID).is_some_and(|run| uuid(run).is_some())
+}
+
 /// The definition that goes with the task: a worker registered it for this launch alone. `agents` as for [`by_tags`]: a
 /// task of another deployment's work pool is left alone.
 pub fn definition_to_deregister<'e>(

@@ -4,6 +4,7 @@ mod cancelled;
 mod container_log;
 mod ends;
 mod envelopes;
+mod lost;
 mod no_effect;
 mod queue;
 mod scene;

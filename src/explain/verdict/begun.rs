@@ -5,17 +5,18 @@ use super::{About, RunVerdict, Standing};
 use crate::clock::after;
 use crate::explain::story::quoted;
 use crate::explain::words::{relative, span};
-use crate::model::{ClaimedBy, Generation, RunEnd};
-use crate::orchestrator::run_facts::RunFacts;
+use crate::model::{ClaimedBy, Generation, Phase, RunEnd};
+use crate::orchestrator::run_facts::{BlockReason, RunFacts};
 use crate::orchestrator::{CANCELLED_MEMORY, is_orphan};
 use crate::platform::LiveDeployment;
 use crate::poll::cancel::{self, CancelDecision, is_patient};
+use crate::poll::lost::STANDS_FOR;
 use crate::poll::prepare::{Earlier, decide_on_earlier};
 use crate::poll::recover::{ClaimDeployments, found};
 use crate::task_events::decision::{self, Action, DecisionRules, Look, Observation};
 use crate::task_events::diagnosis::Cause;
 use crate::task_events::recorded::EVENT_PATIENCE;
-use crate::task_events::task_owner::{Owner, Tags};
+use crate::task_events::task_owner::{LaunchedBy, Owner, Tags};
 use time::OffsetDateTime;
 
 /// What is said of a flow that nobody here need look after.
@@ -175,10 +176,10 @@ impl About<'_> {
         let next = decision.actions.iter().find_map(|action| match action {
             Action::GiveBack { delay, .. } => {
                 let delay = time::Duration::try_from(*delay).unwrap_or_default();
-                Some(format!("task-events gives the run back; it is due again {} after that", span(delay)))
+                Some(format!("gives the run back; it is due again {} after that", span(delay)))
             }
-            Action::End { .. } => Some(format!("task-events ends the run as {dead}")),
-            Action::Cancelled { .. } => Some("task-events ends the run as cancelled".to_owned()),
+            Action::End { .. } => Some(format!("ends the run as {dead}")),
+            Action::Cancelled { .. } => Some("ends the run as cancelled".to_owned()),
             _ => None,
         });
         // Otherwise its end means nothing for the run.
@@ -187,8 +188,16 @@ impl About<'_> {
         let stopped = task.task.task.stopped_at;
         let when = stopped.map(|at| format!(" {}", relative(at, self.facts.now))).unwrap_or_default();
         let now = format!("Its task stopped{when}, and Prefect has not been told yet: {}", diagnosis.sentence);
-        let verdict = RunVerdict::new(Standing::TaskDied, now).next(next, None);
         let is_overdue = stopped.is_some_and(|at| self.facts.now - at > EVENT_PATIENCE);
+        let verdict = RunVerdict::new(Standing::TaskDied, now);
+        let verdict = match self.looked_after_from(owner.launched).filter(|_| is_overdue) {
+            Some(from) if from > self.facts.now => {
+                let next = format!("a poll after {} {next}, if task-events does not", self.clock(from));
+                self.unless_agent_is_off(verdict.next(next, self.next_poll(from)))
+            }
+            Some(from) => self.unless_agent_is_off(verdict.next(format!("the next poll {next}"), self.next_poll(from))),
+            None => verdict.next(format!("task-events {next}"), None),
+        };
         let remedy = diagnosis.remedy.into_owned();
         Some(if is_overdue {
             let events = "No event of the task's end has come through for minutes: see the rules of the stack, the log of \
@@ -197,6 +206,20 @@ impl About<'_> {
         } else {
             verdict.advice(remedy)
         })
+    }
+
+    /// From when on polls look whether the run's task lives; `None` = they do not.
+    fn looked_after_from(&self, launched: LaunchedBy) -> Option<OffsetDateTime> {
+        let run = self.run;
+        let is_ours = launched == LaunchedBy::Here && run.run.claimed_by == ClaimedBy::Us;
+        let is_looked_after = is_ours
+            && self.facts.agent.generation() == Generation::TwoOrThree
+            && run.run.phase == Phase::Running
+            && !run
+                .block_reasons
+                .iter()
+                .any(|reason| matches!(reason, BlockReason::NoPool | BlockReason::OtherPool { .. }));
+        is_looked_after.then(|| run.since.map(|since| after(since, STANDS_FOR)))?
     }
 
     pub(super) fn claimed(&self) -> RunVerdict {

@@ -64,6 +64,25 @@ fn sub_states_and_derived_ids_without_a_mark_are_told_by_the_history() {
 }
 
 #[test]
+fn whose_the_newest_claim_is_can_be_told_when_the_flow_runs() {
+    let claimed_by = |claim: Value| {
+        let names = names();
+        let history = [at(scheduled(STATE), 10), at(claim, 20), at(state("RUNNING", "Running"), 21)];
+        let states: Vec<State> = history.iter().filter_map(State::read).collect();
+        Claimant { names: &names, marked_as: MARKED_AS }.claimed_by(RUN, &states)
+    };
+    assert_eq!(claimed_by(claimed_state()), ClaimedBy::Us);
+    assert_eq!(claimed_by(without_data(claimed_state())), ClaimedBy::Us, "by its name");
+    let mut other = claimed_state();
+    other["data"][Mark::KEY]["agent"] = json!("123456789012/eu-west-1/other/etl");
+    assert_eq!(claimed_by(other), ClaimedBy::AnotherAgent);
+    let mut theirs = state("PENDING", "Pending");
+    theirs["state_details"]["transition_id"] = json!("16c5f7ac-c5a4-4a0e-a26d-25cff0b2dfb8");
+    assert_eq!(claimed_by(theirs), ClaimedBy::Unknown);
+    assert_eq!(claimed_by(state("PENDING", "Submitting")), ClaimedBy::Unknown, "there is no claim");
+}
+
+#[test]
 fn a_history_tells_what_lies_under_a_sub_state() {
     let history = [at(scheduled(STATE), 10), at(claimed_state(), 20), at(state("PENDING", "Submitting"), 21)];
     assert_eq!(by_history(&history), ClaimOwner::Ours(mark(), SINCE));

@@ -324,6 +324,7 @@ impl Driver {
         if let Some(report) = report {
             self.tally.add(Count::Launched, report.launched.len());
             self.tally.add(Count::Recovered, report.recovered.len());
+            self.tally.add(Count::Unheard, report.died.len());
             {
                 let mut world = self.shared.world();
                 let world = &mut *world;

@@ -45,6 +45,14 @@ impl Script {
         nature::script(seed)
     }
 
+    /// The same in a world in which a tenth of all events of tasks never arrives.
+    #[must_use]
+    pub fn lossy(mut self) -> Self {
+        let post = &mut self.nature.setting.post;
+        (post.silent, post.lost) = (false, 100);
+        self
+    }
+
     /// Plays it. `told`: with its story.
     pub fn play(&self, told: bool) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

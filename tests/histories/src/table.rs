@@ -33,6 +33,7 @@ counts! {
     Bad: "runs failed for what they say themselves";
     GivenUp: "runs failed after all attempts";
     Dead: "runs failed because their task was dead";
+    Unheard: "of these, as polls reported, without an event";
     Others: "runs left to others";
     Raced: "writes over a change nobody could have seen";
     Crossed: "launches crossing a run scheduled anew, or given back";

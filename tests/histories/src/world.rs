@@ -306,11 +306,9 @@ impl World {
         let Some(newest) = newest else { return false };
         let state = self.fakes.lock();
         let stopped_at = state.ecs.tasks.iter().find(|task| task.arn == newest.arn).and_then(|task| task.stopped_at);
-        match pid {
-            Some(pid) => pid.ends_with(&newest.arn),
-            // Nobody looks for it in another cluster than that of the claim, or when ECS has forgotten it.
-            None => stopped_at.is_some_and(|at| now - at < time::Duration::minutes(40)),
-        }
+        let is_recorded = pid.is_some_and(|pid| pid.ends_with(&newest.arn));
+        // What is not written down is looked for as long as ECS lists it.
+        is_recorded || stopped_at.is_some_and(|at| now - at < time::Duration::minutes(40))
     }
 
     /// Whether a limit keeps this run from being claimed, as long as others go on.

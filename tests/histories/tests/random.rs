@@ -18,6 +18,22 @@ fn random_histories_lose_nothing_and_launch_nothing_twice() {
     assert!(launches > HISTORIES, "only {launches} launches: the histories are empty");
 }
 
+/// So many are played in which a tenth of all events never arrives.
+const LOSSY: u64 = 1_000;
+
+#[test]
+fn what_no_event_tells_polls_find() {
+    let (mut dead, mut unheard) = (0, 0);
+    for seed in 0..LOSSY {
+        let outcome = Script::of(seed).lossy().play(false);
+        dead += outcome.tally.of(Count::Dead);
+        unheard += outcome.tally.of(Count::Unheard);
+        assert_eq!(outcome.violations, [""; 0], "seed {seed}: `soak --lossy --seed {seed}` tells the story");
+    }
+    println!("{LOSSY} histories, {dead} runs whose task died, {unheard} of them without an event");
+    assert!(unheard > 0 && dead > unheard, "{unheard} of {dead}: the histories are empty");
+}
+
 /// Seeds that broke a promise once, or in which the audit took for broken what nobody could have known.
 const FOUND: [u64; 7] = [113_897, 119_770, 123_491, 124_842, 136_423, 176_271, 216_786];
 

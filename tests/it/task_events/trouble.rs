@@ -2,12 +2,13 @@
 //! what the first one could not.
 
 use super::scene::{Scene, done};
+use super::workers::of_worker;
 use crate::prefect::{Phase, Prefect};
 use crate::support::{KEY, ROOT};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use world::ecs::Stop;
-use world::prefect3::Auth;
+use world::prefect3::{Auth, POOL};
 use world::{Fault, FaultKind};
 
 const SECOND_KEY: &str = "pcu_the-key-after-the-rotation";
@@ -38,6 +39,24 @@ async fn fails_then_succeeds(prefect: Prefect, fault: Fault) {
     scene.world().lock().faults.clear();
     let told = scene.told(event).await;
     assert!(done(&told).contains(&"ended") && scene.phase(&run) == Phase::Dead, "{name}: {told}");
+}
+
+/// Which pool it serves nobody knows until it is mended.
+#[tokio::test]
+async fn while_an_agents_configuration_is_wrong_a_workers_task_waits_too() {
+    let scene = Scene::new(Prefect::Three).await;
+    let (run, task) = of_worker(&scene, POOL).await;
+    scene.world().ecs_stop(&task, &Stop::exited(1));
+    let (event, before) = (scene.world().task_event(&task), scene.before(&run));
+    let name = format!("{ROOT}/config/etl");
+    let configured = scene.world().parameter(&name).unwrap();
+    scene.deployment.configure("etl", "work_pool: [prod");
+    let error = scene.deliver(event.clone()).await.expect_err("a stranger's task would be no error");
+    assert!(error.error_message.contains(&name), "{error:?}");
+    scene.is_unchanged(&before);
+    scene.deployment.configure("etl", &configured.value);
+    scene.told(event).await;
+    assert_eq!(scene.phase(&run), Phase::Dead);
 }
 
 #[tokio::test]

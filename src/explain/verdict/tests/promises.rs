@@ -163,3 +163,22 @@ fn what_was_scheduled_anew_after_the_last_poll_was_not_left_by_it() {
     let left = RunFacts { since: Some(before(300)), ..anew };
     said(&facts(left, Vec::new()), Standing::LeftByPoll, &["did not take it"]);
 }
+
+#[test]
+fn a_dead_task_without_an_event_is_a_polls_once_its_run_has_run_for_a_quarter_of_an_hour() {
+    let dead = |since: i64| {
+        let ended = json!({
+            "stopCode": "EssentialContainerExited", "startedAt": before(since).unix_timestamp(),
+            "stoppedAt": before(200).unix_timestamp(), "containers": [{"name": "prefect", "exitCode": 1}],
+        });
+        let mut run = further("Running", Phase::Running, since);
+        run.run.claimed_by = ClaimedBy::Us;
+        facts(run, vec![task("STOPPED", since + 40, &ended)])
+    };
+    let soon = said(&dead(800), Standing::TaskDied, &["a poll after 14:03:50 ends the run as Crashed"]);
+    assert!(soon.next_at.is_some() && soon.advice.unwrap().contains("No event"));
+    said(&dead(900), Standing::TaskDied, &["the next poll ends the run as Crashed"]);
+    let mut anothers = dead(900);
+    anothers.run.as_mut().unwrap().run.claimed_by = ClaimedBy::Unknown;
+    said(&anothers, Standing::TaskDied, &["task-events ends the run as Crashed"]);
+}

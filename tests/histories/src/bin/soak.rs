@@ -23,6 +23,9 @@ struct Args {
     /// Threads; each plays its own share.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// In all of them a tenth of all events of tasks never arrives.
+    #[arg(long)]
+    lossy: bool,
     /// Tells the story of this seed instead, then what is left of it when all is removed that it can do without.
     #[arg(long)]
     seed: Option<u64>,
@@ -38,6 +41,12 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
 }
 
 impl Args {
+    /// The history of this seed.
+    fn script(&self, seed: u64) -> Script {
+        let script = Script::of(seed);
+        if self.lossy { script.lossy() } else { script }
+    }
+
     /// The seeds that are played.
     fn seeds(&self) -> Range<u64> {
         let (number, of) = self.shard.unwrap_or((1, 1));
@@ -51,7 +60,7 @@ const NEWS: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let is_well = if let Some(seed) = args.seed { tell(seed) } else { soak(&args) };
+    let is_well = if let Some(seed) = args.seed { tell(args.script(seed)) } else { soak(&args) };
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -64,7 +73,7 @@ fn soak(args: &Args) -> bool {
         let mut table = Table::default();
         let mut news = Instant::now();
         for seed in args.seeds().skip(thread).step_by(threads) {
-            let outcome = Script::of(seed).play(false);
+            let outcome = args.script(seed).play(false);
             if let Some(violation) = outcome.violations.first() {
                 println!("seed {seed}: {violation}");
             }
@@ -85,8 +94,7 @@ fn soak(args: &Args) -> bool {
     table.failing.is_empty() && Some(table.histories) == args.seeds().end.checked_sub(args.seeds().start)
 }
 
-fn tell(seed: u64) -> bool {
-    let script = Script::of(seed);
+fn tell(script: Script) -> bool {
     let outcome = script.play(true);
     outcome.story.iter().for_each(|line| println!("{line}"));
     if outcome.violations.is_empty() {
