@@ -307,7 +307,8 @@ async fn in_an_hour_of_throttled_runs_and_full_limits_nobody_pokes_in_a_circle()
     let (pokes, polls) = minutes(&poked, 60).await;
     assert_eq!((pokes, polls), (0, 60));
     let (given_back, waiting) = (states(&poked, "AwaitingRetry"), states(&poked, "AwaitingConcurrencySlot"));
-    assert!(given_back > 10 && waiting > 30, "{given_back} {waiting}");
+    // A run that is given back again and again waits for up to ten minutes.
+    assert!(given_back >= 8 && waiting > 30, "{given_back} {waiting}");
     // The user interface's retry is another matter.
     let runs = poked.scene.deployment.world.prefect3_flow_runs();
     let ended = runs.iter().find(|run| run.states.iter().any(|state| state.name == "AwaitingRetry")).unwrap();
