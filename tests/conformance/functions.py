@@ -174,16 +174,23 @@ class Function:
 
 
 class FunctionUrl(ThreadingHTTPServer):
-    """A function's URL with AuthType NONE: HTTP in front of it, in payload format 2.0. One request at a time, as an
-    environment takes them."""
+    """A function's URL with AuthType NONE: HTTP in front of it, in payload format 2.0. `start` makes the function for the
+    first request. It takes one at a time, as an environment does."""
 
     daemon_threads = True
 
-    def __init__(self, function):
+    def __init__(self, start):
         super().__init__(("127.0.0.1", 0), UrlHandler)
-        self.function, self.turn, self.calls = function, threading.Lock(), []
+        self.start, self.function, self.turn, self.calls = start, None, threading.Lock(), []
         self.url = "http://127.0.0.1:%d/" % self.server_address[1]
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def ask(self, event):
+        """The function's answer, or what Lambda answers in its place."""
+        with self.turn:
+            self.function = self.function or self.start()
+            kind, body = self.function.invoke(event)
+        return json.loads(body) if kind == "response" else {"statusCode": 502, "headers": {}}
 
     def __enter__(self):
         return self
@@ -191,6 +198,8 @@ class FunctionUrl(ThreadingHTTPServer):
     def __exit__(self, *_):
         self.shutdown()
         self.server_close()
+        if self.function:
+            self.function.__exit__()
 
 
 class UrlHandler(BaseHTTPRequestHandler):
@@ -210,9 +219,7 @@ class UrlHandler(BaseHTTPRequestHandler):
             "isBase64Encoded": False,
             "requestContext": {"http": {"method": "POST", "path": path, "protocol": "HTTP/1.1"}},
         }
-        with self.server.turn:
-            kind, body = self.server.function.invoke(event)
-        answer = json.loads(body) if kind == "response" else {"statusCode": 502, "headers": {}}
+        answer = self.server.ask(event)
         # Before the answer: whoever has it may look here.
         self.server.calls.append((came, self.path, answer["statusCode"]))
         body = answer.get("body", "").encode()
@@ -230,11 +237,10 @@ class Poked:
 
     def __init__(self, world, binary):
         self.world, self.closing = world, False
-        self.poke = Function(world, binary, {"_HANDLER": "poke", "POLL_FUNCTION_NAME": "psa-poll"}, idle=True)
+        variables = {"_HANDLER": "poke", "POLL_FUNCTION_NAME": "psa-poll"}
+        self.served = FunctionUrl(lambda: Function(world, binary, variables, idle=True))
         self.poll = Function(world, binary, idle=True)
-        self.served = FunctionUrl(self.poke)
         self.url = self.served.url
-        self.polls = []
         self.delivery = threading.Thread(target=self.deliver, daemon=True)
         self.delivery.start()
 
@@ -247,7 +253,7 @@ class Poked:
         while not self.closing:
             for invoked in self.world.ask("lambda/take", {"seconds": 1}):
                 assert (invoked["function"], invoked["invocation_type"]) == ("psa-poll", "Event"), invoked
-                self.polls.append(self.poll.invoke(invoked["payload"]))
+                self.poll.invoke(invoked["payload"])
 
     def __enter__(self):
         return self
@@ -256,8 +262,12 @@ class Poked:
         self.closing = True
         self.delivery.join(timeout=ANSWER_SECONDS)
         self.served.__exit__()
-        for function in (self.poke, self.poll):
-            function.__exit__()
+        self.poll.__exit__()
+
+    def output(self):
+        """The end of what the functions said."""
+        poke = self.served.function
+        return f"{poke.output()[-2000:] if poke else ''}\n{self.poll.output()[-2000:]}"
 
 
 def first_byte_ms(binary):

@@ -54,13 +54,13 @@ class Deployed:
         return self.api.ask("GET", path)
 
     def pokes(self):
-        """The statuses of Prefect's own pokes: the command's are its first."""
+        """The statuses of Prefect's own pokes: the first was the command's."""
         return [status for _, _, status in self.poked.calls[1:]]
 
     def until(self, condition, otherwise, seconds=SECONDS):
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"{otherwise}\n{self.poked.calls}\n{self.poked.poke.output()[-2000:]}"
+            assert time.monotonic() < deadline, f"{otherwise}\n{self.poked.calls}\n{self.poked.output()}"
             time.sleep(0.02)
 
     def launched(self):

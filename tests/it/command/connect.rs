@@ -13,13 +13,13 @@ use world::prefect3::{Auth, CollisionStrategy, DeploymentSpec, Generation, RunSp
 use world::{Fault, FaultKind, FunctionUrl, UrlAuth};
 
 /// A deployment whose poke function is served.
-struct Poked {
-    scene: Scene,
+pub(super) struct Poked {
+    pub(super) scene: Scene,
     url: FunctionUrl,
 }
 
 impl Poked {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let scene = Scene::healthy().await;
         let url = FunctionUrl::serve(poke_options(&scene.deployment), UrlAuth::None).await.unwrap();
         let poked = Self { scene, url };
@@ -28,7 +28,7 @@ impl Poked {
     }
 
     /// As the template does with `PokeUrl=ENABLED`.
-    fn deploy(&self, auth: &str) {
+    pub(super) fn deploy(&self, auth: &str) {
         let url = self.url.url();
         self.scene.account(|state| {
             let stack = state.cloudformation.stacks.iter_mut().find(|stack| stack.name == STACK).unwrap();
@@ -39,11 +39,11 @@ impl Poked {
         });
     }
 
-    async fn connect(&self, line: &str) -> Ended {
+    pub(super) async fn connect(&self, line: &str) -> Ended {
         end(agent(&self.scene.deployment, &format!("connect --root {ROOT} {line}"))).await
     }
 
-    fn token(&self) -> Option<String> {
+    pub(super) fn token(&self) -> Option<String> {
         self.scene.deployment.world.parameter(&format!("{ROOT}/secrets/poke-token")).map(|parameter| parameter.value)
     }
 
