@@ -35,6 +35,16 @@ class Deployed:
         """All of this name, as the server shows them."""
         return self.api.post("/automations/filter", {"automations": {"name": {"any_": [name]}}})
 
+    def actions(self, automation):
+        """What the automation's last action came to, as `check` asks for it; the server writes it down a little later."""
+        wanted = {
+            "event": {"name": ["prefect.automation.action.executed", "prefect.automation.action.failed"]},
+            "resource": {"id": [f"prefect.automation.{automation['id']}"]},
+            "occurred": {"since": at(-3600)},
+            "order": "DESC",
+        }
+        return self.api.post("/events/filter", {"filter": wanted, "limit": 1})["events"]
+
     def block(self, name):
         """Status, and the block with its secrets."""
         path = f"/block_types/slug/webhook/block_documents/name/{name}?include_secrets=true"
@@ -91,6 +101,11 @@ def test_a_run_that_somebody_starts_is_launched_at_once_until_the_connection_is_
     deployment = deployed.api.deployment(deployed.pool)
     took = [deployed.launched_at_once(deployment) for _ in range(3)]
     print(f"create_flow_run → RunTask: {', '.join(f'{one:.2f}' for one in took)} s")
+
+    deployed.until(lambda: deployed.actions(automations[0]), "no event tells what the poke came to")
+    (event,) = deployed.actions(automations[0])
+    assert (event["event"], event["payload"]["status_code"]) == ("prefect.automation.action.executed", 200), event
+    assert event["occurred"]
 
     # Once more changes nothing: what a server adds or writes in another order is no difference.
     again = deployed.connect("--url", deployed.poked.url)
