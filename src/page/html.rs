@@ -1,6 +1,6 @@
 //! How the page looks: one document, nothing in it that runs, nothing that is loaded from elsewhere.
 
-use super::{AgentCard, FailedRow, Moment, Page, PollRow, WaitingRow};
+use super::{AgentCard, Harm, HarmedRow, Moment, Page, PollRow, WaitingRow};
 use crate::health::status::{AgentStatus, Overall};
 use aws_smithy_types::base64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -169,7 +169,7 @@ fn card(agent: &AgentCard) -> Markup {
             }
             @if !agent.waiting.is_empty() || agent.waiting_more > 0 { (waiting(&agent.waiting, agent.waiting_more)) }
             @if !agent.given_back.is_empty() { (given_back(&agent.given_back)) }
-            @if !agent.failed.is_empty() { (failed(&agent.failed)) }
+            @if !agent.harmed.is_empty() { (harmed(&agent.harmed)) }
             @if !agent.past_polls.is_empty() { (polls(&agent.past_polls, agent.status == AgentStatus::Failing)) }
         }
     }
@@ -240,14 +240,18 @@ fn given_back(runs: &[WaitingRow]) -> Markup {
     }
 }
 
-fn failed(runs: &[FailedRow]) -> Markup {
+fn harmed(runs: &[HarmedRow]) -> Markup {
+    let tone = |harm| if harm == Harm::DiedAndComesAgain { "doubt" } else { "bad" };
     html! {
         table {
-            caption { "Ended without their flow" }
+            caption { "Not launched, or died" }
             thead { tr { th scope="col" { "Flow run, and why" } th scope="col" { "When" } } }
             tbody {
                 @for run in runs {
-                    tr { (run_and_why(&run.run, &run.reason)) td.when { (run.at.relative) (absolute(&run.at)) } }
+                    tr {
+                        (run_and_why(&run.run, &run.reason))
+                        td.when { (run.at.relative) (absolute(&run.at)) small.(tone(run.harm)) { (run.harm.name()) } }
+                    }
                 }
             }
         }

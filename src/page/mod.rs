@@ -19,6 +19,7 @@ use crate::health::status::{AgentHealth, AgentStatus, Overall};
 use crate::health::{AgentFacts, Health};
 use crate::model::ErrorKind;
 use crate::redaction::Redaction;
+use crate::state::deaths::Death;
 use crate::state::polls::advice_when_stopped;
 use crate::state::{Status, recent};
 use std::collections::BTreeMap;
@@ -66,8 +67,8 @@ pub struct AgentCard {
     pub waiting_more: u64,
     /// Runs that come again.
     pub given_back: Vec<WaitingRow>,
-    /// Runs that ended without their flow.
-    pub failed: Vec<FailedRow>,
+    /// Runs that came to harm lately; the newest comes first.
+    pub harmed: Vec<HarmedRow>,
     /// The newest comes first.
     pub past_polls: Vec<PollRow>,
 }
@@ -87,15 +88,39 @@ pub struct WaitingRow {
     pub reason: String,
 }
 
-/// A run that ended without its flow.
+/// A run that could not be launched, or whose task died.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedRow {
+pub struct HarmedRow {
     /// Id of the flow run.
     pub run: String,
+    /// What became of it.
+    pub harm: Harm,
     /// When.
     pub at: Moment,
     /// Why.
     pub reason: String,
+}
+
+/// What became of a run that came to harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// It ended without a task.
+    NotLaunched,
+    /// Its task died, and it ended.
+    Died,
+    /// Its task died, and it was given back.
+    DiedAndComesAgain,
+}
+
+impl Harm {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotLaunched => "not launched",
+            Self::Died => "task died",
+            Self::DiedAndComesAgain => "task died, comes again",
+        }
+    }
 }
 
 /// A poll that is over.
@@ -157,7 +182,7 @@ impl Page {
     pub fn without(mut self, redaction: &Redaction) -> Self {
         for agent in &mut self.agents {
             let waiting = agent.waiting.iter_mut().chain(&mut agent.given_back);
-            let texts = waiting.map(|run| &mut run.reason).chain(agent.failed.iter_mut().map(|run| &mut run.reason));
+            let texts = waiting.map(|run| &mut run.reason).chain(agent.harmed.iter_mut().map(|run| &mut run.reason));
             for text in texts.chain(&mut agent.sentences) {
                 *text = redaction.text(std::mem::take(text));
             }
@@ -206,7 +231,7 @@ impl AgentCard {
             waiting: waiting.into_iter().map(|run| WaitingRow::of(run, now)).collect(),
             waiting_more: status.counts.deferred.saturating_sub(shown),
             given_back: given_back.into_iter().map(|run| WaitingRow::of(run, now)).collect(),
-            failed: status.recent.failed.iter().map(|run| FailedRow::of(run, now)).collect(),
+            harmed: HarmedRow::all(&status.recent.failed, &facts.deaths, now),
             past_polls: status.recent.polls.iter().map(|poll| PollRow::of(poll, now)).collect(),
         }
     }
@@ -314,9 +339,26 @@ impl WaitingRow {
     }
 }
 
-impl FailedRow {
-    fn of(run: &recent::FailedRun, now: OffsetDateTime) -> Self {
-        Self { run: run.run.clone(), at: Moment::of(run.at, now), reason: run.reason.clone() }
+impl HarmedRow {
+    /// What polls found, and what events told.
+    fn all(failed: &[recent::FailedRun], deaths: &[Death], now: OffsetDateTime) -> Vec<Self> {
+        let by_polls = failed.iter().map(|run| {
+            let harm = if run.died { Harm::Died } else { Harm::NotLaunched };
+            (run.at, &run.run, &run.reason, harm)
+        });
+        let by_events = deaths.iter().map(|death| {
+            let harm = if death.again { Harm::DiedAndComesAgain } else { Harm::Died };
+            (death.at, &death.run, &death.reason, harm)
+        });
+        let mut all: Vec<_> = by_polls.chain(by_events).collect();
+        all.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+        let row = |(at, run, reason, harm): (OffsetDateTime, &String, &String, Harm)| Self {
+            run: run.clone(),
+            harm,
+            at: Moment::of(at, now),
+            reason: reason.clone(),
+        };
+        all.into_iter().map(row).collect()
     }
 }
 
