@@ -27,6 +27,9 @@ use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
+/// Runs that came to harm no longer ago are counted together.
+const HARMED_LATELY: time::Duration = time::Duration::hours(1);
+
 /// What the page says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
@@ -38,8 +41,25 @@ pub struct Page {
     pub root: String,
     /// When this was so.
     pub at: Moment,
-    /// What fails comes first, then by name.
+    /// All agents together.
+    pub summary: Summary,
+    /// What fails comes first, what is off last, else by name.
     pub agents: Vec<AgentCard>,
+}
+
+/// What is worth knowing of all agents together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Runs that are due and have no task.
+    pub waiting: u64,
+    /// `the oldest is 5 min late`, where one waits of which that is known.
+    pub oldest: Option<String>,
+    /// Runs that were given back and come again.
+    pub given_back: usize,
+    /// Runs that were not launched or died in the last hour.
+    pub harmed: usize,
+    /// When the first agent polls next.
+    pub next_poll: Option<Moment>,
 }
 
 /// One agent.
@@ -167,12 +187,13 @@ impl Page {
             Some(AgentCard::of((root, name), agent, facts, now))
         });
         let mut agents: Vec<_> = cards.collect();
-        agents.sort_by_key(|agent| agent.status != AgentStatus::Failing);
+        agents.sort_by_key(|agent| rank(agent.status));
         Self {
             status: health.status,
             heading: heading(&health),
             root: root.to_owned(),
             at: Moment::of(now, now),
+            summary: Summary::of(&agents, facts, now),
             agents,
         }
     }
@@ -188,6 +209,37 @@ impl Page {
             }
         }
         self
+    }
+}
+
+fn rank(status: AgentStatus) -> u8 {
+    match status {
+        AgentStatus::Failing => 0,
+        AgentStatus::Ok | AgentStatus::Starting | AgentStatus::Maintenance => 1,
+        AgentStatus::Stopped | AgentStatus::Disabled => 2,
+    }
+}
+
+impl Summary {
+    fn of(agents: &[AgentCard], facts: &BTreeMap<String, AgentFacts>, now: OffsetDateTime) -> Self {
+        let known = || facts.values().filter_map(|facts| facts.status.as_ref());
+        let shown = |agent: &AgentCard| u64::try_from(agent.waiting.len()).unwrap_or(u64::MAX) + agent.waiting_more;
+        let given_back = |run: &&recent::WaitingRun| run.again.is_some_and(|again| again > now);
+        let waiting = known().flat_map(|status| &status.recent.waiting).filter(|run| !given_back(run));
+        let oldest = waiting.filter_map(|run| run.due).chain(known().filter_map(|status| status.oldest_due)).min();
+        let oldest =
+            oldest.filter(|due| *due < now).map(|due| format!("the oldest is {} late", words::span(now - due)));
+        let waiting = agents.iter().map(shown).sum();
+        let polls = agents.iter().filter_map(|agent| agent.next_poll.as_ref());
+        let failed = known().flat_map(|status| &status.recent.failed).map(|run| run.at);
+        let harmed = failed.chain(facts.values().flat_map(|facts| &facts.deaths).map(|death| death.at));
+        Self {
+            waiting,
+            oldest: oldest.filter(|_| waiting > 0),
+            given_back: agents.iter().map(|agent| agent.given_back.len()).sum(),
+            harmed: harmed.filter(|at| now - *at <= HARMED_LATELY).count(),
+            next_poll: polls.min_by(|one, other| one.machine.cmp(&other.machine)).cloned(),
+        }
     }
 }
 

@@ -7,13 +7,13 @@ use crate::state::deaths::{self, Death};
 use crate::task_events::event::TaskEvent;
 use crate::task_events::perform::Told;
 use futures_util::future::join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// A process writes no sooner again than after this: Parameter Store takes three writes a second in an account, and polls
-/// write there as well. What it has not written is written after its next events.
-const APART: Duration = Duration::from_secs(1);
+/// A process writes so often in this time at most: Parameter Store takes three writes a second in an account, and polls write
+/// there as well. What is left is written after the next events.
+const WRITES: (usize, Duration) = (5, Duration::from_secs(10));
 /// Longer nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// So many are kept of an agent until they are written.
@@ -23,27 +23,32 @@ const KEPT: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct Deaths {
     by_agent: BTreeMap<String, Vec<Death>>,
-    written_at: Option<OffsetDateTime>,
+    /// When its last writes were, the newest first.
+    written_at: VecDeque<OffsetDateTime>,
 }
 
 impl Deaths {
     /// Keeps what Prefect was told of a task's death, if it was.
     pub(super) fn note(&mut self, event: &TaskEvent, told: &Told, now: OffsetDateTime) {
         let (Some(agent), Some(run), Some(reason)) = (&told.agent, &told.flow_run_id, &told.death) else { return };
+        // The room is short, and the run's log has it.
+        let reason = reason.strip_suffix(&format!(" Task: {}", event.task_arn)).unwrap_or(reason).to_owned();
         let at = event.task.stopped_at.unwrap_or(now);
         let again = told.done.contains(&"given back");
         let of_agent = self.by_agent.entry(agent.clone()).or_default();
-        of_agent.insert(0, Death { run: run.clone(), at, reason: reason.clone(), again });
+        of_agent.insert(0, Death { run: run.clone(), at, reason, again });
         of_agent.truncate(KEPT);
     }
 
     /// What is to be written now.
     fn take(&mut self, now: OffsetDateTime) -> BTreeMap<String, Vec<Death>> {
-        let is_soon = self.written_at.is_some_and(|written_at| written_at <= now && now < after(written_at, APART));
-        if self.by_agent.is_empty() || is_soon {
+        let (most, within) = WRITES;
+        // A clock that was put back says nothing about age.
+        self.written_at.retain(|written_at| *written_at <= now && now < after(*written_at, within));
+        if self.by_agent.is_empty() || self.written_at.len() >= most {
             return BTreeMap::new();
         }
-        self.written_at = Some(now);
+        self.written_at.push_front(now);
         std::mem::take(&mut self.by_agent)
     }
 }
@@ -123,6 +128,6 @@ mod tests {
                 assert!(taken.len() <= KEPT && taken[0].run == number.to_string(), "{taken:?}");
             }
         }
-        assert_eq!(writes, 100);
+        assert_eq!(writes, 50, "five in each of ten times ten seconds");
     }
 }

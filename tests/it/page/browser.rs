@@ -34,7 +34,7 @@ async fn the_page_is_well_in_a_real_browser() {
 
 /// Six agents; one is busy, with runs that wait, were given back, could not be launched, or whose task died.
 async fn eventful() -> Deployment {
-    let deployment = Prefect::Three.deployment(json!({"limit": 4})).await;
+    let deployment = Prefect::Three.deployment(json!({"launch_rate": 2})).await;
     let world = &deployment.world;
     world.put_secret(&format!("{ROOT}/secrets/page-token"), TOKEN);
     let one = |name: &str, key: &str, extra: Value| {
@@ -86,7 +86,8 @@ async fn eventful() -> Deployment {
     let (reason, detail) =
         ("Capacity is unavailable at this time. Please try again later or in a different availability zone", None);
     world.ecs_refuse(Refusal { reason: reason.into(), detail, body_contains: None, count: 1 });
-    poll(&deployment).await;
+    // What is claimed is launched ten seconds before the end: there is time for some of them.
+    poll_for(&deployment, Duration::from_secs(13)).await;
     time_passes(&deployment, 14);
     one("new-pool", KEY, json!({"prefect": 3, "api": world.prefect3_url(), "work_pool": POOL}));
     deployment
@@ -99,8 +100,12 @@ async fn poll(deployment: &Deployment) {
 }
 
 async fn poll_anyway(deployment: &Deployment) -> Value {
+    poll_for(deployment, DEADLINE).await
+}
+
+async fn poll_for(deployment: &Deployment, time: Duration) -> Value {
     let function = deployment.poll_function().await;
-    match function.invoke(json!({}), DEADLINE).await {
+    match function.invoke(json!({}), time).await {
         Ok(report) => report,
         Err(error) => crate::support::report_in(&error),
     }
