@@ -72,7 +72,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Slot<P, C> {
         let configuration = self.made_of.as_ref().map(|(config, _)| ConfiguredAgent::of(config, max_polls));
         // What an earlier process wrote down says nothing about this one.
         let status = Some(status).filter(|status| status.last_poll.is_some_and(|last_poll| last_poll >= since));
-        AgentFacts { configuration, configured_at: Some(since), status }
+        AgentFacts { configuration, configured_at: Some(since), status, deaths: Vec::new() }
     }
 }
 
