@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 /// Arguments of `prefect-serverless-agent costs`.
 #[derive(Debug, Clone, Args)]
 pub struct CostsArgs {
-    /// The root of the deployment's parameters [env: PARAMETER_ROOT]
+    /// The root of the deployment's parameters [env: `PARAMETER_ROOT`]
     #[arg(long, value_name = "ROOT")]
     pub root: Option<String>,
     /// What to add up by; tasks of Prefect 1 have neither deployment nor pool

@@ -4,6 +4,7 @@ use super::{Cell, Palette, Tone, plain, table};
 use crate::costs::query::{By, Cost, total};
 use crate::costs::shown;
 use serde_json::{Value, json};
+use std::fmt::Write;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -27,10 +28,12 @@ pub(in crate::cli) fn as_text(by: By, costs: &[Cost], palette: Palette) -> Strin
             1 => ("1 task".to_owned(), "is"),
             count => (format!("{count} tasks"), "are"),
         };
-        text.push_str(&format!(
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
             "{count} without an estimate {are} not in the sum: the field no_estimate of the log says why, and the key \
-             `prices` of an agent's configuration sets prices\n"
-        ));
+             `prices` of an agent's configuration sets prices"
+        );
     }
     text
 }
