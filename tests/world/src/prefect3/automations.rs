@@ -320,10 +320,14 @@ pub(super) fn delete(call: &mut Call<'_>) -> Outcome {
     Ok(Answer::empty())
 }
 
+/// Events that one answer has at most where nobody says how many.
+const EVENTS_PAGE: i64 = 50;
+
 /// `POST /events/filter`: those of automations, by name, resource and time; the newest first.
 pub(super) fn filter_events(call: &mut Call<'_>) -> Outcome {
     call.prefect3.automations_or_404()?;
     let fields = Fields::embedded(call.body)?;
+    let limit = fields.integer("limit", 0)?.unwrap_or(EVENTS_PAGE);
     let (mut names, mut resources, mut since) = (None, None, None);
     if let Some(filter) = fields.child("filter")? {
         names = filter.child("event")?.map(|event| event.texts("name")).transpose()?.flatten();
@@ -340,5 +344,6 @@ pub(super) fn filter_events(call: &mut Call<'_>) -> Outcome {
             && since.is_none_or(|since| occurred.is_some_and(|occurred| occurred >= since))
     };
     let found: Vec<&Value> = call.prefect3.automation_events.iter().rev().filter(wanted).collect();
-    Ok(Answer::ok(json!({"events": found, "total": found.len(), "next_page": null})))
+    let page = found.iter().take(usize::try_from(limit).unwrap_or_default());
+    Ok(Answer::ok(json!({"events": page.collect::<Vec<_>>(), "total": found.len(), "next_page": null})))
 }

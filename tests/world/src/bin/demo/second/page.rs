@@ -63,7 +63,7 @@ impl Page<'_> {
     /// How soon a run was launched that somebody started by hand.
     pub(crate) fn by_hand(&self, after: Option<time::Duration>, wrong: bool) {
         let after = after.map_or_else(|| "      –  ".into(), |after| format!("{:>7.3} s", after.as_seconds_f64()));
-        let what = "somebody starts a run by hand: Prefect pokes, and its task is there";
+        let what = "somebody starts a run by hand: Prefect pokes, and it has a task";
         println!("  {} {} {after}", mark(self.ink, !wrong), padded(what, 62));
         println!("      {}", self.ink.faint("without `connect` it waits for the schedule: up to two minutes"));
     }
