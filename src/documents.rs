@@ -83,7 +83,20 @@ fn object(path: &str, answer: Result<bytes::Bytes, AwsError>) -> Result<Vec<u8>,
     match answer {
         Ok(bytes) => Ok(bytes.to_vec()),
         Err(error @ AwsError::Answer { status: 404, .. }) => Err(DocumentError::Wrong(cannot_read(path, error))),
-        Err(error) => Err(DocumentError::Unavailable(cannot_read(path, error))),
+        Err(error) => {
+            let remedy = if error.is_denied() { what_to_allow(&error.to_string()) } else { "" };
+            Err(DocumentError::Unavailable(format!("{}{remedy}", cannot_read(path, error))))
+        }
+    }
+}
+
+/// What S3 refused is the object, or the key that it is encrypted with: its text names the permission that is wanting.
+fn what_to_allow(said: &str) -> &'static str {
+    if said.contains("kms:") {
+        ". The object is encrypted with a customer key: name it in the template's parameter `S3KeyArns`, and let the poll \
+         function's role decrypt with it (kms:Decrypt) in the key's policy"
+    } else {
+        ". Name the object in the template's parameter `S3ObjectArns`"
     }
 }
 

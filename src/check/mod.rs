@@ -1,7 +1,7 @@
 //! The doctor: what is wrong with a deployment, or will be, each with the command that mends it.
 //!
 //! A file per group. Each has a thin edge that asks, and pure functions that judge what was observed. Nothing is written
-//! anywhere; requests are few and bounded ([`crate::aws::reads::Budget`]). What cannot be asked is said, and is no failure.
+//! anywhere, though a poke starts a poll; requests are few and bounded ([`crate::aws::reads::Budget`]). What cannot be asked is said, and is no failure.
 //!
 //! | file | what is looked at |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | `certificate` | when the certificate of an API ends |
 //! | `connection` | names, TLS, clocks, what became of a credential |
 //! | `prefect` | the work pool, its queues, template and workers |
+//! | `pokes` | what makes Prefect poke the deployment, tried with a poke |
 //! | `permissions` | what the functions' roles may do, as IAM simulates it |
 //! | `wishes` | what the rendered runs want of ECS and of the network (pure) |
 //! | `ecs`, `asking` | clusters, execution roles, images, log groups; how AWS is asked |
@@ -31,6 +32,7 @@ pub mod events;
 mod fargate;
 pub mod network;
 pub mod permissions;
+pub mod pokes;
 pub mod prefect;
 pub mod quotas;
 pub mod stack;

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::prices::{LISTED, ListedRegion, Rate};
+use super::prices::{LISTED, ListedRegion, Quote, Rate};
 use super::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,8 +70,9 @@ fn what_run_task_changed_and_the_processor_and_the_disk_count() {
     is_about(usd(&event(&larger)), (0.04048 + 2.0 * 0.004_445) * 91.0 / 3600.0);
     let arm = json!({"attributes": [{"name": "ecs.cpu-architecture", "value": "arm64"}]});
     is_about(usd(&event(&arm)), (0.25 * 0.03238 + 0.5 * 0.00356) * 91.0 / 3600.0);
-    let disk = json!({"ephemeralStorage": {"sizeInGiB": 50}});
-    is_about(usd(&event(&disk)), (0.25 * 0.04048 + 0.5 * 0.004_445 + 30.0 * 0.000_111) * 91.0 / 3600.0);
+    let disk = event(&json!({"ephemeralStorage": {"sizeInGiB": 50}}));
+    let london = TaskEvent { region: Some("eu-west-2".into()), ..disk };
+    is_about(usd(&london), (0.25 * 0.04656 + 0.5 * 0.00511 + 30.0 * 0.000_129) * 91.0 / 3600.0);
 }
 
 #[test]
@@ -130,14 +131,18 @@ fn what_the_configuration_says_counts_instead_of_the_list_and_where_there_is_non
 }
 
 #[test]
-fn every_listed_price_has_a_day_and_a_source_and_arm_costs_less() {
+fn every_listed_price_says_who_quotes_it_and_of_which_day_and_arm_costs_less() {
     let regions: BTreeSet<&str> = LISTED.iter().map(|listed| listed.region).collect();
     assert_eq!(regions.len(), LISTED.len(), "one line per region");
     for listed in LISTED {
-        let ListedRegion { region, as_of, x86, arm, storage_gb_hour } = listed;
+        let ListedRegion { region, quote: Quote { file, as_of, version }, x86, arm, storage_gb_hour } = listed;
         let day = time::macros::format_description!("[year]-[month]-[day]");
         assert!(time::Date::parse(as_of, day).is_ok(), "{region}: {as_of}");
-        assert!(listed.source().contains(&format!("/AmazonECS/current/{region}/")), "{}", listed.source());
+        let (repository, path) = file.split_once(' ').unwrap();
+        assert!(repository.split('/').count() == 2 && path.contains('.'), "{region}: {file}");
+        let is_that_day = |version: &str| version.len() == 14 && version.starts_with(&as_of.replace('-', ""));
+        assert!(version.is_none_or(is_that_day), "{region}: {version:?} was not published on {as_of}");
+        assert!(listed.list().ends_with(&format!("/{}/{region}/index.json", version.unwrap_or("current"))), "{region}");
         let sane = |rate: &Rate| (0.02..0.2).contains(&rate.vcpu_hour) && (0.002..0.02).contains(&rate.gb_hour);
         assert!(sane(x86) && arm.as_ref().is_none_or(sane), "{region}");
         assert!(arm.is_none_or(|arm| arm.vcpu_hour < x86.vcpu_hour && arm.gb_hour < x86.gb_hour), "{region}");

@@ -78,6 +78,31 @@ async fn errors_name_the_path_and_no_secret() {
 }
 
 #[tokio::test]
+async fn a_refused_object_says_which_parameter_of_the_template_lets_it_be_read() {
+    let server = Server::start(|request: &Request| {
+        // As S3 says it, of itself and of the key.
+        let wanting = if request.target.contains("encrypted") {
+            "kms:Decrypt on resource: arn:aws:kms:eu-west-1:123456789012:key/k"
+        } else {
+            "s3:GetObject on resource: &quot;arn:aws:s3:::bucket/td.yaml&quot;"
+        };
+        let said =
+            format!("User: arn:aws:sts::123456789012:assumed-role/poll/x is not authorized to perform: {wanting}");
+        text(403, &format!("<Error><Code>AccessDenied</Code><Message>{said}</Message></Error>"))
+    })
+    .await;
+    for (path, wanting, parameter) in [
+        ("s3://bucket/td.yaml", "s3:GetObject on resource", "`S3ObjectArns`"),
+        ("s3://bucket/encrypted.yaml", "kms:Decrypt on resource", "`S3KeyArns`"),
+    ] {
+        let error = load(&server, path).await.unwrap_err();
+        assert!(error.starts_with(&format!("cannot read {path}: AccessDenied: User: arn:aws:sts")), "{error}");
+        assert!(error.contains(wanting) && error.contains(parameter), "{error}");
+        assert_eq!(error.matches("template's parameter").count(), 1, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn local_files_are_read_where_allowed() {
     let server = world().await;
     let aws = server.clients().await;

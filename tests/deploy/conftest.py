@@ -79,6 +79,7 @@ def full_stack():
         CompositeAlarm="ENABLED",
         Dashboard="ENABLED",
         AgentMetrics="ENABLED",
+        Tracing="ENABLED",
         PermissionsBoundaryArn="arn:aws:iam::123456789012:policy/boundary",
         VpcSubnetIds="subnet-1,subnet-2",
         VpcSecurityGroupIds="sg-1",

@@ -57,6 +57,7 @@ def test_the_environment_is_what_the_parameters_say(full_stack):
         "PREFECT__SERVER__ENDPOINT": "https://prefect.example.com:4200",
         "AWS_USE_FIPS_ENDPOINT": "true",
         "AWS_USE_DUALSTACK_ENDPOINT": "true",
+        "AGENT_METRICS": "ENABLED",
     }
     to_prefect = {"HTTPS_PROXY": "http://proxy.example.com:3128", "NO_PROXY": ".amazonaws.com", "AWS_CA_BUNDLE": "/opt/ca.pem"}
     for name in ("PollFunction", "TaskEventsFunction", "CheckerFunction"):

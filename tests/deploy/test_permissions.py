@@ -26,7 +26,10 @@ EVERYWHERE = {
     "ecs:DescribeTaskDefinition",
     "ecs:ListTaskDefinitions",
     "ecs:ListTasks",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
 }
+TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 VPC = {
     "ec2:AssignPrivateIpAddresses",
     "ec2:CreateNetworkInterface",
@@ -159,7 +162,7 @@ def test_poll_may_do_exactly_this(stack):
 
 def test_parameters_add_exactly_this_to_poll(stack, full_stack):
     added = allowed(full_stack, "PollRole") - allowed(stack, "PollRole")
-    assert added == {"kms:Decrypt", "s3:GetObject", "sts:AssumeRole"} | VPC - {"ec2:DescribeSubnets"}
+    assert added == {"kms:Decrypt", "s3:GetObject", "sts:AssumeRole"} | TRACES | VPC - {"ec2:DescribeSubnets"}
     poll = statements(full_stack, "PollRole")
     assert poll["ReadObjects"]["Resource"] == ["arn:aws:s3:::bucket/prefect/*"]
     assert poll["LaunchElsewhere"]["Resource"] == ["arn:aws:iam::210987654321:role/prefect-launcher"]
@@ -229,7 +232,7 @@ def test_health_reads_no_api_keys_and_starts_only_polls(stack, full_stack):
 
 def test_poke_reads_its_token_and_starts_polls(full_stack):
     assert allowed(full_stack, "PokeRole") == {
-        "logs:CreateLogStream", "logs:PutLogEvents", "ssm:GetParameter", "kms:Decrypt", "lambda:InvokeFunction",
+        "logs:CreateLogStream", "logs:PutLogEvents", "ssm:GetParameter", "kms:Decrypt", "lambda:InvokeFunction", *TRACES,
     }  # fmt: skip
     poke = statements(full_stack, "PokeRole")
     assert poke["WriteLogs"]["Resource"] == {"GetAtt": ["PokeLogGroup", "Arn"]}
@@ -316,13 +319,14 @@ def test_flows_may_do_nothing_unless_told():
 
 def test_check_only_reads_and_is_there_on_request_only(stack, full_stack):
     assert not [name for name in stack["Resources"] if name.startswith("Checker")]
-    writes_logs, in_vpc = {"logs:CreateLogStream", "logs:PutLogEvents"}, VPC
+    writes_logs, in_vpc = {"logs:CreateLogStream", "logs:PutLogEvents"} | TRACES, VPC
     reads = ("Describe", "Get", "List", "BatchGet", "Simulate")
     for action in allowed(full_stack, "CheckerRole") - writes_logs - in_vpc - {"kms:Decrypt"}:
         assert action.split(":")[1].startswith(reads), action
     found = statements(full_stack, "CheckerRole")
     assert found["DecryptSecrets"]["Resource"] == "arn:aws:kms:eu-west-1:123456789012:key/k"
     assert all(one.startswith(PARAMETER) for one in listed(found["ReadParameters"]["Resource"]))
+    assert found["SeePokeUrl"]["Resource"] == {"GetAtt": ["PokeFunction", "Arn"]}
     seen = found["SeeScheduleRulesAndQueues"]
     assert "sqs:GetQueueAttributes" in seen["Action"]
     queues = [one["GetAtt"][0] for one in seen["Resource"] if "GetAtt" in one]
@@ -360,3 +364,18 @@ def test_only_the_history_of_what_is_remembered_is_read(stack):
         assert iam.allows(poll, iam.Permission("ssm:GetParameterHistory", f"{PARAMETER}/{path}")) is expected, path
     for role in roles(stack):
         assert "ssm:GetParameters" not in allowed(stack, role), f"{role}: no function asks for that"
+
+
+def test_traces_are_sent_where_they_are_asked_for_and_nowhere_else(stack, full_stack):
+    functions = {name: item["Properties"] for name, item in full_stack["Resources"].items() if item["Type"] == "AWS::Lambda::Function"}
+    assert {name: item["TracingConfig"] for name, item in functions.items()} == dict.fromkeys(functions, {"Mode": "Active"})
+    for properties in functions.values():
+        (role, _) = properties["Role"]["GetAtt"]
+        sends = statements(full_stack, role)["SendTraces"]
+        assert (set(sends["Action"]), sends["Resource"]) == (TRACES, "*"), role
+    assert "SendTraces" not in statements(full_stack, "ScheduleRole"), "Scheduler takes no part in traces"
+    # What is off says what a function without a word does, and may no more.
+    assert not [role for role in roles(stack) if "SendTraces" in statements(stack, role)]
+    off = [item["Properties"]["TracingConfig"] for item in stack["Resources"].values() if item["Type"] == "AWS::Lambda::Function"]
+    assert off == [{"Mode": "PassThrough"}] * 3
+    assert expansion.expand(Tracing="DISABLED") == stack

@@ -7,7 +7,7 @@ import expansion
 import iam
 import pytest
 from test_functions import invoke_configs, of_type, properties
-from test_permissions import ECS, PARAMETER, VIA_SSM, VPC, allowed, statements
+from test_permissions import ECS, PARAMETER, TRACES, VIA_SSM, VPC, allowed, statements
 
 QUEUE = {"GetAtt": ["TaskEventsQueue", "Arn"]}
 DEAD_LETTERS = {"GetAtt": ["TaskEventsDeadLetters", "Arn"]}
@@ -85,7 +85,7 @@ def test_with_a_key_of_ones_own_queues_and_logs_have_it_and_the_function_may_use
         assert item["Properties"]["KmsMasterKeyId"] == key, name
         assert "SqsManagedSseEnabled" not in item["Properties"], f"{name}: SQS takes one of the two"
     groups = of_type(full_stack, "AWS::Logs::LogGroup")
-    assert len(groups) == 4 and all(group["Properties"]["KmsKeyId"] == key for group in groups.values())
+    assert len(groups) == 5 and all(group["Properties"]["KmsKeyId"] == key for group in groups.values())
     use = statements(full_stack, "TaskEventsRole")["UseKeyOfQueues"]
     # It takes messages, sends them again, and Lambda sends its failures as it.
     assert (set(use["Action"]), use["Resource"]) == ({"kms:Decrypt", "kms:GenerateDataKey"}, key)
@@ -204,7 +204,7 @@ def test_it_may_do_exactly_this(stack, full_stack):
         "ecs:DescribeTasks", "ecs:ListTasks", "ecs:DescribeTaskDefinition",
     }  # fmt: skip
     assert allowed(stack, "TaskEventsRole") == own
-    on_request = {"kms:Decrypt", "kms:GenerateDataKey", "sts:AssumeRole", "ecs:DeregisterTaskDefinition"} | VPC
+    on_request = {"kms:Decrypt", "kms:GenerateDataKey", "sts:AssumeRole", "ecs:DeregisterTaskDefinition"} | TRACES | VPC
     assert allowed(full_stack, "TaskEventsRole") - own == on_request
     assert allowed(expansion.expand(DeregisterTaskDefinitions="ENABLED"), "TaskEventsRole") - own == {"ecs:DeregisterTaskDefinition"}
 

@@ -19,8 +19,9 @@ MADE = {
 SCHEDULE_BEFORE = "PollFunctionSchedule"
 GONE = {*RULES_BEFORE, *(f"{rule}Permission" for rule in RULES_BEFORE), SCHEDULE_BEFORE}
 CHANGED = {"TaskEventsRole", "TaskEventsFailuresPolicy", "PollRole", "HealthRole", "PollFunction"}
-# What nobody notices: a tag, one variable more, and that a poll may take longer.
-UNNOTICED = {"Tags"}
+# What nobody notices: a tag, a description, one variable more, a word for what is so without it, and that a poll may take
+# longer.
+UNNOTICED = {"Tags", "Description"}
 # What a person or another stack knows, or what holds something.
 KEPT = {
     "TaskEventsFunction", "TaskEventsLogGroup", "TaskEventsFailures", "TaskEventsFunctionEventInvokeConfig",
@@ -42,7 +43,7 @@ VARIANTS = {
             "TaskEventsDeadLettersAlarm", "NewlyFailingAlarm", "RunsLateAlarm", "LaunchesFailingAlarm", "TaskEventsErrorsAlarm",
             "TaskEventsDelayAlarm", "DroppedInvocationsAlarm",
         },
-        {"CheckerFunction", "CheckerRole", "PollErrorsAlarm", "PollSilenceAlarm", "TaskEventsFailuresAlarm"},
+        {"CheckerRole", "PollErrorsAlarm", "PollSilenceAlarm", "TaskEventsFailuresAlarm"},
     ),
 }
 
@@ -77,6 +78,8 @@ def unnoticed(resource):
     """Without what an update changes in place, and nobody notices."""
     properties = {key: copy.deepcopy(value) for key, value in resource["Properties"].items() if key not in UNNOTICED}
     properties.get("Environment", {}).get("Variables", {}).pop("AGENT_METRICS", None)
+    if properties.get("TracingConfig") == {"Mode": "PassThrough"}:
+        del properties["TracingConfig"]
     return {**resource, "Properties": properties}
 
 
@@ -107,6 +110,7 @@ def test_what_others_know_or_what_holds_data_stays_as_it_is(variant):
         old, new = (unnoticed(each["Resources"][name]) for each in (before, after))
         if name == "PollFunction":
             assert (old["Properties"].pop("Timeout"), new["Properties"].pop("Timeout")) == (120, 200)
+            assert (old["Properties"].pop("MemorySize"), new["Properties"].pop("MemorySize")) == ("256", "128")
         assert new == old, name
 
 
@@ -116,8 +120,10 @@ def test_what_is_known_of_a_stack_is_known_after_the_update(variant):
         assert after["Outputs"][name]["Value"] == output["Value"], name
     old, new = (expansion.expanded_source(path)["Parameters"] for path in (PREVIOUS, expansion.ROOT / "template.yaml"))
     for name, parameter in old.items():
-        for key in ("Type", "Default", "AllowedPattern", "AllowedValues"):
-            assert new[name].get(key) == parameter.get(key), f"{name}: what it was deployed with is refused now"
+        for key in ("Type", "Default", "AllowedPattern", "AllowedValues", "MinValue", "MaxValue"):
+            # A stack keeps the value that it has: another default is for those who deploy anew, or leave it to the template.
+            if (name, key) != ("PollMemory", "Default"):
+                assert new[name].get(key) == parameter.get(key), f"{name}: what it was deployed with is refused now"
     assert all("Default" in parameter for parameter in new.values())
 
 

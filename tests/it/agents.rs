@@ -160,7 +160,7 @@ async fn a_function_with_an_unknown_handler_or_without_a_root_does_not_start() {
     let function = deployment.options("index.handler").start().await.unwrap();
     let error = function.ready(DEADLINE).await.unwrap_err();
     assert!(function.output().contains("index.handler"), "{}", function.output());
-    let sentence = "set the function's Handler to poll, health, task-events or check";
+    let sentence = "set the function's Handler to poll, health, poke, task-events or check";
     assert!(function.output().contains(sentence) && !function.output().contains("Error: "), "{error:?}");
     assert!(function.exited().is_some_and(|status| !status.success()));
 
