@@ -187,7 +187,7 @@ fn card(agent: &AgentCard) -> Markup {
                 @if agent.last_success != agent.last_poll { (fact("Last success", agent.last_success.as_ref())) }
                 @if agent.next_poll.is_some() { (fact("Next poll", agent.next_poll.as_ref())) }
                 div { dt { "Polls" } dd { (agent.polls) } }
-                @if let Some(outstanding) = agent.outstanding {
+                @if let Some(outstanding) = agent.outstanding.filter(|outstanding| *outstanding > 0) {
                     div { dt { "Claims whose flow has not begun" } dd { (outstanding) } }
                 }
             }

@@ -226,7 +226,9 @@ impl Summary {
         let shown = |agent: &AgentCard| u64::try_from(agent.waiting.len()).unwrap_or(u64::MAX) + agent.waiting_more;
         let given_back = |run: &&recent::WaitingRun| run.again.is_some_and(|again| again > now);
         let waiting = known().flat_map(|status| &status.recent.waiting).filter(|run| !given_back(run));
-        let oldest = waiting.filter_map(|run| run.due).chain(known().filter_map(|status| status.oldest_due)).min();
+        // Where nothing is known of single runs.
+        let others = known().filter(|status| status.recent.waiting.is_empty()).filter_map(|status| status.oldest_due);
+        let oldest = waiting.filter_map(|run| run.due).chain(others).min();
         let oldest =
             oldest.filter(|due| *due < now).map(|due| format!("the oldest is {} late", words::span(now - due)));
         let waiting = agents.iter().map(shown).sum();

@@ -45,6 +45,7 @@ LOOK = """finger => {
   for (const element of document.body.querySelectorAll("*")) {
     const box = element.getBoundingClientRect(), style = getComputedStyle(element);
     if (!element.checkVisibility() || box.width === 0) continue;
+    if (element.hidden) wrong.push(`${name(element)} is hidden, and shown`);
     if (box.right > width + 0.5) wrong.push(`${name(element)} ends ${Math.round(box.right - width)} px beyond the edge`);
     if (finger && element.matches("a, button, input, summary") && box.height < finger)
       wrong.push(`${name(element)} is ${Math.round(box.height)} px high`);

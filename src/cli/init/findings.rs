@@ -64,7 +64,16 @@ pub(super) fn findings(
     of_launches(survey, &mut found);
     of_places(&survey.needs, &survey.home, &mut found);
     of_parameters(survey, parameters, &mut found);
+    found.extend(page_for_browsers(&survey.home.region));
     found
+}
+
+/// What a URL that browsers may call needs; it is not proposed, since whether strangers may ask is not ours to decide.
+fn page_for_browsers(region: &str) -> Option<SetupFinding> {
+    let text = "health and its page are asked with signatures, or with `status --serve`";
+    let next = "for a page that browsers see: HealthAuthType=NONE, and HealthReservedConcurrency=5, so that strangers do not \
+                use up the account's invocations";
+    stack::has_function_urls(region).then(|| SetupFinding::new(Level::Note, "HealthAuthType", text, next))
 }
 
 fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {

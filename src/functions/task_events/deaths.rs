@@ -31,8 +31,9 @@ impl Deaths {
     /// Keeps what Prefect was told of a task's death, if it was.
     pub(super) fn note(&mut self, event: &TaskEvent, told: &Told, now: OffsetDateTime) {
         let (Some(agent), Some(run), Some(reason)) = (&told.agent, &told.flow_run_id, &told.death) else { return };
-        // The room is short, and the run's log has it.
-        let reason = reason.strip_suffix(&format!(" Task: {}", event.task_arn)).unwrap_or(reason).to_owned();
+        // The room is short, and the run's log says which task it was.
+        let reason = reason.strip_suffix(&format!(" Task: {}", event.task_arn)).unwrap_or(reason);
+        let reason = reason.strip_prefix(&format!("Task {} ", event.task_arn)).unwrap_or(reason).to_owned();
         let at = event.task.stopped_at.unwrap_or(now);
         let again = told.done.contains(&"given back");
         let of_agent = self.by_agent.entry(agent.clone()).or_default();
