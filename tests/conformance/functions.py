@@ -59,6 +59,8 @@ class RuntimeApi(ThreadingHTTPServer):
         self.events = threading.Semaphore(0)
         self.answered = threading.Semaphore(0)
         self.answers, self.asked, self.closing = [], 0, False
+        # What the next events are; a schedule's says nothing.
+        self.event = {}
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -80,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         server.asked += 1
         self.answer(
             200,
-            b"{}",
+            json.dumps(server.event).encode(),
             ("Lambda-Runtime-Aws-Request-Id", f"request-{server.asked}"),
             ("Lambda-Runtime-Deadline-Ms", str(int((time.time() + DEADLINE_SECONDS) * 1000))),
             ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:psa-poll"),
@@ -142,8 +144,9 @@ class Function:
         self.process.kill()
         self.process.wait(timeout=10)
 
-    def invoke(self):
+    def invoke(self, event=None):
         """One more event for the process, which is warm now; its answer."""
+        self.api.event = event or {}
         self.api.events.release()
         return self.answer()
 
