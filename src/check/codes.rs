@@ -61,6 +61,12 @@ codes! {
     TEMPLATE_BROKEN = "PSA226" Prefect Failure "The work pool's job template does not render";
     DEPLOYMENT_BROKEN = "PSA227" Prefect Failure "A deployment does not render";
     OTHER_WORKER = "PSA228" Prefect Information "Another worker serves the work pool";
+    POKE_URL_MISSING = "PSA231" Prefect Warning "Prefect cannot poke: there is no poke URL";
+    NOT_CONNECTED = "PSA232" Prefect Information "Nothing pokes for an agent";
+    CONNECTION_DIFFERS = "PSA233" Prefect Warning "What pokes is not as it should be";
+    POKE_REFUSED = "PSA234" Prefect Warning "A poke is refused";
+    POKES_FAIL = "PSA235" Prefect Warning "Prefect's last poke came to nothing";
+    NO_POLL_FOLLOWS = "PSA236" Prefect Warning "No poll follows a poke";
     PREFECT_UNKNOWN = "PSA299" Prefect Unknown "Something of Prefect could not be asked";
 
     RUN_TASK_DENIED = "PSA301" Permissions Failure "A function may not launch in a cluster";

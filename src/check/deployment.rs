@@ -7,7 +7,7 @@ use super::configuration::{ReadParameters, judge_agents, judge_leftovers, judge_
 use super::prefect::SeenApi;
 use super::stack::{DeployedStack, Stack};
 use super::wishes::{self, OwnSecrets, Wishes};
-use super::{Finding, Looked, asking, ecs, events, network, permissions, prefect, quotas, stack, why};
+use super::{Finding, Looked, asking, ecs, events, network, permissions, pokes, prefect, quotas, stack, why};
 use crate::aws::AwsClients;
 use crate::aws::reads::{Budget, Reads};
 use crate::clock::{Clock, SystemClock};
@@ -16,6 +16,7 @@ use crate::poll::Source;
 use crate::redaction::Redaction;
 use crate::survey::{Home, Survey};
 use futures_util::future::join_all;
+use secrecy::SecretString;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -51,6 +52,8 @@ struct Examined<'a> {
     reads: Reads,
     redaction: &'a Redaction,
     agents: Vec<LoadedAgent>,
+    /// What lets somebody poke.
+    poke_token: Option<SecretString>,
     stack: OnceCell<DeployedStack>,
     /// Only before the stack is deployed, or for a file.
     pre: bool,
@@ -93,7 +96,8 @@ pub async fn check(
         looked.join(judge_leftovers(root, &loaded, &state));
     }
     let pre = selected.pre || root.is_none();
-    let subject = Examined { root, aws, reads, redaction, agents, stack: OnceCell::new(), pre, end };
+    let poke_token = loaded.poke_token;
+    let subject = Examined { root, aws, reads, redaction, agents, poke_token, stack: OnceCell::new(), pre, end };
     // Neither waits for what only the other needs.
     let of_stack = subject.within(EVENTS_UNKNOWN, schedule_and_events(&subject));
     let (of_stack, of_runs) = tokio::join!(of_stack, runs(&subject, secrets_known));
@@ -131,13 +135,14 @@ async fn runs(subject: &Examined<'_>, secrets_known: bool) -> Looked {
     let path = subject.root.map(Root::secrets).unwrap_or_default();
     let key = stack.map(|stack| stack.parameter("SecretsKeyArn")).unwrap_or_default();
     let wishes = wishes::of(&surveys, OwnSecrets { path: &path, key });
-    let (of_permissions, of_ecs, of_network, of_quotas) = tokio::join!(
+    let (of_permissions, of_ecs, of_network, of_quotas, of_pokes) = tokio::join!(
         subject.within(PERMISSIONS_UNKNOWN, all_permissions(subject, home, stack, &surveys)),
         subject.within(ECS_UNKNOWN, all_of_ecs(subject, &wishes)),
         subject.within(NETWORK_UNKNOWN, all_networks(subject, &wishes)),
         subject.within(QUOTAS_UNKNOWN, all_quotas(subject, stack, &wishes)),
+        subject.within(PREFECT_UNKNOWN, all_pokes(subject, home, stack, secrets_known)),
     );
-    for more in [of_permissions, of_ecs, of_network, of_quotas] {
+    for more in [of_permissions, of_ecs, of_network, of_quotas, of_pokes] {
         looked.join(more);
     }
     looked
@@ -213,6 +218,15 @@ async fn all_prefects<'a>(subject: &'a Examined<'_>, home: &Home) -> (Looked, Ve
         surveys.extend(survey);
     }
     (looked, surveys)
+}
+
+/// Whether Prefect pokes as it should, with a poke. Without the secrets neither token nor credentials are known.
+async fn all_pokes(subject: &Examined<'_>, home: &Home, stack: Option<&Stack>, secrets_known: bool) -> Looked {
+    let (Some(root), Some(stack), true) = (subject.root, stack, secrets_known) else { return Looked::default() };
+    let api = prefect::ApiSetting { root: Some(root), aws: subject.aws, home, redaction: subject.redaction };
+    let (reads, token, end) = (&subject.reads, subject.poke_token.as_ref(), subject.end);
+    let setting = pokes::PokeSetting { root, api, reads, stack, token, end };
+    pokes::look(setting, &subject.agents, SystemClock.now()).await
 }
 
 async fn all_permissions(

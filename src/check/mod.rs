@@ -12,6 +12,7 @@
 //! | `certificate` | when the certificate of an API ends |
 //! | `connection` | names, TLS, clocks, what became of a credential |
 //! | `prefect` | the work pool, its queues, template and workers |
+//! | `pokes` | what makes Prefect poke the deployment, tried with a poke |
 //! | `permissions` | what the functions' roles may do, as IAM simulates it |
 //! | `wishes` | what the rendered runs want of ECS and of the network (pure) |
 //! | `ecs`, `asking` | clusters, execution roles, images, log groups; how AWS is asked |
@@ -31,6 +32,7 @@ pub mod events;
 mod fargate;
 pub mod network;
 pub mod permissions;
+pub mod pokes;
 pub mod prefect;
 pub mod quotas;
 pub mod stack;

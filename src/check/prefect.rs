@@ -32,7 +32,7 @@ mod tests;
 /// Deployments of a pool that are rendered; of more, these are the sample.
 const MOST_DEPLOYMENTS: usize = 200;
 /// The longest that an agent's API is asked.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What asking needs.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +89,11 @@ pub async fn look(setting: ApiSetting<'_>, agent: &LoadedAgent, made_of: (&Agent
     ObservedApi { seen: seen.unwrap_or_else(|trouble| trouble), heard, certificate_end }
 }
 
-fn builder(setting: ApiSetting<'_>, agent: &LoadedAgent, secrets: &AgentSecrets) -> PrefectBuilder<SystemClock> {
+pub(super) fn builder(
+    setting: ApiSetting<'_>,
+    agent: &LoadedAgent,
+    secrets: &AgentSecrets,
+) -> PrefectBuilder<SystemClock> {
     let (aws, redaction) = (Arc::clone(setting.aws), setting.redaction);
     if let Some(root) = setting.root {
         return PrefectBuilder::of_parameter::<AgentEcs<_>>(aws, SystemClock, root, agent, secrets, redaction);

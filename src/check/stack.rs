@@ -128,6 +128,38 @@ fn resources_of(answer: &Value) -> Result<BTreeMap<String, String>, AwsError> {
 /// Logical id of the schedule.
 pub const SCHEDULE: &str = "PollFunctionSchedule";
 
+/// Logical id of the poke function.
+pub const POKE_FUNCTION: &str = "PokeFunction";
+
+/// A function URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionUrl {
+    /// The function's name.
+    pub function: String,
+    /// Where it is.
+    pub url: String,
+    /// Who may call it: `NONE`, `AWS_IAM`.
+    pub auth_type: String,
+}
+
+/// The URL that starts polls; `None`: the stack has none, or somebody deleted it.
+pub async fn poke_url(reads: &Reads, stack: &Stack) -> Result<Option<FunctionUrl>, AwsError> {
+    let Some(function) = stack.resource(POKE_FUNCTION) else { return Ok(None) };
+    match reads.rest(Service::Lambda, &["2021-10-31", "functions", function, "url"]).await {
+        Ok(answer) => function_url_of(function, &answer).map(Some),
+        Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn function_url_of(function: &str, answer: &Value) -> Result<FunctionUrl, AwsError> {
+    Ok(FunctionUrl {
+        function: function.to_owned(),
+        url: reads::text(answer, "FunctionUrl")?.to_owned(),
+        auth_type: reads::text(answer, "AuthType")?.to_owned(),
+    })
+}
+
 /// The stack's schedule; `None`: it is gone.
 pub async fn schedule(reads: &Reads, stack: &Stack) -> Result<Option<Schedule>, AwsError> {
     let Some(id) = stack.resource(SCHEDULE) else { return Ok(None) };
@@ -208,6 +240,11 @@ mod tests {
         assert!(schedule_of("psa", &schedule).unwrap().is_enabled);
         for (key, lacking) in without_each(&schedule) {
             assert!(matches!(schedule_of("psa", &lacking), Err(AwsError::Malformed(_))), "{key}");
+        }
+        let url = json!({"FunctionUrl": "https://x.on.aws/", "AuthType": "NONE"});
+        assert_eq!(function_url_of("psa-poke", &url).unwrap().url, "https://x.on.aws/");
+        for (key, lacking) in without_each(&url) {
+            assert!(matches!(function_url_of("psa-poke", &lacking), Err(AwsError::Malformed(_))), "{key}");
         }
         let resource = json!({"LogicalResourceId": "A", "ResourceStatus": "CREATE_COMPLETE"});
         for (key, lacking) in without_each(&resource) {

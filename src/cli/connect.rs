@@ -6,9 +6,8 @@ use super::output::{ADVICE_ON_AWS, printable};
 use super::setting::{clients, deployed_stack, read_below, root_of};
 use super::{CliError, say};
 use crate::aws::AwsClients;
-use crate::aws::reads::{self, Budget};
-use crate::aws::signed::Service;
-use crate::check::stack::Stack;
+use crate::aws::reads::Budget;
+use crate::check::stack::{self, Stack};
 use crate::clock::SystemClock;
 use crate::config::{
     AgentConfig, AgentSecrets, Environment, GenerationConfig, Loaded, LoadedAgent, Prefect3Config, Root, UnknownAgent,
@@ -31,8 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The poke function's name in the template.
-const FUNCTION: &str = "PokeFunction";
 /// Agents that are connected at once at most.
 const MOST_AGENTS: usize = 50;
 /// One agent's Prefect may take so long.
@@ -189,21 +186,18 @@ async fn base_url(given: Option<&str>, root: &Root, aws: &AwsClients) -> Result<
     }
     let stack = stack?;
     let enable = format!("sam deploy --stack-name {} --parameter-overrides PokeUrl=ENABLED", stack.name);
-    let function = stack.resource(FUNCTION).ok_or_else(|| {
-        let message = format!("the stack {} has no poke URL, which Prefect could call", stack.name);
-        CliError::new(message, &*enable)
-    })?;
-    let path = ["2021-10-31", "functions", function, "url"];
-    let config = aws.reads(&Budget::of(URL_REQUESTS)).rest(Service::Lambda, &path).await;
-    let config = config.map_err(|error| {
+    let none = || {
+        CliError::new(format!("the stack {} has no poke URL, which Prefect could call", stack.name), enable.as_str())
+    };
+    let seen = stack::poke_url(&aws.reads(&Budget::of(URL_REQUESTS)), &stack).await.map_err(|error| {
         let advice = "allow lambda:GetFunctionUrlConfig, or name the stack's output PokeUrl with --url";
-        CliError::new(format!("the URL of {function} is not known: {error}"), advice)
+        CliError::new(format!("the poke URL of the stack {} is not known: {error}", stack.name), advice)
     })?;
-    let text = |key| reads::text(&config, key).map_err(|error| CliError::new(error, ADVICE_ON_AWS));
-    match text("AuthType")? {
-        "NONE" => Ok((text("FunctionUrl")?.to_owned(), key(&stack))),
+    let seen = seen.ok_or_else(none)?;
+    match seen.auth_type.as_str() {
+        "NONE" => Ok((seen.url, key(&stack))),
         other => {
-            let message = format!("the URL of {function} wants {other}, and Prefect cannot sign its webhooks");
+            let message = format!("the URL of {} wants {other}, and Prefect cannot sign its webhooks", seen.function);
             Err(CliError::new(message, format!("have its AuthType be NONE again, as the template makes it: {enable}")))
         }
     }

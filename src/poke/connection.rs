@@ -108,6 +108,93 @@ pub fn agrees(found: &Value, wanted: &Value) -> bool {
     }
 }
 
+/// What is the matter with a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectionFault {
+    /// There is no webhook block.
+    BlockMissing,
+    /// The block calls another URL, of this host; empty where it has none.
+    OtherUrl(String),
+    /// The block has another token.
+    OtherToken,
+    /// The block is not as it should be in another way.
+    BlockDiffers,
+    /// There is no automation.
+    AutomationMissing,
+    /// Somebody disabled the automation.
+    AutomationDisabled,
+    /// The automation is not as it should be in another way.
+    AutomationDiffers,
+    /// There are so many automations too many, which poke as well.
+    Duplicates(usize),
+}
+
+impl ConnectionFault {
+    /// For people.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::BlockMissing => "its webhook block is gone".into(),
+            Self::OtherUrl(host) if host.is_empty() => "its webhook block has no URL".into(),
+            Self::OtherUrl(host) => format!("its webhook block calls another URL (of {host})"),
+            Self::OtherToken => "its webhook block has another token than the parameter".into(),
+            Self::BlockDiffers => "its webhook block is not as `connect` makes it".into(),
+            Self::AutomationMissing => "its automation is gone".into(),
+            Self::AutomationDisabled => "its automation is disabled".into(),
+            Self::AutomationDiffers => "its automation is not as `connect` makes it".into(),
+            Self::Duplicates(count) => format!("it has {count} more of the same name, which poke as well"),
+        }
+    }
+}
+
+/// What servers show in place of a secret that may not be read.
+const MASK: &str = "********";
+
+/// What is the matter. `block`: the data that was seen; `automations`: ours, the oldest first. Nothing at all is no fault:
+/// it is not connected.
+pub fn faults(block: Option<&Value>, automations: &[Value], data: &Value, wanted: &Value) -> Vec<ConnectionFault> {
+    let mut faults = Vec::new();
+    match (block, automations.first()) {
+        (None, None) => {}
+        (None, Some(_)) => faults.push(ConnectionFault::BlockMissing),
+        (Some(block), _) => faults.extend(fault_of_block(block, data)),
+    }
+    match (block, automations.first()) {
+        (_, Some(found)) if found.get("enabled") == Some(&Value::Bool(false)) => {
+            faults.push(ConnectionFault::AutomationDisabled);
+        }
+        // Which block it calls says nothing where that is gone.
+        (Some(_), Some(found)) if !agrees(found, wanted) => faults.push(ConnectionFault::AutomationDiffers),
+        (Some(_), None) => faults.push(ConnectionFault::AutomationMissing),
+        _ => {}
+    }
+    if automations.len() > 1 {
+        faults.push(ConnectionFault::Duplicates(automations.len() - 1));
+    }
+    faults
+}
+
+fn fault_of_block(found: &Value, data: &Value) -> Option<ConnectionFault> {
+    let at = |of: &Value, path: &str| of.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (url, authorization) = ("/url", "/headers/Authorization");
+    // What may not be read is not judged.
+    let differs = |path: &str| at(found, path) != at(data, path) && at(found, path) != MASK;
+    if differs(url) {
+        // Not all of it: whoever wrote it may have put a secret into it.
+        let host = Url::parse(&at(found, url)).ok().and_then(|url| url.host_str().map(str::to_owned));
+        return Some(ConnectionFault::OtherUrl(host.unwrap_or_default()));
+    }
+    if differs(authorization) {
+        return Some(ConnectionFault::OtherToken);
+    }
+    let mut shown = data.clone();
+    for path in [url, authorization] {
+        if let Some(place) = shown.pointer_mut(path).filter(|_| at(found, path) == MASK) {
+            *place = json!(MASK);
+        }
+    }
+    (!agrees(found, &shown)).then_some(ConnectionFault::BlockDiffers)
+}
+
 /// What is done about the automation. What is there is named by its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutomationPlan {
@@ -228,6 +315,41 @@ mod tests {
         let mut more = found("a", "1");
         more["actions"].as_array_mut().unwrap().push(json!({"type": "do-nothing"}));
         assert!(!agrees(&more, &wanted()));
+    }
+
+    #[test]
+    fn what_is_the_matter_is_said_and_what_may_not_be_read_is_not_judged() {
+        let data = block_data("https://x.on.aws/api/poke?agent=etl", &SecretString::from("token"));
+        let of = |block: Option<&Value>, automations: &[Value]| faults(block, automations, &data, &wanted());
+        let with = |change: &dyn Fn(&mut Value)| {
+            let mut block = data.clone();
+            change(&mut block);
+            of(Some(&block), &[found("a", "1")])
+        };
+        assert_eq!(of(None, &[]), [], "it is not connected");
+        assert_eq!(of(Some(&data), &[found("a", "1")]), []);
+        assert_eq!(of(None, &[found("a", "1")]), [ConnectionFault::BlockMissing]);
+        assert_eq!(of(Some(&data), &[]), [ConnectionFault::AutomationMissing]);
+        let elsewhere = "https://elsewhere.example";
+        assert_eq!(
+            with(&|block| block["url"] = json!(elsewhere)),
+            [ConnectionFault::OtherUrl("elsewhere.example".into())]
+        );
+        assert_eq!(with(&|block| block["url"] = json!(null)), [ConnectionFault::OtherUrl(String::new())]);
+        let authorization = |text: &'static str| with(&|block| block["headers"]["Authorization"] = json!(text));
+        assert_eq!(authorization("Bearer other"), [ConnectionFault::OtherToken]);
+        assert_eq!(authorization(MASK), []);
+        assert_eq!(with(&|block| block["url"] = json!(MASK)), []);
+        assert_eq!(with(&|block| block["method"] = json!("GET")), [ConnectionFault::BlockDiffers]);
+        let changed = |path: &str, value: Value| {
+            let mut other = found("a", "1");
+            *other.pointer_mut(path).unwrap() = value;
+            of(Some(&data), &[other, found("b", "2")])
+        };
+        let twice = ConnectionFault::Duplicates(1);
+        assert_eq!(changed("/enabled", json!(false)), [ConnectionFault::AutomationDisabled, twice.clone()]);
+        assert_eq!(changed("/trigger/require", json!("all")), [ConnectionFault::AutomationDiffers, twice]);
+        assert!(!ConnectionFault::OtherToken.sentence().contains("Bearer"));
     }
 
     #[test]

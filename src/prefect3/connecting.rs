@@ -1,16 +1,17 @@
 //! What pokes this deployment, as it is in Prefect: read, made, changed, taken away. Only what bears our name is touched.
 
 use super::Prefect3;
-use super::requests;
-use super::transport::{is_missing, is_no_route};
+use super::requests::{self, ApiRequest};
+use super::transport::{JsonAnswer, is_missing, is_no_route};
 use crate::flow_run::prefect3::BlockReference;
 use crate::model::ApiError;
-use crate::poke::connection::{self, Step, agrees, automation_plan, block_data, ours};
+use crate::poke::connection::{self, ConnectionFault, Step, agrees, automation_plan, block_data, ours};
 use crate::transport::shape::{described, text_at};
 use futures_util::future::join;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
+use time::OffsetDateTime;
 
 /// Slug of the type of blocks that automations call.
 const WEBHOOK: &str = "webhook";
@@ -82,6 +83,25 @@ impl Prefect3 {
         Ok(SeenConnection { block: block?, automations: automations?, name })
     }
 
+    /// What is the matter with it, where it is to poke this URL with this token.
+    pub fn faults(&self, seen: &SeenConnection, url: &str, token: &SecretString) -> Vec<ConnectionFault> {
+        let block_id = seen.block.as_ref().map(|(id, _)| id.as_str()).unwrap_or_default();
+        let wanted = connection::automation(&seen.name, self.work_pool(), block_id, &self.marked_as);
+        let data = seen.block.as_ref().map(|(_, data)| data);
+        connection::faults(data, &seen.automations, &block_data(url, token), &wanted)
+    }
+
+    /// What the last poke of an automation came to since then: the event, which tells of its status or why there was none.
+    pub async fn last_poke(&self, automation: &Value, since: OffsetDateTime) -> Result<Option<Value>, ApiError> {
+        let Some(id) = text_at(automation, &["id"]) else { return Ok(None) };
+        let answer = self.transport.read(&requests::actions(id, since)).await?;
+        let answered = Value::Object(answer.object()?);
+        match answered.get("events") {
+            Some(Value::Array(events)) => Ok(events.first().cloned()),
+            other => Err(answer.odd(&format!("`events` must be a list, but is {}", described(other)))),
+        }
+    }
+
     /// Makes what is missing and changes what differs. `url`: what the webhook calls. With `dry_run` nothing is sent that
     /// writes, and what would be done is said.
     pub async fn connect_pokes(&self, url: &str, token: &SecretString, dry_run: bool) -> Result<Connected, ApiError> {
@@ -94,15 +114,15 @@ impl Prefect3 {
         if !dry_run {
             match &plan.step {
                 Step::Make => {
-                    self.transport.write(&requests::create_automation(&wanted)).await?;
+                    self.written(&requests::create_automation(&wanted)).await?;
                     // Another that connects at this moment has seen none either.
                     plan = automation_plan(&self.poke_automations(&name).await?, &wanted);
                 }
-                Step::Change(id) => drop(self.transport.write(&requests::replace_automation(id, &wanted)).await?),
+                Step::Change(id) => drop(self.written(&requests::replace_automation(id, &wanted)).await?),
                 Step::Keep(_) => {}
             }
             for id in &plan.duplicates {
-                self.gone(self.transport.write(&requests::delete_automation(id)).await.map(drop))?;
+                self.gone(self.written(&requests::delete_automation(id)).await.map(drop))?;
             }
         }
         Ok(Connected { name, block, automation, duplicates: plan.duplicates.len() })
@@ -121,16 +141,17 @@ impl Prefect3 {
                 return Ok((Done::Made, NO_BLOCK.to_owned()));
             }
             let (kind, schema) = self.webhook_type().await?;
-            match self.transport.write(&requests::create_block(name, (&kind, &schema), data)).await {
+            let sent = self.transport.repeatable(&requests::create_block(name, (&kind, &schema), data)).await;
+            match sent.answer {
                 Ok(answer) => {
                     let made = Value::Object(answer.object()?);
                     let id = text_at(&made, &["id"]).ok_or_else(|| answer.odd("it has no `id`"))?;
                     return Ok((Done::Made, id.to_owned()));
                 }
-                // Another has made it at this moment.
+                // Another has made it at this moment, or an earlier try of ours that was not answered.
                 Err(ApiError::Refused { message, .. }) if message.contains("already exists") => {
                     known = self.poke_block(name).await?;
-                    done = Some(Done::Changed);
+                    done = Some(if sent.repeated { Done::Made } else { Done::Changed });
                 }
                 Err(error) => return Err(error),
             }
@@ -142,7 +163,7 @@ impl Prefect3 {
             return Ok((done.unwrap_or(Done::Unchanged), id));
         }
         if !dry_run {
-            self.transport.write(&requests::update_block(&id, data)).await?;
+            self.written(&requests::update_block(&id, data)).await?;
         }
         Ok((Done::Changed, id))
     }
@@ -152,23 +173,19 @@ impl Prefect3 {
         let SeenConnection { name, block, automations } = self.poke_connection().await?;
         if !dry_run {
             for (id, _) in ours(&automations, &name) {
-                self.gone(self.transport.write(&requests::delete_automation(id)).await.map(drop))?;
+                self.gone(self.written(&requests::delete_automation(id)).await.map(drop))?;
             }
             if let Some((id, _)) = &block {
-                self.gone(self.transport.write(&requests::delete_block(id)).await.map(drop))?;
+                self.gone(self.written(&requests::delete_block(id)).await.map(drop))?;
             }
         }
         Ok(Disconnected { name, automations: automations.len(), block: block.is_some() })
     }
 
-    /// Statuses and names of what the automations came to lately: `(event, payload)`, the newest first.
-    pub async fn actions_of(&self, automation: &str, since: time::OffsetDateTime) -> Result<Vec<Value>, ApiError> {
-        let answer = self.transport.read(&requests::actions(automation, since)).await?;
-        let answered = Value::Object(answer.object()?);
-        match answered.get("events") {
-            Some(Value::Array(events)) => Ok(events.clone()),
-            other => Err(answer.odd(&format!("`events` must be a list, but is {}", described(other)))),
-        }
+    /// Sends a write, and again where the server is busy: a block that is there is refused, and of two automations that
+    /// were made one is seen, and deleted.
+    async fn written(&self, request: &ApiRequest) -> Result<JsonAnswer, ApiError> {
+        self.transport.repeatable(request).await.answer
     }
 
     async fn poke_block(&self, name: &str) -> Result<Option<(String, Value)>, ApiError> {

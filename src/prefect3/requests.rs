@@ -262,7 +262,7 @@ pub(super) fn delete_automation(id: &str) -> ApiRequest {
     ApiRequest::delete(format!("/automations/{}", segment(id)))
 }
 
-/// What the actions of an automation came to since then.
+/// What the actions of an automation came to since then, the newest first.
 pub(super) fn actions(automation: &str, since: OffsetDateTime) -> ApiRequest {
     let filter = json!({
         "event": {"name": ["prefect.automation.action.executed", "prefect.automation.action.failed"]},
@@ -270,7 +270,7 @@ pub(super) fn actions(automation: &str, since: OffsetDateTime) -> ApiRequest {
         "occurred": {"since": python_text::iso_time(since)},
         "order": "DESC",
     });
-    ApiRequest::post("/events/filter".into(), json!({"filter": filter, "limit": 50}))
+    ApiRequest::post("/events/filter".into(), json!({"filter": filter, "limit": 1}))
 }
 
 pub(super) fn variable(name: &str) -> ApiRequest {

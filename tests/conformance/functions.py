@@ -1,6 +1,8 @@
 """Lambda functions as processes: the real binary under a small Runtime API, and what can be seen from outside."""
 
+import contextlib
 import json
+import queue
 import socket
 import subprocess
 import tempfile
@@ -56,11 +58,9 @@ class RuntimeApi(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.events = threading.Semaphore(0)
+        self.events = queue.Queue()
         self.answered = threading.Semaphore(0)
         self.answers, self.asked, self.closing = [], 0, False
-        # What the next events are; a schedule's says nothing.
-        self.event = {}
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -75,14 +75,16 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def do_GET(self):
-        server = self.server
-        if not server.events.acquire(timeout=ANSWER_SECONDS) or server.closing:
+        server, event = self.server, None
+        with contextlib.suppress(queue.Empty):
+            event = server.events.get(timeout=ANSWER_SECONDS)
+        if event is None or server.closing:
             self.close_connection = True
             return
         server.asked += 1
         self.answer(
             200,
-            json.dumps(server.event).encode(),
+            json.dumps(event).encode(),
             ("Lambda-Runtime-Aws-Request-Id", f"request-{server.asked}"),
             ("Lambda-Runtime-Deadline-Ms", str(int((time.time() + DEADLINE_SECONDS) * 1000))),
             ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:psa-poll"),
@@ -106,12 +108,13 @@ class Handler(BaseHTTPRequestHandler):
 class Function:
     """A function as a process, cold: `poll`, unless its environment says otherwise."""
 
-    def __init__(self, world, binary, variables=None, under=None):
-        """`under`: called in the process before it becomes the binary."""
+    def __init__(self, world, binary, variables=None, under=None, idle=False):
+        """`under`: called in the process before it becomes the binary. `idle`: nobody invokes it yet."""
         self.api = RuntimeApi()
         self.log = tempfile.TemporaryFile()
         variables = {**environment(world.aws, "127.0.0.1:%d" % self.api.server_address[1]), **(variables or {})}
-        self.api.events.release()  # the first event waits for the function, as at Lambda
+        if not idle:
+            self.api.events.put({})  # the first event waits for the function, as at Lambda
         self.started = time.time()
         self.process = subprocess.Popen(
             [binary],
@@ -146,13 +149,12 @@ class Function:
 
     def invoke(self, event=None):
         """One more event for the process, which is warm now; its answer."""
-        self.api.event = event or {}
-        self.api.events.release()
+        self.api.events.put(event or {})
         return self.answer()
 
     def poll_again(self, seconds=ANSWER_SECONDS):
         """One more event; the report of a poll that went well."""
-        self.api.events.release()
+        self.api.events.put({})
         return self.report(seconds)
 
     def output(self):
@@ -165,10 +167,107 @@ class Function:
     def __exit__(self, *_):
         self.kill()
         self.api.closing = True
-        self.api.events.release()
+        self.api.events.put(None)
         self.api.shutdown()
         self.api.server_close()
         self.log.close()
+
+
+class FunctionUrl(ThreadingHTTPServer):
+    """A function's URL with AuthType NONE: HTTP in front of it, in payload format 2.0. `start` makes the function for the
+    first request. It takes one at a time, as an environment does."""
+
+    daemon_threads = True
+
+    def __init__(self, start):
+        super().__init__(("127.0.0.1", 0), UrlHandler)
+        self.start, self.function, self.turn, self.calls = start, None, threading.Lock(), []
+        self.url = "http://127.0.0.1:%d/" % self.server_address[1]
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def ask(self, event):
+        """The function's answer, or what Lambda answers in its place."""
+        with self.turn:
+            self.function = self.function or self.start()
+            kind, body = self.function.invoke(event)
+        return json.loads(body) if kind == "response" else {"statusCode": 502, "headers": {}}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+        if self.function:
+            self.function.__exit__()
+
+
+class UrlHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def do_POST(self):
+        came = time.time()
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path, _, query = self.path.partition("?")
+        event = {
+            "version": "2.0",
+            "rawPath": path,
+            "rawQueryString": query,
+            "headers": {name.lower(): value for name, value in self.headers.items()},
+            "isBase64Encoded": False,
+            "requestContext": {"http": {"method": "POST", "path": path, "protocol": "HTTP/1.1"}},
+        }
+        answer = self.server.ask(event)
+        # Before the answer: whoever has it may look here.
+        self.server.calls.append((came, self.path, answer["statusCode"]))
+        body = answer.get("body", "").encode()
+        self.send_response_only(answer["statusCode"])
+        for name, value in [*answer["headers"].items(), ("Content-Length", str(len(body)))]:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+
+class Poked:
+    """The functions of a deployment with a poke URL: `poke` behind it, and `poll`, which gets what is invoked
+    asynchronously as it comes."""
+
+    def __init__(self, world, binary):
+        self.world, self.closing = world, False
+        variables = {"_HANDLER": "poke", "POLL_FUNCTION_NAME": "psa-poll"}
+        self.served = FunctionUrl(lambda: Function(world, binary, variables, idle=True))
+        self.poll = Function(world, binary, idle=True)
+        self.url = self.served.url
+        self.delivery = threading.Thread(target=self.deliver, daemon=True)
+        self.delivery.start()
+
+    @property
+    def calls(self):
+        """When each poke came, what it asked for, and the status that it got."""
+        return list(self.served.calls)
+
+    def deliver(self):
+        while not self.closing:
+            for invoked in self.world.ask("lambda/take", {"seconds": 1}):
+                assert (invoked["function"], invoked["invocation_type"]) == ("psa-poll", "Event"), invoked
+                self.poll.invoke(invoked["payload"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closing = True
+        self.delivery.join(timeout=ANSWER_SECONDS)
+        self.served.__exit__()
+        self.poll.__exit__()
+
+    def output(self):
+        """The end of what the functions said."""
+        poke = self.served.function
+        return f"{poke.output()[-2000:] if poke else ''}\n{self.poll.output()[-2000:]}"
 
 
 def first_byte_ms(binary):

@@ -2,6 +2,7 @@
 
 mod account;
 mod broken;
+mod pokes;
 pub(super) mod scene;
 
 use super::process::{agent, end};

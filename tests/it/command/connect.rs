@@ -13,13 +13,13 @@ use world::prefect3::{Auth, CollisionStrategy, DeploymentSpec, Generation, RunSp
 use world::{Fault, FaultKind, FunctionUrl, UrlAuth};
 
 /// A deployment whose poke function is served.
-struct Poked {
-    scene: Scene,
+pub(super) struct Poked {
+    pub(super) scene: Scene,
     url: FunctionUrl,
 }
 
 impl Poked {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let scene = Scene::healthy().await;
         let url = FunctionUrl::serve(poke_options(&scene.deployment), UrlAuth::None).await.unwrap();
         let poked = Self { scene, url };
@@ -28,7 +28,7 @@ impl Poked {
     }
 
     /// As the template does with `PokeUrl=ENABLED`.
-    fn deploy(&self, auth: &str) {
+    pub(super) fn deploy(&self, auth: &str) {
         let url = self.url.url();
         self.scene.account(|state| {
             let stack = state.cloudformation.stacks.iter_mut().find(|stack| stack.name == STACK).unwrap();
@@ -39,11 +39,11 @@ impl Poked {
         });
     }
 
-    async fn connect(&self, line: &str) -> Ended {
+    pub(super) async fn connect(&self, line: &str) -> Ended {
         end(agent(&self.scene.deployment, &format!("connect --root {ROOT} {line}"))).await
     }
 
-    fn token(&self) -> Option<String> {
+    pub(super) fn token(&self) -> Option<String> {
         self.scene.deployment.world.parameter(&format!("{ROOT}/secrets/poke-token")).map(|parameter| parameter.value)
     }
 
@@ -307,7 +307,8 @@ async fn in_an_hour_of_throttled_runs_and_full_limits_nobody_pokes_in_a_circle()
     let (pokes, polls) = minutes(&poked, 60).await;
     assert_eq!((pokes, polls), (0, 60));
     let (given_back, waiting) = (states(&poked, "AwaitingRetry"), states(&poked, "AwaitingConcurrencySlot"));
-    assert!(given_back > 10 && waiting > 30, "{given_back} {waiting}");
+    // A run that is given back again and again waits for up to ten minutes.
+    assert!(given_back >= 8 && waiting > 30, "{given_back} {waiting}");
     // The user interface's retry is another matter.
     let runs = poked.scene.deployment.world.prefect3_flow_runs();
     let ended = runs.iter().find(|run| run.states.iter().any(|state| state.name == "AwaitingRetry")).unwrap();

@@ -14,6 +14,7 @@
 //! | POST `ssm` `{"name", "value", "type"}` | writes a parameter |
 //! | POST `s3` `{"bucket", "key", "body"}` | stores an object |
 //! | POST `ec2` `{"vpcs", "subnets"}` | replaces the networks |
+//! | POST `lambda/take` `{"seconds"}` | waits until something was invoked, and takes all of it |
 //! | POST `ecs/options` | replaces the options it names ([`crate::ecs::Options`]) |
 //! | POST `ecs/cluster` `{"name"}` | makes a cluster |
 //! | POST `ecs/refuse` | refuses the next `RunTask` calls ([`crate::ecs::Refusal`]) |
@@ -40,7 +41,6 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// Answers one control request: 200 with the result, or 400 with `{"error"}`.
-#[allow(clippy::unused_async, reason = "the server awaits every handler alike")]
 pub async fn handle(world: &World, parts: &Parts, body: &Bytes) -> Response {
     let path = parts.uri.path().trim_start_matches("/_world").trim_matches('/');
     let input = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(body) };
@@ -49,6 +49,7 @@ pub async fn handle(world: &World, parts: &Parts, body: &Bytes) -> Response {
         Ok(input) => match path.split_once('/') {
             Some(("prefect1", command)) => prefect1::control(&mut world.lock(), command, input),
             Some(("prefect3", command)) => prefect3::control(&mut world.lock(), command, input),
+            Some(("lambda", "take")) => take(world, &input).await,
             _ if parts.method == Method::GET => look(&world.lock(), path, parts.uri.query().unwrap_or_default()),
             _ => change(world, path, &input),
         },
@@ -148,6 +149,13 @@ fn change(world: &World, path: &str, input: &Value) -> Result<Value, String> {
         other => return Err(format!("nothing to change under {other:?}")),
     }
     Ok(json!({}))
+}
+
+/// The invocations that nobody has taken, oldest first; none: there was none for so long.
+async fn take(world: &World, input: &Value) -> Result<Value, String> {
+    let limit = Duration::from_secs(input["seconds"].as_u64().ok_or("`seconds` is missing")?);
+    world.wait_until(limit, |state| !state.lambda.invocations.is_empty()).await;
+    Ok(json!(std::mem::take(&mut world.lock().lambda.invocations)))
 }
 
 fn read<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
