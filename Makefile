@@ -17,6 +17,7 @@ export SAM_CLI_TELEMETRY = 0
 # The documentation is for those who work on the project: private modules are shown, and may be linked to.
 export RUSTDOCFLAGS = -D warnings -A rustdoc::private-intra-doc-links
 TARGET = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+CHROMIUM ?= chromium
 PYTEST = -q -ra -p no:cacheprovider --durations=5
 
 .PHONY: help
@@ -31,6 +32,12 @@ test: lint docs unit release deployment conformance demo ## everything that CI r
 .PHONY: demo
 demo: ## the real lambda binary: real Prefect 1 flows in a local world, a real Prefect 3 server (KEEP=1: until ctrl-c)
 	scripts/demo.sh $(if $(KEEP),--keep)
+
+.PHONY: page
+page: tools-browser ## the page in Debian's Chromium, as a person comes to it: what is wrong with it, and screenshots in target/page
+	@command -v $(CHROMIUM) > /dev/null || { echo "make page needs $(CHROMIUM): apt-get install chromium, or CHROMIUM=…" >&2; exit 1; }
+	CHROMIUM=$$(command -v $(CHROMIUM)) PSA_BROWSER=$(PSA_TOOLS)/browser/bin/python PSA_SCREENSHOTS=$(TARGET)/page \
+		cargo test --locked --workspace --test it page::browser -- --ignored --nocapture
 
 .PHONY: bench
 bench: release ## the speed budget, side by side with the Python agents (ten minutes)

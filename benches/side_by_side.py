@@ -24,6 +24,7 @@ import billed  # noqa: E402
 import functions  # noqa: E402
 import late  # noqa: E402
 import peers  # noqa: E402
+import pokes  # noqa: E402
 import processes  # noqa: E402
 import real_server  # noqa: E402
 
@@ -291,6 +292,10 @@ def measure_prefect3(world, table):
     real_server.measure(world, table, LAMBDA)
 
 
+def measure_pokes(world, table):
+    pokes.measure(world, table, LAMBDA)
+
+
 def measure_billed(world, table):
     billed.measure(world, table, LAMBDA)
 
@@ -308,6 +313,7 @@ MEASURES = {
     "memory": measure_memory,
     "prefect3": measure_prefect3,
     "late": measure_late,
+    "pokes": measure_pokes,
     "billed": measure_billed,
     "size": measure_size,
 }

@@ -13,6 +13,9 @@ scripts/tools.sh prefect-0.15 prefect-1.4 prefect-3.9
 scripts/postgresql.sh
 # Fakes that are slow would hide who is fast: not their debug build.
 cargo build --locked --profile fakes -p world --bin world
+# The command connects a server, which may take its time; a test is built along as in scripts/demo.sh.
+cargo build --locked --workspace --bin prefect-serverless-agent --test server
+export PSA_COMMAND="$PSA_TARGET/debug/prefect-serverless-agent"
 # The floor: what a function costs that does nothing.
 CARGO_TARGET_DIR="$PSA_TARGET/empty" cargo build --release --locked --manifest-path benches/empty/Cargo.toml
 

@@ -118,6 +118,11 @@ impl AwsClients {
         Self::assemble(self.region.clone(), credentials, self.own.endpoints.clone(), self.own.http.through(way))
     }
 
+    /// Opens a connection to Parameter Store ahead of its use. Best effort.
+    pub async fn open_parameter_store(&self) {
+        self.own.warm_up(Service::Ssm).await;
+    }
+
     fn sending(http: AwsHttp, environment: &Environment) -> Result<Self, ClientsError> {
         let region = region(environment).ok_or_else(no_region)?;
         let credentials = credentials::from_env(environment).ok_or_else(no_credentials)?;

@@ -59,6 +59,11 @@ impl AwsHttp {
         self.http.warm_up(url, url, HeaderMap::new(), self.attempt).await;
     }
 
+    /// How requests leave that say for themselves how long they wait.
+    pub(super) fn way(&self) -> &Http {
+        &self.http
+    }
+
     /// Sends one request, once, and reads the whole answer.
     pub async fn send(&self, request: http::Request<Bytes>) -> Result<Answer, SendError> {
         let (parts, body) = request.into_parts();

@@ -5,6 +5,7 @@ use super::AwsError;
 use super::answers::{self, answer_error};
 use super::clients::AwsClients;
 use super::signed::{Call, Service, Signed, region_of_iam};
+use crate::http::Http;
 use crate::transport::shape::{described, text_at};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -58,6 +59,11 @@ impl Budget {
 }
 
 impl AwsClients {
+    /// How requests to AWS leave that nobody signs: those to function URLs.
+    pub fn unsigned(&self) -> &Http {
+        self.own.http.way()
+    }
+
     /// Looks as the process itself.
     pub fn reads(&self, budget: &Budget) -> Reads {
         Reads { signed: self.own.clone(), budget: budget.clone() }

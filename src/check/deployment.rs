@@ -61,7 +61,7 @@ struct Examined<'a> {
     end: Instant,
 }
 
-/// Looks at all of it. Nothing is written.
+/// Looks at all of it. Nothing is written; where an agent is connected, a poke starts a poll.
 pub async fn check(
     source: &Source,
     selected: Selected<'_>,

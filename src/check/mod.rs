@@ -1,7 +1,7 @@
 //! The doctor: what is wrong with a deployment, or will be, each with the command that mends it.
 //!
 //! A file per group. Each has a thin edge that asks, and pure functions that judge what was observed. Nothing is written
-//! anywhere; requests are few and bounded ([`crate::aws::reads::Budget`]). What cannot be asked is said, and is no failure.
+//! anywhere, though a poke starts a poll; requests are few and bounded ([`crate::aws::reads::Budget`]). What cannot be asked is said, and is no failure.
 //!
 //! | file | what is looked at |
 //! |---|---|

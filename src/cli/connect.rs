@@ -13,7 +13,6 @@ use crate::config::{
     AgentConfig, AgentSecrets, Environment, GenerationConfig, Loaded, LoadedAgent, Prefect3Config, Root, UnknownAgent,
     load,
 };
-use crate::http::{Http, Options};
 use crate::model::ApiError;
 use crate::platform::ecs::AgentEcs;
 use crate::poke::connection::poke_url;
@@ -101,7 +100,7 @@ async fn make(
     if !args.dry_run
         && let Some((_, url)) = urls.first()
     {
-        tried(url, &token).await?;
+        tried(aws, url, &token).await?;
         told.poked = true;
     }
     for (one, url) in urls {
@@ -224,12 +223,11 @@ async fn new_token(parameter: &str, key: Option<&str>, aws: &AwsClients) -> Resu
 }
 
 /// Pokes once, before Prefect does.
-async fn tried(url: &str, token: &SecretString) -> Result<(), CliError> {
-    let http = Http::network(Options::AWS, None).map_err(|error| CliError::new(error, ""))?;
-    let mut trial = trial::poke(&http, url, token).await;
+async fn tried(aws: &AwsClients, url: &str, token: &SecretString) -> Result<(), CliError> {
+    let mut trial = trial::poke(aws.unsigned(), url, token).await;
     if trial == Trial::WrongToken {
         tokio::time::sleep(TOKEN_IS_SEEN).await;
-        trial = trial::poke(&http, url, token).await;
+        trial = trial::poke(aws.unsigned(), url, token).await;
     }
     let Some(why) = trial.trouble() else { return Ok(()) };
     let advice = match trial {

@@ -195,7 +195,12 @@ mod tests {
             hold: Duration::ZERO,
             max_polls: None,
         };
-        let facts = |since| AgentFacts { configuration: Some(configuration), configured_at: Some(since), status: None };
+        let facts = |since| AgentFacts {
+            configuration: Some(configuration),
+            configured_at: Some(since),
+            status: None,
+            deaths: Vec::new(),
+        };
         shared.know([("etl".to_owned(), facts(SystemClock.now()))].into());
         let well = answer(&Method::GET, "/api/health", &shared);
         assert!(well.status_code == 200 && well.body.contains("\"starting\""), "{well:?}");

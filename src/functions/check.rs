@@ -1,5 +1,5 @@
 //! The `check` function: what `prefect-serverless-agent check` looks at, from where the functions run: their network, and a
-//! role in the same account. It only reads.
+//! role in the same account. It only reads, but for a poke where Prefect is to poke.
 
 use super::InvocationError;
 use super::poll::selection;

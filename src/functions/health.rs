@@ -13,7 +13,7 @@ use crate::page::Page;
 use crate::page::access::{self, Sent, ShownCookie};
 use crate::page::html::{self, Around, Asked};
 use crate::redaction::Redaction;
-use crate::state::{Status, polls, status};
+use crate::state::{Status, deaths, polls, status};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -209,9 +209,11 @@ pub async fn facts(
 pub fn facts_among(root: &Root, agents: &[LoadedAgent], state: &[Parameter]) -> BTreeMap<String, AgentFacts> {
     let statuses = status::by_agent(root, state);
     let counters = polls::by_agent(root, state);
+    let mut deaths = deaths::by_agent(root, state);
     let facts = agents.iter().map(|agent| {
         let name = agent.agent.clone();
         let facts = facts_of(agent, statuses.get(&name), counters.get(&name).copied());
+        let facts = AgentFacts { deaths: deaths.remove(&name).unwrap_or_default(), ..facts };
         (name, facts)
     });
     facts.collect()
@@ -233,7 +235,7 @@ fn facts_of(agent: &LoadedAgent, status: Option<&Status>, polls: Option<u64>) ->
         }
         ConfiguredAgent::of(config, max_polls)
     });
-    AgentFacts { configuration, configured_at: agent.last_modified, status }
+    AgentFacts { configuration, configured_at: agent.last_modified, status, deaths: Vec::new() }
 }
 
 /// `max_polls`, after settings kept in the backend.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod apis;
+mod deaths;
 mod queue;
 
 pub use answer::{EventAnswer, TaskEventsError};
@@ -23,6 +24,7 @@ use crate::task_events::task_owner::{self, Owner, OwnerCandidate};
 use crate::telemetry::metrics::Metric;
 use answer::answer_to_all;
 use apis::{Api, Apis};
+use deaths::Deaths;
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -52,6 +54,7 @@ pub struct TaskEventsFunction<C> {
     agents: Mutex<Option<Agents>>,
     apis: Apis<C>,
     measured: std::sync::Mutex<Vec<Measured>>,
+    deaths: std::sync::Mutex<Deaths>,
 }
 
 /// A value of a metric that an event told of.
@@ -113,6 +116,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             agents: Mutex::default(),
             apis,
             measured: std::sync::Mutex::default(),
+            deaths: std::sync::Mutex::default(),
         }
     }
 
@@ -121,11 +125,14 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     /// and kept. `deadline`: when the invocation is killed.
     pub async fn handle(&self, given: &Value, deadline: OffsetDateTime) -> Result<EventAnswer, TaskEventsError> {
         let end = deadline - LAST_WORDS;
-        if let Some(messages) = messages(given) {
-            return Ok(EventAnswer::Batch(self.tell_messages(&messages, end).await));
-        }
-        let attempts = self.tell_each(event::events(given), end).await;
-        answer_to_all(attempts.into_iter().map(|attempt| (attempt.name, attempt.told)).collect())
+        let answer = if let Some(messages) = messages(given) {
+            Ok(EventAnswer::Batch(self.tell_messages(&messages, end).await))
+        } else {
+            let attempts = self.tell_each(event::events(given), end).await;
+            answer_to_all(attempts.into_iter().map(|attempt| (attempt.name, attempt.told)).collect())
+        };
+        self.write_deaths(end).await;
+        answer
     }
 
     /// Events of one task are told one after the other, those of several tasks side by side.
@@ -221,6 +228,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         let cost = config.filter(|_| event.is_stopped()).map(|config| estimate(event, config.prices.as_ref()));
         let cost = cost.as_ref().map(Result::as_ref);
         self.measure(event, &told, cost.and_then(Result::ok));
+        lock(&self.deaths).note(event, &told, self.clock.now());
         self.deregister(event, &known, &agents.all, &mut told).await;
         log_event(event, &known, &told, (config, cost));
         Ok(told)

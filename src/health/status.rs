@@ -3,6 +3,7 @@
 use crate::config::AgentConfig;
 use crate::model::ErrorKind;
 use crate::state::Status;
+use crate::state::deaths::Death;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct AgentFacts {
     pub configured_at: Option<OffsetDateTime>,
     /// What its last poll wrote down.
     pub status: Option<Status>,
+    /// Tasks that died lately, as `task-events` wrote down; health is not judged by them.
+    pub deaths: Vec<Death>,
 }
 
 /// What health needs to know of a configuration.
@@ -198,7 +201,12 @@ mod tests {
             hold: Duration::ZERO,
             max_polls: None,
         };
-        AgentFacts { configuration: Some(agent), configured_at: Some(NOW - time::Duration::hours(1)), status }
+        AgentFacts {
+            configuration: Some(agent),
+            configured_at: Some(NOW - time::Duration::hours(1)),
+            status,
+            deaths: Vec::new(),
+        }
     }
 
     fn status_of(facts: &AgentFacts) -> AgentStatus {

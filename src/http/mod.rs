@@ -79,9 +79,16 @@ impl Http {
         if !url.starts_with("https:") {
             return;
         }
-        let request = Request { method: Method::GET, url: url.to_owned(), headers, body: None, timeout };
-        if let Err(error) = self.send(request).await {
+        // A connection that is there may have ended while the process was frozen: that shows when it is used.
+        for _ in 0..2 {
+            let (url, headers) = (url.to_owned(), headers.clone());
+            let Err(error) = self.send(Request { method: Method::GET, url, headers, body: None, timeout }).await else {
+                return;
+            };
             tracing::debug!(url = shown, %error, "no connection yet");
+            if !matches!(error, SendError::NoAnswer { timed_out: false, .. }) {
+                return;
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How the page looks: one document, nothing in it that runs, nothing that is loaded from elsewhere.
 
-use super::{AgentCard, FailedRow, Moment, Page, PollRow, WaitingRow};
+use super::{AgentCard, Harm, HarmedRow, Moment, Page, PollRow, Summary, WaitingRow};
 use crate::health::status::{AgentStatus, Overall};
 use aws_smithy_types::base64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -37,11 +37,12 @@ pub fn page(page: &Page, around: Around) -> String {
         header {
             h1 { span.dot.(tone) aria-hidden="true" {} (page.heading) }
             p { (page.root) " · " time datetime=(page.at.machine) { (page.at.absolute) } }
+            @if !page.agents.is_empty() { (summary(&page.summary)) }
         }
         main {
             @for agent in &page.agents { (card(agent)) }
             @if page.agents.is_empty() {
-                section.card {
+                section.card.full {
                     p { "Nothing lies below " code { (page.root) "/config" } "." }
                     p.say { "prefect-serverless-agent init sets an agent up." }
                 }
@@ -81,7 +82,7 @@ pub fn form(asked: Asked, parameter: &str) -> String {
     let content = html! {
         header { h1 { "The agents’ page" } }
         main {
-            section.card {
+            section.card.full {
                 @match asked {
                     Asked::First => {}
                     Asked::Wrong => p.alert.bad role="alert" { "This is not the page’s token." }
@@ -94,6 +95,8 @@ pub fn form(asked: Asked, parameter: &str) -> String {
                 @if !matches!(asked, Asked::NoToken | Asked::ShortToken) {
                     form method="post" action="/" {
                         label for="token" { "Page token" }
+                        // Nobody has a name here; password keepers want one.
+                        input type="text" name="username" autocomplete="username" value="prefect-serverless-agent" hidden;
                         input type="password" id="token" name="token" autocomplete="current-password" required autofocus;
                         button { "Show the page" }
                     }
@@ -111,7 +114,7 @@ pub fn trouble() -> String {
     let content = html! {
         header { h1 { span.dot.bad aria-hidden="true" {} "The agents’ state is not known" } }
         main {
-            section.card {
+            section.card.full {
                 p role="alert" { "Parameter Store does not answer, so nobody can say how the agents are. This page tries again by itself." }
                 p.say { "If it stays, look at the log of the health function." }
             }
@@ -149,10 +152,31 @@ fn document(title: &str, tone: &str, refreshes: bool, content: &Markup) -> Strin
     document.into_string()
 }
 
+fn summary(summary: &Summary) -> Markup {
+    let tile = |name: &str, tone: &str, value: &str, more: &str| {
+        html! { div { dt { (name) } dd.(tone) { (value) @if !more.is_empty() { small { (more) } } } } }
+    };
+    let count = |count: usize| count.to_string();
+    let tone = |is_well: bool, otherwise: &'static str| if is_well { "plain" } else { otherwise };
+    html! {
+        dl.tiles {
+            (tile("Due, no task yet", tone(summary.oldest.is_none(), "doubt"), &summary.waiting.to_string(), summary.oldest.as_deref().unwrap_or_default()))
+            (tile("Come again", "plain", &count(summary.given_back), if summary.given_back > 0 { "given back for now" } else { "" }))
+            (tile("Not launched, or died", tone(summary.harmed == 0, "bad"), &count(summary.harmed), "in the last hour"))
+            @match &summary.next_poll {
+                Some(moment) => (tile("Next poll", "plain", &moment.relative, &moment.absolute)),
+                None => (tile("Next poll", "plain", "none", "")),
+            }
+        }
+    }
+}
+
 fn card(agent: &AgentCard) -> Markup {
     let (tone, id) = (tone(agent.status), format!("agent-{}", agent.name));
+    let is_failing = agent.status == AgentStatus::Failing;
+    let has_rows = !(agent.waiting.is_empty() && agent.given_back.is_empty() && agent.harmed.is_empty());
     html! {
-        section.card.failing[agent.status == AgentStatus::Failing] aria-labelledby=(id) {
+        section.card.failing[is_failing].full[is_failing || has_rows] aria-labelledby=(id) {
             div.top {
                 h2 id=(id) { (agent.name) }
                 span.state.(tone) { span.dot aria-hidden="true" {} (agent.status.name()) }
@@ -169,8 +193,8 @@ fn card(agent: &AgentCard) -> Markup {
             }
             @if !agent.waiting.is_empty() || agent.waiting_more > 0 { (waiting(&agent.waiting, agent.waiting_more)) }
             @if !agent.given_back.is_empty() { (given_back(&agent.given_back)) }
-            @if !agent.failed.is_empty() { (failed(&agent.failed)) }
-            @if !agent.past_polls.is_empty() { (polls(&agent.past_polls, agent.status == AgentStatus::Failing)) }
+            @if !agent.harmed.is_empty() { (harmed(&agent.harmed)) }
+            @if !agent.past_polls.is_empty() { (polls(&agent.past_polls)) }
         }
     }
 }
@@ -209,7 +233,7 @@ fn run_and_why(run: &str, reason: &str) -> Markup {
 fn waiting(runs: &[WaitingRow], more: u64) -> Markup {
     html! {
         @if !runs.is_empty() {
-            table {
+            table.runs {
                 caption { "Due, and without a task" }
                 thead { tr { th scope="col" { "Flow run, and why it waits" } th scope="col" { "How late" } } }
                 tbody {
@@ -225,7 +249,7 @@ fn waiting(runs: &[WaitingRow], more: u64) -> Markup {
 
 fn given_back(runs: &[WaitingRow]) -> Markup {
     html! {
-        table {
+        table.runs {
             caption { "Given back, and due again" }
             thead { tr { th scope="col" { "Flow run, and why it was given back" } th scope="col" { "Comes again" } } }
             tbody {
@@ -240,33 +264,37 @@ fn given_back(runs: &[WaitingRow]) -> Markup {
     }
 }
 
-fn failed(runs: &[FailedRow]) -> Markup {
+fn harmed(runs: &[HarmedRow]) -> Markup {
+    let tone = |harm| if harm == Harm::DiedAndComesAgain { "doubt" } else { "bad" };
     html! {
-        table {
-            caption { "Ended without their flow" }
+        table.runs {
+            caption { "Not launched, or died" }
             thead { tr { th scope="col" { "Flow run, and why" } th scope="col" { "When" } } }
             tbody {
                 @for run in runs {
-                    tr { (run_and_why(&run.run, &run.reason)) td.when { (run.at.relative) (absolute(&run.at)) } }
+                    tr {
+                        (run_and_why(&run.run, &run.reason))
+                        td.when { (run.at.relative) (absolute(&run.at)) small.(tone(run.harm)) { (run.harm.name()) } }
+                    }
                 }
             }
         }
     }
 }
 
-fn polls(polls: &[PollRow], is_open: bool) -> Markup {
+fn polls(polls: &[PollRow]) -> Markup {
     let mark = |poll: &PollRow| match (poll.error, poll.counts) {
         (Some(_), _) => "bad",
         (None, [_, launched, ..]) if launched > 0 => "busy good",
         _ => "good",
     };
     html! {
-        details open[is_open] {
+        details {
             summary {
                 @if let [_] = polls { "The last poll" } @else { "The last " (polls.len()) " polls" }
                 span.strip aria-hidden="true" { @for poll in polls.iter().rev() { i class=(mark(poll)) {} } }
             }
-            table {
+            table.polls {
                 thead {
                     tr {
                         th scope="col" { "Ended" }

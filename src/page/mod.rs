@@ -19,12 +19,16 @@ use crate::health::status::{AgentHealth, AgentStatus, Overall};
 use crate::health::{AgentFacts, Health};
 use crate::model::ErrorKind;
 use crate::redaction::Redaction;
+use crate::state::deaths::Death;
 use crate::state::polls::advice_when_stopped;
 use crate::state::{Status, recent};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
+
+/// Runs that came to harm no longer ago are counted together.
+const HARMED_LATELY: time::Duration = time::Duration::hours(1);
 
 /// What the page says.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,8 +41,25 @@ pub struct Page {
     pub root: String,
     /// When this was so.
     pub at: Moment,
-    /// What fails comes first, then by name.
+    /// All agents together.
+    pub summary: Summary,
+    /// What fails comes first, what is off last, else by name.
     pub agents: Vec<AgentCard>,
+}
+
+/// What is worth knowing of all agents together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Runs that are due and have no task.
+    pub waiting: u64,
+    /// `the oldest is 5 min late`, where one waits of which that is known.
+    pub oldest: Option<String>,
+    /// Runs that were given back and come again.
+    pub given_back: usize,
+    /// Runs that were not launched or died in the last hour.
+    pub harmed: usize,
+    /// When the first agent polls next.
+    pub next_poll: Option<Moment>,
 }
 
 /// One agent.
@@ -66,8 +87,8 @@ pub struct AgentCard {
     pub waiting_more: u64,
     /// Runs that come again.
     pub given_back: Vec<WaitingRow>,
-    /// Runs that ended without their flow.
-    pub failed: Vec<FailedRow>,
+    /// Runs that came to harm lately; the newest comes first.
+    pub harmed: Vec<HarmedRow>,
     /// The newest comes first.
     pub past_polls: Vec<PollRow>,
 }
@@ -87,15 +108,39 @@ pub struct WaitingRow {
     pub reason: String,
 }
 
-/// A run that ended without its flow.
+/// A run that could not be launched, or whose task died.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedRow {
+pub struct HarmedRow {
     /// Id of the flow run.
     pub run: String,
+    /// What became of it.
+    pub harm: Harm,
     /// When.
     pub at: Moment,
     /// Why.
     pub reason: String,
+}
+
+/// What became of a run that came to harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// It ended without a task.
+    NotLaunched,
+    /// Its task died, and it ended.
+    Died,
+    /// Its task died, and it was given back.
+    DiedAndComesAgain,
+}
+
+impl Harm {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotLaunched => "not launched",
+            Self::Died => "task died",
+            Self::DiedAndComesAgain => "task died, comes again",
+        }
+    }
 }
 
 /// A poll that is over.
@@ -142,12 +187,13 @@ impl Page {
             Some(AgentCard::of((root, name), agent, facts, now))
         });
         let mut agents: Vec<_> = cards.collect();
-        agents.sort_by_key(|agent| agent.status != AgentStatus::Failing);
+        agents.sort_by_key(|agent| rank(agent.status));
         Self {
             status: health.status,
             heading: heading(&health),
             root: root.to_owned(),
             at: Moment::of(now, now),
+            summary: Summary::of(&agents, facts, now),
             agents,
         }
     }
@@ -157,12 +203,43 @@ impl Page {
     pub fn without(mut self, redaction: &Redaction) -> Self {
         for agent in &mut self.agents {
             let waiting = agent.waiting.iter_mut().chain(&mut agent.given_back);
-            let texts = waiting.map(|run| &mut run.reason).chain(agent.failed.iter_mut().map(|run| &mut run.reason));
+            let texts = waiting.map(|run| &mut run.reason).chain(agent.harmed.iter_mut().map(|run| &mut run.reason));
             for text in texts.chain(&mut agent.sentences) {
                 *text = redaction.text(std::mem::take(text));
             }
         }
         self
+    }
+}
+
+fn rank(status: AgentStatus) -> u8 {
+    match status {
+        AgentStatus::Failing => 0,
+        AgentStatus::Ok | AgentStatus::Starting | AgentStatus::Maintenance => 1,
+        AgentStatus::Stopped | AgentStatus::Disabled => 2,
+    }
+}
+
+impl Summary {
+    fn of(agents: &[AgentCard], facts: &BTreeMap<String, AgentFacts>, now: OffsetDateTime) -> Self {
+        let known = || facts.values().filter_map(|facts| facts.status.as_ref());
+        let shown = |agent: &AgentCard| u64::try_from(agent.waiting.len()).unwrap_or(u64::MAX) + agent.waiting_more;
+        let given_back = |run: &&recent::WaitingRun| run.again.is_some_and(|again| again > now);
+        let waiting = known().flat_map(|status| &status.recent.waiting).filter(|run| !given_back(run));
+        let oldest = waiting.filter_map(|run| run.due).chain(known().filter_map(|status| status.oldest_due)).min();
+        let oldest =
+            oldest.filter(|due| *due < now).map(|due| format!("the oldest is {} late", words::span(now - due)));
+        let waiting = agents.iter().map(shown).sum();
+        let polls = agents.iter().filter_map(|agent| agent.next_poll.as_ref());
+        let failed = known().flat_map(|status| &status.recent.failed).map(|run| run.at);
+        let harmed = failed.chain(facts.values().flat_map(|facts| &facts.deaths).map(|death| death.at));
+        Self {
+            waiting,
+            oldest: oldest.filter(|_| waiting > 0),
+            given_back: agents.iter().map(|agent| agent.given_back.len()).sum(),
+            harmed: harmed.filter(|at| now - *at <= HARMED_LATELY).count(),
+            next_poll: polls.min_by(|one, other| one.machine.cmp(&other.machine)).cloned(),
+        }
     }
 }
 
@@ -206,7 +283,7 @@ impl AgentCard {
             waiting: waiting.into_iter().map(|run| WaitingRow::of(run, now)).collect(),
             waiting_more: status.counts.deferred.saturating_sub(shown),
             given_back: given_back.into_iter().map(|run| WaitingRow::of(run, now)).collect(),
-            failed: status.recent.failed.iter().map(|run| FailedRow::of(run, now)).collect(),
+            harmed: HarmedRow::all(&status.recent.failed, &facts.deaths, now),
             past_polls: status.recent.polls.iter().map(|poll| PollRow::of(poll, now)).collect(),
         }
     }
@@ -314,9 +391,26 @@ impl WaitingRow {
     }
 }
 
-impl FailedRow {
-    fn of(run: &recent::FailedRun, now: OffsetDateTime) -> Self {
-        Self { run: run.run.clone(), at: Moment::of(run.at, now), reason: run.reason.clone() }
+impl HarmedRow {
+    /// What polls found, and what events told.
+    fn all(failed: &[recent::FailedRun], deaths: &[Death], now: OffsetDateTime) -> Vec<Self> {
+        let by_polls = failed.iter().map(|run| {
+            let harm = if run.died { Harm::Died } else { Harm::NotLaunched };
+            (run.at, &run.run, &run.reason, harm)
+        });
+        let by_events = deaths.iter().map(|death| {
+            let harm = if death.again { Harm::DiedAndComesAgain } else { Harm::Died };
+            (death.at, &death.run, &death.reason, harm)
+        });
+        let mut all: Vec<_> = by_polls.chain(by_events).collect();
+        all.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+        let row = |(at, run, reason, harm): (OffsetDateTime, &String, &String, Harm)| Self {
+            run: run.clone(),
+            harm,
+            at: Moment::of(at, now),
+            reason: reason.clone(),
+        };
+        all.into_iter().map(row).collect()
     }
 }
 

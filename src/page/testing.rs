@@ -3,6 +3,7 @@
 use crate::health::AgentFacts;
 use crate::health::status::ConfiguredAgent;
 use crate::model::ErrorKind;
+use crate::state::deaths::Death;
 use crate::state::recent::{FailedRun, PastPoll, Recent, WaitingRun};
 use crate::state::{Counts, Status};
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ pub(crate) fn before(seconds: i64) -> OffsetDateTime {
 pub(crate) fn agent(status: Option<Status>) -> AgentFacts {
     let agent =
         ConfiguredAgent { enabled: true, poll_interval: Duration::from_mins(1), hold: Duration::ZERO, max_polls: None };
-    AgentFacts { configuration: Some(agent), configured_at: Some(before(86_400)), status }
+    AgentFacts { configuration: Some(agent), configured_at: Some(before(86_400)), status, deaths: Vec::new() }
 }
 
 pub(crate) fn polled(seconds_ago: i64) -> Status {
@@ -72,6 +73,7 @@ pub(crate) fn deployment() -> BTreeMap<String, AgentFacts> {
         failed: vec![FailedRun {
             run: "9c8b7a6d-5e4f-4321-8765-4321fedcba98".to_owned(),
             at: before(141),
+            died: false,
             reason: "ECS refuses the image \"ghcr.io/acme/<flows>:v1\": the name is malformed. Correct it in the deployment's job variables".to_owned(),
         }],
     };
@@ -88,6 +90,26 @@ pub(crate) fn deployment() -> BTreeMap<String, AgentFacts> {
         recent: Recent { polls: vec![past(24, [0; 4], Some(ErrorKind::Unauthorised))], ..Recent::default() },
         ..polled(24)
     };
+    let death = |run: &str, ago, reason: &str, again| Death {
+        run: run.to_owned(),
+        at: before(ago),
+        reason: reason.to_owned(),
+        again,
+    };
+    let deaths = vec![
+        death(
+            "4d1f6b02-7c55-4a0e-8c3b-2a9e6f1d7b33",
+            64,
+            "Container 'prefect' was killed (exit code 137): out of memory. Raise memory in the job variables",
+            false,
+        ),
+        death(
+            "77aa01c9-0b3e-4c1d-9d52-6b1e0f4a2c88",
+            1_260,
+            "the Spot task was interrupted before the flow began",
+            true,
+        ),
+    ];
     let mut disabled = agent(Some(polled(7 * 86_400)));
     if let Some(configuration) = &mut disabled.configuration {
         configuration.enabled = false;
@@ -98,7 +120,7 @@ pub(crate) fn deployment() -> BTreeMap<String, AgentFacts> {
     }
     let new = AgentFacts { configured_at: Some(before(40)), ..agent(None) };
     [
-        ("etl-nightly", agent(Some(busy))),
+        ("etl-nightly", AgentFacts { deaths, ..agent(Some(busy)) }),
         ("forecasts", agent(Some(lost))),
         ("ml-experiments", disabled),
         ("migration", stopped),

@@ -16,7 +16,7 @@ fn card(status: Status) -> AgentCard {
 fn what_fails_comes_first_and_the_heading_says_how_many() {
     let page = page(&deployment());
     let names: Vec<_> = page.agents.iter().map(|agent| agent.name.as_str()).collect();
-    assert_eq!(names, ["forecasts", "etl-nightly", "migration", "ml-experiments", "new-pool", "reports"]);
+    assert_eq!(names, ["forecasts", "etl-nightly", "new-pool", "reports", "migration", "ml-experiments"]);
     assert_eq!((page.heading.as_str(), page.status), ("One of 6 agents is failing", Overall::Failing));
 }
 
@@ -70,6 +70,25 @@ fn runs_wait_or_come_again_and_those_that_are_not_listed_are_counted() {
     assert_eq!((again.relative.as_str(), again.absolute.as_str()), ("in 33 s", "22:00:43 UTC"));
     assert_eq!(again.machine, "2026-11-30T22:00:43Z");
     assert_eq!(busy.next_poll.unwrap().relative, "in 39 s");
+}
+
+#[test]
+fn all_agents_together_are_a_line() {
+    let summary = page(&deployment()).summary;
+    let next = summary.next_poll.as_ref().map(|next| next.relative.as_str());
+    assert_eq!((summary.waiting, summary.oldest.as_deref()), (4, Some("the oldest is 5 min late")));
+    assert_eq!((summary.given_back, summary.harmed, next), (1, 3, Some("in 36 s")));
+    let quiet = page(&[("etl".to_owned(), agent(Some(polled(10))))].into()).summary;
+    assert_eq!((quiet.waiting, quiet.oldest, quiet.given_back, quiet.harmed), (0, None, 0, 0));
+}
+
+#[test]
+fn runs_that_were_not_launched_and_those_that_died_are_told_together_the_newest_first() {
+    let busy = page(&deployment()).agents.remove(1);
+    let harmed: Vec<_> = busy.harmed.iter().map(|run| (run.at.relative.as_str(), run.harm)).collect();
+    let expected =
+        [("64 s ago", Harm::Died), ("2 min ago", Harm::NotLaunched), ("21 min ago", Harm::DiedAndComesAgain)];
+    assert_eq!(harmed, expected);
 }
 
 #[test]

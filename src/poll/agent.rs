@@ -147,7 +147,12 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
     pub(super) fn judge(&self, report: &mut AgentReport) {
         let now = self.clock.now();
         let configuration = ConfiguredAgent::of(&self.config, self.max_polls());
-        let facts = AgentFacts { configuration: Some(configuration), configured_at: None, status: Some(self.status()) };
+        let facts = AgentFacts {
+            configuration: Some(configuration),
+            configured_at: None,
+            status: Some(self.status()),
+            deaths: Vec::new(),
+        };
         let mut status = lock(&self.status);
         report.is_failing = AgentStatus::of(&facts, now) == AgentStatus::Failing;
         report.is_newly_failing = report.is_failing && status.failing_since.is_none();

@@ -17,9 +17,10 @@ use crate::platform::AgentPlatform;
 use crate::redaction::Redaction;
 use crate::state::polls::PollCounter;
 use crate::state::{Status, status};
-use futures_util::future::{join, join_all};
+use futures_util::future::{Either, join, join_all, select};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -71,7 +72,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Slot<P, C> {
         let configuration = self.made_of.as_ref().map(|(config, _)| ConfiguredAgent::of(config, max_polls));
         // What an earlier process wrote down says nothing about this one.
         let status = Some(status).filter(|status| status.last_poll.is_some_and(|last_poll| last_poll >= since));
-        AgentFacts { configuration, configured_at: Some(since), status }
+        AgentFacts { configuration, configured_at: Some(since), status, deaths: Vec::new() }
     }
 }
 
@@ -141,8 +142,11 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
 
     /// One poll iteration for the selected agents, side by side.
     pub async fn poll(&self, selection: &Selection, invocation: &Invocation) -> Result<Report, PollError> {
+        let loaded_before = self.warm.lock().await.loaded_at;
         let selected = self.before(invocation.end_of_polls(), self.selected(selection, false)).await;
         let slots = selected.unwrap_or_else(|| Err(PollError::Deadline(self.name().to_owned())))?;
+        let has_read = loaded_before.is_none() || self.warm.lock().await.loaded_at != loaded_before;
+        let has_statuses = matches!(self.source, Source::Parameters(_)) && self.dry_run.is_none();
         let polls = slots.into_iter().map(|(name, slot)| async move {
             // Whatever one agent's poll ends in, the others go on.
             let report = caught(self.poll_agent(&name, slot, invocation)).await.unwrap_or_else(|panic| AgentReport {
@@ -155,7 +159,19 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             }
             (name, report.without(&self.redaction))
         });
-        Ok(Report { agents: join_all(polls).await.into_iter().collect() })
+        let polls = pin!(join_all(polls));
+        // The statuses go where nothing was read from for a while: its connection is opened while Prefect is asked, and
+        // nobody waits for it. A fourth of an idle poll's time.
+        let opened = pin!(async {
+            if has_statuses && !has_read {
+                self.aws.open_parameter_store().await;
+            }
+        });
+        let agents = match select(polls, opened).await {
+            Either::Left((agents, _)) => agents,
+            Either::Right(((), polls)) => polls.await,
+        };
+        Ok(Report { agents: agents.into_iter().collect() })
     }
 
     /// Nobody knows in what state a panic leaves an agent: the next poll assembles it anew. An agent of a file is kept:

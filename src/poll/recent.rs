@@ -22,9 +22,10 @@ pub(super) fn remember(recent: &mut Recent, report: &AgentReport, now: OffsetDat
         let (run, reason) = (run.flow_run_id.clone(), run.reason.clone());
         WaitingRun { run, reason, due: times.due, again: times.again }
     });
-    let failed = report.failed.iter().map(|run| {
+    let ended = report.failed.iter().map(|run| (run, false)).chain(report.died.iter().map(|run| (run, true)));
+    let failed = ended.map(|(run, died)| {
         let (run, reason) = (run.flow_run_id.clone(), run.reason.clone());
-        FailedRun { run, at: now, reason }
+        FailedRun { run, at: now, reason, died }
     });
     let launched = report.launched.iter().map(|run| &run.flow_run_id);
     let recovered = report.recovered.iter().map(|run| &run.flow_run_id);

@@ -1,5 +1,6 @@
 //! What is remembered in Parameter Store between invocations: the poll counter and the status.
 
+pub mod deaths;
 pub mod polls;
 pub mod recent;
 pub mod status;

@@ -82,6 +82,9 @@ pub struct FailedRun {
     pub at: OffsetDateTime,
     /// For people; never a secret.
     pub reason: String,
+    /// Its flow had begun, and its task has died: a poll found that, since no event told it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub died: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
@@ -155,7 +158,8 @@ fn entries<T: DeserializeOwned>(fields: &Map<String, Value>, key: &str) -> Vec<T
     entries.into_iter().flatten().filter_map(|entry| T::deserialize(entry).ok()).collect()
 }
 
-fn cut(text: &mut String) {
+/// As long as a text is remembered.
+pub(super) fn cut(text: &mut String) {
     if let Some((end, _)) = text.char_indices().nth(TEXT) {
         text.truncate(end);
         text.push(CUT);
@@ -203,7 +207,8 @@ mod tests {
         for minute in 0..100 {
             let at = NOW + Duration::minutes(minute);
             let long = "é".repeat(1000);
-            let failed = (0..3).map(|run| FailedRun { run: format!("{minute}-{run}"), at, reason: long.clone() });
+            let failed =
+                (0..3).map(|run| FailedRun { run: format!("{minute}-{run}"), at, reason: long.clone(), died: false });
             let many = (0..30).map(|run| WaitingRun { reason: long.clone(), ..waiting("w", run, Some(1)) });
             recent.add(poll(at), many.collect(), failed.collect(), |_| true);
         }

@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 mod tests;
 
 /// The largest value of a Standard parameter, in bytes.
-const MAX_BYTES: usize = 4096;
+pub(super) const MAX_BYTES: usize = 4096;
 
 /// Name of an agent's status parameter.
 pub fn parameter_name(root: &str, agent: &str) -> String {
@@ -121,9 +121,12 @@ pub fn render(status: &Status) -> Result<String, String> {
     to_text(&smaller)
 }
 
+fn to_text(status: &Status) -> Result<String, String> {
+    serde_json::to_string(status).map(|text| escaped(&text)).map_err(|error| error.to_string())
+}
+
 /// Parameter Store refuses values with `{{`, its own template syntax. In JSON they only occur within strings, where
 /// an escape says the same.
-fn to_text(status: &Status) -> Result<String, String> {
-    let text = serde_json::to_string(status).map_err(|error| error.to_string())?;
-    Ok(text.replace("{{", "{\\u007b"))
+pub(super) fn escaped(json: &str) -> String {
+    json.replace("{{", "{\\u007b")
 }

@@ -60,6 +60,9 @@ pub struct Told {
     /// stopped, where both are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due_to_running_ms: Option<u64>,
+    /// The task died, and Prefect was told this.
+    #[serde(skip)]
+    pub death: Option<String>,
 }
 
 /// Why an event is worth another delivery.
@@ -233,6 +236,7 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
                     let ended = self.orchestrator.end_dead(&watched.run, &message).await;
                     // What happened to the task is worth a line in any case; its last lines only if nobody else had any.
                     is_refused = !done(ended, "ended", told)?;
+                    told.death = Some(message).filter(|_| !is_refused);
                 }
                 (Action::Cancelled { message }, Some(watched)) => {
                     let ended = self.orchestrator.cancelled(&[Ending { run: &watched.run, message }]).await;
@@ -242,11 +246,12 @@ impl<O: TaskWatch, C: Clock> Performer<'_, O, C> {
                 }
                 (Action::GiveBack { reason, for_capacity, delay }, Some(watched)) => {
                     let Some(mark) = &watched.mark else { continue };
-                    let run = GiveBack { run: &watched.run, mark, reason, for_capacity, delay };
+                    let run = GiveBack { run: &watched.run, mark, reason: reason.clone(), for_capacity, delay };
                     let given = self.orchestrator.give_back(&[run], self.clock.now()).await;
                     if !done(first(given), "given back", told)? {
                         break;
                     }
+                    told.death = Some(reason);
                 }
                 (Action::Log { level, message }, Some(watched)) => {
                     lines.push(RunLog { flow_run_id: watched.run.flow_run_id.clone(), level, message });

@@ -36,6 +36,15 @@ def environment(aws, runtime_api):
     }
 
 
+def connect(world, command, *arguments):
+    """Runs `prefect-serverless-agent connect`, the binary of which is `command`; what it did about each agent."""
+    variables = {**processes.AWS_ENVIRONMENT, "AWS_ENDPOINT_URL": world.aws, "AWS_REGION": "us-east-1"}
+    command = [command, "connect", "--json", "--root", ROOT, *arguments]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=ANSWER_SECONDS)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["agents"]
+
+
 def deployed(world, agent, config, binary):
     """Writes the configuration of the one agent; makes processes of its function."""
     world.ask("ssm", {"name": f"{ROOT}/config/{agent}", "value": json.dumps(config)})
@@ -233,10 +242,10 @@ class UrlHandler(BaseHTTPRequestHandler):
 
 class Poked:
     """The functions of a deployment with a poke URL: `poke` behind it, and `poll`, which gets what is invoked
-    asynchronously as it comes."""
+    asynchronously as it comes, and the schedule's event every so many seconds."""
 
-    def __init__(self, world, binary):
-        self.world, self.closing = world, False
+    def __init__(self, world, binary, every_seconds=None):
+        self.world, self.every_seconds, self.closing = world, every_seconds, False
         variables = {"_HANDLER": "poke", "POLL_FUNCTION_NAME": "psa-poll"}
         self.served = FunctionUrl(lambda: Function(world, binary, variables, idle=True))
         self.poll = Function(world, binary, idle=True)
@@ -250,7 +259,11 @@ class Poked:
         return list(self.served.calls)
 
     def deliver(self):
+        ticked = time.monotonic()
         while not self.closing:
+            if self.every_seconds and time.monotonic() - ticked >= self.every_seconds:
+                ticked += self.every_seconds
+                self.poll.invoke()
             for invoked in self.world.ask("lambda/take", {"seconds": 1}):
                 assert (invoked["function"], invoked["invocation_type"]) == ("psa-poll", "Event"), invoked
                 self.poll.invoke(invoked["payload"])

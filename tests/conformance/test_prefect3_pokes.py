@@ -1,9 +1,6 @@
 """`prefect-serverless-agent connect` on a real server and on the fake: the automation calls our `poke` function, which has
 our `poll` function launch the run; and what our polls bring about calls nobody."""
 
-import json
-import os
-import subprocess
 import time
 
 import functions
@@ -22,8 +19,8 @@ SLOT, GIVEN_BACK = "AwaitingConcurrencySlot", "AwaitingRetry"
 class Deployed:
     """A deployment with a poke URL, for a pool of a server whose services run."""
 
-    def __init__(self, world, api, poked, folder):
-        self.world, self.api, self.poked, self.folder = world, api, poked, folder
+    def __init__(self, world, api, poked):
+        self.world, self.api, self.poked = world, api, poked
         self.pool = api.pool()
         config = {"prefect": 3, "api": api.url, "work_pool": self.pool, "launch_rate": None}
         functions.deployed(world, AGENT, config, processes.LAMBDA)
@@ -32,21 +29,21 @@ class Deployed:
 
     def connect(self, *arguments):
         """Runs the command; what it did about the agent."""
-        environment = {
-            **processes.AWS_ENVIRONMENT,
-            "HOME": str(self.folder),
-            "PATH": os.environ["PATH"],
-            "AWS_ENDPOINT_URL": self.world.aws,
-            "AWS_REGION": "us-east-1",
-        }
-        command = [COMMAND, "connect", "--json", "--root", functions.ROOT, *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)["agents"][AGENT]
+        return functions.connect(self.world, COMMAND, *arguments)[AGENT]
 
     def automations(self, name):
         """All of this name, as the server shows them."""
         return self.api.post("/automations/filter", {"automations": {"name": {"any_": [name]}}})
+
+    def actions(self, automation):
+        """What the automation's last action came to, as `check` asks for it; the server writes it down a little later."""
+        wanted = {
+            "event": {"name": ["prefect.automation.action.executed", "prefect.automation.action.failed"]},
+            "resource": {"id": [f"prefect.automation.{automation['id']}"]},
+            "occurred": {"since": at(-3600)},
+            "order": "DESC",
+        }
+        return self.api.post("/events/filter", {"filter": wanted, "limit": 1})["events"]
 
     def block(self, name):
         """Status, and the block with its secrets."""
@@ -85,11 +82,11 @@ class Deployed:
 
 
 @pytest.fixture
-def deployed(world, guarded, tmp_path):
+def deployed(world, guarded):
     token = guarded.get("/csrf-token?client=pokes")["token"]
     guarded.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "pokes"})
     with functions.Poked(world, processes.LAMBDA) as poked:
-        yield Deployed(world, guarded, poked, tmp_path)
+        yield Deployed(world, guarded, poked)
 
 
 def test_a_run_that_somebody_starts_is_launched_at_once_until_the_connection_is_taken_away(deployed):
@@ -104,6 +101,11 @@ def test_a_run_that_somebody_starts_is_launched_at_once_until_the_connection_is_
     deployment = deployed.api.deployment(deployed.pool)
     took = [deployed.launched_at_once(deployment) for _ in range(3)]
     print(f"create_flow_run → RunTask: {', '.join(f'{one:.2f}' for one in took)} s")
+
+    deployed.until(lambda: deployed.actions(automations[0]), "no event tells what the poke came to")
+    (event,) = deployed.actions(automations[0])
+    assert (event["event"], event["payload"]["status_code"]) == ("prefect.automation.action.executed", 200), event
+    assert event["occurred"]
 
     # Once more changes nothing: what a server adds or writes in another order is no difference.
     again = deployed.connect("--url", deployed.poked.url)

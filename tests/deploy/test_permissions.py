@@ -326,6 +326,7 @@ def test_check_only_reads_and_is_there_on_request_only(stack, full_stack):
     found = statements(full_stack, "CheckerRole")
     assert found["DecryptSecrets"]["Resource"] == "arn:aws:kms:eu-west-1:123456789012:key/k"
     assert all(one.startswith(PARAMETER) for one in listed(found["ReadParameters"]["Resource"]))
+    assert found["SeePokeUrl"]["Resource"] == {"GetAtt": ["PokeFunction", "Arn"]}
     seen = found["SeeScheduleRulesAndQueues"]
     assert "sqs:GetQueueAttributes" in seen["Action"]
     queues = [one["GetAtt"][0] for one in seen["Resource"] if "GetAtt" in one]

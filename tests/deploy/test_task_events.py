@@ -200,7 +200,7 @@ def test_it_may_do_exactly_this(stack, full_stack):
     own = {
         "logs:CreateLogStream", "logs:PutLogEvents", "logs:GetLogEvents",
         "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility", "sqs:SendMessage",
-        "ssm:GetParameter", "ssm:GetParametersByPath",
+        "ssm:GetParameter", "ssm:GetParametersByPath", "ssm:PutParameter",
         "ecs:DescribeTasks", "ecs:ListTasks", "ecs:DescribeTaskDefinition",
     }  # fmt: skip
     assert allowed(stack, "TaskEventsRole") == own
@@ -209,10 +209,11 @@ def test_it_may_do_exactly_this(stack, full_stack):
     assert allowed(expansion.expand(DeregisterTaskDefinitions="ENABLED"), "TaskEventsRole") - own == {"ecs:DeregisterTaskDefinition"}
 
 
-def test_it_reads_configurations_and_secrets_and_no_state(full_stack):
+def test_it_reads_configurations_and_secrets_and_writes_which_tasks_died(full_stack):
     role = statements(full_stack, "TaskEventsRole")
     below = ["config", "config/*", "files/*", "secrets", "secrets/*"]
     assert role["ReadParameters"]["Resource"] == [f"{PARAMETER}/{path}" for path in below]
+    assert role["WriteDeaths"]["Resource"] == f"{PARAMETER}/state/*/deaths"
     assert role["ReadExtraParameters"]["Resource"] == ["arn:aws:ssm:eu-west-1:123456789012:parameter/company/ca-bundle"]
     assert role["DecryptSecrets"]["Condition"] == {"StringEquals": VIA_SSM}
     assert role["LookElsewhere"]["Resource"] == ["arn:aws:iam::210987654321:role/prefect-launcher"]

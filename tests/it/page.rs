@@ -1,12 +1,14 @@
 //! The page that people look at: who sees it by the function's URL, and what it shows.
 
+mod browser;
+
 use crate::command::process::{Running, agent, end, request as get};
 use crate::health::{by_iam, health_function, request, with_token};
-use crate::prefect::Prefect;
-use crate::support::{DEADLINE, Deployment, ROOT};
+use crate::prefect::{Phase, Prefect};
+use crate::support::{DEADLINE, Deployment, ROOT, run_of};
 use serde_json::{Value, json};
 use world::LambdaProcess;
-use world::ecs::Refusal;
+use world::ecs::{Refusal, Stop};
 
 const TOKEN: &str = "9f2c+b1e 7d/5a&3=60";
 
@@ -193,6 +195,64 @@ async fn the_page_tells_of_runs_that_were_given_back_and_of_those_that_failed() 
         assert!(given_back.contains(&run) && given_back.contains("RESOURCE:FARGATE"), "{prefect:?}: {page}");
         assert!(given_back.contains("in ") && page.contains("The last poll"), "{prefect:?}: {page}");
     }
+}
+
+/// One task dies while its flow runs, one before; the run of the latter comes again.
+#[tokio::test]
+async fn the_page_tells_of_tasks_that_died_and_why() {
+    for prefect in Prefect::BOTH {
+        let deployment = prefect.deployment(json!({})).await;
+        let (runs, world) =
+            ([prefect.due_run(&deployment.world), prefect.due_run(&deployment.world)], &deployment.world);
+        deployment.poll().await;
+        prefect.bring(world, &runs[0], Phase::Running);
+        let task_events = deployment.options("task-events").start().await.unwrap();
+        let pull = "CannotPullContainerError: pull image manifest has been retried 5 time(s): i/o timeout";
+        let stops = [Stop::exited(137), Stop::failed_to_start(pull)];
+        // As the queue hands them on, in one batch.
+        let bodies = runs.iter().zip(stops).map(|(run, stop)| {
+            let task = world.ecs_tasks().into_iter().find(|task| run_of(task) == *run).unwrap();
+            world.ecs_stop(&task.arn, &stop);
+            world.task_event(&task.arn).to_string()
+        });
+        let arn = "arn:aws:sqs:us-east-1:123456789012:psa-task-events";
+        let record = |(number, body): (usize, String)| {
+            json!({
+                "messageId": number.to_string(), "receiptHandle": "h", "body": body, "eventSource": "aws:sqs",
+                "eventSourceARN": arn, "attributes": {"ApproximateReceiveCount": "1"},
+            })
+        };
+        let batch: Vec<_> = bodies.enumerate().map(record).collect();
+        let told = task_events.invoke(json!({"Records": batch}), DEADLINE).await.unwrap();
+        assert_eq!(told, json!({"batchItemFailures": []}), "{prefect:?}");
+        let writes = world.requests("ssm", "PutParameter");
+        let writes = writes.iter().filter(|write| write.body.contains(&format!("{ROOT}/state/etl/deaths")));
+        assert_eq!(writes.count(), 1, "{prefect:?}: one write for all of a batch");
+        let page = end(agent(&deployment, &format!("status --root {ROOT} --html -"))).await.well().stdout;
+        let harmed = page.split_once("Not launched, or died").unwrap_or_else(|| panic!("{prefect:?}: {page}")).1;
+        for (run, why, what) in [(&runs[0], "code 137", "task died<"), (&runs[1], "pull", "task died, comes again<")] {
+            let row = harmed.split("<tr>").find(|row| row.contains(run.as_str()));
+            let row = row.unwrap_or_else(|| panic!("{prefect:?}: {harmed}"));
+            assert!(row.contains(why) && row.contains(what), "{prefect:?}: {row}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_told_of_deaths_keeps_prefect_from_nothing() {
+    let deployment = Prefect::Three.deployment(json!({})).await;
+    let run = Prefect::Three.due_run(&deployment.world);
+    deployment.poll().await;
+    Prefect::Three.bring(&deployment.world, &run, Phase::Running);
+    let task = deployment.world.ecs_tasks().remove(0).arn;
+    deployment.world.ecs_stop(&task, &Stop::exited(1));
+    let throttled =
+        world::FaultKind::AwsError { status: 400, code: "ThrottlingException".into(), message: "Rate exceeded".into() };
+    deployment.world.fault(world::Fault::new("ssm", "PutParameter", throttled).always());
+    let task_events = deployment.options("task-events").start().await.unwrap();
+    task_events.invoke(deployment.world.task_event(&task), DEADLINE).await.unwrap();
+    assert_eq!(Prefect::Three.run(&deployment.world, &run).phase, Phase::Dead);
+    assert_eq!(deployment.world.count("ssm", "PutParameter"), 2, "the poll's, and one that is not repeated");
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! A self-hosted Prefect behind TLS, whose certificate a private authority has signed.
 
-use crate::support::{Deployment, agent, ids, report_in};
+use crate::support::{DEADLINE, Deployment, agent, ids, report_in};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use world::faults::{Fault, FaultKind};
 use world::prefect1::FlowRunSpec;
 
 const AUTHORITY: &str = include_str!("../../src/http/testdata/ca.pem");
@@ -19,6 +21,16 @@ async fn tls_before(deployment: &Deployment) -> String {
 
 /// Ends TLS with this certificate in front of the world; the address.
 pub(crate) async fn tls_with(deployment: &Deployment, certificate: &str, key: &str) -> String {
+    tls_front(deployment, certificate, key, Arc::default()).await
+}
+
+/// The same. Whoever empties `connections` ends them.
+async fn tls_front(
+    deployment: &Deployment,
+    certificate: &str,
+    key: &str,
+    connections: Arc<Mutex<JoinSet<()>>>,
+) -> String {
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
@@ -30,7 +42,7 @@ pub(crate) async fn tls_with(deployment: &Deployment, certificate: &str, key: &s
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
-            tokio::spawn(async move {
+            connections.lock().unwrap().spawn(async move {
                 let Ok(mut front) = acceptor.accept(stream).await else { return };
                 let Ok(mut back) = TcpStream::connect(behind).await else { return };
                 let _ = tokio::io::copy_bidirectional(&mut front, &mut back).await;
@@ -74,4 +86,30 @@ async fn a_bundle_that_is_none_is_a_matter_of_configuration() {
     let etl = agent(&report, "etl");
     assert_eq!(etl["error_kind"], "configuration", "{report:#}");
     assert!(etl["error"].as_str().unwrap().contains("ca_bundle"), "{report:#}");
+}
+
+/// A function that was frozen for a minute has no connections any more.
+#[tokio::test]
+async fn a_warm_poll_opens_the_way_of_its_status_while_it_asks_prefect() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    let connections = Arc::<Mutex<JoinSet<()>>>::default();
+    let aws = tls_front(&deployment, CERTIFICATE, KEY, Arc::clone(&connections)).await;
+    let bundle = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(bundle.path(), AUTHORITY).unwrap();
+    let options = deployment.options("poll").env("AWS_ENDPOINT_URL", &aws);
+    let function = options.env("AWS_CA_BUNDLE", bundle.path().to_str().unwrap()).start().await.unwrap();
+    function.invoke(json!({}), DEADLINE).await.unwrap();
+
+    connections.lock().unwrap().abort_all();
+    // Prefect takes its time.
+    deployment.world.fault(Fault::new("prefect1", "*", FaultKind::DelayBefore { ms: 500 }).always());
+    let before = deployment.world.count("*", "*");
+    function.invoke(json!({}), DEADLINE).await.unwrap();
+    let requests = deployment.world.requests("*", "*").split_off(before);
+    let lines: Vec<_> =
+        requests.iter().map(|one| (one.connection, one.line.as_str(), one.operation.as_str())).collect();
+    let opened = requests.iter().find(|one| one.line == "GET /").unwrap_or_else(|| panic!("{lines:?}"));
+    let written = requests.iter().find(|one| one.operation == "PutParameter").unwrap_or_else(|| panic!("{lines:?}"));
+    assert_eq!(opened.header("authorization"), None);
+    assert_eq!(opened.connection, written.connection, "{lines:?}");
 }

@@ -142,7 +142,7 @@ mod tests {
     fn agent(status: Option<Status>, max_polls: Option<u64>) -> AgentFacts {
         let (poll_interval, hold) = (Duration::from_mins(1), Duration::ZERO);
         let agent = ConfiguredAgent { enabled: true, poll_interval, hold, max_polls };
-        AgentFacts { configuration: Some(agent), configured_at: Some(NOW), status }
+        AgentFacts { configuration: Some(agent), configured_at: Some(NOW), status, deaths: Vec::new() }
     }
 
     fn agents() -> BTreeMap<String, AgentFacts> {

@@ -80,7 +80,7 @@ fn what_happened_lately_gives_way_first() {
     let at = datetime!(2026-11-24 12:00 UTC);
     let mut lately = status(Some(Value::String("x".repeat(2000))));
     let poll = PastPoll { at, ms: 84, ready: 1, launched: 1, deferred: 0, failed: 0, error: None };
-    let failed = |run: u32| FailedRun { run: run.to_string(), at, reason: "\u{1}".repeat(140) };
+    let failed = |run: u32| FailedRun { run: run.to_string(), at, reason: "\u{1}".repeat(140), died: false };
     lately.recent.add(poll, Vec::new(), (0..4).map(failed).collect(), |_| false);
     let text = render(&lately).unwrap();
     let kept = parse(&text);

@@ -8,6 +8,10 @@ use axum::{
     Router,
     body::to_bytes,
     extract::{Request, State},
+    http::{
+        HeaderName, HeaderValue,
+        header::{COOKIE, SET_COOKIE},
+    },
     response::Response,
 };
 use serde_json::{Map, Value, json};
@@ -72,7 +76,10 @@ async fn receive(State(served): State<Arc<Served>>, request: Request) -> Respons
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, BODY_LIMIT).await else { return answer(413, "text/plain", "") };
     let mut headers = Map::new();
-    for (name, value) in &parts.headers {
+    // Cookies come by themselves, not among the headers.
+    let cookies = parts.headers.get_all(COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let cookies: Vec<_> = cookies.flat_map(|cookies| cookies.split(';').map(str::trim)).collect();
+    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != COOKIE) {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         // What comes several times is joined.
         let joined = headers.get(name.as_str()).and_then(Value::as_str).map(|before| format!("{before},{value}"));
@@ -87,17 +94,34 @@ async fn receive(State(served): State<Arc<Served>>, request: Request) -> Respons
             "http": {"method": parts.method.as_str(), "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"},
         },
     });
+    if !cookies.is_empty() {
+        event["cookies"] = json!(cookies);
+    }
     if !body.is_empty() {
         event["body"] = json!(String::from_utf8_lossy(&body));
     }
     let process = served.process.get_or_try_init(|| LambdaProcess::start(served.options.clone())).await;
     let Ok(process) = process else { return answer(502, "application/json", "Internal Server Error") };
     match process.invoke(event, DEADLINE).await {
-        Ok(said) => {
-            let status = said["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(502);
-            let kind = said["headers"]["content-type"].as_str().unwrap_or("application/json");
-            answer(status, kind, said["body"].as_str().unwrap_or_default().to_owned())
-        }
+        Ok(said) => answered(&said),
         Err(_) => answer(502, "application/json", "Internal Server Error"),
     }
+}
+
+/// What a function's answer becomes.
+fn answered(said: &Value) -> Response {
+    let status = said["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(502);
+    let mut response = answer(status, "application/json", said["body"].as_str().unwrap_or_default().to_owned());
+    let headers = said["headers"].as_object().into_iter().flatten();
+    for (name, value) in headers.filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.as_str()?))) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    for cookie in said["cookies"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if let Ok(cookie) = HeaderValue::from_str(cookie) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+    }
+    response
 }

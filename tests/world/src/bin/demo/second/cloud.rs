@@ -6,7 +6,10 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use world::{LambdaOptions, LambdaProcess, RunningWorld, World, ecs::ContainerOptions, runtime_api::Invocation};
+use world::{
+    FunctionUrl, LambdaOptions, LambdaProcess, RunningWorld, UrlAuth, World, ecs::ContainerOptions,
+    runtime_api::Invocation,
+};
 
 pub(crate) const ROOT: &str = "/prefect-serverless-agent/demo";
 /// The agent.
@@ -27,6 +30,8 @@ pub(crate) struct Cloud {
     pub(crate) aws: RunningWorld,
     pub(crate) poll: LambdaProcess,
     pub(crate) task_events: LambdaProcess,
+    /// What Prefect may poke.
+    pub(crate) poke_url: FunctionUrl,
 }
 
 /// One invocation of `poll`.
@@ -62,7 +67,22 @@ impl Cloud {
             Ok(function)
         };
         let (poll, task_events) = (start("poll").await?, start("task-events").await?);
-        Ok(Self { aws, poll, task_events })
+        let poke = LambdaOptions::new(lambda, &aws.url()).handler("poke").parameter_root(ROOT);
+        let poke_url = FunctionUrl::serve(poke.env("POLL_FUNCTION_NAME", "world-poll"), UrlAuth::None).await?;
+        Ok(Self { aws, poll, task_events, poke_url })
+    }
+
+    /// Whether a poke starts a poll within this time.
+    pub(crate) async fn is_poked(&self, patience: Duration) -> bool {
+        self.aws.wait_until(patience, |state| !state.lambda.invocations.is_empty()).await
+    }
+
+    /// The invocations of `poll` that pokes started, the next of which is waited for so long; how many there were.
+    pub(crate) async fn poked(&self, patience: Duration) -> Result<usize, Error> {
+        self.is_poked(patience).await;
+        let answers = self.aws.deliver_invocations(&self.poll, DEADLINE).await;
+        let failed = answers.iter().find_map(|answer| answer.as_ref().err());
+        failed.map_or(Ok(answers.len()), |error| Err(format!("{}: {}", error.error_type, error.error_message).into()))
     }
 
     /// One invocation of `poll`, as the schedule makes it.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`server`] | the server, a process |
 //! | [`cloud`] | the AWS account with the functions; its containers run `prefect flow-run execute` |
-//! | [`command`] | what a person does: `init`, `check`, `explain` |
+//! | [`command`] | what a person does: `init`, `check`, `explain`, `connect` |
 //! | [`events`] | what `EventBridge` does: tells the `task-events` function what becomes of tasks |
 //! | [`run`] | what became of a flow run, and whether that is right |
 //! | [`page`] | what is printed |
@@ -31,6 +31,8 @@ use world::ecs::Task;
 const POOL: &str = "demo-ecs";
 /// Flow runs that are scheduled: one by one `RUNS` of `scripts/prefect_server/seed.py`.
 const RUNS: usize = 7;
+/// From starting a run by hand until its task; the schedule alone would take half a minute.
+const AT_ONCE: Duration = Duration::from_secs(10);
 /// The act takes half a minute on an idle machine; when it hangs, it ends after this.
 const LIMIT: Duration = Duration::from_mins(4);
 
@@ -91,7 +93,8 @@ impl Act<'_> {
         let polled = self.cloud.poll().await;
         let what = format!("the next one: somebody has cancelled {}", cancelled.name);
         self.poll(&what, &polled, |report| count(report, "cancelled") == 1);
-        let good = self.follow(&cancelled.id).await?;
+        let all = self.server.flow_runs.iter().map(|run| run.id.clone());
+        let mut good = self.follow(all.collect(), &cancelled.id).await?;
         println!();
         for id in std::mem::take(&mut self.died) {
             command::run(&self.cloud.aws, self.page.ink, &format!("explain {id} --root {ROOT}"), 0).await?;
@@ -99,8 +102,11 @@ impl Act<'_> {
         let polled = self.cloud.poll().await;
         println!();
         self.poll("the next one: nothing is due", &polled, |report| report["ready"] == 0);
-        self.page.conclude(good, RUNS, &self.wrong);
-        Ok(good == RUNS && self.wrong.is_empty())
+        println!();
+        let by_hand = self.start_by_hand().await?;
+        good += self.follow([by_hand].into(), &cancelled.id).await?;
+        self.page.conclude(good, RUNS + 1, &self.wrong);
+        Ok(good == RUNS + 1 && self.wrong.is_empty())
     }
 
     fn poll(&mut self, what: &str, polled: &Polled, as_expected: impl Fn(&Value) -> bool) {
@@ -118,9 +124,35 @@ impl Act<'_> {
         Ok(run.clone())
     }
 
-    /// Shows every flow run as its task ends; how many ended as they should.
-    async fn follow(&mut self, cancelled: &str) -> Result<usize, Error> {
-        let mut open: HashSet<String> = self.server.flow_runs.iter().map(|run| run.id.clone()).collect();
+    /// Connects the server, so that it pokes; then somebody starts a run, which no schedule polls for. Its id.
+    async fn start_by_hand(&mut self) -> Result<String, Error> {
+        let connect = format!("connect --root {ROOT} --url {}", self.cloud.poke_url.url());
+        command::run(&self.cloud.aws, self.page.ink, &connect, 0).await?;
+        // The command pokes once itself.
+        self.cloud.poked(AT_ONCE).await?;
+        let deployment = self.server.deployments.get("nightly").ok_or("there is no deployment `nightly`")?;
+        let began = OffsetDateTime::now_utc();
+        let run = self.server.post(&format!("/deployments/{deployment}/create_flow_run"), &json!({})).await?;
+        let id = run["id"].as_str().ok_or("the flow run has no id")?.to_owned();
+        let (pokes, task) = loop {
+            let pokes = self.cloud.poked(AT_ONCE).await?;
+            let task = self.cloud.aws.ecs_tasks().into_iter().find(|task| flow_run_of(task) == id);
+            if task.is_some() || pokes == 0 {
+                break (pokes, task);
+            }
+        };
+        let after = task.map(|task| task.created_at - began);
+        let wrong = after.is_none_or(|after| after > AT_ONCE);
+        self.page.by_hand(after, wrong);
+        if wrong {
+            self.wrong
+                .push(format!("a run that was started by hand has no task after {after:?}; the last pokes: {pokes}"));
+        }
+        Ok(id)
+    }
+
+    /// Shows these flow runs as their tasks end; how many ended as they should.
+    async fn follow(&mut self, mut open: HashSet<String>, cancelled: &str) -> Result<usize, Error> {
         let mut good = 0;
         self.page.heading();
         while !open.is_empty() {
@@ -152,6 +184,11 @@ impl Act<'_> {
                     let polled = self.cloud.poll().await;
                     if let Err(error) = &polled.answer {
                         eprintln!("poll: {}: {}", error.error_type, error.error_message);
+                    }
+                }
+                true = self.cloud.is_poked(LIMIT) => {
+                    if let Err(error) = self.cloud.poked(Duration::ZERO).await {
+                        eprintln!("poll: {error}");
                     }
                 }
                 Some(task) = self.stopped.recv() => {

@@ -60,6 +60,14 @@ impl Page<'_> {
         wrong
     }
 
+    /// How soon a run was launched that somebody started by hand.
+    pub(crate) fn by_hand(&self, after: Option<time::Duration>, wrong: bool) {
+        let after = after.map_or_else(|| "      –  ".into(), |after| format!("{:>7.3} s", after.as_seconds_f64()));
+        let what = "somebody starts a run by hand: Prefect pokes, and its task is there";
+        println!("  {} {} {after}", mark(self.ink, !wrong), padded(what, 62));
+        println!("      {}", self.ink.faint("without `connect` it waits for the schedule: up to two minutes"));
+    }
+
     /// Above the flow runs.
     pub(crate) fn heading(&self) {
         let columns = format!(
@@ -128,7 +136,8 @@ impl Page<'_> {
         println!("  try this    {ui}/deployments: open `nightly`, Run, Quick run");
         println!("              PREFECT_API_URL={api} prefect deployment run etl/nightly -p rows=42");
         println!(
-            "  A poll every {INTERVAL} s launches what is due, {AT_ONCE} containers run at once, and what ends is shown here:"
+            "  What you start is launched at once, the rest by a poll every {INTERVAL} s; {AT_ONCE} containers run at once, and \
+             what ends is shown here:"
         );
         self.heading();
     }
