@@ -21,16 +21,16 @@ pub(in crate::cli) fn as_text(by: By, costs: &[Cost], palette: Palette) -> Strin
     let total = total(costs);
     rows.push(row("total", Tone::Heading, &total));
     let name = by.name().to_uppercase();
-    let mut text = table(&[name.as_str(), "RUNS", "TASKS", "BILLED", "USD"], rows, palette);
+    let text = table(&[name.as_str(), "RUNS", "TASKS", "BILLED", "USD"], rows, palette);
     if total.without_estimate > 0 {
         let (count, are) = match total.without_estimate {
             1 => ("1 task".to_owned(), "is"),
             count => (format!("{count} tasks"), "are"),
         };
-        text.push_str(&format!(
-            "{count} without an estimate {are} not in the sum: the field no_estimate of the log says why, and the key \
+        return format!(
+            "{text}{count} without an estimate {are} not in the sum: the field no_estimate of the log says why, and the key \
              `prices` of an agent's configuration sets prices\n"
-        ));
+        );
     }
     text
 }

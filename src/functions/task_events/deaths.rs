@@ -67,7 +67,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             match tokio::time::timeout(left, written).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(agent, %error, "which tasks have died was not written down for the page")
+                    tracing::warn!(agent, %error, "which tasks have died was not written down for the page");
                 }
                 Err(_) => tracing::warn!(agent, "no time was left to write down for the page which tasks have died"),
             }

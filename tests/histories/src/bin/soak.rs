@@ -60,7 +60,7 @@ const NEWS: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let is_well = if let Some(seed) = args.seed { tell(args.script(seed)) } else { soak(&args) };
+    let is_well = if let Some(seed) = args.seed { tell(&args.script(seed)) } else { soak(&args) };
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -94,7 +94,7 @@ fn soak(args: &Args) -> bool {
     table.failing.is_empty() && Some(table.histories) == args.seeds().end.checked_sub(args.seeds().start)
 }
 
-fn tell(script: Script) -> bool {
+fn tell(script: &Script) -> bool {
     let outcome = script.play(true);
     outcome.story.iter().for_each(|line| println!("{line}"));
     if outcome.violations.is_empty() {

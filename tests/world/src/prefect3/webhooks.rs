@@ -44,8 +44,9 @@ async fn send(call: &WebhookCall) -> Result<u16, String> {
         ("Content-Length", "0"),
     ];
     let given = call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let headers: String = own.into_iter().chain(given).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let request = format!("{} /{path} HTTP/1.1\r\n{headers}\r\n", call.method);
+    let headers: Vec<String> =
+        own.into_iter().chain(given).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("{} /{path} HTTP/1.1\r\n{}\r\n", call.method, headers.concat());
     let unreachable = |_| failed("ConnectError('All connection attempts failed')");
     let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
     let broken = |_| failed("ReadError('')");
