@@ -18,6 +18,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 /// Arguments of `prefect-serverless-agent costs`.
+#[allow(clippy::doc_markdown, reason = "documentation is the help's text")]
 #[derive(Debug, Clone, Args)]
 pub struct CostsArgs {
     /// The root of the deployment's parameters [env: `PARAMETER_ROOT`]
@@ -147,6 +148,7 @@ fn trouble(group: &str, error: &AwsError) -> CliError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

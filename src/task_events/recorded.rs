@@ -140,6 +140,7 @@ mod tests {
         assert_eq!(look(&[task(own, "DEPROVISIONING")], &[]), TaskLook::Lives, "until it has stopped");
         assert!(matches!(look(&[task(other, "RUNNING"), task(own, "STOPPED")], &[]), TaskLook::Stopped(_)));
         assert_eq!(look(&[], &[(Some(own), Some("MISSING"))]), TaskLook::Missing);
+        #[allow(clippy::type_complexity, reason = "what ECS describes, and what it cannot")]
         let odd: [(&[Value], &[(Option<&str>, Option<&str>)]); 7] = [
             (&[], &[]),
             (&[task(other, "STOPPED")], &[]),

@@ -86,9 +86,8 @@ fn what_a_setting_of_the_stack_allows_is_mended_by_it() {
     let mut launch = launch(&json!({"family": "flows"}), &json!({"cluster": "prefect"}));
     launch.rendered.as_mut().unwrap().deregisters = true;
     let wanted = super::wanted(&root(), &home(), &stack, &[&survey(launch)]);
-    let denied = |one: &Wanted| match one.action == deregister {
-        true => SimulatedDecision::Implicit,
-        false => SimulatedDecision::Allowed,
+    let denied = |one: &Wanted| {
+        if one.action == deregister { SimulatedDecision::Implicit } else { SimulatedDecision::Allowed }
     };
     let looked = judge(&stack, &home(), &wanted, &wanted.iter().map(denied).collect::<Vec<_>>());
     let [finding] = &looked.findings[..] else { panic!("{looked:?}") };

@@ -99,6 +99,7 @@ fn ecs(state: &State) -> Value {
         described["clientToken"] = json!(task.client_token);
         described["request"] = task.request.clone();
         described["output"] = json!(task.output);
+        described["event"] = task.event();
         described
     };
     let definitions = state.ecs.definitions.iter().map(|definition| {
