@@ -26,7 +26,6 @@ impl Report {
 /// What one poll of one agent did.
 #[allow(clippy::struct_excessive_bools, reason = "each is a field of the report, which is read by their names")]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[allow(clippy::struct_excessive_bools, reason = "fields of a report, each of which says something of its own")]
 pub struct AgentReport {
     /// The poll itself worked; single runs may still have failed.
     pub ok: bool,
