@@ -304,8 +304,8 @@ fn states(poked: &Poked, name: &str) -> usize {
 async fn in_an_hour_of_throttled_runs_and_full_limits_nobody_pokes_in_a_circle() {
     let poked = Poked::new().await;
     poked.connect("").await.well();
-    let (pokes, polls) = minutes(&poked, 60).await;
-    assert_eq!((pokes, polls), (0, 60));
+    let (calls, polls) = minutes(&poked, 60).await;
+    assert_eq!((calls, polls), (0, 60));
     let (given_back, waiting) = (states(&poked, "AwaitingRetry"), states(&poked, "AwaitingConcurrencySlot"));
     // A run that is given back again and again waits for up to ten minutes.
     assert!(given_back >= 8 && waiting > 30, "{given_back} {waiting}");
@@ -327,6 +327,6 @@ async fn an_automation_that_expects_everything_would_poke_in_a_circle() {
     poked.scene.deployment.world.prefect3(|prefect3| {
         prefect3.automations[0].trigger["triggers"][0]["expect"] = json!(["prefect.flow-run.*"]);
     });
-    let (pokes, polls) = minutes(&poked, 10).await;
-    assert!(pokes > 10 && polls > 20, "the story above would notice nothing: {pokes} pokes, {polls} polls");
+    let (calls, polls) = minutes(&poked, 10).await;
+    assert!(calls > 10 && polls > 20, "the story above would notice nothing: {calls} pokes, {polls} polls");
 }
