@@ -48,8 +48,8 @@ fn base64(text: &str) -> String {
 }
 
 fn token_form(token: &str) -> Value {
-    let encoded: String = token.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    form(&format!("token={encoded}"))
+    let encoded: Vec<String> = token.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    form(&format!("token={}", encoded.concat()))
 }
 
 fn with_cookie(mut event: Value, cookie: &str) -> Value {

@@ -70,8 +70,13 @@ fn of_prefect3(asked: &str, kind: &str, case: &Case) -> bool {
         // Runs wait whose flow or deployment cannot be read. An answer that makes no sense is the agent's trouble as well.
         "flows/filter" | "deployments/filter" => is_success(kind) && kind != "truncated",
         // Told to others, and looked at once more by the next poll; and runs wait whose earlier attempts cannot be read.
-        "logs" | "events" | "labels" | "update_flow_run" => false,
-        "flow_runs/filter end_time" | "flow_runs/filter RUNNING" | "flow_runs/filter id" => false,
+        "logs"
+        | "events"
+        | "labels"
+        | "update_flow_run"
+        | "flow_runs/filter end_time"
+        | "flow_runs/filter RUNNING"
+        | "flow_runs/filter id" => false,
         // Nobody reads the answer to a sign of life.
         "heartbeat" if is_success(kind) => false,
         "flow_runs/filter CANCELLING" if is_refusal(kind) => false,

@@ -184,7 +184,9 @@ async fn runs_of_others_are_left_alone() {
             assert_eq!(scene.deployment.status("two")["tasks"], Value::Null, "nobody else's task is remembered");
         }
     }
-    before.iter().for_each(|before| scene.is_unchanged(before));
+    for before in &before {
+        scene.is_unchanged(before);
+    }
 }
 
 #[tokio::test]
