@@ -51,7 +51,7 @@ def replaced(text, old, new, times):
 def packaged_template(source, architecture):
     """The template for functions that are built already, for one architecture: there is no choice to offer."""
     text = replaced(source, r"^    # The functions share one build: [^\n]*\n", "", 1)
-    text = replaced(text, r"^    Metadata:\n      BuildMethod: [^\n]*\n      BuildProperties:\n(?:        [^\n]*\n)+", "", 4)
+    text = replaced(text, r"^    Metadata:\n      BuildMethod: [^\n]*\n      BuildProperties:\n(?:        [^\n]*\n)+", "", 5)
     text = replaced(text, r"^    CodeUri: \.$", "    CodeUri: lambda.zip", 1)
     text = replaced(text, r"^    Architectures: \[!Ref Architecture\]$", f"    Architectures: [{architecture}]", 1)
     text = replaced(text, r"^          - Architecture\n", "", 1)

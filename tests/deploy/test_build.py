@@ -29,7 +29,7 @@ def build(tmp_path_factory):
 def binaries(directory):
     template = yaml_parse((directory / "template.yaml").read_text())
     functions = [r for r in template["Resources"].values() if r["Type"] == "AWS::Serverless::Function"]
-    assert len(functions) == 4
+    assert len(functions) == 5
     return [directory / function["Properties"]["CodeUri"] / "bootstrap" for function in functions]
 
 

@@ -23,6 +23,7 @@ NOT_HERE = {
     r"aws cloudformation": "an account",
     r"aws iam": "an account",
     r"prefect-serverless-agent check": "a deployed stack; tests/it/command/check.rs",
+    r"prefect-serverless-agent connect": "a deployed stack, whose URL is poked; tests/it/command/connect.rs",
     r"prefect-serverless-agent start": "goes on until it is told to end; tests/it/command/start.rs",
 }
 README = (expansion.ROOT / "README.md").read_text()
