@@ -34,7 +34,7 @@ MANY_AGENTS = 10
 WHOLE_PROCESSOR_MB = 1769
 # Lambda shares a processor out in slices of 20 ms.
 PERIOD_US = 20_000
-COLD, WARM = 3, 5
+COLD, WARM = 7, 15
 GROUPS = Path("/sys/fs/cgroup/cpu")
 
 

@@ -1,7 +1,7 @@
 //! `prefect-serverless-agent costs`: what the runs of a deployment cost, added up from the log of its function `task-events`.
 
 use super::output::{self, Palette};
-use super::setting::{clients, deployed_stack, root_of};
+use super::setting::{clients, deployed_stack, resource_of, root_of};
 use super::{CliError, note, say};
 use crate::aws::AwsError;
 use crate::aws::services::{Logs, QueryRow, QueryState};
@@ -64,10 +64,7 @@ pub(super) async fn costs(
     let root = root_of(args.root.as_deref(), &environment)?;
     let aws = clients(&Source::Parameters(root.clone()), &environment).await?;
     let stack = deployed_stack(&aws, &root).await?;
-    let group = stack.resource(LOG_GROUP).ok_or_else(|| {
-        let message = format!("the stack {} has no log group of task events", stack.name);
-        CliError::new(message, "update the stack: `prefect-serverless-agent bundle`, then `sam deploy`")
-    })?;
+    let group = resource_of(&stack, LOG_GROUP, "log group of task events")?;
     let until = SystemClock.now();
     let since = until.checked_sub(args.since).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     if let Some(kept) = kept_for(&stack).filter(|kept| args.since > *kept) {

@@ -2,7 +2,7 @@
 
 use super::args::RedriveArgs;
 use super::output::{ADVICE_ON_AWS, printable};
-use super::setting::{clients, deployed_stack, root_of};
+use super::setting::{clients, deployed_stack, resource_of, root_of};
 use super::{CliError, say};
 use crate::aws::AwsError;
 use crate::aws::sqs::{Message, Sqs};
@@ -50,10 +50,7 @@ pub(super) async fn redrive(
     let root = root_of(args.root.as_deref(), &environment)?;
     let aws = clients(&Source::Parameters(root.clone()), &environment).await?;
     let stack = deployed_stack(&aws, &root).await?;
-    let queue = stack.resource(QUEUE).ok_or_else(|| {
-        let message = format!("the stack {} has no queue of task events: an earlier version made it", stack.name);
-        CliError::new(message, "update the stack: `prefect-serverless-agent bundle`, then `sam deploy`")
-    })?;
+    let queue = resource_of(&stack, QUEUE, "queue of task events")?;
     let mut all = Vec::new();
     for waiting in WAITING_IN.iter().filter_map(|id| stack.resource(id)) {
         let mut redriven = Redriven { queue: waiting.to_owned(), ..Redriven::default() };

@@ -157,6 +157,14 @@ pub(super) async fn deployed_stack(aws: &AwsClients, root: &Root) -> Result<Stac
     }
 }
 
+/// What `CloudFormation` calls a resource of the stack. `what`: what it is, for whoever has a stack of an earlier version.
+pub(super) fn resource_of<'a>(stack: &'a Stack, logical_id: &str, what: &str) -> Result<&'a str, CliError> {
+    stack.resource(logical_id).ok_or_else(|| {
+        let message = format!("the stack {} has no {what}: an earlier version made it", stack.name);
+        CliError::new(message, "update the stack: `prefect-serverless-agent bundle`, then `sam deploy`")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -83,7 +83,7 @@ impl<C: Clock + Clone> HealthFunction<C> {
     async fn page(&self, request: &HealthRequest) -> HealthAnswer {
         let viewer = self.viewer(request).await;
         if viewer == Viewer::Stranger {
-            return HealthAnswer::document(200, html::form(self.asked().await, &self.root.page_token()));
+            return HealthAnswer::document(200, html::form(self.asked().await));
         }
         match self.facts().await {
             Ok(facts) => {
@@ -100,7 +100,7 @@ impl<C: Clock + Clone> HealthFunction<C> {
 
     /// What the form was sent with.
     async fn form(&self, request: &HealthRequest) -> HealthAnswer {
-        let again = |asked| HealthAnswer::document(403, html::form(asked, &self.root.page_token()));
+        let again = |asked| HealthAnswer::document(403, html::form(asked));
         let shown = match Sent::read(&request.body) {
             Sent::Token(token) => token,
             Sent::SignOut => return HealthAnswer::to_page(access::no_cookie()),

@@ -73,11 +73,14 @@ pub enum Asked {
     Unknown,
 }
 
-/// The form. `parameter`: the name of the token's.
-pub fn form(asked: Asked, parameter: &str) -> String {
+/// What the form calls the token's parameter: strangers are not told the deployment's root.
+const PARAMETER: &str = "{root}/secrets/page-token";
+
+/// The form.
+pub fn form(asked: Asked) -> String {
     let make = html! {
-        p.hint { "Make one, with access to the AWS account; it counts within ten seconds:" }
-        pre { code { "aws ssm put-parameter --overwrite --type SecureString --name " (parameter) " --value \"$(openssl rand -hex 32)\"" } }
+        p.hint { "Make one, with access to the AWS account; it counts within ten seconds ({root} is the stack’s ParameterRoot):" }
+        pre { code { "aws ssm put-parameter --overwrite --type SecureString --name " (PARAMETER) " --value \"$(openssl rand -hex 32)\"" } }
     };
     let content = html! {
         header { h1 { "The agents’ page" } }
@@ -100,7 +103,7 @@ pub fn form(asked: Asked, parameter: &str) -> String {
                         input type="password" id="token" name="token" autocomplete="current-password" required autofocus;
                         button { "Show the page" }
                     }
-                    p.hint { "The token is the SecureString " code { (parameter) } " in Parameter Store. It lets you read this page for twelve hours, and do nothing else." }
+                    p.hint { "The token is the SecureString " code { (PARAMETER) } " in Parameter Store. It lets you read this page for twelve hours, and do nothing else." }
                 } @else { (make) }
             }
         }

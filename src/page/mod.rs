@@ -324,7 +324,7 @@ fn sentences((root, name): (&str, &str), health: &AgentHealth, facts: &AgentFact
                 (None, None) => "It has never polled.".to_owned(),
             };
             let silent = facts.configuration.zip(health.last_poll).is_none_or(|(configuration, last)| {
-                !crate::health::status::is_recent(Some(last), configuration.poll_interval, now)
+                !crate::health::status::is_recent(Some(last), configuration.patience(), now)
             });
             let why = match health.error {
                 Some(kind) => meaning(kind).to_owned(),

@@ -119,8 +119,8 @@ fn documents_are_as_they_were() {
         format!("{head}<style>…{}", rest.split_once("</style>").unwrap().1).replace("><", ">\n<")
     };
     insta::assert_snapshot!("page", without_style(html::page(&page(&deployment()), around)));
-    insta::assert_snapshot!("form", without_style(html::form(Asked::Wrong, "/r/secrets/page-token")));
-    insta::assert_snapshot!("form_without_token", without_style(html::form(Asked::NoToken, "/r/secrets/page-token")));
+    insta::assert_snapshot!("form", without_style(html::form(Asked::Wrong)));
+    insta::assert_snapshot!("form_without_token", without_style(html::form(Asked::NoToken)));
     insta::assert_snapshot!(
         "nothing_configured",
         without_style(html::page(&page(&BTreeMap::new()), Around::default()))
@@ -131,15 +131,12 @@ fn documents_are_as_they_were() {
 fn what_people_and_answers_write_stays_text() {
     let shown = html::page(&page(&deployment()), Around::default());
     assert!(shown.contains("&lt;flows&gt;") && !shown.contains("<flows>"));
-    let odd = html::form(Asked::First, "<script>alert(1)</script>");
-    assert!(!odd.contains("<script"), "{odd}");
 }
 
 #[test]
 fn nothing_is_loaded_and_nothing_runs() {
     let around = Around { refreshes: true, sign_out: true };
-    let documents =
-        [html::page(&page(&deployment()), around), html::form(Asked::First, "/r/secrets/page-token"), html::trouble()];
+    let documents = [html::page(&page(&deployment()), around), html::form(Asked::First), html::trouble()];
     for document in documents {
         for never in ["<script", "<img", "<iframe", "@import", "url(", "src=", " style=", "javascript:", " on"] {
             // The words of people may have " on": only tags are looked at.

@@ -142,10 +142,8 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
 
     /// One poll iteration for the selected agents, side by side.
     pub async fn poll(&self, selection: &Selection, invocation: &Invocation) -> Result<Report, PollError> {
-        let loaded_before = self.warm.lock().await.loaded_at;
         let selected = self.before(invocation.end_of_polls(), self.selected(selection, false)).await;
         let slots = selected.unwrap_or_else(|| Err(PollError::Deadline(self.name().to_owned())))?;
-        let has_read = loaded_before.is_none() || self.warm.lock().await.loaded_at != loaded_before;
         let has_statuses = matches!(self.source, Source::Parameters(_)) && self.dry_run.is_none();
         let polls = slots.into_iter().map(|(name, slot)| async move {
             // Whatever one agent's poll ends in, the others go on.
@@ -160,10 +158,10 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             (name, report.without(&self.redaction))
         });
         let polls = pin!(join_all(polls));
-        // The statuses go where nothing was read from for a while: its connection is opened while Prefect is asked, and
-        // nobody waits for it. A fourth of an idle poll's time.
+        // The statuses go where a warm process has read nothing for a while: its connection is opened while Prefect is
+        // asked, and nobody waits for it.
         let opened = pin!(async {
-            if has_statuses && !has_read {
+            if has_statuses {
                 self.aws.open_parameter_store().await;
             }
         });

@@ -112,7 +112,7 @@ fn sort(
                     continue;
                 };
                 sorted.missing.push((id, since));
-                if now.unix_timestamp() - since >= seconds(APART) {
+                if now.unix_timestamp().saturating_sub(since) >= seconds(APART) {
                     let event = TaskEvent::of_forgotten(&task.arn, &task.cluster, &started_by);
                     sorted.dead.push(DeadTask { flow_run_id, event });
                 }

@@ -122,7 +122,7 @@ impl Prefect3 {
                 Step::Keep(_) => {}
             }
             for id in &plan.duplicates {
-                self.gone(self.written(&requests::delete_automation(id)).await.map(drop))?;
+                gone(self.written(&requests::delete_automation(id)).await.map(drop))?;
             }
         }
         Ok(Connected { name, block, automation, duplicates: plan.duplicates.len() })
@@ -173,10 +173,10 @@ impl Prefect3 {
         let SeenConnection { name, block, automations } = self.poke_connection().await?;
         if !dry_run {
             for (id, _) in ours(&automations, &name) {
-                self.gone(self.written(&requests::delete_automation(id)).await.map(drop))?;
+                gone(self.written(&requests::delete_automation(id)).await.map(drop))?;
             }
             if let Some((id, _)) = &block {
-                self.gone(self.written(&requests::delete_block(id)).await.map(drop))?;
+                gone(self.written(&requests::delete_block(id)).await.map(drop))?;
             }
         }
         Ok(Disconnected { name, automations: automations.len(), block: block.is_some() })
@@ -228,13 +228,12 @@ impl Prefect3 {
             crate::transport::without_userinfo(&self.config.api)
         ))
     }
+}
 
-    /// What is not there need not be deleted.
-    #[allow(clippy::unused_self, reason = "it stands beside its callers")]
-    fn gone(&self, deleted: Result<(), ApiError>) -> Result<(), ApiError> {
-        match deleted {
-            Err(error) if is_missing(&error) && !is_no_route(&error) => Ok(()),
-            other => other,
-        }
+/// What is not there need not be deleted.
+fn gone(deleted: Result<(), ApiError>) -> Result<(), ApiError> {
+    match deleted {
+        Err(error) if is_missing(&error) && !is_no_route(&error) => Ok(()),
+        other => other,
     }
 }

@@ -127,11 +127,11 @@ async fn without_a_token_the_form_says_how_to_make_one() {
         for event in [request("GET", "/"), token_form("fifteen-letters"), token_form("")] {
             let answer = ask(&function, event.clone()).await;
             let body = answer["body"].as_str().unwrap();
-            let name = format!("--type SecureString --name {ROOT}/secrets/page-token");
+            let name = "--type SecureString --name {root}/secrets/page-token";
             if event["body"] == token_form("")["body"] {
                 assert_eq!(answer["statusCode"], 403);
             } else {
-                assert!(body.contains(&name) && !body.contains("type=\"password\""), "{short:?}: {body}");
+                assert!(body.contains(name) && !body.contains("type=\"password\""), "{short:?}: {body}");
             }
         }
     }
