@@ -21,7 +21,8 @@ struct Throttling {
 
 impl Exchange for Throttling {
     fn exchange(&self, request: Request) -> BoxFuture<'_, Result<Answer, SendError>> {
-        let body: Value = serde_json::from_slice(&request.body.unwrap()).unwrap();
+        let Some(body) = request.body else { return Box::pin(async { Ok(opened()) }) };
+        let body: Value = serde_json::from_slice(&body).unwrap();
         let (status, answer) = match request.headers["x-amz-target"].to_str().unwrap() {
             "AmazonSSM.GetParametersByPath" if body["Path"] == "/r/config" => {
                 let parameter = json!({"Name": "/r/config/etl", "Type": "String", "Value": "prefect: 9", "Version": 1});
@@ -38,6 +39,11 @@ impl Exchange for Throttling {
         let body = answer.to_string().into();
         Box::pin(async move { Ok(Answer { status, headers: http::HeaderMap::new(), body }) })
     }
+}
+
+/// To the request without a body, which a warm poll sends only to open the connection.
+fn opened() -> Answer {
+    Answer { status: 404, headers: http::HeaderMap::new(), body: Default::default() }
 }
 
 #[tokio::test(start_paused = true)]
