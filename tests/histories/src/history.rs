@@ -45,12 +45,9 @@ impl Script {
         nature::script(seed)
     }
 
-    /// The same in a world in which a tenth of all events of tasks never arrives.
-    #[must_use]
-    pub fn lossy(mut self) -> Self {
-        let post = &mut self.nature.setting.post;
-        (post.silent, post.lost) = (false, 100);
-        self
+    /// The history of this seed in a world in which a tenth of all events of tasks never arrives.
+    pub fn lossy(seed: u64) -> Self {
+        nature::lossy(seed)
     }
 
     /// Plays it. `told`: with its story.

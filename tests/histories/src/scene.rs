@@ -229,7 +229,7 @@ fn setting(generation: Generation) -> Setting {
         limit: None,
         ecs: Options::default(),
         lag: 0,
-        fates: Fates { harm: 0, retries: false },
+        fates: Fates { harm: 0, retries: false, within: false },
         post: Post { silent: true, lost: 0, repeated: 0, late: 0 },
         config: Config::default(),
         lazarus: false,

@@ -53,6 +53,8 @@ pub struct Fates {
     pub harm: u64,
     /// Flows have tasks that are retried later (Prefect 1).
     pub retries: bool,
+    /// Most of the harm comes while the flow runs.
+    pub within: bool,
 }
 
 impl Fates {
@@ -62,7 +64,8 @@ impl Fates {
         let starts_after = rng.between(35, 120);
         let takes = rng.between(5, 400);
         let then = if rng.chance(self.harm) {
-            match rng.below(if self.retries { 7 } else { 6 }) {
+            let kind = if self.within && rng.chance(700) { 2 } else { rng.below(if self.retries { 7 } else { 6 }) };
+            match kind {
                 0 => Then::Fails,
                 1 => Then::DiesBefore,
                 2 => Then::DiesWithin,

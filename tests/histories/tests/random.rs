@@ -25,7 +25,7 @@ const LOSSY: u64 = 1_000;
 fn what_no_event_tells_polls_find() {
     let (mut dead, mut unheard) = (0, 0);
     for seed in 0..LOSSY {
-        let outcome = Script::of(seed).lossy().play(false);
+        let outcome = Script::lossy(seed).play(false);
         dead += outcome.tally.of(Count::Dead);
         unheard += outcome.tally.of(Count::Unheard);
         assert_eq!(outcome.violations, [""; 0], "seed {seed}: `soak --lossy --seed {seed}` tells the story");

@@ -43,8 +43,7 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
 impl Args {
     /// The history of this seed.
     fn script(&self, seed: u64) -> Script {
-        let script = Script::of(seed);
-        if self.lossy { script.lossy() } else { script }
+        if self.lossy { Script::lossy(seed) } else { Script::of(seed) }
     }
 
     /// The seeds that are played.
