@@ -43,7 +43,7 @@ impl Exchange for Throttling {
 
 /// To the request without a body, which a warm poll sends only to open the connection.
 fn opened() -> Answer {
-    Answer { status: 404, headers: http::HeaderMap::new(), body: Default::default() }
+    Answer { status: 404, headers: http::HeaderMap::new(), body: bytes::Bytes::new() }
 }
 
 #[tokio::test(start_paused = true)]
