@@ -6,7 +6,7 @@ use super::iteration::is_refusal;
 use super::report::{ReportBuilder, RunOutcome};
 use crate::clock::{Clock, in_turn};
 use crate::config::AgentConfig;
-use crate::model::{ClaimedBy, Generation, Phase};
+use crate::model::{ClaimedBy, Phase};
 use crate::orchestrator::{RunningPage, RunningRun, TaskWatch, Watched};
 use crate::panics::lock;
 use crate::platform::ecs::listing::listed_tasks;
@@ -297,13 +297,8 @@ impl<O: TaskWatch, P: Platform, C: Clock> LostTasks<'_, O, P, C> {
         let DeadTask { flow_run_id, event } = dead;
         let Some(aws) = platform.task_clients(event.region.clone()).await else { return false };
         let (agent, task_arn) = (self.config.agent.as_str(), event.task_arn.as_str());
-        let rules = DecisionRules {
-            generation: Generation::TwoOrThree,
-            max_launch_attempts: self.config.max_launch_attempts,
-            // Its flow has run, and could tell by itself what there was to tell.
-            forward_log_lines: 0,
-            prefect_version: "",
-        };
+        // Its flow has run, and could tell by itself what there was to tell.
+        let rules = DecisionRules { forward_log_lines: 0, ..DecisionRules::of(self.config) };
         let performer = Performer { orchestrator, ecs: &aws.ecs, logs: &aws.logs, clock, end, agent, rules };
         let (agents, launched) = (vec![agent.to_owned()], LaunchedBy::Here);
         let owner = Owner { flow_run_id: flow_run_id.clone(), agents, launched };

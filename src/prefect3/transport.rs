@@ -15,7 +15,9 @@ use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -24,6 +26,9 @@ use tokio::time::Instant;
 /// Requests of one agent that are on their way at once. A server on `SQLite` gets nothing done faster with more; an idle
 /// poll has five.
 const IN_FLIGHT: usize = 6;
+
+/// Bytes of a flow run's parameters that are held at most.
+const MAX_PARAMETERS: usize = 8 * 1024;
 
 const API_VERSION_HEADER: &str = "x-prefect-api-version";
 /// The version that all servers of Prefect 2 and 3 speak.
@@ -267,9 +272,12 @@ impl JsonAnswer {
         serde_json::from_slice(&self.body).map_err(|error| self.odd(&not_json(&self.body, &error)))
     }
 
-    /// The body as a JSON list.
+    /// The body as a JSON list, its rows without what is long and needed by nobody (see [`row`]).
     pub(super) fn list(&self) -> Result<Vec<Value>, ApiError> {
-        shape::list(self.json()?).map_err(|why| self.odd(&why))
+        let rows: serde_json::Result<Vec<&RawValue>> = serde_json::from_slice(&self.body);
+        let rows = rows.and_then(|rows| rows.into_iter().map(row).collect());
+        // What cannot be read so is read as a whole: that says best what is wrong.
+        rows.or_else(|_| shape::list(self.json()?).map_err(|why| self.odd(&why)))
     }
 
     /// The body as a JSON object.
@@ -289,6 +297,23 @@ impl JsonAnswer {
     pub(super) fn odd(&self, why: &str) -> ApiError {
         ApiError::Malformed(format!("{}: {why}", self.asked))
     }
+}
+
+/// A row of a list. As JSON values a flow run's parameters take a dozen times the memory of their text, and may have 512 kB:
+/// longer ones than [`MAX_PARAMETERS`] are left out. Only a run's name can refer to them.
+fn row(text: &RawValue) -> serde_json::Result<Value> {
+    let text = text.get();
+    if text.len() <= MAX_PARAMETERS || !text.starts_with('{') {
+        return serde_json::from_str(text);
+    }
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+    let fields = fields.into_iter().filter(|(name, value)| name != "parameters" || value.get().len() <= MAX_PARAMETERS);
+    let fields = fields.map(|(name, value)| {
+        // In a queue's rows the run is a field.
+        let value = if name == "flow_run" { row(value)? } else { serde_json::from_str(value.get())? };
+        Ok((name, value))
+    });
+    fields.collect::<serde_json::Result<Map<_, _>>>().map(Value::Object)
 }
 
 /// Reads an HTTP answer. `again`: what its headers say of when to come again.

@@ -7,6 +7,7 @@
 use super::event::TaskEvent;
 use super::observer::replicated;
 use super::task_owner::{LaunchedBy, Owner, Tags};
+use crate::config::AgentConfig;
 use crate::model::{ClaimedBy, Generation, Phase, Run};
 use crate::orchestrator::LogLevel;
 use crate::platform::outcome::{AfterLaunch, give_back_delay};
@@ -113,6 +114,18 @@ pub struct DecisionRules<'a> {
     pub forward_log_lines: u32,
     /// Version of Prefect that events of the worker carry, e.g. `3.8.8`.
     pub prefect_version: &'a str,
+}
+
+impl DecisionRules<'_> {
+    /// The rules of an agent that posts no events of a worker.
+    pub fn of(config: &AgentConfig) -> Self {
+        Self {
+            generation: config.generation.generation(),
+            max_launch_attempts: config.max_launch_attempts,
+            forward_log_lines: config.forward_log_lines,
+            prefect_version: "",
+        }
+    }
 }
 
 /// Whether the run matters for what is decided about this event.

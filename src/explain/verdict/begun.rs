@@ -162,13 +162,7 @@ impl About<'_> {
             task_version: None,
             look: Look::Second,
         };
-        let rules = DecisionRules {
-            generation: agent.generation(),
-            max_launch_attempts: agent.config.max_launch_attempts,
-            forward_log_lines: agent.config.forward_log_lines,
-            prefect_version: "",
-        };
-        let decision = decision::decide(&task.task, &owner, &seen, &rules);
+        let decision = decision::decide(&task.task, &owner, &seen, &DecisionRules::of(&agent.config));
         let dead = match agent.generation() {
             Generation::One => "Failed",
             Generation::TwoOrThree => "Crashed",

@@ -253,3 +253,25 @@ async fn an_api_out_of_reach_shows_no_password() {
     let text = format!("{error} {error:?}");
     assert!(matches!(error, ApiError::Unreachable { .. }) && !text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn long_parameters_of_a_run_take_no_memory_and_everything_else_is_held() {
+    let list = |body: &Value| JsonAnswer { asked: "POST /x".into(), body: body.to_string().into() }.list().unwrap();
+    let run = |length: usize| {
+        json!({"id": "r", "parameters": {"rows": "x".repeat(length)}, "job_variables": {"command": "y".repeat(20_000)},
+               "state": {"type": "SCHEDULED"}})
+    };
+    let without = |mut row: Value| {
+        row.as_object_mut().unwrap().shift_remove("parameters");
+        row
+    };
+    let many = json!([run(10), run(9_000), {"work_queue_id": "q", "flow_run": run(9_000)}, 7]);
+    assert_eq!(
+        list(&many),
+        [run(10), without(run(9_000)), json!({"work_queue_id": "q", "flow_run": without(run(9_000))}), json!(7)]
+    );
+    let odd = JsonAnswer { asked: "POST /x".into(), body: Bytes::from_static(b"{\"detail\": \"no\"}") };
+    assert!(odd.list().unwrap_err().to_string().contains("POST /x: a list was expected"), "{:?}", odd.list());
+    let cut = JsonAnswer { asked: "POST /x".into(), body: Bytes::from_static(b"[{\"id\": 1}, {\"id\"") };
+    assert!(cut.list().unwrap_err().to_string().contains("POST /x: broken JSON"), "{:?}", cut.list());
+}
