@@ -213,7 +213,7 @@ impl AwsClients {
         let sdk = sdk.credentials_provider(credentials).build();
         AgentAws {
             region: signed.region.clone(),
-            ecs: Ecs::new(ecs_client(&sdk, &signed.endpoints)),
+            ecs: ecs(sdk, &signed.endpoints),
             ec2: Ec2::new(signed.clone()),
             logs: Logs::new(signed.clone()),
             signed,
@@ -297,12 +297,15 @@ fn ssm_client(sdk: &SdkConfig, endpoints: &Endpoints) -> aws_sdk_ssm::Client {
     aws_sdk_ssm::Client::from_conf(config.build())
 }
 
-fn ecs_client(sdk: &SdkConfig, endpoints: &Endpoints) -> aws_sdk_ecs::Client {
-    let mut config = aws_sdk_ecs::config::Builder::from(sdk);
-    if let Some(url) = endpoints.overridden(Service::Ecs) {
-        config = config.endpoint_url(url).use_fips(false).use_dual_stack(false);
-    }
-    aws_sdk_ecs::Client::from_conf(config.build())
+fn ecs(sdk: SdkConfig, endpoints: &Endpoints) -> Ecs {
+    let overridden = endpoints.overridden(Service::Ecs).map(str::to_owned);
+    Ecs::new(move || {
+        let mut config = aws_sdk_ecs::config::Builder::from(&sdk);
+        if let Some(url) = overridden {
+            config = config.endpoint_url(url).use_fips(false).use_dual_stack(false);
+        }
+        aws_sdk_ecs::Client::from_conf(config.build())
+    })
 }
 
 // Clients for an account that a run's own credentials lead to.

@@ -2,9 +2,11 @@
 
 use super::AwsError;
 use super::answers::Wire;
+use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 use time::OffsetDateTime;
 
 #[cfg(test)]
@@ -13,7 +15,7 @@ mod tests;
 /// A client for one region and one set of credentials.
 #[derive(Debug, Clone)]
 pub struct Ecs {
-    client: aws_sdk_ecs::Client,
+    client: Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>,
 }
 
 /// What `RunTask` said.
@@ -97,9 +99,9 @@ macro_rules! exchange {
 }
 
 impl Ecs {
-    /// Wraps an SDK client.
-    pub fn new(client: aws_sdk_ecs::Client) -> Self {
-        Self { client }
+    /// Wraps an SDK client, which is made when it is needed: most polls find nothing to launch.
+    pub fn new(client: impl FnOnce() -> Client + Send + 'static) -> Self {
+        Self { client: Arc::new(LazyLock::new(Box::new(client))) }
     }
 
     /// `RunTask` with exactly this body. Sent once, never repeated here: whatever comes back speaks for the whole

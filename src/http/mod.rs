@@ -8,12 +8,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use reqwest::redirect::{Attempt, Policy};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+mod tls;
+
+pub(crate) use tls::tls;
 
 #[cfg(test)]
 mod tests;
@@ -234,32 +236,6 @@ impl Exchange for Network {
             Ok(Answer { status, headers, body: body.freeze() })
         })
     }
-}
-
-/// Public roots, the private ones, no client certificate.
-pub(crate) fn tls(ca_pem: Option<&str>) -> Result<rustls::ClientConfig, ClientError> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    for certificate in private_roots(ca_pem)? {
-        roots.add(certificate).map_err(|error| ClientError::CaBundle(error.to_string()))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ClientError::Setup(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// The certificates of a PEM text; a text without any is an error, because it would silently trust nobody new.
-fn private_roots(ca_pem: Option<&str>) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-    let Some(pem) = ca_pem else { return Ok(Vec::new()) };
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| ClientError::CaBundle(format!("no PEM text: {error}")))?;
-    if certificates.is_empty() {
-        return Err(ClientError::CaBundle("the PEM text holds no certificate".into()));
-    }
-    Ok(certificates)
 }
 
 /// Follows a redirect only when it keeps method and body (307, 308) and stays with the same scheme, host and port:

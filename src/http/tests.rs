@@ -2,7 +2,8 @@
 use super::*;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;

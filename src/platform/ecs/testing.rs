@@ -195,7 +195,7 @@ impl FakeAws {
             .http_client(http.clone())
             .retry_config(RetryConfig::disabled());
         let signed = Signed::new(region, Endpoints::everywhere(url), http, Cached::new(credentials));
-        (Ecs::new(aws_sdk_ecs::Client::from_conf(config.build())), Ec2::new(signed))
+        (Ecs::new(move || aws_sdk_ecs::Client::from_conf(config.build())), Ec2::new(signed))
     }
 
     async fn called(&self, name: &str) {
