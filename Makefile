@@ -43,6 +43,10 @@ page: tools-browser ## the page in Debian's Chromium, as a person comes to it: w
 bench: release ## the speed budget, side by side with the Python agents (ten minutes)
 	scripts/bench.sh
 
+.PHONY: cold-start
+cold-start: ## where the processor time of a cold start goes, in instructions (needs Valgrind; ten minutes)
+	scripts/cold-start.sh
+
 .PHONY: lint
 lint: ## formatting and clippy, warnings are errors
 	cargo fmt --all --check

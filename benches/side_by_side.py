@@ -285,7 +285,8 @@ def measure_size(_, table):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(LAMBDA, "bootstrap")
-    table.at_most("deployment zip", None, len(packed.getvalue()) / 1e6, 4.5, "MB")
+    # 0.7 MB of it are for unwinding: one agent's panic is no other's.
+    table.at_most("deployment zip", None, len(packed.getvalue()) / 1e6, 5.2, "MB")
 
 
 def measure_prefect3(world, table):

@@ -197,7 +197,7 @@ impl Http {
     pub fn network(options: Options, ca_pem: Option<&str>) -> Result<Self, ClientError> {
         let redirects = if options.follows_redirects { Policy::custom(redirect) } else { Policy::none() };
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(ca_pem)?)
+            .tls_backend_preconfigured(tls::shared(ca_pem)?)
             .connect_timeout(options.connect)
             .pool_idle_timeout(options.idle)
             .tcp_nodelay(true)

@@ -8,14 +8,35 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 /// Seconds for which a chain counts as verified: as long as it takes to open the connections of one poll.
 const VERIFIED_SECONDS: u64 = 60;
 /// Servers whose chains are remembered.
 const MAX_SERVERS: usize = 16;
+/// Sets of roots that are remembered: the agents' private authorities.
+const MAX_ROOTS: usize = 16;
 
-/// Public roots, the private ones, no client certificate.
+/// What clients with the same roots share, by the private ones: chains that were verified, and sessions to resume. Ten agents
+/// that speak to one Prefect open fifty connections at once.
+static SHARED: LazyLock<Mutex<HashMap<Option<String>, ClientConfig>>> = LazyLock::new(Mutex::default);
+
+/// The same as [`tls`], shared by all that have the same roots.
+pub(super) fn shared(ca_pem: Option<&str>) -> Result<ClientConfig, ClientError> {
+    let mut shared = lock(&SHARED);
+    let roots = ca_pem.map(str::to_owned);
+    if let Some(known) = shared.get(&roots) {
+        return Ok(known.clone());
+    }
+    let made = tls(ca_pem)?;
+    if shared.len() >= MAX_ROOTS {
+        shared.clear();
+    }
+    shared.insert(roots, made.clone());
+    Ok(made)
+}
+
+/// Public roots, the private ones, no client certificate. Nothing is known of any server yet.
 pub(crate) fn tls(ca_pem: Option<&str>) -> Result<ClientConfig, ClientError> {
     let mut roots = RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
