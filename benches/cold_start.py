@@ -1,5 +1,5 @@
-"""What a cold start computes, in instructions of a processor (Valgrind's callgrind): the same number whatever else the machine
-does. One agent of Prefect 3, nothing due, TLS with chains of three certificates. Arguments: the binary, with its symbols.
+"""What a cold start computes, in instructions of a processor (Valgrind's callgrind), which do not depend on how
+fast the machine is; how many connections are opened side by side varies a little. One agent of Prefect 3, nothing due, TLS with chains of three certificates. Arguments: the binary, with its symbols.
 """
 
 import re

@@ -275,7 +275,7 @@ impl JsonAnswer {
     /// The body as a JSON list, its rows without what is long and needed by nobody (see [`row`]).
     pub(super) fn list(&self) -> Result<Vec<Value>, ApiError> {
         let rows: serde_json::Result<Vec<&RawValue>> = serde_json::from_slice(&self.body);
-        let rows = rows.and_then(|rows| rows.into_iter().map(row).collect());
+        let rows = rows.and_then(|rows| rows.into_iter().map(|text| row(text, true)).collect());
         // What cannot be read so is read as a whole: that says best what is wrong.
         rows.or_else(|_| shape::list(self.json()?).map_err(|why| self.odd(&why)))
     }
@@ -300,8 +300,9 @@ impl JsonAnswer {
 }
 
 /// A row of a list. As JSON values a flow run's parameters take a dozen times the memory of their text, and may have 512 kB:
-/// longer ones than [`MAX_PARAMETERS`] are left out. Only a run's name can refer to them.
-fn row(text: &RawValue) -> serde_json::Result<Value> {
+/// longer ones than [`MAX_PARAMETERS`] are left out. Only a run's name can refer to them. `is_outer`: the run may be a field of
+/// it, as in a queue's rows; not deeper, however deep an answer is.
+fn row(text: &RawValue, is_outer: bool) -> serde_json::Result<Value> {
     let text = text.get();
     if text.len() <= MAX_PARAMETERS || !text.starts_with('{') {
         return serde_json::from_str(text);
@@ -309,8 +310,8 @@ fn row(text: &RawValue) -> serde_json::Result<Value> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
     let fields = fields.into_iter().filter(|(name, value)| name != "parameters" || value.get().len() <= MAX_PARAMETERS);
     let fields = fields.map(|(name, value)| {
-        // In a queue's rows the run is a field.
-        let value = if name == "flow_run" { row(value)? } else { serde_json::from_str(value.get())? };
+        let is_run = is_outer && name == "flow_run";
+        let value = if is_run { row(value, false)? } else { serde_json::from_str(value.get())? };
         Ok((name, value))
     });
     fields.collect::<serde_json::Result<Map<_, _>>>().map(Value::Object)

@@ -274,4 +274,7 @@ fn long_parameters_of_a_run_take_no_memory_and_everything_else_is_held() {
     assert!(odd.list().unwrap_err().to_string().contains("POST /x: a list was expected"), "{:?}", odd.list());
     let cut = JsonAnswer { asked: "POST /x".into(), body: Bytes::from_static(b"[{\"id\": 1}, {\"id\"") };
     assert!(cut.list().unwrap_err().to_string().contains("POST /x: broken JSON"), "{:?}", cut.list());
+    let deep = format!("[{}1{}]", "{\"flow_run\":".repeat(100_000), "}".repeat(100_000));
+    let deep = JsonAnswer { asked: "POST /x".into(), body: deep.into() };
+    assert!(deep.list().unwrap_err().to_string().contains("recursion limit"), "{:?}", deep.list());
 }

@@ -31,7 +31,7 @@ fn what_no_event_tells_polls_find() {
         assert_eq!(outcome.violations, [""; 0], "seed {seed}: `soak --lossy --seed {seed}` tells the story");
     }
     println!("{LOSSY} histories, {dead} runs whose task died, {unheard} of them without an event");
-    assert!(unheard > 0 && dead > unheard, "{unheard} of {dead}: the histories are empty");
+    assert!(unheard * 20 > dead && dead > unheard, "{unheard} of {dead}: the histories are empty");
 }
 
 /// Seeds that broke a promise once, or in which the audit took for broken what nobody could have known.
