@@ -106,9 +106,9 @@ conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-2.10 
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 
 .PHONY: soak
-soak: ## a million random histories in virtual time, and pollers side by side in many more orders (HISTORIES=n SHARD=k/n)
+soak: ## a million random histories in virtual time, and pollers side by side in many more orders (HISTORIES=n SHARD=k/n LOSSY=1)
 	cargo test --locked --profile soak -p histories -- --ignored
-	cargo run --locked --profile soak -p histories --bin soak -- --histories $(or $(HISTORIES),1000000) $(if $(SHARD),--shard $(SHARD))
+	cargo run --locked --profile soak -p histories --bin soak -- --histories $(or $(HISTORIES),1000000) $(if $(SHARD),--shard $(SHARD)) $(if $(LOSSY),--lossy)
 
 .PHONY: kills
 kills: tools-moto tools-prefect-3.9 ## kill -9 at random moments, 500 rounds each: Prefect 1 and a real Prefect 3 server (KILLS=n)

@@ -38,6 +38,7 @@ codes! {
     SCHEDULE_MISSING = "PSA111" Configuration Failure "The schedule is gone";
     SCHEDULE_DISABLED = "PSA112" Configuration Failure "The schedule is disabled";
     INTERVAL_DIFFERS = "PSA113" Configuration Warning "The interval of polls is not that of the schedule";
+    SILENCE_IMPATIENT = "PSA114" Configuration Warning "The alarm of silence is impatient";
     CONFIGURATION_UNKNOWN = "PSA199" Configuration Unknown "Something of the configuration could not be asked";
 
     NAME_UNKNOWN = "PSA201" Prefect Failure "The name of the Prefect API is not known";
