@@ -155,27 +155,28 @@ async fn tried(setting: PokeSetting<'_>, base: &str, agent: &str, token: &Secret
     let followed = match (&trial, known) {
         // Of an agent that polls no more there is nothing to wait for.
         (Trial::Answered, Ok(known)) if !known.as_ref().is_some_and(|known| known.stopped) => {
-            let last_poll = known.and_then(|known| known.last_poll);
-            poll_follows(ssm, setting.root, agent, last_poll, setting.end).await
+            let last_poked = known.and_then(|known| known.last_poked);
+            poll_follows(ssm, setting.root, agent, last_poked, setting.end).await
         }
         _ => None,
     };
     Some(Tried { url, trial, followed })
 }
 
-/// Whether a poll ends that is another than the last one, and within which time; `None`: it could not be asked.
+/// Whether a poll ends that a poke has asked for, another than the last such one, and within which time; `None`: it could
+/// not be asked. The schedule's polls say nothing.
 async fn poll_follows(
     ssm: &Ssm,
     root: &Root,
     agent: &str,
-    last_poll: Option<OffsetDateTime>,
+    last_poked: Option<OffsetDateTime>,
     end: Instant,
 ) -> Option<(bool, Duration)> {
     let began = Instant::now();
     let patience = FOLLOWS_WITHIN.min(end.saturating_duration_since(began).saturating_sub(LAST_WORDS));
     loop {
         let seen = status::read(ssm, root.as_str(), agent).await.ok()?;
-        if seen.is_some_and(|seen| seen.last_poll > last_poll) {
+        if seen.is_some_and(|seen| seen.last_poked > last_poked) {
             return Some((true, began.elapsed()));
         }
         if began.elapsed() + LOOK > patience {

@@ -3,9 +3,9 @@
 use super::codes::{
     CONCURRENCY_SMALL, LAUNCH_RATE_HIGH, PUBLIC_URL_OPEN, QUOTAS_UNKNOWN, VCPU_QUOTA_SMALL, VCPU_QUOTA_USED,
 };
-use super::configuration::polled;
+use super::configuration::{again, polled};
 use super::ecs::who;
-use super::stack::Stack;
+use super::stack::{POKE_FUNCTION, Stack};
 use super::wishes::Wishes;
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
@@ -38,8 +38,28 @@ pub struct ObservedQuotas {
     pub vcpus: BTreeMap<(String, bool), Result<VcpuQuota, AwsError>>,
     /// Concurrent invocations that no function has reserved; `None` = no stack is looked at.
     pub unreserved: Option<Result<u64, AwsError>>,
-    /// What the health function has reserved for itself, if its URL is public.
-    pub health: Option<Result<Option<u64>, AwsError>>,
+    /// What the functions with public URLs have reserved for themselves.
+    pub public: Vec<(PublicFunction, Result<Option<u64>, AwsError>)>,
+}
+
+/// A function whose URL everybody reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicFunction {
+    /// Its name.
+    pub name: String,
+    /// The stack's parameters that keep the world from using it up, any of them.
+    pub mend: &'static str,
+}
+
+impl PublicFunction {
+    /// Those of a stack.
+    fn all(stack: &Stack) -> Vec<Self> {
+        let health = stack.resource("HealthFunction").filter(|_| is_public(stack));
+        let poke = stack.resource(POKE_FUNCTION);
+        let named = |name: Option<&str>, mend| name.map(|name| Self { name: name.to_owned(), mend });
+        let health = named(health, "HealthReservedConcurrency=5, or HealthAuthType=AWS_IAM");
+        health.into_iter().chain(named(poke, "PokeReservedConcurrency=2, or PokeUrl=DISABLED")).collect()
+    }
 }
 
 /// How many processors may run at once.
@@ -65,17 +85,20 @@ pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes, now:
         let answer = reads.rest(Service::Lambda, &["2016-08-19", "account-settings"]).await;
         Some(answer.and_then(|answer| number(&answer, &["AccountLimit", "UnreservedConcurrentExecutions"]).map(whole)))
     };
-    let health = async {
-        let name = stack.filter(|stack| is_public(stack))?.resource("HealthFunction")?;
-        let answer = reads.rest(Service::Lambda, &["2019-09-30", "functions", name, "concurrency"]).await;
-        // None is reserved where the answer is an empty object.
-        Some(answer.and_then(|answer| {
-            let is_reserved = answer.get("ReservedConcurrentExecutions").is_some();
-            is_reserved.then(|| number(&answer, &["ReservedConcurrentExecutions"]).map(whole)).transpose()
-        }))
-    };
-    let (vcpus, unreserved, health) = tokio::join!(vcpus, unreserved, health);
-    ObservedQuotas { vcpus: vcpus.into_iter().collect(), unreserved, health }
+    let public = stack.map(PublicFunction::all).unwrap_or_default().into_iter().map(|function| async move {
+        let reserved = reserved(reads, &function.name).await;
+        (function, reserved)
+    });
+    let (vcpus, unreserved, public) = tokio::join!(vcpus, unreserved, join_all(public));
+    ObservedQuotas { vcpus: vcpus.into_iter().collect(), unreserved, public }
+}
+
+/// Invocations that a function has for itself, if any.
+async fn reserved(reads: &Reads, function: &str) -> Result<Option<u64>, AwsError> {
+    let answer = reads.rest(Service::Lambda, &["2019-09-30", "functions", function, "concurrency"]).await?;
+    // None is reserved where the answer is an empty object.
+    let is_reserved = answer.get("ReservedConcurrentExecutions").is_some();
+    is_reserved.then(|| number(&answer, &["ReservedConcurrentExecutions"]).map(whole)).transpose()
 }
 
 async fn vcpu_quota(reads: &Reads, is_spot: bool, now: OffsetDateTime) -> Result<VcpuQuota, AwsError> {
@@ -181,19 +204,17 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
         (Some(Err(error)), _) => unknown(&mut looked, "Lambda's concurrency", error, "lambda:GetAccountSettings"),
         _ => {}
     }
-    match (&observed.health, stack) {
-        (Some(Ok(None)), Some(stack)) => {
-            let name = stack.resource("HealthFunction").unwrap_or_default();
-            let sentence =
-                "its URL is public, and nothing keeps the world from using up the account's concurrency with it";
-            let mend = format!(
-                "sam deploy --stack-name {} --parameter-overrides HealthReservedConcurrency=5, or HealthAuthType=AWS_IAM",
-                stack.name
-            );
-            looked.found(PUBLIC_URL_OPEN.found(format!("function {name}"), sentence, mend));
+    for (function, reserved) in &observed.public {
+        let subject = format!("function {}", function.name);
+        match (reserved, stack) {
+            (Ok(None), Some(stack)) => {
+                let sentence =
+                    "its URL is public, and nothing keeps the world from using up the account's concurrency with it";
+                looked.found(PUBLIC_URL_OPEN.found(subject, sentence, again(stack, function.mend)));
+            }
+            (Err(error), _) => unknown(&mut looked, &subject, error, "lambda:GetFunctionConcurrency"),
+            _ => {}
         }
-        (Some(Err(error)), _) => unknown(&mut looked, "the health function", error, "lambda:GetFunctionConcurrency"),
-        _ => {}
     }
     looked
 }

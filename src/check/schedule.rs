@@ -161,7 +161,11 @@ fn values(field: &str, (least, most): (u16, u16), names: &[&str]) -> Option<Vec<
         }
         let step = usize::from(step.unwrap_or(1));
         // `FRI-MON` goes over the end of the week.
-        if from <= to { all.extend((from..=to).step_by(step)) } else { all.extend((from..=most).chain(least..=to).step_by(step)) }
+        if from <= to {
+            all.extend((from..=to).step_by(step))
+        } else {
+            all.extend((from..=most).chain(least..=to).step_by(step))
+        }
     }
     all.sort_unstable();
     all.dedup();
@@ -169,8 +173,10 @@ fn values(field: &str, (least, most): (u16, u16), names: &[&str]) -> Option<Vec<
 }
 
 fn one(text: &str, names: &[&str]) -> Option<u16> {
-    let named = names.iter().position(|name| name.eq_ignore_ascii_case(text)).and_then(|at| u16::try_from(at + 1).ok());
-    named.or_else(|| text.parse().ok())
+    match names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
+        Some(place) => u16::try_from(place + 1).ok(),
+        None => text.parse().ok(),
+    }
 }
 
 #[cfg(test)]

@@ -179,7 +179,8 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             Ok(found) => found,
             Err(ignored) => return Ok(ignore(&ignored)),
         };
-        if event.event.task.started_by.is_none() && event.event.tags.is_none() {
+        // Only a task's end is sent again: that it waits or runs is told at once or not at all.
+        if event.event.is_stopped() && event.event.task.started_by.is_none() && event.event.tags.is_none() {
             // Set once: this runs once for an event.
             let _ = event.tags.set(known.tags.clone());
         }

@@ -76,7 +76,15 @@ mod tests {
     fn nothing_but_a_post_to_the_one_path_is_a_poke() {
         let route = |method: &str, path: &str| {
             let (method, path) = (method.to_owned(), path.to_owned());
-            PokeRoute::of(&HealthRequest { method, path, bearer: None, by_iam: true, cookies: vec![], body: vec![] })
+            PokeRoute::of(&HealthRequest {
+                method,
+                path,
+                query: String::new(),
+                bearer: None,
+                by_iam: true,
+                cookies: vec![],
+                body: vec![],
+            })
         };
         assert_eq!(route("POST", "/api/poke"), PokeRoute::Poke);
         for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {

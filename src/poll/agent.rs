@@ -42,6 +42,8 @@ pub struct Invocation {
     pub request_id: String,
     /// When it is killed.
     pub deadline: OffsetDateTime,
+    /// A poke has asked for it, not the schedule.
+    pub is_poked: bool,
 }
 
 impl Invocation {
@@ -292,6 +294,12 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
                 try_one_first: self.status().error == Some(P::TROUBLE),
             },
         }
+    }
+
+    /// Notes in the status that a poke has asked for the poll that has just ended.
+    pub(super) fn was_poked(&self) {
+        let mut status = lock(&self.status);
+        status.last_poked = status.last_poll;
     }
 
     /// Keeps what happened lately, for the page. `report`: of the poll that has just ended, without secrets.

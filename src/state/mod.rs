@@ -22,6 +22,9 @@ pub struct Status {
     /// When the last poll that succeeded ended.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub last_success: Option<OffsetDateTime>,
+    /// When the last poll ended that a poke had asked for.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub last_poked: Option<OffsetDateTime>,
     /// How many polls there were: the poll counter with `max_polls`, else counted on from the last status.
     #[serde(default)]
     pub polls: u64,

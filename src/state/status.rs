@@ -73,6 +73,7 @@ pub fn parse(text: &str) -> Status {
     Status {
         last_poll: time("last_poll"),
         last_success: time("last_success"),
+        last_poked: time("last_poked"),
         polls: field(&fields, "polls").unwrap_or_default(),
         stopped: field(&fields, "stopped").unwrap_or_default(),
         error: field(&fields, "error"),

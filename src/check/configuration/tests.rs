@@ -121,7 +121,11 @@ fn the_alarm_of_silence_outlasts_the_longest_gap_where_somebody_is_told() {
         ("rate(1 minute)", &[topic, ("SilenceAfterMinutes", "3")][..], None),
         ("cron(0/5 8-18 * * ? *)", &[topic, ("SilenceAfterMinutes", "3")], Some("SilenceAfterMinutes=787")),
         ("cron(0/5 8-18 * * ? *)", &[topic, ("SilenceAfterMinutes", "787")], None),
-        ("cron(0/5 * ? * MON-FRI *)", &[("AlarmEmail", "a@b.c"), ("SilenceAfterMinutes", "1440")], Some("SilenceAfterMinutes=0")),
+        (
+            "cron(0/5 * ? * MON-FRI *)",
+            &[("AlarmEmail", "a@b.c"), ("SilenceAfterMinutes", "1440")],
+            Some("SilenceAfterMinutes=0"),
+        ),
         ("cron(0/5 * ? * MON-FRI *)", &[topic, ("SilenceAfterMinutes", "0")], None),
         ("cron(0/5 8-18 * * ? *)", &[("AlarmTopicArn", ""), ("SilenceAfterMinutes", "3")], None),
         ("cron(0/5 8-18 * * ? *)", &[topic], None),
@@ -131,7 +135,9 @@ fn the_alarm_of_silence_outlasts_the_longest_gap_where_somebody_is_told() {
         let looked = judge_schedule(&root(), &found, schedule(expression).as_ref(), &[]);
         let mends: Vec<_> = looked.findings.iter().map(|finding| (finding.code, finding.mend.as_str())).collect();
         match mend {
-            Some(mend) => assert!(matches!(mends[..], [("PSA114", said)] if said.ends_with(mend)), "{expression}: {mends:?}"),
+            Some(mend) => {
+                assert!(matches!(mends[..], [("PSA114", said)] if said.ends_with(mend)), "{expression}: {mends:?}")
+            }
             None => assert_eq!(mends, [], "{expression}"),
         }
     }

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 pub(super) struct Agents {
     pub(super) read_at: OffsetDateTime,
     all: Arc<Vec<LoadedAgent>>,
+    secrets: Arc<Vec<Parameter>>,
 }
 
 impl Agents {
@@ -83,16 +84,17 @@ impl AgentsReader {
             return Ok(agents.clone());
         }
         let (config, secrets) = (self.root.config(), self.root.secrets());
+        let known = kept.as_ref().map(|agents| Arc::clone(&agents.secrets)).unwrap_or_default();
         let read = tokio::try_join!(
             self.aws.ssm.parameters_by_path(&config, true, false),
-            self.aws.ssm.parameters_by_path(&secrets, true, true),
+            self.aws.ssm.secrets_by_path(&secrets, &known),
         );
         let (config, secrets) = read.map_err(TaskEventsError::Parameters)?;
-        let parameters: Vec<Parameter> = config.into_iter().chain(secrets).collect();
+        let parameters: Vec<Parameter> = config.into_iter().chain(secrets.iter().cloned()).collect();
         self.redaction.know_parameters(&self.root, &parameters);
         let all = Arc::new(load(&self.root, &parameters, &self.environment).agents);
         self.redaction.know_agents(&all);
-        let agents = Agents { read_at: now, all };
+        let agents = Agents { read_at: now, all, secrets: Arc::new(secrets) };
         *kept = Some(agents.clone());
         Ok(agents)
     }

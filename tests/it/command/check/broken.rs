@@ -203,6 +203,15 @@ pub(super) const BROKEN: &[Broken] = &[
     }),
     broken!("a quota that is used up", ["PSA705"], |scene| scene.account(|state| state.quotas.vcpus_used = Some(5.75))),
     broken!("too few invocations", ["PSA703"], |scene| scene.account(|state| state.lambda.unreserved = Some(2))),
+    broken!("an impatient alarm of silence", ["PSA113", "PSA114"], |scene| {
+        scene.deployment.world.lock().events.schedules.get_mut("psa-poll").unwrap().expression =
+            "rate(5 minutes)".into();
+        scene.account(|state| {
+            let parameters = &mut state.cloudformation.stacks[1].parameters;
+            parameters.insert("AlarmEmail".into(), "on-call@example.com".into());
+            parameters.insert("SilenceAfterMinutes".into(), "3".into());
+        });
+    }),
     broken!("a public URL", ["PSA704"], |scene| scene.account(|state| {
         state.cloudformation.stacks[1].parameters.insert("HealthAuthType".into(), "NONE".into());
     })),
