@@ -4,7 +4,7 @@
 //! | part | what happens there |
 //! |---|---|
 //! | `coalescing` | pokes that come together → few polls, each of which begins after the pokes that it answers |
-//! | `connection` | what is made in Prefect 2 and 3 so that it pokes, and what of it is there |
+//! | `connection` | what is made in Prefect 3 so that it pokes, and what of it is there |
 //! | `trial` | a poke that tries whether pokes arrive |
 
 pub mod coalescing;

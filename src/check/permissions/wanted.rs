@@ -112,6 +112,7 @@ fn own_parameters(root: &Root, home: &Home, all: &mut BTreeSet<Wanted>) {
     }
     parameters(Function::Poll, "ssm:GetParametersByPath", root.state());
     parameters(Function::Poll, "ssm:PutParameter", format!("{}/etl/status", root.state()));
+    parameters(Function::TaskEvents, "ssm:PutParameter", format!("{}/etl/deaths", root.state()));
 }
 
 /// What launching takes, where the functions launch with their own roles.
