@@ -63,7 +63,6 @@ pub mod prefect1;
 pub mod prefect3;
 mod python_text;
 pub mod redaction;
-mod slug;
 pub mod state;
 pub mod survey;
 pub mod task_events;

@@ -13,12 +13,11 @@
 //! | [`process`] | processes of this machine |
 
 pub mod ecs;
-mod launch_identity;
-pub mod outcome;
+pub mod launch;
 pub mod process;
 
-pub use launch_identity::{LaunchIdentity, client_token, started_by};
-pub use outcome::{AfterLaunch, LaunchOutcome, TransientCause};
+pub use launch::{AfterLaunch, LaunchOutcome, TransientCause};
+pub use launch::{LaunchIdentity, client_token, started_by};
 
 use crate::aws::{AgentAws, AwsClients};
 use crate::config::{AgentConfig, AgentSecrets, Environment, WorkerRules};

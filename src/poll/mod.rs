@@ -33,7 +33,6 @@ mod launch;
 pub(crate) mod lost;
 pub mod plan;
 pub(crate) mod prepare;
-mod recent;
 pub(crate) mod recover;
 pub mod report;
 mod tell;

@@ -7,11 +7,8 @@
 //! | `rows` | rows → due runs, epochs, runs as they are now (pure) |
 //! | `start_up`, `queue`, `outstanding`, `writes`, `watch`, `explaining`, `survey` | the conversations |
 
-mod explaining;
-mod outstanding;
 mod queries;
 mod queue;
-mod rows;
 mod start_up;
 mod states;
 mod survey;
@@ -34,8 +31,8 @@ use crate::panics::lock;
 use crate::redaction::Redaction;
 use crate::transport::further_headers;
 use queries::Scope;
-use rows::Observed;
 use serde_json::{Map, Value};
+use states::Observed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

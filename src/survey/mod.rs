@@ -14,7 +14,6 @@ pub mod difference;
 pub mod needs;
 pub mod place;
 mod renderer;
-mod values;
 
 pub use difference::{Difference, differences};
 pub use needs::{Asked, Needs, PlaceNeeds};

@@ -5,7 +5,7 @@
 
 use super::event::{Ignored, TaskEvent};
 use crate::model::{ClaimedBy, Generation, Run};
-use crate::slug::tag_slug;
+use crate::python_text::tag_slug;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use time::OffsetDateTime;

@@ -5,8 +5,8 @@ use super::task_definition::requires_ec2;
 use crate::flow_run::prefect3::preparation;
 use crate::model::{Object, RunRefusal};
 use crate::platform::ecs::worker::NetworkLookup;
+use crate::python_text::tag_slug;
 use crate::python_text::{is_true, text};
-use crate::slug::tag_slug;
 use serde_json::{Map, Value, json};
 
 /// A request, and what is to be looked up for it.
