@@ -1,7 +1,7 @@
 //! Texts as Python writes them: `str` and `repr` of JSON values, which Prefect writes into labels, tags and messages,
 //! and times.
 //!
-//! What `python-slugify` makes of names: as parts of a task definition's family, and as tags.
+//! And what `python-slugify` makes of names: as parts of a task definition's family, and as tags.
 
 use crate::clock::that_can_be_shown;
 use crate::model::RunRefusal;

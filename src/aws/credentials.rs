@@ -172,7 +172,7 @@ fn session_credentials(session: Node<'_, '_>) -> Option<Credentials> {
     ))
 }
 
-/// The credentials of a role, assumed whenever it is asked for them. Wants a [`Cached`](super::credentials::Cached) around it.
+/// The credentials of a role, assumed whenever it is asked for them. Wants a [`Cached`] around it.
 pub struct AssumedRole {
     sts: Sts,
     parameters: Map<String, Value>,

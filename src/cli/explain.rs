@@ -1,6 +1,5 @@
 //! `prefect-serverless-agent explain`: the story of one flow run, and what happens next.
-//!
-//! Pure: which of several agents a run is for.
+//! Where several agents may be meant, the one whose run it is is chosen (pure).
 
 use super::args::ExplainArgs;
 use super::output::Palette;

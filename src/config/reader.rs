@@ -1,7 +1,6 @@
 //! Reads a document key by key. What is asked for is what is known: the reader itself reports every other key and what
 //! may have been meant, so that the list of known keys cannot drift from the code that reads them.
-//!
-//! What is wrong with a configuration: every place of it, in one message.
+//! What is wrong is collected: every place of a configuration, told in one message.
 
 use super::Environment;
 use super::values::path_key;

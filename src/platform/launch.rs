@@ -1,6 +1,6 @@
 //! What becomes of a launch, and what follows for the run from that. Pure.
 //!
-//! The names of a launch: the token, which makes it happen once, and what the deployments of a run are found by. They are
+//! And the names of a launch: the token, which makes it happen once, and what the deployments of a run are found by. They are
 //! ECS's `clientToken` and `startedBy`, whose limits hold on every platform.
 
 use sha2::{Digest, Sha256};

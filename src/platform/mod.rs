@@ -7,7 +7,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`Platform`], [`Place`] | the hook |
-//! | [`outcome`] | what becomes of a launch, and what follows for the run from that (pure) |
+//! | [`launch`] | what becomes of a launch, and what follows for the run from that (pure) |
 //! | [`client_token`], [`started_by`] | the names of a launch (pure) |
 //! | [`ecs`] | ECS tasks |
 //! | [`process`] | processes of this machine |

@@ -1,6 +1,5 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
-//!
-//! Pure: what of a poll's report is remembered for people, see [`Recent`].
+//! What of a poll's report is remembered for people, see [`Recent`], is chosen here too (pure).
 
 use super::context::SeenLaunches;
 use super::ended::tell_ended;

@@ -3,9 +3,9 @@
 //! | part | what happens there |
 //! |---|---|
 //! | `transport` | one request: headers, time limits, retries of reads; its answer: data, and errors without secrets |
-//! | `queries`, `states` | what is sent, and what may be overwritten (pure) |
-//! | `rows` | rows → due runs, epochs, runs as they are now (pure) |
-//! | `start_up`, `queue`, `outstanding`, `writes`, `watch`, `explaining`, `survey` | the conversations |
+//! | `queries` | what is sent (pure) |
+//! | `states` | rows → due runs, epochs, runs as they are now; the states that are set, and what may be overwritten (pure) |
+//! | `start_up`, `queue`, `writes`, `watch`, `survey` | the conversations |
 
 mod queries;
 mod queue;

@@ -1,6 +1,6 @@
 //! What is due: our own look beside the queue's sign of life, and the Python agent's way where the server refuses ours.
 //!
-//! What stands beside the queue: claims of this agent, claims of others, runs that were cancelled after this agent had
+//! And what stands beside the queue: claims of this agent, claims of others, runs that were cancelled after this agent had
 //! claimed them. One document, three aliased fields.
 
 use super::queries::{self, OutstandingQuery as Query, PAGE_ROWS, QUEUE_IDS, SetState, Target, Times};

@@ -1,7 +1,7 @@
 //! Rows of `flow_run` → due runs, the epochs that name their turns, and runs as they are now. One unreadable row never
 //! disturbs another.
 //!
-//! The states that an agent sets, and what they may overwrite. The server adds what is left out (`_result`,
+//! And the states that an agent sets, and what they may overwrite. The server adds what is left out (`_result`,
 //! `cached_inputs`, `__version__`).
 
 use super::queries::{SetState, Target, Times};

@@ -1,6 +1,6 @@
 //! A run whose task has changed: as it is now, and its end.
 //!
-//! What a run's story is told from: the run, all its states, and why polls do not find it. Reads only.
+//! And what a run's story is told from: the run, all its states, and why polls do not find it. Reads only.
 
 use super::queries::{self, Scope, SetState, Target};
 use super::queue::{as_received, claimed, claims, has_started, newest_claim, timestamp};

@@ -1,6 +1,6 @@
 //! The work pool: its base job template, read beside every poll, and the worker's sign of life in it.
 //!
-//! The jobs of due runs: what they refer to is read, then everything else is decided purely.
+//! And the jobs that its template makes of due runs: what they refer to is read, then everything else is decided purely.
 
 use super::queue::GRACE;
 use super::records::Missing;

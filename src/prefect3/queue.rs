@@ -1,6 +1,6 @@
 //! What is due: the queue, beside the worker's sign of life and the pool.
 //!
-//! What stands beside the queue: claims of this agent, claims of others, runs that are being cancelled or were a short
+//! And what stands beside the queue: claims of this agent, claims of others, runs that are being cancelled or were a short
 //! while ago.
 
 use super::claims::{ClaimOwner, attempts};

@@ -1,6 +1,6 @@
 //! Rows of the API → flow runs, their states and turns. Pure; a row that is odd is said to be so, and harms no other.
 //!
-//! The states that are proposed, and what became of a proposal. Pure.
+//! And the states that are proposed, and what became of a proposal.
 
 use super::Detail;
 use super::names::Names;

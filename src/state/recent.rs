@@ -1,6 +1,6 @@
 //! What happened lately to an agent's runs, for people: a part of the status that gives way when there is no room.
 //!
-//! Tasks of an agent that died lately, for people: `{root}/state/{agent}/deaths`, which `task-events` writes and the page
+//! And its tasks that died lately: `{root}/state/{agent}/deaths`, which `task-events` writes and the page
 //! shows. Best effort: of two processes that write at once, one may not see what the other wrote.
 
 use super::{MAX_BYTES, escaped};

@@ -1,6 +1,5 @@
 //! Runs → their launches, by the code that launches them; definitions that exist are looked up.
-//!
-//! What requests are shown without. Pure.
+//! Values are not shown (pure).
 
 use super::{
     DEFAULTS, Home, LaunchPlace, Reach, RenderedLaunch, SurveyedDefinition, SurveyedLaunch, Undescribed, Unrendered,
@@ -11,8 +10,8 @@ use crate::clock::Clock;
 use crate::config::AgentConfig;
 use crate::model::{RenderError, SetupError};
 use crate::platform::RunDescription;
+use crate::platform::ecs::NetworkLookup;
 use crate::platform::ecs::outcome::is_not_found;
-use crate::platform::ecs::worker::NetworkLookup;
 use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

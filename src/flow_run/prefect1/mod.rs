@@ -1,17 +1,18 @@
 //! A flow run of Prefect 1, and what follows from it on any platform: its environment, its command, its storage. Pure.
 //!
-//! Checks of serialised Prefect objects, with the messages of the library (marshmallow) that Prefect loads them with.
+//! What Prefect serialised is checked by its schema, with the messages of the library (marshmallow) that Prefect loads them with.
+
+mod core_version;
+pub(crate) mod storage;
+
+pub(crate) use core_version::flow_run_command;
 
 use crate::config::{Backend, LaunchType, Rules};
 use crate::model::RunRefusal;
 use crate::python_text::{list_text, repr, text, text_repr};
-pub(crate) use core_version::flow_run_command;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-
-mod core_version;
-pub(crate) mod storage;
 
 /// The part of an agent's configuration that its launches depend on; documents are loaded, the tenant is known.
 #[derive(Debug, Clone)]

@@ -1,8 +1,5 @@
-//! The configured agents, kept by a warm process.
-//!
-//! The agents' ways to their Prefect APIs, kept by a warm process: connections are opened once, not for every event.
-//!
-//! Whose task an event is of: what its signature says, or its tags, which ECS is asked for.
+//! The configured agents and their ways to their Prefect APIs, kept by a warm process: connections are opened once, not for
+//! every event. And whose task an event is of: what its signature says, or its tags, which ECS is asked for.
 
 use super::answer::TaskEventsError;
 use crate::aws::AwsClients;

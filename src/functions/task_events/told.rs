@@ -1,6 +1,5 @@
 //! What an event that was told says in figures and in the log: how late the run was, and what its task cost.
-//!
-//! What the page is told of tasks that died: after an invocation's events, beside Prefect, and never in their way.
+//! And what the page is told of tasks that died: after an invocation's events, beside Prefect, and never in their way.
 
 use super::TaskEventsFunction;
 use crate::clock::{Clock, after};

@@ -4,7 +4,7 @@ use super::supervisor::ProcessOrder;
 use crate::flow_run::prefect1::storage::{self, Storage};
 use crate::flow_run::prefect1::{self, AgentSettings, FlowRun, RunConfig, flow_run_environment, run_config};
 use crate::flow_run::prefect3::validation::Validator;
-use crate::flow_run::prefect3::{FlowRunJob, configured_environment, environment, preparation};
+use crate::flow_run::prefect3::{self, FlowRunJob, configured_environment, environment};
 use crate::model::RunRefusal;
 use crate::platform::RunDescription;
 use crate::python_text::text;
@@ -77,9 +77,9 @@ fn of_prefect_3(job: &FlowRunJob) -> Result<ProcessOrder, RunRefusal> {
     let working_dir = reader.text("working_dir").filter(|path| !path.is_empty());
     reader.finish()?;
     let env = environment(&job.worker, &job.context(), &configured_environment(job.resolved.get("env"))?);
-    let command = configured.unwrap_or_else(|| preparation::default_command(&job.worker).to_owned());
+    let command = configured.unwrap_or_else(|| prefect3::default_command(&job.worker).to_owned());
     Ok(ProcessOrder {
-        command: preparation::split_command(&command)?,
+        command: prefect3::split_command(&command)?,
         env: env.iter().map(|(name, value)| (name.clone(), Some(text(value)))).collect::<BTreeMap<_, _>>(),
         needs_directory: working_dir.is_none(),
         working_dir,

@@ -1,6 +1,5 @@
 //! What to do about a refusal: one sentence per kind of text, in the words of whoever will read it.
-//!
-//! Whose fault a refusal is: the run's, when it complains about what the run itself configured, else the agent's.
+//! It depends on whose fault the refusal is: the run's, when it complains about what the run itself configured, else the agent's.
 
 use crate::aws::answers::is_denial;
 use crate::platform::ecs::Words;
