@@ -146,57 +146,6 @@ pub(crate) fn iso_time(time: OffsetDateTime) -> String {
     time.checked_to_offset(UtcOffset::UTC).and_then(|time| time.format(&format).ok()).unwrap_or_default()
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
-    use time::macros::datetime;
-
-    #[test]
-    fn reads_every_shape_that_python_and_postgres_write() {
-        for (text, expected) in [
-            ("2026-11-22T16:41:02.881859+00:00", datetime!(2026-11-22 16:41:02.881859 UTC)),
-            ("2026-11-22T16:41:02Z", datetime!(2026-11-22 16:41:02 UTC)),
-            ("2026-11-22T16:41:02.5Z", datetime!(2026-11-22 16:41:02.5 UTC)),
-            ("2026-11-22T18:41:02+02:00", datetime!(2026-11-22 16:41:02 UTC)),
-            ("2026-11-22T11:11:02.000001-05:30", datetime!(2026-11-22 16:41:02.000001 UTC)),
-            ("2026-11-22 16:41:02+00:00", datetime!(2026-11-22 16:41:02 UTC)),
-            ("2026-11-22T16:41:02", datetime!(2026-11-22 16:41:02 UTC)),
-            ("2026-11-22T16:41:02.123456", datetime!(2026-11-22 16:41:02.123456 UTC)),
-            ("2026-11-22T16:41:02+0000", datetime!(2026-11-22 16:41:02 UTC)),
-        ] {
-            assert_eq!(parse_time(text), Some(expected), "{text}");
-        }
-        for text in ["", "now", "2026-11-22", "22.11.2026 16:41"] {
-            assert_eq!(parse_time(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_time_that_cannot_be_shown_in_utc_is_none() {
-        for text in [
-            "9999-12-31T23:59:59-01:00",
-            "9999-12-31 23:59:59-0100",
-            "-009999-01-01T00:00:00+01:00",
-            "0000-01-01T00:00:00+00:01",
-            "-000001-06-01T00:00:00Z",
-        ] {
-            assert_eq!(parse_time(text), None, "{text}");
-        }
-        for text in ["9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59+01:00"] {
-            let read = parse_time(text).unwrap();
-            assert!(!iso_time(read).is_empty() && read.format(&Rfc3339).is_ok(), "{text}");
-        }
-        assert_eq!(parse_time("2026-11-22T18:41:02+02:00").unwrap().offset().whole_hours(), 2, "the offset is kept");
-    }
-
-    #[test]
-    fn writes_utc_with_six_digits() {
-        assert_eq!(iso_time(datetime!(2026-11-22 18:41:15.118061 +2)), "2026-11-22T16:41:15.118061+00:00");
-        assert_eq!(iso_time(datetime!(2026-11-22 16:41:15 UTC)), "2026-11-22T16:41:15.000000+00:00");
-    }
-}
-
 /// A slug of lower-case letters, digits and single dashes, at most `max_length` characters, cut between words.
 ///
 /// Empty for a text without letters or digits.
@@ -297,9 +246,6 @@ fn truncate(text: &str, max_length: usize) -> String {
     }
     out.trim_matches('-').into()
 }
-
-#[cfg(test)]
-mod slug_tests;
 
 // HTML character references: a flow named `R&amp;D` is meant to be `R&D`.
 
@@ -411,6 +357,60 @@ fn find_spelling(point: usize) -> Option<&'static str> {
     let before: usize = LENGTHS.get(block * BLOCK..point)?.iter().map(|length| usize::from(*length)).sum();
     let start = usize::try_from(u32::from_le_bytes(start)).ok()? + before;
     TEXT.get(start..start + length)
+}
+
+#[cfg(test)]
+mod slug_tests;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn reads_every_shape_that_python_and_postgres_write() {
+        for (text, expected) in [
+            ("2026-11-22T16:41:02.881859+00:00", datetime!(2026-11-22 16:41:02.881859 UTC)),
+            ("2026-11-22T16:41:02Z", datetime!(2026-11-22 16:41:02 UTC)),
+            ("2026-11-22T16:41:02.5Z", datetime!(2026-11-22 16:41:02.5 UTC)),
+            ("2026-11-22T18:41:02+02:00", datetime!(2026-11-22 16:41:02 UTC)),
+            ("2026-11-22T11:11:02.000001-05:30", datetime!(2026-11-22 16:41:02.000001 UTC)),
+            ("2026-11-22 16:41:02+00:00", datetime!(2026-11-22 16:41:02 UTC)),
+            ("2026-11-22T16:41:02", datetime!(2026-11-22 16:41:02 UTC)),
+            ("2026-11-22T16:41:02.123456", datetime!(2026-11-22 16:41:02.123456 UTC)),
+            ("2026-11-22T16:41:02+0000", datetime!(2026-11-22 16:41:02 UTC)),
+        ] {
+            assert_eq!(parse_time(text), Some(expected), "{text}");
+        }
+        for text in ["", "now", "2026-11-22", "22.11.2026 16:41"] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_shown_in_utc_is_none() {
+        for text in [
+            "9999-12-31T23:59:59-01:00",
+            "9999-12-31 23:59:59-0100",
+            "-009999-01-01T00:00:00+01:00",
+            "0000-01-01T00:00:00+00:01",
+            "-000001-06-01T00:00:00Z",
+        ] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+        for text in ["9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59+01:00"] {
+            let read = parse_time(text).unwrap();
+            assert!(!iso_time(read).is_empty() && read.format(&Rfc3339).is_ok(), "{text}");
+        }
+        assert_eq!(parse_time("2026-11-22T18:41:02+02:00").unwrap().offset().whole_hours(), 2, "the offset is kept");
+    }
+
+    #[test]
+    fn writes_utc_with_six_digits() {
+        assert_eq!(iso_time(datetime!(2026-11-22 18:41:15.118061 +2)), "2026-11-22T16:41:15.118061+00:00");
+        assert_eq!(iso_time(datetime!(2026-11-22 16:41:15 UTC)), "2026-11-22T16:41:15.000000+00:00");
+    }
 }
 
 #[cfg(test)]

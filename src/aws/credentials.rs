@@ -90,12 +90,6 @@ impl ProvideCredentials for Cached {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
-#[cfg(test)]
-mod sts_tests;
-
 /// A client for one region and one set of credentials.
 #[derive(Debug, Clone)]
 pub struct Sts {
@@ -201,3 +195,8 @@ impl ProvideCredentials for AssumedRole {
         CredentialsFuture::new(async { assume.await.map_err(CredentialsError::provider_error) })
     }
 }
+
+#[cfg(test)]
+mod sts_tests;
+#[cfg(test)]
+mod tests;

@@ -311,33 +311,6 @@ fn view(scene: &Scene, agent: &LoadedAgent, config: &AgentConfig) -> AgentView {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_is_meant_by_its_id_its_address_or_its_name() {
-        const ID: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
-        let id = || Subject::Id(ID.to_owned());
-        for written in [
-            ID.to_owned(),
-            format!(" {} ", ID.to_uppercase()),
-            ID.replace('-', ""),
-            format!(
-                "https://app.prefect.cloud/account/{}/workspace/{}/runs/flow-run/{ID}?tab=logs",
-                Uuid::nil(),
-                Uuid::nil()
-            ),
-            format!("http://127.0.0.1:4200/runs/flow-run/{ID}"),
-        ] {
-            assert_eq!(Subject::read(&written), id(), "{written}");
-        }
-        for name in ["pretend-parrot", "", "run-0f0e0d0c"] {
-            assert_eq!(Subject::read(name), Subject::Name(name.to_owned()));
-        }
-    }
-}
-
 /// How well an agent fits a run: the higher, the better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
@@ -406,4 +379,31 @@ fn choose<'a>(asked: Vec<AskedAgent<'a>>, subject: &Subject) -> Result<(AskedAge
         Err(why) => Some(format!("agent {}: its Prefect could not be asked: {why}", one.agent.agent)),
     });
     Ok((first, others.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_meant_by_its_id_its_address_or_its_name() {
+        const ID: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
+        let id = || Subject::Id(ID.to_owned());
+        for written in [
+            ID.to_owned(),
+            format!(" {} ", ID.to_uppercase()),
+            ID.replace('-', ""),
+            format!(
+                "https://app.prefect.cloud/account/{}/workspace/{}/runs/flow-run/{ID}?tab=logs",
+                Uuid::nil(),
+                Uuid::nil()
+            ),
+            format!("http://127.0.0.1:4200/runs/flow-run/{ID}"),
+        ] {
+            assert_eq!(Subject::read(&written), id(), "{written}");
+        }
+        for name in ["pretend-parrot", "", "run-0f0e0d0c"] {
+            assert_eq!(Subject::read(name), Subject::Name(name.to_owned()));
+        }
+    }
 }

@@ -9,8 +9,6 @@
 mod check;
 #[cfg(test)]
 pub(crate) mod testing;
-#[cfg(test)]
-mod tests;
 
 pub use check::{Problems, ShapeError, ShapeProblem, check, is_said_by_aws, near};
 
@@ -217,6 +215,9 @@ fn units(text: &str, unit: &str) -> Option<u32> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 mod size_tests {

@@ -74,41 +74,6 @@ pub fn poked(query: &str) -> Result<Poked, NoAgentName> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_but_a_post_to_the_one_path_is_a_poke() {
-        let route = |method: &str, path: &str| {
-            let (method, path) = (method.to_owned(), path.to_owned());
-            PokeRoute::of(&HealthRequest { method, path, bearer: None, by_iam: true, cookies: vec![], body: vec![] })
-        };
-        assert_eq!(route("POST", "/api/poke"), PokeRoute::Poke);
-        for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
-            assert_eq!(route(method, "/api/poke"), PokeRoute::MethodNotAllowed, "{method}");
-        }
-        for path in ["/", "/api/health", "/api/poke/", "/api//poke", "/API/POKE"] {
-            assert_eq!(route("POST", path), PokeRoute::NotFound, "{path}");
-        }
-    }
-
-    #[test]
-    fn a_query_names_one_agent_or_means_all() {
-        for query in ["", "x=1", "agents=etl", "&&", "agent"] {
-            assert_eq!(poked(query), Ok(Poked::All), "{query}");
-        }
-        for query in ["agent=etl_2-b", "x=1&agent=etl_2-b", "agent=etl%5F2%2Db&y"] {
-            assert_eq!(poked(query), Ok(Poked::Agent("etl_2-b".into())), "{query}");
-        }
-        let long = format!("agent={}", "a".repeat(65));
-        let endless = format!("agent=etl&x={}", "a".repeat(MOST_QUERY));
-        for query in ["agent=", "agent=a/b", "agent=%FF", "agent=a&agent=b", "agent=a+b", &long, &endless] {
-            assert_eq!(poked(query), Err(NoAgentName), "{query}");
-        }
-    }
-}
-
 /// Prefect waits five seconds. A cold start behind a slow line is given a little more.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// What the functions' own refusal begins with; AWS's own is JSON.
@@ -164,6 +129,41 @@ fn judge(answered: &Result<Answer, SendError>) -> Trial {
         Ok(Answer { status: status @ 429.., .. }) => Trial::Failed(*status),
         Ok(Answer { status, .. }) => Trial::OtherAnswer(*status),
         Err(error) => Trial::NotReached(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_post_to_the_one_path_is_a_poke() {
+        let route = |method: &str, path: &str| {
+            let (method, path) = (method.to_owned(), path.to_owned());
+            PokeRoute::of(&HealthRequest { method, path, bearer: None, by_iam: true, cookies: vec![], body: vec![] })
+        };
+        assert_eq!(route("POST", "/api/poke"), PokeRoute::Poke);
+        for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
+            assert_eq!(route(method, "/api/poke"), PokeRoute::MethodNotAllowed, "{method}");
+        }
+        for path in ["/", "/api/health", "/api/poke/", "/api//poke", "/API/POKE"] {
+            assert_eq!(route("POST", path), PokeRoute::NotFound, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_query_names_one_agent_or_means_all() {
+        for query in ["", "x=1", "agents=etl", "&&", "agent"] {
+            assert_eq!(poked(query), Ok(Poked::All), "{query}");
+        }
+        for query in ["agent=etl_2-b", "x=1&agent=etl_2-b", "agent=etl%5F2%2Db&y"] {
+            assert_eq!(poked(query), Ok(Poked::Agent("etl_2-b".into())), "{query}");
+        }
+        let long = format!("agent={}", "a".repeat(65));
+        let endless = format!("agent=etl&x={}", "a".repeat(MOST_QUERY));
+        for query in ["agent=", "agent=a/b", "agent=%FF", "agent=a&agent=b", "agent=a+b", &long, &endless] {
+            assert_eq!(poked(query), Err(NoAgentName), "{query}");
+        }
     }
 }
 

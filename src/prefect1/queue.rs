@@ -184,9 +184,6 @@ fn more_telling(error: &ApiError) -> bool {
     matches!(error, ApiError::Unauthorised(_)) || asks_to_wait(error)
 }
 
-#[cfg(test)]
-mod tests;
-
 impl Prefect1 {
     /// Claims and cancelled runs.
     pub(super) async fn outstanding_claims(
@@ -390,3 +387,5 @@ fn fields<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
 
 #[cfg(test)]
 mod outstanding_tests;
+#[cfg(test)]
+mod tests;

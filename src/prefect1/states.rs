@@ -210,11 +210,6 @@ pub(super) fn mark_of(state: &Value) -> Option<Mark> {
     serde_json::from_value(at(state, &["context", MARK_KEY])?.clone()).ok()
 }
 
-#[cfg(test)]
-mod reread_tests;
-#[cfg(test)]
-mod tests;
-
 // Epochs: what names one turn of a run, and where a claim leaves its mark.
 
 /// Key of our mark in a state's `context`.
@@ -342,11 +337,6 @@ pub(super) fn bounded(text: &str) -> String {
     }
 }
 
-#[cfg(test)]
-mod guard_tests;
-#[cfg(test)]
-mod states_tests;
-
 // What may be overwritten: only what is still our claim. A run that ended, is paused or is being cancelled never is.
 
 /// The states that give a claimed run back, or why it is left as it is.
@@ -423,3 +413,12 @@ pub(super) fn may_fail(run: &DueRun<Detail>, look: Option<&RunSnapshot>) -> Resu
 fn left(why: &str) -> ApiError {
     ApiError::NotOurs(why.to_owned())
 }
+
+#[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
+mod reread_tests;
+#[cfg(test)]
+mod states_tests;
+#[cfg(test)]
+mod tests;

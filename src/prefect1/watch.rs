@@ -113,9 +113,6 @@ fn unmarked(flow_run: &FlowRun) -> Mark {
     Mark { agent: String::new(), epoch, attempt: 1, capacity_refusals: 0, token, place: String::new() }
 }
 
-#[cfg(test)]
-mod tests;
-
 impl Prefect1 {
     /// The facts about a run; `None` = the API does not know it. To be called after `connect`, which tells labels and
     /// tenant.
@@ -211,3 +208,5 @@ fn start_time(serialized: &Value) -> Option<OffsetDateTime> {
 
 #[cfg(test)]
 mod explaining_tests;
+#[cfg(test)]
+mod tests;

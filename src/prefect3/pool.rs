@@ -173,9 +173,6 @@ fn default_template(json: &str) -> Result<Map<String, Value>, ApiError> {
     serde_json::from_str(json).map_err(|error| ApiError::Malformed(format!("the built-in template: {error}")))
 }
 
-#[cfg(test)]
-mod tests;
-
 impl Prefect3 {
     /// One entry per run, in order.
     pub(super) async fn describe(&self, runs: &[&DueRun<Detail>]) -> Vec<Result<RunDescription, RenderError>> {
@@ -276,3 +273,5 @@ impl Prefect3 {
 
 #[cfg(test)]
 mod describe_tests;
+#[cfg(test)]
+mod tests;

@@ -177,9 +177,6 @@ fn page(
     DuePage { runs: due, unreadable, full: false, queue_error: None }
 }
 
-#[cfg(test)]
-mod tests;
-
 /// A server that does not know a filter is not asked again for so long; shorter than [`CANCELLED_MEMORY`], so that a
 /// refusal that does not last forgets no run.
 const UNSERVED_FOR: Duration = Duration::from_mins(10);
@@ -375,3 +372,5 @@ pub(super) fn understood(rows: Vec<serde_json::Value>) -> Vec<Row> {
 
 #[cfg(test)]
 mod outstanding_tests;
+#[cfg(test)]
+mod tests;

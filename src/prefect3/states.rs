@@ -227,11 +227,6 @@ impl Row {
     }
 }
 
-#[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod turns_tests;
-
 // Whether a SCHEDULED run is still in the turn in which it was seen. Pure.
 //
 // A turn is one scheduled time of one SCHEDULED spell. States that say the same again have ids of their own: the server's
@@ -413,3 +408,7 @@ fn sent_before(state: &Value, proposed: &Value) -> Option<By> {
 
 #[cfg(test)]
 mod states_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod turns_tests;

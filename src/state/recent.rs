@@ -175,75 +175,6 @@ pub(super) fn cut(text: &mut String) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use serde_json::json;
-    use time::Duration;
-    use time::macros::datetime;
-
-    const NOW: OffsetDateTime = datetime!(2026-11-30 22:00 UTC);
-
-    fn poll(at: OffsetDateTime) -> PastPoll {
-        PastPoll { at, ms: 84, ready: 0, launched: 0, deferred: 0, failed: 0, error: None }
-    }
-
-    fn waiting(run: &str, due: i64, again: Option<i64>) -> WaitingRun {
-        let at = |seconds: i64| NOW + Duration::seconds(seconds);
-        WaitingRun { run: run.to_owned(), reason: "no room".to_owned(), due: Some(at(due)), again: again.map(at) }
-    }
-
-    fn names(recent: &Recent) -> Vec<&str> {
-        recent.waiting.iter().map(|run| run.run.as_str()).collect()
-    }
-
-    #[test]
-    fn what_was_given_back_waits_until_it_is_due_again_or_seen() {
-        let mut recent = Recent::default();
-        let both = vec![waiting("b", -10, Some(90)), waiting("a", -20, Some(200)), waiting("c", -5, None)];
-        recent.add(poll(NOW), both, Vec::new(), |_| false);
-        assert_eq!(names(&recent), ["a", "b", "c"]);
-        recent.add(poll(NOW + Duration::seconds(60)), Vec::new(), Vec::new(), |run| run == "a");
-        assert_eq!(names(&recent), ["b"], "a was seen, and c is no longer due");
-        recent.add(poll(NOW + Duration::seconds(120)), Vec::new(), Vec::new(), |_| false);
-        assert!(recent.waiting.is_empty() && recent.polls.len() == 3, "{recent:?}");
-    }
-
-    #[test]
-    fn it_is_bounded_in_number_and_in_length() {
-        let mut recent = Recent::default();
-        for minute in 0..100 {
-            let at = NOW + Duration::minutes(minute);
-            let long = "é".repeat(1000);
-            let failed =
-                (0..3).map(|run| FailedRun { run: format!("{minute}-{run}"), at, reason: long.clone(), died: false });
-            let many = (0..30).map(|run| WaitingRun { reason: long.clone(), ..waiting("w", run, Some(1)) });
-            recent.add(poll(at), many.collect(), failed.collect(), |_| true);
-        }
-        assert_eq!((recent.polls.len(), recent.waiting.len(), recent.failed.len()), (POLLS, WAITING, FAILED));
-        assert_eq!((recent.failed[0].run.as_str(), recent.failed[3].run.as_str()), ("99-0", "98-0"));
-        assert_eq!(recent.failed[0].reason.chars().count(), TEXT + 1);
-        let mut left = 0;
-        while recent.shrink() {
-            left += 1;
-        }
-        assert!(recent.is_empty() && left == POLLS + WAITING + FAILED, "{left}: {recent:?}");
-    }
-
-    #[test]
-    fn entries_of_another_shape_are_left_out_alone() {
-        let fields = json!({
-            "polls": [{"at": "2026-11-30T22:00:00Z"}, {"at": "of old"}, 7, {"at": "2026-11-30T22:00:00Z", "error": "of-tomorrow"}],
-            "waiting": [{"run": "a", "reason": "r", "due": "9999-12-31T23:59:59-01:00"}, {"run": "b", "reason": "r", "more": 1}],
-            "failed": {"run": "c"},
-        });
-        let recent = Recent::parse(fields.as_object().unwrap());
-        assert_eq!(recent.polls, [PastPoll { ms: 0, ..poll(NOW) }]);
-        assert_eq!((names(&recent), recent.failed.len()), (vec!["b"], 0));
-    }
-}
-
 /// So many are remembered.
 const DEATHS: usize = 6;
 
@@ -322,6 +253,75 @@ fn deaths_text(mut deaths: Vec<Death>) -> Result<String, String> {
         if text.len() <= MAX_BYTES || deaths.pop().is_none() {
             return Ok(text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+    use time::Duration;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-30 22:00 UTC);
+
+    fn poll(at: OffsetDateTime) -> PastPoll {
+        PastPoll { at, ms: 84, ready: 0, launched: 0, deferred: 0, failed: 0, error: None }
+    }
+
+    fn waiting(run: &str, due: i64, again: Option<i64>) -> WaitingRun {
+        let at = |seconds: i64| NOW + Duration::seconds(seconds);
+        WaitingRun { run: run.to_owned(), reason: "no room".to_owned(), due: Some(at(due)), again: again.map(at) }
+    }
+
+    fn names(recent: &Recent) -> Vec<&str> {
+        recent.waiting.iter().map(|run| run.run.as_str()).collect()
+    }
+
+    #[test]
+    fn what_was_given_back_waits_until_it_is_due_again_or_seen() {
+        let mut recent = Recent::default();
+        let both = vec![waiting("b", -10, Some(90)), waiting("a", -20, Some(200)), waiting("c", -5, None)];
+        recent.add(poll(NOW), both, Vec::new(), |_| false);
+        assert_eq!(names(&recent), ["a", "b", "c"]);
+        recent.add(poll(NOW + Duration::seconds(60)), Vec::new(), Vec::new(), |run| run == "a");
+        assert_eq!(names(&recent), ["b"], "a was seen, and c is no longer due");
+        recent.add(poll(NOW + Duration::seconds(120)), Vec::new(), Vec::new(), |_| false);
+        assert!(recent.waiting.is_empty() && recent.polls.len() == 3, "{recent:?}");
+    }
+
+    #[test]
+    fn it_is_bounded_in_number_and_in_length() {
+        let mut recent = Recent::default();
+        for minute in 0..100 {
+            let at = NOW + Duration::minutes(minute);
+            let long = "é".repeat(1000);
+            let failed =
+                (0..3).map(|run| FailedRun { run: format!("{minute}-{run}"), at, reason: long.clone(), died: false });
+            let many = (0..30).map(|run| WaitingRun { reason: long.clone(), ..waiting("w", run, Some(1)) });
+            recent.add(poll(at), many.collect(), failed.collect(), |_| true);
+        }
+        assert_eq!((recent.polls.len(), recent.waiting.len(), recent.failed.len()), (POLLS, WAITING, FAILED));
+        assert_eq!((recent.failed[0].run.as_str(), recent.failed[3].run.as_str()), ("99-0", "98-0"));
+        assert_eq!(recent.failed[0].reason.chars().count(), TEXT + 1);
+        let mut left = 0;
+        while recent.shrink() {
+            left += 1;
+        }
+        assert!(recent.is_empty() && left == POLLS + WAITING + FAILED, "{left}: {recent:?}");
+    }
+
+    #[test]
+    fn entries_of_another_shape_are_left_out_alone() {
+        let fields = json!({
+            "polls": [{"at": "2026-11-30T22:00:00Z"}, {"at": "of old"}, 7, {"at": "2026-11-30T22:00:00Z", "error": "of-tomorrow"}],
+            "waiting": [{"run": "a", "reason": "r", "due": "9999-12-31T23:59:59-01:00"}, {"run": "b", "reason": "r", "more": 1}],
+            "failed": {"run": "c"},
+        });
+        let recent = Recent::parse(fields.as_object().unwrap());
+        assert_eq!(recent.polls, [PastPoll { ms: 0, ..poll(NOW) }]);
+        assert_eq!((names(&recent), recent.failed.len()), (vec!["b"], 0));
     }
 }
 

@@ -116,11 +116,6 @@ fn uuid(text: &str) -> Option<String> {
     Uuid::try_parse(text).ok().map(|id| id.hyphenated().to_string())
 }
 
-#[cfg(test)]
-mod run_tests;
-#[cfg(test)]
-mod tests;
-
 // Which turn of its flow run a task belongs to.
 
 /// Clocks of AWS and of a Prefect server differ by less than this. A new turn of a run comes at least 45 s after it was
@@ -272,6 +267,11 @@ fn judge(described: &DescribedTasks, arn: &str) -> TaskLook {
         None => TaskLook::Unknown("ECS says nothing about it".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod run_tests;
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 mod recorded_tests {

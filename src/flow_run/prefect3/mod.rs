@@ -190,11 +190,6 @@ pub fn populate(worker: &WorkerSettings, run: &FlowRunContext<'_>) -> Result<Map
     populate_with(worker, &run.work_pool.base_job_template, job_variables)
 }
 
-#[cfg(test)]
-mod command_tests;
-#[cfg(test)]
-mod preparation_tests;
-
 /// The agent's settings, what names the run, then what the configuration says; null removes a variable. A variable that
 /// is replaced keeps its place.
 pub(crate) fn environment(
@@ -408,3 +403,8 @@ fn quoted(quote: char, rest: &mut Chars<'_>, word: &mut String) -> Result<(), Ru
     }
     Err(RunRefusal("ValueError: No closing quotation".into()))
 }
+
+#[cfg(test)]
+mod command_tests;
+#[cfg(test)]
+mod preparation_tests;

@@ -203,9 +203,6 @@ fn by_code(code: &str) -> Option<Advice> {
     BY_CODE.iter().find(|(codes, _)| codes.contains(&code)).map(|(_, advice)| *advice)
 }
 
-#[cfg(test)]
-mod tests;
-
 /// What a refused request was made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
@@ -408,3 +405,5 @@ fn last_segment(role: &str) -> &str {
 
 #[cfg(test)]
 mod origin_tests;
+#[cfg(test)]
+mod tests;

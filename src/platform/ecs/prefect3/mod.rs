@@ -220,13 +220,6 @@ fn existing(configuration: &Configuration) -> Option<&Value> {
     filled(configuration.task_run_request.get("taskDefinition"))
 }
 
-#[cfg(test)]
-mod environment_tests;
-#[cfg(test)]
-mod job_tests;
-#[cfg(test)]
-mod run_sets_tests;
-
 // The environment of a flow run's container.
 
 /// Variable that holds further headers of every request.
@@ -311,3 +304,10 @@ fn at<'a>(configuration: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Va
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(configuration.get(*first)?, |value, key| value.get(key))
 }
+
+#[cfg(test)]
+mod environment_tests;
+#[cfg(test)]
+mod job_tests;
+#[cfg(test)]
+mod run_sets_tests;
