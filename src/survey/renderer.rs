@@ -154,7 +154,7 @@ fn unrendered(error: RenderError) -> Unrendered {
 
 /// `RunTask` or a task definition with variables by their names only, and so options of logs: a key may be in any of them.
 /// Where `awslogs` writes to is kept, which says no more than where logs are.
-pub(super) fn without_values(mut body: Map<String, Value>) -> Map<String, Value> {
+fn without_values(mut body: Map<String, Value>) -> Map<String, Value> {
     fn each<'a>(containers: Option<&'a mut Value>, of: &str) -> impl Iterator<Item = &'a mut Value> {
         let containers = containers.and_then(Value::as_array_mut).into_iter().flatten();
         containers.filter_map(move |container| container.get_mut(of))

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 /// A sentence in the words of both generations of Prefect.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Advice {
+struct Advice {
     /// For users of a Prefect 1 agent: run configurations and `run_task_kwargs`.
     agent: &'static str,
     /// For users of a Prefect 2 or 3 work pool: job variables and the base job template.
@@ -25,7 +25,7 @@ const fn each(agent: &'static str, worker: &'static str) -> Advice {
 }
 
 impl Advice {
-    pub(super) fn to(self, words: Words) -> &'static str {
+    fn to(self, words: Words) -> &'static str {
         match words {
             Words::Agent => self.agent,
             Words::Worker => self.worker,
@@ -59,7 +59,7 @@ const EITHER: Advice = each(
 );
 
 /// Words of AWS's text in lower case (all of an entry must be there), and what to do then. The first entry that fits counts.
-pub(super) const REMEDIES: [(&[&str], Advice); 28] = [
+const REMEDIES: [(&[&str], Advice); 28] = [
     (
         &["iam:passrole"],
         both(
@@ -146,7 +146,7 @@ pub(super) const REMEDIES: [(&[&str], Advice); 28] = [
 ];
 
 /// By the error's code, where its text says nothing that is known.
-pub(super) const BY_CODE: [(&[&str], Advice); 4] = [
+const BY_CODE: [(&[&str], Advice); 4] = [
     (
         &["SerializationException"],
         each(
@@ -165,20 +165,20 @@ pub(super) const BY_CODE: [(&[&str], Advice); 4] = [
     (&["LimitExceededException"], both("Ask AWS for a higher limit, or remove what is no longer needed.")),
 ];
 
-pub(super) const CALLER: Advice = both("Check the agent's AWS credentials and region.");
+const CALLER: Advice = both("Check the agent's AWS credentials and region.");
 
-pub(super) const DENIED: Advice =
+const DENIED: Advice =
     both("Allow what the agent asks for in the policy of its role; CloudTrail tells which action was refused.");
 
-pub(super) const NOT_AWS: Advice =
+const NOT_AWS: Advice =
     both("Check the agent's AWS endpoint and region, and what stands between the agent and AWS (proxy, firewall).");
 
-pub(super) const CONFIGURATION: Advice = each(
+const CONFIGURATION: Advice = each(
     "Correct the run's configuration (run_config, `run_task_kwargs`, task definition), then run the flow again.",
     "Correct the job variables of the flow run, its deployment or the work pool's base job template, then run the flow again.",
 );
 
-pub(super) const KEYS: Advice = both("Check the access keys and the region in `aws_credentials`.");
+const KEYS: Advice = both("Check the access keys and the region in `aws_credentials`.");
 
 /// `text` with what to do about it. `lower`: AWS's own message in lower case.
 pub(super) fn with(text: &str, code: &str, lower: &str, fault: Fault, origin: &Origin<'_>) -> String {
@@ -262,7 +262,7 @@ impl Origin<'_> {
     }
 
     /// Whether the run brought the access keys that are complained about.
-    pub(super) fn brings_keys(&self) -> bool {
+    fn brings_keys(&self) -> bool {
         self.run_sets.iter().any(|set| set == CHOSEN_KEYS)
     }
 
@@ -343,7 +343,7 @@ fn is_about_arn_format(lower: &str) -> bool {
 }
 
 /// Whether AWS does not know, or does not trust, whoever asks.
-pub(super) fn is_about_caller(code: &str) -> bool {
+fn is_about_caller(code: &str) -> bool {
     CREDENTIALS.contains(&code)
 }
 
