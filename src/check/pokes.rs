@@ -14,7 +14,7 @@ use crate::aws::ssm::Ssm;
 use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect3Config, Root};
 use crate::model::{ApiError, SetupError};
 use crate::poke::connection::{self, ConnectionFault};
-use crate::poke::trial::{self, Trial};
+use crate::poke::{self, Trial};
 use crate::prefect3::SeenConnection;
 use crate::state::status;
 use crate::transport::shape::{at, text_at};
@@ -151,7 +151,7 @@ async fn tried(setting: PokeSetting<'_>, base: &str, agent: &str, token: &Secret
     let url = connection::poke_url(base, agent).ok()?;
     let ssm = &setting.api.aws.ssm;
     let known = status::read(ssm, setting.root.as_str(), agent).await;
-    let trial = trial::poke(setting.api.aws.unsigned(), &url, token).await;
+    let trial = poke::poke(setting.api.aws.unsigned(), &url, token).await;
     let followed = match (&trial, known) {
         // Of an agent that polls no more there is nothing to wait for.
         (Trial::Answered, Ok(known)) if !known.as_ref().is_some_and(|known| known.stopped) => {

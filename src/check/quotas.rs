@@ -12,7 +12,7 @@ use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::config::LoadedAgent;
-use crate::ecs_model::size::cpu_units;
+use crate::ecs_model::cpu_units;
 use crate::python_text::{iso_time, parse_time};
 use crate::transport::shape::{at, text_at};
 use futures_util::future::join_all;

@@ -162,9 +162,9 @@ fn values(field: &str, (least, most): (u16, u16), names: &[&str]) -> Option<Vec<
         let step = usize::from(step.unwrap_or(1));
         // `FRI-MON` goes over the end of the week.
         if from <= to {
-            all.extend((from..=to).step_by(step))
+            all.extend((from..=to).step_by(step));
         } else {
-            all.extend((from..=most).chain(least..=to).step_by(step))
+            all.extend((from..=most).chain(least..=to).step_by(step));
         }
     }
     all.sort_unstable();

@@ -14,7 +14,7 @@ use crate::page::Page;
 use crate::page::access::{self, Sent, ShownCookie};
 use crate::page::html::{self, Around, Asked};
 use crate::redaction::Redaction;
-use crate::state::{Status, deaths, polls, status};
+use crate::state::{Status, polls, recent, status};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -202,7 +202,7 @@ pub async fn facts(
 pub fn facts_among(root: &Root, agents: &[LoadedAgent], state: &[Parameter]) -> BTreeMap<String, AgentFacts> {
     let statuses = status::by_agent(root, state);
     let counters = polls::by_agent(root, state);
-    let mut deaths = deaths::by_agent(root, state);
+    let mut deaths = recent::deaths_by_agent(root, state);
     let facts = agents.iter().map(|agent| {
         let name = agent.agent.clone();
         let facts = facts_of(agent, statuses.get(&name), counters.get(&name).copied());

@@ -1,9 +1,9 @@
 //! All agents of a deployment: which of them are polled, side by side, and what a warm process keeps of them.
 
+use super::agent::remember;
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::build::{AgentBuilder, Identity, PrefectBuilder, SharedNetwork};
 use super::dry_run::{Record, RecordedService, Recorder, Unhurried};
-use super::recent::remember;
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;

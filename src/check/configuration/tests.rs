@@ -136,7 +136,7 @@ fn the_alarm_of_silence_outlasts_the_longest_gap_where_somebody_is_told() {
         let mends: Vec<_> = looked.findings.iter().map(|finding| (finding.code, finding.mend.as_str())).collect();
         match mend {
             Some(mend) => {
-                assert!(matches!(mends[..], [("PSA114", said)] if said.ends_with(mend)), "{expression}: {mends:?}")
+                assert!(matches!(mends[..], [("PSA114", said)] if said.ends_with(mend)), "{expression}: {mends:?}");
             }
             None => assert_eq!(mends, [], "{expression}"),
         }

@@ -78,7 +78,7 @@ async fn a_claim_whose_task_died_before_its_flow_began_is_tried_again_without_an
     assert!(why.ends_with("TaskFailedToStart: Capacity is unavailable at this time."), "{why}");
     let waits = scene.run(&run);
     assert_eq!((waits.phase, waits.history.last().map(String::as_str)), (Phase::Waiting, Some("AwaitingRetry")));
-    assert!(waits.message.contains(&why), "{}", waits.message);
+    assert!(waits.message.contains(why), "{}", waits.message);
     // ECS knows nothing of it any more: the same token starts the task anew, and no attempt is counted.
     let (scene, run, report) = claim_whose_task_died(70).await;
     assert_eq!(ids(&report, "recovered"), [run.clone()], "{report:#}");

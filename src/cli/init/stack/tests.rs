@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::flow_run::prefect3::preparation::split_command;
+use crate::flow_run::prefect3::split_command;
 use crate::survey::{Asked, LaunchPlace, PlaceNeeds, Reach};
 use proptest::prelude::*;
 
