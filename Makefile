@@ -73,6 +73,12 @@ package: ## what is released, for this machine: target/package/wheels with the f
 
 .PHONY: functions
 functions: release tools-package # the functions' zip and its template, laid out for a wheel
+	@other=$$(test "$$(uname -m)" = x86_64 && echo aarch64 || echo x86_64); \
+	if rustup target list --installed 2>/dev/null | grep -qx "$$other-unknown-linux-gnu"; then \
+		PATH="$(PSA_TOOLS)/deploy/bin:$$PATH" cargo lambda build --release --locked --bin lambda \
+			--target "$$other-unknown-linux-gnu" --lambda-dir $(TARGET)/lambda-other; \
+		$(PSA_TOOLS)/package/bin/python scripts/package.py layout "$${other/aarch64/arm64}" $(TARGET)/lambda-other/lambda/bootstrap; \
+	fi
 	$(PSA_TOOLS)/package/bin/python scripts/package.py layout $(subst aarch64,arm64,$(shell uname -m)) $(TARGET)/lambda/lambda/bootstrap
 
 .PHONY: wheel

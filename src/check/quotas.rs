@@ -30,6 +30,11 @@ const USAGE_WITHIN: Duration = Duration::minutes(30);
 /// Invocations that polls may need at once: those of four minutes hold launches of Prefect 1 for up to two, and one comes
 /// between them (somebody polls by hand, or pokes).
 const OVERLAPPING: u64 = 5;
+/// So many concurrent invocations must stay for the functions that have reserved none.
+const KEPT_UNRESERVED: u64 = 100;
+/// How an account comes to more concurrent invocations.
+const MORE_INVOCATIONS: &str = "aws service-quotas request-service-quota-increase --service-code lambda \
+                                --quota-code L-B99A9384 --desired-value 1000";
 
 /// What was seen.
 #[derive(Debug)]
@@ -47,8 +52,10 @@ pub struct ObservedQuotas {
 pub struct PublicFunction {
     /// Its name.
     pub name: String,
-    /// The stack's parameters that keep the world from using it up, any of them.
-    pub mend: &'static str,
+    /// The stack's parameter that reserves invocations for it, and how many will do.
+    pub reserves: (&'static str, u64),
+    /// The parameter that closes its URL.
+    pub closes: &'static str,
 }
 
 impl PublicFunction {
@@ -56,9 +63,20 @@ impl PublicFunction {
     fn all(stack: &Stack) -> Vec<Self> {
         let health = stack.resource("HealthFunction").filter(|_| is_public(stack));
         let poke = stack.resource(POKE_FUNCTION);
-        let named = |name: Option<&str>, mend| name.map(|name| Self { name: name.to_owned(), mend });
-        let health = named(health, "HealthReservedConcurrency=5, or HealthAuthType=AWS_IAM");
-        health.into_iter().chain(named(poke, "PokeReservedConcurrency=2, or PokeUrl=DISABLED")).collect()
+        let named = |name: &str, reserves, closes| Self { name: name.to_owned(), reserves, closes };
+        let health = health.map(|name| named(name, ("HealthReservedConcurrency", 5), "HealthAuthType=AWS_IAM"));
+        let poke = poke.map(|name| named(name, ("PokeReservedConcurrency", 2), "PokeUrl=DISABLED"));
+        health.into_iter().chain(poke).collect()
+    }
+
+    /// What keeps the world from using it up. AWS reserves nothing where too little would stay for the others.
+    fn mend(&self, stack: &Stack, unreserved: Option<u64>) -> String {
+        let (parameter, number) = self.reserves;
+        if unreserved.is_some_and(|unreserved| unreserved < number + KEPT_UNRESERVED) {
+            let closes = again(stack, self.closes);
+            return format!("{closes}; the account is too small to reserve any: {MORE_INVOCATIONS}");
+        }
+        again(stack, &format!("{parameter}={number}, or {}", self.closes))
     }
 }
 
@@ -194,8 +212,10 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
             };
             if room < OVERLAPPING {
                 let sentence = format!("{whose} {room} concurrent invocations, and polls that hold launches overlap");
-                let mend = "set ReservedConcurrency to 5 (or to nothing), or ask for more: aws service-quotas \
-                            request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value 1000";
+                let mend = match reserved {
+                    Some(_) => again(stack, &format!("ReservedConcurrency={OVERLAPPING}")),
+                    None => MORE_INVOCATIONS.to_owned(),
+                };
                 looked.found(CONCURRENCY_SMALL.found(format!("stack {}", stack.name), sentence, mend));
             } else {
                 looked.is_well(Group::Quotas, format!("{whose} {room} concurrent invocations"));
@@ -210,7 +230,8 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
             (Ok(None), Some(stack)) => {
                 let sentence =
                     "its URL is public, and nothing keeps the world from using up the account's concurrency with it";
-                looked.found(PUBLIC_URL_OPEN.found(subject, sentence, again(stack, function.mend)));
+                let unreserved = observed.unreserved.as_ref().and_then(|unreserved| unreserved.as_ref().ok());
+                looked.found(PUBLIC_URL_OPEN.found(subject, sentence, function.mend(stack, unreserved.copied())));
             }
             (Err(error), _) => unknown(&mut looked, &subject, error, "lambda:GetFunctionConcurrency"),
             _ => {}

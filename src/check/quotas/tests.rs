@@ -87,7 +87,11 @@ fn what_is_used_was_counted_last() {
 #[test]
 fn polls_may_overlap_and_a_public_url_has_concurrency_of_its_own() {
     let public = |reserved| {
-        let function = |name: &str| PublicFunction { name: name.into(), mend: "HealthReservedConcurrency=5" };
+        let function = |name: &str| PublicFunction {
+            name: name.into(),
+            reserves: ("HealthReservedConcurrency", 5),
+            closes: "HealthAuthType=AWS_IAM",
+        };
         vec![(function("psa-health"), reserved)]
     };
     for (parameters, unreserved, public, found) in [
@@ -103,6 +107,19 @@ fn polls_may_overlap_and_a_public_url_has_concurrency_of_its_own() {
         let observed = ObservedQuotas { vcpus: BTreeMap::new(), unreserved: Some(unreserved), public };
         let stack = stack(parameters, &[]);
         assert_eq!(codes(&judge(Some(&stack), &agents(CONFIG), &wishes(), &observed)), found, "{observed:?}");
+    }
+}
+
+#[test]
+fn nothing_is_to_be_reserved_where_a_hundred_would_not_stay() {
+    let stack = stack(&[("HealthAuthType", "NONE")], &[("HealthFunction", "psa-health")]);
+    let public = PublicFunction::all(&stack);
+    for (unreserved, is_reserved) in
+        [(Some(1000), true), (Some(105), true), (Some(104), false), (Some(10), false), (None, true)]
+    {
+        let mend = public.first().map(|health| health.mend(&stack, unreserved)).unwrap_or_default();
+        assert_eq!(mend.contains("HealthReservedConcurrency=5"), is_reserved, "{unreserved:?}: {mend}");
+        assert!(mend.contains("HealthAuthType=AWS_IAM"), "{mend}");
     }
 }
 

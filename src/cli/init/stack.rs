@@ -201,7 +201,9 @@ pub(super) fn cloudformation_deploy(stack: &str, region: &str, parameters: &Stac
     let package = ["aws", "cloudformation", "package", "--region", region, "--template-file", "template.yaml"];
     let package = package.into_iter().chain(["--s3-bucket", "BUCKET", "--output-template-file", "packaged.yaml"]);
     let deploy = ["aws", "cloudformation", "deploy", "--region", region, "--template-file", "packaged.yaml"];
-    let deploy = deploy.into_iter().chain(["--stack-name", stack, "--capabilities", "CAPABILITY_IAM"]);
+    // Larger than what CloudFormation takes from a request: it goes by the bucket, too.
+    let deploy = deploy.into_iter().chain(["--s3-bucket", "BUCKET", "--stack-name", stack]);
+    let deploy = deploy.chain(["--capabilities", "CAPABILITY_IAM"]);
     let mut deploy: Vec<String> = deploy.map(str::to_owned).collect();
     if !parameters.is_empty() {
         deploy.push("--parameter-overrides".into());

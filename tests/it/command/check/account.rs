@@ -104,6 +104,7 @@ fn task_events_role() -> Role {
             ),
             allow(&["sqs:SendMessage"], &["arn:aws:sqs:us-east-1:123456789012:psa-task-events-failures"], Value::Null),
             allow(&["ssm:GetParameter", "ssm:GetParametersByPath"], &read, Value::Null),
+            allow(&["ssm:GetParameter", "ssm:PutParameter"], &[&parameter("state/*/deaths")], Value::Null),
             allow(&["ecs:DescribeTasks"], &["arn:aws:ecs:*:123456789012:task/*"], in_clusters()),
             allow(&["ecs:ListTasks"], &["*"], in_clusters()),
             allow(&["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"], &["*"], Value::Null),

@@ -53,7 +53,7 @@ pub(super) const BROKEN: &[Broken] = &[
     broken!("no stack", ["PSA110"], |scene| scene.deployment.world.lock().cloudformation.stacks.clear()),
     broken!("no schedule", ["PSA111"], |scene| scene.deployment.world.lock().events.schedules.clear()),
     broken!("a disabled schedule", ["PSA112"], |scene| {
-        scene.deployment.world.lock().events.schedules.get_mut("psa-poll").unwrap().state = "DISABLED".into();
+        scene.deployment.world.lock().events.schedules.get_mut("psa-tick").unwrap().state = "DISABLED".into();
     }),
     broken!("another interval than the schedule's", ["PSA113"], |scene| {
         scene.agent(json!({"poll_interval_seconds": 300}));
@@ -204,7 +204,7 @@ pub(super) const BROKEN: &[Broken] = &[
     broken!("a quota that is used up", ["PSA705"], |scene| scene.account(|state| state.quotas.vcpus_used = Some(5.75))),
     broken!("too few invocations", ["PSA703"], |scene| scene.account(|state| state.lambda.unreserved = Some(2))),
     broken!("an impatient alarm of silence", ["PSA113", "PSA114"], |scene| {
-        scene.deployment.world.lock().events.schedules.get_mut("psa-poll").unwrap().expression =
+        scene.deployment.world.lock().events.schedules.get_mut("psa-tick").unwrap().expression =
             "rate(5 minutes)".into();
         scene.account(|state| {
             let parameters = &mut state.cloudformation.stacks[1].parameters;

@@ -155,7 +155,8 @@ impl Scene {
                 resource("PollFunction", "AWS::Lambda::Function", "psa-poll"),
                 resource("HealthFunction", "AWS::Lambda::Function", "psa-health"),
                 resource("TaskEventsFunction", "AWS::Lambda::Function", "psa-task-events"),
-                resource("PollFunctionSchedule", "AWS::Scheduler::Schedule", "psa-poll"),
+                resource("ScheduleGroup", "AWS::Scheduler::ScheduleGroup", "psa-schedules"),
+                resource("PollFunctionTick", "AWS::Scheduler::Schedule", "psa-tick"),
                 resource("OwnTasksRule", "AWS::Events::Rule", "psa-own-tasks"),
                 resource("WorkersTasksRule", "AWS::Events::Rule", "psa-workers"),
                 resource("TaskEventsFunctionQueue", "AWS::Lambda::EventSourceMapping", MAPPING),
@@ -168,9 +169,13 @@ impl Scene {
             ]
             .into(),
         });
-        let schedule =
-            Schedule { state: "ENABLED".into(), expression: "rate(1 minute)".into(), target: function("poll") };
-        state.events.schedules.insert("psa-poll".into(), schedule);
+        let schedule = Schedule {
+            group: "psa-schedules".into(),
+            state: "ENABLED".into(),
+            expression: "rate(1 minute)".into(),
+            target: function("poll"),
+        };
+        state.events.schedules.insert("psa-tick".into(), schedule);
         for (name, started_by, rule) in [
             ("psa-own-tasks", json!({"prefix": "prefect/"}), "ENABLED"),
             ("psa-workers", json!({"exists": false}), "DISABLED"),
@@ -198,6 +203,11 @@ impl Scene {
             events.rules.insert(named.clone(), rule);
             stack.resources.insert(format!("TaskEventsFunction{before}"), (kind, named));
         }
+        stack.resources.remove("ScheduleGroup").unwrap();
+        let (kind, _) = stack.resources.remove("PollFunctionTick").unwrap();
+        stack.resources.insert("PollFunctionSchedule".into(), (kind, "psa-poll".into()));
+        let schedule = events.schedules.remove("psa-tick").unwrap();
+        events.schedules.insert("psa-poll".into(), Schedule { group: "default".into(), ..schedule });
         stack.resources.remove("TaskEventsFunctionQueue").unwrap();
         for (id, url) in [("TaskEventsQueue", QUEUE), ("TaskEventsDeadLetters", DEAD_LETTERS)] {
             stack.resources.remove(id).unwrap();
@@ -207,7 +217,7 @@ impl Scene {
         for statement in role.policies[0]["Statement"].as_array_mut().unwrap() {
             statement["Action"].as_array_mut().unwrap().retain(|action| {
                 let is_of_queue = action.as_str().unwrap().starts_with("sqs:");
-                !is_of_queue || action == "sqs:SendMessage"
+                (!is_of_queue || action == "sqs:SendMessage") && action != "ssm:PutParameter"
             });
         }
     }
