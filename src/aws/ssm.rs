@@ -170,12 +170,13 @@ impl Ssm {
 }
 
 /// Whether the same parameters are there, in the same versions. Versions of one that was deleted begin anew, at another time.
+/// Where a version is not told (it is read as zero), nobody knows.
 fn is_unwritten(known: &[Parameter], listed: &[Parameter]) -> bool {
     let written = |all: &[Parameter]| {
         let one = |one: &Parameter| (one.name.clone(), one.version, one.last_modified, one.is_secure);
         all.iter().map(one).collect::<BTreeSet<_>>()
     };
-    written(known) == written(listed)
+    known.iter().all(|one| one.version > 0) && written(known) == written(listed)
 }
 
 fn parameter(found: types::Parameter) -> Option<Parameter> {

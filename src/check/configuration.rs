@@ -5,7 +5,7 @@ use super::codes::{
     SCHEDULE_DISABLED, SCHEDULE_MISSING, SECRET_IN_CLEAR, SECRET_MISSING, SECRETS_UNREADABLE, SILENCE_IMPATIENT,
     STACK_MISSING,
 };
-use super::schedule::{longest_gap, patience, rate};
+use super::schedule::{longest_gap, rate, silence_after};
 use super::stack::{DeployedStack, Schedule, Stack};
 use super::{Group, Looked, why};
 use crate::aws::{AwsClients, AwsError};
@@ -292,7 +292,7 @@ fn has_alarms(stack: &Stack) -> bool {
 /// Whether the alarm of silence waits for longer than polls are apart. Stacks of before have no such parameter.
 fn judge_silence(stack: &Stack, gap: Duration, looked: &mut Looked) {
     let Ok(silence) = stack.parameter("SilenceAfterMinutes").parse::<u64>() else { return };
-    let (minutes, wanted) = (gap.as_secs() / 60, patience(gap));
+    let (minutes, wanted) = (gap.as_secs() / 60, silence_after(gap));
     if silence == 0 || (wanted != 0 && silence >= wanted) {
         return;
     }

@@ -37,7 +37,7 @@ pub fn longest_gap(expression: &str) -> Option<Duration> {
 
 /// How long the alarm of silence must wait, in minutes, where polls are so far apart; 0: there can be no such alarm.
 /// A poll begins anywhere within its minute, and another minute passes until its metric is there.
-pub fn patience(gap: Duration) -> u64 {
+pub fn silence_after(gap: Duration) -> u64 {
     let minutes = gap.as_secs().div_ceil(60).saturating_add(2);
     if minutes > MOST_SILENCE { 0 } else { minutes }
 }
@@ -72,18 +72,17 @@ impl<'e> Cron<'e> {
     fn longest_gap(&self) -> Option<Duration> {
         let within_a_day = self.minutes.iter().zip(self.minutes.iter().skip(1)).map(|(one, next)| next - one).max();
         let overnight = u32::from(1440 + self.minutes.first()? - self.minutes.last()?);
-        let (mut longest, mut last, mut day) = (u32::from(within_a_day.unwrap_or_default()), None, first_day()?);
+        let (mut between_days, mut last, mut day) = (None, None, first_day()?);
         for number in 0..DAYS {
             if self.has(day)? {
-                if let Some(last) = last {
-                    longest = longest.max((number - last - 1) * 1440 + overnight);
-                }
+                between_days = between_days.max(last.map(|last| (number - last - 1) * 1440 + overnight));
                 last = Some(number);
             }
             day = day.next_day()?;
         }
-        // A day that never comes has no polls, and no gaps between them.
-        last.filter(|_| longest > 0).map(|_| Duration::from_secs(u64::from(longest) * 60))
+        // Nothing is known of days that come once in all these years, or never.
+        let longest = between_days?.max(u32::from(within_a_day.unwrap_or_default()));
+        Some(Duration::from_secs(u64::from(longest) * 60))
     }
 
     /// Whether a day is one of its days; `None`: that is not understood.
@@ -156,7 +155,7 @@ fn values(field: &str, (least, most): (u16, u16), names: &[&str]) -> Option<Vec<
             // `5/15` goes on to the end.
             (_, None) => (one(range, names)?, if step.is_some() { most } else { one(range, names)? }),
         };
-        if from < least || to > most {
+        if ![from, to].iter().all(|value| (least..=most).contains(value)) {
             return None;
         }
         let step = usize::from(step.unwrap_or(1));
@@ -229,6 +228,8 @@ mod tests {
             ("cron(0 12 * * ? 2027)", None),
             ("cron(61 12 * * ? *)", None),
             ("cron(0 12 * * FUN *)", None),
+            ("cron(0 200-4 * * ? *)", None),
+            ("cron(0 12 ? 5-0 ? *)", None),
             ("cron(0 12 * *)", None),
             ("cron(*/0 * * * ? *)", None),
             ("at(2026-12-01T00:00:00)", None),
@@ -240,7 +241,7 @@ mod tests {
     #[test]
     fn the_alarm_of_silence_waits_longer_than_the_longest_gap_or_there_is_none() {
         for (minutes, silence) in [(1, 3), (5, 7), (1438, 1440), (1439, 0), (44_640, 0)] {
-            assert_eq!(patience(Duration::from_secs(minutes * 60)), silence, "{minutes}");
+            assert_eq!(silence_after(Duration::from_secs(minutes * 60)), silence, "{minutes}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From what an agent's runs need to the parameters of the stack, and the commands that deploy it. Pure.
 
-use crate::check::schedule::patience;
+use crate::check::schedule::silence_after;
 use crate::config::Root;
 use crate::survey::place::{account_of, is_account, names_one_thing};
 use crate::survey::{Asked, Home, Needs, PlaceNeeds};
@@ -71,7 +71,7 @@ pub(super) fn parameters(
     let StackChoices { root, every, secrets_key_arn, log_level } = deployment;
     let mut gate = ParameterGate { is_account_known: home.account.is_ok(), refused: Vec::new() };
     let own = |of: fn(&PlaceNeeds) -> Vec<&Asked>| union(needs.own().flat_map(|(_, needs)| of(needs)));
-    let silence = patience(Duration::from_secs(u64::from(*every) * 60));
+    let silence = silence_after(Duration::from_secs(u64::from(*every) * 60));
     let every = match every {
         1 => "rate(1 minute)".to_owned(),
         minutes => format!("rate({minutes} minutes)"),
