@@ -50,6 +50,8 @@ pub struct PokeSetting<'a> {
     pub stack: &'a Stack,
     /// What lets somebody poke, if the parameter is there.
     pub token: Option<&'a SecretString>,
+    /// A poke is made; without, what there is is only read.
+    pub pokes: bool,
     /// Nothing is waited for beyond this.
     pub end: Instant,
 }
@@ -112,7 +114,8 @@ async fn observe(setting: PokeSetting<'_>, agents: &[LoadedAgent], now: OffsetDa
     });
     let agents = join_all(looking).await;
     let is_connected = |(_, seen): &&(String, Result<Connection, ApiError>)| matches!(seen, Ok(seen) if seen.is_there);
-    let tried = match (base, setting.token, agents.iter().find(is_connected)) {
+    let token = setting.token.filter(|_| setting.pokes);
+    let tried = match (base, token, agents.iter().find(is_connected)) {
         (Some(base), Some(token), Some((agent, _))) => tried(setting, &base, agent, token).await,
         _ => None,
     };

@@ -74,6 +74,14 @@ pub fn handle(world: &World, scope: &Scope, operation: &str, body: &Bytes) -> Re
             let target = |(number, arn): (usize, &String)| json!({"Id": format!("Target{number}"), "Arn": arn});
             json!({"Targets": rule.targets.iter().enumerate().map(target).collect::<Vec<_>>()})
         }),
+        // Rules are the own region's.
+        "ListRuleNamesByTarget" if scope.region != crate::REGION => Ok(json!({"RuleNames": []})),
+        "ListRuleNamesByTarget" => {
+            let arn = input["TargetArn"].as_str().unwrap_or_default();
+            let of_target =
+                state.events.rules.iter().filter(|(_, rule)| rule.targets.iter().any(|target| target == arn));
+            Ok(json!({"RuleNames": of_target.map(|(name, _)| name).collect::<Vec<_>>()}))
+        }
         _ => Err(ServiceError::new("UnknownOperationException", "")),
     })
 }

@@ -192,7 +192,15 @@ pub(super) const BROKEN: &[Broken] = &[
     }),
     broken!("no address", ["PSA505"], |scene| scene.account(|state| state.ec2.subnets[0].free = 0)),
     broken!("no way out for 443", ["PSA506"], |scene| scene.account(|state| {
-        state.ec2.security_groups[0].egress = vec![("tcp".into(), 5432, 5432)];
+        state.ec2.security_groups[0].egress = vec![("tcp".into(), 5432, 5432, "0.0.0.0/0".into())];
+    })),
+    broken!("a way out for 443 to some only", ["PSA508"], |scene| scene.account(|state| {
+        state.ec2.security_groups[0].egress = vec![("tcp".into(), 443, 443, "10.0.0.0/8".into())];
+    })),
+    broken!("functions in subnets that have no way out for them", ["PSA504"], |scene| scene.account(|state| {
+        let parameters = &mut state.cloudformation.stacks[1].parameters;
+        parameters.insert("VpcSubnetIds".into(), "subnet-default-a".into());
+        parameters.insert("VpcSecurityGroupIds".into(), "sg-default".into());
     })),
     // Quotas.
     broken!("more launches than the quota", ["PSA701"], |scene| scene.agent(json!({"launch_rate": 50}))),
