@@ -24,7 +24,7 @@ MAPPING = "1f2e3d4c-0000-4000-8000-123456789abc"
 class Deployed:
     """References to resources, resolved."""
 
-    def __init__(self, evaluated, region):
+    def __init__(self, evaluated, region="eu-west-1"):
         self.resources, self.region = evaluated["Resources"], region
 
     def name(self, logical):
