@@ -24,17 +24,21 @@ if [ -z "$python" ]; then
 fi
 [ -n "$python" ] || die "Python 3.11 is needed (python3.11 or python3 on the PATH; PSA_PYTHON names another)"
 
+# macOS has none; pip has its own limits for each connection.
+limit=()
+if command -v timeout > /dev/null; then limit=(timeout "$install_seconds"); fi
+
 install() {
   local name="$1" file="$requirements/$1.txt" home="$tools/$1" wanted started
   [ -f "$file" ] || die "no environment called '$name': there is no $file"
-  wanted="$({ "$python" -V; cat "$file"; } | sha256sum | cut -d' ' -f1)"
+  wanted="$({ "$python" -V; cat "$file"; } | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')"
   [ "$(cat "$home/.requirements" 2>/dev/null)" = "$wanted" ] && return
 
   started=$SECONDS
   echo "tools: installing $name"
   rm -rf "$home"
   "$python" -m venv "$home"
-  timeout "$install_seconds" "$home/bin/pip" install --quiet --disable-pip-version-check \
+  ${limit[@]+"${limit[@]}"} "$home/bin/pip" install --quiet --disable-pip-version-check \
     --timeout 30 --retries 5 --requirement "$file" \
     || die "could not install $name: see pip's message above, then run this again"
   # Last, so that an interrupted installation is repeated.

@@ -3,10 +3,11 @@
 use super::ecs::{Cluster, ObservedEcs, Pushed};
 use super::permissions::{SimulatedDecision, simulate};
 use super::why;
-use super::wishes::{Registry, RoleRequest, Wishes, region_of};
+use super::wishes::{RoleRequest, Wishes, region_of};
 use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
+use crate::survey::image::Registry;
 use crate::transport::shape::{items_at, text_at};
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -3,6 +3,7 @@
 use super::permissions::ConditionContext;
 use super::stack::Stack;
 use crate::config::AgentConfig;
+use crate::survey::image::{Registry, is_of_docker_hub};
 use crate::survey::needs::{execution_role, of_launch, task_role};
 use crate::survey::place::{LaunchPlace, dns_suffix};
 use crate::survey::{Asked, DEFAULTS, PlaceNeeds, Reach, RenderedLaunch, Survey, Undescribed};
@@ -251,14 +252,6 @@ fn network(launch: &RenderedLaunch, needs: &PlaceNeeds) -> Option<WantedNetwork>
     })
 }
 
-/// What names no registry, or Docker's. The first part of a name is a registry's where it has a dot or a port, or is
-/// `localhost`.
-fn is_of_docker_hub(image: &str) -> bool {
-    let registry = image.split_once('/').map(|(first, _)| first);
-    let registry = registry.filter(|first| first.contains(['.', ':']) || *first == "localhost");
-    registry.is_none_or(|registry| matches!(registry, "docker.io" | "index.docker.io" | "registry-1.docker.io"))
-}
-
 /// What an execution role has to do before the containers run.
 fn requests(place: &LaunchPlace, needs: &PlaceNeeds, own: OwnSecrets<'_>) -> BTreeSet<RoleRequest> {
     let mut all = BTreeSet::new();
@@ -313,46 +306,4 @@ impl OwnSecrets<'_> {
 /// The region of an ARN.
 pub(super) fn region_of(arn: &str) -> &str {
     arn.split(':').nth(3).unwrap_or_default()
-}
-
-/// An image of ECR, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registry {
-    /// Whose registry.
-    pub account: String,
-    /// Its region.
-    pub region: String,
-    /// Name of the repository.
-    pub repository: String,
-    /// Tag, unless there is a digest.
-    pub tag: Option<String>,
-    /// `sha256:…`
-    pub digest: Option<String>,
-}
-
-impl Registry {
-    /// `None`: the image is of another registry.
-    pub fn of(image: &str) -> Option<Self> {
-        let (host, rest) = image.split_once('/')?;
-        let mut parts = host.split('.');
-        let account = parts.next().filter(|part| part.len() == 12 && part.bytes().all(|byte| byte.is_ascii_digit()))?;
-        let is_ecr = parts.next() == Some("dkr") && parts.next().is_some_and(|part| part.starts_with("ecr"));
-        let region = parts.next().filter(|_| is_ecr)?;
-        let (rest, digest) = match rest.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest.to_owned())),
-            None => (rest, None),
-        };
-        let (repository, tag) = match rest.rsplit_once(':') {
-            Some((repository, tag)) => (repository, Some(tag.to_owned())),
-            None => (rest, None),
-        };
-        let tag = if digest.is_some() { None } else { Some(tag.unwrap_or_else(|| "latest".into())) };
-        let (account, region, repository) = (account.to_owned(), region.to_owned(), repository.to_owned());
-        Some(Self { account, region, repository, tag, digest })
-    }
-
-    fn repository_arn(&self) -> String {
-        let partition = crate::survey::place::partition(&self.region);
-        format!("arn:{partition}:ecr:{}:{}:repository/{}", self.region, self.account, self.repository)
-    }
 }

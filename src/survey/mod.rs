@@ -10,6 +10,7 @@
 //! | [`place`] | where launches go and whose credentials take them there (pure) |
 
 pub mod difference;
+pub mod image;
 pub mod needs;
 pub mod place;
 mod renderer;

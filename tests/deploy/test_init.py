@@ -46,7 +46,7 @@ class Pool:
                       for each in self.requests("RegisterTaskDefinition")]  # fmt: skip
         for each in self.requests():
             signed = [("authorization", f"AWS4-HMAC-SHA256 Credential=AKIA/20260101/{self.region}/")]
-            entry = {**each, "body": json.dumps(each["body"]), "headers": signed, "line": "POST /"}
+            entry = {"line": "POST /", **each, "body": json.dumps(each["body"]), "headers": signed}
             yield from iam.permissions(entry, registered)
 
     def asked(self, action):
@@ -61,7 +61,7 @@ class Pool:
 
 
 def test_there_is_something_to_test():
-    assert [path.stem for path in FIXTURES] == ["hand_made", "stock", "widening"]
+    assert [path.stem for path in FIXTURES] == ["hand_made", "prefect_1", "stock", "widening"]
 
 
 def test_every_request_of_every_run_is_allowed(pool):
@@ -94,6 +94,10 @@ def test_nothing_wider_than_what_was_asked_is_allowed(pool):
         "ClusterArns": pool.clusters(),
         "TaskLogArns": {pool.arn("logs", f"log-group:{group}:log-stream:*") for group in pool.log_groups()},
     }
+    if objects := pool.asked("s3:GetObject"):
+        needed["S3ObjectArns"] = objects
+        for other in (f"{each}2" for each in objects):
+            assert not pool.may("PollRole", "s3:GetObject", other), other
     # Every entry was asked for by a request, and nothing else is a parameter.
     assert {name: set(value.split(",")) for name, value in pool.parameters.items() if name in needed} == needed
     schedule = {"PollSchedule", "SilenceAfterMinutes"} if pool.written["every"] != 1 else set()

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import expansion
 import pytest
+import test_lint
 from samcli.yamlhelper import yaml_parse
 
 sys.path.insert(0, str(expansion.ROOT / "scripts"))
@@ -42,6 +43,12 @@ def test_the_packaged_template_is_the_template_for_one_architecture(packaged):
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "lambda.zip"
     assert json.dumps(template, sort_keys=True) == json.dumps(source, sort_keys=True)
+
+
+@pytest.mark.parametrize("region", test_lint.REGIONS)
+def test_it_is_valid_in_every_kind_of_region(packaged, region, tmp_path):
+    (tmp_path / "template.yaml").write_text(packaged[1])
+    test_lint.is_valid_in(region, tmp_path / "template.yaml")
 
 
 def test_sam_validates_it(packaged, tmp_path):
@@ -132,6 +139,15 @@ def test_packing_gives_the_same_bytes_and_an_executable(tmp_path):
     with zipfile.ZipFile(tmp_path / "one.zip") as archive:
         (entry,) = archive.infolist()
         assert (entry.filename, entry.external_attr >> 16) == ("bootstrap", 0o100755)
+
+
+def test_a_wheel_that_has_grown_is_noticed(tmp_path, monkeypatch):
+    wheel = tmp_path / "prefect_serverless_agent-0.1.0-py3-none-any.whl"
+    wheel.write_bytes(b"a wheel")
+    package.sums(tmp_path)
+    monkeypatch.setattr(package, "LARGEST_WHEEL", 6)
+    with pytest.raises(SystemExit, match="has 7 bytes, 6 are allowed"):
+        package.sums(tmp_path)
 
 
 def test_a_template_that_has_changed_is_noticed():

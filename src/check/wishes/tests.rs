@@ -19,45 +19,6 @@ fn wishes(definition: &Value, run_task: &Value) -> Wishes {
 }
 
 #[test]
-fn images_of_ecr_are_taken_apart() {
-    let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
-    let parts = |image: &str| Registry::of(image).map(|registry| (registry.repository, registry.tag, registry.digest));
-    let tag = |tag: &str| Some(tag.to_owned());
-    for (image, expected) in [
-        (format!("{host}/flows:1"), Some(("flows".to_owned(), tag("1"), None))),
-        (format!("{host}/team/flows"), Some(("team/flows".to_owned(), tag("latest"), None))),
-        (format!("{host}/flows@sha256:ab"), Some(("flows".to_owned(), None, tag("sha256:ab")))),
-        (format!("{host}/flows:1@sha256:ab"), Some(("flows".to_owned(), None, tag("sha256:ab")))),
-        (
-            "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com/flows:1".into(),
-            Some(("flows".to_owned(), tag("1"), None)),
-        ),
-        ("prefecthq/prefect:3-latest".into(), None),
-        ("public.ecr.aws/prefect/prefect:3".into(), None),
-        ("localhost:5000/flows:1".into(), None),
-        ("ecr".into(), None),
-    ] {
-        assert_eq!(parts(&image), expected, "{image}");
-    }
-}
-
-#[test]
-fn an_image_that_names_no_registry_is_of_docker_hub() {
-    for image in ["busybox", "prefecthq/prefect:3-latest", "docker.io/prefecthq/prefect", "index.docker.io/library/x"] {
-        assert!(is_of_docker_hub(image), "{image}");
-    }
-    for image in [
-        "123456789012.dkr.ecr.eu-west-1.amazonaws.com/flows:1",
-        "public.ecr.aws/prefect/prefect:3",
-        "ghcr.io/a/b",
-        "localhost/flows",
-        "registry:5000/flows",
-    ] {
-        assert!(!is_of_docker_hub(image), "{image}");
-    }
-}
-
-#[test]
 fn functions_are_put_where_the_stack_says() {
     let stack = |subnets: &str| Stack {
         name: "psa".into(),

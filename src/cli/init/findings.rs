@@ -4,6 +4,7 @@ use super::stack::{self, LONGEST_PARAMETER, RefusedValue, StackParameters};
 use crate::cli::output::some_of;
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::prefect3::{PoolSurvey, Unlisted};
+use crate::survey::image::{Registry, is_of_docker_hub};
 use crate::survey::{Home, LaunchPlace, Needs, Reach, RenderedLaunch, Survey};
 use serde::Serialize;
 use serde_json::Value;
@@ -278,6 +279,9 @@ fn of_places(needs: &Needs, home: &Home, found: &mut Vec<SetupFinding>) {
                         is not noticed";
             found.push(SetupFinding::new(Level::Warning, listed(&askers), text, next));
         }
+        for (image, askers) in &there.images {
+            found.extend(of_image(image, account.as_deref(), askers));
+        }
         for (definition, why) in &there.unknown_definitions {
             let text = format!("what the task definition {definition} says is not known: {why}");
             let next =
@@ -289,6 +293,28 @@ fn of_places(needs: &Needs, home: &Home, found: &mut Vec<SetupFinding>) {
         let text = format!("{} would give it to tasks of another account, which AWS refuses", listed(&askers));
         found.push(SetupFinding::new(Level::Problem, role, text, "name a role of the account that the tasks run in"));
     }
+}
+
+/// An image that the place may not pull as it is named. `account`: where its tasks run.
+fn of_image(image: &str, account: Option<&str>, askers: &BTreeSet<String>) -> Option<SetupFinding> {
+    if let Some(registry) = Registry::of(image) {
+        account.filter(|account| *account != registry.account)?;
+        let text = format!("the image {image} lies in the registry of another account ({})", registry.account);
+        let next =
+            "let the execution role's account pull it, by a policy of the repository: aws ecr set-repository-policy";
+        return Some(SetupFinding::new(Level::Warning, listed(askers), text, next));
+    }
+    let next = "push it to ECR, and name it in full: 123456789012.dkr.ecr.REGION.amazonaws.com/NAME:TAG";
+    if ["localhost", "127.0.0.1"].iter().any(|here| image.starts_with(here)) {
+        let text = format!("the image {image} lies in a registry of this machine: ECS does not reach it");
+        return Some(SetupFinding::new(Level::Problem, listed(askers), text, next));
+    }
+    // Only images that Docker itself keeps have one word there: it is rather the name of a build on somebody's machine.
+    let is_local = is_of_docker_hub(image) && !image.contains('/');
+    is_local.then(|| {
+        let text = format!("the image {image} names no registry: ECS looks for it in Docker Hub, among Docker's own");
+        SetupFinding::new(Level::Warning, listed(askers), text, next)
+    })
 }
 
 /// What would allow more than its run asks for.

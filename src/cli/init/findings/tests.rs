@@ -63,9 +63,9 @@ fn what_is_not_launched_is_said_once_for_all_whom_it_concerns() {
 #[test]
 fn what_needs_an_execution_role_is_told_apart() {
     for (container, said) in [
-        (json!({"image": "1.dkr.ecr.eu-west-1.amazonaws.com/i:1"}), "private registry"),
-        (json!({"image": "i", "secrets": [{"name": "A", "valueFrom": "arn"}]}), "has secrets"),
-        (json!({"image": "i", "logConfiguration": {"logDriver": "awslogs"}}), "logs to CloudWatch"),
+        (json!({"image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/i:1"}), "private registry"),
+        (json!({"image": "team/i", "secrets": [{"name": "A", "valueFrom": "arn"}]}), "has secrets"),
+        (json!({"image": "team/i", "logConfiguration": {"logDriver": "awslogs"}}), "logs to CloudWatch"),
     ] {
         let launch = |run_task: Value| {
             let mut launch = rendered(json!({"containerDefinitions": [container]}));
@@ -102,6 +102,24 @@ fn tasks_in_other_accounts_and_regions_want_their_events_forwarded() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found.iter().all(|finding| finding.next.contains("infra/forward-events.yaml")));
     assert!(found.iter().any(|finding| finding.next.contains("must trust")));
+}
+
+#[test]
+fn images_that_ecs_may_not_pull_are_said() {
+    let ecr = |account: &str| format!("{account}.dkr.ecr.eu-west-1.amazonaws.com/flows:1");
+    for (image, level) in [
+        (ecr("123456789012"), None),
+        (ecr("210987654321"), Some(Level::Warning)),
+        ("prefecthq/prefect:3-latest".to_owned(), None),
+        ("ghcr.io/team/flows:1".to_owned(), None),
+        ("flows:1".to_owned(), Some(Level::Warning)),
+        ("localhost:5000/flows:1".to_owned(), Some(Level::Problem)),
+    ] {
+        let container = json!({"name": "prefect", "image": image});
+        let found =
+            of(&survey(vec![Ok(rendered(json!({"executionRoleArn": "x", "containerDefinitions": [container]})))]));
+        assert_eq!(found.first().map(|finding| finding.level), level, "{image}: {found:?}");
+    }
 }
 
 #[test]

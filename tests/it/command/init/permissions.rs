@@ -3,10 +3,11 @@
 
 use super::{POOL, init, object, pool, role, stock};
 use crate::command::process::end;
-use crate::support::{Deployment, ROOT, ids};
+use crate::support::{Deployment, KEY, ROOT, ids, labels};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use world::prefect1::FlowRunSpec;
 use world::prefect3::{DeploymentSpec, RunSpec};
 
 /// Services whose requests the role of `poll` must allow.
@@ -53,25 +54,45 @@ fn deployed_as(deployment: &Deployment, number: usize, job_variables: Value) -> 
 /// Sets the agent up as `init` says, launches a run of each of these deployments, and writes both down. Problems of no others
 /// than `broken` are found, and some of each.
 async fn wrote_down(deployment: &Deployment, name: &str, deployments: &[String], every: u32, broken: &[&str]) {
+    let due = || {
+        for id in deployments {
+            deployment.world.prefect3_run(RunSpec { deployment: Some(id.clone()), ..RunSpec::default() });
+        }
+        deployments.len()
+    };
+    wrote_down_by(deployment, name, (every, ""), due, broken).await;
+}
+
+/// The same with further flags, and with what makes runs due; how many.
+async fn wrote_down_by(
+    deployment: &Deployment,
+    name: &str,
+    (every, flags): (u32, &str),
+    due: impl FnOnce() -> usize,
+    broken: &[&str],
+) {
     let folder = tempfile::tempdir().unwrap();
-    let line = format!("--yes --json --write --agent etl --root {ROOT} --every {every}");
-    let outcome = end(init(deployment, folder.path(), &line)).await;
-    let outcome = outcome.well().json();
+    let line = format!("--yes --json --write --agent etl --root {ROOT} --every {every} {flags}");
+    let mut command = init(deployment, folder.path(), &line);
+    command.env("PREFECT__CLOUD__API_KEY", KEY);
+    let outcome = end(command).await.well().json();
     let problems = outcome["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == "problem");
     let about: BTreeSet<&str> = problems.map(|problem| problem["about"].as_str().unwrap()).collect();
     assert_eq!(about, broken.iter().copied().chain(["api"]).collect(), "{:#}", outcome["findings"]);
 
     let before = deployment.world.requests("*", "*").len();
-    for id in deployments {
-        deployment.world.prefect3_run(RunSpec { deployment: Some(id.clone()), ..RunSpec::default() });
-    }
+    let count = due();
     let report = deployment.poll().await;
-    assert_eq!(ids(&report["agents"]["etl"], "launched").len(), deployments.len(), "{report:#}");
+    assert_eq!(ids(&report["agents"]["etl"], "launched").len(), count, "{report:#}");
     let requests = deployment.world.requests("*", "*").into_iter().skip(before);
     let requests: Vec<_> = requests.filter(|request| AWS.contains(&request.service.as_str())).collect();
     let form = |request: &world::Request| {
         let body = seen(&serde_json::from_str(&request.body).unwrap_or(Value::Null));
-        json!({"service": request.service, "operation": request.operation, "body": body}).to_string()
+        let mut form = json!({"service": request.service, "operation": request.operation, "body": body});
+        if request.service == "s3" {
+            form["line"] = json!(request.line);
+        }
+        form.to_string()
     };
     // Each once, in an order that does not depend on who came first.
     let distinct: BTreeSet<String> = requests.iter().map(form).collect();
@@ -122,6 +143,37 @@ async fn three_deployments_with_roles_log_groups_and_clusters_of_their_own() {
     let ids = (1..).zip(deployments).map(|(number, variables)| deployed_as(&deployment, number, variables));
     let ids: Vec<String> = ids.collect();
     wrote_down(&deployment, "hand_made", &ids, 1, &[]).await;
+}
+
+#[tokio::test]
+async fn flows_of_prefect_1_with_templates_in_buckets_and_roles_of_their_own() {
+    let deployment = Deployment::empty().await;
+    for cluster in ["flows", "ml"] {
+        deployment.world.ecs_cluster(cluster);
+    }
+    let template = |group: &str| {
+        let logs =
+            json!({"logDriver": "awslogs", "options": {"awslogs-group": group, "awslogs-stream-prefix": "flows"}});
+        let flow = json!({"name": "flow", "logConfiguration": logs});
+        json!({"cpu": "256", "memory": "512", "networkMode": "awsvpc", "containerDefinitions": [flow]}).to_string()
+    };
+    for (bucket, key, group) in [("company", "base.yaml", "/company/flows"), ("team", "ml/def.yaml", "/company/ml")] {
+        deployment.world.lock().s3.put(bucket, key, template(group));
+    }
+    let own = json!({"type": "ECSRun", "task_role_arn": role("ml-flows"), "run_task_kwargs": {"cluster": "ml"},
+                     "task_definition_path": "s3://team/ml/def.yaml"});
+    let runs = [json!({"type": "ECSRun"}), own];
+    for run_config in runs.clone() {
+        deployment.schedule(FlowRunSpec { run_config, labels: labels(&["prod"]), ..FlowRunSpec::default() });
+    }
+    let flags = format!(
+        "--prefect 1 --api {} -l prod --cluster flows --task-role-arn {} --execution-role-arn {} \
+         --task-definition s3://company/base.yaml",
+        deployment.world.prefect1_url(),
+        role("flows"),
+        role("ecsTaskExecutionRole"),
+    );
+    wrote_down_by(&deployment, "prefect_1", (1, &flags), || runs.len(), &[]).await;
 }
 
 #[tokio::test]
