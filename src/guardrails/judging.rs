@@ -88,7 +88,7 @@ fn too_much(guardrails: &Guardrails, asked: &Asked, names_are_ours: bool) -> Vec
             listed(Rule::LaunchTypes, &g.launch_types, provider, &|globs| globs.allow(launch_type))
         }
         Asked::CapacityProvider(provider) => plain(Rule::CapacityProviders, &g.capacity_providers, provider),
-        Asked::PublicIp(address) => flag(Rule::PublicIp, g.public_ip, shown(address), "DISABLED"),
+        Asked::PublicIp { address, .. } => flag(Rule::PublicIp, g.public_ip, shown(address), "DISABLED"),
         Asked::Command(words) => {
             let allowed = "what the image itself starts, and Prefect's own command for the flow";
             flag(Rule::Command, g.command, shown(&words.join(" ")), allowed)

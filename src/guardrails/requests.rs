@@ -78,8 +78,8 @@ pub enum Asked {
     LaunchType(String),
     /// A capacity provider, `default` where neither one nor a launch type is named.
     CapacityProvider(String),
-    /// A public address.
-    PublicIp(String),
+    /// A public address; `whole`: the network that it is asked for in.
+    PublicIp { address: String, whole: String },
     /// What a container starts with, or is watched by.
     Command(Vec<String>),
     /// A variable.
@@ -344,10 +344,11 @@ impl<'a> Found<'a> {
         }
         self.texts(&format!("{PLACE}.securityGroups"), network.get("securityGroups"), Asked::SecurityGroup);
         let address = given(network.get("assignPublicIp")).filter(|address| **address != "DISABLED");
+        let whole = Value::Object(network.clone()).to_string();
         // Of a VPC's subnets the agent itself says whether they are public.
         if let Some(address) = address.filter(|_| self.requests.network == NetworkOrigin::Brought) {
             let address = address.as_str().map_or_else(|| address.to_string(), str::to_owned);
-            self.ask(format!("{PLACE}.assignPublicIp"), Asked::PublicIp(address));
+            self.ask(format!("{PLACE}.assignPublicIp"), Asked::PublicIp { address, whole });
         }
     }
 }

@@ -15,34 +15,37 @@ fn image(name: &str) -> String {
     format!("{REGISTRY}/flows/{name}@sha256:{}", "a".repeat(64))
 }
 
-fn globs(texts: &[&str]) -> Option<Globs> {
-    Some(Globs::new(texts.iter().map(|text| Glob::new(text).unwrap()).collect()))
+fn globs(texts: &[&str]) -> Globs {
+    Globs::new(texts.iter().map(|text| Glob::new(text).unwrap()).collect())
 }
 
 /// Every rule there is.
 fn strict() -> Guardrails {
     Guardrails {
         mode: Mode::Enforce,
-        images: globs(&[&format!("{REGISTRY}/flows/*")]),
+        images: Some(globs(&[&format!("{REGISTRY}/flows/*")])),
         image_digest: true,
         cpu: Some(4096),
         memory: Some(8192),
         ephemeral_storage: Some(50),
-        task_roles: globs(&["arn:aws:iam::123456789012:role/flows/*"]),
-        execution_roles: globs(&["flows-execution"]),
-        clusters: globs(&["prefect", "arn:aws:ecs:eu-west-1:123456789012:cluster/batch-*"]),
-        subnets: globs(&["subnet-a", "subnet-b"]),
-        security_groups: globs(&["sg-flows"]),
-        launch_types: globs(&["FARGATE"]),
-        capacity_providers: globs(&["FARGATE", "FARGATE_SPOT"]),
+        task_roles: Some(globs(&["arn:aws:iam::123456789012:role/flows/*"])),
+        execution_roles: Some(globs(&["flows-execution"])),
+        clusters: Some(globs(&["prefect", "arn:aws:ecs:eu-west-1:123456789012:cluster/batch-*"])),
+        subnets: Some(globs(&["subnet-a", "subnet-b"])),
+        security_groups: Some(globs(&["sg-flows"])),
+        launch_types: Some(globs(&["FARGATE"])),
+        capacity_providers: Some(globs(&["FARGATE", "FARGATE_SPOT"])),
         public_ip: false,
         task_definitions: DefinitionRule::Own,
         command: false,
-        denied_variables: globs(&["AWS_*", "LD_*", "PREFECT_API_URL"]),
-        secrets: globs(&["arn:aws:secretsmanager:*:*:secret:flows/*", "arn:aws:ssm:*:123456789012:parameter/flows/*"]),
+        denied_variables: Some(globs(&["AWS_*", "LD_*", "PREFECT_API_URL"])),
+        secrets: Some(globs(&[
+            "arn:aws:secretsmanager:*:*:secret:flows/*",
+            "arn:aws:ssm:*:123456789012:parameter/flows/*",
+        ])),
         privileged: false,
         volumes: Some(vec![VolumeKind::Efs]),
-        network_modes: globs(&["awsvpc"]),
+        network_modes: Some(globs(&["awsvpc"])),
     }
 }
 

@@ -156,7 +156,7 @@ fn without_a_rule_of_their_own_capacity_providers_are_what_they_provide() {
     assert_eq!(with("my-instances").judged(&guardrails)[0].rule, Rule::LaunchTypes);
     let nothing = Launch::with(&[("RunTask/launchType", json!(null))]);
     assert_eq!(nothing.judged(&guardrails)[0].rule, Rule::LaunchTypes);
-    allowed("default", &nothing, &Guardrails { launch_types: globs(&["FARGATE", "default"]), ..guardrails });
+    allowed("default", &nothing, &Guardrails { launch_types: Some(globs(&["FARGATE", "default"])), ..guardrails });
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! | [`target`] | where a task runs, whose credentials reach it, and how Prefect writes that down |
 //! | [`worker`] | what the rules of a Prefect 2 or 3 worker add to a launch (pure) |
 //! | [`delivery`] | the API key as a container secret where that is possible (pure) |
+//! | [`guarded`] | the guardrails of the agent, at a launch (pure but for the audit line) |
 //! | [`definitions`] | when two task definitions are the same (pure); finds or registers one, once |
 //! | [`request`] | the one body of `RunTask`, its default network, its step from Spot to on-demand, and what ECS would refuse in it because of its shape (pure) |
 //! | [`outcome`] | what an answer of ECS means, also one about the tasks of a run (pure) |
@@ -17,6 +18,7 @@
 pub mod accounts;
 pub mod definitions;
 pub mod delivery;
+pub mod guarded;
 pub mod launcher;
 pub mod listing;
 pub mod outcome;
@@ -37,6 +39,7 @@ use super::{LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, With
 
 use serde_json::{Map, Value};
 use std::future::Future;
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// A launch before anything is looked up: a pure function of the run and its agent's configuration.
@@ -59,6 +62,8 @@ pub struct LaunchSpec {
     pub worker: worker::WorkerPart,
     /// The key is delivered once the task definition, which exists, is described.
     pub pending_delivery: Option<delivery::Pending>,
+    /// What it may ask for; `None` = whatever it likes.
+    pub guard: Option<Arc<guarded::Guard>>,
 }
 
 impl LaunchSpec {

@@ -154,6 +154,7 @@ impl Job {
                 words: Words::Worker,
             },
             pending_delivery: None,
+            guard: None,
         }
     }
 

@@ -7,9 +7,11 @@ mod configuration;
 mod job;
 #[cfg(test)]
 mod nothing_lost;
+mod origin;
 mod request;
 mod task_definition;
 #[cfg(test)]
 mod testing;
 
 pub use job::Job;
+pub(super) use origin::definition_origin;
