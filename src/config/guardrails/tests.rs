@@ -43,6 +43,16 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn what_people_are_shown_is_accepted() {
+    let readme = include_str!("../../../README.md");
+    let (_, block) = readme.split_once("```yaml\nguardrails:\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let shown = crate::config::yaml::value(&format!("guardrails:\n{block}"), None).unwrap();
+    let read = read(&shown["guardrails"]).unwrap();
+    assert_eq!((read.cpu, read.task_definitions), (Some(4096), DefinitionRule::Own));
+}
+
+#[test]
 fn what_is_wrong_is_told_at_its_place_all_at_once() {
     for (written, expected) in [
         (json!(true), vec![("", "a mapping")]),
