@@ -73,6 +73,12 @@ package: ## what is released, for this machine: target/package/wheels with the f
 
 .PHONY: functions
 functions: release tools-package # the functions' zip and its template, laid out for a wheel
+	@other=$$(test "$$(uname -m)" = x86_64 && echo aarch64 || echo x86_64); \
+	if rustup target list --installed 2>/dev/null | grep -qx "$$other-unknown-linux-gnu"; then \
+		PATH="$(PSA_TOOLS)/deploy/bin:$$PATH" cargo lambda build --release --locked --bin lambda \
+			--target "$$other-unknown-linux-gnu" --lambda-dir $(TARGET)/lambda-other; \
+		$(PSA_TOOLS)/package/bin/python scripts/package.py layout "$${other/aarch64/arm64}" $(TARGET)/lambda-other/lambda/bootstrap; \
+	fi
 	$(PSA_TOOLS)/package/bin/python scripts/package.py layout $(subst aarch64,arm64,$(shell uname -m)) $(TARGET)/lambda/lambda/bootstrap
 
 .PHONY: wheel
@@ -106,9 +112,9 @@ conformance: tools-moto tools-prefect-0.15 tools-prefect-1.4 tools-prefect-2.10 
 	PSA_WORLD=$(TARGET)/debug/world $(PSA_TOOLS)/moto/bin/pytest $(PYTEST) tests/conformance
 
 .PHONY: soak
-soak: ## a million random histories in virtual time, and pollers side by side in many more orders (HISTORIES=n SHARD=k/n)
+soak: ## a million random histories in virtual time, and pollers side by side in many more orders (HISTORIES=n SHARD=k/n LOSSY=1)
 	cargo test --locked --profile soak -p histories -- --ignored
-	cargo run --locked --profile soak -p histories --bin soak -- --histories $(or $(HISTORIES),1000000) $(if $(SHARD),--shard $(SHARD))
+	cargo run --locked --profile soak -p histories --bin soak -- --histories $(or $(HISTORIES),1000000) $(if $(SHARD),--shard $(SHARD)) $(if $(LOSSY),--lossy)
 
 .PHONY: kills
 kills: tools-moto tools-prefect-3.9 ## kill -9 at random moments, 500 rounds each: Prefect 1 and a real Prefect 3 server (KILLS=n)

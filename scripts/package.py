@@ -52,7 +52,10 @@ def packaged_template(source, architecture):
     """The template for functions that are built already, for one architecture: there is no choice to offer."""
     text = replaced(source, r"^    # The functions share one build: [^\n]*\n", "", 1)
     text = replaced(text, r"^    Metadata:\n      BuildMethod: [^\n]*\n      BuildProperties:\n(?:        [^\n]*\n)+", "", 5)
-    text = replaced(text, r"^    CodeUri: \.$", "    CodeUri: lambda.zip", 1)
+    # Said of each function: `aws cloudformation package` does not read Globals, and packs the folder where it finds nothing.
+    text = replaced(text, r"^    CodeUri: \.\n", "", 1)
+    function = r"^(    Type: AWS::Serverless::Function\n(?:    (?!Properties)[^\n]*\n)*    Properties:\n)"
+    text = replaced(text, function, r"\1      CodeUri: lambda.zip\n", 5)
     text = replaced(text, r"^    Architectures: \[!Ref Architecture\]$", f"    Architectures: [{architecture}]", 1)
     text = replaced(text, r"^          - Architecture\n", "", 1)
     text = replaced(text, r"^  Architecture:\n(?:    [^\n]*\n)+", "", 1)
@@ -84,6 +87,9 @@ def layout(architecture, bootstrap):
     for name in ("LICENSE", "samconfig.toml"):
         shutil.copyfile(ROOT / name, SHARE / name)
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1e6:.2f} MB")
+    for missing in ARCHITECTURES:
+        if not (SHARE / f"lambda-{missing}.zip").exists():
+            print(f"no functions for {missing}: they are built on such a machine, or where its Rust target is installed")
 
 
 def sums(directory):

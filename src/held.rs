@@ -14,8 +14,9 @@ use tokio::sync::Mutex;
 /// An answer to whoever has no key is never older than this, and nothing is read more often for it.
 pub const ANSWER: Duration = Duration::from_secs(10);
 
-/// A failure is told for so long: it may be over at any moment, and each look costs a request.
-const FAILURE: Duration = Duration::from_secs(1);
+/// A failure is told for half of that: it may be over at any moment, and also then nothing is read more than twice in ten
+/// seconds.
+const FAILURE: Duration = Duration::from_secs(5);
 
 /// A reading that is held for a while. Those that ask while one is under way wait for it, and share it.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl<T: Clone, E: Clone, C: Clock> Held<T, E, C> {
         Self { clock, longest, reading: Mutex::new(None) }
     }
 
-    /// What was read, if that is young enough, else what `read` says now. A failure is held for a second at most.
+    /// What was read, if that is young enough, else what `read` says now. A failure is held for five seconds at most.
     pub async fn get(&self, read: impl AsyncFnOnce() -> Result<T, E>) -> Result<T, E> {
         let mut reading = self.reading.lock().await;
         // After the lock: whoever waited for another's reading finds it young.
@@ -141,12 +142,14 @@ mod tests {
         assert_eq!(readings((0..1000).map(|request| request * 10), Ok(())).await, 1);
         assert_eq!(readings((0..=1000).map(|request| request * 10), Ok(())).await, 2);
         assert_eq!(readings((0..6000).map(|request| request * 10), Ok(())).await, 6);
+        // Least of all while Parameter Store asks for patience.
+        assert_eq!(readings((0..1000).map(|request| request * 10), Err("throttled")).await, 2);
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_and_looked_at_again_after_a_second() {
-        assert_eq!(readings([0, 1, 500, 999], Err("away")).await, 1);
-        assert_eq!(readings([0, 999, 1000, 1999, 2000], Err("away")).await, 3);
+    async fn a_failure_is_told_and_looked_at_again_after_five_seconds() {
+        assert_eq!(readings([0, 1, 500, 4999], Err("away")).await, 1);
+        assert_eq!(readings([0, 4999, 5000, 9999, 10_000], Err("away")).await, 3);
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@
 //! | [`cli`] | the `prefect-serverless-agent` command: one poll, a dry run, the long-lived loop |
 //! | [`check`] | the doctor: what is wrong with a deployment, and the command that mends it (half of it pure) |
 //! | [`redaction`] | what must not be shown: whatever leaves the process passes it |
-//! | `python_text`, `slug` | texts and times exactly as Python and its slugify write them (pure) |
+//! | `python_text` | texts and times exactly as Python and its slugify write them (pure) |
 //! | [`telemetry`] | JSON logs and CloudWatch embedded metrics |
 
 pub mod aws;
@@ -65,7 +65,6 @@ pub mod prefect1;
 pub mod prefect3;
 mod python_text;
 pub mod redaction;
-mod slug;
 pub mod state;
 pub mod survey;
 pub mod task_events;

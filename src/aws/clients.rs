@@ -2,13 +2,13 @@
 
 use super::AwsError;
 use super::credentials::{self, Cached};
+use super::credentials::{AssumedRole, Sts};
 use super::ecs::Ecs;
 use super::http::AwsHttp;
 use super::services::{Ec2, Lambda, Logs, S3};
 use super::signed::{Endpoints, Service, Signed};
 use super::sqs::Sqs;
 use super::ssm::Ssm;
-use super::sts::{AssumedRole, Sts};
 use crate::config::Environment;
 use crate::http::{Http, Options};
 use aws_config::retry::RetryConfig;

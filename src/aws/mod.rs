@@ -10,7 +10,6 @@ pub mod services;
 pub mod signed;
 pub mod sqs;
 pub mod ssm;
-pub mod sts;
 
 #[cfg(test)]
 pub(crate) mod test_server;

@@ -90,8 +90,17 @@ impl Reads {
 
     /// A resource of a service that speaks REST; `path`: its parts, percent-encoded here.
     pub async fn rest(&self, service: Service, path: &[&str]) -> Result<Value, AwsError> {
-        let parts = path.iter().map(|part| utf8_percent_encode(part, SEGMENT).to_string());
-        let path = parts.collect::<Vec<_>>().join("/");
+        self.rest_of(service, path, &[]).await
+    }
+
+    /// The same with a query.
+    pub async fn rest_of(&self, service: Service, path: &[&str], query: &[(&str, &str)]) -> Result<Value, AwsError> {
+        let encoded = |part: &str| utf8_percent_encode(part, SEGMENT).to_string();
+        let mut path = path.iter().map(|part| encoded(part)).collect::<Vec<_>>().join("/");
+        let pairs: Vec<_> = query.iter().map(|(name, value)| [encoded(name), encoded(value)].join("=")).collect();
+        if !pairs.is_empty() {
+            path = [path, pairs.join("&")].join("?");
+        }
         let call = Call {
             service,
             method: ::http::Method::GET,

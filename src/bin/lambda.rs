@@ -88,7 +88,11 @@ async fn poll(
     event: LambdaEvent<Value>,
     redaction: &Redaction,
 ) -> Answered {
-    let invocation = Invocation { request_id: event.context.request_id.clone(), deadline: deadline(&event.context) };
+    let invocation = Invocation {
+        request_id: event.context.request_id.clone(),
+        deadline: deadline(&event.context),
+        is_poked: false,
+    };
     let polled = async {
         let polled = handle(deployment, &event.payload, &invocation, &SystemClock).await;
         for line in log_lines(metrics, &polled, SystemClock.now()) {

@@ -38,6 +38,7 @@ codes! {
     SCHEDULE_MISSING = "PSA111" Configuration Failure "The schedule is gone";
     SCHEDULE_DISABLED = "PSA112" Configuration Failure "The schedule is disabled";
     INTERVAL_DIFFERS = "PSA113" Configuration Warning "The interval of polls is not that of the schedule";
+    SILENCE_IMPATIENT = "PSA114" Configuration Warning "The alarm of silence is impatient";
     CONFIGURATION_UNKNOWN = "PSA199" Configuration Unknown "Something of the configuration could not be asked";
 
     NAME_UNKNOWN = "PSA201" Prefect Failure "The name of the Prefect API is not known";
@@ -98,13 +99,14 @@ codes! {
     NO_ADDRESSES = "PSA505" Network Failure "No address is left";
     EGRESS_CLOSED = "PSA506" Network Failure "Security groups let nothing out";
     NO_DEFAULT_VPC = "PSA507" Network Failure "There is no VPC to look subnets up in";
+    EGRESS_LIMITED = "PSA508" Network Warning "Security groups let port 443 out to some addresses only";
     NETWORK_UNKNOWN = "PSA599" Network Unknown "Something of the network could not be asked";
 
     RULE_MISSING = "PSA601" Events Failure "A rule or a queue for the tasks' events is gone";
     RULE_DISABLED = "PSA602" Events Failure "A rule for the tasks' events is disabled";
     TARGET_MISSING = "PSA603" Events Failure "A rule sends its events elsewhere";
     FAILURES_WAIT = "PSA604" Events Warning "Events could not be told to Prefect";
-    FORWARDING_MISSING = "PSA605" Events Warning "Another account's events are not let in";
+    FORWARDING_MISSING = "PSA605" Events Warning "Events of another account or region do not come here";
     QUEUE_UNREAD = "PSA606" Events Failure "Nobody reads the queue of events";
     EVENTS_UNKNOWN = "PSA699" Events Unknown "Something of the events could not be asked";
 

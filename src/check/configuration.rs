@@ -2,8 +2,10 @@
 
 use super::codes::{
     CONFIGURATION_INVALID, CONFIGURATION_UNKNOWN, INTERVAL_DIFFERS, NO_AGENT, PARAMETER_UNUSED, PARAMETERS_UNREADABLE,
-    SCHEDULE_DISABLED, SCHEDULE_MISSING, SECRET_IN_CLEAR, SECRET_MISSING, SECRETS_UNREADABLE, STACK_MISSING,
+    SCHEDULE_DISABLED, SCHEDULE_MISSING, SECRET_IN_CLEAR, SECRET_MISSING, SECRETS_UNREADABLE, SILENCE_IMPATIENT,
+    STACK_MISSING,
 };
+use super::schedule::{longest_gap, rate, silence_after};
 use super::stack::{DeployedStack, Schedule, Stack};
 use super::{Group, Looked, why};
 use crate::aws::{AwsClients, AwsError};
@@ -253,12 +255,17 @@ pub fn judge_schedule(
             looked.found(CONFIGURATION_UNKNOWN.found(subject, sentence, "allow scheduler:GetSchedule"));
         }
         Some(Ok(Some(schedule))) => {
+            let gap = longest_gap(&schedule.expression);
             if schedule.is_enabled {
-                let said = format!("schedule {}: enabled, {}", schedule.name, schedule.expression);
+                let apart = gap.map(|gap| format!(", {} min apart at most", gap.as_secs() / 60)).unwrap_or_default();
+                let said = format!("schedule {}: enabled, {}{apart}", schedule.name, schedule.expression);
                 looked.is_well(Group::Configuration, said);
             } else {
                 let sentence = format!("its schedule {} is disabled, so nothing polls", schedule.name);
                 looked.found(SCHEDULE_DISABLED.found(&subject, sentence, again("ScheduleState=ENABLED")));
+            }
+            if let Some(gap) = gap.filter(|_| has_alarms(stack)) {
+                judge_silence(stack, gap, &mut looked);
             }
             let Some(period) = rate(&schedule.expression) else { return looked };
             for (agent, config, _) in polled(agents) {
@@ -277,6 +284,26 @@ pub fn judge_schedule(
     looked
 }
 
+/// Whether somebody is told of alarms.
+fn has_alarms(stack: &Stack) -> bool {
+    ["AlarmTopicArn", "AlarmEmail"].iter().any(|parameter| !stack.parameter(parameter).is_empty())
+}
+
+/// Whether the alarm of silence waits for longer than polls are apart. Stacks of before have no such parameter.
+fn judge_silence(stack: &Stack, gap: Duration, looked: &mut Looked) {
+    let Ok(silence) = stack.parameter("SilenceAfterMinutes").parse::<u64>() else { return };
+    let (minutes, wanted) = (gap.as_secs() / 60, silence_after(gap));
+    if silence == 0 || (wanted != 0 && silence >= wanted) {
+        return;
+    }
+    let sentence = format!(
+        "polls are up to {minutes} minutes apart, and the alarm of silence goes off after {silence} without one: between \
+         polls that come as they should"
+    );
+    let mend = again(stack, &format!("SilenceAfterMinutes={wanted}"));
+    looked.found(SILENCE_IMPATIENT.found(format!("stack {}", stack.name), sentence, mend));
+}
+
 /// How a parameter of the stack is set.
 pub fn again(stack: &Stack, parameter: &str) -> String {
     format!("sam deploy --stack-name {} --parameter-overrides {parameter}", stack.name)
@@ -286,18 +313,6 @@ pub fn again(stack: &Stack, parameter: &str) -> String {
 pub fn anew(stack: &Stack) -> String {
     let name = &stack.name;
     format!("sam delete --stack-name {name}, and deploy it again: an update does not miss what was deleted by hand")
-}
-
-/// The period of a schedule; `None`: it has none that is always the same.
-fn rate(expression: &str) -> Option<Duration> {
-    let (number, unit) = expression.trim().strip_prefix("rate(")?.strip_suffix(')')?.trim().split_once(' ')?;
-    let seconds = match unit.trim().trim_end_matches('s') {
-        "minute" => 60,
-        "hour" => 3600,
-        "day" => 86_400,
-        _ => return None,
-    };
-    Some(Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?))
 }
 
 /// `1 secret`, `2 secrets`.

@@ -33,6 +33,8 @@ pub struct Selected<'a> {
     pub agents: &'a [String],
     /// Before the stack is deployed: what only a deployed stack has is left out.
     pub pre: bool,
+    /// The poke URL is tried, which starts a poll.
+    pub pokes: bool,
     /// Nothing is waited for beyond this.
     pub end: Instant,
 }
@@ -57,11 +59,13 @@ struct Examined<'a> {
     stack: OnceCell<DeployedStack>,
     /// Only before the stack is deployed, or for a file.
     pre: bool,
+    /// The poke URL is tried.
+    pokes: bool,
     /// Nothing is waited for beyond this.
     end: Instant,
 }
 
-/// Looks at all of it. Nothing is written; where an agent is connected, a poke starts a poll.
+/// Looks at all of it. Nothing is written; where an agent is connected and pokes are not left out, a poke starts a poll.
 pub async fn check(
     source: &Source,
     selected: Selected<'_>,
@@ -95,9 +99,8 @@ pub async fn check(
     if let Some(root) = root {
         looked.join(judge_leftovers(root, &loaded, &state));
     }
-    let pre = selected.pre || root.is_none();
-    let poke_token = loaded.poke_token;
-    let subject = Examined { root, aws, reads, redaction, agents, poke_token, stack: OnceCell::new(), pre, end };
+    let (pre, pokes, poke_token) = (selected.pre || root.is_none(), selected.pokes, loaded.poke_token);
+    let subject = Examined { root, aws, reads, redaction, agents, poke_token, stack: OnceCell::new(), pre, pokes, end };
     // Neither waits for what only the other needs.
     let of_stack = subject.within(EVENTS_UNKNOWN, schedule_and_events(&subject));
     let (of_stack, of_runs) = tokio::join!(of_stack, runs(&subject, secrets_known));
@@ -135,14 +138,15 @@ async fn runs(subject: &Examined<'_>, secrets_known: bool) -> Looked {
     let path = subject.root.map(Root::secrets).unwrap_or_default();
     let key = stack.map(|stack| stack.parameter("SecretsKeyArn")).unwrap_or_default();
     let wishes = wishes::of(&surveys, OwnSecrets { path: &path, key });
-    let (of_permissions, of_ecs, of_network, of_quotas, of_pokes) = tokio::join!(
+    let (of_permissions, of_ecs, of_network, of_quotas, of_pokes, of_events) = tokio::join!(
         subject.within(PERMISSIONS_UNKNOWN, all_permissions(subject, home, stack, &surveys)),
         subject.within(ECS_UNKNOWN, all_of_ecs(subject, &wishes)),
-        subject.within(NETWORK_UNKNOWN, all_networks(subject, &wishes)),
+        subject.within(NETWORK_UNKNOWN, all_networks(subject, stack, &wishes)),
         subject.within(QUOTAS_UNKNOWN, all_quotas(subject, stack, &wishes)),
         subject.within(PREFECT_UNKNOWN, all_pokes(subject, home, stack, secrets_known)),
+        subject.within(EVENTS_UNKNOWN, events_from_elsewhere(subject, home, stack, &surveys)),
     );
-    for more in [of_permissions, of_ecs, of_network, of_quotas, of_pokes] {
+    for more in [of_permissions, of_ecs, of_network, of_quotas, of_pokes, of_events] {
         looked.join(more);
     }
     looked
@@ -196,7 +200,7 @@ async fn schedule_and_events(subject: &Examined<'_>) -> Looked {
     let (schedule, observed) =
         tokio::join!(stack::schedule(&subject.reads, stack), events::observe(&subject.reads, stack));
     let mut looked = judge_schedule(root, deployed, Some(&schedule), &subject.agents);
-    looked.join(events::judge(root, stack, &observed, &subject.agents));
+    looked.join(events::judge(root, stack, &observed));
     looked
 }
 
@@ -225,8 +229,20 @@ async fn all_pokes(subject: &Examined<'_>, home: &Home, stack: Option<&Stack>, s
     let (Some(root), Some(stack), true) = (subject.root, stack, secrets_known) else { return Looked::default() };
     let api = prefect::ApiSetting { root: Some(root), aws: subject.aws, home, redaction: subject.redaction };
     let (reads, token, end) = (&subject.reads, subject.poke_token.as_ref(), subject.end);
-    let setting = pokes::PokeSetting { root, api, reads, stack, token, end };
+    let setting = pokes::PokeSetting { root, api, reads, stack, token, pokes: subject.pokes, end };
     pokes::look(setting, &subject.agents, SystemClock.now()).await
+}
+
+async fn events_from_elsewhere(
+    subject: &Examined<'_>,
+    home: &Home,
+    stack: Option<&Stack>,
+    surveys: &[(&AgentConfig, &Survey)],
+) -> Looked {
+    let Some(stack) = stack else { return Looked::default() };
+    let elsewhere = events::Elsewhere::of(home, &subject.agents, surveys);
+    let regions = events::observe_regions(&subject.reads, home, &elsewhere).await;
+    events::judge_elsewhere(stack, home, &elsewhere, &regions)
 }
 
 async fn all_permissions(
@@ -247,12 +263,15 @@ async fn all_of_ecs(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
     ecs::judge(wishes, &observed)
 }
 
-async fn all_networks(subject: &Examined<'_>, wishes: &Wishes) -> Looked {
+async fn all_networks(subject: &Examined<'_>, stack: Option<&Stack>, wishes: &Wishes) -> Looked {
     let (mut looked, lists) = (Looked::default(), network::Lists::default());
-    let looking = wishes.networks.iter().take(MOST_NETWORKS).map(|(network, askers)| {
-        let (reads, lists) = (&subject.reads, &lists);
-        async move { network::judge(network, askers, &network::observe(reads, lists, network).await) }
-    });
+    let of_functions = stack.and_then(|stack| wishes::of_functions(stack, subject.reads.region()));
+    let of_functions = of_functions.as_ref().map(|(network, functions)| (network, functions));
+    let looking =
+        of_functions.into_iter().chain(wishes.networks.iter().take(MOST_NETWORKS)).map(|(network, askers)| {
+            let (reads, lists) = (&subject.reads, &lists);
+            async move { network::judge(network, askers, &network::observe(reads, lists, network).await) }
+        });
     join_all(looking).await.into_iter().for_each(|more| looked.join(more));
     let count = wishes.networks.len();
     if count > MOST_NETWORKS {

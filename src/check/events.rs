@@ -5,15 +5,20 @@ use super::codes::{
     EVENTS_UNKNOWN, FAILURES_WAIT, FORWARDING_MISSING, QUEUE_UNREAD, RULE_DISABLED, RULE_MISSING, TARGET_MISSING,
 };
 use super::configuration::{again, anew, counted, polled};
+use super::ecs::who;
 use super::stack::Stack;
+use super::wishes::Askers;
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
-use crate::config::{LoadedAgent, Root};
+use crate::config::{AgentConfig, LoadedAgent, Root};
+use crate::survey::place::account_of;
+use crate::survey::{DEFAULTS, Home, LaunchPlace, Survey};
 use crate::transport::shape::at;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Logical id of the rule for our own tasks.
 pub const OWN_TASKS: &str = "OwnTasksRule";
@@ -196,7 +201,7 @@ fn counted_in(answer: &Value) -> Result<u64, AwsError> {
 }
 
 /// Whether what becomes of tasks will be told.
-pub fn judge(root: &Root, stack: &Stack, observed: &ObservedEvents, agents: &[LoadedAgent]) -> Looked {
+pub fn judge(root: &Root, stack: &Stack, observed: &ObservedEvents) -> Looked {
     let (mut looked, route) = (Looked::default(), EventRoute::of(stack));
     judge_rule(stack, route, route.own_tasks, &observed.own_tasks, true, &mut looked);
     let watches_workers = stack.parameter("WorkersTasksState") == "ENABLED";
@@ -207,7 +212,6 @@ pub fn judge(root: &Root, stack: &Stack, observed: &ObservedEvents, agents: &[Lo
     for (id, waiting) in &observed.queues {
         judge_queue(root, stack, id, waiting, &mut looked);
     }
-    judge_forwarding(stack, agents, &mut looked);
     looked
 }
 
@@ -305,27 +309,112 @@ fn judge_rule(
     }
 }
 
-/// Tasks that are launched in another account send their events from there.
-fn judge_forwarding(stack: &Stack, agents: &[LoadedAgent], looked: &mut Looked) {
-    let let_in: Vec<&str> = stack.parameter("ForwardingAccountIds").split(',').map(str::trim).collect();
-    for (agent, config, _) in polled(agents) {
-        let role = config.assume_role_arn.as_deref();
-        let Some(account) = role.and_then(|role| role.split(':').nth(4)) else { continue };
-        if !let_in.contains(&account) {
-            let all: Vec<&str> = let_in.iter().copied().filter(|id| !id.is_empty()).chain([account]).collect();
-            let sentence = format!(
-                "it launches in the account {account}, whose events this stack does not let in: nobody is told of tasks \
-                 that die there"
-            );
-            let parameter =
-                format!("ForwardingAccountIds={}, and deploy infra/forward-events.yaml there", all.join(","));
-            looked.found(FORWARDING_MISSING.found(
-                format!("agent {}", agent.agent),
-                sentence,
-                again(stack, &parameter),
-            ));
+/// Where tasks are launched beyond the functions' own account and region, from where nobody tells of them without being
+/// asked to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Other accounts, and whose tasks run there.
+    pub accounts: BTreeMap<String, Askers>,
+    /// Other regions of the own account, and whose tasks run there.
+    pub regions: BTreeMap<String, Askers>,
+}
+
+impl Elsewhere {
+    /// As configurations and rendered launches name them.
+    pub fn of(home: &Home, agents: &[LoadedAgent], surveys: &[(&AgentConfig, &Survey)]) -> Self {
+        let mut elsewhere = Self::default();
+        for (agent, config, _) in polled(agents) {
+            let account = config.assume_role_arn.as_deref().and_then(account_of);
+            elsewhere.add(home, account, &home.region, format!("agent {}", agent.agent));
+        }
+        for (config, survey) in surveys {
+            for launch in survey.counted_launches() {
+                let Ok(rendered) = &launch.rendered else { continue };
+                let LaunchPlace { account, region, .. } = &rendered.place;
+                let asker =
+                    if launch.asker == DEFAULTS { format!("agent {}", config.agent) } else { launch.asker.clone() };
+                elsewhere.add(home, account.as_deref(), region, asker);
+            }
+        }
+        elsewhere
+    }
+
+    fn add(&mut self, home: &Home, account: Option<&str>, region: &str, asker: String) {
+        let Some(account) = account else { return };
+        if home.account.as_deref().is_ok_and(|own| own != account) {
+            self.accounts.entry(account.to_owned()).or_default().insert(asker);
+        } else if region != home.region {
+            self.regions.entry(region.to_owned()).or_default().insert(asker);
         }
     }
+}
+
+/// The bus that the stack's rules are on.
+fn bus(home: &Home) -> String {
+    let account = home.account.as_deref().unwrap_or_default();
+    format!("arn:{}:events:{}:{account}:event-bus/default", home.partition, home.region)
+}
+
+/// Whether a rule of each region sends events to the stack's bus.
+pub async fn observe_regions(
+    reads: &Reads,
+    home: &Home,
+    elsewhere: &Elsewhere,
+) -> BTreeMap<String, Result<bool, AwsError>> {
+    let body = &json!({"TargetArn": bus(home)});
+    let looking = elsewhere.regions.keys().map(|region| async move {
+        let target = "AWSEvents.ListRuleNamesByTarget";
+        let answer = reads.in_region(region).json(Service::Events, target, body).await;
+        (region.clone(), answer.and_then(|answer| Ok(!reads::list(&answer, "RuleNames")?.is_empty())))
+    });
+    join_all(looking).await.into_iter().collect()
+}
+
+/// Whether what becomes of tasks in other accounts and regions will be told. What another account forwards is not asked there.
+pub fn judge_elsewhere(
+    stack: &Stack,
+    home: &Home,
+    elsewhere: &Elsewhere,
+    regions: &BTreeMap<String, Result<bool, AwsError>>,
+) -> Looked {
+    let mut looked = Looked::default();
+    let let_in: Vec<&str> = stack.parameter("ForwardingAccountIds").split(',').map(str::trim).collect();
+    for (account, askers) in elsewhere.accounts.iter().filter(|(account, _)| !let_in.contains(&account.as_str())) {
+        let all: Vec<&str> = let_in.iter().copied().filter(|id| !id.is_empty()).chain([account.as_str()]).collect();
+        let sentence = format!(
+            "{} launch there, and this stack does not let its events in: nobody is told of tasks that die there",
+            who(askers)
+        );
+        let parameter = format!("ForwardingAccountIds={}, and deploy infra/forward-events.yaml there", all.join(","));
+        looked.found(FORWARDING_MISSING.found(format!("account {account}"), sentence, again(stack, &parameter)));
+    }
+    for (region, askers) in &elsewhere.regions {
+        let subject = format!("region {region}");
+        match regions.get(region) {
+            Some(Ok(true)) => {
+                looked.is_well(Group::Events, format!("{subject}: a rule there sends events to this stack's bus"));
+            }
+            Some(Ok(false)) => {
+                let sentence = format!(
+                    "{} launch there, and no rule there sends events to this stack's bus: nobody is told of tasks that die there",
+                    who(askers)
+                );
+                let mend = format!(
+                    "aws cloudformation deploy --region {region} --template-file infra/forward-events.yaml --stack-name \
+                     {}-forward-events --capabilities CAPABILITY_IAM --parameter-overrides EventBusArn={}",
+                    stack.name,
+                    bus(home)
+                );
+                looked.found(FORWARDING_MISSING.found(subject, sentence, mend));
+            }
+            Some(Err(error)) => {
+                let sentence = format!("whether a rule there sends events here could not be asked: {}", why(error));
+                looked.found(EVENTS_UNKNOWN.found(subject, sentence, "allow events:ListRuleNamesByTarget"));
+            }
+            None => {}
+        }
+    }
+    looked
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::Looked;
 use super::codes::FARGATE_SIZE_ILLEGAL;
 use super::ecs::who;
 use super::wishes::{FargateTask, Wishes};
-use crate::ecs_model::size::{cpu_units, mebibytes};
+use crate::ecs_model::{cpu_units, mebibytes};
 
 /// Whether Fargate has tasks of these sizes.
 pub(super) fn judge(wishes: &Wishes, looked: &mut Looked) {

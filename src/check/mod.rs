@@ -35,6 +35,7 @@ pub mod permissions;
 pub mod pokes;
 pub mod prefect;
 pub mod quotas;
+pub mod schedule;
 pub mod stack;
 #[cfg(test)]
 mod testing;

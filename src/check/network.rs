@@ -1,18 +1,18 @@
-//! The networks that tasks are put into: whether their parts exist and belong together, have addresses left and a way
-//! out to what a task needs before its flow begins.
+//! The networks that tasks and functions are put into: whether their parts exist and belong together, have addresses left
+//! and a way out to what a task needs before its flow begins, and a function at every poll.
 
 use super::codes::{
-    EGRESS_CLOSED, NETWORK_UNKNOWN, NO_ADDRESSES, NO_DEFAULT_VPC, NO_WAY_OUT, SECURITY_GROUP_MISSING, SUBNET_MISSING,
-    VPCS_DIFFER,
+    EGRESS_CLOSED, EGRESS_LIMITED, NETWORK_UNKNOWN, NO_ADDRESSES, NO_DEFAULT_VPC, NO_WAY_OUT, SECURITY_GROUP_MISSING,
+    SUBNET_MISSING, VPCS_DIFFER,
 };
 use super::ecs::who;
-use super::wishes::{Askers, Subnets, WantedNetwork};
+use super::wishes::{Askers, Occupant, Subnets, WantedNetwork};
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::panics::lock;
-use crate::transport::shape::text_at;
+use crate::transport::shape::{items_at, text_at};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -39,8 +39,31 @@ pub struct SecurityGroup {
     pub id: String,
     /// Its VPC.
     pub vpc: String,
-    /// Port 443 of somebody outside can be reached.
-    pub lets_https_out: bool,
+    /// Whose port 443 can be reached.
+    pub https: HttpsEgress,
+}
+
+/// To whom security groups let port 443 out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HttpsEgress {
+    /// Nobody.
+    #[default]
+    Nowhere,
+    /// These addresses, prefix lists and groups.
+    To(BTreeSet<String>),
+    /// Everybody.
+    Anywhere,
+}
+
+impl HttpsEgress {
+    /// What both let out.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Anywhere, _) | (_, Self::Anywhere) => Self::Anywhere,
+            (Self::Nowhere, one) | (one, Self::Nowhere) => one,
+            (Self::To(one), Self::To(other)) => Self::To(one.into_iter().chain(other).collect()),
+        }
+    }
 }
 
 /// A route table.
@@ -172,19 +195,36 @@ fn group_of(row: &Value) -> Result<SecurityGroup, AwsError> {
         let written = reads::text(rule, key)?;
         written.parse::<i32>().map_err(|_| AwsError::Malformed(format!("`{key}` must be a port")))
     };
-    let lets_out = |rule: &Value| -> Result<bool, AwsError> {
-        Ok(match reads::text(rule, "ipProtocol")? {
+    let lets_out = |rule: &Value| -> Result<HttpsEgress, AwsError> {
+        let is_of_https = match reads::text(rule, "ipProtocol")? {
             "-1" => true,
             "tcp" | "6" => (port(rule, "fromPort")?..=port(rule, "toPort")?).contains(&443),
             _ => false,
-        })
+        };
+        Ok(if is_of_https { egress_to(rule)? } else { HttpsEgress::Nowhere })
     };
-    let rules: Vec<bool> = reads::list(row, "ipPermissionsEgress")?.iter().map(lets_out).collect::<Result<_, _>>()?;
+    let rules = reads::list(row, "ipPermissionsEgress")?.iter();
     Ok(SecurityGroup {
         id: reads::text(row, "groupId")?.to_owned(),
         vpc: reads::text(row, "vpcId")?.to_owned(),
-        lets_https_out: rules.contains(&true),
+        https: rules.map(lets_out).try_fold(HttpsEgress::Nowhere, |all, rule| rule.map(|rule| all.or(rule)))?,
     })
+}
+
+/// To whom a rule lets something out; a rule always says it in one of these lists.
+fn egress_to(rule: &Value) -> Result<HttpsEgress, AwsError> {
+    let ranges = reads::list(rule, "ipRanges")?.iter().map(|range| reads::text(range, "cidrIp"));
+    let ranges: Vec<&str> = ranges.collect::<Result<_, _>>()?;
+    if ranges.contains(&"0.0.0.0/0") {
+        return Ok(HttpsEgress::Anywhere);
+    }
+    let others = [("ipv6Ranges", "cidrIpv6"), ("prefixListIds", "prefixListId"), ("groups", "groupId")];
+    let others = others.iter().flat_map(|(list, key)| items_at(rule, &[list]).iter().map(|one| text_at(one, &[key])));
+    let to: BTreeSet<String> = ranges.into_iter().map(Some).chain(others).flatten().map(str::to_owned).collect();
+    if to.is_empty() {
+        return Err(AwsError::Malformed("a rule of `ipPermissionsEgress` lets out to nobody".to_owned()));
+    }
+    Ok(HttpsEgress::To(to))
 }
 
 fn table_of(row: &Value) -> Result<RouteTable, AwsError> {
@@ -240,7 +280,7 @@ fn endpoint_of(row: &Value) -> Result<Option<Endpoint>, AwsError> {
     Ok(Some(Endpoint { service: service.to_owned(), route_tables }))
 }
 
-/// Whether tasks in this network start.
+/// Whether tasks in this network start, and functions reach what they ask.
 pub fn judge(network: &WantedNetwork, askers: &Askers, observed: &Result<ObservedNetwork, AwsError>) -> Looked {
     let mut looked = Looked::default();
     let place = match &network.subnets {
@@ -279,15 +319,7 @@ pub fn judge(network: &WantedNetwork, askers: &Askers, observed: &Result<Observe
         let sentence = format!("no address is left; {} would not start", who(askers));
         looked.found(NO_ADDRESSES.found(&place, sentence, "name larger subnets, or more of them"));
     }
-    let groups = &observed.security_groups;
-    if !groups.is_empty() && !groups.iter().any(|group| group.lets_https_out) {
-        let id = groups.first().map(|group| group.id.as_str()).unwrap_or_default();
-        let sentence = "no security group lets port 443 out: neither images nor Prefect are reached";
-        let mend = format!(
-            "aws ec2 authorize-security-group-egress --group-id {id} --protocol tcp --port 443 --cidr 0.0.0.0/0"
-        );
-        looked.found(EGRESS_CLOSED.found(id, sentence, mend));
-    }
+    egress(network, observed, &mut looked);
     ways_out(network, askers, observed, &mut looked);
     if looked.findings.is_empty() {
         let count = observed.subnets.len();
@@ -314,24 +346,67 @@ fn missing(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork,
     }
 }
 
+/// Whether the security groups let through what is asked.
+fn egress(network: &WantedNetwork, observed: &ObservedNetwork, looked: &mut Looked) {
+    let Some(SecurityGroup { id, .. }) = observed.security_groups.first() else { return };
+    let all = observed.security_groups.iter().map(|group| group.https.clone());
+    let mend =
+        format!("aws ec2 authorize-security-group-egress --group-id {id} --protocol tcp --port 443 --cidr 0.0.0.0/0");
+    match all.fold(HttpsEgress::Nowhere, HttpsEgress::or) {
+        HttpsEgress::Anywhere => {}
+        HttpsEgress::Nowhere => {
+            let unreached = match network.occupant {
+                Occupant::Tasks { .. } => "neither images nor Prefect are reached",
+                Occupant::Functions => "neither AWS nor Prefect is reached",
+            };
+            let sentence = format!("no security group lets port 443 out: {unreached}");
+            looked.found(EGRESS_CLOSED.found(id, sentence, mend));
+        }
+        HttpsEgress::To(to) => {
+            // Where the VPC has endpoints of all that is needed, somebody has closed it with care.
+            let is_served =
+                |subnet| table_of_subnet(observed, subnet).is_some_and(|table| lacks_nothing(network, observed, table));
+            if !observed.subnets.iter().all(is_served) {
+                let sentence = format!(
+                    "security groups let port 443 out to {} only: whether all that is needed is among them is not known here",
+                    who(&to)
+                );
+                looked.found(EGRESS_LIMITED.found(id, sentence, format!("where it is not, {mend}")));
+            }
+        }
+    }
+}
+
+/// The route table of a subnet: its own, or the VPC's.
+fn table_of_subnet<'a>(observed: &'a ObservedNetwork, subnet: &Subnet) -> Option<&'a RouteTable> {
+    let own = observed.route_tables.iter().find(|table| table.subnets.contains(&subnet.id));
+    own.or_else(|| observed.route_tables.iter().find(|table| table.is_main))
+}
+
 /// Whether each subnet leads to images, logs and secrets.
 fn ways_out(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork, looked: &mut Looked) {
     for subnet in &observed.subnets {
-        let own = observed.route_tables.iter().find(|table| table.subnets.contains(&subnet.id));
         let subject = &subnet.id;
-        let Some(table) = own.or_else(|| observed.route_tables.iter().find(|table| table.is_main)) else {
+        let Some(table) = table_of_subnet(observed, subnet) else {
             let sentence = "which route table is its own was not told, and so not where it leads to";
             let mend = format!("aws ec2 describe-route-tables --filters Name=vpc-id,Values={}", subnet.vpc);
             looked.found(NETWORK_UNKNOWN.found(subject, sentence, mend));
             continue;
         };
         match &table.way_out {
-            WayOut::To(gateway) if gateway.starts_with("igw-") && !network.is_public => {
+            WayOut::To(gateway)
+                if gateway.starts_with("igw-") && network.occupant != (Occupant::Tasks { is_public: true }) =>
+            {
                 let sentence = format!(
                     "it leads out by an internet gateway, which serves public addresses only, and {} get none",
                     who(askers)
                 );
-                let mend = "set assignPublicIp to ENABLED, or name subnets that lead to a NAT gateway";
+                let mend = match network.occupant {
+                    Occupant::Tasks { .. } => {
+                        "set assignPublicIp to ENABLED, or name subnets that lead to a NAT gateway"
+                    }
+                    Occupant::Functions => "name subnets that lead to a NAT gateway in the stack's VpcSubnetIds",
+                };
                 looked.found(NO_WAY_OUT.found(subject, sentence, mend));
             }
             WayOut::To(_) => {}
@@ -342,9 +417,13 @@ fn ways_out(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork
             }
             WayOut::Nowhere => {
                 let lacking = lacking_endpoints(network, observed, &table.id);
-                if !lacking.is_empty() {
-                    let lacking = lacking.join(", ");
-                    let sentence = format!("nothing leads out of it, and its VPC has no endpoint of {lacking}");
+                let lacking = match &network.docker_hub_image {
+                    _ if !lacking.is_empty() => Some(format!("its VPC has no endpoint of {}", lacking.join(", "))),
+                    Some(image) => Some(format!("the image {image} is pulled from Docker Hub")),
+                    None => None,
+                };
+                if let Some(lacking) = lacking {
+                    let sentence = format!("nothing leads out of it, and {lacking}");
                     let mend = format!(
                         "aws ec2 create-route --route-table-id {} --destination-cidr-block 0.0.0.0/0 --nat-gateway-id nat-…, \
                          or create these endpoints",
@@ -357,23 +436,17 @@ fn ways_out(network: &WantedNetwork, askers: &Askers, observed: &ObservedNetwork
     }
 }
 
-/// The services that tasks would look for in vain.
+/// The services that would be looked for in vain.
 fn lacking_endpoints(network: &WantedNetwork, observed: &ObservedNetwork, table: &str) -> Vec<&'static str> {
-    let (images, logs) = network.uses;
-    let (parameters, secrets) = network.secrets;
-    let wanted = [
-        ("ecr.api", images),
-        ("ecr.dkr", images),
-        ("s3", images),
-        ("logs", logs),
-        ("ssm", parameters),
-        ("secretsmanager", secrets),
-    ];
     let is_there = |service: &str| {
         observed.endpoints.iter().any(|endpoint| {
             let reaches = endpoint.route_tables.as_ref().is_none_or(|tables| tables.iter().any(|id| id == table));
             endpoint.service == service && reaches
         })
     };
-    wanted.into_iter().filter(|(service, wanted)| *wanted && !is_there(service)).map(|(service, _)| service).collect()
+    network.services.iter().copied().filter(|service| !is_there(service)).collect()
+}
+
+fn lacks_nothing(network: &WantedNetwork, observed: &ObservedNetwork, table: &RouteTable) -> bool {
+    network.docker_hub_image.is_none() && lacking_endpoints(network, observed, &table.id).is_empty()
 }

@@ -14,7 +14,7 @@ use crate::aws::ssm::Ssm;
 use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect3Config, Root};
 use crate::model::{ApiError, SetupError};
 use crate::poke::connection::{self, ConnectionFault};
-use crate::poke::trial::{self, Trial};
+use crate::poke::{self, Trial};
 use crate::prefect3::SeenConnection;
 use crate::state::status;
 use crate::transport::shape::{at, text_at};
@@ -50,6 +50,8 @@ pub struct PokeSetting<'a> {
     pub stack: &'a Stack,
     /// What lets somebody poke, if the parameter is there.
     pub token: Option<&'a SecretString>,
+    /// A poke is made; without, what there is is only read.
+    pub pokes: bool,
     /// Nothing is waited for beyond this.
     pub end: Instant,
 }
@@ -112,7 +114,8 @@ async fn observe(setting: PokeSetting<'_>, agents: &[LoadedAgent], now: OffsetDa
     });
     let agents = join_all(looking).await;
     let is_connected = |(_, seen): &&(String, Result<Connection, ApiError>)| matches!(seen, Ok(seen) if seen.is_there);
-    let tried = match (base, setting.token, agents.iter().find(is_connected)) {
+    let token = setting.token.filter(|_| setting.pokes);
+    let tried = match (base, token, agents.iter().find(is_connected)) {
         (Some(base), Some(token), Some((agent, _))) => tried(setting, &base, agent, token).await,
         _ => None,
     };
@@ -151,31 +154,32 @@ async fn tried(setting: PokeSetting<'_>, base: &str, agent: &str, token: &Secret
     let url = connection::poke_url(base, agent).ok()?;
     let ssm = &setting.api.aws.ssm;
     let known = status::read(ssm, setting.root.as_str(), agent).await;
-    let trial = trial::poke(setting.api.aws.unsigned(), &url, token).await;
+    let trial = poke::poke(setting.api.aws.unsigned(), &url, token).await;
     let followed = match (&trial, known) {
         // Of an agent that polls no more there is nothing to wait for.
         (Trial::Answered, Ok(known)) if !known.as_ref().is_some_and(|known| known.stopped) => {
-            let last_poll = known.and_then(|known| known.last_poll);
-            poll_follows(ssm, setting.root, agent, last_poll, setting.end).await
+            let last_poked = known.and_then(|known| known.last_poked);
+            poll_follows(ssm, setting.root, agent, last_poked, setting.end).await
         }
         _ => None,
     };
     Some(Tried { url, trial, followed })
 }
 
-/// Whether a poll ends that is another than the last one, and within which time; `None`: it could not be asked.
+/// Whether a poll ends that a poke has asked for, another than the last such one, and within which time; `None`: it could
+/// not be asked. The schedule's polls say nothing.
 async fn poll_follows(
     ssm: &Ssm,
     root: &Root,
     agent: &str,
-    last_poll: Option<OffsetDateTime>,
+    last_poked: Option<OffsetDateTime>,
     end: Instant,
 ) -> Option<(bool, Duration)> {
     let began = Instant::now();
     let patience = FOLLOWS_WITHIN.min(end.saturating_duration_since(began).saturating_sub(LAST_WORDS));
     loop {
         let seen = status::read(ssm, root.as_str(), agent).await.ok()?;
-        if seen.is_some_and(|seen| seen.last_poll > last_poll) {
+        if seen.is_some_and(|seen| seen.last_poked > last_poked) {
             return Some((true, began.elapsed()));
         }
         if began.elapsed() + LOOK > patience {

@@ -214,7 +214,9 @@ fn judge_pool(own_name: &str, three: &Prefect3Config, survey: &PoolSurvey) -> Lo
         looked.found(POOL_PAUSED.found(&subject, "it is paused: its runs are due, and nobody gets them", mend));
     }
     if pool.kind == served && !pool.is_paused {
-        looked.is_well(Group::Prefect, format!("{subject}: of type {served}, and not paused"));
+        let in_version =
+            survey.version.as_ref().map(|version| format!(", in a server of {version}")).unwrap_or_default();
+        looked.is_well(Group::Prefect, format!("{subject}: of type {served}, and not paused{in_version}"));
     }
     match &survey.queues {
         Err(error) => {

@@ -3,16 +3,16 @@
 use super::codes::{
     CONCURRENCY_SMALL, LAUNCH_RATE_HIGH, PUBLIC_URL_OPEN, QUOTAS_UNKNOWN, VCPU_QUOTA_SMALL, VCPU_QUOTA_USED,
 };
-use super::configuration::polled;
+use super::configuration::{again, polled};
 use super::ecs::who;
-use super::stack::Stack;
+use super::stack::{POKE_FUNCTION, Stack};
 use super::wishes::Wishes;
 use super::{Group, Looked, why};
 use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
 use crate::config::LoadedAgent;
-use crate::ecs_model::size::cpu_units;
+use crate::ecs_model::cpu_units;
 use crate::python_text::{iso_time, parse_time};
 use crate::transport::shape::{at, text_at};
 use futures_util::future::join_all;
@@ -30,6 +30,11 @@ const USAGE_WITHIN: Duration = Duration::minutes(30);
 /// Invocations that polls may need at once: those of four minutes hold launches of Prefect 1 for up to two, and one comes
 /// between them (somebody polls by hand, or pokes).
 const OVERLAPPING: u64 = 5;
+/// So many concurrent invocations must stay for the functions that have reserved none.
+const KEPT_UNRESERVED: u64 = 100;
+/// How an account comes to more concurrent invocations.
+const MORE_INVOCATIONS: &str = "aws service-quotas request-service-quota-increase --service-code lambda \
+                                --quota-code L-B99A9384 --desired-value 1000";
 
 /// What was seen.
 #[derive(Debug)]
@@ -38,8 +43,41 @@ pub struct ObservedQuotas {
     pub vcpus: BTreeMap<(String, bool), Result<VcpuQuota, AwsError>>,
     /// Concurrent invocations that no function has reserved; `None` = no stack is looked at.
     pub unreserved: Option<Result<u64, AwsError>>,
-    /// What the health function has reserved for itself, if its URL is public.
-    pub health: Option<Result<Option<u64>, AwsError>>,
+    /// What the functions with public URLs have reserved for themselves.
+    pub public: Vec<(PublicFunction, Result<Option<u64>, AwsError>)>,
+}
+
+/// A function whose URL everybody reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicFunction {
+    /// Its name.
+    pub name: String,
+    /// The stack's parameter that reserves invocations for it, and how many will do.
+    pub reserves: (&'static str, u64),
+    /// The parameter that closes its URL.
+    pub closes: &'static str,
+}
+
+impl PublicFunction {
+    /// Those of a stack.
+    fn all(stack: &Stack) -> Vec<Self> {
+        let health = stack.resource("HealthFunction").filter(|_| is_public(stack));
+        let poke = stack.resource(POKE_FUNCTION);
+        let named = |name: &str, reserves, closes| Self { name: name.to_owned(), reserves, closes };
+        let health = health.map(|name| named(name, ("HealthReservedConcurrency", 5), "HealthAuthType=AWS_IAM"));
+        let poke = poke.map(|name| named(name, ("PokeReservedConcurrency", 2), "PokeUrl=DISABLED"));
+        health.into_iter().chain(poke).collect()
+    }
+
+    /// What keeps the world from using it up. AWS reserves nothing where too little would stay for the others.
+    fn mend(&self, stack: &Stack, unreserved: Option<u64>) -> String {
+        let (parameter, number) = self.reserves;
+        if unreserved.is_some_and(|unreserved| unreserved < number + KEPT_UNRESERVED) {
+            let closes = again(stack, self.closes);
+            return format!("{closes}; the account is too small to reserve any: {MORE_INVOCATIONS}");
+        }
+        again(stack, &format!("{parameter}={number}, or {}", self.closes))
+    }
 }
 
 /// How many processors may run at once.
@@ -65,17 +103,20 @@ pub async fn observe(reads: &Reads, stack: Option<&Stack>, wishes: &Wishes, now:
         let answer = reads.rest(Service::Lambda, &["2016-08-19", "account-settings"]).await;
         Some(answer.and_then(|answer| number(&answer, &["AccountLimit", "UnreservedConcurrentExecutions"]).map(whole)))
     };
-    let health = async {
-        let name = stack.filter(|stack| is_public(stack))?.resource("HealthFunction")?;
-        let answer = reads.rest(Service::Lambda, &["2019-09-30", "functions", name, "concurrency"]).await;
-        // None is reserved where the answer is an empty object.
-        Some(answer.and_then(|answer| {
-            let is_reserved = answer.get("ReservedConcurrentExecutions").is_some();
-            is_reserved.then(|| number(&answer, &["ReservedConcurrentExecutions"]).map(whole)).transpose()
-        }))
-    };
-    let (vcpus, unreserved, health) = tokio::join!(vcpus, unreserved, health);
-    ObservedQuotas { vcpus: vcpus.into_iter().collect(), unreserved, health }
+    let public = stack.map(PublicFunction::all).unwrap_or_default().into_iter().map(|function| async move {
+        let reserved = reserved(reads, &function.name).await;
+        (function, reserved)
+    });
+    let (vcpus, unreserved, public) = tokio::join!(vcpus, unreserved, join_all(public));
+    ObservedQuotas { vcpus: vcpus.into_iter().collect(), unreserved, public }
+}
+
+/// Invocations that a function has for itself, if any.
+async fn reserved(reads: &Reads, function: &str) -> Result<Option<u64>, AwsError> {
+    let answer = reads.rest(Service::Lambda, &["2019-09-30", "functions", function, "concurrency"]).await?;
+    // None is reserved where the answer is an empty object.
+    let is_reserved = answer.get("ReservedConcurrentExecutions").is_some();
+    is_reserved.then(|| number(&answer, &["ReservedConcurrentExecutions"]).map(whole)).transpose()
 }
 
 async fn vcpu_quota(reads: &Reads, is_spot: bool, now: OffsetDateTime) -> Result<VcpuQuota, AwsError> {
@@ -171,8 +212,10 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
             };
             if room < OVERLAPPING {
                 let sentence = format!("{whose} {room} concurrent invocations, and polls that hold launches overlap");
-                let mend = "set ReservedConcurrency to 5 (or to nothing), or ask for more: aws service-quotas \
-                            request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value 1000";
+                let mend = match reserved {
+                    Some(_) => again(stack, &format!("ReservedConcurrency={OVERLAPPING}")),
+                    None => MORE_INVOCATIONS.to_owned(),
+                };
                 looked.found(CONCURRENCY_SMALL.found(format!("stack {}", stack.name), sentence, mend));
             } else {
                 looked.is_well(Group::Quotas, format!("{whose} {room} concurrent invocations"));
@@ -181,19 +224,18 @@ pub fn judge(stack: Option<&Stack>, agents: &[LoadedAgent], wishes: &Wishes, obs
         (Some(Err(error)), _) => unknown(&mut looked, "Lambda's concurrency", error, "lambda:GetAccountSettings"),
         _ => {}
     }
-    match (&observed.health, stack) {
-        (Some(Ok(None)), Some(stack)) => {
-            let name = stack.resource("HealthFunction").unwrap_or_default();
-            let sentence =
-                "its URL is public, and nothing keeps the world from using up the account's concurrency with it";
-            let mend = format!(
-                "sam deploy --stack-name {} --parameter-overrides HealthReservedConcurrency=5, or HealthAuthType=AWS_IAM",
-                stack.name
-            );
-            looked.found(PUBLIC_URL_OPEN.found(format!("function {name}"), sentence, mend));
+    for (function, reserved) in &observed.public {
+        let subject = format!("function {}", function.name);
+        match (reserved, stack) {
+            (Ok(None), Some(stack)) => {
+                let sentence =
+                    "its URL is public, and nothing keeps the world from using up the account's concurrency with it";
+                let unreserved = observed.unreserved.as_ref().and_then(|unreserved| unreserved.as_ref().ok());
+                looked.found(PUBLIC_URL_OPEN.found(subject, sentence, function.mend(stack, unreserved.copied())));
+            }
+            (Err(error), _) => unknown(&mut looked, &subject, error, "lambda:GetFunctionConcurrency"),
+            _ => {}
         }
-        (Some(Err(error)), _) => unknown(&mut looked, "the health function", error, "lambda:GetFunctionConcurrency"),
-        _ => {}
     }
     looked
 }

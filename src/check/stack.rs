@@ -125,8 +125,11 @@ fn resources_of(answer: &Value) -> Result<BTreeMap<String, String>, AwsError> {
     Ok(resources)
 }
 
-/// Logical id of the schedule.
-pub const SCHEDULE: &str = "PollFunctionSchedule";
+/// Logical id of the schedule, and what it was called before it had a group.
+const SCHEDULES: [&str; 2] = ["PollFunctionTick", "PollFunctionSchedule"];
+
+/// Logical id of the schedule's group.
+const SCHEDULE_GROUP: &str = "ScheduleGroup";
 
 /// Logical id of the poke function.
 pub const POKE_FUNCTION: &str = "PokeFunction";
@@ -162,10 +165,12 @@ fn function_url_of(function: &str, answer: &Value) -> Result<FunctionUrl, AwsErr
 
 /// The stack's schedule; `None`: it is gone.
 pub async fn schedule(reads: &Reads, stack: &Stack) -> Result<Option<Schedule>, AwsError> {
-    let Some(id) = stack.resource(SCHEDULE) else { return Ok(None) };
-    // `group|name`, or the name alone.
-    let name = id.rsplit('|').next().unwrap_or(id);
-    match reads.rest(Service::Scheduler, &["schedules", name]).await {
+    let Some((logical, name)) = SCHEDULES.iter().find_map(|id| Some((*id, stack.resource(id)?))) else {
+        return Ok(None);
+    };
+    // One of before is in the default group.
+    let group = stack.resource(SCHEDULE_GROUP).filter(|_| logical == "PollFunctionTick").unwrap_or("default");
+    match reads.rest_of(Service::Scheduler, &["schedules", name], &[("groupName", group)]).await {
         Ok(answer) => schedule_of(name, &answer).map(Some),
         Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(None),
         Err(error) => Err(error),

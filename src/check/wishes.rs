@@ -1,6 +1,7 @@
 //! What the runs of the agents want of ECS and of the network, launch by launch. Pure.
 
 use super::permissions::ConditionContext;
+use super::stack::Stack;
 use crate::config::AgentConfig;
 use crate::survey::needs::{execution_role, of_launch, task_role};
 use crate::survey::place::{LaunchPlace, dns_suffix};
@@ -57,7 +58,7 @@ pub struct OwnSecrets<'a> {
     pub key: &'a str,
 }
 
-/// A network that tasks are put into.
+/// A network that tasks, or the functions, are put into.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WantedNetwork {
     /// Its region.
@@ -66,12 +67,41 @@ pub struct WantedNetwork {
     pub subnets: Subnets,
     /// Security groups; none = the VPC's default one.
     pub security_groups: Vec<String>,
-    /// Tasks get public addresses.
-    pub is_public: bool,
-    /// They read secrets before they start: of Parameter Store, of Secrets Manager.
-    pub secrets: (bool, bool),
-    /// Their images come from ECR, their logs go to `CloudWatch`.
-    pub uses: (bool, bool),
+    /// What is put there.
+    pub occupant: Occupant,
+    /// What has to be reached from there, as endpoints name it: `ecr.api`, `ssm`, …
+    pub services: BTreeSet<&'static str>,
+    /// An image that only Docker Hub has, which no endpoint leads to.
+    pub docker_hub_image: Option<String>,
+}
+
+/// What is put into a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Occupant {
+    /// Tasks, with public addresses or without.
+    Tasks {
+        /// `assignPublicIp`
+        is_public: bool,
+    },
+    /// The stack's functions, which never get public addresses.
+    Functions,
+}
+
+/// The network that a stack puts its functions into, if it names one.
+pub fn of_functions(stack: &Stack, region: &str) -> Option<(WantedNetwork, Askers)> {
+    let ids = |parameter| -> Vec<String> {
+        stack.parameter(parameter).split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()
+    };
+    let subnets = Some(ids("VpcSubnetIds")).filter(|subnets| !subnets.is_empty())?;
+    let network = WantedNetwork {
+        region: region.to_owned(),
+        subnets: Subnets::Named(subnets),
+        security_groups: ids("VpcSecurityGroupIds"),
+        occupant: Occupant::Functions,
+        services: ["ecs", "sqs", "ssm"].into(),
+        docker_hub_image: None,
+    };
+    Some((network, [format!("the functions of stack {}", stack.name)].into()))
 }
 
 /// Subnets that are named, or looked up.
@@ -200,14 +230,33 @@ fn network(launch: &RenderedLaunch, needs: &PlaceNeeds) -> Option<WantedNetwork>
         None => return None,
     };
     let of_manager = |secret: &String| secret.contains(":secretsmanager:");
+    let images: &[_] = if needs.images.keys().any(|image| Registry::of(image).is_some()) {
+        &["ecr.api", "ecr.dkr", "s3"]
+    } else {
+        &[]
+    };
+    let others = [
+        ("logs", !needs.log_groups.is_empty()),
+        ("ssm", needs.secrets.keys().any(|secret| !of_manager(secret))),
+        ("secretsmanager", needs.secrets.keys().any(of_manager)),
+    ];
+    let others = others.into_iter().filter(|(_, is_used)| *is_used).map(|(service, _)| service);
     Some(WantedNetwork {
         region: launch.place.region.clone(),
         subnets,
         security_groups: ids(&needs.security_groups),
-        is_public,
-        secrets: (needs.secrets.keys().any(|secret| !of_manager(secret)), needs.secrets.keys().any(of_manager)),
-        uses: (needs.images.keys().any(|image| Registry::of(image).is_some()), !needs.log_groups.is_empty()),
+        occupant: Occupant::Tasks { is_public },
+        services: images.iter().copied().chain(others).collect(),
+        docker_hub_image: needs.images.keys().find(|image| is_of_docker_hub(image)).cloned(),
     })
+}
+
+/// What names no registry, or Docker's. The first part of a name is a registry's where it has a dot or a port, or is
+/// `localhost`.
+fn is_of_docker_hub(image: &str) -> bool {
+    let registry = image.split_once('/').map(|(first, _)| first);
+    let registry = registry.filter(|first| first.contains(['.', ':']) || *first == "localhost");
+    registry.is_none_or(|registry| matches!(registry, "docker.io" | "index.docker.io" | "registry-1.docker.io"))
 }
 
 /// What an execution role has to do before the containers run.

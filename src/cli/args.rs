@@ -299,6 +299,9 @@ pub struct CheckArgs {
     /// Before the stack is deployed: leave out what only a deployed stack has
     #[arg(long)]
     pub pre: bool,
+    /// Do not try the poke URL: a poke starts a poll
+    #[arg(long)]
+    pub no_poke: bool,
     /// Look from inside AWS, where network and roles are the functions' own: asks the stack's check function
     /// (CheckFunction=ENABLED)
     #[arg(long, conflicts_with_all = ["config", "pre"])]

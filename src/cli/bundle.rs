@@ -14,7 +14,7 @@ const README: &str = "\
 # prefect-serverless-agent, ready to deploy
 
 `sam deploy --guided`, or without SAM: `aws cloudformation package --template-file template.yaml --s3-bucket BUCKET \\
---output-template-file packaged.yaml && aws cloudformation deploy --template-file packaged.yaml \\
+--output-template-file packaged.yaml && aws cloudformation deploy --template-file packaged.yaml --s3-bucket BUCKET \\
 --stack-name prefect-serverless-agent --capabilities CAPABILITY_IAM`. A cluster, if there is none: infra/cluster.yaml.
 ";
 

@@ -42,7 +42,7 @@ pub(super) async fn check(
         Source::Parameters(root) if args.remote => remote(&args, root, &aws).await?,
         _ => {
             let end = Instant::now() + Duration::from_secs(args.timeout);
-            let selected = Selected { agents: &args.agents, pre: args.pre, end };
+            let selected = Selected { agents: &args.agents, pre: args.pre, pokes: !args.no_poke, end };
             let looked = Box::pin(look(&source, selected, &aws, &environment, redaction)).await;
             looked?
         }
@@ -59,8 +59,13 @@ async fn remote(args: &CheckArgs, root: &Root, aws: &AwsClients) -> Result<Looke
         let advice = format!("sam deploy --stack-name {} --parameter-overrides CheckFunction=ENABLED", stack.name);
         CliError::new(format!("the stack {} has no check function", stack.name), advice)
     })?;
-    let event = json!({"agents": args.agents});
-    let event = if args.agents.is_empty() { json!({}) } else { event };
+    let mut event = json!({});
+    if !args.agents.is_empty() {
+        event["agents"] = json!(args.agents);
+    }
+    if args.no_poke {
+        event["poke"] = json!(false);
+    }
     let answer = aws.lambda.ask(function, event.to_string().into(), Duration::from_secs(args.timeout)).await;
     let answer = answer.map_err(|error| {
         CliError::new(format!("{function} does not answer: {error}"), "allow lambda:InvokeFunction of it; see its log")

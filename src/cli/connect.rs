@@ -16,7 +16,7 @@ use crate::config::{
 use crate::model::ApiError;
 use crate::platform::ecs::AgentEcs;
 use crate::poke::connection::poke_url;
-use crate::poke::trial::{self, Trial};
+use crate::poke::{self, Trial};
 use crate::poll::{PollError, PrefectBuilder, Source};
 use crate::prefect3::{Connected, Disconnected, Done, Prefect3};
 use crate::redaction::Redaction;
@@ -224,10 +224,10 @@ async fn new_token(parameter: &str, key: Option<&str>, aws: &AwsClients) -> Resu
 
 /// Pokes once, before Prefect does.
 async fn tried(aws: &AwsClients, url: &str, token: &SecretString) -> Result<(), CliError> {
-    let mut trial = trial::poke(aws.unsigned(), url, token).await;
+    let mut trial = poke::poke(aws.unsigned(), url, token).await;
     if trial == Trial::WrongToken {
         tokio::time::sleep(TOKEN_IS_SEEN).await;
-        trial = trial::poke(aws.unsigned(), url, token).await;
+        trial = poke::poke(aws.unsigned(), url, token).await;
     }
     let Some(why) = trial.trouble() else { return Ok(()) };
     let advice = match trial {

@@ -135,7 +135,8 @@ impl Invocations {
     /// The next one, from now on.
     pub(super) fn next(&self) -> Invocation {
         let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-        Invocation { request_id: format!("{}-{number}", self.process), deadline: SystemClock.now() + self.timeout }
+        let request_id = format!("{}-{number}", self.process);
+        Invocation { request_id, deadline: SystemClock.now() + self.timeout, is_poked: false }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One agent's document → its configuration: every key, its fallbacks and its default, once; and what Prefect's backend
 //! keeps for it.
 
-use super::errors::{ConfigErrors, Parsed, Problem};
+use super::reader::{ConfigErrors, Parsed, Problem};
 use super::reader::{KeyValue, Reader};
 use super::values::{self, path_key};
 use super::{
@@ -245,7 +245,7 @@ fn served(value: &Value) -> Parsed<Served> {
         "1" => Ok(Served::One(Rules::V1)),
         "2" => Ok(Served::Three(WorkerRules::Two)),
         "3" => Ok(Served::Three(WorkerRules::Three)),
-        _ => super::errors::refuse(values::describe(value), "\"0.15\", 1, 2 or 3"),
+        _ => super::reader::refuse(values::describe(value), "\"0.15\", 1, 2 or 3"),
     }
 }
 
@@ -275,7 +275,7 @@ fn api(reader: &mut Reader<'_>, backend: Backend) -> String {
 fn port(text: &str) -> Parsed<u16> {
     match text.parse::<u16>() {
         Ok(port) if port > 0 => Ok(port),
-        _ => super::errors::refuse(format!("the text {}", values::quoted(text)), "a port from 1 to 65535"),
+        _ => super::reader::refuse(format!("the text {}", values::quoted(text)), "a port from 1 to 65535"),
     }
 }
 

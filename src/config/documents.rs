@@ -1,7 +1,7 @@
 //! An agent's own documents: text → document, and each against the shape of the request that it becomes a part of. What is
 //! wrong there is the agent's trouble, and no run's.
 
-use super::errors::{ConfigErrors, Problem};
+use super::reader::{ConfigErrors, Problem};
 use super::values::{kind, path_key};
 use super::yaml::{self, parse};
 use crate::ecs_model::{self, MemberType, Operation, ShapeError, UnknownMembers};

@@ -1,6 +1,6 @@
 //! Prefect's documented environment variables, as fallbacks of an agent's keys, and the literals that they hold.
 
-use super::errors::{Parsed, Problem, refuse};
+use super::reader::{Parsed, Problem, refuse};
 use super::values::{push_new, quoted, variable_name};
 use super::{Environment, StoredSecret};
 use http::{HeaderName, HeaderValue};

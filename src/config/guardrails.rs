@@ -1,6 +1,6 @@
 //! The key `guardrails`: what the runs of an agent may ask for.
 
-use super::errors::{Parsed, Problem, refuse};
+use super::reader::{Parsed, Problem, refuse};
 use super::values::{choice, describe, flag, kind, mapping, path_key, whole};
 use crate::guardrails::{DefinitionRule, Glob, Globs, Guardrails, Mode, VolumeKind};
 use serde_json::{Map, Value};

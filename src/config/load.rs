@@ -2,7 +2,7 @@
 
 use super::agent::{ConfigSource, read_agent};
 use super::environment::ClientHeaders;
-use super::errors::{ConfigErrors, Problem};
+use super::reader::{ConfigErrors, Problem};
 use super::{AgentConfig, AgentSecrets, Environment, GenerationConfig, Rules, StoredSecret, environment as env};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;

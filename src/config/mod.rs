@@ -6,7 +6,6 @@
 mod agent;
 mod documents;
 mod environment;
-mod errors;
 mod guardrails;
 mod load;
 mod prices;
@@ -19,8 +18,8 @@ mod yaml;
 pub use agent::{ConfigSource, apply_backend_settings, read_agent};
 pub use documents::{DocumentKind, check_document, read_yaml};
 pub use environment::ClientHeaders;
-pub use errors::{ConfigErrors, Problem};
 pub use load::{Loaded, LoadedAgent, Parameter, Root, UnknownAgent, from_file, is_agent_name, load};
+pub use reader::{ConfigErrors, Problem};
 pub(crate) use values::is_loopback;
 
 use crate::costs::prices::Prices;

@@ -1,6 +1,6 @@
 //! The key `prices`: what Fargate costs here, instead of what its list says.
 
-use super::errors::{Parsed, Problem};
+use super::reader::{Parsed, Problem};
 use super::values::{describe, mapping, path_key};
 use crate::costs::prices::{Capacity, Platform, Prices, Rate};
 use serde_json::{Map, Value};
@@ -66,7 +66,7 @@ fn rate(value: &Value) -> Parsed<Rate> {
 fn price(value: &Value) -> Parsed<f64> {
     match value.as_f64() {
         Some(price) if (0.0..=MOST).contains(&price) => Ok(price),
-        _ => super::errors::refuse(describe(value), "a price in USD per hour, from 0 to 1000"),
+        _ => super::reader::refuse(describe(value), "a price in USD per hour, from 0 to 1000"),
     }
 }
 

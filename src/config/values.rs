@@ -1,8 +1,8 @@
 //! Parsers of single values, addresses too: each says what it found and what it allows.
 
 use super::WorkerRules;
-use super::errors::{Parsed, Problem, refuse};
-use crate::slug::tag_slug;
+use super::reader::{Parsed, Problem, refuse};
+use crate::python_text::tag_slug;
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 use std::ops::RangeInclusive;

@@ -6,7 +6,7 @@ mod ambiguity;
 #[cfg(test)]
 mod tests;
 
-use super::errors::{Parsed, refuse};
+use super::reader::{Parsed, refuse};
 use super::values::kind;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

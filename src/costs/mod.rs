@@ -9,7 +9,7 @@ pub mod query;
 #[cfg(test)]
 mod tests;
 
-use crate::ecs_model::size::{cpu_units, mebibytes};
+use crate::ecs_model::{cpu_units, mebibytes};
 use crate::task_events::event::TaskEvent;
 use prices::{Capacity, Platform, Prices, rate, storage_gb_hour};
 use std::fmt;

@@ -16,7 +16,8 @@ use tokio::time::Instant;
 /// Kept back from the end of an invocation, so that what was found by then is answered.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Answers what was found, as JSON. `{"agents": ["etl"]}` looks at those only. `left`: until the invocation is killed.
+/// Answers what was found, as JSON. `{"agents": ["etl"]}` looks at those only, `{"poke": false}` does not try the poke URL.
+/// `left`: until the invocation is killed.
 pub async fn handle(
     root: Root,
     aws: &Arc<AwsClients>,
@@ -29,7 +30,13 @@ pub async fn handle(
         Selection::All => Vec::new(),
         Selection::Agents(agents) => agents,
     };
-    let selected = Selected { agents: &agents, pre: false, end: Instant::now() + left.saturating_sub(LAST_WORDS) };
+    let pokes = match event.get("poke") {
+        None => true,
+        Some(Value::Bool(pokes)) => *pokes,
+        Some(other) => return Err(bad(format!("`poke` must be true or false, but is {other}"))),
+    };
+    let end = Instant::now() + left.saturating_sub(LAST_WORDS);
+    let selected = Selected { agents: &agents, pre: false, pokes, end };
     let (source, environment) = (Source::Parameters(root), Environment::default());
     let looked = Box::pin(check(&source, selected, aws, &environment, redaction)).await;
     looked.map(|looked| looked.as_json()).map_err(|unknown| bad(unknown.to_string()))

@@ -1,5 +1,6 @@
 //! The `health` function: reads what the polls wrote down, and passes pokes on.
 
+use super::poke::PokedPolls;
 use crate::aws::ssm::Ssm;
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
@@ -13,7 +14,7 @@ use crate::page::Page;
 use crate::page::access::{self, Sent, ShownCookie};
 use crate::page::html::{self, Around, Asked};
 use crate::redaction::Redaction;
-use crate::state::{Status, deaths, polls, status};
+use crate::state::{Status, polls, recent, status};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub struct HealthFunction<C> {
     facts: HeldAnswer<BTreeMap<String, AgentFacts>, C>,
     poke_token: HeldToken<C>,
     page_token: HeldToken<C>,
+    poked_polls: PokedPolls<C>,
     redaction: Redaction,
 }
 
@@ -47,7 +49,8 @@ impl<C: Clock + Clone> HealthFunction<C> {
         let facts = HeldAnswer::new(clock.clone(), ANSWER);
         let token = |name| HeldToken::new(name, aws.ssm.clone(), redaction.clone(), clock.clone());
         let (poke_token, page_token) = (token(root.poke_token()), token(root.page_token()));
-        Self { root, aws, environment, clock, facts, poke_token, page_token, redaction }
+        let poked_polls = PokedPolls::new(&aws, &environment, clock.clone());
+        Self { root, aws, environment, clock, facts, poke_token, page_token, poked_polls, redaction }
     }
 
     /// Answers a Function URL event.
@@ -64,17 +67,16 @@ impl<C: Clock + Clone> HealthFunction<C> {
     }
 
     async fn health(&self, request: &HealthRequest) -> HealthAnswer {
-        match self.facts().await {
+        let facts = self.facts().await;
+        let is_stranger = self.viewer(request).await == Viewer::Stranger;
+        match facts {
             Ok(facts) => {
                 let health = Health::of(&facts, self.clock.now());
-                match self.viewer(request).await {
-                    Viewer::Stranger => HealthAnswer::health_for_strangers(&health),
-                    Viewer::Known | Viewer::ByCookie => HealthAnswer::health(&health),
-                }
+                if is_stranger { HealthAnswer::health_for_strangers(&health) } else { HealthAnswer::health(&health) }
             }
             Err(error) => {
                 tracing::error!(%error, "health cannot be told");
-                HealthAnswer::health_unknown()
+                if is_stranger { HealthAnswer::health_unknown_to_strangers() } else { HealthAnswer::health_unknown() }
             }
         }
     }
@@ -159,19 +161,10 @@ impl<C: Clock + Clone> HealthFunction<C> {
     }
 
     async fn poke(&self, request: &HealthRequest) -> HealthAnswer {
-        if !self.may_poke(request).await {
-            return HealthAnswer::forbidden();
-        }
-        let Some(function) = self.environment.get("POLL_FUNCTION_NAME").filter(|name| !name.is_empty()) else {
-            tracing::error!("POLL_FUNCTION_NAME is not set: a poke has nobody to wake");
-            return HealthAnswer::poke_failed();
-        };
-        match self.aws.lambda.invoke_event(function, bytes::Bytes::from_static(b"{\"poke\":true}")).await {
-            Ok(()) => HealthAnswer::poked(),
-            Err(error) => {
-                tracing::error!(%error, function, "the poll function was not invoked");
-                HealthAnswer::poke_failed()
-            }
+        if self.may_poke(request).await {
+            self.poked_polls.answer(&request.query).await
+        } else {
+            HealthAnswer::forbidden()
         }
     }
 
@@ -209,7 +202,7 @@ pub async fn facts(
 pub fn facts_among(root: &Root, agents: &[LoadedAgent], state: &[Parameter]) -> BTreeMap<String, AgentFacts> {
     let statuses = status::by_agent(root, state);
     let counters = polls::by_agent(root, state);
-    let mut deaths = deaths::by_agent(root, state);
+    let mut deaths = recent::deaths_by_agent(root, state);
     let facts = agents.iter().map(|agent| {
         let name = agent.agent.clone();
         let facts = facts_of(agent, statuses.get(&name), counters.get(&name).copied());

@@ -8,10 +8,9 @@ use crate::clock::Clock;
 use crate::config::{Environment, Root};
 use crate::health::{HealthAnswer, HealthRequest, UrlEvent};
 use crate::held::HeldToken;
-use crate::poke::coalescing::{Coalescing, Decision, Poked};
+use crate::poke::coalescing::{Coalescing, Decision};
 use crate::poke::{PokeRoute, poked};
 use crate::redaction::Redaction;
-use crate::transport::shape::text_at;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -20,23 +19,16 @@ const POLL_FUNCTION: &str = "POLL_FUNCTION_NAME";
 
 /// What answers the poke URL.
 pub struct PokeFunction<C> {
-    lambda: Lambda,
-    poll_function: Option<String>,
-    clock: C,
     token: HeldToken<C>,
-    /// Held while a poll is asked for: a poke meanwhile must know what became of it.
-    coalescing: Mutex<Coalescing>,
+    poked_polls: PokedPolls<C>,
 }
 
 impl<C: Clock + Clone> PokeFunction<C> {
     /// Reads nothing yet. `redaction` comes to know the token.
     pub fn new(root: &Root, aws: &AwsClients, environment: &Environment, clock: C, redaction: Redaction) -> Self {
         Self {
-            lambda: aws.lambda.clone(),
-            poll_function: environment.get(POLL_FUNCTION).filter(|name| !name.is_empty()).cloned(),
             token: HeldToken::new(root.poke_token(), aws.ssm.clone(), redaction, clock.clone()),
-            clock,
-            coalescing: Mutex::default(),
+            poked_polls: PokedPolls::new(aws, environment, clock),
         }
     }
 
@@ -49,7 +41,6 @@ impl<C: Clock + Clone> PokeFunction<C> {
 
     /// Answers a Function URL event.
     pub async fn handle(&self, event: Value) -> Result<HealthAnswer, InvocationError> {
-        let query = text_at(&event, &["rawQueryString"]).unwrap_or_default().to_owned();
         let event: UrlEvent = serde_json::from_value(event).map_err(|_| {
             InvocationError::new("BadEvent", "this function answers its URL only: poll by invoking the poll function")
         })?;
@@ -58,30 +49,47 @@ impl<C: Clock + Clone> PokeFunction<C> {
         Ok(match PokeRoute::of(&request) {
             PokeRoute::NotFound => HealthAnswer::not_found(),
             PokeRoute::MethodNotAllowed => HealthAnswer::method_not_allowed(),
-            PokeRoute::Poke => self.poke(&request, &query).await,
+            PokeRoute::Poke => self.poke(&request).await,
         })
     }
 
-    async fn poke(&self, request: &HealthRequest, query: &str) -> HealthAnswer {
+    async fn poke(&self, request: &HealthRequest) -> HealthAnswer {
         // Strangers who show nothing cost nothing.
         if request.bearer.is_none() {
             return HealthAnswer::forbidden();
         }
         match self.token.get().await {
-            Ok(token) if request.may_poke(token.as_ref()) => {}
-            Ok(_) => return HealthAnswer::forbidden(),
+            Ok(token) if request.may_poke(token.as_ref()) => self.poked_polls.answer(&request.query).await,
+            Ok(_) => HealthAnswer::forbidden(),
             Err(error) => {
                 tracing::error!(%error, "the poke token cannot be read: nobody knows who may poke");
-                return HealthAnswer::poke_failed();
+                HealthAnswer::poke_failed()
             }
         }
-        match poked(query) {
-            Ok(whom) => self.started(whom).await,
-            Err(error) => HealthAnswer::bad_request(&error.to_string()),
-        }
+    }
+}
+
+/// The polls that those lead to who may poke, at whichever URL: few, however many pokes come together.
+pub(super) struct PokedPolls<C> {
+    lambda: Lambda,
+    poll_function: Option<String>,
+    clock: C,
+    /// Held while a poll is asked for: a poke meanwhile must know what became of it.
+    coalescing: Mutex<Coalescing>,
+}
+
+impl<C: Clock> PokedPolls<C> {
+    pub(super) fn new(aws: &AwsClients, environment: &Environment, clock: C) -> Self {
+        let poll_function = environment.get(POLL_FUNCTION).filter(|name| !name.is_empty()).cloned();
+        Self { lambda: aws.lambda.clone(), poll_function, clock, coalescing: Mutex::default() }
     }
 
-    async fn started(&self, whom: Poked) -> HealthAnswer {
+    /// Answers a poke that is allowed. `query`: of its URL, which says whom it is for.
+    pub(super) async fn answer(&self, query: &str) -> HealthAnswer {
+        let whom = match poked(query) {
+            Ok(whom) => whom,
+            Err(error) => return HealthAnswer::bad_request(&error.to_string()),
+        };
         let Some(function) = &self.poll_function else {
             tracing::error!("{POLL_FUNCTION} is not set: a poke has nobody to wake");
             return HealthAnswer::poke_failed();

@@ -17,7 +17,8 @@ const BAD_EVENT: &str = "BadEvent";
 const MOST_HELD: Duration = Duration::from_secs(10);
 
 /// Handles one event. `{"agents": ["etl"]}` polls only those; any other event polls all. `{"not_before": "…"}`, which
-/// pokes that come together send, has the poll begin at that time and not earlier.
+/// pokes that come together send, has the poll begin at that time and not earlier. `{"poke": true}` says that nobody waits for
+/// the answer: a poke for an agent that is gone is a warning, since a mistake of whoever pokes is none of the deployment's.
 pub async fn handle<C: Clock + Clone + 'static>(
     deployment: &Deployment<AgentEcs<C>, C>,
     event: &Value,
@@ -29,7 +30,15 @@ pub async fn handle<C: Clock + Clone + 'static>(
     if let Some(begin) = not_before(event, clock.now()).map_err(bad)? {
         clock.sleep_until(begin).await;
     }
-    deployment.poll(&selection, invocation).await.map_err(|error| failure(&error))
+    let is_poked = event.get("poke") == Some(&json!(true));
+    let invocation = Invocation { is_poked, ..invocation.clone() };
+    match deployment.poll(&selection, &invocation).await {
+        Err(PollError::UnknownAgent(error)) if is_poked => {
+            tracing::warn!(%error, "poked for an agent that is gone: connect --remove ends its pokes");
+            Ok(Report::default())
+        }
+        polled => polled.map_err(|error| failure(&error)),
+    }
 }
 
 /// The answer to a finished poll: the report, or the report as an error when an agent's own poll failed, so that the

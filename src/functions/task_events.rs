@@ -2,9 +2,6 @@
 
 mod agents;
 mod answer;
-mod apis;
-mod deaths;
-mod owner;
 mod queue;
 mod told;
 
@@ -22,18 +19,18 @@ use crate::task_events::event::{self, Ignored, NotAnEvent, TaskEvent};
 use crate::task_events::perform::{Known, Performer, Told};
 use crate::task_events::queue::messages;
 use crate::task_events::task_owner::{self, Owner};
+use agents::owner_of;
 use agents::{Agents, AgentsReader};
+use agents::{Api, Apis};
 use answer::answer_to_all;
-use apis::{Api, Apis};
-use deaths::Deaths;
 use futures_util::future::join_all;
-use owner::owner_of;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use told::Deaths;
 
 /// A warm process reads configuration and secrets again after this long.
 const CACHED_FOR: Duration = Duration::from_mins(5);
@@ -179,7 +176,8 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
             Ok(found) => found,
             Err(ignored) => return Ok(ignore(&ignored)),
         };
-        if event.event.task.started_by.is_none() && event.event.tags.is_none() {
+        // Only a task's end is sent again: that it waits or runs is told at once or not at all.
+        if event.event.is_stopped() && event.event.task.started_by.is_none() && event.event.tags.is_none() {
             // Set once: this runs once for an event.
             let _ = event.tags.set(known.tags.clone());
         }

@@ -51,6 +51,11 @@ impl HealthAnswer {
         Self::json(503, &json!({"status": "failing", "agents": {}, "error": "parameter-store"}))
     }
 
+    /// The same for strangers, who are not told why.
+    pub fn health_unknown_to_strangers() -> Self {
+        Self::json(503, &json!({"status": "failing"}))
+    }
+
     /// Poked: an empty page, as the Python agent answers.
     pub fn poked() -> Self {
         Self::html(200, "")
@@ -124,6 +129,8 @@ pub struct HealthRequest {
     pub method: String,
     /// Without the query.
     pub path: String,
+    /// What stood behind the `?`; empty without one.
+    pub query: String,
     /// The bearer token shown, if any.
     pub bearer: Option<SecretString>,
     /// AWS IAM has authorised the caller.
@@ -156,6 +163,7 @@ pub enum Route {
 #[serde(rename_all = "camelCase")]
 pub struct UrlEvent {
     raw_path: String,
+    raw_query_string: Option<String>,
     #[serde(default)]
     headers: HashMap<String, String>,
     cookies: Option<Vec<String>>,
@@ -197,6 +205,7 @@ impl From<UrlEvent> for HealthRequest {
         Self {
             method: event.request_context.http.method.to_ascii_uppercase(),
             path: event.raw_path.clone(),
+            query: event.raw_query_string.clone().unwrap_or_default(),
             bearer: header("authorization").and_then(bearer_of),
             cookies,
             body,

@@ -3,7 +3,7 @@
 use crate::config::AgentConfig;
 use crate::model::ErrorKind;
 use crate::state::Status;
-use crate::state::deaths::Death;
+use crate::state::recent::Death;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;

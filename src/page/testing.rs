@@ -3,7 +3,7 @@
 use crate::health::AgentFacts;
 use crate::health::status::ConfiguredAgent;
 use crate::model::ErrorKind;
-use crate::state::deaths::Death;
+use crate::state::recent::Death;
 use crate::state::recent::{FailedRun, PastPoll, Recent, WaitingRun};
 use crate::state::{Counts, Status};
 use std::collections::BTreeMap;

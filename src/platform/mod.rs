@@ -7,18 +7,17 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`Platform`], [`Place`] | the hook |
-//! | [`outcome`] | what becomes of a launch, and what follows for the run from that (pure) |
+//! | [`launch`] | what becomes of a launch, and what follows for the run from that (pure) |
 //! | [`client_token`], [`started_by`] | the names of a launch (pure) |
 //! | [`ecs`] | ECS tasks |
 //! | [`process`] | processes of this machine |
 
 pub mod ecs;
-mod launch_identity;
-pub mod outcome;
+pub mod launch;
 pub mod process;
 
-pub use launch_identity::{LaunchIdentity, client_token, started_by};
-pub use outcome::{AfterLaunch, LaunchOutcome, TransientCause};
+pub use launch::{AfterLaunch, LaunchOutcome, TransientCause};
+pub use launch::{LaunchIdentity, client_token, started_by};
 
 use crate::aws::{AgentAws, AwsClients};
 use crate::config::{AgentConfig, AgentSecrets, Environment, WorkerRules};

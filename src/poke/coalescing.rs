@@ -85,9 +85,8 @@ impl Coalescing {
         if next <= now {
             return Decision::Invoke(QueuedPoll { of: poked, begins: now, waits: false });
         }
-        // Where pokes for several agents come together, one poll of all of them is the one more.
-        let of = if last.of == poked { poked } else { Poked::All };
-        Decision::Invoke(QueuedPoll { of, begins: next, waits: true })
+        // Whoever else is poked until then shares the one more, so it is of all agents.
+        Decision::Invoke(QueuedPoll { of: Poked::All, begins: next, waits: true })
     }
 
     /// A poll was asked for. To be told only then: what was not asked for covers nobody.
@@ -127,7 +126,10 @@ mod tests {
     #[test]
     fn the_first_invokes_at_once_and_those_within_a_second_once_more() {
         let (mut state, etl) = (Coalescing::default(), agent("etl"));
-        let poll = |begins, waits| Some(QueuedPoll { of: etl.clone(), begins: at(begins), waits });
+        let poll = |begins, waits| {
+            let of = if waits { Poked::All } else { etl.clone() };
+            Some(QueuedPoll { of, begins: at(begins), waits })
+        };
         assert_eq!(poke(&mut state, &etl, 0), poll(0, false));
         assert_eq!(poke(&mut state, &etl, 0), poll(1000, true), "at the same moment: the first may have begun");
         for covered in [1, 500, 900] {
@@ -147,6 +149,10 @@ mod tests {
         for name in ["a", "b", "c"] {
             assert_eq!(poke(&mut state, &agent(name), 200), None);
         }
+        let mut state = Coalescing::default();
+        let begins = [("a", 0), ("a", 100), ("b", 200)]
+            .map(|(name, at)| poke(&mut state, &agent(name), at).map(|poll| poll.begins - START));
+        assert_eq!(begins, [Some(time::Duration::ZERO), Some(time::Duration::SECOND), None], "b waits for no third");
         assert_eq!(poke(&mut state, &Poked::All, 300), None);
     }
 

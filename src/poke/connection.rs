@@ -1,4 +1,4 @@
-//! What makes Prefect 2 and 3 poke this deployment: a webhook block with the poke URL and its token, and an automation that
+//! What makes Prefect 3 poke this deployment: a webhook block with the poke URL and its token, and an automation that
 //! calls it when a run of the agent's work pool becomes due. What is wanted, and what of it is there. Pure.
 
 use super::{AGENT, PATH};

@@ -1,11 +1,11 @@
 //! One configured agent with all it works with: kept by a warm process as long as its configuration stays the same.
+//! What of a poll's report is remembered for people, see [`Recent`], is chosen here too (pure).
 
 use super::context::SeenLaunches;
 use super::ended::tell_ended;
 use super::iteration::{Iteration, IterationRules};
 use super::lost::{FoundTasks, LostTasks, OthersRuns};
 use super::plan::Limits;
-use super::recent;
 use super::report::{AgentReport, ReportBuilder};
 use crate::aws::AwsError;
 use crate::clock::Clock;
@@ -19,7 +19,8 @@ use crate::platform::Platform;
 use crate::prefect1::Prefect1;
 use crate::prefect3::Prefect3;
 use crate::state::polls::{PollCounter, PollNumber as Number};
-use crate::state::{Counts, Status};
+use crate::state::recent::{FailedRun, PastPoll, WaitingRun};
+use crate::state::{Counts, Recent, Status};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Invocation {
     pub request_id: String,
     /// When it is killed.
     pub deadline: OffsetDateTime,
+    /// A poke has asked for it, not the schedule.
+    pub is_poked: bool,
 }
 
 impl Invocation {
@@ -294,9 +297,15 @@ impl<P: Platform, C: Clock + Clone> Agent<P, C> {
         }
     }
 
+    /// Notes in the status that a poke has asked for the poll that has just ended.
+    pub(super) fn was_poked(&self) {
+        let mut status = lock(&self.status);
+        status.last_poked = status.last_poll;
+    }
+
     /// Keeps what happened lately, for the page. `report`: of the poll that has just ended, without secrets.
     pub(super) fn keep_recent(&self, report: &AgentReport) {
-        recent::remember(&mut lock(&self.status).recent, report, self.clock.now());
+        remember(&mut lock(&self.status).recent, report, self.clock.now());
     }
 
     /// Completes the report, and keeps what the next poll and health need to know.
@@ -386,4 +395,34 @@ impl Prefect {
             Self::Three(three) => three.warnings(),
         }
     }
+}
+
+/// Adds a poll that ended now. `report`: without secrets.
+pub(super) fn remember(recent: &mut Recent, report: &AgentReport, now: OffsetDateTime) {
+    let count = |list: usize| u64::try_from(list).unwrap_or(u64::MAX);
+    let poll = PastPoll {
+        at: now,
+        ms: report.duration_ms,
+        ready: count(report.ready),
+        launched: count(report.launched.len()),
+        deferred: count(report.deferred.len()),
+        failed: count(report.failed.len()),
+        error: report.error_kind,
+    };
+    let waiting = report.deferred.iter().map(|run| {
+        let times = report.times.get(&run.flow_run_id).copied().unwrap_or_default();
+        let (run, reason) = (run.flow_run_id.clone(), run.reason.clone());
+        WaitingRun { run, reason, due: times.due, again: times.again }
+    });
+    let ended = report.failed.iter().map(|run| (run, false)).chain(report.died.iter().map(|run| (run, true)));
+    let failed = ended.map(|(run, died)| {
+        let (run, reason) = (run.flow_run_id.clone(), run.reason.clone());
+        FailedRun { run, at: now, reason, died }
+    });
+    let launched = report.launched.iter().map(|run| &run.flow_run_id);
+    let recovered = report.recovered.iter().map(|run| &run.flow_run_id);
+    let others = [&report.deferred, &report.skipped, &report.failed, &report.cancelled].into_iter().flatten();
+    let seen: Vec<&String> = launched.chain(recovered).chain(others.map(|run| &run.flow_run_id)).collect();
+    let is_seen = |run: &str| seen.iter().any(|seen| *seen == run);
+    recent.add(poll, waiting.collect(), failed.collect(), is_seen);
 }

@@ -1,13 +1,15 @@
 //! All agents of a deployment: which of them are polled, side by side, and what a warm process keeps of them.
 
+use super::agent::remember;
 use super::agent::{Agent, Counter, Invocation, Overrides};
 use super::build::{AgentBuilder, Identity, PrefectBuilder, SharedNetwork};
 use super::dry_run::{Record, RecordedService, Recorder, Unhurried};
-use super::recent::remember;
 use super::report::{AgentReport, Report};
 use crate::aws::{AwsClients, AwsError};
 use crate::clock::Clock;
-use crate::config::{AgentConfig, AgentSecrets, Environment, LoadedAgent, Root, UnknownAgent, from_file, load};
+use crate::config::{
+    AgentConfig, AgentSecrets, Environment, LoadedAgent, Parameter, Root, UnknownAgent, from_file, load,
+};
 use crate::documents::LocalFiles;
 use crate::health::AgentFacts;
 use crate::health::status::ConfiguredAgent;
@@ -46,6 +48,8 @@ pub struct Deployment<P, C: Clock + Clone> {
 /// What is kept between invocations.
 struct Warm<P, C: Clock + Clone> {
     loaded_at: Option<OffsetDateTime>,
+    /// The parameters below the root that are secrets, as they were read last.
+    secrets: Vec<Parameter>,
     slots: BTreeMap<String, Slot<P, C>>,
 }
 
@@ -79,7 +83,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Slot<P, C> {
 impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
     /// Reads nothing yet. `redaction` comes to know all secrets that are read, and the reports are without them.
     pub fn new(source: Source, environment: Environment, aws: Arc<AwsClients>, clock: C, redaction: Redaction) -> Self {
-        let warm = Mutex::new(Warm { loaded_at: None, slots: BTreeMap::new() });
+        let warm = Mutex::new(Warm { loaded_at: None, secrets: Vec::new(), slots: BTreeMap::new() });
         Self { source, environment, aws, clock, redaction, overrides: Overrides::default(), dry_run: None, warm }
     }
 
@@ -201,6 +205,9 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             polled_by = renewed;
         }
         if !report.stopped {
+            if invocation.is_poked {
+                polled_by.was_poked();
+            }
             polled_by.judge(&mut report);
             polled_by.keep_recent(&report.clone().without(&self.redaction));
             self.write_status(name, &polled_by.status(), invocation).await;
@@ -228,6 +235,9 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
             report.is_newly_failing = known.failing_since.is_none();
             known.failing_since.get_or_insert(now);
             known.last_poll = Some(now);
+            if invocation.is_poked {
+                known.last_poked = Some(now);
+            }
             known.error = Some(trouble.kind);
             known.maintenance_until = None;
             let failed = AgentReport { error_kind: Some(trouble.kind), ..AgentReport::default() };
@@ -288,7 +298,7 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
         if fresh && !afresh {
             return Ok(warm.slots.clone());
         }
-        let (loaded, statuses) = self.load().await?;
+        let (loaded, statuses) = self.load(&mut warm.secrets).await?;
         let slots = loaded.into_iter().map(|loaded| {
             let known = warm.slots.get(&loaded.agent).cloned();
             let status = statuses.get(&loaded.agent).cloned().unwrap_or_default();
@@ -310,7 +320,10 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
         Ok(warm.slots.clone())
     }
 
-    async fn load(&self) -> Result<(Vec<LoadedAgent>, BTreeMap<String, Status>), PollError> {
+    async fn load(
+        &self,
+        known: &mut Vec<Parameter>,
+    ) -> Result<(Vec<LoadedAgent>, BTreeMap<String, Status>), PollError> {
         match &self.source {
             Source::File { path, text } => {
                 let agents = vec![from_file(text, path, &self.environment)];
@@ -322,11 +335,12 @@ impl<P: AgentPlatform<C>, C: Clock + Clone> Deployment<P, C> {
                 let (config, secrets, state) = (root.config(), root.secrets(), root.state());
                 let (mut parameters, secrets, state) = tokio::try_join!(
                     ssm.parameters_by_path(&config, true, false),
-                    ssm.parameters_by_path(&secrets, true, true),
+                    ssm.secrets_by_path(&secrets, known),
                     ssm.parameters_by_path(&state, true, false),
                 )
                 .map_err(|error| PollError::Parameters { root: root.as_str().to_owned(), error })?;
-                parameters.extend(secrets);
+                parameters.extend(secrets.iter().cloned());
+                *known = secrets;
                 self.redaction.know_parameters(root, &parameters);
                 let loaded = load(root, &parameters, &self.environment);
                 self.redaction.know_agents(&loaded.agents);

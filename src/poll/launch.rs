@@ -57,10 +57,10 @@ async fn launch_prepared<O: Orchestrator, P: Platform, C: Clock>(
     if !matches!(outcome, LaunchOutcome::Outdated(_)) {
         return outcome;
     }
-    // Prepared once more, and no oftener.
+    // Prepared once more, and no oftener. Boxed, since few come to it and each launch would hold room for it.
     let identity = cx.identity(run);
-    match cx.in_time(Duration::ZERO, cx.platform.prepare(rendered, &identity)).await {
-        Some(Ok(prepared)) => cx.platform.launch(&prepared.launch, deadline).await,
+    match Box::pin(cx.in_time(Duration::ZERO, cx.platform.prepare(rendered, &identity))).await {
+        Some(Ok(prepared)) => Box::pin(cx.platform.launch(&prepared.launch, deadline)).await,
         Some(Err(outcome)) => outcome,
         None => LaunchOutcome::Transient {
             reason: "No time was left to find or register an active task definition".to_owned(),

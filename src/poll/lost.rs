@@ -15,7 +15,7 @@ use crate::state::TaskLooks;
 use crate::task_events::decision::DecisionRules;
 use crate::task_events::event::TaskEvent;
 use crate::task_events::perform::{Performer, Told};
-use crate::task_events::recorded::{EVENT_PATIENCE, RecordedTask, TaskLook, look};
+use crate::task_events::task_owner::{EVENT_PATIENCE, RecordedTask, TaskLook, look};
 use crate::task_events::task_owner::{LaunchedBy, Owner};
 use futures_util::future::join_all;
 use std::collections::HashSet;

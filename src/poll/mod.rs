@@ -3,7 +3,7 @@
 //! | file | step |
 //! |---|---|
 //! | `deployment.rs` | which agents are polled and where they are configured; all side by side, what a warm process keeps |
-//! | `agent.rs` | one agent: its poll from counter to status |
+//! | `agent.rs` | one agent: its poll from counter to status, and what of its report is remembered for the page |
 //! | `build.rs` | what an agent is made of: its identity, its Prefect API of whichever generation, its platform |
 //! | `iteration.rs` | one agent's iteration: asks the queue until it is empty; the life of runs in one function |
 //! | `context.rs` | what the steps share: rules, Prefect, platform, clock, report, launches seen before |
@@ -17,7 +17,6 @@
 //! | `lost.rs` | beside it, then after it: tasks that died without an event |
 //! | `ended.rs` | after it: deployments that have ended and of which Prefect may not know |
 //! | `dry_run/` | where requests leave: those that write are recorded instead |
-//! | `recent.rs` | pure: what of a report is remembered for the page |
 //! | `report.rs` | what became of each run, kept so that it survives a deadline |
 
 pub mod agent;
@@ -33,7 +32,6 @@ mod launch;
 pub(crate) mod lost;
 pub mod plan;
 pub(crate) mod prepare;
-mod recent;
 pub(crate) mod recover;
 pub mod report;
 mod tell;

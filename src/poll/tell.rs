@@ -6,7 +6,7 @@ use super::report::{RunOutcome, between};
 use crate::clock::{Clock, after};
 use crate::model::ApiError;
 use crate::orchestrator::{DueRun, Ending, GiveBack, LogLevel, Mark, Orchestrator, RunLog};
-use crate::platform::outcome::{AfterLaunch, give_back_delay};
+use crate::platform::launch::{AfterLaunch, give_back_delay};
 use crate::platform::{Place, Platform};
 use futures_util::future::join_all;
 use std::time::Duration;

@@ -3,15 +3,12 @@
 //! | part | what happens there |
 //! |---|---|
 //! | `transport` | one request: headers, time limits, retries of reads; its answer: data, and errors without secrets |
-//! | `queries`, `states` | what is sent, and what may be overwritten (pure) |
-//! | `rows` | rows → due runs, epochs, runs as they are now (pure) |
-//! | `start_up`, `queue`, `outstanding`, `writes`, `watch`, `explaining`, `survey` | the conversations |
+//! | `queries` | what is sent (pure) |
+//! | `states` | rows → due runs, epochs, runs as they are now; the states that are set, and what may be overwritten (pure) |
+//! | `start_up`, `queue`, `writes`, `watch`, `survey` | the conversations |
 
-mod explaining;
-mod outstanding;
 mod queries;
 mod queue;
-mod rows;
 mod start_up;
 mod states;
 mod survey;
@@ -34,8 +31,8 @@ use crate::panics::lock;
 use crate::redaction::Redaction;
 use crate::transport::further_headers;
 use queries::Scope;
-use rows::Observed;
 use serde_json::{Map, Value};
+use states::Observed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

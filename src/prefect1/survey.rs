@@ -1,6 +1,6 @@
 //! What runs of an agent ask for, read for people who set it up or examine it. Nothing is written.
 
-use super::{Prefect1, queries, rows};
+use super::{Prefect1, queries, states};
 use crate::flow_run::prefect1::FlowRun;
 use crate::model::ApiError;
 use crate::orchestrator::{RenderError, RunDescription};
@@ -56,7 +56,7 @@ fn last_run(row: &Value, labels: &[String]) -> Option<(String, LastRun)> {
     if of_run.as_ref().is_some_and(|of_run| !queries::takes(labels, of_run)) {
         return None;
     }
-    let run = match (rows::flow_run_of(row), of_run) {
+    let run = match (states::flow_run_of(row), of_run) {
         (Ok(run), Some(_)) => return Some((run.flow.name.clone(), Ok(Arc::new(run)))),
         (Ok(_), None) => "its labels are no list of texts".to_owned(),
         (Err((_, why)), _) => why,

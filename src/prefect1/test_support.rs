@@ -257,7 +257,7 @@ pub(super) fn task_row(id: &str, version: i64) -> Value {
 }
 
 pub(super) fn due(row: &Value) -> DueRun<Detail> {
-    super::rows::due_run(row, &times()).expect("readable").expect("due")
+    super::states::due_run(row, &times()).expect("readable").expect("due")
 }
 
 pub(super) fn mark_for(run: &DueRun<Detail>) -> Mark {

@@ -1,7 +1,7 @@
 //! What an agent writes: claims, runs given back, runs that failed, log lines; and what became of each.
 
 use super::queries::{self, GraphqlDocument, SetState, Target, alias, set_states};
-use super::rows::RunSnapshot;
+use super::states::RunSnapshot;
 use super::transport::{GraphqlAnswer, GraphqlError, refused};
 use super::{Detail, Prefect1, lock, states};
 use crate::model::ApiError;
@@ -117,7 +117,7 @@ impl Prefect1 {
         let observed = lock(&self.observed);
         Ok(looks
             .iter()
-            .map(|look| look.as_ref().map(|look| super::rows::run_now(look, observed.get(&look.id))))
+            .map(|look| look.as_ref().map(|look| super::states::run_now(look, observed.get(&look.id))))
             .collect())
     }
 
@@ -130,7 +130,7 @@ impl Prefect1 {
         for answer in join_all(documents.iter().map(|document| self.transport.read(sender, document))).await {
             let answer = answer?;
             for row in answer.list("flow_run")? {
-                match super::rows::look(row) {
+                match super::states::look(row) {
                     Ok(look) => drop(looks.insert(look.id.clone(), look)),
                     Err((flow_run_id, reason)) => tracing::warn!(flow_run_id, reason, "a run cannot be understood"),
                 }

@@ -3,7 +3,7 @@
 
 use super::records::{Belongings, tags};
 use super::requests::{self, ApiRequest};
-use super::runs::Row;
+use super::states::Row;
 use super::telling::Telling;
 use super::transport::{is_missing, is_no_route};
 use super::{Detail, Prefect3, version_of};
@@ -11,7 +11,7 @@ use crate::config::WorkerRules;
 use crate::flow_run::prefect3::{FlowRun, WorkPool};
 use crate::orchestrator::DueRun;
 use crate::python_text;
-use crate::slug::slug;
+use crate::python_text::slug;
 use futures_util::future::join;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;

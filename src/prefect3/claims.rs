@@ -5,7 +5,7 @@
 //! history tells.
 
 use super::names::{Names, is_derived};
-use super::runs::{Row, State};
+use super::states::{Row, State};
 use crate::model::ClaimedBy;
 use crate::orchestrator::Mark;
 use time::OffsetDateTime;

@@ -1,7 +1,7 @@
 //! What a run's story is told from: the run, all its states, and why polls do not find it. Reads only.
 
 use super::requests::{self, ApiRequest};
-use super::runs::{Row, State};
+use super::states::{Row, State};
 use super::{Prefect3, reading::RunReading};
 use crate::model::{ApiError, Phase, RunEnd};
 use crate::orchestrator::run_facts::{BlockReason, RunFacts, SlotsTaken, StateFacts, WaitReason};

@@ -3,28 +3,25 @@
 //! | part | what happens there |
 //! |---|---|
 //! | `transport` | one request: headers, few at once, time limits, repetitions; its answer: JSON, or an error without secrets |
-//! | `requests`, `states` | what is sent (pure) |
-//! | `runs` | rows → flow runs and their states; what is the same turn (pure) |
-//! | `claims` | whose a claim is; epochs and other names that follow from what they name (pure) |
-//! | `pool`, `records` | what rendering needs: the pool, flows and deployments, blocks and variables |
+//! | `requests` | what is sent (pure) |
+//! | `states` | rows → flow runs and their states; what is the same turn; the states that are proposed (pure) |
+//! | `claims`, `names` | whose a claim is; epochs and other names that follow from what they name (pure) |
+//! | `pool`, `records` | the jobs of due runs, and what they need: the pool, flows and deployments, blocks and variables |
 //! | `telling`, `announce` | what is to be told of launched runs and was not yet; events and labels |
 //! | `survey` | a pool and all that runs in it, for people who set an agent up or examine it |
 //! | `connecting` | the webhook block and the automation that poke this deployment |
-//! | `queue`, `outstanding`, `reading`, `writes`, `describe`, `explaining` | the conversations |
+//! | `queue`, `reading`, `writes`, `explaining` | the conversations |
 
 mod announce;
 mod claims;
 mod connecting;
-mod describe;
 mod explaining;
 mod names;
-mod outstanding;
 mod pool;
 mod queue;
 mod reading;
 mod records;
 mod requests;
-mod runs;
 mod states;
 mod survey;
 mod telling;
@@ -50,12 +47,12 @@ use announce::Unserved;
 use claims::Claimant;
 pub use connecting::{Connected, Disconnected, Done, SeenConnection};
 use names::Names;
-use outstanding::Verdicts;
 use pool::Pool;
 use queue::Pages;
+use queue::Verdicts;
 use records::Records;
-use runs::{Author, SeenState};
 use serde_json::Value;
+use states::{Author, SeenState};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 pub use survey::{

@@ -5,9 +5,9 @@
 mod tests;
 
 use super::claims::{ClaimOwner, newest_claim};
-use super::outstanding::understood;
+use super::queue::understood;
 use super::requests::{self, PAGE_ROWS};
-use super::runs::{Row, State};
+use super::states::{Row, State};
 use super::{Detail, Prefect3, states};
 use crate::model::ApiError;
 use crate::model::{ClaimedBy, Phase, Run};

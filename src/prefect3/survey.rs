@@ -8,7 +8,7 @@ use crate::flow_run::prefect3::{Flow, FlowRun, FlowRunJob, populate};
 use crate::model::{ApiError, RenderError, RunRefusal};
 use crate::orchestrator::RunDescription;
 use crate::transport::shape::{self, FieldKind, RowField, text_at};
-use futures_util::future::join3;
+use futures_util::future::join4;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ const DEPLOYMENT: &[RowField] =
 pub struct PoolSurvey {
     /// The pool.
     pub pool: SurveyedPool,
+    /// The server's version; `None` where it does not say, as Prefect Cloud.
+    pub version: Option<String>,
     /// All its queues; why they are not known.
     pub queues: Result<Vec<SurveyedQueue>, Unlisted>,
     /// All its workers, the last heard of first; why they are not known.
@@ -166,7 +168,8 @@ impl Prefect3 {
         };
         // Runs are rendered from what was read just now.
         self.take_pool(listed.row).await?;
-        let (queues, workers, deployments) = join3(
+        let (version, queues, workers, deployments) = join4(
+            self.server_version(),
             self.list(|offset| requests::queues(name, offset), queue_of),
             self.list(|offset| requests::workers(name, offset), worker_of),
             self.pages(most, |offset| requests::deployments_of_pool(name, offset)),
@@ -177,7 +180,7 @@ impl Prefect3 {
         self.read_flows(&flows.collect()).await;
         let mut deployments: Vec<_> = rows.into_iter().map(|row| self.deployment_of(row)).collect();
         deployments.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
-        Ok(PoolSurvey { pool: listed.pool, queues, workers, deployments, is_truncated })
+        Ok(PoolSurvey { pool: listed.pool, version, queues, workers, deployments, is_truncated })
     }
 
     /// What a platform would launch a run of the pool's own defaults from, and then one of each deployment, in order. Blocks

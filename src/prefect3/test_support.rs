@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
 use super::names::Names;
-use super::runs::{Author, Row};
+use super::states::{Author, Row};
 use super::{Config, Detail, Prefect3, Setup};
 use crate::aws::test_server::{Reply, Request, Server, json};
 use crate::config::{AgentSecrets, ApiKeyDelivery, Prefect3Config, StoredSecret, WorkerRules};

@@ -2,7 +2,7 @@
 
 use super::Redaction;
 use crate::config::{AgentSecrets, Environment, LoadedAgent, Parameter, Root};
-use crate::slug::tag_slug;
+use crate::python_text::tag_slug;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};

@@ -1,6 +1,5 @@
 //! What is remembered in Parameter Store between invocations: the poll counter and the status.
 
-pub mod deaths;
 pub mod polls;
 pub mod recent;
 pub mod status;
@@ -22,6 +21,9 @@ pub struct Status {
     /// When the last poll that succeeded ended.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub last_success: Option<OffsetDateTime>,
+    /// When the last poll ended that a poke had asked for.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub last_poked: Option<OffsetDateTime>,
     /// How many polls there were: the poll counter with `max_polls`, else counted on from the last status.
     #[serde(default)]
     pub polls: u64,
@@ -115,6 +117,15 @@ fn fraction(writer: &str, attempt: u32) -> f64 {
     let digest = Sha256::new().chain_update(writer).chain_update(attempt.to_be_bytes()).finalize();
     let first = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
     f64::from(first) / f64::from(u32::MAX)
+}
+
+/// The largest value of a Standard parameter, in bytes.
+const MAX_BYTES: usize = 4096;
+
+/// Parameter Store refuses values with `{{`, its own template syntax. In JSON they only occur within strings, where
+/// an escape says the same.
+fn escaped(json: &str) -> String {
+    json.replace("{{", "{\\u007b")
 }
 
 #[cfg(test)]

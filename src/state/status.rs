@@ -1,6 +1,6 @@
 //! The status parameter: written by a poll at its end, read by health and by the next cold start.
 
-use super::{Counts, Recent, Status, delays};
+use super::{Counts, MAX_BYTES, Recent, Status, delays, escaped};
 use crate::aws::AwsError;
 use crate::aws::ssm::Ssm;
 use crate::clock::that_can_be_shown;
@@ -14,9 +14,6 @@ use time::format_description::well_known::Rfc3339;
 
 #[cfg(test)]
 mod tests;
-
-/// The largest value of a Standard parameter, in bytes.
-pub(super) const MAX_BYTES: usize = 4096;
 
 /// Name of an agent's status parameter.
 pub fn parameter_name(root: &str, agent: &str) -> String {
@@ -73,6 +70,7 @@ pub fn parse(text: &str) -> Status {
     Status {
         last_poll: time("last_poll"),
         last_success: time("last_success"),
+        last_poked: time("last_poked"),
         polls: field(&fields, "polls").unwrap_or_default(),
         stopped: field(&fields, "stopped").unwrap_or_default(),
         error: field(&fields, "error"),
@@ -123,10 +121,4 @@ pub fn render(status: &Status) -> Result<String, String> {
 
 fn to_text(status: &Status) -> Result<String, String> {
     serde_json::to_string(status).map(|text| escaped(&text)).map_err(|error| error.to_string())
-}
-
-/// Parameter Store refuses values with `{{`, its own template syntax. In JSON they only occur within strings, where
-/// an escape says the same.
-pub(super) fn escaped(json: &str) -> String {
-    json.replace("{{", "{\\u007b")
 }

@@ -4,17 +4,15 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`survey`] | reads the pool (thin) |
-//! | `renderer` | runs → launches, by the code that launches them (thin) |
+//! | `renderer` | runs → launches, by the code that launches them (thin), and what requests are shown without (pure) |
 //! | [`needs`] | requests → clusters, roles, log groups, images, …, each with who asks for it (pure) |
 //! | [`difference`] | what is asked of ECS otherwise than by Prefect's own agent or worker (pure) |
 //! | [`place`] | where launches go and whose credentials take them there (pure) |
-//! | `values` | what requests are shown without (pure) |
 
 pub mod difference;
 pub mod needs;
 pub mod place;
 mod renderer;
-mod values;
 
 pub use difference::{Difference, differences};
 pub use needs::{Asked, Needs, PlaceNeeds};
@@ -27,8 +25,8 @@ use crate::flow_run::prefect1::FlowRun;
 use crate::model::SetupError;
 use crate::orchestrator::Orchestrator;
 use crate::platform::ecs::AgentEcs;
+use crate::platform::ecs::NetworkLookup;
 use crate::platform::ecs::prefect1::{TemplatePlace, template_path};
-use crate::platform::ecs::worker::NetworkLookup;
 use crate::platform::{Platform, RunDescription};
 use crate::poll::PrefectBuilder;
 use crate::prefect1::{LastRuns, Prefect1};

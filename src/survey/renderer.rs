@@ -1,6 +1,6 @@
 //! Runs → their launches, by the code that launches them; definitions that exist are looked up.
+//! Values are not shown (pure).
 
-use super::values::without_values;
 use super::{
     DEFAULTS, Home, LaunchPlace, Reach, RenderedLaunch, SurveyedDefinition, SurveyedLaunch, Undescribed, Unrendered,
     differences,
@@ -10,10 +10,10 @@ use crate::clock::Clock;
 use crate::config::AgentConfig;
 use crate::model::{RenderError, SetupError};
 use crate::platform::RunDescription;
+use crate::platform::ecs::NetworkLookup;
 use crate::platform::ecs::outcome::is_not_found;
-use crate::platform::ecs::worker::NetworkLookup;
 use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -149,5 +149,49 @@ fn unrendered(error: RenderError) -> Unrendered {
         RenderError::Refused(why) => Unrendered { why: why.0, is_certain: true },
         RenderError::Gone(why) => Unrendered { why, is_certain: true },
         RenderError::NotNow(why) | RenderError::NotUnderstood(why) => Unrendered { why, is_certain: false },
+    }
+}
+
+/// `RunTask` or a task definition with variables by their names only, and so options of logs: a key may be in any of them.
+/// Where `awslogs` writes to is kept, which says no more than where logs are.
+fn without_values(mut body: Map<String, Value>) -> Map<String, Value> {
+    fn each<'a>(containers: Option<&'a mut Value>, of: &str) -> impl Iterator<Item = &'a mut Value> {
+        let containers = containers.and_then(Value::as_array_mut).into_iter().flatten();
+        containers.filter_map(move |container| container.get_mut(of))
+    }
+    let overridden = body.get_mut("overrides").and_then(|all| all.get_mut("containerOverrides"));
+    let hide = |variables: &mut Value| {
+        for variable in variables.as_array_mut().into_iter().flatten() {
+            if let Some(value) = variable.get_mut("value") {
+                *value = json!("");
+            }
+        }
+    };
+    each(overridden, "environment").for_each(hide);
+    each(body.get_mut("containerDefinitions"), "environment").for_each(hide);
+    for logs in each(body.get_mut("containerDefinitions"), "logConfiguration") {
+        let options = logs.get_mut("options").and_then(Value::as_object_mut).into_iter().flatten();
+        options.filter(|(name, _)| !name.starts_with("awslogs-")).for_each(|(_, value)| *value = json!(""));
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_stay_and_values_do_not() {
+        let variable = |value: &str| json!([{"name": "A", "value": value}, {"name": "B"}, 7]);
+        let logs = |value: &str| json!({"logDriver": "splunk", "options": {"splunk-token": value, "awslogs-group": "/flows"}, "secretOptions": []});
+        let container = |value: &str| json!({"name": "c", "image": "i", "environment": variable(value), "logConfiguration": logs(value)});
+        let body = |value: &str| {
+            json!({
+                "family": "f", "containerDefinitions": [container(value), {"environment": 7, "logConfiguration": {"options": 7}}],
+                "overrides": {"containerOverrides": [{"name": "c", "environment": variable(value)}], "taskRoleArn": "r"},
+            })
+        };
+        assert_eq!(Value::Object(without_values(body("geheim").as_object().unwrap().clone())), body(""));
     }
 }

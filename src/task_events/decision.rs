@@ -10,7 +10,7 @@ use super::task_owner::{LaunchedBy, Owner, Tags};
 use crate::config::AgentConfig;
 use crate::model::{ClaimedBy, Generation, Phase, Run};
 use crate::orchestrator::LogLevel;
-use crate::platform::outcome::{AfterLaunch, give_back_delay};
+use crate::platform::launch::{AfterLaunch, give_back_delay};
 use crate::platform::{LaunchOutcome, TransientCause};
 use crate::task_events::diagnosis::{Cause, Diagnosis, flow_container};
 use crate::task_events::event::Container;

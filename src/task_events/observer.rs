@@ -5,8 +5,8 @@
 use super::event::{Container, TaskEvent};
 use super::task_owner::Tags;
 use crate::orchestrator::LogLevel;
+use crate::python_text::slug;
 use crate::python_text::{repr, text_repr};
-use crate::slug::slug;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use time::format_description::well_known::Rfc3339;

@@ -31,7 +31,12 @@ class NoManagedPolicies:
 def expanded_source(path=ROOT / "template.yaml"):
     """A SAM template after SAM's transform, functions of CloudFormation still in it."""
     template = yaml_parse(path.read_text())
-    template["Globals"]["Function"]["CodeUri"] = {"Bucket": "artifacts", "Key": "lambda.zip"}
+    # What `sam build` and `aws cloudformation package` put in the place of what lies in a folder.
+    uploaded = {"Bucket": "artifacts", "Key": "lambda.zip"}
+    template["Globals"]["Function"]["CodeUri"] = uploaded
+    for resource in template["Resources"].values():
+        if "CodeUri" in resource.get("Properties", {}):
+            resource["Properties"]["CodeUri"] = uploaded
     return transform(template, {}, NoManagedPolicies())
 
 

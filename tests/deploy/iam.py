@@ -1,13 +1,15 @@
 """What IAM decides: which permissions a request to AWS needs, and whether a role's policies give them.
 
 The requests are those of the world's journal (service, operation, body, headers, line). The policies are those of an
-expanded template, whose references to resources are given names first (`named`)."""
+expanded template."""
 
 import fnmatch
 import json
 import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
+
+import deployed
 
 ACCOUNT = "123456789012"
 
@@ -72,39 +74,10 @@ def allows(statements, permission):
 
 
 def statements_of(stack, role):
-    """All statements of a role of an expanded template, with the resources of the template under their names."""
+    """All statements of a role of an expanded template, references resolved."""
     policies = stack["Resources"][role]["Properties"].get("Policies", [])
     statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
-    return named(statements, stack)
-
-
-def named(node, stack):
-    """References become what they refer to, as ARNs with the resource's logical name in it."""
-    if isinstance(node, list):
-        return [named(item, stack) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if set(node) == {"GetAtt"}:
-        name, _ = node["GetAtt"]
-        return arn_of(name, stack)
-    if set(node) == {"Ref"}:
-        return node["Ref"]
-    return {key: named(value, stack) for key, value in node.items()}
-
-
-def arn_of(name, stack):
-    resource = stack["Resources"][name]
-    properties = resource["Properties"]
-    match resource["Type"]:
-        case "AWS::Lambda::Function":
-            return f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:{properties['FunctionName']}"
-        case "AWS::Logs::LogGroup":
-            return f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:{properties['LogGroupName']}:*"
-        case "AWS::SQS::Queue":
-            return f"arn:aws:sqs:eu-west-1:{ACCOUNT}:{properties.get('QueueName', name)}"
-        case "AWS::IAM::Role":
-            return f"arn:aws:iam::{ACCOUNT}:role/{name}"
-    return f"arn:aws:unknown:eu-west-1:{ACCOUNT}:{name}"
+    return deployed.Deployed(stack).resolved(statements)
 
 
 # Which permissions a request needs, as AWS's service authorization reference has it.
@@ -157,6 +130,21 @@ def permissions(request, definitions=()):
         case "cloudformation", "DescribeStackResources":
             stack = unquote(re.search(r"StackName=([^&]+)", request["body"])[1])
             return [Permission("cloudformation:DescribeStackResources", arn("cloudformation", f"stack/{stack}/0123"))]
+        case "scheduler", "GetSchedule":
+            path = unquote(request["line"].split(" ")[1])
+            name, group = re.search(r"/schedules/([^?]+)", path)[1], re.search(r"groupName=([^&]+)", path)[1]
+            return [Permission("scheduler:GetSchedule", arn("scheduler", f"schedule/{group}/{name}"))]
+        case "events", "ListRuleNamesByTarget":
+            return [Permission("events:ListRuleNamesByTarget", "*")]
+        case "events", _:
+            return [Permission(f"events:{operation}", arn("events", f"rule/{body.get('Name') or body['Rule']}"))]
+        case "sqs", "GetQueueAttributes":
+            return [Permission("sqs:GetQueueAttributes", arn("sqs", body["QueueUrl"].split("/")[-1]))]
+        case "ecr", _:
+            return [Permission(f"ecr:{operation}", arn("ecr", f"repository/{body['repositoryName']}"))]
+        case "lambda", "GetFunctionConcurrency" | "GetFunctionUrlConfig":
+            name = unquote(request["line"].split(" ")[1].split("/")[3])
+            return [Permission(f"lambda:{operation}", arn("lambda", f"function:{name}"))]
         case "monitoring", "GetMetricStatistics":
             return [Permission("cloudwatch:GetMetricStatistics", "*")]
         case "quotas", _:

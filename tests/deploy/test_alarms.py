@@ -20,10 +20,7 @@ WATCHED = {
     "TaskEventsDeadLettersAlarm": [("AWS/SQS", WAITING, "TaskEventsDeadLetters")],
     "TaskEventsFailuresAlarm": [("AWS/SQS", WAITING, "TaskEventsFailures")],
     "TaskEventsErrorsAlarm": [("AWS/Lambda", "Errors", "TaskEventsFunction")],
-    "TaskEventsDelayAlarm": [
-        ("AWS/Lambda", "Throttles", "TaskEventsFunction"),
-        ("AWS/SQS", "ApproximateAgeOfOldestMessage", "TaskEventsQueue"),
-    ],
+    "TaskEventsDelayAlarm": [("AWS/SQS", "ApproximateAgeOfOldestMessage", "TaskEventsQueue")],
     "DroppedInvocationsAlarm": [("AWS/Scheduler", "InvocationDroppedCount", "ScheduleGroup")],
     "PollSilenceAlarm": [("AWS/Lambda", "Invocations", "PollFunction")],
 }
@@ -34,9 +31,9 @@ def alarms(stack):
 
 
 def metrics_of(alarm):
-    """What an alarm watches: namespace, name, dimensions."""
-    stats = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", []) if "MetricStat" in one] or [alarm]
-    return [(one["Namespace"], one["MetricName"], {each["Name"]: each["Value"] for each in one["Dimensions"]}) for one in stats]
+    """What an alarm watches: namespace, name, dimensions. Those that reckon with several are billed for each."""
+    assert "Metrics" not in alarm, alarm
+    return [(alarm["Namespace"], alarm["MetricName"], {each["Name"]: each["Value"] for each in alarm["Dimensions"]})]
 
 
 def subject(dimensions):

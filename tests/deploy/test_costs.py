@@ -24,8 +24,6 @@ EVENTS_OF_A_TASK = 8
 REQUESTS_OF_AN_EVENT = 3
 # Lambda reads a queue that it serves with five pollers, each of which waits for 20 s.
 IDLE_REQUESTS = 5 * 3 * monthly.MINUTES
-# A warm process reads its secrets every five minutes (CACHED_FOR), one key of each agent.
-READINGS = monthly.HOURS * 12
 # What Lambda itself writes of an invocation, and what CloudWatch adds to every line.
 LAMBDAS_LINES, LAMBDAS_BYTES, BYTES_OF_A_LINE = 2, 600, 26
 EMAILS = 100
@@ -89,7 +87,8 @@ def usage(stack, agents, runs_a_day):
         invocations(busy_polls, busy_ms, memory, busy_log),
         {"scheduled": monthly.POLLS * len(of_type(stack, "AWS::Scheduler::Schedule"))},
         {"queue_request": IDLE_REQUESTS * len(of_type(stack, "AWS::Lambda::EventSourceMapping"))},
-        {"decryption": READINGS * agents},
+        # A process decrypts one key of each agent, and anew what was written since.
+        {"decryption": monthly.COLD_STARTS * agents},
         {"metric": metrics(stack, agents)},
     )
     if launches:
@@ -101,7 +100,7 @@ def usage(stack, agents, runs_a_day):
             invocations(launches * (EVENTS_OF_A_TASK - 1), told["change"]["ms"], memory, told["change"]["log"]),
             invocations(launches, told["end"]["ms"], memory, told["end"]["log"]),
             {"queue_request": launches * EVENTS_OF_A_TASK * REQUESTS_OF_AN_EVENT},
-            {"decryption": READINGS * agents},
+            {"decryption": monthly.COLD_STARTS * agents},
         )
     days = {properties(stack, name)["RetentionInDays"] for name in of_type(stack, "AWS::Logs::LogGroup")}
     (days,) = days
@@ -209,8 +208,11 @@ def test_the_tables_of_the_documentation_are_what_comes_out(name):
     assert written == table, f"COSTS.md is out of date; PSA_COSTS_UPDATE=1 writes this:\n{table}"
 
 
-def test_an_idle_month_costs_ten_cents_at_the_most_where_the_free_tiers_are_otherwise_unused():
-    month = usage(expansion.expand(), 1, 0)
+@pytest.mark.parametrize("agents", AGENTS)
+@pytest.mark.parametrize("alarms", [{}, {"AlarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:on-call"}])
+def test_an_idle_month_costs_ten_cents_at_the_most_where_the_free_tiers_are_otherwise_unused(agents, alarms):
+    stack = expansion.expand(**alarms)
+    month = added(usage(stack, agents, 0), {"alarm_metric": beside(stack, agents)["alarm_metric"]})
     assert sum(monthly.usd(month, with_free_tier=True).values()) <= 0.10, month
 
 

@@ -96,7 +96,7 @@ def test_nothing_wider_than_what_was_asked_is_allowed(pool):
     }
     # Every entry was asked for by a request, and nothing else is a parameter.
     assert {name: set(value.split(",")) for name, value in pool.parameters.items() if name in needed} == needed
-    schedule = {"PollSchedule"} if pool.written["every"] != 1 else set()
+    schedule = {"PollSchedule", "SilenceAfterMinutes"} if pool.written["every"] != 1 else set()
     assert set(pool.parameters) == {"ParameterRoot", *needed} | schedule
     # In no policy stands what matches more than one thing.
     exact = {"PassableRoleArns", "ClusterArns"}

@@ -16,6 +16,7 @@ EVERYWHERE = {
     "ec2:DescribeRouteTables",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeVpcEndpoints",
+    "events:ListRuleNamesByTarget",
     "lambda:GetAccountSettings",
     "logs:DescribeLogGroups",
     "servicequotas:GetServiceQuota",

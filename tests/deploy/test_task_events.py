@@ -3,6 +3,7 @@
 import json
 import re
 
+import deployed
 import expansion
 import iam
 import pytest
@@ -167,9 +168,9 @@ def test_the_rules_begin_when_their_queues_let_them_in(stack):
 )
 def test_which_rules_are_let_in(stack, arn, is_let_in):
     policies = [policy["Properties"]["PolicyDocument"] for policy in of_type(stack, "AWS::SQS::QueuePolicy").values()]
-    statements = [statement for policy in policies for statement in iam.named(policy["Statement"], stack)]
+    statements = [statement for policy in policies for statement in deployed.Deployed(stack).resolved(policy["Statement"])]
     for queue in of_type(stack, "AWS::SQS::Queue"):
-        question = iam.Permission("sqs:SendMessage", iam.arn_of(queue, stack), {"aws:SourceArn": arn})
+        question = iam.Permission("sqs:SendMessage", deployed.Deployed(stack).attribute(queue, "Arn"), {"aws:SourceArn": arn})
         assert iam.allows(statements, question) is is_let_in, queue
 
 

@@ -74,6 +74,30 @@ async fn a_wrong_configuration_is_read_again_by_the_next_poll_of_a_warm_function
     assert_eq!(ids(agent(&report, "b"), "launched"), [of_b], "{report:#}");
 }
 
+/// Each decryption is paid for.
+#[tokio::test]
+async fn a_warm_function_decrypts_anew_what_was_written_since_and_nothing_else() {
+    let (deployment, _, _) = two_agents().await;
+    let decryptions = || {
+        let asked = deployment.world.requests("ssm", "GetParametersByPath");
+        asked.iter().filter(|asked| asked.body.contains(r#""WithDecryption":true"#)).count()
+    };
+    deployment.world.put_secret(&format!("{ROOT}/secrets/a/api-key"), "first");
+    // An agent that is configured wrongly has all parameters read again by each poll.
+    deployment.configure("c", "prefect: 1\nlabls: [c]\n");
+    let function = deployment.poll_function().await;
+    for _ in 0..3 {
+        function.invoke(json!({}), DEADLINE).await.unwrap_err();
+    }
+    assert_eq!(decryptions(), 1);
+    deployment.world.put_secret(&format!("{ROOT}/secrets/a/api-key"), "second");
+    function.invoke(json!({}), DEADLINE).await.unwrap_err();
+    assert_eq!(decryptions(), 2);
+    let keys: Vec<_> = deployment.world.requests("prefect1", "*");
+    let shows = |key: &str| keys.iter().any(|asked| asked.headers.iter().any(|(_, value)| value.contains(key)));
+    assert!(shows("first") && shows("second"), "the new key is used");
+}
+
 #[tokio::test]
 async fn an_agent_whose_api_is_down_does_not_disturb_the_others() {
     let (deployment, of_a, _) = two_agents().await;

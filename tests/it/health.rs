@@ -160,6 +160,26 @@ async fn a_poke_by_iam_wakes_the_poll_function_which_then_polls() {
 }
 
 #[tokio::test]
+async fn pokes_at_the_health_url_name_their_agent_and_are_coalesced_as_at_their_own() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    let function = health_function(&deployment).await;
+    let poke = |query: &str| {
+        let mut event = by_iam(request("POST", "/api/poke"));
+        event["rawQueryString"] = json!(query);
+        event
+    };
+    assert_eq!(ask(&function, poke("agent=a/b")).await["statusCode"], 400);
+    let began = std::time::Instant::now();
+    for _ in 0..10 {
+        assert_eq!(ask(&function, poke("agent=etl")).await["statusCode"], 200);
+    }
+    let polls = deployment.world.lock().lambda.invocations.clone();
+    assert_eq!(polls[0].payload, json!({"poke": true, "agents": ["etl"]}));
+    let most = 2 + usize::try_from(began.elapsed().as_secs()).unwrap() * 2;
+    assert!(polls.len() <= most && polls[1].payload["not_before"].is_string(), "{polls:?}");
+}
+
+#[tokio::test]
 async fn a_poke_by_token_needs_the_right_one() {
     let deployment = Deployment::with_agent(json!({})).await;
     let function = health_function(&deployment).await;

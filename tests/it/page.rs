@@ -170,6 +170,8 @@ async fn without_parameter_store_nobody_gets_in_and_it_is_said() {
     let refused = ask(&function, token_form(TOKEN)).await;
     assert_eq!(refused["statusCode"], 403);
     assert!(refused["body"].as_str().unwrap().contains("Parameter Store does not answer"), "{refused}");
+    let stranger = ask(&function, request("GET", "/api/health")).await;
+    assert_eq!((&stranger["statusCode"], &stranger["body"]), (&json!(503), &json!(r#"{"status":"failing"}"#)));
     let unknown = ask(&function, by_iam(request("GET", "/"))).await;
     assert_eq!(unknown["statusCode"], 503);
     assert!(unknown["body"].as_str().unwrap().contains("state is not known"), "{unknown}");

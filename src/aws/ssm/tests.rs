@@ -79,3 +79,29 @@ async fn writes_are_sent_once() {
         assert_eq!(request.json(), json!({"Name": "/p", "Value": "v", "Type": "String", "Overwrite": true}));
     }
 }
+
+#[tokio::test]
+async fn secrets_are_decrypted_anew_where_one_was_written_and_where_nobody_can_tell() {
+    for (known, listed, decryptions) in [
+        (json!({"Version": 1, "LastModifiedDate": 5}), json!({"Version": 1, "LastModifiedDate": 5}), 1),
+        (json!({"Version": 1, "LastModifiedDate": 5}), json!({"Version": 2, "LastModifiedDate": 5}), 2),
+        (json!({"Version": 1, "LastModifiedDate": 5}), json!({"Version": 1, "LastModifiedDate": 6}), 2),
+        (json!({}), json!({}), 2),
+    ] {
+        let answers = (known.clone(), listed.clone());
+        let server = Server::start(move |request: &Request| {
+            let is_decrypted = request.json()["WithDecryption"] == json!(true);
+            let mut one = if is_decrypted { answers.0.clone() } else { answers.1.clone() };
+            one["Name"] = json!("/secrets/a");
+            one["Type"] = json!("SecureString");
+            json(200, &json!({"Parameters": [one]}))
+        })
+        .await;
+        let ssm = server.clients().await.ssm;
+        let first = ssm.secrets_by_path("/secrets", &[]).await.unwrap();
+        ssm.secrets_by_path("/secrets", &first).await.unwrap();
+        let asked = server.requests();
+        let decrypted = asked.iter().filter(|asked| asked.json()["WithDecryption"] == json!(true)).count();
+        assert_eq!(decrypted, decryptions, "{known} {listed}");
+    }
+}

@@ -112,14 +112,33 @@ fn a_schedule_polls_as_the_agents_think() {
 }
 
 #[test]
-fn rates_are_durations() {
-    for (expression, seconds) in [
-        ("rate(1 minute)", Some(60)),
-        ("rate(2 hours)", Some(7200)),
-        (" rate(1 day) ", Some(86_400)),
-        ("rate(x minutes)", None),
-        ("at(2026-01-01)", None),
+fn the_alarm_of_silence_outlasts_the_longest_gap_where_somebody_is_told() {
+    let schedule = |expression: &str| {
+        Some(Ok(Some(Schedule { name: "psa-poll".into(), expression: expression.into(), is_enabled: true })))
+    };
+    let topic = ("AlarmTopicArn", "arn:aws:sns:eu-west-1:123456789012:on-call");
+    for (expression, parameters, mend) in [
+        ("rate(1 minute)", &[topic, ("SilenceAfterMinutes", "3")][..], None),
+        ("cron(0/5 8-18 * * ? *)", &[topic, ("SilenceAfterMinutes", "3")], Some("SilenceAfterMinutes=787")),
+        ("cron(0/5 8-18 * * ? *)", &[topic, ("SilenceAfterMinutes", "787")], None),
+        (
+            "cron(0/5 * ? * MON-FRI *)",
+            &[("AlarmEmail", "a@b.c"), ("SilenceAfterMinutes", "1440")],
+            Some("SilenceAfterMinutes=0"),
+        ),
+        ("cron(0/5 * ? * MON-FRI *)", &[topic, ("SilenceAfterMinutes", "0")], None),
+        ("cron(0/5 8-18 * * ? *)", &[("AlarmTopicArn", ""), ("SilenceAfterMinutes", "3")], None),
+        ("cron(0/5 8-18 * * ? *)", &[topic], None),
+        ("cron(0/5 8-18 * * ? 2027)", &[topic, ("SilenceAfterMinutes", "3")], None),
     ] {
-        assert_eq!(rate(expression), seconds.map(Duration::from_secs), "{expression}");
+        let found = DeployedStack::Found(Box::new(stack(parameters, &[])));
+        let looked = judge_schedule(&root(), &found, schedule(expression).as_ref(), &[]);
+        let mends: Vec<_> = looked.findings.iter().map(|finding| (finding.code, finding.mend.as_str())).collect();
+        match mend {
+            Some(mend) => {
+                assert!(matches!(mends[..], [("PSA114", said)] if said.ends_with(mend)), "{expression}: {mends:?}");
+            }
+            None => assert_eq!(mends, [], "{expression}"),
+        }
     }
 }

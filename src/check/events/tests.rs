@@ -85,7 +85,7 @@ fn somebody_reads_the_queue() {
         (None, &[]),
     ] {
         let observed = ObservedEvents { mapping, ..with_queues(empty()) };
-        assert_eq!(codes(&judge(&root(), &of(&[]), &observed, &[])), found, "{observed:?}");
+        assert_eq!(codes(&judge(&root(), &of(&[]), &observed)), found, "{observed:?}");
     }
 }
 
@@ -109,7 +109,7 @@ fn rules_are_there_enabled_as_wanted_and_send_to_the_queue() {
         (Err(denied()), rule(false, queue), "DISABLED", &["PSA699"]),
     ] {
         let observed = ObservedEvents { own_tasks: own, workers_tasks: workers, ..with_queues(empty()) };
-        let looked = judge(&root(), &of(&[("WorkersTasksState", state)]), &observed, &agents(CONFIG));
+        let looked = judge(&root(), &of(&[("WorkersTasksState", state)]), &observed);
         assert_eq!(codes(&looked), found, "{observed:?}");
         let well =
             looked.well.iter().any(|(_, line)| line == "rule own: enabled, and sends to the queue psa-task-events");
@@ -133,7 +133,7 @@ fn the_rules_of_a_stack_from_before_the_queue_call_the_function() {
         let queues = vec![(FAILURES, failures)];
         let observed =
             ObservedEvents { own_tasks: own, workers_tasks: calling(false, function), mapping: None, queues };
-        let looked = judge(&root(), &former(&[]), &observed, &agents(CONFIG));
+        let looked = judge(&root(), &former(&[]), &observed);
         assert_eq!(codes(&looked), found, "{observed:?}");
         let well =
             looked.well.iter().any(|(_, line)| line == "rule own: enabled, and calls the function psa-task-events");
@@ -160,7 +160,7 @@ fn what_could_not_be_told_is_counted_and_its_queue_is_named() {
         {
             let queues = empty().into_iter().map(|(one, empty)| (one, if one == id { waiting.clone() } else { empty }));
             let (stack, observed) = (of(&[]), with_queues(queues.collect()));
-            let looked = judge(&root(), &stack, &observed, &[]);
+            let looked = judge(&root(), &stack, &observed);
             assert_eq!(codes(&looked), found, "{observed:?}");
             if waiting == Ok(Some(1)) {
                 let finding = looked.findings.first().map(|one| (one.subject.as_str(), one.mend.as_str()));
@@ -170,7 +170,7 @@ fn what_could_not_be_told_is_counted_and_its_queue_is_named() {
         }
     }
     let both = vec![(QUEUE, Ok(Some(0))), (DEAD_LETTERS, Ok(Some(2))), (FAILURES, Ok(Some(1)))];
-    assert_eq!(codes(&judge(&root(), &of(&[]), &with_queues(both), &[])), ["PSA604", "PSA604"]);
+    assert_eq!(codes(&judge(&root(), &of(&[]), &with_queues(both))), ["PSA604", "PSA604"]);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn what_waits_for_its_turn_is_no_finding_and_no_queue_at_all_is_one() {
         (Err(denied()), &["PSA699"], None),
     ] {
         let queues = vec![(QUEUE, waiting), (DEAD_LETTERS, Ok(Some(0))), (FAILURES, Ok(Some(0)))];
-        let looked = judge(&root(), &of(&[]), &with_queues(queues), &[]);
+        let looked = judge(&root(), &of(&[]), &with_queues(queues));
         assert_eq!(codes(&looked), found, "{looked:?}");
         let line =
             looked.well.iter().map(|(_, line)| line.as_str()).find(|line| line.starts_with("the queue of events"));
@@ -212,19 +212,48 @@ fn events_that_wait_for_their_turn_count_too() {
 #[test]
 fn queues_that_may_not_be_asked_are_said_once() {
     let queues = vec![(QUEUE, Err(denied())), (DEAD_LETTERS, Err(denied())), (FAILURES, Err(denied()))];
-    assert_eq!(codes(&judge(&root(), &of(&[]), &with_queues(queues), &[])), ["PSA699"]);
+    assert_eq!(codes(&judge(&root(), &of(&[]), &with_queues(queues))), ["PSA699"]);
+}
+
+fn elsewhere(config: &str) -> Elsewhere {
+    let home = Home::new(Ok("123456789012".into()), "us-east-1");
+    Elsewhere::of(&home, &agents(config), &[])
 }
 
 #[test]
 fn accounts_that_are_launched_in_are_let_in() {
-    let elsewhere = format!("{CONFIG}assume_role_arn: arn:aws:iam::210987654321:role/prefect\n");
+    let home = Home::new(Ok("123456789012".into()), "us-east-1");
+    let elsewhere = elsewhere(&format!("{CONFIG}assume_role_arn: arn:aws:iam::210987654321:role/prefect\n"));
     for (let_in, found) in [("", &["PSA605"][..]), ("111111111111", &["PSA605"]), ("111111111111, 210987654321", &[])] {
-        let stack = of(&[("ForwardingAccountIds", let_in)]);
-        let looked = judge(&root(), &stack, &with_queues(empty()), &agents(&elsewhere));
+        let looked = judge_elsewhere(&of(&[("ForwardingAccountIds", let_in)]), &home, &elsewhere, &BTreeMap::new());
         assert_eq!(codes(&looked), found, "{let_in}");
         if let_in == "111111111111" {
             let mend = &looked.findings.first().map(|finding| finding.mend.clone()).unwrap_or_default();
             assert!(mend.contains("ForwardingAccountIds=111111111111,210987654321"), "{mend}");
         }
     }
+}
+
+#[test]
+fn a_rule_of_each_region_sends_events_here() {
+    let home = Home::new(Ok("123456789012".into()), "us-east-1");
+    let [own, other] = ["us-east-1", "eu-west-1"].map(|region| {
+        let mut elsewhere = Elsewhere::default();
+        elsewhere.add(&home, Some("123456789012"), region, "etl/nightly".to_owned());
+        elsewhere
+    });
+    assert_eq!(own, Elsewhere::default());
+    for (seen, found) in [(Ok(true), &[][..]), (Ok(false), &["PSA605"]), (Err(denied()), &["PSA699"])] {
+        let seen = [("eu-west-1".to_owned(), seen)].into();
+        assert_eq!(codes(&judge_elsewhere(&of(&[]), &home, &other, &seen)), found, "{seen:?}");
+    }
+}
+
+#[test]
+fn an_account_that_is_not_known_is_no_other_one() {
+    let home = Home::new(Err("no credentials".into()), "us-east-1");
+    let mut elsewhere = Elsewhere::default();
+    elsewhere.add(&home, Some("210987654321"), "us-east-1", "etl/nightly".to_owned());
+    elsewhere.add(&home, None, "eu-west-1", "etl/nightly".to_owned());
+    assert_eq!(elsewhere, Elsewhere::default());
 }

@@ -8,9 +8,9 @@ fn named() -> WantedNetwork {
         region: "us-east-1".into(),
         subnets: Subnets::Named(vec!["subnet-a".into()]),
         security_groups: vec!["sg-1".into()],
-        is_public: false,
-        secrets: (true, false),
-        uses: (true, true),
+        occupant: Occupant::Tasks { is_public: false },
+        services: ["ecr.api", "ecr.dkr", "logs", "s3", "ssm"].into(),
+        docker_hub_image: None,
     }
 }
 
@@ -20,7 +20,7 @@ fn to(gateway: &str) -> WayOut {
 
 fn private() -> ObservedNetwork {
     let subnet = Subnet { id: "subnet-a".into(), vpc: "vpc-1".into(), free: Some(100) };
-    let group = SecurityGroup { id: "sg-1".into(), vpc: "vpc-1".into(), lets_https_out: true };
+    let group = SecurityGroup { id: "sg-1".into(), vpc: "vpc-1".into(), https: HttpsEgress::Anywhere };
     let main = RouteTable { id: "rtb-main".into(), is_main: true, way_out: to("igw-1"), ..RouteTable::default() };
     let own = RouteTable {
         id: "rtb-a".into(),
@@ -57,7 +57,33 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
         ("a group of another VPC", |_, seen| seen.security_groups[0].vpc = "vpc-2".into(), &["PSA503"]),
         ("no address", |_, seen| seen.subnets[0].free = Some(0), &["PSA505"]),
         ("addresses that are not told", |_, seen| seen.subnets[0].free = None, &[]),
-        ("no egress", |_, seen| seen.security_groups[0].lets_https_out = false, &["PSA506"]),
+        ("no egress", |_, seen| seen.security_groups[0].https = HttpsEgress::Nowhere, &["PSA506"]),
+        ("egress to some", |_, seen| seen.security_groups[0].https = egress_to_some(), &["PSA508"]),
+        (
+            "egress to some, and to all by another group",
+            |_, seen| {
+                let other =
+                    SecurityGroup { id: "sg-2".into(), https: egress_to_some(), ..seen.security_groups[0].clone() };
+                seen.security_groups.insert(0, other);
+            },
+            &[],
+        ),
+        (
+            "egress to some, and endpoints",
+            |_, seen| {
+                seen.security_groups[0].https = egress_to_some();
+                seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "logs", "ssm"], "rtb-a");
+            },
+            &[],
+        ),
+        (
+            "functions, and an internet gateway",
+            |network, seen| {
+                network.occupant = Occupant::Functions;
+                seen.route_tables[1].way_out = to("igw-1");
+            },
+            &["PSA504"],
+        ),
         (
             "the VPC's own group",
             |network, seen| {
@@ -70,7 +96,7 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
         (
             "a gateway and an address",
             |network, seen| {
-                network.is_public = true;
+                network.occupant = Occupant::Tasks { is_public: true };
                 seen.route_tables[1].way_out = to("igw-1");
             },
             &[],
@@ -78,7 +104,7 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
         (
             "the main table",
             |network, seen| {
-                network.is_public = true;
+                network.occupant = Occupant::Tasks { is_public: true };
                 seen.route_tables.pop();
             },
             &[],
@@ -89,7 +115,7 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
         (
             "a public address and nothing",
             |network, seen| {
-                network.is_public = true;
+                network.occupant = Occupant::Tasks { is_public: true };
                 seen.route_tables[1].way_out = WayOut::Nowhere;
             },
             &["PSA504"],
@@ -131,16 +157,25 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
             "nothing needed",
             |network, seen| {
                 seen.route_tables[1].way_out = WayOut::Nowhere;
-                network.secrets = (false, false);
-                network.uses = (false, false);
+                network.services.clear();
             },
             &[],
+        ),
+        (
+            "nothing but an image of Docker Hub",
+            |network, seen| {
+                seen.route_tables[1].way_out = WayOut::Nowhere;
+                network.services.clear();
+                network.docker_hub_image = Some("prefecthq/prefect:3-latest".into());
+            },
+            &["PSA504"],
         ),
         (
             "Secrets Manager",
             |network, seen| {
                 seen.route_tables[1].way_out = WayOut::Nowhere;
-                network.secrets = (false, true);
+                network.services.remove("ssm");
+                network.services.insert("secretsmanager");
                 seen.endpoints = endpoints(&["ecr.api", "ecr.dkr", "logs", "ssm"], "rtb-a");
             },
             &["PSA504"],
@@ -164,6 +199,10 @@ fn a_network_is_well_or_is_named_for_what_it_lacks() {
     assert_eq!(codes(&unknown), ["PSA599"]);
 }
 
+fn egress_to_some() -> HttpsEgress {
+    HttpsEgress::To(["10.0.0.0/8".to_owned()].into())
+}
+
 fn endpoints(interfaces: &[&str], table_of_s3: &str) -> Vec<Endpoint> {
     let s3 = Endpoint { service: "s3".into(), route_tables: Some(vec![table_of_s3.into()]) };
     let interface = |service: &&str| Endpoint { service: (*service).to_owned(), route_tables: None };
@@ -173,16 +212,40 @@ fn endpoints(interfaces: &[&str], table_of_s3: &str) -> Vec<Endpoint> {
 #[test]
 fn rows_of_ec2_are_read() {
     let egress = |rules: Value| group_of(&json!({"groupId": "sg", "vpcId": "v", "ipPermissionsEgress": rules}));
-    for (rules, lets_out) in [
-        (json!([{"ipProtocol": "-1"}]), true),
-        (json!([{"ipProtocol": "tcp", "fromPort": "443", "toPort": "443"}]), true),
-        (json!([{"ipProtocol": "tcp", "fromPort": "0", "toPort": "65535"}]), true),
-        (json!([{"ipProtocol": "tcp", "fromPort": "5432", "toPort": "5432"}]), false),
-        (json!([{"ipProtocol": "udp", "fromPort": "0", "toPort": "65535"}]), false),
-        (json!(""), false),
+    let everybody = json!([{"cidrIp": "10.0.0.0/8"}, {"cidrIp": "0.0.0.0/0"}]);
+    let some = |to: &[&str]| HttpsEgress::To(to.iter().map(|to| (*to).to_owned()).collect());
+    for (rules, https) in [
+        (json!([{"ipProtocol": "-1", "ipRanges": everybody}]), HttpsEgress::Anywhere),
+        (
+            json!([{"ipProtocol": "tcp", "fromPort": "443", "toPort": "443", "ipRanges": everybody}]),
+            HttpsEgress::Anywhere,
+        ),
+        (
+            json!([{"ipProtocol": "tcp", "fromPort": "0", "toPort": "65535", "ipRanges": everybody}]),
+            HttpsEgress::Anywhere,
+        ),
+        (
+            json!([{"ipProtocol": "tcp", "fromPort": "5432", "toPort": "5432", "ipRanges": everybody}]),
+            HttpsEgress::Nowhere,
+        ),
+        (
+            json!([{"ipProtocol": "udp", "fromPort": "0", "toPort": "65535", "ipRanges": everybody}]),
+            HttpsEgress::Nowhere,
+        ),
+        (json!(""), HttpsEgress::Nowhere),
+        (json!([{"ipProtocol": "-1", "ipRanges": [{"cidrIp": "10.0.0.0/8"}]}]), some(&["10.0.0.0/8"])),
+        (
+            json!([
+                {"ipProtocol": "-1", "ipRanges": "", "ipv6Ranges": [{"cidrIpv6": "::/0"}], "prefixListIds": [{"prefixListId": "pl-1"}]},
+                {"ipProtocol": "tcp", "fromPort": "443", "toPort": "443", "ipRanges": "", "groups": [{"groupId": "sg-2"}]},
+            ]),
+            some(&["::/0", "pl-1", "sg-2"]),
+        ),
     ] {
-        assert_eq!(egress(rules.clone()).map(|group| group.lets_https_out), Ok(lets_out), "{rules}");
+        assert_eq!(egress(rules.clone()).map(|group| group.https), Ok(https), "{rules}");
     }
+    let to_nobody = json!([{"ipProtocol": "-1", "ipRanges": ""}]);
+    assert!(matches!(egress(to_nobody), Err(AwsError::Malformed(_))));
     let table = |route: Value| {
         table_of(&json!({"routeTableId": "r", "associationSet": [{"main": "true"}], "routeSet": [
         {"destinationCidrBlock": "10.0.0.0/16", "gatewayId": "local", "state": "active"}, route]}))
@@ -229,7 +292,8 @@ fn a_row_that_lacks_something_is_none() {
     });
     let is_odd = |error: Option<AwsError>| matches!(error, Some(AwsError::Malformed(_)));
     assert!(without_each(&subnet).into_iter().all(|(_, row)| is_odd(subnet_of(&row).err())));
-    for (_, rule) in without_each(&json!({"ipProtocol": "tcp", "fromPort": "0", "toPort": "65535"})) {
+    let rule = json!({"ipProtocol": "tcp", "fromPort": "0", "toPort": "65535", "ipRanges": [{"cidrIp": "0.0.0.0/0"}]});
+    for (_, rule) in without_each(&rule) {
         let row = json!({"groupId": "g", "vpcId": "v", "ipPermissionsEgress": [rule]});
         assert!(is_odd(group_of(&row).err()), "{row}");
     }

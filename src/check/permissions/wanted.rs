@@ -78,6 +78,11 @@ const WITH_QUEUE: &[&str] = &[
 pub fn wanted(root: &Root, home: &Home, stack: &Stack, surveys: &[&Survey]) -> Vec<Wanted> {
     let mut all = BTreeSet::new();
     own_parameters(root, home, &mut all);
+    // The functions of a stack from before there was a queue write no deaths down.
+    if stack.resource(QUEUE).is_some() {
+        let deaths = home.place().arn("ssm", &home.region, &format!("parameter{}/etl/deaths", root.state()));
+        all.insert(of(Function::TaskEvents, "ssm:PutParameter", deaths, None, Remedy::Template));
+    }
     for survey in surveys {
         launches(survey, &mut all);
         beside(&survey.needs, home, &mut all);

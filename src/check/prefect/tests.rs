@@ -9,6 +9,7 @@ fn pool(kind: &str, is_paused: bool) -> PoolSurvey {
     let worker = |name: &str, is_online| SurveyedWorker { name: name.into(), is_online };
     PoolSurvey {
         pool: SurveyedPool { name: "ecs".into(), kind: kind.into(), is_paused },
+        version: Some("3.9.1".into()),
         queues: Ok(vec![queue("default", false), queue("slow", true)]),
         workers: Ok(vec![worker("etl", true), worker("ECSWorker 1", false)]),
         deployments: Vec::new(),

@@ -13,7 +13,7 @@ fn task(region: &str, is_spot: bool) -> FargateTask {
 }
 
 fn nothing() -> ObservedQuotas {
-    ObservedQuotas { vcpus: BTreeMap::new(), unreserved: None, health: None }
+    ObservedQuotas { vcpus: BTreeMap::new(), unreserved: None, public: Vec::new() }
 }
 
 #[test]
@@ -86,30 +86,54 @@ fn what_is_used_was_counted_last() {
 
 #[test]
 fn polls_may_overlap_and_a_public_url_has_concurrency_of_its_own() {
-    for (parameters, unreserved, health, found) in [
-        (&[][..], Ok(1000), None, &[][..]),
-        (&[], Ok(2), None, &["PSA703"]),
-        (&[("ReservedConcurrency", "5")], Ok(2), None, &[]),
-        (&[("ReservedConcurrency", "4")], Ok(900), None, &["PSA703"]),
-        (&[], Err(denied()), None, &["PSA799"]),
-        (&[("HealthAuthType", "NONE")], Ok(1000), Some(Ok(None)), &["PSA704"]),
-        (&[("HealthAuthType", "NONE")], Ok(1000), Some(Ok(Some(5))), &[]),
-        (&[("HealthAuthType", "NONE")], Ok(1000), Some(Err(denied())), &["PSA799"]),
+    let public = |reserved| {
+        let function = |name: &str| PublicFunction {
+            name: name.into(),
+            reserves: ("HealthReservedConcurrency", 5),
+            closes: "HealthAuthType=AWS_IAM",
+        };
+        vec![(function("psa-health"), reserved)]
+    };
+    for (parameters, unreserved, public, found) in [
+        (&[][..], Ok(1000), vec![], &[][..]),
+        (&[], Ok(2), vec![], &["PSA703"]),
+        (&[("ReservedConcurrency", "5")], Ok(2), vec![], &[]),
+        (&[("ReservedConcurrency", "4")], Ok(900), vec![], &["PSA703"]),
+        (&[], Err(denied()), vec![], &["PSA799"]),
+        (&[], Ok(1000), public(Ok(None)), &["PSA704"]),
+        (&[], Ok(1000), public(Ok(Some(5))), &[]),
+        (&[], Ok(1000), public(Err(denied())), &["PSA799"]),
     ] {
-        let observed = ObservedQuotas { vcpus: BTreeMap::new(), unreserved: Some(unreserved), health };
-        let stack = stack(parameters, &[("HealthFunction", "psa-health")]);
+        let observed = ObservedQuotas { vcpus: BTreeMap::new(), unreserved: Some(unreserved), public };
+        let stack = stack(parameters, &[]);
         assert_eq!(codes(&judge(Some(&stack), &agents(CONFIG), &wishes(), &observed)), found, "{observed:?}");
     }
 }
 
 #[test]
-fn a_url_is_public_where_it_is_there_and_open() {
-    for (parameters, expected) in [
-        (&[("HealthAuthType", "AWS_IAM")][..], false),
-        (&[("HealthAuthType", "NONE"), ("HealthUrl", "ENABLED")], true),
-        (&[("HealthAuthType", "NONE"), ("HealthUrl", "DISABLED")], false),
-        (&[], false),
+fn nothing_is_to_be_reserved_where_a_hundred_would_not_stay() {
+    let stack = stack(&[("HealthAuthType", "NONE")], &[("HealthFunction", "psa-health")]);
+    let public = PublicFunction::all(&stack);
+    for (unreserved, is_reserved) in
+        [(Some(1000), true), (Some(105), true), (Some(104), false), (Some(10), false), (None, true)]
+    {
+        let mend = public.first().map(|health| health.mend(&stack, unreserved)).unwrap_or_default();
+        assert_eq!(mend.contains("HealthReservedConcurrency=5"), is_reserved, "{unreserved:?}: {mend}");
+        assert!(mend.contains("HealthAuthType=AWS_IAM"), "{mend}");
+    }
+}
+
+#[test]
+fn a_url_is_public_where_it_is_there_and_open_and_that_of_pokes_always() {
+    let health = ("HealthFunction", "psa-health");
+    for (parameters, resources, expected) in [
+        (&[("HealthAuthType", "AWS_IAM")][..], &[health][..], &[][..]),
+        (&[("HealthAuthType", "NONE"), ("HealthUrl", "ENABLED")], &[health], &["psa-health"]),
+        (&[("HealthAuthType", "NONE"), ("HealthUrl", "DISABLED")], &[health], &[]),
+        (&[], &[health, ("PokeFunction", "psa-poke")], &["psa-poke"]),
+        (&[], &[], &[]),
     ] {
-        assert_eq!(is_public(&stack(parameters, &[])), expected, "{parameters:?}");
+        let public = PublicFunction::all(&stack(parameters, resources));
+        assert_eq!(public.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), expected, "{parameters:?}");
     }
 }

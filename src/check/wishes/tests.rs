@@ -42,6 +42,36 @@ fn images_of_ecr_are_taken_apart() {
 }
 
 #[test]
+fn an_image_that_names_no_registry_is_of_docker_hub() {
+    for image in ["busybox", "prefecthq/prefect:3-latest", "docker.io/prefecthq/prefect", "index.docker.io/library/x"] {
+        assert!(is_of_docker_hub(image), "{image}");
+    }
+    for image in [
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com/flows:1",
+        "public.ecr.aws/prefect/prefect:3",
+        "ghcr.io/a/b",
+        "localhost/flows",
+        "registry:5000/flows",
+    ] {
+        assert!(!is_of_docker_hub(image), "{image}");
+    }
+}
+
+#[test]
+fn functions_are_put_where_the_stack_says() {
+    let stack = |subnets: &str| Stack {
+        name: "psa".into(),
+        parameters: [("VpcSubnetIds".to_owned(), subnets.to_owned()), ("VpcSecurityGroupIds".into(), "sg-1".into())]
+            .into(),
+        ..Stack::default()
+    };
+    assert_eq!(of_functions(&stack(""), "eu-west-1"), None);
+    let (network, _) = of_functions(&stack("subnet-a, subnet-b"), "eu-west-1").unwrap();
+    assert_eq!(network.subnets, Subnets::Named(vec!["subnet-a".into(), "subnet-b".into()]));
+    assert_eq!((network.security_groups, network.occupant), (vec!["sg-1".to_owned()], Occupant::Functions));
+}
+
+#[test]
 fn a_launch_tells_what_it_needs() {
     let definition = json!({
         "family": "flows", "cpu": "256", "memory": "512", "executionRoleArn": "execution",
@@ -82,7 +112,9 @@ fn a_launch_tells_what_it_needs() {
     }
     let network = wishes.networks.keys().next().unwrap();
     assert_eq!(network.subnets, Subnets::Named(vec!["s-a".into(), "s-b".into()]));
-    assert_eq!((network.is_public, network.secrets, network.uses), (false, (true, true), (true, true)));
+    assert_eq!(network.occupant, Occupant::Tasks { is_public: false });
+    assert_eq!(network.services, ["ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager", "ssm"].into());
+    assert_eq!(network.docker_hub_image.as_deref(), Some("busybox"));
 }
 
 /// CPU, memory, and whether it is spare capacity.

@@ -1,9 +1,11 @@
 //! From what an agent's runs need to the parameters of the stack, and the commands that deploy it. Pure.
 
+use crate::check::schedule::silence_after;
 use crate::config::Root;
 use crate::survey::place::{account_of, is_account, names_one_thing};
 use crate::survey::{Asked, Home, Needs, PlaceNeeds};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// The root that `template.yaml` has by default.
 pub(super) const DEFAULT_ROOT: &str = "/prefect-serverless-agent/prod";
@@ -69,6 +71,7 @@ pub(super) fn parameters(
     let StackChoices { root, every, secrets_key_arn, log_level } = deployment;
     let mut gate = ParameterGate { is_account_known: home.account.is_ok(), refused: Vec::new() };
     let own = |of: fn(&PlaceNeeds) -> Vec<&Asked>| union(needs.own().flat_map(|(_, needs)| of(needs)));
+    let silence = silence_after(Duration::from_secs(u64::from(*every) * 60));
     let every = match every {
         1 => "rate(1 minute)".to_owned(),
         minutes => format!("rate({minutes} minutes)"),
@@ -96,6 +99,7 @@ pub(super) fn parameters(
         ("DeregisterTaskDefinitions", if deregisters { "ENABLED" } else { "DISABLED" }.to_owned(), "DISABLED"),
         ("ForwardingAccountIds", gate.accounts(other_accounts(needs, home)).join(","), ""),
         ("HealthUrl", if has_function_urls(&home.region) { "ENABLED" } else { "DISABLED" }.to_owned(), "ENABLED"),
+        ("SilenceAfterMinutes", silence.to_string(), "3"),
     ];
     let differ = all.into_iter().filter(|(_, value, default)| value != default).map(|(name, value, _)| (name, value));
     (differ.collect(), gate.refused)
@@ -197,7 +201,9 @@ pub(super) fn cloudformation_deploy(stack: &str, region: &str, parameters: &Stac
     let package = ["aws", "cloudformation", "package", "--region", region, "--template-file", "template.yaml"];
     let package = package.into_iter().chain(["--s3-bucket", "BUCKET", "--output-template-file", "packaged.yaml"]);
     let deploy = ["aws", "cloudformation", "deploy", "--region", region, "--template-file", "packaged.yaml"];
-    let deploy = deploy.into_iter().chain(["--stack-name", stack, "--capabilities", "CAPABILITY_IAM"]);
+    // Larger than what CloudFormation takes from a request: it goes by the bucket, too.
+    let deploy = deploy.into_iter().chain(["--s3-bucket", "BUCKET", "--stack-name", stack]);
+    let deploy = deploy.chain(["--capabilities", "CAPABILITY_IAM"]);
     let mut deploy: Vec<String> = deploy.map(str::to_owned).collect();
     if !parameters.is_empty() {
         deploy.push("--parameter-overrides".into());

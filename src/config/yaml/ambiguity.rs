@@ -3,7 +3,7 @@
 //! Prefect's Python reads YAML 1.1: `0123` is 83 there, `yes` is true, `1:30` is 90. Here YAML 1.2 is read.
 
 use super::read;
-use crate::config::errors::Problem;
+use crate::config::reader::Problem;
 use crate::config::values::{describe, path_key, quoted};
 use serde_json::Value;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};

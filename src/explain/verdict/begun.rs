@@ -15,7 +15,7 @@ use crate::poll::prepare::{Earlier, decide_on_earlier};
 use crate::poll::recover::{ClaimDeployments, found};
 use crate::task_events::decision::{self, Action, DecisionRules, Look, Observation};
 use crate::task_events::diagnosis::Cause;
-use crate::task_events::recorded::EVENT_PATIENCE;
+use crate::task_events::task_owner::EVENT_PATIENCE;
 use crate::task_events::task_owner::{LaunchedBy, Owner, Tags};
 use time::OffsetDateTime;
 

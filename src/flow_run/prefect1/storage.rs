@@ -1,8 +1,8 @@
 //! Where a flow is stored. Only Docker storage matters for a launch, but a storage that Prefect cannot load fails the
 //! run, and better here than in its container.
 
-use super::schema::FieldType::{Flag, Integer, Mapping, Text, TextList, TextMapping, ValueMapping};
-use super::schema::{SchemaField, check, optional, required, typed_object, unsupported_type};
+use super::FieldType::{Flag, Integer, Mapping, Text, TextList, TextMapping, ValueMapping};
+use super::{SchemaField, check, optional, required, typed_object, unsupported_type};
 use crate::config::Rules;
 use crate::model::RunRefusal;
 use crate::python_text::accident;

@@ -1,13 +1,13 @@
 //! The guardrails of an agent, at a launch: what the agent itself asks for, what its run does, and whose run it is. Pure but
 //! for the audit line.
 
+use super::NetworkLookup;
 use super::delivery::Delivery;
 use super::request::private;
-use super::worker::NetworkLookup;
 use super::{Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, Words, prefect1, prefect3};
 use crate::config::{AgentConfig, GenerationConfig};
 use crate::flow_run::prefect1::{AgentSettings, FlowRun, flow_run_command, flow_run_environment};
-use crate::flow_run::prefect3::{FlowRunJob, environment, preparation};
+use crate::flow_run::prefect3::{FlowRunJob, default_command, environment, split_command};
 use crate::guardrails::judging::{Violation, sentence, shown};
 use crate::guardrails::{Asked, DefinitionOrigin, Guardrails, Mode, NetworkOrigin, Requests, Rule, asks, judge};
 use crate::python_text::text;
@@ -110,7 +110,7 @@ impl Guard {
         let mut own = own_secrets(rules);
         own.extend(variables(&environment(&job.worker, &job.context(), &Map::new())));
         own.extend(rules.image.clone().map(Asked::Image));
-        let command = preparation::split_command(preparation::default_command(&job.worker));
+        let command = split_command(default_command(&job.worker));
         own.extend(command.map(Asked::Command));
         Self {
             rules: Arc::clone(rules),

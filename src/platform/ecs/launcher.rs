@@ -2,6 +2,7 @@
 
 mod replay;
 
+use super::NetworkLookup;
 use super::definitions::{DefinitionCache, Keyed, SingleFlight};
 use super::delivery::Delivered;
 use super::guarded::Guard;
@@ -19,7 +20,6 @@ use crate::clock::Clock;
 use crate::model::RunRefusal;
 use crate::panics::lock;
 use crate::platform::Progress;
-use crate::platform::ecs::worker::NetworkLookup;
 use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;

@@ -3,10 +3,9 @@
 //! The order of the questions is part of it: throttling and want of capacity come in the disguise of other errors, and
 //! the same error is the run's own fault or the agent's trouble by who configured what it complains about.
 
-mod origin;
 mod remedy;
 
-pub use origin::Origin;
+pub use remedy::Origin;
 
 use super::LaunchTarget;
 use crate::aws::AwsError;
@@ -14,7 +13,7 @@ use crate::aws::answers::is_throttling as is_throttling_code;
 use crate::aws::ecs::{Failure, RunTaskAnswer, Task};
 use crate::platform::ecs::Words;
 use crate::platform::{LaunchOutcome, TransientCause};
-use origin::Fault;
+use remedy::Fault;
 
 /// The task definition is inactive: it is to be found or registered again.
 pub const INACTIVE: LaunchOutcome = LaunchOutcome::Outdated("The task definition was deregistered while it was used");

@@ -45,7 +45,7 @@ pub fn spec(definition: super::Definition, run_task: Value) -> LaunchSpec {
         infer_network: false,
         key_variables: vec![],
         run_sets: vec![],
-        worker: crate::platform::ecs::worker::WorkerPart::default(),
+        worker: crate::platform::ecs::WorkerPart::default(),
         pending_delivery: None,
         guard: None,
     }

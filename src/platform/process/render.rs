@@ -2,9 +2,9 @@
 
 use super::supervisor::ProcessOrder;
 use crate::flow_run::prefect1::storage::{self, Storage};
-use crate::flow_run::prefect1::{AgentSettings, FlowRun, RunConfig, flow_run_environment, run_config, schema};
+use crate::flow_run::prefect1::{self, AgentSettings, FlowRun, RunConfig, flow_run_environment, run_config};
 use crate::flow_run::prefect3::validation::Validator;
-use crate::flow_run::prefect3::{FlowRunJob, configured_environment, environment, preparation};
+use crate::flow_run::prefect3::{self, FlowRunJob, configured_environment, environment};
 use crate::model::RunRefusal;
 use crate::platform::RunDescription;
 use crate::python_text::text;
@@ -36,11 +36,11 @@ fn of_prefect_1(agent: &AgentSettings, run: &FlowRun, around: &Surroundings) -> 
     let (config, working_dir) = match run_config(agent.rules, run, "LocalRun")? {
         RunConfig::Default => (&none, None),
         RunConfig::Universal(config) => {
-            schema::check(config, &schema::COMMON)?;
+            prefect1::check(config, &prefect1::COMMON)?;
             (config, None)
         }
         RunConfig::Own(config) => {
-            schema::check(config, &[schema::COMMON[0], schema::COMMON[1], WORKING_DIR])?;
+            prefect1::check(config, &[prefect1::COMMON[0], prefect1::COMMON[1], WORKING_DIR])?;
             (config, config.get("working_dir").and_then(Value::as_str).filter(|path| !path.is_empty()))
         }
     };
@@ -60,7 +60,7 @@ fn of_prefect_1(agent: &AgentSettings, run: &FlowRun, around: &Surroundings) -> 
     })
 }
 
-const WORKING_DIR: schema::SchemaField = schema::optional("working_dir", schema::FieldType::Text);
+const WORKING_DIR: prefect1::SchemaField = prefect1::optional("working_dir", prefect1::FieldType::Text);
 
 fn python_path(working_dir: Option<&str>, around: &Surroundings) -> String {
     let first = working_dir.unwrap_or(&around.working_dir);
@@ -77,9 +77,9 @@ fn of_prefect_3(job: &FlowRunJob) -> Result<ProcessOrder, RunRefusal> {
     let working_dir = reader.text("working_dir").filter(|path| !path.is_empty());
     reader.finish()?;
     let env = environment(&job.worker, &job.context(), &configured_environment(job.resolved.get("env"))?);
-    let command = configured.unwrap_or_else(|| preparation::default_command(&job.worker).to_owned());
+    let command = configured.unwrap_or_else(|| prefect3::default_command(&job.worker).to_owned());
     Ok(ProcessOrder {
-        command: preparation::split_command(&command)?,
+        command: prefect3::split_command(&command)?,
         env: env.iter().map(|(name, value)| (name.clone(), Some(text(value)))).collect::<BTreeMap<_, _>>(),
         needs_directory: working_dir.is_none(),
         working_dir,

@@ -66,7 +66,7 @@ fn answer(request: &Request, api: &str) -> Reply {
 
 async fn poll(deployment: &Deployment<AgentEcs<BrokenClock>, BrokenClock>) -> Report {
     let deadline = OffsetDateTime::now_utc() + Duration::minutes(1);
-    let invocation = Invocation { request_id: "1".into(), deadline };
+    let invocation = Invocation { request_id: "1".into(), deadline, is_poked: false };
     deployment.poll(&Selection::All, &invocation).await.unwrap()
 }
 

@@ -58,7 +58,7 @@ async fn a_status_that_is_never_taken_keeps_no_invocation_beyond_its_time() {
         Deployment::new(source, environment, aws, SystemClock, Redaction::default());
     let deadline = OffsetDateTime::now_utc() + Duration::from_secs(10);
     let begun = tokio::time::Instant::now();
-    let invocation = Invocation { request_id: "request".into(), deadline };
+    let invocation = Invocation { request_id: "request".into(), deadline, is_poked: false };
     let report = deployment.poll(&Selection::All, &invocation).await.unwrap();
     assert_eq!(report.agents["etl"].error_kind, Some(ErrorKind::Configuration), "{report:?}");
     let (took, writes) = (begun.elapsed(), store.writes.load(Ordering::SeqCst));

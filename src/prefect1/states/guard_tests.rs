@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::rows::{MARK_KEY, look};
-use super::super::states;
+use super::super::states::{MARK_KEY, look};
 use super::super::test_support::{NOW, RUN_ID, due, mark_for, retry_row, scheduled_row, task_row};
 use super::*;
+use crate::prefect1::states;
 use serde_json::json;
 use std::time::Duration;
 

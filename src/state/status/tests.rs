@@ -13,6 +13,7 @@ fn status(settings: Option<Value>) -> Status {
     Status {
         last_poll: Some(datetime!(2026-11-24 12:00:00.25 UTC)),
         last_success: Some(datetime!(2026-11-24 11:59 UTC)),
+        last_poked: Some(datetime!(2026-11-24 12:00:00 UTC)),
         polls: 12,
         stopped: true,
         error: Some(ErrorKind::ApiUnreachable),

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
-use crate::platform::ecs::worker::NetworkLookup;
+use crate::platform::ecs::NetworkLookup;
 use crate::survey::{Home, Reach};
 use serde_json::json;
 

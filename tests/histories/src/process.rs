@@ -70,7 +70,7 @@ impl Process {
                 Ok(agent) => agent,
                 Err(error) => return Some(AgentReport { error: Some(error), ..AgentReport::default() }),
             };
-            let invocation = Invocation { request_id: String::new(), deadline };
+            let invocation = Invocation { request_id: String::new(), deadline, is_poked: false };
             let (report, _) = Box::pin(agent.poll(&invocation, None)).await;
             process.port.world().written = agent.status();
             Some(report)

@@ -382,7 +382,9 @@ impl World {
         let id = run.to_string();
         match self.generation {
             Generation::One => drop(self.fakes.prefect1(|prefect1| prefect1.restart_flow_run(&id, now))),
-            Generation::Three => drop(self.fakes.prefect3_schedule(&id, 0.0)),
+            // No clock shows one moment twice, and the virtual one may stand still: that a run is scheduled for another
+            // time than at first is what tells that it had a turn before.
+            Generation::Three => drop(self.fakes.prefect3_schedule(&id, 0.000_001)),
         }
         self.audit.begins_anew(run, now);
     }

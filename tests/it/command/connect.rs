@@ -36,6 +36,7 @@ impl Poked {
             stack.outputs.insert("PokeUrl".into(), url.clone());
             stack.resources.insert("PokeFunction".into(), ("AWS::Lambda::Function".into(), "psa-poke".into()));
             state.lambda.urls.insert("psa-poke".into(), (url, auth.into()));
+            state.lambda.reserved.insert("psa-poke".into(), 2);
         });
     }
 

@@ -7,10 +7,10 @@ use prefect_serverless_agent::flow_run::prefect3::{
     block_references, populate, resolve_blocks, resolve_variables, variable_names,
 };
 use prefect_serverless_agent::platform::LaunchIdentity;
+use prefect_serverless_agent::platform::ecs::NetworkLookup;
 use prefect_serverless_agent::platform::ecs::definitions::same_definition;
 use prefect_serverless_agent::platform::ecs::prefect3::Job;
 use prefect_serverless_agent::platform::ecs::request::{Settled, run_task_body};
-use prefect_serverless_agent::platform::ecs::worker::NetworkLookup;
 use prefect_serverless_agent::platform::ecs::{Definition, LaunchSpec};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};

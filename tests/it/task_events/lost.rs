@@ -62,6 +62,29 @@ async fn a_run_whose_task_died_without_an_event_is_ended_by_a_poll_once() {
     scene.is_unchanged(&before);
 }
 
+/// A claim whose flow has not begun is recovered (G21): its token says what became of its task.
+#[tokio::test]
+async fn a_claim_whose_task_died_before_its_flow_began_is_tried_again_without_an_event() {
+    let claim_whose_task_died = async |minutes_ago: u64| {
+        let scene = Scene::new(Prefect::Three).await;
+        let (run, task) = scene.launched().await;
+        scene.world().ecs_stop(&task, &Stop::failed_to_start("Capacity is unavailable at this time."));
+        time_passes(scene.world(), minutes_ago * MINUTE);
+        let report = poll(&scene).await;
+        (scene, run, report)
+    };
+    let (scene, run, report) = claim_whose_task_died(20).await;
+    let why = reason(&report, "deferred", &run);
+    assert!(why.ends_with("TaskFailedToStart: Capacity is unavailable at this time."), "{why}");
+    let waits = scene.run(&run);
+    assert_eq!((waits.phase, waits.history.last().map(String::as_str)), (Phase::Waiting, Some("AwaitingRetry")));
+    assert!(waits.message.contains(why), "{}", waits.message);
+    // ECS knows nothing of it any more: the same token starts the task anew, and no attempt is counted.
+    let (scene, run, report) = claim_whose_task_died(70).await;
+    assert_eq!(ids(&report, "recovered"), [run.clone()], "{report:#}");
+    assert_eq!((scene.phase(&run), scene.run(&run).mark["attempt"].as_u64()), (Phase::Claimed, Some(1)));
+}
+
 #[tokio::test]
 async fn a_young_state_and_a_fresh_end_are_left_to_the_event() {
     let scene = Scene::new(Prefect::Three).await;

@@ -118,6 +118,24 @@ async fn a_workers_task_is_told_by_its_tags_long_after_ecs_forgot_them() {
     assert_eq!((scene.phase(&run), scene.queued().len()), (Phase::Dead, 0));
 }
 
+/// Told late, beside its end, it could put the run back.
+#[tokio::test]
+async fn that_a_workers_task_waits_is_no_news_any_more_when_prefect_is_back() {
+    let scene = Scene::new(Prefect::Three).await;
+    let (run, task) = of_worker(&scene, world::prefect3::POOL).await;
+    scene.world().ecs_set_status(&task, "PENDING");
+    let before = scene.before(&run);
+    scene.queue_up(&[scene.world().task_event(&task)]);
+    scene.world().fault(away(Prefect::Three));
+    let first = scene.queued()[0].id.clone();
+    assert_eq!(scene.batch().await["batchItemFailures"][0]["itemIdentifier"], first, "the same message stays");
+    scene.world().lock().faults.clear();
+    scene.world().advance(std::time::Duration::from_mins(1));
+    assert_eq!(scene.batch().await, json!({"batchItemFailures": []}));
+    assert_eq!(scene.queued().len(), 0);
+    scene.is_unchanged(&before);
+}
+
 #[tokio::test]
 async fn a_queue_that_does_not_answer_gives_the_message_out_again_by_itself() {
     let scene = Scene::new(Prefect::Three).await;

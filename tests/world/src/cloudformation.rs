@@ -1,12 +1,100 @@
-//! `CloudFormation`: stacks that somebody deployed, looked at in the query protocol's XML.
+//! `CloudFormation`: stacks that somebody deployed, looked at in the query protocol's XML; and what a deployed stack makes of
+//! the other fakes.
 
 use crate::{
-    World,
+    State, World,
     answer::{ServiceError, escape, service_error, xml},
+    events::{Rule, Schedule},
+    iam::Role,
     route::{Form, Scope},
 };
 use axum::{body::Bytes, response::Response};
+use serde::Deserialize;
+use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write};
+
+/// A stack to deploy: its template evaluated, references resolved.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Deployed {
+    /// Its name.
+    pub name: String,
+    /// What it is deployed with.
+    pub parameters: BTreeMap<String, String>,
+    /// What it tells.
+    pub outputs: BTreeMap<String, String>,
+    /// By logical id.
+    pub resources: BTreeMap<String, DeployedResource>,
+}
+
+/// A resource of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct DeployedResource {
+    /// `AWS::SQS::Queue`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its physical id.
+    pub id: String,
+    /// Its properties, as far as a fake knows them.
+    #[serde(default)]
+    pub properties: Value,
+}
+
+impl Deployed {
+    /// Makes the stack, and the rules, schedules, queues, roles and event sources that are its own.
+    pub fn make(&self, state: &mut State) {
+        let resource =
+            |(logical, one): (&String, &DeployedResource)| (logical.clone(), (one.kind.clone(), one.id.clone()));
+        let stack = Stack {
+            name: self.name.clone(),
+            status: "UPDATE_COMPLETE".into(),
+            parameters: self.parameters.clone(),
+            outputs: self.outputs.clone(),
+            resources: self.resources.iter().map(resource).collect(),
+        };
+        state.cloudformation.stacks.retain(|one| one.name != stack.name);
+        state.cloudformation.stacks.push(stack);
+        for resource in self.resources.values() {
+            resource.make(state);
+        }
+    }
+}
+
+impl DeployedResource {
+    fn make(&self, state: &mut State) {
+        let (id, properties) = (self.id.clone(), &self.properties);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let listed = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        match self.kind.as_str() {
+            "AWS::Events::Rule" => {
+                let rule_state = properties["State"].as_str().unwrap_or("ENABLED").to_owned();
+                let targets = listed(&properties["Targets"]).iter().map(|target| text(&target["Arn"])).collect();
+                let rule = Rule { state: rule_state, pattern: properties["EventPattern"].to_string(), targets };
+                state.events.rules.insert(id, rule);
+            }
+            "AWS::Scheduler::Schedule" => {
+                let schedule = Schedule {
+                    group: properties["GroupName"].as_str().unwrap_or("default").to_owned(),
+                    state: properties["State"].as_str().unwrap_or("ENABLED").to_owned(),
+                    expression: text(&properties["ScheduleExpression"]),
+                    target: text(&properties["Target"]["Arn"]),
+                };
+                state.events.schedules.insert(id, schedule);
+            }
+            "AWS::IAM::Role" => {
+                let policies = listed(&properties["Policies"]);
+                let policies = policies.iter().map(|policy| policy["PolicyDocument"].clone()).collect();
+                state.iam.roles.insert(id, Role { trust: properties["AssumeRolePolicyDocument"].clone(), policies });
+            }
+            "AWS::Lambda::EventSourceMapping" => {
+                state.lambda.mappings.insert(id, "Enabled".into());
+            }
+            "AWS::SQS::Queue" => {
+                state.sqs.queues.entry(id).or_default();
+            }
+            _ => {}
+        }
+    }
+}
 
 /// The stacks of the world's own account and region.
 #[derive(Default)]

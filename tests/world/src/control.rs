@@ -15,6 +15,7 @@
 //! | POST `s3` `{"bucket", "key", "body"}` | stores an object |
 //! | POST `ec2` `{"vpcs", "subnets"}` | replaces the networks |
 //! | POST `lambda/take` `{"seconds"}` | waits until something was invoked, and takes all of it |
+//! | POST `cloudformation/deploy` | makes a stack ([`Deployed`]) |
 //! | POST `ecs/options` | replaces the options it names ([`crate::ecs::Options`]) |
 //! | POST `ecs/cluster` `{"name"}` | makes a cluster |
 //! | POST `ecs/refuse` | refuses the next `RunTask` calls ([`crate::ecs::Refusal`]) |
@@ -25,6 +26,7 @@
 use crate::{
     Fault, State, World,
     answer::json,
+    cloudformation::Deployed,
     ecs::{Refusal, Stop, Task},
     iam::Role,
     prefect1, prefect3,
@@ -132,6 +134,7 @@ fn change(world: &World, path: &str, input: &Value) -> Result<Value, String> {
             Ok(())
         })?,
         "ec2" => world.lock().ec2 = read(input)?,
+        "cloudformation/deploy" => read::<Deployed>(input)?.make(&mut world.lock()),
         "ecs/options" => return ecs_options(world, input),
         "iam/role" => each(input, |one| {
             let role =

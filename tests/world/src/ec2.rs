@@ -78,7 +78,7 @@ impl Default for Ec2 {
             security_groups: vec![SecurityGroup {
                 group_id: "sg-default".to_owned(),
                 vpc_id: "vpc-default".to_owned(),
-                egress: vec![("-1".to_owned(), 0, 0)],
+                egress: vec![("-1".to_owned(), 0, 0, "0.0.0.0/0".to_owned())],
             }],
             route_tables: vec![RouteTable {
                 route_table_id: "rtb-default".to_owned(),

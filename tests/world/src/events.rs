@@ -34,9 +34,11 @@ pub struct Rule {
     pub targets: Vec<String>,
 }
 
-/// A schedule of the default group.
+/// A schedule.
 #[derive(Clone, Debug)]
 pub struct Schedule {
+    /// The group that it is in; names are unique in the account here.
+    pub group: String,
     /// `ENABLED` or `DISABLED`.
     pub state: String,
     /// `rate(1 minute)`, …
@@ -72,24 +74,34 @@ pub fn handle(world: &World, scope: &Scope, operation: &str, body: &Bytes) -> Re
             let target = |(number, arn): (usize, &String)| json!({"Id": format!("Target{number}"), "Arn": arn});
             json!({"Targets": rule.targets.iter().enumerate().map(target).collect::<Vec<_>>()})
         }),
+        // Rules are the own region's.
+        "ListRuleNamesByTarget" if scope.region != crate::REGION => Ok(json!({"RuleNames": []})),
+        "ListRuleNamesByTarget" => {
+            let arn = input["TargetArn"].as_str().unwrap_or_default();
+            let of_target =
+                state.events.rules.iter().filter(|(_, rule)| rule.targets.iter().any(|target| target == arn));
+            Ok(json!({"RuleNames": of_target.map(|(name, _)| name).collect::<Vec<_>>()}))
+        }
         _ => Err(ServiceError::new("UnknownOperationException", "")),
     })
 }
 
-/// Answers one request to the Scheduler: `GET /schedules/{name}`.
+/// Answers one request to the Scheduler: `GET /schedules/{name}?groupName={group}`, of the default group without a query.
 pub fn scheduler(world: &World, scope: &Scope, parts: &Parts) -> Response {
     let name = schedule_name(&parts.uri);
+    let group =
+        parts.uri.query().and_then(|query| query.strip_prefix("groupName=")).map_or("default".into(), percent_decode);
     let state = world.lock();
-    let Some(schedule) = state.events.schedules.get(&name) else {
+    let Some(schedule) = state.events.schedules.get(&name).filter(|schedule| schedule.group == group) else {
         let message = format!("Schedule {name} does not exist.");
         return service_error("scheduler", ServiceError::new("ResourceNotFoundException", message).status(404));
     };
     json(
         200,
         &json!({
-            "Arn": scope.arn("scheduler", &format!("schedule/default/{name}")),
+            "Arn": scope.arn("scheduler", &format!("schedule/{group}/{name}")),
             "Name": name,
-            "GroupName": "default",
+            "GroupName": group,
             "State": schedule.state,
             "ScheduleExpression": schedule.expression,
             "FlexibleTimeWindow": {"Mode": "OFF"},

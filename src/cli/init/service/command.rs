@@ -1,7 +1,7 @@
 //! Entry point and command of a container → what it starts, word by word. Pure.
 
 use crate::config::Environment;
-use crate::flow_run::prefect3::preparation::split_command;
+use crate::flow_run::prefect3::split_command;
 use crate::transport::shape::items_at;
 use serde_json::Value;
 

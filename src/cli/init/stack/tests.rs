@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::flow_run::prefect3::preparation::split_command;
+use crate::flow_run::prefect3::split_command;
 use crate::survey::{Asked, LaunchPlace, PlaceNeeds, Reach};
 use proptest::prelude::*;
 
@@ -71,6 +71,7 @@ fn other_roots_schedules_keys_and_levels_are_said() {
         ("PollSchedule", "rate(5 minutes)"),
         ("LogLevel", "DEBUG"),
         ("SecretsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/k"),
+        ("SilenceAfterMinutes", "7"),
     ];
     assert_eq!(found, expected.map(|(name, value)| (name, value.to_owned())));
 }

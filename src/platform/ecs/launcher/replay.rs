@@ -25,7 +25,8 @@ const CLOCK_SKEW: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 
 impl<C: Clock> EcsLauncher<C> {
-    /// Sends the request, again while its outcome is unknown, until `deadline`.
+    /// Sends the request, again while its outcome is unknown, until `deadline`. What few launches come to is boxed: a
+    /// hundred are in flight at once, and each would hold room for it.
     pub(super) async fn run_task_once(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {
         let origin = Origin {
             flow_run_id: &launch.flow_run_id,
@@ -47,9 +48,9 @@ impl<C: Clock> EcsLauncher<C> {
             match classify(answer, &origin) {
                 Verdict::Task(task) => {
                     let may_be_known = doubt.is_some() || is_older(&task, sent_at);
-                    return self.settle(launch, task, may_be_known, deadline).await;
+                    return Box::pin(self.settle(launch, task, may_be_known, deadline)).await;
                 }
-                Verdict::AlreadyStarted(arns) => return self.adopt(launch, &arns, None, deadline).await,
+                Verdict::AlreadyStarted(arns) => return Box::pin(self.adopt(launch, &arns, None, deadline)).await,
                 Verdict::NoTask(LaunchOutcome::Unknown(reason)) => doubt = Some(reason),
                 // A replay that does not get through, or that is refused for the agent's own sake, says nothing about
                 // the try before it.
@@ -62,7 +63,7 @@ impl<C: Clock> EcsLauncher<C> {
             }
         }
         match doubt {
-            Some(doubt) => self.ask_by_started_by(launch, doubt, deadline).await,
+            Some(doubt) => Box::pin(self.ask_by_started_by(launch, doubt, deadline)).await,
             None => no_time(),
         }
     }

@@ -9,10 +9,10 @@ pub use super::request::request_problems;
 pub use task_definition::{TemplatePath, TemplatePlace, template_path};
 
 use super::LaunchSpec;
-use super::worker::WorkerPart;
-use crate::flow_run::prefect1::schema::FieldType::{Json, Text};
-use crate::flow_run::prefect1::schema::{COMMON, SchemaField, check, optional};
+use super::WorkerPart;
+use crate::flow_run::prefect1::FieldType::{Json, Text};
 use crate::flow_run::prefect1::{AgentSettings, FlowRun, RunConfig, run_config};
+use crate::flow_run::prefect1::{COMMON, SchemaField, check, optional};
 use crate::model::RunRefusal;
 use serde_json::{Map, Value};
 

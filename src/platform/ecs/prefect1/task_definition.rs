@@ -7,8 +7,8 @@ use crate::flow_run::prefect1::storage::{self, Storage};
 use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::model::RunRefusal;
 use crate::platform::ecs::Definition;
+use crate::python_text::slug;
 use crate::python_text::{accident, is_true, repr, text, type_name};
-use crate::slug::slug;
 use serde_json::{Map, Value, json};
 
 /// Longest family name that ECS takes, without our prefix.

@@ -2,11 +2,11 @@
 
 use super::configuration::{Configuration, filled, flow_container_name};
 use super::task_definition::requires_ec2;
-use crate::flow_run::prefect3::preparation;
+use crate::flow_run::prefect3;
 use crate::model::{Object, RunRefusal};
-use crate::platform::ecs::worker::NetworkLookup;
+use crate::platform::ecs::NetworkLookup;
+use crate::python_text::tag_slug;
 use crate::python_text::{is_true, text};
-use crate::slug::tag_slug;
 use serde_json::{Map, Value, json};
 
 /// A request, and what is to be looked up for it.
@@ -127,7 +127,7 @@ fn settle_overrides(
 /// stays as it is written, and is refused as such.
 fn settle_container(container: &mut Object) -> Result<(), RunRefusal> {
     if let Some(Value::String(command)) = container.get("command") {
-        let words = preparation::split_command(command)?;
+        let words = prefect3::split_command(command)?;
         container.insert("command".into(), json!(words));
     }
     let entry = |(name, value): (&String, &Value)| json!({"name": name, "value": value});

@@ -6,8 +6,8 @@ use super::configuration::{
 use crate::ecs_model::{Operation, Shape, Structure, structure};
 use crate::flow_run::prefect3::{FlowRunContext, WorkerSettings};
 use crate::model::{Object, RunRefusal};
+use crate::python_text::replace_runs;
 use crate::python_text::{is_true, text, text_repr};
-use crate::slug::replace_runs;
 use serde_json::{Map, Value, json};
 
 const DEFAULT_CPU: u64 = 1024;

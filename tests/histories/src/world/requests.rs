@@ -45,8 +45,11 @@ struct Proposal {
     own_version: i64,
 }
 
-fn is_of_running_run3(generation: Generation, before: &Phase) -> bool {
-    generation == Generation::Three && matches!(before, Phase::Running(_))
+/// Whether a run is ended because its task is dead, by a poll that has heard of it from ECS: the user may have moved the
+/// run on in the meantime.
+fn is_of_dead_task(state: &Value) -> bool {
+    let message = state["message"].as_str().unwrap_or_default();
+    message.contains(" Task: arn:") && !message.contains("Not launched after")
 }
 
 impl World {
@@ -229,8 +232,7 @@ impl World {
             // What was given back before keeps its mark.
             Call::GiveBack if self.is_put_back(run, &state) => return,
             Call::GiveBack => Write::GiveBack { token },
-            // A run that runs is ended only because its task is dead.
-            Call::Fail if self.tellers.contains(&arrival.actor) || is_of_running_run3(self.generation, &before) => {
+            Call::Fail if self.tellers.contains(&arrival.actor) || is_of_dead_task(&state) => {
                 // Tasks are looked for where the dead one was and where the newest claim went, not wherever the agent
                 // launched before. The turn of a worker, which names no turns, ends with its own task.
                 let newest = self.tasks_of(run).max_by_key(|task| task.created_at).filter(|task| task.is_ours);

@@ -1,5 +1,4 @@
-//! What the stories' AWS account has: the roles as the template makes them with its default parameters, a cluster, an
-//! image, a network.
+//! What the stories' AWS account has beside the stack: roles of tasks, a cluster, an image, a network.
 
 use serde_json::{Value, json};
 use world::ecr::Image;
@@ -54,64 +53,6 @@ fn role(service: &str, statements: Vec<Value>) -> Role {
     Role { trust: trust(service), policies: vec![json!({"Version": "2012-10-17", "Statement": statements})] }
 }
 
-fn in_clusters() -> Value {
-    json!({"ArnLike": {"ecs:cluster": "arn:aws:ecs:us-east-1:123456789012:cluster/*"}})
-}
-
-fn poll_role() -> Role {
-    let parameter = |path: &str| format!("arn:aws:ssm:us-east-1:123456789012:parameter/psa/test/{path}");
-    let read = ["config", "config/*", "files/*", "secrets", "secrets/*", "state", "state/*"].map(parameter);
-    let read: Vec<&str> = read.iter().map(String::as_str).collect();
-    let (definition, task) = ("arn:aws:ecs:*:123456789012:task-definition/*", "arn:aws:ecs:*:123456789012:task/*");
-    let created = json!({"StringEquals": {"ecs:CreateAction": ["RegisterTaskDefinition", "RunTask"]}});
-    let passed = json!({"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}});
-    role(
-        "lambda.amazonaws.com",
-        vec![
-            allow(&["ssm:GetParameter", "ssm:GetParametersByPath"], &read, Value::Null),
-            allow(&["ssm:PutParameter"], &[&parameter("state/*")], Value::Null),
-            allow(&["ecs:RunTask"], &[definition], in_clusters()),
-            allow(&["ecs:DescribeTasks", "ecs:StopTask"], &[task], in_clusters()),
-            allow(&["ecs:ListTasks"], &["*"], in_clusters()),
-            allow(&["ecs:RegisterTaskDefinition"], &[definition], Value::Null),
-            allow(&["ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions"], &["*"], Value::Null),
-            allow(&["ecs:TagResource"], &[task, definition], created),
-            allow(&["ec2:DescribeSubnets", "ec2:DescribeVpcs"], &["*"], Value::Null),
-            allow(&["iam:PassRole"], &["arn:aws:iam::123456789012:role/prefect-serverless-agent/*"], passed),
-        ],
-    )
-}
-
-fn task_events_role() -> Role {
-    let parameter = |path: &str| format!("arn:aws:ssm:us-east-1:123456789012:parameter/psa/test/{path}");
-    let read = ["config", "config/*", "files/*", "secrets", "secrets/*"].map(parameter);
-    let read: Vec<&str> = read.iter().map(String::as_str).collect();
-    let streams =
-        ["prefect*", "/prefect/*"].map(|group| format!("arn:aws:logs:*:123456789012:log-group:{group}:log-stream:*"));
-    role(
-        "lambda.amazonaws.com",
-        vec![
-            allow(
-                &[
-                    "sqs:ChangeMessageVisibility",
-                    "sqs:DeleteMessage",
-                    "sqs:GetQueueAttributes",
-                    "sqs:ReceiveMessage",
-                    "sqs:SendMessage",
-                ],
-                &["arn:aws:sqs:us-east-1:123456789012:psa-task-events"],
-                Value::Null,
-            ),
-            allow(&["sqs:SendMessage"], &["arn:aws:sqs:us-east-1:123456789012:psa-task-events-failures"], Value::Null),
-            allow(&["ssm:GetParameter", "ssm:GetParametersByPath"], &read, Value::Null),
-            allow(&["ecs:DescribeTasks"], &["arn:aws:ecs:*:123456789012:task/*"], in_clusters()),
-            allow(&["ecs:ListTasks"], &["*"], in_clusters()),
-            allow(&["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"], &["*"], Value::Null),
-            allow(&["logs:GetLogEvents"], &streams.each_ref().map(String::as_str), Value::Null),
-        ],
-    )
-}
-
 /// What `AmazonECSTaskExecutionRolePolicy` allows, and the keys of the agents.
 fn execution_role() -> Role {
     let managed = [
@@ -133,8 +74,6 @@ pub(super) fn furnish(world: &RunningWorld) {
     let cluster = world.ecs_cluster("prefect");
     let mut state = world.lock();
     let State { iam, ecr, ecs, quotas, logs, .. } = &mut *state;
-    iam.roles.insert("psa-PollRole-1".into(), poll_role());
-    iam.roles.insert("psa-TaskEventsRole-1".into(), task_events_role());
     iam.roles.insert("execution".into(), execution_role());
     iam.roles.insert("task".into(), role("ecs-tasks.amazonaws.com", Vec::new()));
     let image = Image::Index(vec!["amd64".into(), "arm64".into()]);

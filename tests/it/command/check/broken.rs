@@ -53,7 +53,7 @@ pub(super) const BROKEN: &[Broken] = &[
     broken!("no stack", ["PSA110"], |scene| scene.deployment.world.lock().cloudformation.stacks.clear()),
     broken!("no schedule", ["PSA111"], |scene| scene.deployment.world.lock().events.schedules.clear()),
     broken!("a disabled schedule", ["PSA112"], |scene| {
-        scene.deployment.world.lock().events.schedules.get_mut("psa-poll").unwrap().state = "DISABLED".into();
+        scene.deployment.world.lock().events.schedules.get_mut("psa-tick").unwrap().state = "DISABLED".into();
     }),
     broken!("another interval than the schedule's", ["PSA113"], |scene| {
         scene.agent(json!({"poll_interval_seconds": 300}));
@@ -192,7 +192,15 @@ pub(super) const BROKEN: &[Broken] = &[
     }),
     broken!("no address", ["PSA505"], |scene| scene.account(|state| state.ec2.subnets[0].free = 0)),
     broken!("no way out for 443", ["PSA506"], |scene| scene.account(|state| {
-        state.ec2.security_groups[0].egress = vec![("tcp".into(), 5432, 5432)];
+        state.ec2.security_groups[0].egress = vec![("tcp".into(), 5432, 5432, "0.0.0.0/0".into())];
+    })),
+    broken!("a way out for 443 to some only", ["PSA508"], |scene| scene.account(|state| {
+        state.ec2.security_groups[0].egress = vec![("tcp".into(), 443, 443, "10.0.0.0/8".into())];
+    })),
+    broken!("functions in subnets that have no way out for them", ["PSA504"], |scene| scene.account(|state| {
+        let parameters = &mut state.cloudformation.stacks[1].parameters;
+        parameters.insert("VpcSubnetIds".into(), "subnet-default-a".into());
+        parameters.insert("VpcSecurityGroupIds".into(), "sg-default".into());
     })),
     // Quotas.
     broken!("more launches than the quota", ["PSA701"], |scene| scene.agent(json!({"launch_rate": 50}))),
@@ -203,6 +211,15 @@ pub(super) const BROKEN: &[Broken] = &[
     }),
     broken!("a quota that is used up", ["PSA705"], |scene| scene.account(|state| state.quotas.vcpus_used = Some(5.75))),
     broken!("too few invocations", ["PSA703"], |scene| scene.account(|state| state.lambda.unreserved = Some(2))),
+    broken!("an impatient alarm of silence", ["PSA113", "PSA114"], |scene| {
+        scene.deployment.world.lock().events.schedules.get_mut("psa-tick").unwrap().expression =
+            "rate(5 minutes)".into();
+        scene.account(|state| {
+            let parameters = &mut state.cloudformation.stacks[1].parameters;
+            parameters.insert("AlarmEmail".into(), "on-call@example.com".into());
+            parameters.insert("SilenceAfterMinutes".into(), "3".into());
+        });
+    }),
     broken!("a public URL", ["PSA704"], |scene| scene.account(|state| {
         state.cloudformation.stacks[1].parameters.insert("HealthAuthType".into(), "NONE".into());
     })),

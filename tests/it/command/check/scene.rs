@@ -6,10 +6,9 @@ use crate::support::{Deployment, ROOT};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use world::State;
-use world::cloudformation::Stack;
-use world::events::{Rule, Schedule};
+use world::cloudformation::{Deployed, Stack};
+use world::events::Schedule;
 use world::prefect3::{Auth, DeploymentSpec, POOL};
-use world::sqs::Queue;
 
 /// Name of the stack.
 pub(in crate::command) const STACK: &str = "psa";
@@ -33,6 +32,22 @@ pub(in crate::command) const MAPPING: &str = "1f2e3d4c-0000-4000-8000-123456789a
 /// The deployment.
 pub(in crate::command) struct Scene {
     pub(in crate::command) deployment: Deployment,
+}
+
+/// Leaves actions out of a policy; how many.
+fn leave_out(policy: &mut Value, is_left_out: impl Fn(&str) -> bool) -> usize {
+    let mut left_out = 0;
+    for statement in policy["Statement"].as_array_mut().unwrap() {
+        let actions = match statement["Action"].take() {
+            Value::Array(actions) => actions,
+            action => vec![action],
+        };
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| is_left_out(action.as_str().unwrap()));
+        left_out += gone.len();
+        statement["Action"] = kept.into();
+    }
+    left_out
 }
 
 fn arn(service: &str, resource: &str) -> String {
@@ -76,13 +91,9 @@ impl Scene {
     /// Leaves an action out of a role's policies.
     pub(in crate::command) fn without(&self, role: &str, action: &str) {
         self.account(|state| {
-            let policy = &mut state.iam.roles.get_mut(role).unwrap().policies[0];
-            let statements = policy["Statement"].as_array_mut().unwrap();
-            let before = statements.len();
-            for statement in statements.iter_mut() {
-                statement["Action"].as_array_mut().unwrap().retain(|one| one != action);
-            }
-            assert!(before > 0, "{role} has no policy");
+            let role = state.iam.roles.get_mut(role).unwrap();
+            let left_out: usize = role.policies.iter_mut().map(|policy| leave_out(policy, |one| one == action)).sum();
+            assert!(left_out > 0, "{action} is in none of its policies: {role:?}");
         });
     }
 
@@ -127,62 +138,16 @@ impl Scene {
         assert!(state.ssm.delete(&world::route::Scope::default(), &format!("{ROOT}/{name}")), "{name}");
     }
 
-    /// Everything that the template makes, as far as it is looked at.
+    /// Everything that the template makes with its defaults, after somebody else's stack.
     fn deploy(&self) {
         let mut state = self.deployment.world.lock();
-        let function = |name: &str| arn("lambda", &format!("function:{STACK}-{name}"));
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let resource = |id: &str, kind: &str, physical: &str| (id.to_owned(), (kind.to_owned(), physical.to_owned()));
         state.cloudformation.stacks.push(Stack {
             name: "another".into(),
             status: "CREATE_COMPLETE".into(),
             ..Stack::default()
         });
-        state.cloudformation.stacks.push(Stack {
-            name: STACK.into(),
-            status: "UPDATE_COMPLETE".into(),
-            parameters: [
-                pair("ParameterRoot", ROOT),
-                pair("PollSchedule", "rate(1 minute)"),
-                pair("WorkersTasksState", "DISABLED"),
-                pair("ForwardingAccountIds", ""),
-                pair("HealthAuthType", "AWS_IAM"),
-                pair("ReservedConcurrency", ""),
-            ]
-            .into(),
-            outputs: [pair("ParameterRoot", ROOT)].into(),
-            resources: [
-                resource("PollFunction", "AWS::Lambda::Function", "psa-poll"),
-                resource("HealthFunction", "AWS::Lambda::Function", "psa-health"),
-                resource("TaskEventsFunction", "AWS::Lambda::Function", "psa-task-events"),
-                resource("PollFunctionSchedule", "AWS::Scheduler::Schedule", "psa-poll"),
-                resource("OwnTasksRule", "AWS::Events::Rule", "psa-own-tasks"),
-                resource("WorkersTasksRule", "AWS::Events::Rule", "psa-workers"),
-                resource("TaskEventsFunctionQueue", "AWS::Lambda::EventSourceMapping", MAPPING),
-                resource("TaskEventsQueue", "AWS::SQS::Queue", QUEUE),
-                resource("TaskEventsDeadLetters", "AWS::SQS::Queue", DEAD_LETTERS),
-                resource("TaskEventsFailures", "AWS::SQS::Queue", FAILURES),
-                resource("TaskEventsLogGroup", "AWS::Logs::LogGroup", LOG_GROUP),
-                resource("PollRole", "AWS::IAM::Role", "psa-PollRole-1"),
-                resource("TaskEventsRole", "AWS::IAM::Role", "psa-TaskEventsRole-1"),
-            ]
-            .into(),
-        });
-        let schedule =
-            Schedule { state: "ENABLED".into(), expression: "rate(1 minute)".into(), target: function("poll") };
-        state.events.schedules.insert("psa-poll".into(), schedule);
-        for (name, started_by, rule) in [
-            ("psa-own-tasks", json!({"prefix": "prefect/"}), "ENABLED"),
-            ("psa-workers", json!({"exists": false}), "DISABLED"),
-        ] {
-            let pattern = json!({"source": ["aws.ecs"], "detail": {"startedBy": [started_by]}}).to_string();
-            let rule = Rule { state: rule.into(), pattern, targets: vec![arn("sqs", "psa-task-events")] };
-            state.events.rules.insert(name.into(), rule);
-        }
-        state.lambda.mappings.insert(MAPPING.into(), "Enabled".into());
-        for queue in [QUEUE, DEAD_LETTERS, FAILURES] {
-            state.sqs.queues.insert(queue.into(), Queue::default());
-        }
+        let deployed: Deployed = serde_json::from_str(include_str!("stack.json")).unwrap();
+        deployed.make(&mut state);
     }
 
     /// The same as version 0.1 deployed it: the rules call the function, and there is one queue.
@@ -198,18 +163,20 @@ impl Scene {
             events.rules.insert(named.clone(), rule);
             stack.resources.insert(format!("TaskEventsFunction{before}"), (kind, named));
         }
+        stack.resources.remove("ScheduleGroup").unwrap();
+        let (kind, _) = stack.resources.remove("PollFunctionTick").unwrap();
+        stack.resources.insert("PollFunctionSchedule".into(), (kind, "psa-poll".into()));
+        let schedule = events.schedules.remove("psa-tick").unwrap();
+        events.schedules.insert("psa-poll".into(), Schedule { group: "default".into(), ..schedule });
         stack.resources.remove("TaskEventsFunctionQueue").unwrap();
         for (id, url) in [("TaskEventsQueue", QUEUE), ("TaskEventsDeadLetters", DEAD_LETTERS)] {
             stack.resources.remove(id).unwrap();
             sqs.queues.remove(url).unwrap();
         }
         let role = iam.roles.get_mut("psa-TaskEventsRole-1").unwrap();
-        for statement in role.policies[0]["Statement"].as_array_mut().unwrap() {
-            statement["Action"].as_array_mut().unwrap().retain(|action| {
-                let is_of_queue = action.as_str().unwrap().starts_with("sqs:");
-                !is_of_queue || action == "sqs:SendMessage"
-            });
-        }
+        let is_new =
+            |action: &str| (action.starts_with("sqs:") && action != "sqs:SendMessage") || action == "ssm:PutParameter";
+        assert!(role.policies.iter_mut().map(|policy| leave_out(policy, is_new)).sum::<usize>() > 0);
     }
 
     /// `check` with these arguments.

@@ -12,8 +12,8 @@ pub struct SecurityGroup {
     pub group_id: String,
     /// `vpcId`
     pub vpc_id: String,
-    /// What it lets out: protocol, first and last port.
-    pub egress: Vec<(String, u16, u16)>,
+    /// What it lets out: protocol, first and last port, to whom.
+    pub egress: Vec<(String, u16, u16, String)>,
 }
 
 /// A route table.
@@ -54,9 +54,9 @@ impl Ec2 {
             if !accepted(filters, &fields)? {
                 continue;
             }
-            let rules = group.egress.iter().map(|(protocol, from, to)| {
+            let rules = group.egress.iter().map(|(protocol, from, to, cidr)| {
                 let ports = if protocol == "-1" { String::new() } else { format!("<fromPort>{from}</fromPort><toPort>{to}</toPort>") };
-                format!("<item><ipProtocol>{protocol}</ipProtocol>{ports}<ipRanges><item><cidrIp>0.0.0.0/0</cidrIp></item></ipRanges></item>")
+                format!("<item><ipProtocol>{protocol}</ipProtocol>{ports}<ipRanges><item><cidrIp>{}</cidrIp></item></ipRanges></item>", escape(cidr))
             });
             let _ = writeln!(
                 items,

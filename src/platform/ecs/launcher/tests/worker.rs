@@ -6,7 +6,7 @@ use crate::platform::Platform;
 use crate::platform::ecs::EcsPlatform;
 use crate::platform::ecs::platform::LaunchRules;
 use crate::platform::ecs::testing::{NoLauncher, object, rules, spec};
-use crate::platform::ecs::worker::{Complete, Completion, NetworkLookup, WorkerPart};
+use crate::platform::ecs::{Complete, Completion, NetworkLookup, WorkerPart};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::sync::Arc;

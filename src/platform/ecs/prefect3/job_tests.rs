@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use super::super::testing::{job, run, worker};
+use super::testing::{job, run, worker};
 use super::*;
 use crate::flow_run::prefect3::Generation;
-use crate::platform::ecs::worker::NetworkLookup;
+use crate::platform::ecs::NetworkLookup;
 
 const EXISTING: &str = "arn:aws:ecs:eu-west-1:1:task-definition/custom:7";
 

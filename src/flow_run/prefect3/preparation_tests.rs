@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use super::super::testing::{run, worker};
+use super::testing::{run, worker};
 use super::*;
 use crate::python_text::text;
 use serde_json::json;

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-use super::super::rows::look;
+use super::super::states::look;
 use super::super::test_support::{RUN_ID, due, mark_for, retry_row, scheduled_row, task_row, times};
 use super::*;
 use serde_json::{Value, json};

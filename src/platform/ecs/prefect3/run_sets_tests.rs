@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
 
-use super::super::testing::{job, run, worker};
+use super::testing::{job, run, worker};
 use super::{CHOSEN_ACCOUNT, CHOSEN_KEYS};
 use serde_json::{Value, json};
 
