@@ -19,6 +19,15 @@ pub(super) fn names(image: &str) -> Vec<String> {
     }
 }
 
+/// The pattern of all tags, or all digests, of an image's repository; `None` for what no pattern stands for.
+pub(super) fn pattern(image: &str) -> Option<String> {
+    if names(image).is_empty() || !super::glob::is_plain(image) {
+        return None;
+    }
+    let (repository, _) = without_tag(image.split_once('@').map_or(image, |(name, _)| name));
+    Some(if image.contains('@') { format!("{repository}@*") } else { format!("{repository}:*") })
+}
+
 /// Whether the image can only be one: its digest says which.
 pub(super) fn has_digest(image: &str) -> bool {
     let hash = image.split_once('@').and_then(|(_, digest)| digest.strip_prefix("sha256:"));

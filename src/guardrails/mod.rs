@@ -7,12 +7,14 @@
 //! | `image`, `size` | images and sizes as ECS reads them |
 //! | [`requests`] | the requests of a launch → all that they ask for, and where |
 //! | [`members`] | what each member of the requests means for guardrails: which rule judges it, or why it is harmless |
+//! | [`proposal`] | what is asked for today → guardrails that allow it |
 //! | [`judging`] | what is asked × what is allowed → what is too much, in words |
 
 mod glob;
 mod image;
 pub mod judging;
 pub mod members;
+pub mod proposal;
 pub mod requests;
 mod size;
 #[cfg(test)]

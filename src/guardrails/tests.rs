@@ -3,6 +3,7 @@
 mod allowed;
 mod attempts;
 mod members;
+mod proposals;
 
 use super::members::Decision;
 use super::*;
@@ -130,15 +131,18 @@ impl Launch {
         self.bodies[name].as_object().unwrap()
     }
 
-    fn judged(&self, guardrails: &Guardrails) -> Vec<Violation> {
-        let requests = Requests {
+    fn requests(&self) -> Requests<'_> {
+        Requests {
             definition: self.body("RegisterTaskDefinition"),
             origin: self.origin.clone(),
             run_task: self.body("RunTask"),
             network: self.network,
             names_are_ours: self.names_are_ours,
-        };
-        judge(guardrails, &requests, &own())
+        }
+    }
+
+    fn judged(&self, guardrails: &Guardrails) -> Vec<Violation> {
+        judge(guardrails, &self.requests(), &own())
     }
 }
 

@@ -417,6 +417,11 @@ fn all_attempts() -> Vec<Attempt> {
     groups.into_iter().flatten().collect()
 }
 
+/// What is asked for in all of them.
+pub(super) fn launches() -> impl Iterator<Item = (&'static str, Launch)> {
+    all_attempts().into_iter().map(|Attempt { what, launch, .. }| (what, launch))
+}
+
 #[test]
 fn no_attempt_gets_round_the_guardrails() {
     let (guardrails, attempts) = (strict(), all_attempts());

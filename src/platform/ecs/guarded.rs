@@ -16,6 +16,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+/// What is known of a launch before it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// What it asks for and may not.
+    pub violations: Vec<Violation>,
+    /// All that it asks for, without values of variables and words of commands; not what the agent itself asks for.
+    pub asked: BTreeSet<Asked>,
+}
+
 /// Guardrails, and what else of an agent its launches are judged by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentGuardrails {
@@ -159,6 +168,33 @@ impl Guard {
         described: Option<&Map<String, Value>>,
         run_task: &Map<String, Value>,
     ) -> Vec<Violation> {
+        let violations =
+            self.of_requests(spec, described, run_task, |requests, own| judge(&self.rules.guardrails, requests, own));
+        violations.into_iter().map(|violation| self.without_hidden(violation)).collect()
+    }
+
+    /// The same before anybody launches, as far as it is known then, and all that is asked for. A network that is looked up is
+    /// not among it. `None`: what a definition that exists says is not known.
+    pub(crate) fn beforehand(&self, spec: &LaunchSpec, described: Option<&Map<String, Value>>) -> Option<Judgement> {
+        if described.is_none() && matches!(spec.definition, Definition::Existing { .. }) {
+            return None;
+        }
+        let mut run_task = spec.run_task.clone();
+        self.adapt(&mut run_task);
+        let asked = self.of_requests(spec, described, &run_task, |requests, own| {
+            let asked = asks(requests).into_iter().map(|ask| ask.asked).filter(|asked| !own.contains(asked));
+            asked.filter_map(|asked| self.without_values(asked)).collect()
+        });
+        Some(Judgement { violations: self.judge(spec, described, &run_task), asked })
+    }
+
+    fn of_requests<T>(
+        &self,
+        spec: &LaunchSpec,
+        described: Option<&Map<String, Value>>,
+        run_task: &Map<String, Value>,
+        look: impl FnOnce(&Requests<'_>, &BTreeSet<Asked>) -> T,
+    ) -> T {
         let nothing = Map::new();
         let (definition, origin) = match &spec.definition {
             Definition::Own(body) => (body, self.origin.clone()),
@@ -178,8 +214,16 @@ impl Guard {
             // Where Spot had no room, it is the agent that goes on demand.
             own.insert(Asked::CapacityProvider("FARGATE".to_owned()));
         }
-        let violations = judge(&self.rules.guardrails, &requests, &own);
-        violations.into_iter().map(|violation| self.without_hidden(violation)).collect()
+        look(&requests, &own)
+    }
+
+    /// What may be shown: keys are in variables and commands, and what blocks and variables of Prefect hold may be one.
+    fn without_values(&self, asked: Asked) -> Option<Asked> {
+        match asked {
+            Asked::Variable { name, .. } => Some(variable(&name, "")),
+            Asked::Command(_) => Some(Asked::Command(Vec::new())),
+            other => (!self.hidden.iter().any(|text| format!("{other:?}").contains(text.as_str()))).then_some(other),
+        }
     }
 
     /// Whether the launch may be made, and what a person should know about it.
