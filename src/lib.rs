@@ -23,6 +23,7 @@
 //! | [`survey`] | what the runs of an agent would ask of AWS, read from its pool and rendered |
 //! | [`task_events`] | a task's change of state → what is to be done about its flow run (pure) |
 //! | [`aws`] | thin adapters: SSM, ECS, EC2, S3, Lambda |
+//! | [`guardrails`] | what a run may ask for, judged on its rendered requests (pure) |
 //! | [`functions`] | the Lambda functions: events in, answers out |
 //! | [`health`] | whether agents are well, and who may poke: `/api/health`, `/api/poke` (pure) |
 //! | [`held`] | what is read from elsewhere at most once in a while, however many ask |
@@ -49,6 +50,7 @@ pub mod flow_run {
     pub mod prefect3;
 }
 pub mod functions;
+pub mod guardrails;
 pub mod health;
 pub mod held;
 pub mod http;

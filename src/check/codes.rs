@@ -62,6 +62,8 @@ codes! {
     TEMPLATE_BROKEN = "PSA226" Prefect Failure "The work pool's job template does not render";
     DEPLOYMENT_BROKEN = "PSA227" Prefect Failure "A deployment does not render";
     OTHER_WORKER = "PSA228" Prefect Information "Another worker serves the work pool";
+    GUARDRAILS_REFUSE = "PSA229" Prefect Failure "A deployment asks for more than the guardrails allow";
+    GUARDRAILS_REPORT = "PSA230" Prefect Warning "A deployment asks for more than the guardrails would allow";
     POKE_URL_MISSING = "PSA231" Prefect Warning "Prefect cannot poke: there is no poke URL";
     NOT_CONNECTED = "PSA232" Prefect Information "Nothing pokes for an agent";
     CONNECTION_DIFFERS = "PSA233" Prefect Warning "What pokes is not as it should be";

@@ -2,8 +2,8 @@
 //! template and deployments, as the agent itself would render them.
 
 use super::codes::{
-    DEPLOYMENT_BROKEN, DOCUMENT_UNREADABLE, OTHER_WORKER, POOL_OF_OTHER_TYPE, POOL_PAUSED, PREFECT_UNKNOWN,
-    QUEUE_MISSING, QUEUE_PAUSED, TEMPLATE_BROKEN,
+    DEPLOYMENT_BROKEN, DOCUMENT_UNREADABLE, GUARDRAILS_REFUSE, GUARDRAILS_REPORT, OTHER_WORKER, POOL_OF_OTHER_TYPE,
+    POOL_PAUSED, PREFECT_UNKNOWN, QUEUE_MISSING, QUEUE_PAUSED, TEMPLATE_BROKEN,
 };
 use super::configuration::{counted, missing_credential};
 use super::connection::{self, AskedApi, Heard, hear, judge_clock, judge_error};
@@ -11,6 +11,7 @@ use super::{Group, Looked, certificate};
 use crate::aws::AwsClients;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{AgentConfig, AgentSecrets, GenerationConfig, LoadedAgent, Prefect1Config, Prefect3Config, Root};
+use crate::guardrails::{Mode, judging};
 use crate::model::{ApiError, SetupError};
 use crate::orchestrator::Orchestrator;
 use crate::platform::ecs;
@@ -166,6 +167,7 @@ pub fn judge(
                 looked.join(judge_pool(&config.name, three, pool));
             }
             looked.join(judge_rendering(&subject, survey));
+            looked.join(judge_guardrails(config, survey));
         }
     }
     looked
@@ -256,6 +258,38 @@ fn judge_pool(own_name: &str, three: &Prefect3Config, survey: &PoolSurvey) -> Lo
         }
     }
     looked
+}
+
+/// What the agent's guardrails say of what its runs ask for.
+fn judge_guardrails(config: &AgentConfig, survey: &Survey) -> Looked {
+    let mut looked = Looked::default();
+    let Some(guardrails) = &config.guardrails else { return looked };
+    let (code, would) = match guardrails.mode {
+        Mode::Enforce => (GUARDRAILS_REFUSE, "its runs fail"),
+        Mode::Report => (GUARDRAILS_REPORT, "its runs would fail with `mode: enforce`"),
+    };
+    let mut well = 0;
+    for launch in survey.counted_launches() {
+        let Some(judgement) = launch.rendered.as_ref().ok().and_then(|rendered| rendered.judgement.as_ref()) else {
+            continue;
+        };
+        if judgement.violations.is_empty() {
+            well += 1;
+            continue;
+        }
+        let sentence = format!("{would}: {}", judging::sentence(&judgement.violations));
+        let mend = "ask for what is allowed, or change `guardrails` in the agent's configuration";
+        looked.found(code.found(format!("agent {}, {}", config.agent, launch.asker), sentence, mend));
+    }
+    if looked.findings.is_empty() {
+        let said = format!("agent {}: its guardrails allow what {} for", config.agent, counted_asks(well));
+        looked.is_well(Group::Prefect, said);
+    }
+    looked
+}
+
+fn counted_asks(count: usize) -> String {
+    if count == 1 { "1 kind of runs asks".to_owned() } else { format!("{count} kinds of runs ask") }
 }
 
 /// What became of the defaults and of the served deployments, with Prefect 1 of the last flow runs. `agent`: for people.

@@ -64,6 +64,7 @@ pub(super) fn launch(definition: &Value, run_task: &Value) -> SurveyedLaunch {
         deregisters: false,
         warning: None,
         differences: None,
+        judgement: None,
     };
     SurveyedLaunch {
         asker: "hello/prod".into(),

@@ -6,7 +6,7 @@ use super::reader::{KeyValue, Reader};
 use super::values::{self, path_key};
 use super::{
     AgentConfig, ApiKeyDelivery, Backend, Document, DocumentKind, Environment, GenerationConfig, LaunchType,
-    Prefect1Config, Prefect3Config, Rules, WorkerRules, documents, environment as env, prices, yaml,
+    Prefect1Config, Prefect3Config, Rules, WorkerRules, documents, environment as env, guardrails, prices, yaml,
 };
 use crate::ecs_model::UnknownMembers;
 use serde_json::{Map, Value};
@@ -166,6 +166,7 @@ fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
         cancel_grace: Duration::from_secs(grace),
         forward_log_lines: lines,
         prices: reader.key("prices", prices::read).ok(),
+        guardrails: reader.key("guardrails", guardrails::read).ok(),
         generation,
     }
 }
@@ -180,16 +181,12 @@ fn after_the_launch(reader: &mut Reader<'_>) -> (u64, u32) {
 
 fn prefect_3(reader: &mut Reader<'_>, rules: WorkerRules) -> Prefect3Config {
     let limit = "a whole number of at least 1, or null for no limit";
-    let default_image = match rules {
-        WorkerRules::Two => "prefecthq/prefect:2-latest",
-        WorkerRules::Three => "prefecthq/prefect:3-latest",
-    };
     Prefect3Config {
         rules,
         work_pool: reader.required("work_pool", values::tag_value(rules), "the name of an ecs work pool"),
         work_queues: reader.key("work_queues", values::labels).or([]),
         limit: reader.key("limit", small(limit)).nullable(None).and_then(|limit| usize::try_from(limit).ok()),
-        image: reader.key("image", values::text).or(default_image),
+        image: reader.key("image", values::text).or(rules.default_image()),
         worker_env: reader.key("worker_env", values::prefect_settings).or([]),
         prefect_labels: reader.key("prefect_labels", values::flag).or(true),
     }

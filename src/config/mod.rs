@@ -6,6 +6,7 @@
 mod agent;
 mod documents;
 mod environment;
+mod guardrails;
 mod load;
 mod prices;
 mod reader;
@@ -23,6 +24,7 @@ pub(crate) use values::is_loopback;
 
 use crate::costs::prices::Prices;
 use crate::ecs_model::UnknownMembers;
+use crate::guardrails::Guardrails;
 use crate::model::Generation;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -75,6 +77,8 @@ pub struct AgentConfig<G = GenerationConfig> {
     pub forward_log_lines: u32,
     /// Prices of Fargate instead of the listed ones.
     pub prices: Option<Prices>,
+    /// What runs may ask for; `None` = whatever they like.
+    pub guardrails: Option<Guardrails>,
     /// What belongs to one generation of Prefect only.
     pub generation: G,
 }
@@ -134,6 +138,16 @@ pub enum WorkerRules {
     Two,
     /// Prefect 3.
     Three,
+}
+
+impl WorkerRules {
+    /// Image of containers for which nobody names one.
+    pub fn default_image(self) -> &'static str {
+        match self {
+            Self::Two => "prefecthq/prefect:2-latest",
+            Self::Three => "prefecthq/prefect:3-latest",
+        }
+    }
 }
 
 /// Settings of a Prefect 0.15 / 1 agent.
@@ -322,6 +336,7 @@ impl<G> AgentConfig<G> {
             cancel_grace,
             forward_log_lines,
             prices,
+            guardrails,
             generation: _,
         } = self;
         AgentConfig {
@@ -345,6 +360,7 @@ impl<G> AgentConfig<G> {
             cancel_grace,
             forward_log_lines,
             prices,
+            guardrails,
             generation,
         }
     }

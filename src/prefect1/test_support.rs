@@ -157,6 +157,7 @@ pub(super) fn config(api: &str) -> Config {
         cancel_grace: Duration::from_secs(90),
         forward_log_lines: 50,
         prices: None,
+        guardrails: None,
         generation: Prefect1Config {
             rules: Rules::V1,
             backend: Backend::Cloud,

@@ -51,6 +51,7 @@ pub(super) fn config(api: &str) -> Config {
         cancel_grace: Duration::from_secs(90),
         forward_log_lines: 50,
         prices: None,
+        guardrails: None,
         generation: Prefect3Config {
             rules: WorkerRules::Three,
             work_pool: POOL.into(),

@@ -27,6 +27,7 @@ use crate::model::SetupError;
 use crate::orchestrator::Orchestrator;
 use crate::platform::ecs::AgentEcs;
 use crate::platform::ecs::NetworkLookup;
+use crate::platform::ecs::guarded::Judgement;
 use crate::platform::ecs::prefect1::{TemplatePlace, template_path};
 use crate::platform::{Platform, RunDescription};
 use crate::poll::PrefectBuilder;
@@ -104,6 +105,8 @@ pub struct RenderedLaunch {
     /// What is asked for otherwise than by Prefect's own agent or worker; `None` = a definition that exists is not known,
     /// and so the request is not either.
     pub differences: Option<Vec<Difference>>,
+    /// What the agent's guardrails say of it; `None` = it has none, or what it asks for is not known.
+    pub judgement: Option<Judgement>,
 }
 
 impl RenderedLaunch {

@@ -92,6 +92,11 @@ impl<C: Clock + Clone> LaunchRenderer<'_, C> {
                 (spec, SurveyedDefinition::Named { name: name.clone(), described }, late, differences)
             }
         };
+        let described = match &definition {
+            SurveyedDefinition::Register(_) => None,
+            SurveyedDefinition::Named { described, .. } => described.as_ref().ok(),
+        };
+        let judgement = spec.guard.as_ref().and_then(|guard| guard.beforehand(&spec, described));
         let definition = match definition {
             SurveyedDefinition::Register(body) => SurveyedDefinition::Register(without_values(body)),
             SurveyedDefinition::Named { name, described } => {
@@ -99,7 +104,7 @@ impl<C: Clock + Clone> LaunchRenderer<'_, C> {
             }
         };
         let warning = rendered.warning.or(late);
-        Ok(RenderedLaunch { warning, differences, ..of_spec(spec, place, definition) })
+        Ok(RenderedLaunch { warning, differences, judgement, ..of_spec(spec, place, definition) })
     }
 
     async fn described(
@@ -141,6 +146,7 @@ fn of_spec(spec: LaunchSpec, place: LaunchPlace, definition: SurveyedDefinition)
         deregisters: spec.worker.tag_if_registered.is_some(),
         warning: None,
         differences: None,
+        judgement: None,
     }
 }
 

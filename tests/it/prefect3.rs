@@ -7,6 +7,7 @@ mod claims;
 mod delivery;
 mod dry_run;
 mod giving_back;
+mod guardrails;
 mod launching;
 mod odd_answers;
 mod once;

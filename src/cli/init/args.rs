@@ -67,6 +67,10 @@ pub struct InitArgs {
     /// Write configuration and key to Parameter Store instead of a file
     #[arg(long)]
     pub write: bool,
+    /// Write guardrails, too: runs may ask for what they ask for today, and whoever asks for more is told of
+    /// (`mode: report`)
+    #[arg(long)]
+    pub guardrails: bool,
     /// Ask nothing
     #[arg(long)]
     pub yes: bool,

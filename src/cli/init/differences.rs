@@ -107,6 +107,7 @@ mod tests {
             deregisters: false,
             warning: None,
             differences,
+            judgement: None,
         };
         SurveyedLaunch { asker: asker.into(), deployment_id: None, is_served: true, rendered: Ok(rendered) }
     }

@@ -34,11 +34,13 @@ use super::setting::{root_of, text_of};
 use super::terminal;
 use crate::aws::AwsClients;
 use crate::config::{AgentConfig, Environment, LoadedAgent, Root, read_yaml};
+use crate::guardrails::{Guardrails, proposal};
 use crate::model::{ApiError, ErrorKind};
+use crate::platform::ecs::NetworkLookup;
 use crate::poll::SharedNetwork;
 use crate::prefect3::ListedPool;
 use crate::redaction::Redaction;
-use crate::survey::{Home, Survey, SurveyError, survey_known};
+use crate::survey::{Home, RenderedLaunch, Survey, SurveyError, SurveyedLaunch, survey_known};
 use draft::{Draft, agent_flags};
 use findings::{Level, SetupFinding, findings};
 use futures_util::future::join;
@@ -93,7 +95,11 @@ pub(super) async fn init(
     setup.read_profile()?;
     setup.read_stored_api().await?;
     let (draft, from) = setup.draft()?;
-    let resolved = setup.reach(draft).await?;
+    let mut resolved = setup.reach(draft).await?;
+    if setup.args.guardrails {
+        // Those that allow all: what is asked for is looked at, and nothing is too much.
+        resolved.config.guardrails = Some(Guardrails::default());
+    }
     let (survey, others) = join(setup.survey(&resolved), setup.others(&resolved.agent)).await;
     setup.outcome(resolved, survey?, others, from).await.map(|outcome| outcome.text(json))
 }
@@ -279,7 +285,7 @@ impl InitSetup {
     /// Writes, and says all that was found.
     async fn outcome(
         &self,
-        resolved: ResolvedAgent,
+        mut resolved: ResolvedAgent,
         survey: Survey,
         others: OtherAgents,
         from: draft::FromFlags,
@@ -299,6 +305,13 @@ impl InitSetup {
         found.extend(
             from.notes.iter().map(|note| SetupFinding::new(Level::Note, "flags", note, "nothing has to be done")),
         );
+        if self.args.guardrails {
+            resolved.draft.set("guardrails", proposed(survey.counted_launches()));
+            let next =
+                "run `check` for some days; when it says nothing of guardrails any more, leave `mode: report` out";
+            let text = "they allow what runs ask for today, and refuse nothing yet";
+            found.push(SetupFinding::new(Level::Note, "guardrails", text, next));
+        }
         found.sort_by_key(|finding| finding.level);
         let text = resolved.draft.text();
         let written = writing::write(&self.args, &self.root, &resolved, &text, &self.aws, &self.redaction).await?;
@@ -321,6 +334,14 @@ impl InitSetup {
             survey,
         })
     }
+}
+
+/// Guardrails that allow what these launches ask for.
+fn proposed<'a>(launches: impl Iterator<Item = &'a SurveyedLaunch>) -> Value {
+    let launches: Vec<&RenderedLaunch> = launches.filter_map(|launch| launch.rendered.as_ref().ok()).collect();
+    let infers = launches.iter().any(|launch| launch.network == Some(NetworkLookup::DefaultVpc));
+    let asked = launches.iter().filter_map(|launch| launch.judgement.as_ref()).flat_map(|judgement| &judgement.asked);
+    proposal::proposed(asked, infers)
 }
 
 /// A file of this machine, which becomes part of the configuration.

@@ -66,6 +66,12 @@ impl Delivery {
         }
     }
 
+    /// The variables that hold a key, with the ARN of each secret that may be delivered in them.
+    pub(super) fn own_secrets(&self) -> Vec<(&'static str, String)> {
+        let arns = || self.secrets.iter().filter_map(|secret| secret.arn.clone());
+        KEY_VARIABLES.into_iter().flat_map(|name| arns().map(move |arn| (name, arn))).collect()
+    }
+
     /// Where the secret lies whose value this is.
     fn arn_of(&self, value: &str) -> Option<&str> {
         self.secrets.iter().find(|secret| secret.value.expose_secret() == value)?.arn.as_deref()

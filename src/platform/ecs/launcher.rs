@@ -5,9 +5,10 @@ mod replay;
 use super::NetworkLookup;
 use super::definitions::{DefinitionCache, Keyed, SingleFlight};
 use super::delivery::Delivered;
+use super::guarded::Guard;
 use super::listing::listed_tasks;
 use super::outcome::{Origin, is_about_cluster, refusal, refused_about_tasks};
-use super::request::{Settled, default_network, no_default_network, run_task_body};
+use super::request::{Settled, as_looked_up, default_network, no_default_network, run_task_body};
 use super::{
     Definition, LaunchIdentity, LaunchOutcome, LaunchSpec, LaunchTarget, Launcher, LiveDeployment, LiveDeployments,
     PreparedLaunch, WithWarning, Words,
@@ -72,13 +73,33 @@ impl<C: Clock> EcsLauncher<C> {
                 let tag = spec.worker.tag_if_registered.clone().filter(|_| is_new);
                 Ok(Settled { definition, tag, ..Settled::default() })
             }
-            Definition::Existing { name, definition_roles } => {
-                let roles = described.map(roles_of).unwrap_or_default();
-                let wanted = |key: &str| roles.iter().find(|(k, _)| k == key).map(|(_, role)| role.clone());
-                let roles = definition_roles.iter().filter_map(|key| Some((*key, wanted(key)?))).collect();
-                Ok(Settled { definition: name.clone(), roles, ..Settled::default() })
-            }
+            Definition::Existing { name, definition_roles } => Ok(existing(name, definition_roles, described)),
         }
+    }
+
+    /// Definition and network of a launch that is guarded, and what a person should know. Nothing is registered before all
+    /// of its request was judged.
+    async fn guarded(
+        &self,
+        guard: &Guard,
+        (spec, identity): (&LaunchSpec, &LaunchIdentity),
+        described: Option<&Map<String, Value>>,
+        origin: &Origin<'_>,
+    ) -> Result<(Settled, Option<String>), LaunchOutcome> {
+        let network = self.inferred_network(spec, origin).await?.map(|network| guard.adapted(network));
+        let known = match &spec.definition {
+            Definition::Existing { name, definition_roles } => existing(name, definition_roles, described),
+            Definition::Own(_) => Settled::default(),
+        };
+        let judged = Settled { network: network.clone(), ..known };
+        let told = guard.check(spec, described, &run_task_body(&spec.run_task, &judged, identity), identity)?;
+        let mut settled = Settled { network, ..self.definition(spec, described, origin).await? };
+        let revision = described.and_then(|described| described.get("taskDefinitionArn")?.as_str());
+        if let Some(revision) = revision.filter(|_| guard.enforces()) {
+            // What a family means may change before the task is started: what was judged is what is started.
+            revision.clone_into(&mut settled.definition);
+        }
+        Ok((settled, told))
     }
 
     /// What the definition says, where it exists and that matters. Whoever may not look launches all the same, where only
@@ -89,8 +110,9 @@ impl<C: Clock> EcsLauncher<C> {
         origin: &Origin<'_>,
     ) -> Result<Option<Map<String, Value>>, LaunchOutcome> {
         let Definition::Existing { name, definition_roles } = &spec.definition else { return Ok(None) };
-        let is_needed = spec.worker.completion.is_some() || !definition_roles.is_empty();
-        if !is_needed && spec.pending_delivery.is_none() {
+        let is_guarded = spec.guard.as_ref().is_some_and(|guard| guard.enforces());
+        let is_needed = spec.worker.completion.is_some() || !definition_roles.is_empty() || is_guarded;
+        if !is_needed && spec.pending_delivery.is_none() && spec.guard.is_none() {
             return Ok(None);
         }
         match self.described(name, origin).await {
@@ -149,9 +171,9 @@ impl<C: Clock> EcsLauncher<C> {
                 if self.definitions.forget(name).await { outcome } else { no_such_definition(name, launch.words) }
             }
             LaunchOutcome::AgentTrouble(_) => {
-                let used = launch.run_task.get("networkConfiguration");
-                self.default_network.forget_if(|network| Some(network) == used).await;
-                self.forget_vpc(used).await;
+                let used = launch.run_task.get("networkConfiguration").cloned().map(as_looked_up);
+                self.default_network.forget_if(|network| Some(network) == used.as_ref()).await;
+                self.forget_vpc(used.as_ref()).await;
                 outcome
             }
             other => other,
@@ -164,7 +186,9 @@ pub(crate) fn complete(spec: &LaunchSpec, described: Option<&Map<String, Value>>
     let mut complete = match (&spec.worker.completion, described) {
         (Some(completion), Some(described)) => {
             let mut complete = completion.0.complete(described)?;
+            complete.worker.decided.clone_from(&spec.worker.decided);
             spec.worker.decided.apply(&mut complete.run_task);
+            complete.guard.clone_from(&spec.guard);
             complete
         }
         _ => spec.clone(),
@@ -174,6 +198,14 @@ pub(crate) fn complete(spec: &LaunchSpec, described: Option<&Map<String, Value>>
         Some(pending) => pending.deliver(complete, described),
         None => Ok(Delivered { spec: complete, warning: None }),
     }
+}
+
+/// A definition that exists, with the roles of what AWS says of it.
+fn existing(name: &str, definition_roles: &[&'static str], described: Option<&Map<String, Value>>) -> Settled {
+    let roles = described.map(roles_of).unwrap_or_default();
+    let wanted = |key: &str| roles.iter().find(|(k, _)| k == key).map(|(_, role)| role.clone());
+    let roles = definition_roles.iter().filter_map(|key| Some((*key, wanted(key)?))).collect();
+    Settled { definition: name.to_owned(), roles, ..Settled::default() }
 }
 
 fn roles_of(definition: &Map<String, Value>) -> Roles {
@@ -206,11 +238,20 @@ impl<C: Clock> Launcher for EcsLauncher<C> {
         let origin = Origin { flow_run_id, run_sets: &spec.run_sets, run_task: &spec.run_task, words };
         let described = self.existing_definition(spec, &origin).await?;
         let described = described.as_ref();
-        let Delivered { spec, warning } = &complete(spec, described).map_err(|why| LaunchOutcome::Permanent(why.0))?;
+        let complete = complete(spec, described).map_err(|why| LaunchOutcome::Permanent(why.0))?;
+        let Delivered { mut spec, warning } = complete;
+        if let Some(guard) = &spec.guard {
+            guard.adapt(&mut spec.run_task);
+        }
+        let spec = &spec;
         let origin = Origin { run_task: &spec.run_task, ..origin };
-        let (definition, network) =
-            futures_util::join!(self.definition(spec, described, &origin), self.inferred_network(spec, &origin));
-        let settled = Settled { network: network?, ..definition? };
+        let (settled, told) = if let Some(guard) = &spec.guard {
+            self.guarded(guard, (spec, identity), described, &origin).await?
+        } else {
+            let (definition, network) =
+                futures_util::join!(self.definition(spec, described, &origin), self.inferred_network(spec, &origin));
+            (Settled { network: network?, ..definition? }, None)
+        };
         let launch = PreparedLaunch {
             flow_run_id: flow_run_id.to_owned(),
             run_task: run_task_body(&spec.run_task, &settled, identity),
@@ -218,7 +259,8 @@ impl<C: Clock> Launcher for EcsLauncher<C> {
             target: spec.target(),
             words,
         };
-        Ok(WithWarning { launch, warning: warning.clone() })
+        let warnings: Vec<String> = [warning, told].into_iter().flatten().collect();
+        Ok(WithWarning { launch, warning: (!warnings.is_empty()).then(|| warnings.join(" ")) })
     }
 
     async fn launch(&self, launch: &PreparedLaunch, deadline: OffsetDateTime) -> LaunchOutcome {

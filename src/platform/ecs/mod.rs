@@ -6,6 +6,7 @@
 //! | [`prefect1`], [`prefect3`] | from a flow run to its launch, by the rules of Prefect's agent and worker (pure) |
 //! | [`target`] | where a task runs, whose credentials reach it, and how Prefect writes that down |
 //! | [`delivery`] | the API key as a container secret where that is possible (pure) |
+//! | [`guarded`] | the guardrails of the agent, at a launch (pure but for the audit line) |
 //! | [`definitions`] | when two task definitions are the same (pure); finds or registers one, once |
 //! | [`request`] | the one body of `RunTask`, its default network, its step from Spot to on-demand, and what ECS would refuse in it because of its shape (pure) |
 //! | [`outcome`] | what an answer of ECS means, also one about the tasks of a run (pure) |
@@ -19,6 +20,7 @@
 pub mod accounts;
 pub mod definitions;
 pub mod delivery;
+pub mod guarded;
 pub mod launcher;
 pub mod listing;
 pub mod outcome;
@@ -64,6 +66,8 @@ pub struct LaunchSpec {
     pub worker: WorkerPart,
     /// The key is delivered once the task definition, which exists, is described.
     pub pending_delivery: Option<delivery::Pending>,
+    /// What it may ask for; `None` = whatever it likes.
+    pub guard: Option<Arc<guarded::Guard>>,
 }
 
 impl LaunchSpec {

@@ -3,6 +3,7 @@
 use super::accounts::{AccountsLauncher, AwsConnect};
 use super::definitions::{Keyed, SingleFlight};
 use super::delivery::{Delivered, Delivery, deliver};
+use super::guarded::{AgentGuardrails, Guard};
 use super::launcher::LaunchRate;
 use super::prefect1::{self, TemplatePlace, template_path};
 use super::request::{definition_problems, run_task_problems, shape_refusal};
@@ -46,6 +47,8 @@ pub struct LaunchRules {
     pub unknown_members: UnknownMembers,
     /// Capacity refusals of a Spot strategy before on-demand is used; `None` = never.
     pub spot_fallback_after: Option<u32>,
+    /// What runs may ask for; `None` = whatever they like.
+    pub guardrails: Option<Arc<AgentGuardrails>>,
     /// How templates that run configurations name are loaded.
     pub load_template: LoadTemplate,
 }
@@ -86,9 +89,11 @@ impl<L: Launcher> EcsPlatform<L> {
     pub(crate) async fn undelivered(&self, run: RunDescription) -> Result<LaunchSpec, RenderError> {
         match run {
             RunDescription::One(agent, run) => self.launch_1(&agent, &run).await,
-            RunDescription::Three(job) => {
-                let job = prefect3::Job::new(&job.worker, &job.context(), &job.populated, &job.resolved);
-                job.and_then(|job| job.launch_spec()).map_err(RenderError::Refused)
+            RunDescription::Three(run) => {
+                let job = prefect3::Job::new(&run.worker, &run.context(), &run.populated, &run.resolved);
+                let mut spec = job.and_then(|job| job.launch_spec()).map_err(RenderError::Refused)?;
+                spec.guard = self.rules.guardrails.as_ref().map(|rules| Arc::new(Guard::of_3(rules, &run)));
+                Ok(spec)
             }
         }
     }
@@ -114,12 +119,14 @@ impl<L: Launcher> EcsPlatform<L> {
             Some(path) => Some(self.template(path).await?),
             None => None,
         };
-        let spec = prefect1::launch_spec(agent, run, template.as_ref()).map_err(RenderError::Refused)?;
+        let mut spec = prefect1::launch_spec(agent, run, template.as_ref()).map_err(RenderError::Refused)?;
         let problems = [definition_problems(&spec, *unknown_members), run_task_problems(&spec, *unknown_members)];
-        match shape_refusal(&problems, &|_| true) {
-            Some(text) => Err(RenderError::Refused(RunRefusal(text))),
-            None => Ok(spec),
+        if let Some(text) = shape_refusal(&problems, &|_| true) {
+            return Err(RenderError::Refused(RunRefusal(text)));
         }
+        let guarded = self.rules.guardrails.as_ref();
+        spec.guard = guarded.map(|rules| Arc::new(Guard::of_1(rules, agent, run, &spec)));
+        Ok(spec)
     }
 
     async fn template(&self, path: String) -> Result<Object, RenderError> {
@@ -258,9 +265,12 @@ pub(crate) async fn launch_rules<C>(agent: &AgentSetup<'_, C>) -> Result<LaunchR
         }
         GenerationConfig::Three(_) => Documents::default(),
     };
+    let delivery = Arc::new(Delivery::new(config, (*secrets).clone(), marked_as));
+    let guardrails = AgentGuardrails::of(config, &delivery);
     Ok(LaunchRules {
         documents,
-        delivery: Arc::new(Delivery::new(config, (*secrets).clone(), marked_as)),
+        delivery,
+        guardrails,
         unknown_members: config.unknown_members,
         spot_fallback_after: config.spot_fallback_after,
         load_template: template_loader(aws, http, *local_files),

@@ -107,6 +107,23 @@ pub fn default_network(subnets: &[String]) -> Value {
     json!({"awsvpcConfiguration": {"subnets": subnets, "assignPublicIp": "ENABLED"}})
 }
 
+/// The same network without public addresses.
+pub(super) fn private(network: Value) -> Value {
+    with_address(network, "DISABLED")
+}
+
+/// The network as it was looked up, before anybody made it private.
+pub(super) fn as_looked_up(network: Value) -> Value {
+    with_address(network, "ENABLED")
+}
+
+fn with_address(mut network: Value, address: &str) -> Value {
+    if let Some(network) = network.get_mut("awsvpcConfiguration") {
+        set(network, "assignPublicIp", json!(address));
+    }
+    network
+}
+
 /// There is no default VPC, or it has no subnets (`missing` says which): it would hit every run of the agent.
 pub fn no_default_network(missing: &str) -> LaunchOutcome {
     LaunchOutcome::AgentTrouble(format!(

@@ -47,6 +47,7 @@ pub fn spec(definition: super::Definition, run_task: Value) -> LaunchSpec {
         run_sets: vec![],
         worker: crate::platform::ecs::WorkerPart::default(),
         pending_delivery: None,
+        guard: None,
     }
 }
 
@@ -65,6 +66,7 @@ pub fn rules() -> LaunchRules {
         delivery: Arc::new(Delivery::new(&config, AgentSecrets::default(), "/root/etl")),
         unknown_members: UnknownMembers::Refuse,
         spot_fallback_after: None,
+        guardrails: None,
         load_template: Arc::new(|path| panic!("{path} is not to be loaded")),
     }
 }

@@ -25,6 +25,7 @@ fn launch(definition: Value, run_task: Value) -> RenderedLaunch {
         deregisters: false,
         warning: None,
         differences: None,
+        judgement: None,
     }
 }
 

@@ -28,6 +28,20 @@ async fn a_healthy_deployment_has_no_finding() {
 }
 
 #[tokio::test]
+async fn guardrails_that_allow_what_is_asked_for_are_well_and_what_they_refuse_is_said_before_a_run_meets_it() {
+    let scene = Scene::healthy().await;
+    scene.agent(json!({"guardrails": {"images": [account::IMAGE], "cpu": {"max": 512}, "privileged": false}}));
+    let (code, codes, found) = scene.codes().await;
+    assert_eq!((code, &codes), (Some(0), &BTreeSet::new()), "{found:#}");
+    assert!(found["well"].to_string().contains("its guardrails allow what 1 kind of runs asks for"), "{found:#}");
+    scene.job(json!({"image": "evil/x"}));
+    let (code, codes, found) = scene.codes().await;
+    assert_eq!((code, codes), (Some(3), ["PSA229".to_owned()].into()), "{found:#}");
+    let said = found["findings"][0]["sentence"].as_str().unwrap();
+    assert!(said.contains("`images`: evil/x in ") && said.contains(account::IMAGE), "{said}");
+}
+
+#[tokio::test]
 async fn a_deployment_of_version_0_1_is_not_called_broken_and_its_failures_are_seen() {
     let scene = Scene::healthy().await;
     scene.deploy_former();

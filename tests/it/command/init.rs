@@ -11,7 +11,7 @@ use crate::support::{Deployment, ROOT};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tokio::process::Command;
-use world::prefect3::{Auth, DeploymentSpec, POOL, PoolSpec, Worker};
+use world::prefect3::{Auth, DeploymentSpec, POOL, PoolSpec, RunSpec, Worker};
 use world::{Fault, FaultKind};
 
 /// The template that Prefect's own worker writes for an `ecs` pool.
@@ -298,6 +298,40 @@ async fn written_to_parameter_store_the_function_polls_with_it() {
     end(other(&format!("{line} --force"))).await.well();
     assert!(deployment.world.parameter(&config).unwrap().value.contains("limit: 3"));
     assert_eq!(deployment.world.parameter(&key).unwrap().value, "pnu_of-somebody-else");
+}
+
+#[tokio::test]
+async fn guardrails_are_proposed_that_allow_what_runs_ask_for_today_and_nothing_else() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &stock());
+    deployment.world.ecs_cluster("flows");
+    let daily = deployed(&deployment, "daily", json!({"cpu": 512, "memory": 1024, "image": "company/flows:1"}));
+    let line = format!("--write --root {ROOT} --agent etl --yes --json --guardrails");
+    let outcome = end(init(&deployment, folder.path(), &line)).await.well().json();
+    let text = outcome["configuration"]["text"].as_str().unwrap();
+    let line = text.lines().find(|line| line.starts_with("guardrails: ")).unwrap();
+    for part in
+        ["\"mode\": report", "\"images\": [\"company/flows:*\"]", "\"cpu\": {\"max\": 512}", "\"command\": false"]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert_eq!(about(&outcome, "guardrails").len(), 1, "{outcome:#}");
+    // Enforced as they are, today's runs are launched and others are not.
+    let parameter = format!("{ROOT}/config/etl");
+    let written = deployment.world.parameter(&parameter).unwrap().value;
+    deployment.world.put_parameter(&parameter, &written.replace("\"mode\": report", "\"mode\": enforce"));
+    let run = |job_variables: Value| {
+        let spec =
+            RunSpec { deployment: Some(daily.clone()), job_variables: object(job_variables), ..RunSpec::default() };
+        deployment.world.prefect3_run(spec)
+    };
+    let (launched, refused) = (run(json!({})), run(json!({"cpu": 1024})));
+    let report = deployment.poll().await;
+    assert_eq!(crate::support::ids(&report["agents"]["etl"], "launched"), [launched], "{report:#}");
+    let failed = &report["agents"]["etl"]["failed"][0];
+    assert_eq!(failed["flow_run_id"], json!(refused), "{report:#}");
+    assert!(failed["reason"].as_str().unwrap().contains("`cpu`: 1024 in "), "{report:#}");
 }
 
 #[tokio::test]

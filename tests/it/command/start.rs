@@ -104,3 +104,18 @@ async fn the_loop_looks_ten_seconds_ahead_at_most() {
     end(agent(&deployment, &format!("start --root {ROOT} --max-polls 1"))).await.well();
     assert_eq!((deployment.state_of(&soon), deployment.state_of(&later)), ("Submitted".into(), "Scheduled".into()));
 }
+
+#[tokio::test]
+async fn guardrails_are_no_comfort_where_processes_are_started() {
+    let deployment = Deployment::empty().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("etl.yaml");
+    let api = deployment.world.prefect3_url();
+    std::fs::write(&file, format!("prefect: 3\napi: {api}\nwork_pool: p\nguardrails: {{command: false}}\n")).unwrap();
+    let line = format!("start --platform process --max-polls 1 --config {}", file.display());
+    let mut command = agent(&deployment, &line);
+    command.env("XDG_STATE_HOME", directory.path());
+    let ended = end(command).await;
+    assert!(ended.stderr.contains("`guardrails` judge what runs ask of ECS"), "{ended:?}");
+    assert_eq!(deployment.world.count("prefect3", "*"), 0, "{ended:?}");
+}

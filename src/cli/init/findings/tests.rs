@@ -19,6 +19,7 @@ fn rendered(definition: Value) -> RenderedLaunch {
         deregisters: false,
         warning: None,
         differences: None,
+        judgement: None,
     }
 }
 

@@ -36,6 +36,15 @@ pub fn launch_spec(agent: &AgentSettings, run: &FlowRun, template: Template<'_>)
         run_sets: run_sets(&run_config),
         worker: WorkerPart::default(),
         pending_delivery: None,
+        guard: None,
+    })
+}
+
+/// Whether a run brings a task definition, in its run config or where that says.
+pub(super) fn brings_definition(agent: &AgentSettings, run: &FlowRun) -> bool {
+    let is_given = |definition: &Value| !matches!(definition, Value::Object(map) if map.is_empty());
+    load(agent, run).is_ok_and(|config| {
+        config.task_definition_path.is_some() || config.task_definition.as_ref().is_some_and(is_given)
     })
 }
 

@@ -6,10 +6,13 @@
 mod configuration;
 #[cfg(test)]
 mod nothing_lost;
+mod origin;
 mod request;
 mod task_definition;
 #[cfg(test)]
 mod testing;
+
+pub(super) use origin::definition_origin;
 
 use super::request::{definition_problems, run_task_problems, shape_refusal};
 use super::target::{AwsCredentials, CHOSEN_ACCOUNT, CHOSEN_KEYS};
@@ -164,6 +167,7 @@ impl Job {
                 words: Words::Worker,
             },
             pending_delivery: None,
+            guard: None,
         }
     }
 

