@@ -208,7 +208,7 @@ async fn schedule_and_events(subject: &Examined<'_>) -> Looked {
 async fn all_prefects<'a>(subject: &'a Examined<'_>, home: &Home) -> (Looked, Vec<(&'a AgentConfig, Survey)>) {
     let setting = prefect::ApiSetting { root: subject.root, aws: subject.aws, home, redaction: subject.redaction };
     let looking = polled(&subject.agents).map(|(agent, config, secrets)| async move {
-        let observed = prefect::look(setting, agent, (config, secrets)).await;
+        let observed = Box::pin(prefect::look(setting, agent, (config, secrets))).await;
         let looked = prefect::judge(subject.root, agent, (config, secrets), &observed, SystemClock.now());
         let survey = match observed.seen {
             SeenApi::Surveyed(survey) => Some((config, *survey)),

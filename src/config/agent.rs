@@ -9,6 +9,7 @@ use super::{
     Prefect1Config, Prefect3Config, Rules, WorkerRules, documents, environment as env, guardrails, prices, yaml,
 };
 use crate::ecs_model::UnknownMembers;
+use crate::http::hosts::AllowedHosts;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -167,6 +168,7 @@ fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
         forward_log_lines: lines,
         prices: reader.key("prices", prices::read).ok(),
         guardrails: reader.key("guardrails", guardrails::read).ok(),
+        allowed_hosts: AllowedHosts::new(reader.key("allowed_hosts", guardrails::hosts).ok()),
         generation,
     }
 }

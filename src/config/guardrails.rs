@@ -3,6 +3,7 @@
 use super::reader::{Parsed, Problem, refuse};
 use super::values::{choice, describe, flag, kind, mapping, path_key, whole};
 use crate::guardrails::{DefinitionRule, Glob, Globs, Guardrails, Mode, VolumeKind};
+use crate::http::hosts::host_pattern;
 use serde_json::{Map, Value};
 use strsim::osa_distance;
 
@@ -130,6 +131,14 @@ fn glob(value: &Value) -> Parsed<Glob> {
         Value::String(text) => Glob::new(text).or_else(|allowed| refuse(describe(value), allowed)),
         _ => refuse(describe(value), "a pattern as text (put the value in quotes)"),
     }
+}
+
+/// The key `allowed_hosts`: hosts that runs may point at.
+pub(super) fn hosts(value: &Value) -> Parsed<Vec<String>> {
+    listed(value, |value| match value {
+        Value::String(text) => host_pattern(text).or_else(|allowed| refuse(describe(value), allowed)),
+        _ => refuse(describe(value), "the name of a host as text (put the value in quotes)"),
+    })
 }
 
 fn kind_of_volume(value: &Value) -> Parsed<VolumeKind> {

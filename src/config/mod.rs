@@ -25,6 +25,7 @@ pub(crate) use values::is_loopback;
 use crate::costs::prices::Prices;
 use crate::ecs_model::UnknownMembers;
 use crate::guardrails::Guardrails;
+use crate::http::hosts::AllowedHosts;
 use crate::model::Generation;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -79,6 +80,8 @@ pub struct AgentConfig<G = GenerationConfig> {
     pub prices: Option<Prices>,
     /// What runs may ask for; `None` = whatever they like.
     pub guardrails: Option<Guardrails>,
+    /// Hosts that runs may point at.
+    pub allowed_hosts: AllowedHosts,
     /// What belongs to one generation of Prefect only.
     pub generation: G,
 }
@@ -337,6 +340,7 @@ impl<G> AgentConfig<G> {
             forward_log_lines,
             prices,
             guardrails,
+            allowed_hosts,
             generation: _,
         } = self;
         AgentConfig {
@@ -361,6 +365,7 @@ impl<G> AgentConfig<G> {
             forward_log_lines,
             prices,
             guardrails,
+            allowed_hosts,
             generation,
         }
     }

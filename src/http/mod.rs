@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod hosts;
 mod tls;
 
 pub(crate) use tls::tls;
@@ -195,8 +196,16 @@ pub enum ClientError {
 impl Http {
     /// The network. `ca_pem` holds the certificates of a private authority, which is trusted besides the public ones.
     pub fn network(options: Options, ca_pem: Option<&str>) -> Result<Self, ClientError> {
+        Self::by(options, ca_pem, |client| client)
+    }
+
+    fn by(
+        options: Options,
+        ca_pem: Option<&str>,
+        with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, ClientError> {
         let redirects = if options.follows_redirects { Policy::custom(redirect) } else { Policy::none() };
-        let client = reqwest::Client::builder()
+        let client = with(reqwest::Client::builder())
             .tls_backend_preconfigured(tls::shared(ca_pem)?)
             .connect_timeout(options.connect)
             .pool_idle_timeout(options.idle)

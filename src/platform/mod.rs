@@ -20,7 +20,7 @@ pub use launch::{AfterLaunch, LaunchOutcome, TransientCause};
 pub use launch::{LaunchIdentity, client_token, started_by};
 
 use crate::aws::{AgentAws, AwsClients};
-use crate::config::{AgentConfig, AgentSecrets, Environment, WorkerRules};
+use crate::config::{AgentConfig, AgentSecrets, Environment, Root, WorkerRules};
 use crate::documents::LocalFiles;
 use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::flow_run::prefect3::FlowRunJob;
@@ -244,6 +244,10 @@ pub struct AgentSetup<'a, C> {
     pub aws: &'a Arc<AwsClients>,
     /// For documents.
     pub http: Http,
+    /// The same for documents that runs name.
+    pub run_http: Http,
+    /// The deployment's root, if it has one.
+    pub root: Option<&'a Root>,
     /// Whether paths may name files of this machine.
     pub local_files: LocalFiles,
     /// Time.

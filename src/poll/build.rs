@@ -10,8 +10,7 @@ use crate::config::{
     StoredSecret, apply_backend_settings,
 };
 use crate::documents::{LocalFiles, resolve_text};
-use crate::http::Http;
-use crate::http::Options;
+use crate::http::{ClientError, Http, Options};
 use crate::model::{ApiError, ErrorKind, SetupError};
 use crate::platform::{AgentPlatform, AgentSetup, WorkPoolType, ecs};
 use crate::prefect1::{Prefect1, Setup};
@@ -49,8 +48,8 @@ pub struct PrefectBuilder<C> {
     pub(super) network: SharedNetwork,
 }
 
-/// A way to Prefect, made when it is first needed, and once for all that share it.
-pub(crate) type SharedNetwork = Arc<OnceCell<Http>>;
+/// A way to Prefect, made when it is first needed, and once for all that share it; with the agent's own certificate authority.
+pub(crate) type SharedNetwork = Arc<OnceCell<(Http, Option<String>)>>;
 
 impl<C: Clock + Clone> AgentBuilder<C> {
     /// Reads what lies elsewhere and builds the agent. Sends nothing to Prefect.
@@ -64,6 +63,8 @@ impl<C: Clock + Clone> AgentBuilder<C> {
             environment: &builder.environment,
             aws: &builder.aws,
             http: http.clone(),
+            run_http: builder.run_network(&config).await?,
+            root: builder.identity.root.as_ref(),
             local_files: builder.local_files,
             clock: builder.clock.clone(),
         };
@@ -161,6 +162,8 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             environment: &self.environment,
             aws: &self.aws,
             http: self.network(config).await?,
+            run_http: self.run_network(config).await?,
+            root: self.identity.root.as_ref(),
             local_files: self.local_files,
             clock: self.clock.clone(),
         };
@@ -248,16 +251,33 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         if let Some(way) = &self.aws.way {
             return Ok(way.clone());
         }
+        self.own_network(config).await.map(|(http, _)| http.clone())
+    }
+
+    async fn own_network(&self, config: &AgentConfig) -> Result<&(Http, Option<String>), SetupError> {
         let options = match &config.generation {
             GenerationConfig::One(_) => Options::PREFECT1,
             GenerationConfig::Three(_) => Options::PREFECT3,
         };
         let made = self.network.get_or_try_init(async || {
             let ca_pem = self.ca_pem(config).await?;
-            Http::network(options, ca_pem.as_deref())
-                .map_err(|error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") })
+            Ok((Http::network(options, ca_pem.as_deref()).map_err(|error| unusable_authority(&error))?, ca_pem))
         });
-        made.await.cloned()
+        made.await
+    }
+
+    /// The same for addresses that runs name: it leads to allowed hosts only.
+    async fn run_network(&self, config: &AgentConfig) -> Result<Http, SetupError> {
+        if let Some(way) = &self.aws.way {
+            return Ok(way.clone());
+        }
+        let (http, ca_pem) = self.own_network(config).await?;
+        if matches!(config.generation, GenerationConfig::Three(_)) {
+            // There, runs name no documents.
+            return Ok(http.clone());
+        }
+        Http::network_to(&config.allowed_hosts, Options::PREFECT1, ca_pem.as_deref())
+            .map_err(|error| unusable_authority(&error))
     }
 
     /// The agent's own certificate authority.
@@ -267,6 +287,10 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             None => Ok(None),
         }
     }
+}
+
+fn unusable_authority(error: &ClientError) -> SetupError {
+    SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") }
 }
 
 /// Key, token or API cannot be put into a request.

@@ -158,6 +158,7 @@ pub(super) fn config(api: &str) -> Config {
         forward_log_lines: 50,
         prices: None,
         guardrails: None,
+        allowed_hosts: crate::http::hosts::AllowedHosts::default(),
         generation: Prefect1Config {
             rules: Rules::V1,
             backend: Backend::Cloud,

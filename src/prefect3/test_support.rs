@@ -52,6 +52,7 @@ pub(super) fn config(api: &str) -> Config {
         forward_log_lines: 50,
         prices: None,
         guardrails: None,
+        allowed_hosts: crate::http::hosts::AllowedHosts::default(),
         generation: Prefect3Config {
             rules: WorkerRules::Three,
             work_pool: POOL.into(),

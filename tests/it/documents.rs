@@ -1,6 +1,6 @@
 //! Task definitions and keyword arguments that lie elsewhere: S3, Parameter Store, HTTP.
 
-use crate::support::{DEADLINE, Deployment, agent, ids, poll, report_in};
+use crate::support::{DEADLINE, Deployment, ROOT, agent, ids, poll, report_in};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::prefect1::FlowRunSpec;
@@ -90,6 +90,49 @@ async fn a_runs_own_definition_may_lie_in_s3() {
     assert_eq!(image(&deployment), "of-the-run");
     let run = deployment.world.flow_run(&bad).unwrap();
     assert!(run.current().unwrap().message().unwrap().contains("s3://bucket/none.yaml"));
+}
+
+/// Whoever may create a run would else read with it whatever the functions may read.
+#[tokio::test]
+async fn a_run_reads_neither_other_agents_keys_nor_what_only_the_functions_reach() {
+    let deployment = Deployment::with_agent(json!({})).await;
+    deployment.world.put_secret(&format!("{ROOT}/secrets/other/api-key"), "pnu_of-another-agent");
+    deployment.world.put_parameter(&format!("{ROOT}/files/flow"), &template("of-the-deployment"));
+    let here = serve_once(template("from-http")).await;
+    let paths = [
+        format!("ssm:/{ROOT}/secrets/other/api-key"),
+        format!("ssm://arn:aws:ssm:us-east-1:123456789012:parameter{ROOT}/secrets/other/api-key"),
+        here.clone(),
+        here.replace("127.0.0.1", "localhost"),
+        here.replace("127.0.0.1", "2130706433"),
+        "http://169.254.169.254/latest/meta-data/?token=sesame".to_owned(),
+    ];
+    let asking = |path: &str| {
+        let run_config = json!({"type": "ECSRun", "task_definition_path": path, "__version__": "1.4.1"});
+        deployment.schedule(FlowRunSpec { run_config, ..FlowRunSpec::default() })
+    };
+    let refused: Vec<String> = paths.iter().map(|path| asking(path)).collect();
+    let good = asking(&format!("ssm:/{ROOT}/files/flow"));
+    let report = deployment.poll().await;
+    let etl = agent(&report, "etl");
+    assert_eq!(ids(etl, "launched"), [good], "{report:#}");
+    assert_eq!(ids(etl, "failed").len(), refused.len(), "{report:#}");
+    for (run, path) in refused.iter().zip(&paths) {
+        let run = deployment.world.flow_run(run).unwrap();
+        let message = run.current().unwrap().message().unwrap().to_owned();
+        assert!(message.contains("which runs may not") && !message.contains("sesame"), "{path}: {message}");
+    }
+    let asked = deployment.world.requests("ssm", "GetParameter");
+    assert!(asked.iter().all(|request| !request.body.contains("/secrets/other")), "{asked:?}");
+
+    // What the configuration names may be asked, wherever it lies.
+    deployment.configure("etl", &{
+        let api = deployment.world.prefect1_url();
+        json!({"api": api, "allowed_hosts": ["127.0.0.1"]}).to_string()
+    });
+    let run = asking(&here);
+    let report = deployment.poll().await;
+    assert_eq!(ids(agent(&report, "etl"), "launched"), [run], "{report:#}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::aws::{Account, AgentAws, AwsClients, AwsError};
 use crate::clock::Clock;
+use crate::http::hosts::AllowedHosts;
 use crate::model::RunRefusal;
 use crate::panics::lock;
 use crate::platform::TransientCause;
@@ -32,6 +33,8 @@ pub struct AccountsLauncher<T: Connect, C> {
     own: T::Launcher,
     connect: T,
     clock: C,
+    /// Where endpoints that runs name may lie.
+    hosts: AllowedHosts,
     /// Accounts of runs by the fingerprints of their credentials, the last one used at the end.
     others: Mutex<Vec<(String, Arc<Other<T>>)>>,
 }
@@ -46,8 +49,8 @@ struct Other<T: Connect> {
 
 impl<C: Clock + Clone> AccountsLauncher<AwsConnect<C>, C> {
     /// The launcher of an agent.
-    pub fn of_agent(connect: AwsConnect<C>) -> Self {
-        Self::new(connect.launcher(&connect.own), connect.clock.clone(), connect)
+    pub fn of_agent(connect: AwsConnect<C>, hosts: AllowedHosts) -> Self {
+        Self { hosts, ..Self::new(connect.launcher(&connect.own), connect.clock.clone(), connect) }
     }
 }
 
@@ -61,7 +64,7 @@ impl<C: Clock + Clone> AccountsLauncher<AwsConnect<C>, C> {
 impl<T: Connect, C: Clock> AccountsLauncher<T, C> {
     /// `own` launches with the agent's own credentials.
     pub fn new(own: T::Launcher, clock: C, connect: T) -> Self {
-        Self { own, connect, clock, others: Mutex::default() }
+        Self { own, connect, clock, hosts: AllowedHosts::default(), others: Mutex::default() }
     }
 
     /// Where these credentials lead; `None` = the agent's own account. Its credentials are good for a while.
@@ -72,6 +75,11 @@ impl<T: Connect, C: Clock> AccountsLauncher<T, C> {
         let account = account(credentials).map_err(|refusal| LaunchOutcome::Permanent(refusal.0))?;
         if account == Account::default() {
             return Ok(None);
+        }
+        if let Some(url) = &account.endpoint_url {
+            let refused = |why: String| refuse::<()>("aws_client_parameters.endpoint_url", &why);
+            let checked = self.hosts.check_endpoint(url).or_else(refused);
+            checked.map_err(|refusal| LaunchOutcome::Permanent(refusal.0))?;
         }
         let other = self.known(credentials.fingerprint(), || {
             let (launcher, session) = self.connect.connect(&account);

@@ -11,10 +11,11 @@ use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3};
 use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
 use crate::config::{Document, DocumentKind, GenerationConfig, WorkerRules, check_document};
-use crate::documents::{DocumentError, LocalFiles, load_document, without_query};
+use crate::documents::{DocumentError, DocumentPlace, LocalFiles, document_place, load_document, without_query};
 use crate::ecs_model::UnknownMembers;
 use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::http::Http;
+use crate::http::hosts::AllowedHosts;
 use crate::model::{ErrorKind, Object, RenderError, RunRefusal, SetupError};
 use crate::platform::{
     AgentPlatform, AgentSetup, LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, Place, Platform,
@@ -231,7 +232,10 @@ impl<C: Clock + Clone + 'static> AgentPlatform<C> for AgentEcs<C> {
         let tasks = Some(TaskAccess { aws: Arc::clone(aws), region, role });
         let (aws, clock) = (Arc::clone(aws), clock.clone());
         let connect = AwsConnect { aws, own, clock, rate };
-        Ok(Self { tasks, ..Self::new(AccountsLauncher::of_agent(connect), launch_rules(agent).await?) })
+        Ok(Self {
+            tasks,
+            ..Self::new(AccountsLauncher::of_agent(connect, config.allowed_hosts.clone()), launch_rules(agent).await?)
+        })
     }
 
     async fn warm_up(&self) {
@@ -254,7 +258,12 @@ pub(crate) async fn account_and_region(aws: &AwsClients) -> Result<String, Setup
 
 /// What the agent's launches depend on; its documents are loaded.
 pub(crate) async fn launch_rules<C>(agent: &AgentSetup<'_, C>) -> Result<LaunchRules, SetupError> {
-    let AgentSetup { config, secrets, aws, http, local_files, marked_as, .. } = agent;
+    let AgentSetup { config, secrets, aws, run_http, root, local_files, marked_as, .. } = agent;
+    let allowed = AllowedPaths {
+        files: root.map(|root| format!("{}/files/", root.as_str())),
+        hosts: config.allowed_hosts.clone(),
+        local_files: *local_files,
+    };
     let documents = match &config.generation {
         GenerationConfig::One(one) => {
             let (task_definition, run_task_kwargs) = tokio::join!(
@@ -273,7 +282,7 @@ pub(crate) async fn launch_rules<C>(agent: &AgentSetup<'_, C>) -> Result<LaunchR
         guardrails,
         unknown_members: config.unknown_members,
         spot_fallback_after: config.spot_fallback_after,
-        load_template: template_loader(aws, http, *local_files),
+        load_template: template_loader(aws, run_http, allowed),
     })
 }
 
@@ -299,13 +308,47 @@ async fn document<C>(
     Ok(Some(document))
 }
 
+/// Where templates may lie that runs name.
+#[derive(Debug, Clone)]
+struct AllowedPaths {
+    /// Beginning of the names of parameters; `None` = there is no deployment that has some.
+    files: Option<String>,
+    hosts: AllowedHosts,
+    local_files: LocalFiles,
+}
+
+impl AllowedPaths {
+    /// Whether a run may name this path; else why not. Whoever may create a run would read with it whatever the functions may
+    /// read, other agents' keys among that.
+    async fn check(&self, path: &str) -> Result<(), RunRefusal> {
+        let refuse = |why: String| {
+            let path = without_query(path);
+            RunRefusal(format!("The run names {path} as its task definition, which runs may not: {why}"))
+        };
+        match document_place(path, self.local_files) {
+            Ok(DocumentPlace::Http) => {
+                self.hosts.check(path).map_err(refuse)?;
+                self.hosts.check_name(path).await.map_err(refuse)
+            }
+            Ok(DocumentPlace::Ssm(name)) => match &self.files {
+                Some(files) if name.starts_with(files.as_str()) => Ok(()),
+                Some(files) => Err(refuse(format!("of Parameter Store, only what is below {files}"))),
+                None => Err(refuse("without a deployment, nothing of Parameter Store".to_owned())),
+            },
+            // The role says which objects; what is wrong with a path is said when it is read.
+            Ok(DocumentPlace::S3 { .. } | DocumentPlace::Local(_)) | Err(_) => Ok(()),
+        }
+    }
+}
+
 /// What is wrong with a template fails the run; one that is out of reach is waited for.
-fn template_loader(aws: &Arc<AwsClients>, http: &Http, local_files: LocalFiles) -> LoadTemplate {
-    let (aws, http) = (Arc::clone(aws), http.clone());
+fn template_loader(aws: &Arc<AwsClients>, http: &Http, allowed: AllowedPaths) -> LoadTemplate {
+    let (aws, http, allowed) = (Arc::clone(aws), http.clone(), Arc::new(allowed));
     Arc::new(move |path| {
-        let (aws, http) = (Arc::clone(&aws), http.clone());
+        let (aws, http, allowed) = (Arc::clone(&aws), http.clone(), Arc::clone(&allowed));
         Box::pin(async move {
-            load_document(&path, &aws, &http, local_files).await.map_err(|error| match error {
+            allowed.check(&path).await.map_err(RenderError::Refused)?;
+            load_document(&path, &aws, &http, allowed.local_files).await.map_err(|error| match error {
                 DocumentError::Wrong(reason) => RenderError::Refused(RunRefusal(reason)),
                 DocumentError::Unavailable(reason) => RenderError::NotNow(reason),
             })

@@ -88,6 +88,23 @@ async fn keys_of_a_block_sign_the_launch_and_are_told_nowhere() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_nobody_allows_is_not_asked() {
+    let scene = Scene::new().await;
+    let there = format!("http://{}", scene.deployment.world.addr());
+    let keys = json!({"aws_access_key_id": "AKIATEAM", "aws_secret_access_key": "sesame-sesame",
+                      "aws_client_parameters": {"endpoint_url": there}});
+    let run = scene.run_with(json!({"aws_credentials": keys}));
+    let report = scene.poll().await;
+    assert_eq!(ids(&report, "launched").len(), 0, "{report:#}");
+    let message = scene.state(&run).message.unwrap();
+    assert!(
+        message.contains("`aws_client_parameters.endpoint_url`") && message.contains("`allowed_hosts`"),
+        "{message}"
+    );
+    assert!(scene.deployment.world.requests("ecs", "*").iter().all(|request| signer(request) != "AKIATEAM"));
+}
+
+#[tokio::test]
 async fn a_role_that_refuses_is_that_runs_trouble_alone() {
     let scene = Scene::new().await;
     scene.deployment.world.fault(of_sts(denied()).always());
