@@ -72,7 +72,7 @@ impl ProvideCredentials for NoCredentials {
 }
 
 /// Region and role.
-type AgentKey = (String, Option<String>);
+type AgentKey = (String, Option<RoleToAssume>);
 
 /// The clients with which an agent launches.
 #[derive(Debug)]
@@ -180,8 +180,8 @@ impl AwsClients {
 
     /// The clients for an agent's region (default: the function's own) and role to assume. Built once per process;
     /// a role is assumed at the first call that needs it.
-    pub async fn for_agent(&self, region: Option<&str>, role: Option<&str>) -> Arc<AgentAws> {
-        let key = (region.unwrap_or(&self.region).to_owned(), role.map(ToOwned::to_owned));
+    pub async fn for_agent(&self, region: Option<&str>, role: Option<&RoleToAssume>) -> Arc<AgentAws> {
+        let key = (region.unwrap_or(&self.region).to_owned(), role.cloned());
         let mut agents = self.agents.lock().await;
         if let Some(known) = agents.get(&key) {
             return known.clone();
@@ -191,13 +191,14 @@ impl AwsClients {
         built
     }
 
-    fn build(&self, region: &str, role: Option<&str>) -> AgentAws {
+    fn build(&self, region: &str, role: Option<&RoleToAssume>) -> AgentAws {
         let mut signed = self.own.in_region(region);
         if let Some(role) = role {
             // With the function's own credentials, at the STS of the function's own region.
-            let names = [("RoleArn", role), ("RoleSessionName", SESSION_NAME)];
-            let parameters =
-                names.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect::<Map<_, _>>();
+            let external_id = role.external_id.as_deref().map(|id| ("ExternalId", id));
+            let names =
+                [("RoleArn", role.arn.as_str()), ("RoleSessionName", SESSION_NAME)].into_iter().chain(external_id);
+            let parameters = names.map(|(name, value)| (name.to_owned(), value.into())).collect::<Map<_, _>>();
             let assumed = AssumedRole::new(Sts::new(self.own.clone()), parameters);
             signed = signed.with(Cached::new(SharedCredentialsProvider::new(assumed)));
         }
@@ -306,6 +307,15 @@ fn ecs(sdk: SdkConfig, endpoints: &Endpoints) -> Ecs {
         }
         aws_sdk_ecs::Client::from_conf(config.build())
     })
+}
+
+/// A role that an agent launches with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoleToAssume {
+    /// Its ARN.
+    pub arn: String,
+    /// What its trust policy asks for besides: no secret, but what keeps an account from being confused for another.
+    pub external_id: Option<String>,
 }
 
 // Clients for an account that a run's own credentials lead to.

@@ -59,13 +59,9 @@ async fn remote(args: &CheckArgs, root: &Root, aws: &AwsClients) -> Result<Looke
         let advice = format!("sam deploy --stack-name {} --parameter-overrides CheckFunction=ENABLED", stack.name);
         CliError::new(format!("the stack {} has no check function", stack.name), advice)
     })?;
-    let mut event = json!({});
-    if !args.agents.is_empty() {
-        event["agents"] = json!(args.agents);
-    }
-    if args.no_poke {
-        event["poke"] = json!(false);
-    }
+    let agents = (!args.agents.is_empty()).then(|| ("agents".to_owned(), json!(args.agents)));
+    let poke = args.no_poke.then(|| ("poke".to_owned(), json!(false)));
+    let event = Value::Object(agents.into_iter().chain(poke).collect());
     let answer = aws.lambda.ask(function, event.to_string().into(), Duration::from_secs(args.timeout)).await;
     let answer = answer.map_err(|error| {
         CliError::new(format!("{function} does not answer: {error}"), "allow lambda:InvokeFunction of it; see its log")

@@ -282,7 +282,7 @@ async fn facts(scene: &Scene, aws: &AwsClients, asked: AskedAgent<'_>, subject: 
         // It was never claimed.
         None => Tasks::default(),
         Some(whereabouts) => {
-            let aws = aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
+            let aws = aws.for_agent(config.region_name.as_deref(), config.role_to_assume().as_ref()).await;
             let names = (agent.agent.as_str(), flow_run_id.as_str(), view.generation());
             let read = read::tasks(&aws, names, &whereabouts);
             tokio::time::timeout(ECS_PATIENCE, read).await.unwrap_or_else(|_| Tasks {

@@ -158,6 +158,7 @@ fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
         env_vars: if is_prefect_1 { env_vars(reader) } else { reader.key("env_vars", values::env_vars).or([]) },
         region_name: reader.key("region_name", values::region).ok(),
         assume_role_arn: reader.key("assume_role_arn", values::role_arn).ok(),
+        assume_role_external_id: reader.key("assume_role_external_id", values::external_id).ok(),
         api_key_delivery: reader.key("api_key_delivery", values::choice(DELIVERIES)).or(ApiKeyDelivery::Auto),
         unknown_members,
         orphan_after: seconds(reader, "orphan_after_seconds", 1, 120),

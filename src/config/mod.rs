@@ -22,6 +22,7 @@ pub use load::{Loaded, LoadedAgent, Parameter, Root, UnknownAgent, from_file, is
 pub use reader::{ConfigErrors, Problem};
 pub(crate) use values::is_loopback;
 
+use crate::aws::RoleToAssume;
 use crate::costs::prices::Prices;
 use crate::ecs_model::UnknownMembers;
 use crate::guardrails::Guardrails;
@@ -60,6 +61,8 @@ pub struct AgentConfig<G = GenerationConfig> {
     pub region_name: Option<String>,
     /// A role of another account to launch with.
     pub assume_role_arn: Option<String>,
+    /// What the role's trust policy asks for besides.
+    pub assume_role_external_id: Option<String>,
     /// How a flow run gets its API key.
     pub api_key_delivery: ApiKeyDelivery,
     /// What becomes of members of ECS requests that we do not know.
@@ -316,6 +319,12 @@ impl AgentSecrets {
 }
 
 impl<G> AgentConfig<G> {
+    /// The role of another account that the agent launches with.
+    pub fn role_to_assume(&self) -> Option<RoleToAssume> {
+        let arn = self.assume_role_arn.clone()?;
+        Some(RoleToAssume { arn, external_id: self.assume_role_external_id.clone() })
+    }
+
     /// The same, with other settings of a generation.
     pub fn with<H>(self, generation: H) -> AgentConfig<H> {
         let Self {
@@ -330,6 +339,7 @@ impl<G> AgentConfig<G> {
             env_vars,
             region_name,
             assume_role_arn,
+            assume_role_external_id,
             api_key_delivery,
             unknown_members,
             orphan_after,
@@ -355,6 +365,7 @@ impl<G> AgentConfig<G> {
             env_vars,
             region_name,
             assume_role_arn,
+            assume_role_external_id,
             api_key_delivery,
             unknown_members,
             orphan_after,

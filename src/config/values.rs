@@ -209,6 +209,16 @@ pub(super) fn mapping(value: &Value) -> Parsed<Map<String, Value>> {
     value.as_object().cloned().map_or_else(|| refuse(kind(value), "a mapping"), Ok)
 }
 
+/// An external id, as STS takes it.
+pub(super) fn external_id(value: &Value) -> Parsed<String> {
+    let id = text(value)?;
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@:/_-".contains(c);
+    if (2..=1224).contains(&id.len()) && id.chars().all(is_allowed) {
+        return Ok(id);
+    }
+    refuse(describe(value), "2 to 1224 letters, digits and +=,.@:/_-")
+}
+
 /// ARN of an IAM role.
 pub(super) fn role_arn(value: &Value) -> Parsed<String> {
     let role = text(value)?;

@@ -242,7 +242,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
     ) -> Result<Option<Told>, TaskEventsError> {
         let Some(agent) = agents.named(name) else { return Ok(None) };
         let Ok((config, secrets)) = &agent.result else { return Ok(None) };
-        let aws = self.aws.for_agent(event.event.region.as_deref(), config.assume_role_arn.as_deref()).await;
+        let aws = self.aws.for_agent(event.event.region.as_deref(), config.role_to_assume().as_ref()).await;
         let api = self.apis.of(agent, (config, secrets), (agents.read_at, event.deadline)).await?;
         let told = match &*api {
             Api::One(one) => self.performer(&**one, (&aws, event.end), config).tell(&event.event, owner, known).await,
@@ -273,7 +273,7 @@ impl<C: Clock + Clone> TaskEventsFunction<C> {
         let candidates = agents.candidates();
         let Some(arn) = task_owner::definition_to_deregister(event, &known.tags, &candidates) else { return };
         let config = told.agent.as_deref().and_then(|agent| agents.config(agent));
-        let aws = self.aws.for_agent(event.region.as_deref(), agents.role(config, event)).await;
+        let aws = self.aws.for_agent(event.region.as_deref(), agents.role(config, event).as_ref()).await;
         match aws.ecs.deregister_task_definition(arn).await {
             Ok(()) => told.done.push("definition deregistered"),
             Err(error) => tracing::warn!(task_definition = arn, %error, "the task definition was not deregistered"),

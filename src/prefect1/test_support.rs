@@ -148,6 +148,7 @@ pub(super) fn config(api: &str) -> Config {
         env_vars: Vec::new(),
         region_name: None,
         assume_role_arn: None,
+        assume_role_external_id: None,
         api_key_delivery: ApiKeyDelivery::Environment,
         unknown_members: UnknownMembers::Refuse,
         orphan_after: Duration::from_mins(2),

@@ -119,13 +119,13 @@ impl<C: Clock + Clone> LaunchRenderer<'_, C> {
         }
         let role = match &place.reach {
             Reach::Own => None,
-            Reach::Agent(role) => Some(role.as_str()),
+            Reach::Agent(_) => self.config.role_to_assume(),
             Reach::Run(_) | Reach::Keys => return Err("it is reached with credentials of the run's own".into()),
         };
         if known.len() >= MOST_DEFINITIONS {
             return Err(format!("only {MOST_DEFINITIONS} task definitions are looked up").as_str().into());
         }
-        let aws = self.aws.for_agent(Some(&place.region), role).await;
+        let aws = self.aws.for_agent(Some(&place.region), role.as_ref()).await;
         let described = aws.ecs.describe_task_definition(name).await;
         let described = described
             .map(|described| described.definition)

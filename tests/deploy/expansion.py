@@ -62,6 +62,11 @@ def forward_stack(**parameters):
     return evaluate(template, {"EventBusArn": bus, **parameters})
 
 
+def launcher_stack(region="eu-west-1", **parameters):
+    """The same of infra/launcher-role.yaml."""
+    return evaluate(yaml_parse((ROOT / "infra/launcher-role.yaml").read_text()), parameters, region=region)
+
+
 def evaluate(template, parameters, partition="aws", region="eu-west-1"):
     """Evaluates conditions and functions. References to resources stay recognisable: `{Ref}` / `{GetAtt: [name, attribute]}`."""
     declared = template["Parameters"]

@@ -79,7 +79,10 @@ async fn a_role_is_assumed_once_with_the_keys_at_hand() {
     {
         let server = any_service().await;
         let aws = server.clients().await;
-        let own = aws.for_agent(None, agents_role).await;
+        let own = {
+            let role = agents_role.map(|arn| RoleToAssume { arn: arn.to_owned(), external_id: None });
+            aws.for_agent(None, role.as_ref()).await
+        };
         let account = Account { region: Some("us-west-2".into()), keys, role: role(), ..Account::default() };
         let theirs = aws.for_account(&own, &account);
         for _ in 0..2 {

@@ -6,6 +6,10 @@ use serde_json::json;
 
 const ROLE: &str = "arn:aws:iam::222222222222:role/launcher";
 
+fn role(external_id: Option<&str>) -> RoleToAssume {
+    RoleToAssume { arn: ROLE.to_owned(), external_id: external_id.map(str::to_owned) }
+}
+
 fn sts_answer() -> Reply {
     text(
         200,
@@ -69,7 +73,7 @@ async fn every_service_honours_its_own_endpoint() {
     ];
     let variables: Vec<_> = variables.iter().map(|(name, url)| (*name, url.as_str())).collect();
     let aws = clients(&nowhere, &variables).await;
-    let agent = aws.for_agent(None, Some(ROLE)).await;
+    let agent = aws.for_agent(None, Some(&role(None))).await;
     agent.ecs.list_tasks(None, "x").await.unwrap();
     agent.ec2.default_vpcs().await.unwrap();
     aws.ssm.parameter_history("/p").await.unwrap();
@@ -82,7 +86,7 @@ async fn an_endpoint_of_ones_own_is_taken_as_it_is() {
     let server = any_service().await;
     let switches = [("AWS_USE_FIPS_ENDPOINT", "true"), ("AWS_USE_DUALSTACK_ENDPOINT", "true")];
     let aws = server.clients_with(&switches).await;
-    let agent = aws.for_agent(None, Some(ROLE)).await;
+    let agent = aws.for_agent(None, Some(&role(None))).await;
     agent.ecs.list_tasks(None, "x").await.unwrap();
     agent.ec2.default_vpcs().await.unwrap();
     aws.ssm.parameter_history("/p").await.unwrap();
@@ -97,10 +101,23 @@ async fn a_switch_that_is_neither_on_nor_off_is_told() {
 }
 
 #[tokio::test]
+async fn a_role_is_asked_for_with_the_id_that_it_wants_and_without_one_otherwise() {
+    for (external_id, sent) in [(None, false), (Some("6f1d/2c3b"), true)] {
+        let server = any_service().await;
+        let agent = server.clients().await.for_agent(None, Some(&role(external_id))).await;
+        agent.ecs.list_tasks(None, "x").await.unwrap();
+        let body = &server.requests()[0].body;
+        assert!(body.contains("Action=AssumeRole"), "{body}");
+        assert_eq!(body.contains("ExternalId=6f1d%2F2c3b"), sent, "{body}");
+        assert_eq!(body.contains("ExternalId"), sent, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn an_agents_role_is_assumed_once_and_used_for_all_its_calls() {
     let server = any_service().await;
     let aws = server.clients().await;
-    let agent = aws.for_agent(Some("us-east-2"), Some(ROLE)).await;
+    let agent = aws.for_agent(Some("us-east-2"), Some(&role(None))).await;
     for _ in 0..2 {
         agent.ecs.list_tasks(None, "x").await.unwrap();
         agent.ec2.default_vpcs().await.unwrap();
@@ -130,7 +147,7 @@ async fn a_role_that_refuses_is_a_matter_of_credentials() {
         )
     })
     .await;
-    let agent = server.clients().await.for_agent(None, Some(ROLE)).await;
+    let agent = server.clients().await.for_agent(None, Some(&role(None))).await;
     for error in [agent.ecs.list_tasks(None, "x").await.unwrap_err(), agent.ec2.default_vpcs().await.unwrap_err()] {
         let AwsError::Credentials(text) = &error else { panic!("{error:?}") };
         assert!(text.contains("not authorized"), "{text}");
@@ -142,7 +159,7 @@ async fn a_role_that_refuses_is_a_matter_of_credentials() {
 #[tokio::test]
 async fn sts_out_of_reach_is_a_matter_of_credentials_too() {
     let nowhere = closed_port();
-    let agent = clients(&nowhere, &[]).await.for_agent(None, Some(ROLE)).await;
+    let agent = clients(&nowhere, &[]).await.for_agent(None, Some(&role(None))).await;
     let error = agent.ecs.list_tasks(None, "x").await.unwrap_err();
     assert!(matches!(error, AwsError::Credentials(_)), "{error:?}");
 }
@@ -154,7 +171,7 @@ async fn clients_are_built_once_per_region_and_role() {
     let own = aws.for_agent(None, None).await;
     assert!(Arc::ptr_eq(&own, &aws.for_agent(Some("eu-west-1"), None).await));
     assert!(!Arc::ptr_eq(&own, &aws.for_agent(Some("eu-west-2"), None).await));
-    assert!(!Arc::ptr_eq(&own, &aws.for_agent(None, Some(ROLE)).await));
+    assert!(!Arc::ptr_eq(&own, &aws.for_agent(None, Some(&role(None))).await));
 }
 
 #[tokio::test]

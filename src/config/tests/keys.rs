@@ -131,6 +131,8 @@ fn wrong_values_are_refused_at_their_key() {
         ("prefetch_seconds", &["-1", "86401", "'60'"]),
         ("launch_rate", &["0", "-1", "'20'", "1e-9", "1e300", "true"]),
         ("region_name", &["5", "Ireland", "eu", "'eu--1'"]),
+        ("assume_role_external_id", &["x", "'a b'", "[ab]"]),
+        ("allowed_hosts", &["evil.com", "['https://x']", "['x:80']", "[5]"]),
         ("assume_role_arn", &["launcher", "'arn:aws:iam::12:role/a'", "'arn:aws:iam::123456789012:user/a'"]),
         ("api_key_delivery", &["Auto", "5", "none"]),
         ("unknown_members", &["Send", "5", "drop"]),

@@ -191,7 +191,7 @@ prop_compose! {
             agent: "etl".to_owned(), enabled, api, ca_bundle, name, poll_interval, prefetch, launch_rate, env_vars,
             region_name, assume_role_arn, api_key_delivery, unknown_members, orphan_after, max_launch_attempts,
             spot_fallback_after, max_polls, cancel_grace: Duration::from_secs(90), forward_log_lines: 50, prices, guardrails: None, generation: (),
-            allowed_hosts: crate::http::hosts::AllowedHosts::default(),
+            allowed_hosts: crate::http::hosts::AllowedHosts::default(), assume_role_external_id: None,
         }
     }
 }

@@ -2,8 +2,8 @@
 //! every event. And whose task an event is of: what its signature says, or its tags, which ECS is asked for.
 
 use super::answer::TaskEventsError;
-use crate::aws::AwsClients;
 use crate::aws::ecs::TaggedTask;
+use crate::aws::{AwsClients, RoleToAssume};
 use crate::clock::Clock;
 use crate::config::{AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load};
 use crate::platform::ecs::AgentEcs;
@@ -55,11 +55,12 @@ impl Agents {
     }
 
     /// The role that reaches the task: the agent's own, or one by which some agent launches in the task's account.
-    pub(super) fn role<'a>(&'a self, own: Option<&'a AgentConfig>, event: &TaskEvent) -> Option<&'a str> {
-        let own = own.and_then(|config| config.assume_role_arn.as_deref());
-        let mut roles = self.all.iter().filter_map(|agent| agent.result.as_ref().ok()?.0.assume_role_arn.as_deref());
-        let reaches =
-            |role: &&str| event.account.as_deref().is_some_and(|account| role.split(':').nth(4) == Some(account));
+    pub(super) fn role(&self, own: Option<&AgentConfig>, event: &TaskEvent) -> Option<RoleToAssume> {
+        let own = own.and_then(AgentConfig::role_to_assume);
+        let mut roles = self.all.iter().filter_map(|agent| agent.result.as_ref().ok()?.0.role_to_assume());
+        let reaches = |role: &RoleToAssume| {
+            event.account.as_deref().is_some_and(|account| role.arn.split(':').nth(4) == Some(account))
+        };
         own.or_else(|| roles.find(reaches))
     }
 }
@@ -238,7 +239,7 @@ pub(super) async fn owner_of(
     if let Some(tags) = &event.tags {
         return with_owner(owner, Known { tags: tags.clone(), version: None }, agents);
     }
-    let aws = aws.for_agent(event.region.as_deref(), agents.role(config, event)).await;
+    let aws = aws.for_agent(event.region.as_deref(), agents.role(config, event).as_ref()).await;
     let described = aws.ecs.describe_tagged_task(event.task.cluster_arn.as_deref(), &event.task_arn).await;
     let TaggedTask { version, tags } = match described {
         Ok(Some(task)) => task,

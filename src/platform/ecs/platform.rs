@@ -8,7 +8,7 @@ use super::launcher::LaunchRate;
 use super::prefect1::{self, TemplatePlace, template_path};
 use super::request::{definition_problems, run_task_problems, shape_refusal};
 use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3};
-use crate::aws::{AgentAws, AwsClients};
+use crate::aws::{AgentAws, AwsClients, RoleToAssume};
 use crate::clock::Clock;
 use crate::config::{Document, DocumentKind, GenerationConfig, WorkerRules, check_document};
 use crate::documents::{DocumentError, DocumentPlace, LocalFiles, document_place, load_document, without_query};
@@ -77,7 +77,7 @@ pub struct EcsPlatform<L> {
 struct TaskAccess {
     aws: Arc<AwsClients>,
     region: Option<String>,
-    role: Option<String>,
+    role: Option<RoleToAssume>,
 }
 
 impl<L: Launcher> EcsPlatform<L> {
@@ -214,7 +214,7 @@ impl<L: Launcher> Platform for EcsPlatform<L> {
 
     async fn task_clients(&self, region: Option<String>) -> Option<Arc<AgentAws>> {
         let TaskAccess { aws, region: own, role } = self.tasks.as_ref()?;
-        Some(aws.for_agent(region.as_deref().or(own.as_deref()), role.as_deref()).await)
+        Some(aws.for_agent(region.as_deref().or(own.as_deref()), role.as_ref()).await)
     }
 }
 
@@ -226,9 +226,9 @@ impl<C: Clock + Clone + 'static> AgentPlatform<C> for AgentEcs<C> {
 
     async fn of_agent(agent: &AgentSetup<'_, C>) -> Result<Self, SetupError> {
         let AgentSetup { config, aws, clock, .. } = agent;
-        let own = aws.for_agent(config.region_name.as_deref(), config.assume_role_arn.as_deref()).await;
+        let own = aws.for_agent(config.region_name.as_deref(), config.role_to_assume().as_ref()).await;
         let rate = Arc::new(LaunchRate::new(config.launch_rate));
-        let (region, role) = (config.region_name.clone(), config.assume_role_arn.clone());
+        let (region, role) = (config.region_name.clone(), config.role_to_assume());
         let tasks = Some(TaskAccess { aws: Arc::clone(aws), region, role });
         let (aws, clock) = (Arc::clone(aws), clock.clone());
         let connect = AwsConnect { aws, own, clock, rate };
