@@ -44,8 +44,8 @@ fn every_key_is_read() {
 
 #[test]
 fn what_people_are_shown_is_accepted() {
-    let document = include_str!("../../../GUARDRAILS.md");
-    let (_, block) = document.split_once("```yaml\nguardrails:\n").unwrap();
+    let readme = include_str!("../../../GUARDRAILS.md");
+    let (_, block) = readme.split_once("```yaml\nguardrails:\n").unwrap();
     let (block, _) = block.split_once("```").unwrap();
     let shown = crate::config::yaml::value(&format!("guardrails:\n{block}"), None).unwrap();
     let read = read(&shown["guardrails"]).unwrap();

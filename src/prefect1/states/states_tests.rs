@@ -40,3 +40,12 @@ fn messages_are_bounded() {
     assert_eq!(long.chars().count(), MAX_MESSAGE_CHARS + "… (cut)".chars().count());
     assert_eq!(failed("why")["message"], "why");
 }
+
+#[test]
+fn a_claim_and_a_cancelled_run_are_what_their_types_say() {
+    for (kind, is_claim) in [("Submitted", true), ("Scheduled", false), ("Running", false), ("Cancelled", false)] {
+        assert_eq!(is_submitted(&json!({"type": kind})), is_claim, "{kind}");
+    }
+    assert!(!is_submitted(&json!({})));
+    assert_eq!(cancelled("stopped"), json!({"type": "Cancelled", "message": "stopped", "context": {}}));
+}

@@ -14,6 +14,7 @@ fn a_scheduled_run() {
     let run = due(&scheduled_row());
     assert_eq!((run.flow_run_id.as_str(), run.name.as_str(), run.epoch.as_str()), (RUN_ID, "pretend-parrot", "1"));
     assert_eq!(run.start_time, datetime!(2026-11-22 16:41:02.881859 UTC));
+    assert_eq!(run.scheduled_for, Some(run.start_time), "its lateness counts from then");
     assert!(!run.has_history && !run.is_task_retry);
     assert_eq!((run.attempts, run.capacity_refusals), (0, 0));
     assert_eq!(run.detail.flow_run.flow.name, "My Flow é");
@@ -37,7 +38,7 @@ fn later_versions_have_a_history_and_a_mark_of_what_was_tried() {
 fn a_run_without_a_start_time_starts_now() {
     let mut row = scheduled_row();
     row["serialized_state"]["start_time"] = Value::Null;
-    assert_eq!(due(&row).start_time, NOW);
+    assert_eq!((due(&row).start_time, due(&row).scheduled_for), (NOW, None));
     row["serialized_state"].as_object_mut().unwrap().remove("start_time");
     assert_eq!(due(&row).start_time, NOW);
 }
