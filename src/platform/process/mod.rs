@@ -322,11 +322,11 @@ impl<C: Clock + Clone> AgentPlatform<C> for Processes<C> {
     async fn of_agent(agent: &AgentSetup<'_, C>) -> Result<Self, SetupError> {
         let wrong = |message: String| SetupError { kind: ErrorKind::Configuration, message };
         if agent.config.guardrails.is_some() {
-            return Err(wrong(format!(
-                "agent {}: `guardrails` judge what runs ask of ECS, and say nothing of processes: leave the key out with \
-                 --platform process, so that nobody relies on it",
-                agent.config.agent
-            )));
+            return Err(wrong(
+                "`guardrails` judge what runs ask of ECS, and say nothing of processes: leave the key out with --platform \
+                 process, so that nobody relies on it"
+                    .to_owned(),
+            ));
         }
         let working_dir = std::env::current_dir().map_err(|error| wrong(format!("the working directory: {error}")))?;
         let state = state_directory(agent.environment).ok_or_else(|| {
