@@ -49,6 +49,20 @@ impl Glob {
         self.0.bytes().all(|byte| byte == b'*')
     }
 
+    /// An image as it is written. Into the name of its registry, and out of it, no `*` reaches: else
+    /// `1.dkr.ecr.*.amazonaws.com/flows/*` would stand for `1.dkr.ecr.evil.io/x.amazonaws.com/flows/y`.
+    fn allows_image(&self, name: &str, has_registry: bool) -> bool {
+        let is_any = |part: &str| part.bytes().all(|byte| byte == b'*');
+        match (self.0.split_once('/'), name.split_once('/')) {
+            (Some((pattern, rest)), Some((registry, repository))) if has_registry && !is_any(pattern) => {
+                matches(pattern, registry) && matches(rest, repository)
+            }
+            // Of a registry it says nothing, unless it begins with any.
+            (None, _) if has_registry && !self.0.starts_with('*') => false,
+            _ => matches(&self.0, name),
+        }
+    }
+
     /// A name or ARN of this kind. `names_are_ours`: names mean what they mean in the agent's own account.
     fn allows(&self, value: &str, kind: ArnKind, names_are_ours: bool) -> bool {
         match (arn(&self.0), arn(value)) {
@@ -87,6 +101,11 @@ impl Globs {
     /// and some look like others.
     pub fn allow(&self, text: &str) -> bool {
         is_plain(text) && self.0.iter().any(|glob| matches(&glob.0, text))
+    }
+
+    /// Whether an image is allowed. `has_registry`: the first part of its name is one.
+    pub(super) fn allow_image(&self, name: &str, has_registry: bool) -> bool {
+        is_plain(name) && self.0.iter().any(|glob| glob.allows_image(name, has_registry))
     }
 
     /// Whether a name or ARN is allowed.
@@ -170,6 +189,25 @@ mod tests {
             assert_eq!(globs(&[pattern]).allow(text), expected, "{pattern} {text:?}");
         }
         assert!(!globs(&[]).allow("a"));
+    }
+
+    #[test]
+    fn no_star_reaches_from_a_registry_into_what_lies_in_it() {
+        for (pattern, image, expected) in [
+            ("1.dkr.ecr.*.amazonaws.com/flows/*", "1.dkr.ecr.eu-west-1.amazonaws.com/flows/a:1", true),
+            ("1.dkr.ecr.*.amazonaws.com/flows/*", "1.dkr.ecr.evil.io/x.amazonaws.com/flows/a:1", false),
+            ("*.amazonaws.com/*", "evil.io/x.amazonaws.com/y", false),
+            ("python:*", "python:5000/evil:1", false),
+            ("python*", "python.evil.io/x", false),
+            ("ghcr.io*", "ghcr.io.evil.io/x", false),
+            ("*/flows/*", "any.io/team/flows/a", true),
+            ("*@sha256:*", "any.io/flows@sha256:aa", true),
+            ("*", "any.io/flows", true),
+        ] {
+            assert_eq!(globs(&[pattern]).allow_image(image, true), expected, "{pattern} {image}");
+        }
+        assert!(globs(&["python:*"]).allow_image("python:3", false));
+        assert!(globs(&["company/*"]).allow_image("company/flows:1", false));
     }
 
     #[test]

@@ -42,10 +42,17 @@ fn without_tag(name: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Whether the first part of a name is a registry. Capitals make it one, too: no repository of Docker Hub has any.
+pub(super) fn has_registry(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(first, _)| {
+        first.contains(['.', ':']) || first == "localhost" || first.contains(|c: char| c.is_ascii_uppercase())
+    })
+}
+
 /// With its registry: Docker Hub where none is named.
 fn in_full(repository: &str) -> String {
     match repository.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => repository.to_owned(),
+        Some(_) if has_registry(repository) => repository.to_owned(),
         Some(_) => format!("docker.io/{repository}"),
         None => format!("docker.io/library/{repository}"),
     }
@@ -64,6 +71,7 @@ mod tests {
             ("host:5000/flows:1", vec!["host:5000/flows:1".into(), "host:5000/flows:1".into()]),
             ("localhost/a", vec!["localhost/a".into(), "localhost/a:latest".into(), "localhost/a:latest".into()]),
             (&format!("a.b/c:1@{digest}"), vec![format!("a.b/c@{digest}"), format!("a.b/c@{digest}")]),
+            ("Host/a:1", vec!["Host/a:1".into(), "Host/a:1".into()]),
             ("a.b/flows/../c", vec![]),
             ("a.b//c", vec![]),
             ("", vec![]),

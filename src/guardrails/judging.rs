@@ -1,7 +1,7 @@
 //! What is asked for × what is allowed → what is too much, in words.
 
 use super::glob::{CLUSTER, PARAMETER, ROLE, is_plain};
-use super::requests::{Ask, Asked, DEFAULT, DefinitionOrigin, Requests, asks};
+use super::requests::{Ask, Asked, DEFAULT, DefinitionOrigin, NO_LIMIT, Requests, asks};
 use super::{DefinitionRule, Globs, Guardrails, Rule, image, members};
 use std::collections::BTreeSet;
 
@@ -50,7 +50,9 @@ fn too_much(guardrails: &Guardrails, asked: &Asked, names_are_ours: bool) -> Vec
         Asked::Definition(origin) => definition(g.task_definitions, origin),
         Asked::Image(name) => {
             let spellings = image::names(name);
-            let allows = |globs: &Globs| is_plain(name) && spellings.iter().any(|name| globs.allow(name));
+            let allows = |globs: &Globs| {
+                is_plain(name) && spellings.iter().any(|name| globs.allow_image(name, image::has_registry(name)))
+            };
             let digest = "an image that is named by its digest (…@sha256:…)";
             let is_exact = !g.image_digest || image::has_digest(name);
             return [
@@ -68,7 +70,8 @@ fn too_much(guardrails: &Guardrails, asked: &Asked, names_are_ours: bool) -> Vec
                 _ => (g.ephemeral_storage, "GiB"),
             };
             most.filter(|most| units.is_none_or(|units| units > *most)).map(|most| {
-                let unread = if units.is_none() { ", which cannot be read" } else { "" };
+                let is_unread = units.is_none() && written != NO_LIMIT;
+                let unread = if is_unread { ", which cannot be read" } else { "" };
                 (*rule, format!("{}{unread}", shown(written)), format!("at most {most} {unit}"))
             })
         }
@@ -77,6 +80,10 @@ fn too_much(guardrails: &Guardrails, asked: &Asked, names_are_ours: bool) -> Vec
         Asked::Cluster(cluster) => by_arn(Rule::Clusters, &g.clusters, cluster, CLUSTER),
         Asked::Subnet(subnet) => plain(Rule::Subnets, &g.subnets, subnet),
         Asked::SecurityGroup(group) => plain(Rule::SecurityGroups, &g.security_groups, group),
+        // What may be provided is listed: Fargate is a provider by its own name, and instances are none that is.
+        Asked::LaunchType(launch_type) if g.launch_types.is_none() => {
+            plain(Rule::CapacityProviders, &g.capacity_providers, launch_type)
+        }
         Asked::LaunchType(launch_type) => plain(Rule::LaunchTypes, &g.launch_types, launch_type),
         // Without a rule of their own, providers are what they provide.
         Asked::CapacityProvider(provider) if g.capacity_providers.is_none() => {
@@ -95,7 +102,7 @@ fn too_much(guardrails: &Guardrails, asked: &Asked, names_are_ours: bool) -> Vec
         }
         Asked::Variable { name, .. } => {
             // What follows is a part of the value by the time a container sees it.
-            let name = name.split('=').next().unwrap_or_default();
+            let name = name.split(['=', '\0']).next().unwrap_or_default();
             let denied = g.denied_variables.as_ref().filter(|denied| denied.deny(name));
             denied.map(|denied| (Rule::Environment, shown(name), format!("all but {}", denied.shown())))
         }

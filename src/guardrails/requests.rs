@@ -4,7 +4,10 @@
 use super::{Rule, VolumeKind};
 use serde_json::{Map, Value};
 
+mod routers;
 mod sizes;
+
+pub(super) use sizes::NO_LIMIT;
 
 /// The requests of a launch, as they will be sent.
 #[derive(Debug, Clone)]
@@ -206,13 +209,7 @@ impl<'a> Found<'a> {
                 self.ask(format!("{place}.{key}"), Asked::Command(words));
             }
         }
-        if let Some(options) = at(&["firelensConfiguration", "options"]).and_then(Value::as_object) {
-            // A router of logs runs what its configuration says.
-            for (_, file) in options.iter().filter(|(key, _)| key.starts_with("config-file-value")) {
-                let words = vec![file.as_str().unwrap_or_default().to_owned()];
-                self.ask(format!("{place}.firelensConfiguration.options"), Asked::Command(words));
-            }
-        }
+        self.routers(place, container);
         self.variables(place, container);
         for (key, list) in
             [("secrets", at(&["secrets"])), ("secretOptions", at(&["logConfiguration", "secretOptions"]))]
@@ -227,8 +224,10 @@ impl<'a> Found<'a> {
                 }
             }
         }
-        let file =
-            |text: String| Asked::Secret(text.find("arn:").and_then(|at| text.get(at..)).unwrap_or(&text).to_owned());
+        let file = |text: String| {
+            let of = ["credentialspec:", "credentialspecdomainless:"].iter().find_map(|kind| text.strip_prefix(kind));
+            Asked::Secret(of.unwrap_or(&text).to_owned())
+        };
         self.texts(&format!("{place}.credentialSpecs"), at(&["credentialSpecs"]), file);
         self.privileges(place, container);
     }

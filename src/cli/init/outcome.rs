@@ -163,6 +163,9 @@ impl Outcome {
         for (number, next) in (1..).zip(self.next()) {
             let _ = writeln!(text, "  {number}. {next}");
         }
+        if !self.text.lines().any(|line| line.starts_with("guardrails:")) {
+            text.push_str("\nRuns may ask for anything: init --guardrails writes what they ask for today, and refuses nothing yet.\n");
+        }
         let [package, deploy] = self.commands().1;
         let _ = writeln!(text, "\nWithout SAM, in the folder psa:\n  {package}\n  {deploy}");
         text

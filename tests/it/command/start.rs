@@ -116,6 +116,6 @@ async fn guardrails_are_no_comfort_where_processes_are_started() {
     let mut command = agent(&deployment, &line);
     command.env("XDG_STATE_HOME", directory.path());
     let ended = end(command).await;
-    assert!(ended.stderr.contains("`guardrails` judge what runs ask of ECS"), "{ended:?}");
+    assert!(ended.stderr.contains("error: agent agent: `guardrails` judge what runs ask of ECS"), "{ended:?}");
     assert_eq!(deployment.world.count("prefect3", "*"), 0, "{ended:?}");
 }
