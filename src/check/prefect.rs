@@ -281,7 +281,7 @@ fn judge_guardrails(config: &AgentConfig, survey: &Survey) -> Looked {
         let mend = "ask for what is allowed, or change `guardrails` in the agent's configuration";
         looked.found(code.found(format!("agent {}, {}", config.agent, launch.asker), sentence, mend));
     }
-    if looked.findings.is_empty() {
+    if looked.findings.is_empty() && well > 0 {
         let said = format!("agent {}: its guardrails allow what {} for", config.agent, counted_asks(well));
         looked.is_well(Group::Prefect, said);
     }

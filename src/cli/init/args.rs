@@ -49,6 +49,9 @@ pub struct InitArgs {
     /// Role of another account to launch with
     #[arg(long, value_name = "ARN")]
     pub assume_role_arn: Option<String>,
+    /// What that role's trust policy asks for besides
+    #[arg(long, value_name = "ID", requires = "assume_role_arn")]
+    pub assume_role_external_id: Option<String>,
     /// Minutes between two polls
     #[arg(long, value_name = "MINUTES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
     pub every: u32,

@@ -208,6 +208,7 @@ impl InitSetup {
             draft.set("work_queues", args.work_queues.clone());
         }
         draft.set_some("assume_role_arn", args.assume_role_arn.clone());
+        draft.set_some("assume_role_external_id", args.assume_role_external_id.clone());
         draft.set_some("limit", args.limit);
         draft.set_some("prefetch_seconds", args.prefetch_seconds);
         if args.every != 1 {

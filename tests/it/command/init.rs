@@ -178,6 +178,22 @@ async fn definitions_that_exist_are_looked_up_and_what_runs_in_another_account_i
 }
 
 #[tokio::test]
+async fn a_role_of_another_account_is_asked_for_with_the_id_that_it_wants() {
+    let deployment = Deployment::empty().await;
+    let folder = tempfile::tempdir().unwrap();
+    pool(&deployment, POOL, "ecs", &stock());
+    deployed(&deployment, "daily", json!({"task_definition_arn": "flows:1"}));
+    let launcher = "arn:aws:iam::210987654321:role/launcher";
+    let line = format!("--yes --json --assume-role-arn {launcher} --assume-role-external-id 6f1d2c3b");
+    let outcome = end(init(&deployment, folder.path(), &line)).await.well().json();
+    let text = outcome["configuration"]["text"].as_str().unwrap();
+    assert!(text.contains(&format!("assume_role_arn: {launcher}\nassume_role_external_id: ")), "{text}");
+    assert_eq!(outcome["stack"]["parameters"]["AssumableRoleArns"], launcher, "{outcome:#}");
+    let asked = deployment.world.requests("sts", "AssumeRole");
+    assert!(!asked.is_empty() && asked.iter().all(|one| one.body.contains("ExternalId=6f1d2c3b")), "{asked:?}");
+}
+
+#[tokio::test]
 async fn what_will_not_work_as_it_is_is_said_with_what_to_do() {
     let deployment = Deployment::empty().await;
     let folder = tempfile::tempdir().unwrap();
