@@ -69,8 +69,9 @@ impl AllowedHosts {
     }
 
     /// Resolves names to addresses that may be asked, each time anew: what a name meant when it was looked at counts for nothing.
-    pub(super) fn resolver(&self) -> Arc<dyn Resolve> {
-        Arc::new(Resolver(self.clone()))
+    /// `proxies`: hosts of proxies, which may lie anywhere, and resolve themselves what they are asked for.
+    fn resolver(&self, proxies: Vec<String>) -> Arc<dyn Resolve> {
+        Arc::new(Resolver { hosts: self.clone(), proxies: Self(Some(proxies)) })
     }
 }
 
@@ -88,16 +89,25 @@ fn address_of(host: &str) -> Option<IpAddr> {
     host.trim_matches(['[', ']']).parse().ok()
 }
 
-struct Resolver(AllowedHosts);
+/// Hosts of the proxies that the client takes from the environment of the process.
+fn proxies() -> Vec<String> {
+    const VARIABLES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let set = VARIABLES.iter().filter_map(|name| std::env::var(name).ok());
+    set.filter_map(|url| host_of(&url).or_else(|_| host_of(&format!("http://{url}"))).ok()).collect()
+}
+
+struct Resolver {
+    hosts: AllowedHosts,
+    proxies: AllowedHosts,
+}
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let hosts = self.0.clone();
+        let name = name.as_str().to_owned();
+        let may_be_anywhere = self.hosts.names(&name) || self.proxies.names(&name);
         Box::pin(async move {
-            let name = name.as_str().to_owned();
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> =
-                found.filter(|address| hosts.names(&name) || is_public(address.ip())).collect();
+            let allowed: Vec<SocketAddr> = found.filter(|address| may_be_anywhere || is_public(address.ip())).collect();
             if allowed.is_empty() {
                 return Err(not_public(&name).into());
             }
@@ -152,12 +162,15 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 /// A pattern of hosts as a configuration has it, or what may be written instead.
 pub fn host_pattern(text: &str) -> Result<String, &'static str> {
     const ALLOWED: &str = "the name of a host, *. and the end of names, or an address, without scheme, port and path";
-    let is_address = text.parse::<IpAddr>().is_ok();
+    if let Ok(address) = text.parse::<IpAddr>() {
+        // As parsed addresses are written.
+        return Ok(address.to_string());
+    }
     let name = text.strip_prefix("*.").unwrap_or(text);
     let is_part = |part: &str| {
         !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
-    if is_address || name.split('.').all(is_part) { Ok(text.to_ascii_lowercase()) } else { Err(ALLOWED) }
+    if name.split('.').all(is_part) { Ok(text.to_ascii_lowercase()) } else { Err(ALLOWED) }
 }
 
 impl super::Http {
@@ -167,7 +180,7 @@ impl super::Http {
         options: super::Options,
         ca_pem: Option<&str>,
     ) -> Result<Self, ClientError> {
-        Self::by(options, ca_pem, |client| client.dns_resolver(hosts.resolver()))
+        Self::by(options, ca_pem, |client| client.dns_resolver(hosts.resolver(proxies())))
     }
 }
 
@@ -307,6 +320,7 @@ mod tests {
         for text in ["a", "a.b-c.d", "*.example.com", "10.0.0.1", "::1", "EXAMPLE.com"] {
             assert!(host_pattern(text).is_ok(), "{text}");
         }
+        assert_eq!(host_pattern("FD00:0:0::1").as_deref(), Ok("fd00::1"));
         for text in ["", "*", "*.", "https://a", "a:80", "a/b", "a b", "a..b", "*a.b", "é.com", "a.*.b"] {
             assert!(host_pattern(text).is_err(), "{text}");
         }
@@ -319,10 +333,13 @@ mod tests {
         assert!(any.check_name("http://localhost/x").await.unwrap_err().contains("`allowed_hosts`"));
         assert_eq!(any.check_name("http://nowhere.invalid/x").await, Ok(()));
         assert_eq!(hosts(&["localhost"]).check_name("http://localhost/x").await, Ok(()));
-        let resolved = async |hosts: &AllowedHosts| {
-            hosts.resolver().resolve("localhost".parse().unwrap()).await.map(|all| all.count() > 0)
+        let resolved = async |hosts: &AllowedHosts, proxies: &[&str]| {
+            let proxies = proxies.iter().map(|host| (*host).to_owned()).collect();
+            hosts.resolver(proxies).resolve("localhost".parse().unwrap()).await.map(|all| all.count() > 0)
         };
-        assert!(resolved(&any).await.is_err());
-        assert!(matches!(resolved(&hosts(&["localhost"])).await, Ok(true)));
+        assert!(resolved(&any, &[]).await.is_err());
+        assert!(matches!(resolved(&hosts(&["localhost"]), &[]).await, Ok(true)));
+        assert!(matches!(resolved(&any, &["localhost"]).await, Ok(true)), "a proxy is asked wherever it lies");
+        assert!(resolved(&any, &["other"]).await.is_err());
     }
 }
