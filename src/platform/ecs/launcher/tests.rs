@@ -44,3 +44,9 @@ fn identity() -> LaunchIdentity {
 fn deadline() -> OffsetDateTime {
     START + Duration::from_mins(1)
 }
+
+#[test]
+fn tasks_are_looked_for_in_the_cluster_that_the_launch_names_and_else_in_the_accounts_own() {
+    let of = |cluster: &str| LaunchTarget { cluster: cluster.to_owned(), ..LaunchTarget::default() };
+    assert_eq!((named(&of("etl")), named(&of(""))), (Some("etl"), None));
+}
