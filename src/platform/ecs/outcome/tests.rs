@@ -48,6 +48,8 @@ fn outcome(error: AwsError, run_sets: &[&str]) -> LaunchOutcome {
     outcome_of(Err(error), run_sets, &Map::new())
 }
 
+const CLUSTER: &str = "arn:aws:ecs:eu-west-1:1:cluster/c";
+
 fn failed(failures: &[(&str, &str, &str)], run_sets: &[&str]) -> LaunchOutcome {
     let part = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let failures = failures
@@ -280,7 +282,6 @@ fn a_conflict_names_the_tasks_that_the_token_started() {
 
 #[test]
 fn every_failure_is_what_the_table_says() {
-    const CLUSTER: &str = "arn:aws:ecs:eu-west-1:1:cluster/c";
     let table: &[(&str, &str, &str, &[&str], Kind)] = &[
         ("arn:x", "RESOURCE:MEMORY", "", &[], Capacity),
         ("arn:x", "RESOURCE:ENI", "", &[], Capacity),
@@ -305,6 +306,21 @@ fn every_failure_is_what_the_table_says() {
         let outcome = failed(&[(arn, reason, detail)], run_sets);
         assert_eq!(kind(&outcome), *expected, "{arn} {reason} {detail} {run_sets:?}: {outcome:?}");
     }
+}
+
+#[test]
+fn a_failure_for_good_says_what_helps_in_the_words_of_whoever_asked() {
+    for (reason, helps) in [
+        ("ATTRIBUTE", "relax its placement constraints and attributes"),
+        ("MISSING", "Check `cluster` in the run's `run_task_kwargs`."),
+        ("INACTIVE", "Check `cluster` in the run's `run_task_kwargs`."),
+        ("SOMETHING", "Check the run's configuration against the reason that ECS gives"),
+    ] {
+        let LaunchOutcome::Permanent(text) = failed(&[(CLUSTER, reason, "")], &["cluster"]) else { panic!("{reason}") };
+        assert!(text.contains(helps), "{reason}: {text}");
+    }
+    let missing = [Failure { reason: Some("MISSING".into()), ..Failure::default() }];
+    assert_eq!(remedy_of_failures(&missing, Words::Worker), "Check `cluster` in the job variables.");
 }
 
 #[test]
