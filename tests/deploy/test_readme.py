@@ -7,7 +7,10 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import expansion
 import processes
@@ -118,3 +121,35 @@ def test_the_commands_run_as_written(block, shell, world):
         assert {"/prefect-serverless-agent/prod/config/flows", "/prefect-serverless-agent/prod/secrets/flows/api-key"} <= names
     if "bundle" in block:
         assert yaml_parse((shell.folder / "psa/template.yaml").read_text())["Parameters"]
+
+
+class Asked(BaseHTTPRequestHandler):
+    """A function URL, of which only the request is of interest."""
+
+    def do_GET(self):
+        self.server.asked = (self.path, dict(self.headers.items()))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="it is a command of curl's")
+def test_health_is_asked_as_written_signed_with_the_session_and_one_slash():
+    (command,) = re.findall(r"`(curl --aws-sigv4 [^`]*)`", README)
+    server = HTTPServer(("127.0.0.1", 0), Asked)
+    answering = threading.Thread(target=server.handle_request)
+    answering.start()
+    url = f"http://127.0.0.1:{server.server_port}/"
+    keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session"}
+    script = command.replace("REGION", "eu-west-1").replace("URLapi", f"{url}api")
+    done = subprocess.run(["bash", "-c", script + " --silent --fail --max-time 20"], env={**os.environ, **keys}, capture_output=True, text=True)
+    answering.join(timeout=SECONDS)
+    server.server_close()
+    assert done.returncode == 0, done.stderr
+    path, headers = server.asked
+    headers = {name.lower(): value for name, value in headers.items()}
+    assert path == "/api/health"
+    assert "/eu-west-1/lambda/aws4_request" in headers["authorization"], headers
+    assert "x-amz-security-token" in headers["authorization"] and headers["x-amz-security-token"] == "session", headers
