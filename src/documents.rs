@@ -2,12 +2,14 @@
 
 use crate::aws::{AwsClients, AwsError};
 use crate::config::read_yaml;
+use crate::http::hosts::RunHttp;
 use crate::http::{Http, Request, SendError};
 use crate::model::{ErrorKind, SetupError};
 use http::{HeaderMap, Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(test)]
@@ -73,10 +75,55 @@ pub async fn load_document(
         DocumentPlace::Http => get(path, http).await?,
         DocumentPlace::Local(file) => read_file(path, file).map_err(DocumentError::Wrong)?,
     };
+    read(path, &bytes)
+}
+
+/// The documents that runs name. Whoever may create a run would else read by it whatever the functions may read, other agents'
+/// keys among that, and ask what only they reach.
+#[derive(Debug)]
+pub struct RunDocuments {
+    /// For parameters and objects.
+    pub aws: Arc<AwsClients>,
+    /// For addresses.
+    pub http: Arc<RunHttp>,
+    /// What the names of parameters begin with; `None` = there is no deployment that has some.
+    pub files: Option<String>,
+    /// Whether paths may name files of this machine.
+    pub local_files: LocalFiles,
+}
+
+impl RunDocuments {
+    /// Loads a document, as [`load_document`] does, if a run may name it.
+    pub async fn load(&self, path: &str) -> Result<Map<String, Value>, DocumentError> {
+        let bytes = match document_place(path, self.local_files).map_err(DocumentError::Wrong)? {
+            DocumentPlace::Http => match self.http.way_to(path) {
+                Ok(http) => get(path, http).await?,
+                Err(refusal) => return Err(not_for_runs(path, refusal)),
+            },
+            DocumentPlace::Ssm(name) => match &self.files {
+                Some(files) if name.starts_with(files.as_str()) => parameter(&name, &self.aws).await?.into_bytes(),
+                Some(files) => {
+                    return Err(not_for_runs(path, format!("of Parameter Store, only what is below {files}")));
+                }
+                None => return Err(not_for_runs(path, "without a deployment, nothing of Parameter Store")),
+            },
+            // The functions' role says which objects.
+            DocumentPlace::S3 { bucket, key } => object(path, self.aws.s3.get_object(bucket, key).await)?,
+            DocumentPlace::Local(file) => read_file(path, file).map_err(DocumentError::Wrong)?,
+        };
+        read(path, &bytes)
+    }
+}
+
+fn not_for_runs(path: &str, why: impl std::fmt::Display) -> DocumentError {
+    DocumentError::Wrong(format!("a run may not name {}: {why}", without_query(path)))
+}
+
+fn read(path: &str, bytes: &[u8]) -> Result<Map<String, Value>, DocumentError> {
     if bytes.len() > MAX_BYTES {
         return Err(DocumentError::Wrong(too_large(path)));
     }
-    mapping(path, &bytes).map_err(DocumentError::Wrong)
+    mapping(path, bytes).map_err(DocumentError::Wrong)
 }
 
 fn object(path: &str, answer: Result<bytes::Bytes, AwsError>) -> Result<Vec<u8>, DocumentError> {
@@ -150,6 +197,7 @@ async fn get(path: &str, http: &Http) -> Result<Vec<u8>, DocumentError> {
     let answer = match http.send(Request { method, url, headers, body: None, timeout: HTTP_LIMIT }).await {
         Ok(answer) => answer,
         Err(SendError::TooLong(_)) => return Err(DocumentError::Wrong(too_large(shown))),
+        Err(error @ SendError::Impossible(_)) => return Err(DocumentError::Wrong(cannot_read(shown, error))),
         Err(error) => return Err(DocumentError::Unavailable(cannot_read(shown, error))),
     };
     match answer.status {

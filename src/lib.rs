@@ -54,6 +54,7 @@ pub mod guardrails;
 pub mod health;
 pub mod held;
 pub mod http;
+pub mod image;
 pub mod model;
 pub mod orchestrator;
 pub mod page;

@@ -11,6 +11,7 @@ use super::sqs::Sqs;
 use super::ssm::Ssm;
 use crate::config::Environment;
 use crate::http::{Http, Options};
+use crate::model::RoleToAssume;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -307,15 +308,6 @@ fn ecs(sdk: SdkConfig, endpoints: &Endpoints) -> Ecs {
         }
         aws_sdk_ecs::Client::from_conf(config.build())
     })
-}
-
-/// A role that an agent launches with.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoleToAssume {
-    /// Its ARN.
-    pub arn: String,
-    /// What its trust policy asks for besides: no secret, but what keeps an account from being confused for another.
-    pub external_id: Option<String>,
 }
 
 // Clients for an account that a run's own credentials lead to.

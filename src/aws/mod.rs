@@ -15,4 +15,4 @@ pub mod ssm;
 pub(crate) mod test_server;
 
 pub use answers::AwsError;
-pub use clients::{Account, AgentAws, AwsClients, RoleToAssume};
+pub use clients::{Account, AgentAws, AwsClients};

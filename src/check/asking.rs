@@ -7,7 +7,7 @@ use super::wishes::{RoleRequest, Wishes, region_of};
 use crate::aws::AwsError;
 use crate::aws::reads::{self, Reads};
 use crate::aws::signed::Service;
-use crate::survey::image::Registry;
+use crate::image::EcrImage;
 use crate::transport::shape::{items_at, text_at};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ const MOST: usize = 40;
 pub(super) async fn observe(reads: &Reads, wishes: &Wishes) -> ObservedEcs {
     let mut beyond = BTreeMap::new();
     let names: BTreeSet<&String> = wishes.images.keys().map(|image| &image.name).collect();
-    let of_ecr = names.into_iter().filter_map(|name| Some((name.clone(), Registry::of(name)?)));
+    let of_ecr = names.into_iter().filter_map(|name| Some((name.clone(), EcrImage::of(name)?)));
     let images = some("images", of_ecr, &mut beyond).into_iter().map(|(name, registry)| async move {
         let seen = image(&reads.in_region(&registry.region), &registry).await;
         (name, seen)
@@ -147,7 +147,7 @@ async fn repository_decides(reads: &Reads, repository: &str) -> SimulatedDecisio
     }
 }
 
-async fn image(reads: &Reads, registry: &Registry) -> Result<Option<Pushed>, AwsError> {
+async fn image(reads: &Reads, registry: &EcrImage) -> Result<Option<Pushed>, AwsError> {
     let id = match (&registry.digest, &registry.tag) {
         (Some(digest), _) => json!({"imageDigest": digest}),
         (None, tag) => json!({"imageTag": tag}),
@@ -176,7 +176,7 @@ async fn image(reads: &Reads, registry: &Registry) -> Result<Option<Pushed>, Aws
     Ok(Some(Pushed { architectures }))
 }
 
-async fn manifest(reads: &Reads, registry: &Registry, id: &Value) -> Result<Option<Value>, AwsError> {
+async fn manifest(reads: &Reads, registry: &EcrImage, id: &Value) -> Result<Option<Value>, AwsError> {
     let body = json!({
         "registryId": registry.account, "repositoryName": registry.repository, "imageIds": [id],
         "acceptedMediaTypes": MANIFESTS,

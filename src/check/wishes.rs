@@ -3,9 +3,9 @@
 use super::permissions::ConditionContext;
 use super::stack::Stack;
 use crate::config::AgentConfig;
-use crate::survey::image::{Registry, is_of_docker_hub};
+use crate::image::{EcrImage, is_of_docker_hub};
 use crate::survey::needs::{execution_role, of_launch, task_role};
-use crate::survey::place::{LaunchPlace, dns_suffix};
+use crate::survey::place::{LaunchPlace, dns_suffix, partition};
 use crate::survey::{Asked, DEFAULTS, PlaceNeeds, Reach, RenderedLaunch, Survey, Undescribed};
 use crate::transport::shape::text_at;
 use serde_json::{Map, Value};
@@ -231,7 +231,7 @@ fn network(launch: &RenderedLaunch, needs: &PlaceNeeds) -> Option<WantedNetwork>
         None => return None,
     };
     let of_manager = |secret: &String| secret.contains(":secretsmanager:");
-    let images: &[_] = if needs.images.keys().any(|image| Registry::of(image).is_some()) {
+    let images: &[_] = if needs.images.keys().any(|image| EcrImage::of(image).is_some()) {
         &["ecr.api", "ecr.dkr", "s3"]
     } else {
         &[]
@@ -258,10 +258,12 @@ fn requests(place: &LaunchPlace, needs: &PlaceNeeds, own: OwnSecrets<'_>) -> BTr
     let mut has = |action, resource: String, context| {
         all.insert(RoleRequest { action, resource, context });
     };
-    for registry in needs.images.keys().filter_map(|image| Registry::of(image)) {
+    for image in needs.images.keys().filter_map(|image| EcrImage::of(image)) {
+        let EcrImage { account, region, repository, .. } = image;
+        let repository = format!("arn:{}:ecr:{region}:{account}:repository/{repository}", partition(&region));
         has("ecr:GetAuthorizationToken", "*".to_owned(), None);
         for action in ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"] {
-            has(action, registry.repository_arn(), None);
+            has(action, repository.clone(), None);
         }
     }
     for group in needs.log_groups.keys() {

@@ -134,6 +134,7 @@ fn agent(reader: &mut Reader<'_>, source: &ConfigSource<'_>) -> AgentConfig {
         }
         Served::Three(rules) => reader.key("name", values::worker_name(rules)),
     };
+    reader.only_with("assume_role_external_id", "assume_role_arn");
     let max_polls = "a whole number of at least 0, or null for no limit";
     let fallback_after = "a whole number of at least 1, or null for never";
     let (grace, lines) = if is_prefect_1 { (CANCEL_GRACE, FORWARD_LOG_LINES) } else { after_the_launch(reader) };

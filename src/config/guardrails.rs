@@ -1,48 +1,25 @@
 //! The key `guardrails`: what the runs of an agent may ask for.
 
-use super::reader::{Parsed, Problem, refuse};
-use super::values::{choice, describe, flag, kind, mapping, path_key, whole};
-use crate::guardrails::{DefinitionRule, Glob, Globs, Guardrails, Mode, VolumeKind};
+use super::reader::{Parsed, Problem, refuse, unknown};
+use super::values::{choice, describe, flag, kind, list_of, mapping, whole};
+use crate::guardrails::{DefinitionRule, Glob, Globs, Guardrails, Mode, Rule, VolumeKind};
 use crate::http::hosts::host_pattern;
 use serde_json::{Map, Value};
-use strsim::osa_distance;
 
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("report", Mode::Report)];
 const DEFINITIONS: &[(&str, DefinitionRule)] =
     &[("own", DefinitionRule::Own), ("named", DefinitionRule::Named), ("any", DefinitionRule::Any)];
 
 /// Its keys, in the order in which they are shown.
-const KEYS: [&str; 21] = [
-    "mode",
-    "images",
-    "image_digest",
-    "cpu",
-    "memory",
-    "ephemeral_storage",
-    "task_roles",
-    "execution_roles",
-    "clusters",
-    "subnets",
-    "security_groups",
-    "launch_types",
-    "capacity_providers",
-    "public_ip",
-    "task_definitions",
-    "command",
-    "environment",
-    "secrets",
-    "privileged",
-    "volumes",
-    "network_modes",
-];
-
-/// More edits than this are no slip of the pen.
-const FEW_EDITS: usize = 2;
+fn keys() -> Vec<&'static str> {
+    let of_rules = Rule::ALL.iter().filter(|(_, rule)| *rule != Rule::Members).map(|(key, _)| *key);
+    std::iter::once("mode").chain(of_rules).collect()
+}
 
 /// `{mode: enforce, images: […], cpu: {max: 4096}, …}`.
 pub(super) fn read(value: &Value) -> Parsed<Guardrails> {
     let all = mapping(value)?;
-    let mut rules = Rules { all: &all, problems: unknown(&all, &KEYS) };
+    let mut rules = Rules { all: &all, problems: unknown(&all, &keys()) };
     let all = Guardrails::default();
     let read = Guardrails {
         mode: rules.key("mode", choice(MODES)).unwrap_or(all.mode),
@@ -88,20 +65,6 @@ impl Rules<'_> {
             }
         }
     }
-}
-
-fn unknown(written: &Map<String, Value>, known: &[&str]) -> Vec<Problem> {
-    let unknown = written.keys().filter(|key| !known.contains(&key.as_str()));
-    unknown
-        .map(|key| {
-            let near = known.iter().map(|known| (osa_distance(key, known), known)).min();
-            let found = match near.filter(|(edits, _)| *edits <= FEW_EDITS) {
-                Some((_, near)) => format!("an unknown key (did you mean `{near}`?)"),
-                None => "an unknown key".to_owned(),
-            };
-            Problem::at(path_key(key), found, known.join(", "))
-        })
-        .collect()
 }
 
 /// A mapping with this one key.
@@ -150,14 +113,7 @@ fn kind_of_volume(value: &Value) -> Parsed<VolumeKind> {
 /// A list, also an empty one: then nothing is allowed. One text is no list, lest somebody takes it for a list of its words.
 fn listed<T>(value: &Value, parse: impl Fn(&Value) -> Parsed<T>) -> Parsed<Vec<T>> {
     let Value::Array(items) = value else { return refuse(kind(value), "a list ([] allows none)") };
-    let (mut all, mut problems) = (Vec::with_capacity(items.len()), Vec::new());
-    for (index, item) in items.iter().enumerate() {
-        match parse(item) {
-            Ok(item) => all.push(item),
-            Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(&format!("[{index}]")))),
-        }
-    }
-    if problems.is_empty() { Ok(all) } else { Err(problems) }
+    list_of(items, parse)
 }
 
 #[cfg(test)]

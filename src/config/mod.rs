@@ -22,12 +22,11 @@ pub use load::{Loaded, LoadedAgent, Parameter, Root, UnknownAgent, from_file, is
 pub use reader::{ConfigErrors, Problem};
 pub(crate) use values::is_loopback;
 
-use crate::aws::RoleToAssume;
 use crate::costs::prices::Prices;
 use crate::ecs_model::UnknownMembers;
 use crate::guardrails::Guardrails;
 use crate::http::hosts::AllowedHosts;
-use crate::model::Generation;
+use crate::model::{Generation, RoleToAssume};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::collections::HashMap;

@@ -1,9 +1,9 @@
 //! The key `prices`: what Fargate costs here, instead of what its list says.
 
-use super::reader::{Parsed, Problem};
-use super::values::{describe, mapping, path_key};
+use super::reader::{Parsed, unknown};
+use super::values::{describe, mapping};
 use crate::costs::prices::{Capacity, Platform, Prices, Rate};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The most that an hour of anything may cost: more is a price per month.
 const MOST: f64 = 1000.0;
@@ -68,11 +68,6 @@ fn price(value: &Value) -> Parsed<f64> {
         Some(price) if (0.0..=MOST).contains(&price) => Ok(price),
         _ => super::reader::refuse(describe(value), "a price in USD per hour, from 0 to 1000"),
     }
-}
-
-fn unknown(written: &Map<String, Value>, known: &[&str]) -> Vec<Problem> {
-    let unknown = written.keys().filter(|key| !known.contains(&key.as_str()));
-    unknown.map(|key| Problem::at(path_key(key), "an unknown key", known.join(", "))).collect()
 }
 
 #[cfg(test)]

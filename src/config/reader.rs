@@ -149,16 +149,36 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A key that says nothing without another.
+    pub(super) fn only_with(&mut self, one: &'static str, other: &'static str) {
+        let written = |key: &str| self.document.get(key).is_some_and(|value| !value.is_null());
+        if written(one) && !written(other) {
+            let found = format!("`{one}` without `{other}`");
+            self.problems.push(Problem::at(one, found, format!("nothing without `{other}`")));
+        }
+    }
+
     /// Every problem of the document, the keys nobody asked for among them. Their values are never shown.
     pub(super) fn finish(mut self) -> Vec<Problem> {
-        let unknown: Vec<_> = self.document.keys().filter(|key| !self.known.contains(&key.as_str())).collect();
-        for (index, key) in unknown.into_iter().enumerate() {
-            // Hints take their time, and nobody reads more of them.
-            let found = if index < MAX_HINTS { unknown_key(key, &self.known) } else { "an unknown key".to_owned() };
-            self.problems.push(Problem::at(path_key(key), found, "the keys of an agent's configuration"));
-        }
+        self.problems.extend(unknown_keys(self.document, &self.known, "the keys of an agent's configuration"));
         self.problems
     }
+}
+
+/// The keys of a mapping that are not known, each with what may have been meant.
+pub(super) fn unknown(written: &Map<String, Value>, known: &[&'static str]) -> Vec<Problem> {
+    unknown_keys(written, known, &known.join(", "))
+}
+
+/// `allowed`: for people.
+fn unknown_keys(written: &Map<String, Value>, known: &[&'static str], allowed: &str) -> Vec<Problem> {
+    let unknown = written.keys().filter(|key| !known.contains(&key.as_str()));
+    let problem = |(index, key): (usize, &String)| {
+        // Hints take their time, and nobody reads more of them.
+        let found = if index < MAX_HINTS { unknown_key(key, known) } else { "an unknown key".to_owned() };
+        Problem::at(path_key(key), found, allowed)
+    };
+    unknown.enumerate().map(problem).collect()
 }
 
 // What somebody may have meant who wrote an unknown key.

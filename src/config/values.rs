@@ -102,14 +102,20 @@ pub(super) fn labels(value: &Value) -> Parsed<Vec<String>> {
         };
     };
     let mut labels = Vec::with_capacity(items.len());
-    let mut problems = Vec::new();
+    list_of(items, text)?.into_iter().for_each(|label| push_new(&mut labels, label));
+    Ok(labels)
+}
+
+/// What each item of a list is, or all that is wrong with them.
+pub(super) fn list_of<T>(items: &[Value], parse: impl Fn(&Value) -> Parsed<T>) -> Parsed<Vec<T>> {
+    let (mut all, mut problems) = (Vec::with_capacity(items.len()), Vec::new());
     for (index, item) in items.iter().enumerate() {
-        match text(item) {
-            Ok(label) => push_new(&mut labels, label),
+        match parse(item) {
+            Ok(item) => all.push(item),
             Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(&format!("[{index}]")))),
         }
     }
-    if problems.is_empty() { Ok(labels) } else { Err(problems) }
+    if problems.is_empty() { Ok(all) } else { Err(problems) }
 }
 
 /// Adds a label unless it is there.

@@ -1,5 +1,7 @@
 //! Images as a container runtime reads them.
 
+use crate::image::registry;
+
 /// The names of an image that a pattern may stand for: as it is written, and in full. Where a digest decides, the tag beside
 /// it decides nothing and is left out. None for what no runtime takes for an image.
 pub(super) fn names(image: &str) -> Vec<String> {
@@ -42,17 +44,10 @@ fn without_tag(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether the first part of a name is a registry. Capitals make it one, too: no repository of Docker Hub has any.
-pub(super) fn has_registry(name: &str) -> bool {
-    name.split_once('/').is_some_and(|(first, _)| {
-        first.contains(['.', ':']) || first == "localhost" || first.contains(|c: char| c.is_ascii_uppercase())
-    })
-}
-
 /// With its registry: Docker Hub where none is named.
 fn in_full(repository: &str) -> String {
     match repository.split_once('/') {
-        Some(_) if has_registry(repository) => repository.to_owned(),
+        Some(_) if registry(repository).is_some() => repository.to_owned(),
         Some(_) => format!("docker.io/{repository}"),
         None => format!("docker.io/library/{repository}"),
     }

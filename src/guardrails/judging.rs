@@ -3,6 +3,7 @@
 use super::glob::{CLUSTER, PARAMETER, ROLE, is_plain};
 use super::requests::{Ask, Asked, DEFAULT, DefinitionOrigin, NO_LIMIT, Requests, asks};
 use super::{DefinitionRule, Globs, Guardrails, Rule, image, members};
+use crate::image::registry;
 use std::collections::BTreeSet;
 
 /// Texts of runs are cut after so many characters.
@@ -51,7 +52,7 @@ fn too_much(guardrails: &Guardrails, asked: &Asked, names_are_ours: bool) -> Vec
         Asked::Image(name) => {
             let spellings = image::names(name);
             let allows = |globs: &Globs| {
-                is_plain(name) && spellings.iter().any(|name| globs.allow_image(name, image::has_registry(name)))
+                is_plain(name) && spellings.iter().any(|name| globs.allow_image(name, registry(name).is_some()))
             };
             let digest = "an image that is named by its digest (…@sha256:…)";
             let is_exact = !g.image_digest || image::has_digest(name);

@@ -99,6 +99,34 @@ pub enum Asked {
     NetworkMode(String),
 }
 
+impl Asked {
+    /// Whether this text is in what is asked for.
+    pub fn says(&self, text: &str) -> bool {
+        let says = |said: &String| said.contains(text);
+        match self {
+            Self::Definition(DefinitionOrigin::Own | DefinitionOrigin::Brought) => false,
+            Self::Definition(DefinitionOrigin::OwnInFamily(said) | DefinitionOrigin::Named(said))
+            | Self::Image(said)
+            | Self::TaskRole(said)
+            | Self::ExecutionRole(said)
+            | Self::Cluster(said)
+            | Self::Subnet(said)
+            | Self::SecurityGroup(said)
+            | Self::LaunchType(said)
+            | Self::CapacityProvider(said)
+            | Self::VariablesFile(said)
+            | Self::Secret(said)
+            | Self::Privilege(said)
+            | Self::Volume { whole: said, .. }
+            | Self::Size { written: said, .. }
+            | Self::NetworkMode(said) => says(said),
+            Self::PublicIp { address, whole } => says(address) || says(whole),
+            Self::Variable { name, value } => says(name) || says(value),
+            Self::Command(words) => words.iter().any(says),
+        }
+    }
+}
+
 /// What stands for "nothing is named" where AWS then has a default of its own.
 pub(super) const DEFAULT: &str = "default";
 

@@ -1,17 +1,22 @@
 //! Hosts that runs may point at. Whoever may create a deployment can name an address: without a rule, the functions would ask
 //! for them what only they can reach, such as what lies in their VPC or on their own machine.
 
-use super::ClientError;
+use super::{Http, Options};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What AWS's own endpoints of the services that runs are launched by are called, before the region.
 const AWS_SERVICES: [&str; 6] = ["ecs", "ecs-fips", "ec2", "ec2-fips", "sts", "sts-fips"];
 
 /// Ends of the names of AWS's own endpoints.
 const AWS_ENDS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
+
+/// Why a host is not asked, as a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostRefusal(String);
 
 /// The hosts that a configuration names for runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,40 +37,29 @@ impl AllowedHosts {
         })
     }
 
-    /// Whether a document may be asked for at this address, as far as the address tells; else why not. What its host's name
-    /// leads to is looked at when it is asked ([`AllowedHosts::resolver`]).
-    pub fn check(&self, url: &str) -> Result<(), String> {
+    /// Whether a document may be asked for at this address, as far as the address tells. What its host's name leads to is looked
+    /// at when it is asked ([`RunHttp`]).
+    fn check(&self, url: &str) -> Result<(), HostRefusal> {
         let host = host_of(url)?;
         if self.names(&host) {
             return Ok(());
         }
         match (&self.0, address_of(&host)) {
-            (Some(_), _) => Err(format!("the host {host} is not among the agent's `allowed_hosts`")),
+            (Some(_), _) => Err(HostRefusal(format!("the host {host} is not among the agent's `allowed_hosts`"))),
             (None, Some(address)) if !is_public(address) => Err(not_public(&host)),
             (None, _) => Ok(()),
         }
     }
 
     /// The same for an endpoint of AWS: where nothing is configured, only AWS's own.
-    pub fn check_endpoint(&self, url: &str) -> Result<(), String> {
+    pub fn check_endpoint(&self, url: &str) -> Result<(), HostRefusal> {
         let host = host_of(url)?;
         let service = host.split('.').next().unwrap_or_default();
         let is_aws = AWS_SERVICES.contains(&service) && AWS_ENDS.iter().any(|end| host.ends_with(end));
         if is_aws || self.names(&host) {
             return Ok(());
         }
-        Err(format!("the host {host} is neither AWS's own nor among the agent's `allowed_hosts`"))
-    }
-
-    /// Whether the name of a host leads to where it may; else why not. A name that leads nowhere now is no verdict.
-    pub async fn check_name(&self, url: &str) -> Result<(), String> {
-        let host = host_of(url)?;
-        if self.names(&host) || address_of(&host).is_some() {
-            return Ok(());
-        }
-        let found = tokio::net::lookup_host((host.as_str(), 0)).await;
-        let is_elsewhere = found.is_ok_and(|mut addresses| !addresses.any(|address| is_public(address.ip())));
-        if is_elsewhere { Err(not_public(&host)) } else { Ok(()) }
+        Err(HostRefusal(format!("the host {host} is neither AWS's own nor among the agent's `allowed_hosts`")))
     }
 
     /// Resolves names to addresses that may be asked, each time anew: what a name meant when it was looked at counts for nothing.
@@ -75,13 +69,15 @@ impl AllowedHosts {
     }
 }
 
-fn not_public(host: &str) -> String {
-    format!("the host {host} is no public one: where runs may point at it, name it in the agent's `allowed_hosts`")
+fn not_public(host: &str) -> HostRefusal {
+    HostRefusal(format!(
+        "the host {host} is no public one: where runs may point at it, name it in the agent's `allowed_hosts`"
+    ))
 }
 
-fn host_of(url: &str) -> Result<String, String> {
-    let url = Url::parse(url).map_err(|error| format!("it is no address: {error}"))?;
-    url.host_str().map(str::to_owned).ok_or_else(|| "the address names no host".to_owned())
+fn host_of(url: &str) -> Result<String, HostRefusal> {
+    let url = Url::parse(url).map_err(|error| HostRefusal(format!("it is no address: {error}")))?;
+    url.host_str().map(str::to_owned).ok_or_else(|| HostRefusal("the address names no host".to_owned()))
 }
 
 /// The address that a host of a parsed URL is; `None` = it is a name.
@@ -173,21 +169,46 @@ pub fn host_pattern(text: &str) -> Result<String, &'static str> {
     if name.split('.').all(is_part) { Ok(text.to_ascii_lowercase()) } else { Err(ALLOWED) }
 }
 
-impl super::Http {
-    /// The network, for addresses that runs name: of those, only what `hosts` allows is asked.
-    pub fn network_to(
-        hosts: &AllowedHosts,
-        options: super::Options,
-        ca_pem: Option<&str>,
-    ) -> Result<Self, ClientError> {
-        Self::by(options, ca_pem, |client| client.dns_resolver(hosts.resolver(proxies())))
+/// The way to addresses that runs name: of those, only what is allowed is asked. The client is made for the first run that names
+/// one; most agents never need it.
+#[derive(Debug)]
+pub struct RunHttp {
+    hosts: AllowedHosts,
+    ca_pem: Option<String>,
+    made: OnceLock<Http>,
+}
+
+impl RunHttp {
+    /// Over the network. `ca_pem`: as of [`Http::network`].
+    pub fn network(hosts: AllowedHosts, ca_pem: Option<String>) -> Self {
+        Self { hosts, ca_pem, made: OnceLock::new() }
+    }
+
+    /// By this way, which leads nowhere that matters.
+    pub fn over(hosts: AllowedHosts, way: Http) -> Self {
+        Self { hosts, ca_pem: None, made: OnceLock::from(way) }
+    }
+
+    /// What asks this address, or why nobody may.
+    pub fn way_to(&self, url: &str) -> Result<&Http, HostRefusal> {
+        self.hosts.check(url)?;
+        if let Some(http) = self.made.get() {
+            return Ok(http);
+        }
+        let resolver = self.hosts.resolver(proxies());
+        let made = Http::by(Options::PREFECT1, self.ca_pem.as_deref(), |client| client.dns_resolver(resolver));
+        let http = made.map_err(|error| HostRefusal(error.to_string()))?;
+        Ok(self.made.get_or_init(|| http))
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::{Request, SendError};
     use super::*;
+    use http::{HeaderMap, Method};
+    use std::time::Duration;
 
     fn hosts(all: &[&str]) -> AllowedHosts {
         AllowedHosts::new(Some(all.iter().map(|host| host_pattern(host).unwrap()).collect()))
@@ -326,20 +347,50 @@ mod tests {
         }
     }
 
+    /// Answers one request at a name of this machine; the address, by that name.
+    async fn served() -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://localhost:{}/x", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1024]).await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
+        });
+        address
+    }
+
+    async fn asked(hosts: AllowedHosts, url: &str) -> Result<u16, SendError> {
+        let http = RunHttp::network(hosts, None);
+        let (headers, timeout) = (HeaderMap::new(), Duration::from_secs(10));
+        let request = Request { method: Method::GET, url: url.to_owned(), headers, body: None, timeout };
+        http.way_to(url).unwrap().send(request).await.map(|answer| answer.status)
+    }
+
     #[tokio::test]
-    async fn names_of_this_machine_are_refused_after_dns() {
-        let any = AllowedHosts::default();
-        assert_eq!(any.check("http://localhost/x"), Ok(()), "its name tells nothing");
-        assert!(any.check_name("http://localhost/x").await.unwrap_err().contains("`allowed_hosts`"));
-        assert_eq!(any.check_name("http://nowhere.invalid/x").await, Ok(()));
-        assert_eq!(hosts(&["localhost"]).check_name("http://localhost/x").await, Ok(()));
-        let resolved = async |hosts: &AllowedHosts, proxies: &[&str]| {
+    async fn a_name_that_leads_to_this_machine_is_not_asked_by_the_client_itself_unless_it_is_allowed() {
+        let url = served().await;
+        let refused = asked(AllowedHosts::default(), &url).await;
+        assert!(
+            matches!(&refused, Err(SendError::Impossible(text)) if text.contains("`allowed_hosts`")),
+            "{refused:?}"
+        );
+        assert_eq!(asked(hosts(&["localhost"]), &url).await, Ok(200));
+        let nowhere = asked(AllowedHosts::default(), "http://nowhere.invalid/x").await;
+        assert!(
+            matches!(nowhere, Err(SendError::NotSent(_))),
+            "a name that leads nowhere now is no verdict: {nowhere:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_asked_wherever_it_lies() {
+        let resolved = async |proxies: &[&str]| {
             let proxies = proxies.iter().map(|host| (*host).to_owned()).collect();
-            hosts.resolver(proxies).resolve("localhost".parse().unwrap()).await.map(|all| all.count() > 0)
+            let resolver = AllowedHosts::default().resolver(proxies);
+            resolver.resolve("localhost".parse().unwrap()).await.map(|all| all.count() > 0)
         };
-        assert!(resolved(&any, &[]).await.is_err());
-        assert!(matches!(resolved(&hosts(&["localhost"]), &[]).await, Ok(true)));
-        assert!(matches!(resolved(&any, &["localhost"]).await, Ok(true)), "a proxy is asked wherever it lies");
-        assert!(resolved(&any, &["other"]).await.is_err());
+        assert!(matches!(resolved(&["localhost"]).await, Ok(true)));
+        assert!(resolved(&["other"]).await.is_err());
     }
 }

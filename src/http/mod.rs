@@ -99,7 +99,7 @@ impl Http {
 /// A request that got no complete answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// The request itself is impossible: no such URL.
+    /// The request itself is impossible: no such URL, or a host that may not be asked.
     #[error("{0}")]
     Impossible(String),
     /// Nothing was sent: the time was up before.
@@ -262,6 +262,9 @@ fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
 /// Tells what a request that got no answer may have done. The texts hold no URL, which may hold a password.
 fn classify(error: reqwest::Error) -> SendError {
     let error = error.without_url();
+    if let Some(refusal) = host_refusal(&error) {
+        return SendError::Impossible(refusal.to_string());
+    }
     if error.is_builder() {
         return SendError::Impossible(chain(&error));
     }
@@ -269,6 +272,18 @@ fn classify(error: reqwest::Error) -> SendError {
         return SendError::NotSent(chain(&error));
     }
     no_answer(&error)
+}
+
+/// Why the resolver did not resolve the host, if that was its own decision.
+fn host_refusal(error: &reqwest::Error) -> Option<&hosts::HostRefusal> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(refusal) = error.downcast_ref() {
+            return Some(refusal);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn no_answer(error: &reqwest::Error) -> SendError {

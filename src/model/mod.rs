@@ -8,6 +8,15 @@ use time::OffsetDateTime;
 /// A JSON object, its keys in the order in which they came.
 pub(crate) type Object = Map<String, Value>;
 
+/// A role that an agent launches with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoleToAssume {
+    /// Its ARN.
+    pub arn: String,
+    /// What its trust policy asks for besides: no secret, but what keeps an account from being confused for another.
+    pub external_id: Option<String>,
+}
+
 /// What kind of trouble a poll had: safe to show to anyone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -25,6 +25,7 @@ use crate::documents::LocalFiles;
 use crate::flow_run::prefect1::{AgentSettings, FlowRun};
 use crate::flow_run::prefect3::FlowRunJob;
 use crate::http::Http;
+use crate::http::hosts::RunHttp;
 use crate::model::{ErrorKind, RenderError, SetupError};
 use std::fmt::Debug;
 use std::future::Future;
@@ -244,8 +245,8 @@ pub struct AgentSetup<'a, C> {
     pub aws: &'a Arc<AwsClients>,
     /// For documents.
     pub http: Http,
-    /// The same for documents that runs name.
-    pub run_http: Http,
+    /// For documents that runs name.
+    pub run_http: Arc<RunHttp>,
     /// The deployment's root, if it has one.
     pub root: Option<&'a Root>,
     /// Whether paths may name files of this machine.

@@ -10,7 +10,8 @@ use crate::config::{
     StoredSecret, apply_backend_settings,
 };
 use crate::documents::{LocalFiles, resolve_text};
-use crate::http::{ClientError, Http, Options};
+use crate::http::hosts::RunHttp;
+use crate::http::{Http, Options};
 use crate::model::{ApiError, ErrorKind, SetupError};
 use crate::platform::{AgentPlatform, AgentSetup, WorkPoolType, ecs};
 use crate::prefect1::{Prefect1, Setup};
@@ -261,23 +262,21 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
         };
         let made = self.network.get_or_try_init(async || {
             let ca_pem = self.ca_pem(config).await?;
-            Ok((Http::network(options, ca_pem.as_deref()).map_err(|error| unusable_authority(&error))?, ca_pem))
+            let http = Http::network(options, ca_pem.as_deref());
+            let wrong = |error| SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") };
+            Ok((http.map_err(wrong)?, ca_pem))
         });
         made.await
     }
 
-    /// The same for addresses that runs name: it leads to allowed hosts only.
-    async fn run_network(&self, config: &AgentConfig) -> Result<Http, SetupError> {
-        if let Some(way) = &self.aws.way {
-            return Ok(way.clone());
-        }
-        let (http, ca_pem) = self.own_network(config).await?;
-        if matches!(config.generation, GenerationConfig::Three(_)) {
-            // There, runs name no documents.
-            return Ok(http.clone());
-        }
-        Http::network_to(&config.allowed_hosts, Options::PREFECT1, ca_pem.as_deref())
-            .map_err(|error| unusable_authority(&error))
+    /// The way to addresses that runs name, by the same authority.
+    async fn run_network(&self, config: &AgentConfig) -> Result<Arc<RunHttp>, SetupError> {
+        let hosts = config.allowed_hosts.clone();
+        let http = match &self.aws.way {
+            Some(way) => RunHttp::over(hosts, way.clone()),
+            None => RunHttp::network(hosts, self.own_network(config).await?.1.clone()),
+        };
+        Ok(Arc::new(http))
     }
 
     /// The agent's own certificate authority.
@@ -287,10 +286,6 @@ impl<C: Clock + Clone> PrefectBuilder<C> {
             None => Ok(None),
         }
     }
-}
-
-fn unusable_authority(error: &ClientError) -> SetupError {
-    SetupError { kind: ErrorKind::Configuration, message: format!("ca_bundle: {error}") }
 }
 
 /// Key, token or API cannot be put into a request.

@@ -10,7 +10,6 @@
 //! | [`place`] | where launches go and whose credentials take them there (pure) |
 
 pub mod difference;
-pub mod image;
 pub mod needs;
 pub mod place;
 mod renderer;

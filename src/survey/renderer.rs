@@ -11,6 +11,7 @@ use crate::config::AgentConfig;
 use crate::model::{RenderError, SetupError};
 use crate::platform::RunDescription;
 use crate::platform::ecs::NetworkLookup;
+use crate::platform::ecs::accounts::account;
 use crate::platform::ecs::outcome::is_not_found;
 use crate::platform::ecs::{AgentEcs, Definition, LaunchSpec, launcher};
 use serde_json::{Map, Value, json};
@@ -68,6 +69,9 @@ impl<C: Clock + Clone> LaunchRenderer<'_, C> {
         let unknown = |error: &SetupError| Unrendered { why: error.to_string(), is_certain: false };
         let platform = self.platform.as_ref().map_err(unknown)?;
         let theirs = platform.undelivered(description).await.map_err(unrendered)?;
+        // Whether their credentials lead anywhere is asked at the launch.
+        account(&theirs.worker.credentials, &self.config.allowed_hosts)
+            .map_err(|refusal| unrendered(RenderError::Refused(refusal)))?;
         let rendered = platform.delivered(theirs.clone()).map_err(unrendered)?;
         let place = LaunchPlace::of(&rendered.launch, self.config, home);
         let compared = |theirs: &LaunchSpec, ours: &LaunchSpec| differences(theirs, ours, self.config);

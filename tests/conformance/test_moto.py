@@ -1,4 +1,6 @@
-"""The fake Parameter Store, EC2 and ECS's services answer a boto3 script as moto does."""
+"""The fake Parameter Store, EC2, ECS's services and EventBridge's rules answer a boto3 script as moto does."""
+
+import json
 
 import pytest
 from botocore.exceptions import ClientError
@@ -181,3 +183,15 @@ def test_services_are_described_by_what_names_them(both):
             yield [failure["reason"] for failure in answer["failures"]]
 
     agree(both("ecs", lambda ecs: list(script(ecs))))
+
+
+def test_rules_are_found_by_what_they_send_to(world, moto, client):
+    bus, pattern = "arn:aws:events:eu-west-1:210987654321:event-bus/default", {"source": ["aws.ecs"]}
+    rule = {"type": "AWS::Events::Rule", "id": "forward", "properties": {"EventPattern": pattern, "Targets": [{"Id": "agent", "Arn": bus}]}}
+    world.ask("cloudformation/deploy", {"name": "forward", "parameters": {}, "outputs": {}, "resources": {"Rule": rule}})
+    theirs = client("events", moto)
+    theirs.put_rule(Name="forward", EventPattern=json.dumps(pattern))
+    theirs.put_targets(Rule="forward", Targets=[{"Id": "agent", "Arn": bus, "RoleArn": "arn:aws:iam::123456789012:role/forward"}])
+    for arn, names in [(bus, ["forward"]), (bus.replace("eu-west-1", "us-west-2"), [])]:
+        for events in (client("events", world.aws), theirs):
+            assert plain(events.list_rule_names_by_target(TargetArn=arn)) == {"RuleNames": names}, arn

@@ -120,7 +120,8 @@ async fn a_run_reads_neither_other_agents_keys_nor_what_only_the_functions_reach
     for (run, path) in refused.iter().zip(&paths) {
         let run = deployment.world.flow_run(run).unwrap();
         let message = run.current().unwrap().message().unwrap().to_owned();
-        assert!(message.contains("which runs may not") && !message.contains("sesame"), "{path}: {message}");
+        let why = if path.contains("localhost") { "`allowed_hosts`" } else { "a run may not name " };
+        assert!(message.contains(why) && !message.contains("sesame"), "{path}: {message}");
     }
     let asked = deployment.world.requests("ssm", "GetParameter");
     assert!(asked.iter().all(|request| !request.body.contains("/secrets/other")), "{asked:?}");

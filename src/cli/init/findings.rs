@@ -3,8 +3,8 @@
 use super::stack::{self, LONGEST_PARAMETER, RefusedValue, StackParameters};
 use crate::cli::output::some_of;
 use crate::config::{AgentConfig, GenerationConfig};
+use crate::image::{EcrImage, is_of_docker_hub, registry};
 use crate::prefect3::{PoolSurvey, Unlisted};
-use crate::survey::image::{Registry, is_of_docker_hub};
 use crate::survey::{Home, LaunchPlace, Needs, Reach, RenderedLaunch, Survey};
 use serde::Serialize;
 use serde_json::Value;
@@ -297,15 +297,16 @@ fn of_places(needs: &Needs, home: &Home, found: &mut Vec<SetupFinding>) {
 
 /// An image that the place may not pull as it is named. `account`: where its tasks run.
 fn of_image(image: &str, account: Option<&str>, askers: &BTreeSet<String>) -> Option<SetupFinding> {
-    if let Some(registry) = Registry::of(image) {
-        account.filter(|account| *account != registry.account)?;
-        let text = format!("the image {image} lies in the registry of another account ({})", registry.account);
+    if let Some(of_ecr) = EcrImage::of(image) {
+        account.filter(|account| *account != of_ecr.account)?;
+        let text = format!("the image {image} lies in the registry of another account ({})", of_ecr.account);
         let next =
             "let the execution role's account pull it, by a policy of the repository: aws ecr set-repository-policy";
         return Some(SetupFinding::new(Level::Warning, listed(askers), text, next));
     }
     let next = "push it to ECR, and name it in full: 123456789012.dkr.ecr.REGION.amazonaws.com/NAME:TAG";
-    if ["localhost", "127.0.0.1"].iter().any(|here| image.starts_with(here)) {
+    let host = registry(image).and_then(|registry| registry.split(':').next());
+    if matches!(host, Some("localhost" | "127.0.0.1")) {
         let text = format!("the image {image} lies in a registry of this machine: ECS does not reach it");
         return Some(SetupFinding::new(Level::Problem, listed(askers), text, next));
     }

@@ -2,10 +2,11 @@
 //! every event. And whose task an event is of: what its signature says, or its tags, which ECS is asked for.
 
 use super::answer::TaskEventsError;
+use crate::aws::AwsClients;
 use crate::aws::ecs::TaggedTask;
-use crate::aws::{AwsClients, RoleToAssume};
 use crate::clock::Clock;
 use crate::config::{AgentConfig, AgentSecrets, Environment, GenerationConfig, LoadedAgent, Parameter, Root, load};
+use crate::model::RoleToAssume;
 use crate::platform::ecs::AgentEcs;
 use crate::poll::PrefectBuilder;
 use crate::prefect1::Prefect1;

@@ -72,14 +72,9 @@ impl<T: Connect, C: Clock> AccountsLauncher<T, C> {
         if credentials.are_the_agents_own() {
             return Ok(None);
         }
-        let account = account(credentials).map_err(|refusal| LaunchOutcome::Permanent(refusal.0))?;
+        let account = account(credentials, &self.hosts).map_err(|refusal| LaunchOutcome::Permanent(refusal.0))?;
         if account == Account::default() {
             return Ok(None);
-        }
-        if let Some(url) = &account.endpoint_url {
-            let refused = |why: String| refuse::<()>("aws_client_parameters.endpoint_url", &why);
-            let checked = self.hosts.check_endpoint(url).or_else(refused);
-            checked.map_err(|refusal| LaunchOutcome::Permanent(refusal.0))?;
         }
         let other = self.known(credentials.fingerprint(), || {
             let (launcher, session) = self.connect.connect(&account);
@@ -198,12 +193,13 @@ const TUNING: [&str; 18] = [
     "client_context_params",
 ];
 
-/// The account that these credentials lead to. What cannot be honoured is refused, rather than done otherwise.
-fn account(credentials: &AwsCredentials) -> Result<Account, RunRefusal> {
+/// The account that these credentials lead to, by an endpoint that may be asked. What cannot be honoured is refused, rather than
+/// done otherwise.
+pub(crate) fn account(credentials: &AwsCredentials, hosts: &AllowedHosts) -> Result<Account, RunRefusal> {
     if credentials.profile_name.is_some() {
         return refuse("profile_name", "there are no AWS profiles here. Give keys, or a role in `assume_role_arn`");
     }
-    let endpoint_url = endpoint_url(&credentials.client_parameters)?;
+    let endpoint_url = endpoint_url(&credentials.client_parameters, hosts)?;
     transport(&credentials.client_parameters, endpoint_url.as_deref())?;
     config(credentials.client_parameters.get("config"))?;
     Ok(Account {
@@ -242,12 +238,15 @@ fn keys(credentials: &AwsCredentials) -> Result<Option<Credentials>, RunRefusal>
     }
 }
 
-fn endpoint_url(parameters: &Map<String, Value>) -> Result<Option<String>, RunRefusal> {
+fn endpoint_url(parameters: &Map<String, Value>, hosts: &AllowedHosts) -> Result<Option<String>, RunRefusal> {
     const FIELD: &str = "aws_client_parameters.endpoint_url";
     match parameters.get("endpoint_url") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(url)) if url.is_empty() => Ok(None),
-        Some(Value::String(url)) if is_address(url) => Ok(Some(url.clone())),
+        Some(Value::String(url)) if is_address(url) => match hosts.check_endpoint(url) {
+            Ok(()) => Ok(Some(url.clone())),
+            Err(refusal) => refuse(FIELD, &refusal.to_string()),
+        },
         Some(_) => refuse(FIELD, "it is not an http:// or https:// address"),
     }
 }

@@ -222,7 +222,7 @@ impl Guard {
         match asked {
             Asked::Variable { name, .. } => Some(variable(&name, "")),
             Asked::Command(_) => Some(Asked::Command(Vec::new())),
-            other => (!self.hidden.iter().any(|text| format!("{other:?}").contains(text.as_str()))).then_some(other),
+            other => (!self.hidden.iter().any(|text| other.says(text))).then_some(other),
         }
     }
 
@@ -299,7 +299,8 @@ impl Guard {
     fn without_hidden(&self, violation: Violation) -> Violation {
         // A command is put together anew, so that nothing tells which of its words came from where.
         let is_command = violation.rule == Rule::Command && !self.hidden.is_empty();
-        let tells = |text: &String| violation.asked.contains(text.as_str()) || violation.place.contains(text.as_str());
+        // Messages spell what is not visible, and cut what is long.
+        let tells = |text: &String| violation.asked.contains(&shown(text)) || violation.place.contains(&shown(text));
         if is_command || self.hidden.iter().any(tells) {
             Violation { asked: "(hidden: it comes from a block or variable)".to_owned(), ..violation }
         } else {
@@ -358,7 +359,7 @@ fn creator(created_by: &Value) -> Option<String> {
     }
 }
 
-/// Texts of a configuration that are there only once its references are resolved, as messages spell them.
+/// Texts of a configuration that are there only once its references are resolved.
 fn hidden(populated: &Map<String, Value>, resolved: &Map<String, Value>) -> Vec<String> {
     if populated == resolved {
         return Vec::new();
@@ -366,7 +367,7 @@ fn hidden(populated: &Map<String, Value>, resolved: &Map<String, Value>) -> Vec<
     let (mut written, mut all) = (BTreeSet::new(), BTreeSet::new());
     populated.values().for_each(|value| texts(value, &mut written));
     resolved.values().for_each(|value| texts(value, &mut all));
-    all.difference(&written).filter(|text| !text.is_empty()).map(|text| shown(text)).collect()
+    all.difference(&written).filter(|text| !text.is_empty()).map(|text| (*text).to_owned()).collect()
 }
 
 fn texts<'v>(value: &'v Value, found: &mut BTreeSet<&'v str>) {

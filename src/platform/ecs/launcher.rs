@@ -1,6 +1,9 @@
 //! The launcher for ECS: one flow run becomes exactly one task, as fast as the account allows.
 
+mod rate;
 mod replay;
+
+pub use rate::LaunchRate;
 
 use super::NetworkLookup;
 use super::definitions::{DefinitionCache, Keyed, SingleFlight};
@@ -18,13 +21,10 @@ use crate::aws::ecs::{Ecs, Task};
 use crate::aws::services::Ec2;
 use crate::clock::Clock;
 use crate::model::RunRefusal;
-use crate::panics::lock;
 use crate::platform::Progress;
 use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// Launches flow runs as ECS tasks, for one region and one set of credentials. Kept for the life of the process: it
@@ -286,8 +286,6 @@ impl<C: Clock> Launcher for EcsLauncher<C> {
 }
 
 #[cfg(test)]
-mod rate_tests;
-#[cfg(test)]
 mod tests;
 
 // Earlier tasks of a flow run: finding and stopping them.
@@ -416,90 +414,4 @@ fn chooses_network(origin: &Origin<'_>) -> bool {
 /// A network that is not as it should be is the run's fault where the run chose it.
 fn network_fault(refusal: RunRefusal, origin: &Origin<'_>) -> LaunchOutcome {
     if chooses_network(origin) { LaunchOutcome::Permanent(refusal.0) } else { LaunchOutcome::AgentTrouble(refusal.0) }
-}
-
-// How fast tasks are started: `launch_rate` calls of `RunTask` per second, the Fargate quota by default.
-
-/// A pacer that many launches share: no window of a second ever has more calls than the rate, all of which may come
-/// at its beginning.
-#[derive(Debug)]
-pub struct LaunchRate {
-    slots: Option<Mutex<Slots>>,
-}
-
-impl LaunchRate {
-    /// Calls per second; `None` = unlimited. A rate that is not a positive number counts as unlimited: configuration
-    /// refuses it.
-    pub fn new(per_second: Option<f64>) -> Self {
-        Self { slots: per_second.and_then(Slots::new).map(Mutex::new) }
-    }
-
-    /// Waits for the next free slot. `false` = there is none before `deadline`, and none was taken.
-    pub async fn wait(&self, clock: &impl Clock, deadline: OffsetDateTime) -> bool {
-        let now = clock.now();
-        let Some(slot) = self.take(now, deadline) else { return false };
-        if slot > now {
-            clock.sleep_until(slot).await;
-        }
-        true
-    }
-
-    /// How many calls can still be made until `deadline`; `None` = any number.
-    pub fn free_until(&self, now: OffsetDateTime, deadline: OffsetDateTime) -> Option<usize> {
-        let slots = self.slots.as_ref()?;
-        let mut trial = lock(slots).clone();
-        let mut free = 0;
-        // Bounded: every `burst` slots move a window on, and nobody can make more calls than fit in a usize of them.
-        while trial.next_slot(now) <= deadline && free < usize::from(u16::MAX) {
-            free += 1;
-        }
-        Some(free)
-    }
-
-    fn take(&self, now: OffsetDateTime, deadline: OffsetDateTime) -> Option<OffsetDateTime> {
-        let Some(slots) = &self.slots else { return (now <= deadline).then_some(now) };
-        let mut slots = lock(slots);
-        (slots.peek(now) <= deadline).then(|| slots.next_slot(now))
-    }
-}
-
-/// The slots that were given away, as far as they still matter.
-#[derive(Debug, Clone)]
-pub struct Slots {
-    burst: usize,
-    window: Duration,
-    /// The last `burst` slots, oldest first.
-    recent: VecDeque<OffsetDateTime>,
-}
-
-impl Slots {
-    /// `per_second` calls each second; below 1, one call each `1 / per_second` seconds. `None` if not a positive number.
-    pub fn new(per_second: f64) -> Option<Self> {
-        if !(per_second.is_finite() && per_second > 0.0) {
-            return None;
-        }
-        let burst = per_second.floor().clamp(1.0, f64::from(u16::MAX));
-        let window = Duration::try_from_secs_f64(burst / per_second).ok()?;
-        // At least 1 and at most 65535: exact.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let burst = burst as usize;
-        Some(Self { burst, window, recent: VecDeque::new() })
-    }
-
-    /// Takes the next slot: now, or one window after the slot `burst` calls ago.
-    pub fn next_slot(&mut self, now: OffsetDateTime) -> OffsetDateTime {
-        let slot = self.peek(now);
-        if self.recent.len() == self.burst {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(slot);
-        slot
-    }
-
-    fn peek(&self, now: OffsetDateTime) -> OffsetDateTime {
-        match self.recent.front() {
-            Some(oldest) if self.recent.len() == self.burst => now.max(*oldest + self.window),
-            _ => now,
-        }
-    }
 }

@@ -8,15 +8,13 @@ use super::launcher::LaunchRate;
 use super::prefect1::{self, TemplatePlace, template_path};
 use super::request::{definition_problems, run_task_problems, shape_refusal};
 use super::{LaunchSpec, LaunchTarget, Launcher, PreparedLaunch, prefect3};
-use crate::aws::{AgentAws, AwsClients, RoleToAssume};
+use crate::aws::{AgentAws, AwsClients};
 use crate::clock::Clock;
 use crate::config::{Document, DocumentKind, GenerationConfig, WorkerRules, check_document};
-use crate::documents::{DocumentError, DocumentPlace, LocalFiles, document_place, load_document, without_query};
+use crate::documents::{DocumentError, RunDocuments, load_document, without_query};
 use crate::ecs_model::UnknownMembers;
 use crate::flow_run::prefect1::{AgentSettings, FlowRun};
-use crate::http::Http;
-use crate::http::hosts::AllowedHosts;
-use crate::model::{ErrorKind, Object, RenderError, RunRefusal, SetupError};
+use crate::model::{ErrorKind, Object, RenderError, RoleToAssume, RunRefusal, SetupError};
 use crate::platform::{
     AgentPlatform, AgentSetup, LaunchIdentity, LaunchOutcome, LiveDeployment, LiveDeployments, Place, Platform,
     RunDescription, WithWarning, WorkPoolType,
@@ -259,9 +257,10 @@ pub(crate) async fn account_and_region(aws: &AwsClients) -> Result<String, Setup
 /// What the agent's launches depend on; its documents are loaded.
 pub(crate) async fn launch_rules<C>(agent: &AgentSetup<'_, C>) -> Result<LaunchRules, SetupError> {
     let AgentSetup { config, secrets, aws, run_http, root, local_files, marked_as, .. } = agent;
-    let allowed = AllowedPaths {
+    let of_runs = RunDocuments {
+        aws: Arc::clone(aws),
+        http: Arc::clone(run_http),
         files: root.map(|root| format!("{}/files/", root.as_str())),
-        hosts: config.allowed_hosts.clone(),
         local_files: *local_files,
     };
     let documents = match &config.generation {
@@ -282,7 +281,7 @@ pub(crate) async fn launch_rules<C>(agent: &AgentSetup<'_, C>) -> Result<LaunchR
         guardrails,
         unknown_members: config.unknown_members,
         spot_fallback_after: config.spot_fallback_after,
-        load_template: template_loader(aws, run_http, allowed),
+        load_template: template_loader(of_runs),
     })
 }
 
@@ -308,47 +307,13 @@ async fn document<C>(
     Ok(Some(document))
 }
 
-/// Where templates may lie that runs name.
-#[derive(Debug, Clone)]
-struct AllowedPaths {
-    /// Beginning of the names of parameters; `None` = there is no deployment that has some.
-    files: Option<String>,
-    hosts: AllowedHosts,
-    local_files: LocalFiles,
-}
-
-impl AllowedPaths {
-    /// Whether a run may name this path; else why not. Whoever may create a run would read with it whatever the functions may
-    /// read, other agents' keys among that.
-    async fn check(&self, path: &str) -> Result<(), RunRefusal> {
-        let refuse = |why: String| {
-            let path = without_query(path);
-            RunRefusal(format!("The run names {path} as its task definition, which runs may not: {why}"))
-        };
-        match document_place(path, self.local_files) {
-            Ok(DocumentPlace::Http) => {
-                self.hosts.check(path).map_err(refuse)?;
-                self.hosts.check_name(path).await.map_err(refuse)
-            }
-            Ok(DocumentPlace::Ssm(name)) => match &self.files {
-                Some(files) if name.starts_with(files.as_str()) => Ok(()),
-                Some(files) => Err(refuse(format!("of Parameter Store, only what is below {files}"))),
-                None => Err(refuse("without a deployment, nothing of Parameter Store".to_owned())),
-            },
-            // The role says which objects; what is wrong with a path is said when it is read.
-            Ok(DocumentPlace::S3 { .. } | DocumentPlace::Local(_)) | Err(_) => Ok(()),
-        }
-    }
-}
-
 /// What is wrong with a template fails the run; one that is out of reach is waited for.
-fn template_loader(aws: &Arc<AwsClients>, http: &Http, allowed: AllowedPaths) -> LoadTemplate {
-    let (aws, http, allowed) = (Arc::clone(aws), http.clone(), Arc::new(allowed));
+fn template_loader(documents: RunDocuments) -> LoadTemplate {
+    let documents = Arc::new(documents);
     Arc::new(move |path| {
-        let (aws, http, allowed) = (Arc::clone(&aws), http.clone(), Arc::clone(&allowed));
+        let documents = Arc::clone(&documents);
         Box::pin(async move {
-            allowed.check(&path).await.map_err(RenderError::Refused)?;
-            load_document(&path, &aws, &http, allowed.local_files).await.map_err(|error| match error {
+            documents.load(&path).await.map_err(|error| match error {
                 DocumentError::Wrong(reason) => RenderError::Refused(RunRefusal(reason)),
                 DocumentError::Unavailable(reason) => RenderError::NotNow(reason),
             })

@@ -255,6 +255,30 @@ async fn runs_of_another_account_want_more_of_the_stack_and_are_not_looked_at() 
 }
 
 #[tokio::test]
+async fn tasks_of_another_region_are_told_of_if_a_rule_there_sends_their_events_here() {
+    let scene = Scene::healthy().await;
+    scene.agent(json!({"region_name": "eu-west-1"}));
+    let forwarding = async || {
+        let (_, codes, found) = scene.codes().await;
+        (codes.contains("PSA605"), found.to_string())
+    };
+    let (is_missing, found) = forwarding().await;
+    let mend = "--region eu-west-1 --template-file infra/forward-events.yaml";
+    let bus = "EventBusArn=arn:aws:events:us-east-1:123456789012:event-bus/default";
+    assert!(is_missing && found.contains(mend) && found.contains(bus), "{found}");
+    scene.account(|state| {
+        let bus = "arn:aws:events:us-east-1:123456789012:event-bus/default".to_owned();
+        let rule = world::events::Rule { state: "ENABLED".into(), pattern: "{}".into(), targets: vec![bus] };
+        state.events.elsewhere.insert("eu-west-1".into(), [("forward".to_owned(), rule)].into());
+    });
+    let (is_missing, found) = forwarding().await;
+    assert!(
+        !is_missing && found.contains("region eu-west-1: a rule there sends events to this stack's bus"),
+        "{found}"
+    );
+}
+
+#[tokio::test]
 async fn a_boundary_may_ask_for_the_region_and_what_only_the_function_has_is_unknown() {
     let scene = Scene::healthy().await;
     let boundary = |key: &str, value: &str| json!({"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"StringNotEquals": {key: value}}}]});
@@ -416,8 +440,12 @@ async fn the_stacks_own_function_looks_from_inside_and_finds_the_same() {
     let answer = function.invoke(json!({"agents": ["etl"]}), DEADLINE).await.unwrap();
     let (_, codes, found) = scene.codes().await;
     assert_eq!((codes.len(), &answer["findings"], &answer["well"]), (1, &found["findings"], &found["well"]));
-    let unknown = function.invoke(json!({"agents": ["nobody"]}), DEADLINE).await.unwrap_err();
-    assert!(unknown.error_message.contains("nobody"), "{unknown:?}");
+    for (event, told) in
+        [(json!({"agents": ["nobody"]}), "nobody"), (json!({"poke": 0}), "`poke` must be true or false")]
+    {
+        let unknown = function.invoke(event, DEADLINE).await.unwrap_err();
+        assert!(unknown.error_message.contains(told), "{unknown:?}");
+    }
 
     scene.account(|state| {
         let function = ("AWS::Lambda::Function".to_owned(), "psa-check".to_owned());
@@ -425,11 +453,11 @@ async fn the_stacks_own_function_looks_from_inside_and_finds_the_same() {
         stack.resources.insert("CheckerFunction".into(), function);
         state.lambda.answers.insert("psa-check".into(), answer);
     });
-    let ended = scene.run(&format!("{remote} --agent etl")).await;
+    let ended = scene.run(&format!("{remote} --agent etl --no-poke")).await;
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stdout.contains("  ✘ PSA223 work pool ") && ended.stdout.contains("  ✔ "), "{ended:?}");
     let asked = scene.deployment.world.lock().lambda.invocations.last().cloned().unwrap();
-    assert_eq!((asked.function.as_str(), &asked.payload), ("psa-check", &json!({"agents": ["etl"]})));
+    assert_eq!((asked.function.as_str(), &asked.payload), ("psa-check", &json!({"agents": ["etl"], "poke": false})));
 
     for (answer, told) in [
         (json!({"errorMessage": "there is no agent nobody", "errorType": "BadEvent"}), "there is no agent nobody"),

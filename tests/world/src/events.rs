@@ -14,11 +14,13 @@ use axum::{
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Rules and schedules of the world's own account and region.
+/// Rules and schedules of the world's own account.
 #[derive(Default)]
 pub struct Events {
-    /// By name.
+    /// Of the own region, by name.
     pub rules: BTreeMap<String, Rule>,
+    /// Of other regions, by region and name.
+    pub elsewhere: BTreeMap<String, BTreeMap<String, Rule>>,
     /// By name.
     pub schedules: BTreeMap<String, Schedule>,
 }
@@ -74,12 +76,15 @@ pub fn handle(world: &World, scope: &Scope, operation: &str, body: &Bytes) -> Re
             let target = |(number, arn): (usize, &String)| json!({"Id": format!("Target{number}"), "Arn": arn});
             json!({"Targets": rule.targets.iter().enumerate().map(target).collect::<Vec<_>>()})
         }),
-        // Rules are the own region's.
-        "ListRuleNamesByTarget" if scope.region != crate::REGION => Ok(json!({"RuleNames": []})),
         "ListRuleNamesByTarget" => {
             let arn = input["TargetArn"].as_str().unwrap_or_default();
-            let of_target =
-                state.events.rules.iter().filter(|(_, rule)| rule.targets.iter().any(|target| target == arn));
+            let of_region = if scope.region == crate::REGION {
+                Some(&state.events.rules)
+            } else {
+                state.events.elsewhere.get(&scope.region)
+            };
+            let rules = of_region.into_iter().flatten();
+            let of_target = rules.filter(|(_, rule)| rule.targets.iter().any(|target| target == arn));
             Ok(json!({"RuleNames": of_target.map(|(name, _)| name).collect::<Vec<_>>()}))
         }
         _ => Err(ServiceError::new("UnknownOperationException", "")),

@@ -11,6 +11,10 @@ fn refusal(credentials: &AwsCredentials) -> String {
     account(credentials).expect_err("accepted").0
 }
 
+fn account(credentials: &AwsCredentials) -> Result<Account, RunRefusal> {
+    super::account(credentials, &AllowedHosts::new(Some(vec!["localhost".to_owned()])))
+}
+
 #[test]
 fn keys_region_and_role_lead_to_an_account() {
     let role = "arn:aws:iam::999999999999:role/flows";

@@ -110,6 +110,9 @@ pub(super) const BROKEN: &[Broken] = &[
     broken!("a deployment that does not render", ["PSA227"], |scene| scene.job(json!({
         "name": {"$ref": {"block_document_id": "11111111-1111-4111-8111-111111111111"}},
     }))),
+    broken!("an endpoint that nobody allows", ["PSA227"], |scene| scene.job(json!({
+        "aws_credentials": {"aws_client_parameters": {"endpoint_url": "http://10.0.0.1:4566"}},
+    }))),
     broken!("an image that guardrails refuse", ["PSA229"], |scene| {
         scene.agent(json!({"guardrails": {"images": ["ghcr.io/company/*"]}}));
     }),

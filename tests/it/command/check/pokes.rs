@@ -43,6 +43,9 @@ async fn a_connection_is_tried_with_a_poke_that_a_poll_follows() {
     assert!(well.contains("function psa-poke: a poke was answered, and a poll ended "), "{well}");
     assert!(well.contains("agent etl: a webhook block and an automation poke psa-poke"), "{well}");
     assert_eq!(poked.scene.deployment.world.count("lambda", "Invoke"), before + 1, "one poke");
+    let left_out = poked.scene.run(&format!("--json --root {ROOT} --no-poke")).await;
+    assert_eq!((left_out.code, &left_out.json()["findings"]), (Some(0), &json!([])), "{left_out:?}");
+    assert_eq!(poked.scene.deployment.world.count("lambda", "Invoke"), before + 1, "no poke");
     // Nobody hands the poll over that this poke starts.
     let ended = poked.scene.run(&format!("--json --root {ROOT} --timeout 8")).await;
     let found = ended.json();

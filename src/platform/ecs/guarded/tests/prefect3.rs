@@ -41,6 +41,11 @@ pub(super) fn pool(changes: &[(&str, Value)]) -> Value {
 
 /// A run of a deployment with these job variables; `own`: those of the run itself.
 pub(super) fn described(pool: Value, variables: Value, own: Value) -> RunDescription {
+    described_with(KEPT, pool, variables, own)
+}
+
+/// The same with another value of the variable.
+fn described_with(kept: &str, pool: Value, variables: Value, own: Value) -> RunDescription {
     let mut settings = worker();
     settings.unknown_members = UnknownMembers::Send;
     let flow_run = json!({"id": RUN, "name": "otter", "flow_id": "flow-1", "deployment_id": "d-1", "job_variables": own,
@@ -54,7 +59,7 @@ pub(super) fn described(pool: Value, variables: Value, own: Value) -> RunDescrip
     let context =
         FlowRunContext { flow_run: &flow_run, deployment: Some(&deployment), flow: &flow, work_pool: &work_pool };
     let populated = populate(&settings, &context).unwrap();
-    let resolved = resolve_variables(&populated, &Variables::from([("kept".to_owned(), Some(json!(KEPT)))]));
+    let resolved = resolve_variables(&populated, &Variables::from([("kept".to_owned(), Some(json!(kept)))]));
     RunDescription::Three(Box::new(FlowRunJob {
         worker: Arc::new(settings),
         flow_run: Arc::new(flow_run),
@@ -210,6 +215,21 @@ async fn what_deployments_runs_and_pools_ask_for_beyond_the_guardrails_is_refuse
         rows.push((format!("2/3: {what}"), rule, said));
     }
     table(rows);
+}
+
+/// A proposal is written down: what a block or variable holds may be a secret, however long it is and whatever is in it.
+#[tokio::test]
+async fn what_a_variable_holds_is_in_no_proposal() {
+    let long = format!("sesame{}", "x".repeat(500));
+    for kept in [KEPT, "sesame\"quoted\"", long.as_str(), "sesame\u{e9}"] {
+        let variables = json!({"image": "{{ prefect.variables.kept }}", "cluster": "prefect"});
+        let run = described_with(kept, pool(&[]), variables, json!({}));
+        let room = Room::new(&format!("{CONFIG}{GUARDRAILS}"), Documents::default(), UnknownMembers::Send);
+        let spec = room.platform.undelivered(run).await.unwrap();
+        let asked = spec.guard.as_ref().unwrap().beforehand(&spec, None).unwrap().asked;
+        assert!(asked.contains(&Asked::Cluster("prefect".to_owned())), "{asked:?}");
+        assert!(!asked.iter().any(|asked| asked.says("sesame")), "{kept}: {asked:?}");
+    }
 }
 
 #[tokio::test]

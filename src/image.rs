@@ -1,10 +1,8 @@
 //! Names of container images: which registry they lie in. Pure.
 
-use super::place::partition;
-
 /// An image of ECR, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registry {
+pub struct EcrImage {
     /// Whose registry.
     pub account: String,
     /// Its region.
@@ -17,7 +15,7 @@ pub struct Registry {
     pub digest: Option<String>,
 }
 
-impl Registry {
+impl EcrImage {
     /// `None`: the image is of another registry.
     pub fn of(image: &str) -> Option<Self> {
         let (host, rest) = image.split_once('/')?;
@@ -37,20 +35,20 @@ impl Registry {
         let (account, region, repository) = (account.to_owned(), region.to_owned(), repository.to_owned());
         Some(Self { account, region, repository, tag, digest })
     }
-
-    /// ARN of the repository.
-    pub fn repository_arn(&self) -> String {
-        let partition = partition(&self.region);
-        format!("arn:{partition}:ecr:{}:{}:repository/{}", self.region, self.account, self.repository)
-    }
 }
 
-/// What names no registry, or Docker's. The first part of a name is a registry's where it has a dot or a port, or is
-/// `localhost`.
+/// The registry that an image's name begins with; `None` = Docker Hub is meant. The first part of a name is a registry where it has
+/// a dot or a port, or is `localhost`; capitals make it one, too, since no repository of Docker Hub has any.
+pub fn registry(image: &str) -> Option<&str> {
+    let (first, _) = image.split_once('/')?;
+    let is_registry =
+        first == "localhost" || first.contains(|c: char| matches!(c, '.' | ':') || c.is_ascii_uppercase());
+    is_registry.then_some(first)
+}
+
+/// Whether an image is pulled from Docker Hub.
 pub fn is_of_docker_hub(image: &str) -> bool {
-    let registry = image.split_once('/').map(|(first, _)| first);
-    let registry = registry.filter(|first| first.contains(['.', ':']) || *first == "localhost");
-    registry.is_none_or(|registry| matches!(registry, "docker.io" | "index.docker.io" | "registry-1.docker.io"))
+    registry(image).is_none_or(|registry| matches!(registry, "docker.io" | "index.docker.io" | "registry-1.docker.io"))
 }
 
 #[cfg(test)]
@@ -61,7 +59,7 @@ mod tests {
     fn images_of_ecr_are_taken_apart() {
         let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
         let parts =
-            |image: &str| Registry::of(image).map(|registry| (registry.repository, registry.tag, registry.digest));
+            |image: &str| EcrImage::of(image).map(|registry| (registry.repository, registry.tag, registry.digest));
         let tag = |tag: &str| Some(tag.to_owned());
         for (image, expected) in [
             (format!("{host}/flows:1"), Some(("flows".to_owned(), tag("1"), None))),
